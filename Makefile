@@ -1,0 +1,97 @@
+# The interpreter is named: python3-gi and the other bindings of C libraries come from the
+# distribution, and another python3 that is first on PATH does not have them.
+PYTHON := /usr/bin/python3
+VENV := .venv
+STAMP := $(VENV)/.installed
+BIN := $(VENV)/bin
+MAN := $(wildcard man/*.[1-9])
+# Where `make install` installs.
+PREFIX := /usr/local
+LIBRARY := $(PREFIX)/lib/lunasched
+SYSTEM_UNITS := $(wildcard packaging/systemd/lunasched*)
+USER_UNITS := $(wildcard packaging/systemd/user/lunasched*)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
+
+.PHONY: help venv packages image lint format test test-fast test-vm demo bench install uninstall \
+    clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(STAMP) image ## see a job run on a booted systemd, in a throw-away container
+	@$(PYTHON) tests/demo.py
+
+test: lint image ## set up, lint and run every test (as root: it boots containers)
+	@$(BIN)/pytest
+
+test-fast: $(STAMP) ## the tests that need no booted systemd, in less than 2 minutes
+	@$(BIN)/pytest -m "not slow and not machine"
+
+test-vm: $(STAMP) image ## the tests that set clocks and cut power, in a qemu virtual machine
+	@$(BIN)/pytest -m vm
+
+lint: $(STAMP) ## ruff, mypy --strict, and mandoc on the man pages
+	@$(BIN)/ruff check --quiet --output-format concise
+	@$(BIN)/ruff format --check --quiet || \
+	    { $(BIN)/ruff format --check; echo "run: make format" >&2; exit 1; }
+	@$(BIN)/mypy --strict --no-error-summary lunasched tests/machine.py tests/vm.py
+	@$(if $(MAN),mandoc -T lint -W warning $(MAN))
+	@echo "lint: clean"
+
+format: $(STAMP) ## lay out the code as lint wants it
+	@$(BIN)/ruff check --quiet --fix
+	@$(BIN)/ruff format
+
+bench: $(STAMP) image ## measure start-up and listing times
+	@$(BIN)/python tests/bench.py
+
+venv: $(STAMP) ## make .venv/bin/lunasched
+
+$(STAMP): pyproject.toml | packages
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv --system-site-packages $(VENV)
+	@$(BIN)/python -m pip install -qq --upgrade --upgrade-strategy eager --editable '.[dev]'
+	@touch $@
+
+packages:
+	@tests/setup.sh
+
+image: | packages ## make the root of the test machines
+	@$(PYTHON) tests/machine.py image >/dev/null
+
+install: ## install lunasched from this tree, as root (PREFIX=/usr/local)
+	@$(PYTHON) -c 'import gi, pydbus, systemd.journal' || { \
+	    echo "run: apt-get install python3-venv python3-gi python3-pydbus python3-systemd" >&2; \
+	    exit 1; }
+	@$(PYTHON) -m venv --clear --system-site-packages $(LIBRARY)
+	@$(LIBRARY)/bin/python -m pip install --quiet .
+	@mkdir -p $(PREFIX)/bin
+	@ln -sf $(LIBRARY)/bin/lunasched $(LIBRARY)/bin/lunasched-daemon $(PREFIX)/bin/
+	@packaging/install-units --prefix $(PREFIX)
+	@echo "installed in $(PREFIX); now run:"
+	@echo "    systemd-sysusers && systemctl daemon-reload"
+	@echo "    systemctl enable --now lunasched"
+
+uninstall: ## remove what `make install` installed; jobs, their units and the history stay
+	@for unit in lunasched.service lunasched-sync.timer; do \
+	    path=$$(systemctl show --property FragmentPath --value $$unit 2>/dev/null) || continue; \
+	    if [ "$$path" = "$(PREFIX)/lib/systemd/system/$$unit" ]; then \
+	        systemctl disable --quiet --now $$unit; \
+	    fi; \
+	done
+	@rm -rf $(LIBRARY)
+	@rm -f $(PREFIX)/bin/lunasched $(PREFIX)/bin/lunasched-daemon \
+	    $(patsubst packaging/systemd/%,$(PREFIX)/lib/systemd/system/%,$(SYSTEM_UNITS)) \
+	    $(patsubst packaging/systemd/%,$(PREFIX)/lib/systemd/%,$(USER_UNITS)) \
+	    $(PREFIX)/lib/sysusers.d/lunasched.conf \
+	    $(if $(filter /usr,$(PREFIX)),/usr/share,/etc)/polkit-1/rules.d/50-lunasched.rules \
+	    $(foreach page,$(MAN),$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
+	@echo "uninstalled from $(PREFIX); now run: systemctl daemon-reload"
+
+clean: ## remove what was made here, and test machines that were left
+	@if [ "$$(id -u)" = 0 ]; then $(PYTHON) tests/machine.py clean; fi
+	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

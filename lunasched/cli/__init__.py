@@ -1,0 +1,65 @@
+"""The command ``lunasched``: parse, call one use case, render.
+
+Only this package renders errors. Everything heavy is imported by the command that needs it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+
+from lunasched import __version__
+from lunasched.errors import ExitCode, LunaschedError
+
+
+class _InterruptedError(BaseException):
+    """Ctrl-C. Not KeyboardInterrupt, which typer takes for itself: changes are taken back first."""
+
+
+def _interrupt(*_: object) -> None:
+    raise _InterruptedError
+
+
+def main() -> int:
+    """The entry point of ``lunasched``; returns the exit status of lunasched(1)."""
+    arguments = sys.argv[1:]
+    if arguments in (["--version"], ["-V"]):
+        print(f"lunasched {__version__}", flush=True)
+        return ExitCode.DONE
+    debug = (
+        "--debug" in arguments[: arguments.index("--")]
+        if "--" in arguments
+        else ("--debug" in arguments)
+    )
+    # Importing and listing make many objects and little garbage: collecting it takes a tenth of
+    # the time of `list`.
+    gc.set_threshold(100_000)
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        from lunasched.cli.app import run
+
+        status = run(arguments)
+        sys.stdout.flush()
+        return status
+    except LunaschedError as error:
+        if debug:
+            raise
+        print(f"lunasched: {error}", file=sys.stderr)
+        return error.exit_code
+    except _InterruptedError:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has had enough; do not complain again when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    except Exception as error:
+        if debug:
+            raise
+        print(
+            f"lunasched: an unexpected error, {type(error).__name__}: {error}. "
+            "Run the command again with --debug and report what it shows.",
+            file=sys.stderr,
+        )
+        return ExitCode.FAILED

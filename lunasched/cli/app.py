@@ -1,0 +1,95 @@
+"""The typer application; its commands are in the modules beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Optional
+
+import typer
+
+from lunasched import __version__
+from lunasched.errors import ExitCode
+
+# typer 0.7 (Debian 12) has no Annotated: options are the defaults of parameters, and types are
+# evaluated at run time, where Python 3.10 wants Optional inside of them.
+
+app = typer.Typer(
+    name="lunasched",
+    help="Run jobs on schedules as systemd timers, with a history of every run.",
+    epilog="See lunasched(1) and lunasched-schedule(5).",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+MODE_OPTION = typer.Option(
+    None,
+    "--system/--user",
+    help="The system's jobs or one's own.  [default: --system as root, --user otherwise]",
+    show_default=False,
+)
+JSON_OPTION = typer.Option(False, "--json", help="Print JSON.")
+NAME_ARGUMENT = typer.Argument(..., help="Name of the job.", show_default=False)
+
+
+def chosen_mode(ctx: typer.Context, here: Optional[bool]) -> Optional[bool]:
+    """``--system`` or ``--user`` from after the command, else from before it."""
+    return here if here is not None else ctx.find_root().params.get("system")
+
+
+def _version(show: bool) -> None:
+    if show:
+        print(f"lunasched {__version__}")
+        raise typer.Exit(ExitCode.DONE)
+
+
+@app.callback()
+def root(
+    system: Optional[bool] = MODE_OPTION,
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks of errors."),
+    version: bool = typer.Option(
+        False, "--version", "-V", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Run jobs on schedules as systemd timers, with a history of every run."""
+
+
+# Which module defines a command: only that one is loaded, for each option has its cost.
+_MODULES = {
+    "add": "jobs",
+    "remove": "jobs",
+    "enable": "jobs",
+    "disable": "jobs",
+    "compile": "jobs",
+    "sync": "jobs",
+    "slot-check": "guard",
+    "start": "runs",
+    "stop": "runs",
+    "list": "views",
+    "get": "views",
+    "history": "views",
+    "logs": "views",
+    "explain": "times",
+    "next": "times",
+}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit status, raises what ``lunasched.cli.main`` renders."""
+    load_commands(next((word for word in arguments if not word.startswith("-")), None))
+    try:
+        app(list(arguments), prog_name="lunasched")
+    except SystemExit as end:
+        # How typer ends, also after a usage error, which it has told of itself.
+        return end.code if isinstance(end.code, int) else ExitCode.FAILED
+    return ExitCode.DONE
+
+
+def load_commands(command: Optional[str] = None) -> None:
+    """Have the module of a command register it; without a known one, all of them."""
+    wanted = {_MODULES[command]} if command in _MODULES else dict.fromkeys(_MODULES.values())
+    for module in wanted:
+        import_module(f"lunasched.cli.{module}")

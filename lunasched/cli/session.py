@@ -1,0 +1,146 @@
+"""What a command works on: the mode that was chosen, its paths, store and service manager."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lunasched.config import (
+    SUPERVISOR_USER,
+    Mode,
+    Paths,
+    host_timezone,
+    slot_guard,
+    unit_templates,
+    zone_identity,
+)
+from lunasched.errors import NoSuchJob
+
+if TYPE_CHECKING:
+    from lunasched.compiler import Context
+    from lunasched.deploy import Deployer
+    from lunasched.journal import Journal
+    from lunasched.model import Job
+    from lunasched.store import Store
+    from lunasched.systemd import Manager
+
+
+@dataclass(frozen=True)
+class Session:
+    """One command's surroundings, each part made when it is first needed."""
+
+    mode: Mode
+
+    @classmethod
+    def choose(cls, system: bool | None) -> Session:
+        """``--system`` (True), ``--user`` (False), or by who is asking (None): root or not."""
+        if system is None:
+            system = os.geteuid() == 0
+        return cls(Mode.SYSTEM if system else Mode.USER)
+
+    @cached_property
+    def paths(self) -> Paths:
+        """The files of the mode."""
+        return Paths.of(self.mode, os.environ)
+
+    @cached_property
+    def store(self) -> Store:
+        """The database, opened."""
+        from lunasched.store import Store
+
+        return Store.open(self.paths.database, owner=self._database_owner())
+
+    @cached_property
+    def manager(self) -> Manager:
+        """The service manager, connected."""
+        from lunasched.systemd import Manager
+
+        return Manager.connect(self.mode)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """The journal."""
+        from lunasched.journal import Journal
+
+        return Journal(self.mode, os.getuid())
+
+    @cached_property
+    def host_timezone(self) -> str:
+        """The host's own zone."""
+        return host_timezone()
+
+    @cached_property
+    def context(self) -> Context:
+        """What compiling depends on; ``now`` is the beginning of the year, see ``Context``."""
+        from lunasched.compiler import Context
+
+        year = datetime.now(timezone.utc).year
+        return Context(
+            mode=self.mode,
+            host_timezone=self.host_timezone,
+            zones=zone_identity(),
+            now=datetime(year, 1, 1, tzinfo=timezone.utc),
+            templates=unit_templates(),
+            guard=slot_guard(),
+            slots=self.paths.slots,
+        )
+
+    @cached_property
+    def deployer(self) -> Deployer:
+        """The use case that changes jobs. Connects first: without systemd nothing is changed."""
+        from lunasched.deploy import Deployer
+
+        manager = self.manager
+        return Deployer(self.store, self.paths, manager, self.context)
+
+    def job(self, name: str) -> Job:
+        """The job of this name; raises ``NoSuchJob``."""
+        job = self.store.jobs.get(name)
+        if job is None:
+            raise NoSuchJob(name)
+        return job
+
+    def now(self) -> int:
+        """Microseconds since the epoch, UTC."""
+        return time.time_ns() // 1000
+
+    def note_supervisor(self) -> None:
+        """Tell on standard error where the history may lag behind."""
+        from lunasched.supervisor import is_running
+
+        if not is_running(self.paths.database):
+            option = "--user " if self.mode is Mode.USER else ""
+            print(
+                "note: the supervisor is not running; jobs run without it, and their runs are "
+                f"recorded once it does: systemctl {option}enable --now lunasched.service",
+                file=sys.stderr,
+            )
+
+    def note_linger(self) -> None:
+        """Tell an ordinary user whose jobs would end with the session."""
+        if self.mode is not Mode.USER:
+            return
+        user = pwd.getpwuid(os.getuid()).pw_name
+        if not Path("/var/lib/systemd/linger", user).exists():
+            print(
+                "note: your jobs run only while you are logged in; to let them always run: "
+                f"loginctl enable-linger {user}",
+                file=sys.stderr,
+            )
+
+    def _database_owner(self) -> tuple[int, int] | None:
+        """The supervisor's user, where root makes the system's database."""
+        if self.mode is Mode.USER or os.geteuid() != 0:
+            return None
+        try:
+            entry = pwd.getpwnam(SUPERVISOR_USER)
+        except KeyError:
+            return None
+        return entry.pw_uid, entry.pw_gid

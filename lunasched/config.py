@@ -1,0 +1,112 @@
+"""Where things are: system or user mode, the paths of each, and the host's time zone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from lunasched.errors import InvalidInput
+
+SUPERVISOR_USER = "lunasched"
+"""The system user that the supervisor runs as and that owns the system database."""
+
+
+LOCALTIME = Path("/etc/localtime")
+ZONE_DATABASE = Path("/usr/share/zoneinfo/tzdata.zi")
+"""The zone database as one text; its first line names its version."""
+
+
+class Mode(Enum):
+    """Whose service manager runs the jobs: PID 1, or the calling user's own."""
+
+    SYSTEM = "system"
+    USER = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The files of one mode."""
+
+    database: Path
+    units: Path
+    deploy_lock: Path
+    slots: Path
+    """What the slot guard knows; apart from the database, because the guard runs as root."""
+    timer_stamps: Path
+    """Where systemd remembers when a ``Persistent=`` timer last elapsed (systemd.timer(5))."""
+
+    @classmethod
+    def of(cls, mode: Mode, environ: Mapping[str, str]) -> Paths:
+        """The paths of ``mode``.
+
+        ``LUNASCHED_DB_PATH`` moves the database, as in Lunasched 1.x. User mode follows the XDG
+        base directory specification; a relative path in one of its variables is ignored, as it
+        demands.
+        """
+        if mode is Mode.SYSTEM:
+            database = Path("/var/lib/lunasched/lunasched.db")
+            units = Path("/etc/systemd/system")
+            slots = Path("/var/lib/lunasched-slots")
+            stamps = Path("/var/lib/systemd/timers")
+        else:
+            state = _xdg(environ, "XDG_STATE_HOME", ".local/state")
+            database = state / "lunasched" / "lunasched.db"
+            units = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "systemd" / "user"
+            slots = state / "lunasched" / "slots"
+            stamps = _xdg(environ, "XDG_DATA_HOME", ".local/share") / "systemd" / "timers"
+        if environ.get("LUNASCHED_DB_PATH"):
+            database = Path(environ["LUNASCHED_DB_PATH"])
+            if not database.is_absolute():
+                raise InvalidInput(f"LUNASCHED_DB_PATH is {database}: it must be an absolute path")
+        lock = database.with_name(database.name + ".deploy-lock")
+        return cls(database, units, lock, slots, stamps)
+
+
+def unit_templates() -> Path:
+    """The directory of the Jinja2 templates: inside an installed package, or the source tree's."""
+    package = Path(__file__).resolve().parent
+    installed = package / "unit-templates"
+    return installed if installed.is_dir() else package.parent / "unit-templates"
+
+
+def slot_guard() -> Path:
+    """The slot guard's script, under a name that an upgrade of Python does not change."""
+    installed = Path(sys.prefix, "libexec", "lunasched", "slot-guard")
+    return installed if installed.is_file() else unit_templates() / "slot-guard"
+
+
+def zone_identity(root: Path = Path("/")) -> str:
+    """The host's zone and the version of the zone database: what timers depend on besides jobs."""
+    try:
+        with (root / ZONE_DATABASE.relative_to("/")).open(encoding="utf-8") as file:
+            version = file.readline().strip()
+    except (OSError, UnicodeDecodeError):
+        version = ""
+    return f"{host_timezone(root)} {version}".strip()
+
+
+def host_timezone(root: Path = Path("/")) -> str:
+    """The IANA name of the host's own time zone, as systemd reads it: from ``/etc/localtime``.
+
+    ``UTC`` where the file is missing (localtime(5)), and where it is no link into the zone
+    database, for then the zone has no name.
+    """
+    try:
+        target = str((root / "etc/localtime").readlink())
+    except OSError:
+        return "UTC"
+    _, found, name = target.partition("zoneinfo/")
+    return name if found and name else "UTC"
+
+
+def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
+    value = Path(environ.get(variable, ""))
+    if value.is_absolute():
+        return value
+    home = environ.get("HOME", "")
+    if not home.startswith("/"):
+        raise InvalidInput(f"HOME is not set to an absolute path, nor is {variable}")
+    return Path(home) / fallback

@@ -1,0 +1,124 @@
+"""Every exception that lunasched raises on purpose, with the exit code it ends a command with.
+
+::
+
+    LunaschedError                1  the operation failed
+    ├── InvalidInput              2  the caller asked for something that cannot be
+    │   ├── ScheduleError            a schedule that cannot be read or said exactly
+    │   ├── InvalidJob               a job definition with one or more faults
+    │   └── JobExists                `add` of a name that is taken
+    ├── NoSuchJob                 3  the name is not a job of ours
+    ├── PermissionDenied          4  root (or another user's manager) is needed
+    ├── SystemdUnreachable        5  no answer from the service manager's bus
+    ├── SystemdError              1  the service manager refused a call
+    ├── UnitConflict              1  a file or unit stands where ours would go and is not ours
+    ├── DeploymentFailed          1  units could not be written or loaded; nothing was changed
+    ├── StoreError                1  the database cannot be read or written
+    └── JournalError              1  the journal cannot be read
+
+Libraries raise these; only ``lunasched.cli`` renders them. A message is one or two sentences:
+what is wrong, where, and what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit status of a ``lunasched`` command; documented in lunasched(1)."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NO_SUCH_JOB = 3
+    PERMISSION = 4
+    NO_SYSTEMD = 5
+
+
+class LunaschedError(Exception):
+    """Base of all errors that are expected; its text is meant for the user."""
+
+    exit_code = ExitCode.FAILED
+
+
+class InvalidInput(LunaschedError):
+    """The request cannot be carried out as it was written."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ScheduleError(InvalidInput):
+    """A schedule that cannot be read, or that no timer can express exactly.
+
+    ``position`` is an index into ``text``; both are shown under the message, with a caret.
+    """
+
+    def __init__(self, message: str, *, text: str = "", position: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.text = text
+        self.position = position
+
+    def __str__(self) -> str:
+        if not self.text or self.position is None:
+            return self.message
+        return f"{self.message}\n    {self.text}\n    {' ' * self.position}^"
+
+
+class InvalidJob(InvalidInput):
+    """A job definition with faults; ``problems`` holds all of them, a line each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class JobExists(InvalidInput):
+    """A job of this name exists already."""
+
+
+class NoSuchJob(LunaschedError):
+    """No job has this name."""
+
+    exit_code = ExitCode.NO_SUCH_JOB
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no job {name!r}; 'lunasched list' shows the jobs there are")
+
+
+class PermissionDenied(LunaschedError):
+    """The caller may not do this."""
+
+    exit_code = ExitCode.PERMISSION
+
+
+class SystemdUnreachable(LunaschedError):
+    """There is no bus, no manager behind it, or it did not answer in time."""
+
+    exit_code = ExitCode.NO_SYSTEMD
+
+
+class SystemdError(LunaschedError):
+    """The service manager answered with an error; ``name`` is its D-Bus error name."""
+
+    def __init__(self, message: str, *, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class UnitConflict(LunaschedError):
+    """A file that we did not write stands where one of ours would go."""
+
+
+class DeploymentFailed(LunaschedError):
+    """A change of units could not be completed and was taken back."""
+
+
+class StoreError(LunaschedError):
+    """The database cannot be opened, read or written."""
+
+
+class JournalError(LunaschedError):
+    """The journal cannot be opened or read."""

@@ -1,0 +1,47 @@
+"""Schedules: text → rule → timer directives, instants and a sentence. Pure, no clock, no I/O.
+
+::
+
+    parse(text) ─► Schedule ─┬► timing(…)         OnCalendar= lines and intervals for the timer
+                             ├► elapses(…)        the instants to come
+                             ├► latest_elapse(…)  the slot that a run belongs to
+                             └► describe(…)       one sentence
+
+The meaning is that of cron(8) and crontab(5), in systemd's terms; lunasched-schedule(5) tells it
+to users.
+"""
+
+from lunasched.schedule.describe import describe
+from lunasched.schedule.elapse import elapses, latest_elapse
+from lunasched.schedule.parse import parse
+from lunasched.schedule.rule import (
+    Calendar,
+    DayRule,
+    Every,
+    Kind,
+    Reboot,
+    Schedule,
+    SystemdCalendar,
+)
+from lunasched.schedule.timing import Timing, forget_zones, timing
+from lunasched.schedule.zone import Transition, check_timezone, transitions
+
+__all__ = [
+    "Calendar",
+    "DayRule",
+    "Every",
+    "Kind",
+    "Reboot",
+    "Schedule",
+    "SystemdCalendar",
+    "Timing",
+    "Transition",
+    "check_timezone",
+    "describe",
+    "elapses",
+    "forget_zones",
+    "latest_elapse",
+    "parse",
+    "timing",
+    "transitions",
+]

@@ -1,0 +1,263 @@
+"""The instants of a rule: next and latest, exact through every change of the clock.
+
+All arithmetic is on integers: microseconds since the epoch, in UTC or, with the offset of a
+stretch of constant offset added, on the wall clock. No local time is ever asked of a library,
+since the same wall-clock time may exist twice or not at all.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from datetime import date, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from lunasched.schedule import overflow
+from lunasched.schedule.rule import (
+    Crossing,
+    Every,
+    Overflow,
+    Reboot,
+    Schedule,
+    Slotted,
+    SystemdCalendar,
+)
+from lunasched.schedule.zone import Segment, segment_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+SEARCH_YEARS = 40
+"""How far a search goes: any date of the Gregorian calendar with a weekday recurs sooner,
+except across a century that is no leap year."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH_ORDINAL = _EPOCH.toordinal()
+_STEP = timedelta(microseconds=1)
+_HARMLESS = Overflow()
+_MARGIN = 2 * DAY  # more than any two UTC offsets differ
+
+
+def elapses(schedule: Schedule, *, timezone: str, after: datetime) -> Iterator[datetime]:
+    """The instants (UTC) strictly after ``after``, in order; ends where there are none.
+
+    ``after`` must be aware. An interval counts from ``after``; ``@reboot`` has no instants.
+    """
+    if isinstance(schedule, Reboot):
+        return
+    if isinstance(schedule, Every):
+        moment = after.astimezone(_EPOCH.tzinfo)
+        while True:
+            moment += timedelta(seconds=schedule.seconds)
+            yield moment
+    name = _zone_of(schedule, timezone)
+    slot = next_slot(schedule, name, microseconds(after))
+    while slot is not None:
+        yield _EPOCH + timedelta(microseconds=slot)
+        slot = next_slot(schedule, name, slot)
+
+
+def latest_elapse(schedule: Schedule, *, timezone: str, at: datetime) -> datetime | None:
+    """The last instant (UTC) at or before ``at``, or None: the slot that a run belongs to.
+
+    None also for intervals and ``@reboot``, which have no slots on the calendar.
+    """
+    if isinstance(schedule, (Every, Reboot)):
+        return None
+    found = previous_slot(schedule, _zone_of(schedule, timezone), microseconds(at))
+    return None if found is None else _EPOCH + timedelta(microseconds=found)
+
+
+def _zone_of(rule: Slotted, job_zone: str) -> str:
+    return (rule.zone or job_zone) if isinstance(rule, SystemdCalendar) else job_zone
+
+
+def microseconds(moment: datetime) -> int:
+    """An aware datetime as microseconds since the epoch."""
+    return (moment - _EPOCH) // _STEP
+
+
+def next_slot(rule: Slotted, zone: str, after: int) -> int | None:
+    """The first slot later than ``after``, both in µs of UTC."""
+    limit = after + SEARCH_YEARS * 366 * DAY
+    part = segment_at(zone, after // SECOND)
+    wall = after + part.offset * SECOND + 1
+    if rule.crossing is Crossing.FIXED:
+        wall = max(wall, first_wall(rule, part))
+    slot = next_wall(rule, wall, limit)
+    while slot is not None:
+        instant = slot - part.offset * SECOND
+        if instant < part.end * SECOND:
+            return instant
+        # On at the next change of the clock, or, since a stretch without any slot has none to
+        # repeat, close before the slot.
+        whole = wall <= first_wall(rule, part)
+        part = segment_at(zone, max(part.end, (slot - _MARGIN) // SECOND) if whole else part.end)
+        if fills_gap(rule, part):
+            return part.start * SECOND
+        wall = first_wall(rule, part)
+        if rule.crossing is not Crossing.SYSTEMD or slot < wall:
+            slot = next_wall(rule, wall, limit)
+    return None
+
+
+def previous_slot(rule: Slotted, zone: str, at: int) -> int | None:
+    """The last slot not later than ``at``, both in µs of UTC."""
+    limit = at - SEARCH_YEARS * 366 * DAY
+    part = segment_at(zone, at // SECOND)
+    wall = at + part.offset * SECOND
+    whole = False
+    while True:
+        slot = previous_wall(rule, wall, limit)
+        if slot is not None and slot >= first_wall(rule, part):
+            return slot - part.offset * SECOND
+        if fills_gap(rule, part):
+            return part.start * SECOND
+        if slot is None:
+            return None
+        earlier = min(part.start - 1, (slot + _MARGIN) // SECOND) if whole else part.start - 1
+        part = segment_at(zone, earlier)
+        whole = True
+        wall = min(part.end, earlier + 1) * SECOND - 1 + part.offset * SECOND
+
+
+def first_wall(rule: Slotted, part: Segment) -> int:
+    """The wall-clock time (µs) from which slots of a stretch count.
+
+    Only a rule that follows the wall clock has slots in the second pass of a repeated time.
+    """
+    wall = part.start + part.offset
+    if part.shift < 0 and (
+        rule.crossing is Crossing.SYSTEMD or (rule.crossing is Crossing.FIXED and part.small)
+    ):
+        wall = part.start + part.before
+    return wall * SECOND
+
+
+def fills_gap(rule: Slotted, part: Segment) -> bool:
+    """Whether a fixed-time rule has a slot in the gap before ``part``: it runs at its start."""
+    if part.shift <= 0 or not part.small or rule.crossing is not Crossing.FIXED:
+        return False
+    gap = (part.start + part.before) * SECOND
+    end = (part.start + part.offset) * SECOND
+    slot = next_wall(rule, gap, end)
+    return slot is not None and slot < end
+
+
+def next_wall(rule: Slotted, wall: int, limit: int) -> int | None:
+    """The first wall-clock slot at or after ``wall``, or None when it is beyond ``limit``."""
+    if isinstance(rule, SystemdCalendar) and rule.overflow != _HARMLESS:
+        return overflow.next_wall(rule, wall)
+    day, time = divmod(wall, DAY)
+    today = date.fromordinal(day + _EPOCH_ORDINAL)
+    year, month, number = today.year, today.month, today.day
+    if month in rule.months and (rule.years is None or year in rule.years):
+        days = rule.matching(year, month)
+        index = bisect_left(days, number)
+        if index < len(days) and days[index] == number:
+            found = _next_time(rule, time)
+            if found is not None:
+                return day * DAY + found
+            index += 1
+        if index < len(days):
+            return (day + days[index] - number) * DAY + _first_time(rule)
+    while True:
+        year, month = (year, month + 1) if month < 12 else (year + 1, 1)
+        if month == 1 and rule.years is not None:
+            index = bisect_left(rule.years, year)
+            if index == len(rule.years):
+                return None
+            year = rule.years[index]
+        if year > today.year + SEARCH_YEARS + 1 and rule.years is None:
+            return None
+        if month in rule.months and (rule.years is None or year in rule.years):
+            days = rule.matching(year, month)
+            if days:
+                day = date(year, month, days[0]).toordinal() - _EPOCH_ORDINAL
+                slot = day * DAY + _first_time(rule)
+                return slot if rule.years is not None or slot <= limit + 2 * DAY else None
+        if year > 2200:
+            return None
+
+
+def previous_wall(rule: Slotted, wall: int, limit: int) -> int | None:
+    """The last wall-clock slot at or before ``wall``, or None when it is before ``limit``."""
+    slot = _previous_match(rule, wall, limit)
+    if isinstance(rule, SystemdCalendar) and rule.overflow != _HARMLESS:
+        while slot is not None:
+            earlier = _previous_match(rule, slot - 1, limit)
+            if earlier is None or overflow.next_wall(rule, earlier + 1) == slot:
+                return slot
+            slot = earlier
+    return slot
+
+
+def _previous_match(rule: Slotted, wall: int, limit: int) -> int | None:
+    day, time = divmod(wall, DAY)
+    today = date.fromordinal(day + _EPOCH_ORDINAL)
+    year, month, number = today.year, today.month, today.day
+    last = rule.hours[-1] * HOUR + rule.minutes[-1] * MINUTE + rule.fractions[-1]
+    if month in rule.months and (rule.years is None or year in rule.years):
+        days = rule.matching(year, month)
+        index = bisect_right(days, number) - 1
+        if index >= 0 and days[index] == number:
+            found = _previous_time(rule, time)
+            if found is not None:
+                return day * DAY + found
+            index -= 1
+        if index >= 0:
+            return (day + days[index] - number) * DAY + last
+    while year >= max(1970, today.year - SEARCH_YEARS - 1):
+        year, month = (year, month - 1) if month > 1 else (year - 1, 12)
+        if month in rule.months and (rule.years is None or year in rule.years):
+            days = rule.matching(year, month)
+            if days:
+                day = date(year, month, days[-1]).toordinal() - _EPOCH_ORDINAL
+                slot = day * DAY + last
+                return slot if slot >= limit - 2 * DAY else None
+    return None
+
+
+def _first_time(rule: Slotted) -> int:
+    return rule.hours[0] * HOUR + rule.minutes[0] * MINUTE + rule.fractions[0]
+
+
+def _next_time(rule: Slotted, time: int) -> int | None:
+    hour, rest = divmod(time, HOUR)
+    index = bisect_left(rule.hours, hour)
+    if index < len(rule.hours) and rule.hours[index] == hour:
+        minute, fraction = divmod(rest, MINUTE)
+        start = bisect_left(rule.minutes, minute)
+        if start < len(rule.minutes) and rule.minutes[start] == minute:
+            within = bisect_left(rule.fractions, fraction)
+            if within < len(rule.fractions):
+                return hour * HOUR + minute * MINUTE + rule.fractions[within]
+            start += 1
+        if start < len(rule.minutes):
+            return hour * HOUR + rule.minutes[start] * MINUTE + rule.fractions[0]
+        index += 1
+    if index == len(rule.hours):
+        return None
+    return rule.hours[index] * HOUR + rule.minutes[0] * MINUTE + rule.fractions[0]
+
+
+def _previous_time(rule: Slotted, time: int) -> int | None:
+    hour, rest = divmod(time, HOUR)
+    index = bisect_right(rule.hours, hour) - 1
+    if index >= 0 and rule.hours[index] == hour:
+        minute, fraction = divmod(rest, MINUTE)
+        start = bisect_right(rule.minutes, minute) - 1
+        if start >= 0 and rule.minutes[start] == minute:
+            within = bisect_right(rule.fractions, fraction) - 1
+            if within >= 0:
+                return hour * HOUR + minute * MINUTE + rule.fractions[within]
+            start -= 1
+        if start >= 0:
+            return hour * HOUR + rule.minutes[start] * MINUTE + rule.fractions[-1]
+        index -= 1
+    if index < 0:
+        return None
+    return rule.hours[index] * HOUR + rule.minutes[-1] * MINUTE + rule.fractions[-1]

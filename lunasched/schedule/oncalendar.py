@@ -1,0 +1,237 @@
+"""Rules as ``OnCalendar=`` expressions that systemd evaluates exactly, on ordinary days.
+
+Steps without an end (``00/7``) are written only where they divide the minute or the hour. systemd
+252 lets others run over the end: from ``*:00/7`` it drops the slot at midnight, and with steps of
+hours it gives up for good ("Infinite loop in calendar calculation") where midnight is skipped.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from enum import Enum
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING
+
+from lunasched.errors import ScheduleError
+from lunasched.schedule.component import format_weekdays
+from lunasched.schedule.rule import (
+    ALL_DAYS,
+    ALL_WEEKDAYS,
+    LAST,
+    Calendar,
+    DayRule,
+    month_length,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_SECOND = 1_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class _End(Enum):
+    LAST_DAY = "~01"
+    LAST_WEEK = "~01..07"
+
+
+_Term = frozenset[int] | _End  # days of a month
+_Dates = frozenset[tuple[int, int, int]]
+
+
+def base_lines(
+    rule: Calendar, *, years: range, without: _Dates = frozenset(), count_from_start: bool = False
+) -> tuple[str, ...]:
+    """The rule as expressions without a zone, one for each way in which a day can match.
+
+    ``without`` are dates (year, month, day) on which none of them elapses; years are then named,
+    and only those of ``years``. With ``count_from_start`` the end of a month is written as its
+    date: after ``~`` systemd 252 may take a time that occurs twice for the wrong one, even for
+    one in the past. Raises ScheduleError for a rule of days that no expression can say.
+    """
+    time = format_time(rule.hours, rule.minutes, rule.seconds)
+    taken: dict[int, frozenset[int]] = {}
+    for year, month, _ in without:
+        taken[month] = taken.get(month, frozenset()) | {year}
+    groups: dict[frozenset[int], list[int]] = {}
+    for month in rule.months:
+        groups.setdefault(taken.get(month, frozenset()), []).append(month)
+    lines = [
+        f"{prefix}{date} {time}"
+        for gone, months in groups.items()
+        for prefix, term in _day_terms(rule.days, rule)
+        for date in _dates(
+            term,
+            months,
+            tuple(year for year in years if year not in gone) if gone else None,
+            count_from_start,
+        )
+    ]
+    for year, month in sorted({(year, month) for year, month, _ in without}):
+        days = [
+            day
+            for day in (rule.matching(year, month) if month in rule.months else ())
+            if (year, month, day) not in without
+        ]
+        if days:
+            lines.append(f"{year}-{month:02}-{numbers(days, 1, 31, open_end=False)} {time}")
+    return tuple(lines)
+
+
+def _dates(
+    term: _Term, months: Sequence[int], years: Sequence[int] | None, count_from_start: bool
+) -> list[str]:
+    """``YEAR-MONTH-DAY`` for the days of a term."""
+    if years is not None and not years:
+        return []
+    year_text = "*" if years is None else numbers(years, 1970, 2199, open_end=False)
+    if isinstance(term, _End):
+        if count_from_start:
+            return _last_dates(term, months, years)
+        return [f"{year_text}-{numbers(months, 1, 12, open_end=False)}{term.value}"]
+    longest = max(month_length(2000, month) for month in months)
+    days = sorted(day for day in term if day <= longest)
+    if not days:
+        return []
+    # Which days are meant shows on the whole rule: all 30 of an April are written 01..30.
+    month_text = numbers(months, 1, 12, open_end=False)
+    return [f"{year_text}-{month_text}-{numbers(days, 1, 31, open_end=False)}"]
+
+
+def _last_dates(end: _End, months: Sequence[int], years: Sequence[int] | None) -> list[str]:
+    found = []
+    for length in (31, 30, 29, 28):
+        # 2000 stands for leap years, 2001 for the others.
+        fitting = [m for m in months if (2001 if length == 28 else 2000, m) in _BY_LENGTH[length]]
+        if not fitting:
+            continue
+        if length > 29:
+            year_text = "*" if years is None else numbers(years, 1970, 2199, open_end=False)
+        elif years is None:
+            year_text = "2000/4" if length == 29 else "2001/4,2002/4,2003/4"
+        else:
+            chosen = [year for year in years if month_length(year, 2) == length]
+            if not chosen:
+                continue
+            year_text = numbers(chosen, 1970, 2199, open_end=False)
+        first = length if end is _End.LAST_DAY else length - 6
+        days = numbers(range(first, length + 1), 1, 31, open_end=False)
+        found.append(f"{year_text}-{numbers(fitting, 1, 12, open_end=False)}-{days}")
+    return found
+
+
+_BY_LENGTH = {
+    length: {
+        (year, month)
+        for year in (2000, 2001)
+        for month in range(1, 13)
+        if month_length(year, month) == length
+    }
+    for length in (28, 29, 30, 31)
+}
+
+
+def format_time(hours: Sequence[int], minutes: Sequence[int], seconds: Sequence[int]) -> str:
+    """``HOUR:MINUTE:SECOND`` for the product of three ascending sets."""
+    hour = numbers(hours, 0, 23, open_end=False)
+    return f"{hour}:{numbers(minutes, 0, 59)}:{numbers(seconds, 0, 59)}"
+
+
+def numbers(values: Sequence[int], low: int, high: int, *, open_end: bool = True) -> str:
+    """One field: ``*``, a value, a range, a step, or a list of values and ranges."""
+    count = len(values)
+    if count == high - low + 1:
+        return "*"
+    step = values[1] - values[0] if count > 2 else 0
+    if step and values[-1] - values[0] == step * (count - 1) and _even(values, step):
+        if step == 1:
+            return f"{values[0]:02}..{values[-1]:02}"
+        whole = values[0] - step < low and values[-1] + step > high
+        if open_end and whole and (high + 1 - low) % step == 0:
+            return f"{values[0]:02}/{step}"
+        return f"{values[0]:02}..{values[-1]:02}/{step}"
+    parts = []
+    for _, run in groupby(enumerate(values), lambda pair: pair[1] - pair[0]):
+        members = [value for _, value in run]
+        if len(members) > 2:
+            parts.append(f"{members[0]:02}..{members[-1]:02}")
+        else:
+            parts.extend(f"{value:02}" for value in members)
+    return ",".join(parts)
+
+
+def _even(values: Sequence[int], step: int) -> bool:
+    return all(second - first == step for first, second in pairwise(values))
+
+
+def _day_terms(days: DayRule, rule: Calendar) -> list[tuple[str, _Term]]:
+    """Pairs of a weekday prefix and the days of the month within which it counts."""
+    if days.every_day:
+        return [("", ALL_DAYS)]
+    by_month: list[_Term] = [days.days] if days.days else []
+    if days.last_day and days.days < ALL_DAYS:
+        by_month.append(_End.LAST_DAY)
+    by_week = _week_terms(days)
+    if not days.both:
+        return [("", term) for term in by_month] + by_week
+    terms: list[tuple[str, _Term]] = []
+    for prefix, within in by_week:
+        for term in by_month:
+            if within == ALL_DAYS or term == ALL_DAYS:
+                terms.append((prefix, term if within == ALL_DAYS else within))
+            elif isinstance(within, _End) or isinstance(term, _End):
+                raise ScheduleError(
+                    "No timer can say the n-th or last weekday of a month together with a set "
+                    "of days of the month; split this into two jobs.",
+                    text=rule.text,
+                    position=0,
+                )
+            elif within & term:
+                terms.append((prefix, within & term))
+    return terms
+
+
+def _week_terms(days: DayRule) -> list[tuple[str, _Term]]:
+    by_ordinals: dict[frozenset[int], set[int]] = {}
+    for weekday in range(7):
+        ordinals = frozenset(ordinal for day, ordinal in days.nth if day == weekday)
+        if ordinals:
+            by_ordinals.setdefault(ordinals - {LAST}, set()).add(weekday)
+    terms: list[tuple[str, _Term]] = []
+    if days.weekdays:
+        terms.append((_prefix(days.weekdays), ALL_DAYS))
+    for ordinals, weekdays in by_ordinals.items():
+        within = {day for n in ordinals for day in range(7 * n - 6, min(7 * n, 31) + 1)}
+        if within:
+            terms.append((_prefix(frozenset(weekdays)), frozenset(within)))
+    last = frozenset(weekday for weekday, ordinal in days.nth if ordinal == LAST)
+    if last:
+        terms.append((_prefix(last), _End.LAST_WEEK))
+    return terms
+
+
+def _prefix(weekdays: frozenset[int]) -> str:
+    return "" if weekdays >= ALL_WEEKDAYS else f"{format_weekdays(weekdays)} "
+
+
+def dated_lines(instants: Iterable[int]) -> tuple[str, ...]:
+    """Single instants (µs of UTC) as expressions in UTC, as few as they fit in."""
+    times: dict[tuple[int, int, int], dict[int, dict[int, list[int]]]] = {}
+    for instant in sorted(set(instants)):
+        moment = _EPOCH + timedelta(microseconds=instant)
+        hours = times.setdefault((moment.year, moment.month, moment.day), {})
+        hours.setdefault(moment.hour, {}).setdefault(moment.minute, []).append(moment.second)
+    lines = []
+    for (year, month, day), hours in times.items():
+        shapes: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
+        for hour, minutes in hours.items():
+            by_seconds: dict[tuple[int, ...], list[int]] = {}
+            for minute, seconds in minutes.items():
+                by_seconds.setdefault(tuple(seconds), []).append(minute)
+            for members, listed in by_seconds.items():
+                shapes.setdefault((tuple(listed), members), []).append(hour)
+        lines += [
+            f"{year}-{month:02}-{day:02} {format_time(matching, minutes, seconds)} UTC"
+            for (minutes, seconds), matching in shapes.items()
+        ]
+    return tuple(lines)

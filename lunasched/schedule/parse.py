@@ -1,0 +1,172 @@
+"""From what a user typed to a :data:`Schedule`. The grammar is in lunasched-schedule(5)."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from lunasched.errors import ScheduleError
+from lunasched.schedule.calendar import parse_calendar
+from lunasched.schedule.cron import WEEKDAYS, parse_cron
+from lunasched.schedule.rule import ALL_WEEKDAYS, LAST, Calendar, DayRule, Every, Schedule
+
+_UNITS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
+MAX_INTERVAL = 10 * 366 * 86_400
+"""The longest interval in seconds; systemd counts further, but nobody means it."""
+
+_EVERY = re.compile(r"every\b", re.IGNORECASE)
+_AMOUNT = re.compile(r"([0-9]+)([a-z]*)", re.IGNORECASE)
+_TIME = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
+_WORD = re.compile(r"[^ ]+")
+_ORDINALS = {"1st": 1, "2nd": 2, "3rd": 3, "4th": 4, "5th": 5, "last": LAST}
+_FORMS = (
+    "A schedule is one of: every 15m, at HH:MM, on Mon,Wed at HH:MM, on 1st Mon at HH:MM, "
+    "five cron fields, @daily, calendar:EXPRESSION."
+)
+
+
+@lru_cache(maxsize=1024)
+def parse(text: str) -> Schedule:
+    """Read a schedule; raises ScheduleError with the position of what is wrong.
+
+    Letter case does not matter, and white space is one space or many.
+    """
+    if "\0" in text:
+        raise ScheduleError("A schedule cannot hold a NUL byte.")
+    text = " ".join(text.split())
+    lower = text.lower()
+    if lower.startswith("every"):
+        return _parse_every(text)
+    if lower.startswith(("at ", "on ")):
+        return _parse_words(text)
+    if lower.startswith("calendar:"):
+        return parse_calendar(text, _after(text, len("calendar:")))
+    if lower.startswith("cron:"):
+        return parse_cron(text, _after(text, len("cron:")))
+    if lower[:1] in {"@", "*"} or lower[:1].isdigit():
+        return parse_cron(text, 0)
+    raise ScheduleError(_FORMS, text=text or " ", position=0)
+
+
+def _after(text: str, position: int) -> int:
+    return position + 1 if text[position : position + 1] == " " else position
+
+
+def _parse_every(text: str) -> Every:
+    position = len("every")
+    if text[position : position + 1] != " ":
+        raise ScheduleError(
+            "An interval follows 'every', as in every 15m or every 1h30m.",
+            text=text,
+            position=position,
+        )
+    total, seen = 0, 0
+    while position < len(text):
+        if text[position] == " ":
+            position += 1
+            continue
+        match = _AMOUNT.match(text, position)
+        if match is None or match[2].lower() not in _UNITS:
+            raise ScheduleError(
+                "An interval is a whole number with a unit: s, m, h, d or w, as in 1h30m.",
+                text=text,
+                position=match.start(2) if match else position,
+            )
+        unit = _UNITS[match[2].lower()]
+        if seen and unit >= seen:
+            raise ScheduleError(
+                "The units of an interval go from the largest to the smallest, each once.",
+                text=text,
+                position=match.start(2),
+            )
+        seen = unit
+        total += int(match[1]) * unit
+        position = match.end()
+    if total < 1:
+        raise ScheduleError("An interval is at least one second.", text=text, position=6)
+    if total > MAX_INTERVAL:
+        raise ScheduleError("An interval is at most ten years.", text=text, position=6)
+    return Every(text, total)
+
+
+def _parse_words(text: str) -> Calendar:
+    """``at TIME [on DAYS]`` and ``on DAYS at TIME``."""
+    words = [(match[0].lower(), match.start()) for match in _WORD.finditer(text)]
+    parts: dict[str, list[tuple[str, int]]] = {}
+    current = ""
+    for word, position in words:
+        if word in ("at", "on"):
+            if word in parts:
+                raise ScheduleError(f"{word!r} is there twice.", text=text, position=position)
+            current = word
+            parts[current] = []
+        else:
+            parts[current].append((word, position))
+    if "at" not in parts:
+        raise ScheduleError("A time is missing: add 'at HH:MM'.", text=text, position=len(text))
+    for name, part in parts.items():
+        if not part:
+            expected = "a time, HH:MM" if name == "at" else "weekdays, as in Mon,Wed"
+            position = next(at for word, at in words if word == name) + len(name)
+            raise ScheduleError(f"After {name!r} comes {expected}.", text=text, position=position)
+    hour, minute, second = _parse_time(text, parts["at"])
+    days = _parse_days(text, parts["on"]) if "on" in parts else DayRule()
+    return Calendar(text, (hour,), (minute,), (second * 1_000_000,), days=days)
+
+
+def _parse_time(text: str, words: list[tuple[str, int]]) -> tuple[int, int, int]:
+    word, position = words[0]
+    match = _TIME.fullmatch(word)
+    if match is None:
+        raise ScheduleError(
+            "A time is HH:MM or HH:MM:SS on the 24-hour clock.", text=text, position=position
+        )
+    if len(words) > 1:
+        raise ScheduleError(
+            "Nothing but 'on' and weekdays can follow the time.", text=text, position=words[1][1]
+        )
+    for group, (name, limit) in enumerate((("hour", 23), ("minute", 59), ("second", 59)), start=1):
+        if int(match[group] or 0) > limit:
+            raise ScheduleError(
+                f"The {name} goes from 0 to {limit}.",
+                text=text,
+                position=position + match.start(group),
+            )
+    return int(match[1]), int(match[2]), int(match[3] or 0)
+
+
+def _parse_days(text: str, words: list[tuple[str, int]]) -> DayRule:
+    """``Mon,Wed``, ``Mon-Fri``, ``1st,3rd Mon``, ``last Fri``."""
+    ordinals: set[int] = set()
+    weekdays: set[int] = set()
+    for word, start in words:
+        position = start
+        for item in word.split(","):
+            if item in _ORDINALS and not weekdays:
+                ordinals.add(_ORDINALS[item])
+            elif item:
+                weekdays.update(_weekday_range(text, item, position))
+            position += len(item) + 1
+    if not weekdays:
+        raise ScheduleError(
+            "A weekday is missing, as in 'on 1st Mon at 09:00'.",
+            text=text,
+            position=words[-1][1] + len(words[-1][0]),
+        )
+    if not ordinals:
+        return DayRule(weekdays=ALL_WEEKDAYS if len(weekdays) == 7 else frozenset(weekdays))
+    pairs = frozenset((weekday, ordinal) for weekday in weekdays for ordinal in ordinals)
+    return DayRule(weekdays=frozenset(), nth=pairs)
+
+
+def _weekday_range(text: str, item: str, position: int) -> list[int]:
+    first, dash, last = item.partition("-")
+    for word, at in ((first, position), (last or first, position + len(first) + len(dash))):
+        if word not in WEEKDAYS:
+            raise ScheduleError(
+                f"{word!r} is not a weekday: Mon, Tue, Wed, Thu, Fri, Sat or Sun.",
+                text=text,
+                position=at,
+            )
+    low, high = WEEKDAYS[first], WEEKDAYS[last] if dash else WEEKDAYS[first]
+    return [(low + step) % 7 for step in range((high - low) % 7 + 1)]

@@ -1,0 +1,205 @@
+"""What a schedule is once it was read: one frozen value of one of four kinds.
+
+Weekdays are numbered 0 (Monday) to 6 (Sunday) here, as in :mod:`datetime`; cron's 0/7 for
+Sunday ends in the parser.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ALL_DAYS = frozenset(range(1, 32))
+ALL_WEEKDAYS = frozenset(range(7))
+ALL_MONTHS = tuple(range(1, 13))
+ALL_HOURS = tuple(range(24))
+ALL_MINUTES = tuple(range(60))
+WEEKDAY_NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+LAST = -1
+"""The ordinal of "the last Monday" in :attr:`DayRule.nth`."""
+
+_LENGTHS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+def month_length(year: int, month: int) -> int:
+    """Days in a month of the Gregorian calendar."""
+    if month == 2 and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0):
+        return 29
+    return _LENGTHS[month]
+
+
+class Kind(str, Enum):
+    """The kinds of schedule; the values are what ``--json`` prints."""
+
+    EVERY = "every"
+    CALENDAR = "calendar"
+    REBOOT = "reboot"
+    SYSTEMD = "systemd"
+
+
+class Crossing(Enum):
+    """What a schedule does where the wall clock jumps by less than three hours (cron(8))."""
+
+    WILDCARD = "follows the wall clock: absent in a gap, both passes of a repeated hour"
+    FIXED = "once right after a gap that held a slot, first pass only of a repeated hour"
+    SYSTEMD = "absent in a gap, first pass only of a repeated hour"
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """A fixed interval in seconds, counted from the last start."""
+
+    text: str
+    seconds: int
+    kind: ClassVar[Kind] = Kind.EVERY
+
+
+@dataclass(frozen=True, slots=True)
+class Reboot:
+    """Once at every start of the service manager, the ``@reboot`` of crontab(5)."""
+
+    text: str
+    kind: ClassVar[Kind] = Kind.REBOOT
+
+
+@dataclass(frozen=True, slots=True)
+class DayRule:
+    """Which days of a month match (crontab(5), with croniter's ``L`` and ``#``).
+
+    The month side is ``days`` and ``last_day``, the week side ``weekdays`` and ``nth`` (pairs of
+    weekday and ordinal 1 to 5 or ``LAST``). With ``both`` a day must match either side, without it
+    one of them is enough.
+    """
+
+    days: frozenset[int] = ALL_DAYS
+    last_day: bool = False
+    weekdays: frozenset[int] = ALL_WEEKDAYS
+    nth: frozenset[tuple[int, int]] = frozenset()
+    both: bool = True
+
+    @property
+    def every_day(self) -> bool:
+        """Whether no day is left out."""
+        by_month, by_week = self.days >= ALL_DAYS, self.weekdays >= ALL_WEEKDAYS
+        return (by_month and by_week) if self.both else (by_month or by_week)
+
+    def matching(self, year: int, month: int) -> Sequence[int]:
+        """The days of one month that match, ascending."""
+        length = month_length(year, month)
+        if self.days is ALL_DAYS and self.weekdays is ALL_WEEKDAYS and self.both:
+            return range(1, length + 1)
+        return _matching(self, date(year, month, 1).weekday(), length)
+
+    def holds(self, day: int, weekday: int, length: int) -> bool:
+        """Whether a day matches that is this weekday in a month of this length."""
+        by_month = day in self.days or (self.last_day and day == length)
+        # One side decides alone: under AND when it fails, under OR when it holds.
+        if by_month is not self.both:
+            return by_month
+        return self._by_week(day, weekday, length)
+
+    def _by_week(self, day: int, weekday: int, length: int) -> bool:
+        if weekday in self.weekdays:
+            return True
+        if not self.nth:
+            return False
+        if (weekday, (day + 6) // 7) in self.nth:
+            return True
+        return day + 7 > length and (weekday, LAST) in self.nth
+
+
+@lru_cache(maxsize=1024)
+def _matching(rule: DayRule, first: int, length: int) -> tuple[int, ...]:
+    days = range(1, length + 1)
+    return tuple(day for day in days if rule.holds(day, (first + day - 1) % 7, length))
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """A rule over wall-clock fields: cron expressions, ``at``, ``on``, ``@daily`` and so on.
+
+    Every tuple is ascending; ``fractions`` are the slots within a minute in microseconds.
+    ``wildcard`` tells a wildcard job from a fixed-time job (cron(8)).
+    """
+
+    text: str
+    hours: tuple[int, ...]
+    minutes: tuple[int, ...]
+    fractions: tuple[int, ...] = (0,)
+    months: tuple[int, ...] = ALL_MONTHS
+    days: DayRule = DayRule()
+    wildcard: bool = False
+    kind: ClassVar[Kind] = Kind.CALENDAR
+    years: ClassVar[tuple[int, ...] | None] = None
+
+    @property
+    def crossing(self) -> Crossing:
+        """How the rule treats the nights on which the clock changes."""
+        return Crossing.WILDCARD if self.wildcard else Crossing.FIXED
+
+    @property
+    def seconds(self) -> tuple[int, ...]:
+        """The seconds of a minute that match."""
+        return tuple(fraction // 1_000_000 for fraction in self.fractions)
+
+    def matching(self, year: int, month: int) -> Sequence[int]:
+        """The days of one month that match."""
+        return self.days.matching(year, month)
+
+
+@dataclass(frozen=True, slots=True)
+class Overflow:
+    """Where systemd goes on after steps without an end ran over; None where nothing is lost."""
+
+    day: int | None = None
+    hour: int | None = None
+    minute: int | None = None
+    fraction: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SystemdCalendar:
+    """A calendar event expression of systemd.time(7), with systemd's own meaning.
+
+    ``expression`` is the normalized form without its zone, ``zone`` the zone that the
+    expression itself names (it wins over the job's). ``fractions`` are microseconds within a
+    minute; ``from_end`` counts ``day_numbers`` from the end of the month.
+    """
+
+    text: str
+    expression: str
+    zone: str | None
+    hours: tuple[int, ...]
+    minutes: tuple[int, ...]
+    fractions: tuple[int, ...]
+    months: tuple[int, ...] = ALL_MONTHS
+    years: tuple[int, ...] | None = None
+    day_numbers: frozenset[int] = ALL_DAYS
+    from_end: bool = False
+    weekdays: frozenset[int] = ALL_WEEKDAYS
+    overflow: Overflow = Overflow()
+    kind: ClassVar[Kind] = Kind.SYSTEMD
+    crossing: ClassVar[Crossing] = Crossing.SYSTEMD
+
+    def matching(self, year: int, month: int) -> Sequence[int]:
+        """The days of one month that match."""
+        length = month_length(year, month)
+        first = date(year, month, 1).weekday()
+        return [
+            day
+            for day in range(1, length + 1)
+            if (length + 1 - day if self.from_end else day) in self.day_numbers
+            and (first + day - 1) % 7 in self.weekdays
+        ]
+
+
+Slotted = Calendar | SystemdCalendar
+"""A rule with instants of its own, which the engine in ``elapse`` walks over."""
+
+Schedule = Every | Calendar | Reboot | SystemdCalendar

@@ -1,0 +1,299 @@
+"""What a timer unit has to say so that it elapses exactly when a schedule does.
+
+systemd's own reading of a line differs from cron's where the wall clock changes, as measured on
+systemd 252: a time within a gap does not elapse, and from one slot to the next a repeated time
+elapses in its first pass only. ``timing`` adds dated lines for what is missing, for ten years.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta, timezone
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from lunasched.errors import InvalidInput, ScheduleError
+from lunasched.schedule.elapse import (
+    DAY,
+    SECOND,
+    fills_gap,
+    microseconds,
+    next_slot,
+    next_wall,
+)
+from lunasched.schedule.oncalendar import base_lines, dated_lines, format_time
+from lunasched.schedule.rule import (
+    ALL_HOURS,
+    ALL_MONTHS,
+    Calendar,
+    Crossing,
+    DayRule,
+    Every,
+    Reboot,
+    Schedule,
+    Slotted,
+    SystemdCalendar,
+)
+from lunasched.schedule.zone import (
+    Segment,
+    abbreviations,
+    check_timezone,
+    forget,
+    segment_at,
+    segments,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_YEARS = 10
+HORIZON = 3652 * 86_400
+"""Seconds for which the lines of a timer are exact: ten years."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The directives of a timer; intervals are seconds.
+
+    ``on_calendar`` are the ``OnCalendar=`` values. ``on_unit_active_sec`` is the interval of an
+    ``every`` schedule and ``on_active_sec`` its anchor, the first run after the timer starts;
+    whoever knows the last run passes less. ``on_startup_sec`` is set for ``@reboot``: such a
+    timer elapses whenever *it* is started, so it must be enabled but not started when it is
+    deployed. ``valid_until`` is the instant up to which the lines are exact, or None when they
+    are as long as the tz database does not change.
+    """
+
+    on_calendar: tuple[str, ...] = ()
+    on_unit_active_sec: int | None = None
+    on_active_sec: int | None = None
+    on_startup_sec: int | None = None
+    valid_until: datetime | None = None
+
+
+def timing(
+    schedule: Schedule, *, timezone: str | None, host_timezone: str, now: datetime
+) -> Timing:
+    """The directives for a timer that is deployed at ``now`` (aware).
+
+    Without a ``timezone`` the job follows the host's zone and its lines name none. Raises
+    ScheduleError for a schedule that never elapses after ``now`` or that no timer can say, and
+    InvalidInput for a zone that does not exist or that the host would take for another.
+    """
+    check_timezone(host_timezone)
+    if timezone is not None:
+        check_timezone(timezone)
+    if isinstance(schedule, Every):
+        return Timing(on_unit_active_sec=schedule.seconds, on_active_sec=schedule.seconds)
+    if isinstance(schedule, Reboot):
+        return Timing(on_startup_sec=0)
+    zone = timezone or host_timezone
+    if isinstance(schedule, SystemdCalendar):
+        return _as_it_is(schedule, timezone, host_timezone, now)
+    start = microseconds(now)
+    _check_elapses(schedule, zone, start)
+    suffix = "" if timezone is None else f" {_suffix(timezone, host_timezone, start)}"
+    if _same_in_utc(schedule, zone, start):
+        return Timing(on_calendar=_utc_lines(schedule, zone, start))
+    lines = _Lines(schedule, zone, start)
+    return Timing(
+        on_calendar=tuple(line + suffix for line in lines.base()) + lines.dated(),
+        valid_until=now + timedelta(seconds=HORIZON) if lines.affected() else None,
+    )
+
+
+def forget_zones() -> None:
+    """Drop all that was computed from the tz database, after it was updated."""
+    forget()
+    _crossings.cache_clear()
+    _host_abbreviations.cache_clear()
+
+
+def _as_it_is(
+    schedule: SystemdCalendar, timezone: str | None, host_timezone: str, now: datetime
+) -> Timing:
+    zone = schedule.zone or timezone
+    _check_elapses(schedule, zone or host_timezone, microseconds(now))
+    if zone is None:
+        return Timing(on_calendar=(schedule.expression,))
+    suffix = _suffix(zone, host_timezone, microseconds(now))
+    return Timing(on_calendar=(f"{schedule.expression} {suffix}",))
+
+
+def _check_elapses(rule: Slotted, zone: str, start: int) -> None:
+    if next_slot(rule, zone, start) is None:
+        raise ScheduleError("This schedule never elapses again.", text=rule.text, position=0)
+
+
+def _suffix(timezone: str, host_timezone: str, start: int) -> str:
+    """The zone as a line has to name it; raises InvalidInput where the host reads it otherwise.
+
+    systemd takes a suffix that is an abbreviation of the host's own zone (CET on a host in
+    Berlin) for that zone with DST fixed, not for the zone of that name: measured, "09:00 CET"
+    never elapses there from summer on.
+    """
+    if timezone.upper() in ("UTC", "ETC/UTC"):
+        return "UTC"
+    if "/" not in timezone and timezone.upper() in _host_abbreviations(host_timezone, _day(start)):
+        raise InvalidInput(
+            f"On a host in {host_timezone}, systemd takes the time zone {timezone} for an "
+            "abbreviation of it and may never elapse; name the zone by a city, as in "
+            "Europe/Berlin, or as Etc/GMT+5."
+        )
+    return timezone
+
+
+@lru_cache(maxsize=64)
+def _host_abbreviations(zone: str, day: int) -> frozenset[str]:
+    # The C library keeps abbreviations of the past too.
+    end = day * 86_400 + HORIZON
+    return frozenset(name.upper() for name in abbreviations(zone, -7 * HORIZON, end))
+
+
+@lru_cache(maxsize=256)
+def _crossings(zone: str, day: int) -> tuple[Segment, ...]:
+    """The stretches that begin with a change of the clock, for ten years after a day's year.
+
+    Includes the one around the start of that day, as its repeated time may last into it.
+    """
+    start = day * 86_400
+    year = (_EPOCH + timedelta(days=day)).year
+    end = (date(year + _YEARS + 1, 1, 2).toordinal() - _EPOCH.toordinal()) * 86_400
+    return tuple(part for part in segments(zone, start, end) if part.shift)
+
+
+def _day(start: int) -> int:
+    return start // SECOND // 86_400
+
+
+def _same_in_utc(rule: Calendar, zone: str, start: int) -> bool:
+    """Whether a rule for all hours and days has the same slots in UTC at every offset."""
+    if rule.hours != ALL_HOURS or rule.months != ALL_MONTHS or not rule.days.every_day:
+        return False
+    crossings = _crossings(zone, _day(start))
+    if rule.crossing is not Crossing.WILDCARD or not crossings:
+        return False
+    offsets = {offset % 3600 for part in crossings for offset in (part.before, part.offset)}
+    return len({_shifted(rule.minutes, offset) for offset in offsets}) == 1
+
+
+def _shifted(minutes: tuple[int, ...], offset: int) -> tuple[int, ...] | None:
+    if offset % 60:
+        return None
+    return tuple(sorted((minute - offset // 60) % 60 for minute in minutes))
+
+
+def _utc_lines(rule: Calendar, zone: str, start: int) -> tuple[str, ...]:
+    minutes = _shifted(rule.minutes, _crossings(zone, _day(start))[0].offset)
+    assert minutes is not None  # _same_in_utc saw to it
+    return (f"*-*-* {format_time(ALL_HOURS, minutes, rule.seconds)} UTC",)
+
+
+class _Lines:
+    """The lines of one rule in one zone, from one instant on.
+
+    A change of the clock is *plain* when systemd treats it alike whatever it looked at before:
+    DST by an hour or less, from a whole hour but midnight, and into DST where it jumps forward.
+    On other days (in Chatham and Santiago, in Dublin with its negative DST, when a zone changes
+    its standard time) systemd 252 may skip the rest of a day, take the second pass for the
+    first, or give up for good, so the base lines leave out the dates and dated lines stand for
+    all their slots.
+    """
+
+    def __init__(self, rule: Calendar, zone: str, start: int) -> None:
+        self.rule, self.zone, self.start = rule, zone, start
+        self.crossings = tuple(
+            part for part in _crossings(zone, _day(start)) if self._holds_a_slot(part)
+        )
+        self.odd = tuple(part for part in self.crossings if not self._plain(part))
+
+    def affected(self) -> bool:
+        """Whether a change of the clock could ever matter, whatever the dates."""
+        if self.crossings:
+            return True
+        daily = replace(self.rule, days=DayRule(), months=ALL_MONTHS)
+        return bool(_Lines(daily, self.zone, self.start).crossings) if daily != self.rule else False
+
+    def base(self) -> tuple[str, ...]:
+        """The lines that recur, without a zone."""
+        year = (_EPOCH + timedelta(microseconds=self.start)).year
+        without = frozenset(
+            (day.year, day.month, day.day)
+            for part in self.odd
+            for day in _dates(part)
+            if day.year >= year
+        )
+        return base_lines(
+            self.rule,
+            years=range(year, year + _YEARS + 1),
+            without=without,
+            count_from_start=bool(self.crossings)
+            or any(_at_midnight(part) for part in _crossings(self.zone, _day(self.start))),
+        )
+
+    def dated(self) -> tuple[str, ...]:
+        """Lines in UTC for the slots at which the recurring ones do not elapse."""
+        found: list[int] = []
+        for part in self.crossings:
+            begin = part.start * SECOND
+            if part in self.odd:
+                found += self._slots_on(_dates(part))
+            elif fills_gap(self.rule, part):
+                found.append(begin)
+            elif part.shift < 0 and self.rule.crossing is Crossing.WILDCARD:
+                found += self._slots(begin, begin - part.shift * SECOND)
+        return dated_lines(instant for instant in found if instant > self.start)
+
+    def _slots(self, first: int, end: int) -> Iterator[int]:
+        slot = next_slot(self.rule, self.zone, first - 1)
+        while slot is not None and slot < end:
+            yield slot
+            slot = next_slot(self.rule, self.zone, slot)
+
+    def _slots_on(self, days: Sequence[datetime]) -> Iterator[int]:
+        """The slots whose wall-clock time is on one of these dates."""
+        numbers = {microseconds(day) // DAY for day in days}
+        first, end = (min(numbers) - 1) * DAY, (max(numbers) + 2) * DAY
+        for slot in self._slots(first, end):
+            offset = segment_at(self.zone, slot // SECOND).offset
+            if (slot + offset * SECOND) // DAY in numbers:
+                yield slot
+
+    def _holds_a_slot(self, part: Segment) -> bool:
+        """Whether the rule has a slot in what is skipped or repeated, or in as much after it."""
+        low, high = _window(part)
+        if low % DAY == 0 and not self._plain(part):
+            low -= DAY
+        slot = next_wall(self.rule, low, high)
+        return slot is not None and slot < high
+
+    def _plain(self, part: Segment) -> bool:
+        if abs(part.shift) > 3600 or part.dst is part.dst_before:
+            return False
+        if part.shift > 0:
+            whole_hour = (part.start + part.before) % 3600 == 0
+            return part.dst and whole_hour and not _at_midnight(part)
+        in_second_pass = part.start * SECOND <= self.start < (part.start - part.shift) * SECOND
+        return self.rule.crossing is Crossing.WILDCARD or not in_second_pass
+
+
+def _window(part: Segment) -> tuple[int, int]:
+    low = part.start + min(part.before, part.offset)
+    high = part.start + max(part.before, part.offset)
+    return low * SECOND, (high + max(part.shift, 0)) * SECOND
+
+
+def _at_midnight(part: Segment) -> bool:
+    """Whether a midnight is skipped or repeated: the search for any slot of that day meets it."""
+    low, high = _window(part)
+    return (low - 1) // DAY != high // DAY
+
+
+def _dates(part: Segment) -> tuple[datetime, ...]:
+    """The local dates that a change of the clock touches."""
+    low, high = _window(part)
+    if low % DAY == 0:
+        low -= DAY  # the search for the next slot of the day before ends in the gap
+    days = range(low // DAY, (high - 1) // DAY + 1)
+    return tuple(_EPOCH + timedelta(days=day) for day in days)

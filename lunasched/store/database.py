@@ -1,0 +1,229 @@
+"""Opening the database, bringing its schema up to date, and transactions."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lunasched.errors import PermissionDenied, StoreError
+from lunasched.store.jobs import JobTable
+from lunasched.store.runs import RunTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# "luna" in ASCII, in the header of the file (PRAGMA application_id).
+_APPLICATION_ID = 0x6C756E61
+_BUSY_SECONDS = 30.0
+_HERE = Path(__file__).parent
+
+
+class Store:
+    """One open database. Not to be shared between threads."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self.path = path
+        self.jobs = JobTable(self.execute)
+        self.runs = RunTable(self.execute)
+
+    @classmethod
+    def open(
+        cls, path: Path, *, owner: tuple[int, int] | None = None, durable: bool = True
+    ) -> Store:
+        """Open the database at ``path``, making it and its directory if need be.
+
+        ``owner`` is the user and group ID that a new database is given (root makes it for the
+        supervisor). Without ``durable``, a power cut may take the last transactions back, whole:
+        right for what the journal has and can be read again. Raises ``StoreError``, or
+        ``PermissionDenied`` where the caller may not.
+        """
+        try:
+            _prepare(path, owner)
+            connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise _explain(error, path) from error
+        store = cls(connection, path)
+        try:
+            connection.row_factory = sqlite3.Row
+            # First whether it is ours at all: WAL is noted in the file itself.
+            store._version()
+            store._use_wal()
+            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            store._migrate()
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise _explain(error, path) from error
+            raise
+        return store
+
+    def close(self) -> None:
+        """Close the database; the last to close it folds the write-ahead log in."""
+        self._connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, and alone: the write lock is taken at the beginning."""
+        self._run("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+        try:
+            self._run("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def execute(self, query: str, **parameters: Any) -> list[sqlite3.Row]:
+        """The rows of the query of this name in ``queries.sql``."""
+        return self._run(_queries()[query], parameters)
+
+    def cursor(self) -> str | None:
+        """The journal cursor of the last record that was taken in."""
+        rows = self.execute("cursor")
+        return rows[0]["cursor"] if rows else None
+
+    def set_cursor(self, cursor: str) -> None:
+        """Remember how far the journal was read; belongs in the transaction of its rows."""
+        self.execute("set_cursor", cursor=cursor)
+
+    def _run(
+        self, statement: str, parameters: Mapping[str, Any] | None = None
+    ) -> list[sqlite3.Row]:
+        try:
+            return self._connection.execute(statement, parameters or {}).fetchall()
+        except sqlite3.Error as error:
+            raise _explain(error, self.path) from error
+
+    def _use_wal(self) -> None:
+        """Switch to the write-ahead log, once for a file.
+
+        SQLite does not wait for other processes here, as it does elsewhere: the one that comes
+        second is refused, and finds the switch made a moment later.
+        """
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
+    def _migrate(self) -> None:
+        migrations = _migrations()
+        if self._version() == len(migrations):
+            return
+        with self.transaction():
+            # Read again: another process may have migrated while this one waited for the lock.
+            version = self._version()
+            for number, script in enumerate(migrations[version:], version + 1):
+                for statement in _statements(script):
+                    self._connection.execute(statement)
+                self._connection.execute(f"PRAGMA user_version = {number}")
+            self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+
+    def _version(self) -> int:
+        """The schema version of the file; raises ``StoreError`` where it is not one of ours."""
+        application = self._connection.execute("PRAGMA application_id").fetchone()[0]
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        tables = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if application != _APPLICATION_ID and tables:
+            raise StoreError(
+                f"{self.path} is a database, but not one of lunasched 2, and was left as it is; "
+                "move it away or set LUNASCHED_DB_PATH"
+            )
+        if version > len(_migrations()):
+            raise StoreError(
+                f"{self.path} was written by a newer lunasched (schema {version}, this one knows "
+                f"{len(_migrations())}) and was left as it is; upgrade lunasched"
+            )
+        return int(version)
+
+
+def _prepare(path: Path, owner: tuple[int, int] | None) -> None:
+    """Make the directory (0750) and an empty database (0640), owned by ``owner``."""
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        if owner:
+            os.chown(path.parent, *owner)
+    if not path.exists():
+        with suppress(FileExistsError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            try:
+                if owner:
+                    os.fchown(descriptor, *owner)
+            finally:
+                os.close(descriptor)
+
+
+@lru_cache(maxsize=1)
+def _queries() -> dict[str, str]:
+    text = (_HERE / "queries.sql").read_text(encoding="utf-8")
+    parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+@lru_cache(maxsize=1)
+def _migrations() -> tuple[str, ...]:
+    files = sorted((_HERE / "migrations").glob("[0-9]*.sql"))
+    return tuple(file.read_text(encoding="utf-8") for file in files)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a script; ``executescript`` would commit the transaction that it is in."""
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
+
+
+def _explain(error: Exception, path: Path) -> StoreError | PermissionDenied:
+    text = str(error)
+    denied = isinstance(error, PermissionError) or "readonly" in text or "unable to open" in text
+    if denied and _not_writable(path):
+        return PermissionDenied(
+            f"{path} cannot be opened for writing by this user; "
+            "run as root, or use --user for your own jobs"
+        )
+    # With no space at all for its shared memory, SQLite speaks of I/O only.
+    no_space = "disk I/O" in text and os.statvfs(path.parent).f_bavail == 0
+    if "full" in text or no_space or getattr(error, "errno", None) == errno.ENOSPC:
+        return StoreError(f"{path}: the disk is full; free some space. Nothing was changed.")
+    if "locked" in text:
+        return StoreError(
+            f"{path} was locked by another process for {_BUSY_SECONDS:.0f} s; try again"
+        )
+    if "malformed" in text or "not a database" in text:
+        return StoreError(f"{path} is damaged ({text}); restore it from a backup or move it away")
+    return StoreError(f"{path}: {text}")
+
+
+def _not_writable(path: Path) -> bool:
+    """Whether permissions keep us from ``path``; not through ``Path.exists``, which then raises."""
+    existing = str(path)
+    while not os.path.lexists(existing) and existing != "/":
+        existing = os.path.dirname(existing)  # noqa: PTH120 - a text, for os.path alone
+    return not os.access(existing, os.W_OK) or not os.access(path.parent, os.W_OK)

@@ -1,0 +1,59 @@
+"""The table of jobs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lunasched.model import Job
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+class Execute(Protocol):
+    """Runs a named query."""
+
+    def __call__(self, query: str, **parameters: Any) -> list[sqlite3.Row]: ...
+
+
+class JobTable:
+    """Jobs by name."""
+
+    def __init__(self, execute: Execute) -> None:
+        self._execute = execute
+
+    def all(self) -> list[Job]:
+        """Every job, in the order of the names."""
+        return [_job(row) for row in self._execute("all_jobs")]
+
+    def get(self, name: str) -> Job | None:
+        """The job of this name."""
+        rows = self._execute("one_job", name=name)
+        return _job(rows[0]) if rows else None
+
+    def get_with_time(self, name: str) -> tuple[Job, int] | None:
+        """The job of this name and when it was last added or changed."""
+        rows = self._execute("one_job", name=name)
+        return (_job(rows[0]), rows[0]["updated_at"]) if rows else None
+
+    def names(self) -> list[str]:
+        """The names of all jobs, in order."""
+        return [row["name"] for row in self._execute("job_names")]
+
+    def put(self, job: Job, now: int) -> None:
+        """Add the job, or put it in the place of the one that has its name."""
+        definition = json.dumps(job.to_mapping(), ensure_ascii=False, separators=(",", ":"))
+        self._execute("put_job", name=job.name, definition=definition, now=now)
+
+    def delete(self, name: str) -> None:
+        """Remove the job; its runs stay in the history."""
+        self._execute("delete_job", name=name)
+
+    def updated_at(self) -> dict[str, int]:
+        """When each job was last added or changed."""
+        return {row["name"]: row["updated_at"] for row in self._execute("job_times")}
+
+
+def _job(row: sqlite3.Row) -> Job:
+    return Job.from_mapping(json.loads(row["definition"]))

@@ -1,0 +1,230 @@
+"""The table of runs: one row an invocation, whatever is read twice or in pieces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lunasched.model import Result, Run, Trigger
+from lunasched.store.jobs import Execute
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """What has been recorded of a run before its end."""
+
+    spawn_failed: bool
+    """Whether its program could not be executed, so far as is known."""
+    spawn_exit_code: int | None
+    stop_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run whose end has not been recorded."""
+
+    execution_id: str
+    unit: str
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """A run that ended a moment ago; ``next_start`` is when its unit was started after it."""
+
+    execution_id: str
+    unit: str
+    result: Result
+    started_at: int
+    ended_at: int | None
+    next_start: int | None
+
+
+class RunTable:
+    """Runs by execution ID.
+
+    Every change is idempotent and finds its row by the execution ID, so records of the journal
+    may be applied again without harm. A run that was closed as ``lost`` is reopened by a record
+    of its real end.
+    """
+
+    def __init__(self, execute: Execute) -> None:
+        self._execute = execute
+
+    def history(self, job: str | None, count: int | None) -> list[Run]:
+        """The latest ``count`` runs (all: ``None``), of one job or of all, newest first."""
+        limit = -1 if count is None else count
+        if job is None:
+            return [_run(row) for row in self._execute("history_of_all", count=limit)]
+        return [_run(row) for row in self._execute("history_of_job", job=job, count=limit)]
+
+    def get(self, execution_id: str) -> Run | None:
+        """One run."""
+        rows = self._execute("run", execution_id=execution_id)
+        return _run(rows[0]) if rows else None
+
+    def latest(self) -> dict[str, Run]:
+        """The latest run of each job that exists, without its output."""
+        return {row["job"]: _run(row) for row in self._execute("latest_runs")}
+
+    def next_start(self, execution_id: str) -> int | None:
+        """When the unit of a run was started after it."""
+        return self._value("next_start", execution_id=execution_id)
+
+    def last_start(self, job: str) -> int | None:
+        """When the job last started."""
+        return self._value("last_start", job=job)
+
+    def last_slot(self, job: str, *, but: str = "") -> int | None:
+        """The slot that a run of the job was last for, leaving out one execution ID."""
+        return self._value("last_slot", job=job, but=but)
+
+    def _value(self, query: str, **parameters: str) -> int | None:
+        rows = self._execute(query, **parameters)
+        value: int | None = rows[0][0] if rows else None
+        return value
+
+    def in_boot(self, job: str, boot_id: str) -> bool:
+        """Whether the job has run in this boot."""
+        return bool(self._execute("ran_in_boot", job=job, boot_id=boot_id)[0][0])
+
+    def exist_for(self, job: str) -> bool:
+        """Whether the job has ever run."""
+        return bool(self._execute("has_runs", job=job)[0][0])
+
+    def begin(self, run: Run, boot_id: str) -> None:
+        """Record that a run starts."""
+        self._execute(
+            "begin_run",
+            execution_id=run.execution_id,
+            job=run.job,
+            unit=run.unit,
+            boot_id=boot_id,
+            trigger=run.trigger.value,
+            scheduled_at=run.scheduled_at,
+            started_at=run.started_at,
+        )
+
+    def running(self, execution_id: str) -> None:
+        """Record that the run's program was executed."""
+        self._execute("run_running", execution_id=execution_id)
+
+    def stopping(self, execution_id: str) -> None:
+        """Record that the run is being stopped on request."""
+        self._execute("run_stopping", execution_id=execution_id)
+
+    def process_ended(
+        self, execution_id: str, *, exit_code: int | None, signal: int | None
+    ) -> None:
+        """Record how the run's main process ended."""
+        self._execute(
+            "run_process_ended", execution_id=execution_id, exit_code=exit_code, signal=signal
+        )
+
+    def end(self, execution_id: str, result: Result, ended_at: int | None) -> None:
+        """Close the run."""
+        self._execute("end_run", execution_id=execution_id, result=result.value, ended_at=ended_at)
+
+    def skip(self, execution_id: str, ended_at: int, slot: int | None) -> None:
+        """Close a run that the slot guard refused; a timer had started it for ``slot``."""
+        self._execute("skip_run", execution_id=execution_id, ended_at=ended_at, slot=slot)
+
+    def resources(
+        self, execution_id: str, *, cpu_usec: int | None, memory_peak: int | None
+    ) -> None:
+        """Record what the run used."""
+        self._execute(
+            "run_resources",
+            execution_id=execution_id,
+            cpu_usec=cpu_usec,
+            memory_peak=memory_peak,
+        )
+
+    def spawn_failed(self, execution_id: str, exit_code: int | None, at: int) -> None:
+        """Record that the run's program could not be executed; the run may not be known yet."""
+        self._execute("run_spawn_failed", execution_id=execution_id, exit_code=exit_code, at=at)
+
+    def state(self, execution_id: str) -> RunState | None:
+        """What decides the result of a run when it ends."""
+        rows = self._execute("run_state", execution_id=execution_id)
+        if not rows:
+            return None
+        return RunState(
+            spawn_failed=bool(rows[0]["spawn_failed"]),
+            spawn_exit_code=rows[0]["spawn_exit_code"],
+            stop_requested=bool(rows[0]["stop_requested"]),
+        )
+
+    def open(self) -> list[OpenRun]:
+        """The runs whose end has not been recorded."""
+        return [
+            OpenRun(row["execution_id"], row["unit"], row["boot_id"])
+            for row in self._execute("open_runs")
+        ]
+
+    def open_of(self, unit: str, boot_id: str, *, but: str) -> list[str]:
+        """The execution IDs of runs of a unit in a boot that have no end, except one."""
+        rows = self._execute("open_runs_of_unit", unit=unit, boot_id=boot_id, but=but)
+        return [row["execution_id"] for row in rows]
+
+    def without_output(self) -> list[EndedRun]:
+        """The ended runs whose output has not been taken over yet."""
+        return [
+            EndedRun(
+                row["execution_id"],
+                row["unit"],
+                Result(row["result"]),
+                row["started_at"],
+                row["ended_at"],
+                row["next_start"],
+            )
+            for row in self._execute("runs_without_output")
+        ]
+
+    def correct_signal(self, execution_id: str, signal: int) -> None:
+        """Record that what systemd calls a success was the end by a signal."""
+        self._execute("correct_signal", execution_id=execution_id, signal=signal)
+
+    def set_output(self, execution_id: str, output: str) -> None:
+        """Keep the tail of the run's output."""
+        self._execute("set_output", execution_id=execution_id, output=output)
+
+    def request(self, execution_id: str, trigger: Trigger, now: int) -> None:
+        """Say what started a run, before or after its records were read."""
+        self._execute(
+            "put_requested_start", execution_id=execution_id, trigger=trigger.value, now=now
+        )
+        self._execute("correct_trigger", execution_id=execution_id, trigger=trigger.value)
+
+    def requested(self, execution_id: str) -> Trigger | None:
+        """What started the run, if it was asked for."""
+        rows = self._execute("requested_start", execution_id=execution_id)
+        return Trigger(rows[0]["trigger"]) if rows else None
+
+    def forget(self, before: int) -> None:
+        """Drop what was kept for runs to come before a point in time."""
+        self._execute("forget_requested_starts", before=before)
+        self._execute("forget_spawn_failures", before=before)
+
+
+def _run(row: sqlite3.Row) -> Run:
+    return Run(
+        execution_id=row["execution_id"],
+        job=row["job"],
+        unit=row["unit"],
+        trigger=Trigger(row["trigger"]),
+        scheduled_at=row["scheduled_at"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        result=Result(row["result"]) if row["result"] else None,
+        exit_code=row["exit_code"],
+        signal=row["signal"],
+        attempt=row["attempt"],
+        first_attempt_id=row["first_attempt_id"],
+        cpu_usec=row["cpu_usec"],
+        memory_peak=row["memory_peak"],
+        output=row["output"],
+    )

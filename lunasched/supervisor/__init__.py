@@ -1,0 +1,130 @@
+"""``lunasched-daemon``: journal records into history, and intervals across a boot.
+
+See ``lunasched.supervisor.service`` for how it waits and wakes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from lunasched import __version__
+from lunasched.config import Mode, Paths, host_timezone
+from lunasched.errors import LunaschedError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The entry point of ``lunasched-daemon``; the exit status is that of lunasched(1)."""
+    options = _parse(argv)
+    mode = Mode(options.mode)
+    try:
+        paths = Paths.of(mode, os.environ)
+        with running_lock(paths.database):
+            return _serve(mode, paths)
+    except LunaschedError as error:
+        if options.debug:
+            raise
+        print(f"lunasched-daemon: {error}", file=sys.stderr)
+        return int(error.exit_code)
+
+
+def is_running(database: Path) -> bool:
+    """Whether a supervisor records into this database right now."""
+    try:
+        descriptor = os.open(_lock_path(database), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+@contextmanager
+def running_lock(database: Path) -> Iterator[None]:
+    """Be the one supervisor of this database; the kernel ends that with the process."""
+    path = _lock_path(database)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise LunaschedError(f"{path}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise LunaschedError(
+            f"a supervisor is recording into {database} already; "
+            "see: systemctl status lunasched.service"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _serve(mode: Mode, paths: Paths) -> int:
+    # Imported here, so that asking whether a supervisor runs costs no start-up time.
+    from gi.repository import GLib
+
+    from lunasched.journal import Journal
+    from lunasched.slotfile import SlotDirectory
+    from lunasched.store import Store
+    from lunasched.supervisor.service import Supervisor
+    from lunasched.systemd import Manager
+
+    with Store.open(paths.database, durable=False) as store:
+        supervisor = Supervisor(
+            mode=mode,
+            store=store,
+            journal=Journal(mode, os.getuid()),
+            manager=Manager.connect(mode),
+            slots=SlotDirectory(paths.slots),
+            host_timezone=host_timezone(),
+            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""),
+            now=lambda: time.time_ns() // 1000,
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            GLib.unix_signal_add(GLib.PRIORITY_HIGH, number, supervisor.stop)
+        return supervisor.run()
+
+
+def _lock_path(database: Path) -> Path:
+    return database.with_name(database.name + ".supervisor-lock")
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="lunasched-daemon",
+        description="Record the runs of lunasched's jobs. Jobs run on time without it.",
+    )
+    parser.add_argument("--version", action="version", version=f"lunasched {__version__}")
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument(
+        "--system",
+        dest="mode",
+        action="store_const",
+        const=Mode.SYSTEM.value,
+        help="record the system's jobs (as root or the user lunasched; their default)",
+    )
+    chosen.add_argument(
+        "--user",
+        dest="mode",
+        action="store_const",
+        const=Mode.USER.value,
+        help="record the calling user's own jobs (the default of ordinary users)",
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    default = Mode.SYSTEM if os.getuid() == 0 else Mode.USER
+    parser.set_defaults(mode=default.value)
+    return parser.parse_args(argv)

@@ -1,0 +1,102 @@
+"""``every X`` across a boot: the interval goes on from the last start, and not from the boot.
+
+A timer's ``OnActiveSec=`` counts from the start of the timer, which after a boot is later than the
+last run. So for each such job the supervisor plans one start, at the end of the interval that the
+last run began, or at once where that is over; once, however many intervals were missed. The
+timer is restarted with it: from there on it counts from this start by itself, supervisor or not.
+
+Nothing is kept of a plan. After a kill it is made again from the history, where the run that was
+started counts as the last one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gi.repository import GLib
+
+from lunasched import unittext
+from lunasched.schedule import Every, parse
+
+if TYPE_CHECKING:
+    from lunasched.model import Job
+    from lunasched.store import Store
+    from lunasched.systemd import Manager
+
+
+class Intervals:
+    """The planned starts of jobs with an interval."""
+
+    def __init__(
+        self,
+        store: Store,
+        manager: Manager,
+        now: Callable[[], int],
+        guard: Callable[[Callable[[], bool]], Callable[..., bool]],
+    ) -> None:
+        """``guard`` wraps the callbacks of the main loop."""
+        self._store = store
+        self._manager = manager
+        self._now = now
+        self._guard = guard
+
+    def plan(self) -> None:
+        """Plan a start for every job whose timer was started after its last run."""
+        for name in self._store.jobs.names():
+            found = self._store.jobs.get_with_time(name)
+            if found is None:
+                continue
+            job, deployed_at = found
+            rule = parse(job.schedule)
+            if job.enabled and isinstance(rule, Every):
+                began = max(deployed_at, self._store.runs.last_start(name) or 0)
+                self._plan(job, began, began + rule.seconds * 1_000_000)
+
+    def _plan(self, job: Job, began: int, due: int) -> None:
+        timer = unittext.timer_name(job.name)
+        if self._manager.active_since(timer) <= began + _DEPLOYMENT_USEC:
+            return
+        late = due <= self._now()
+        # Many jobs may be overdue after a long night: their jitter spreads them here, too.
+        spread = random.uniform(0, job.jitter) * 1000 if late else 0
+        delay = max(0, (due - self._now()) // 1000) + int(spread)
+        self._start_in(delay, job.name, began)
+
+    def _start_in(self, delay: int, name: str, began: int) -> None:
+        """Start a job after so many milliseconds, which may be ten years."""
+        wait = min(delay, _LONGEST_WAIT_MS)
+
+        def elapsed() -> bool:
+            if wait < delay:
+                self._start_in(delay - wait, name, began)
+                return False
+            return self._start(name, began)
+
+        GLib.timeout_add(wait, self._guard(elapsed))
+
+    def _start(self, name: str, began: int) -> bool:
+        """Start the job unless it was started, changed or removed since; never again."""
+        found = self._store.jobs.get_with_time(name)
+        if found is None or not found[0].enabled:
+            return False
+        job, deployed_at = found
+        if max(deployed_at, self._store.runs.last_start(name) or 0) != began:
+            return False
+        service, timer = unittext.service_name(name), unittext.timer_name(name)
+        # In this order: killed in between, we find the timer younger than the last run, and the
+        # interval still over, and do it again.
+        for unit, failures in (
+            (timer, self._manager.restart([timer])),
+            (service, self._manager.start([service])),
+        ):
+            for error in failures.values():
+                print(f"<4>{job.name}: {unit} could not be started: {error}", flush=True)
+        return False
+
+
+# A timer is started a moment after its job is written to the database.
+_DEPLOYMENT_USEC = 60_000_000
+# GLib counts milliseconds in 32 bits.
+_LONGEST_WAIT_MS = 2**31

@@ -1,0 +1,303 @@
+"""How the supervisor waits and wakes.
+
+It sleeps on D-Bus until a unit of ours changes state; then it reads the journal and follows it
+until everything that D-Bus told of is accounted for and it has been quiet for two seconds. In
+between, nothing that other programs write to the journal wakes it, and no timer of its own does.
+
+The signals are only a reason to look. What is recorded comes from the journal, from the cursor
+on that is stored with the rows: what was missed is read later, what is read again changes nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from gi.repository import GLib
+
+from lunasched import unittext
+from lunasched.config import Mode
+from lunasched.journal import Journal, RunWindow, Tail
+from lunasched.model import Result
+from lunasched.slotfile import SlotDirectory
+from lunasched.store import EndedRun, OpenRun, Store
+from lunasched.supervisor.clock import Clock
+from lunasched.supervisor.intervals import Intervals
+from lunasched.supervisor.recorder import Recorder, result_of
+from lunasched.supervisor.zones import Zones
+from lunasched.systemd import Manager, notify, path_label, unit_path
+
+# Records that come in a row are taken in one transaction.
+_COALESCE_MS = 20
+_TICK_MS = 250
+_QUIET_TICKS = 8
+# The journal may be read as late as this and still meet what was kept for its runs.
+_FORGET_USEC = 30 * 86400 * 1_000_000
+# For so many quiet periods the journal may be behind what systemd says of a unit.
+_PATIENCE = 15
+
+_JOBS = unit_path("")
+_JOB_LABEL = path_label(unittext.JOB_PREFIX)
+_SERVICE_LABEL = path_label(".service")
+
+
+class Supervisor:
+    """The main loop around one store, one journal and one manager."""
+
+    def __init__(
+        self,
+        *,
+        mode: Mode,
+        store: Store,
+        journal: Journal,
+        manager: Manager,
+        host_timezone: str,
+        boot_id: str,
+        slots: SlotDirectory,
+        now: Callable[[], int],
+    ) -> None:
+        self._mode = mode
+        self._store = store
+        self._journal = journal
+        self._manager = manager
+        self._recorder = Recorder(store, host_timezone)
+        self._boot_id = boot_id
+        self._clock = Clock(store, manager, now, self.guard)
+        self._zones = Zones(slots, manager, self.guard)
+        self._intervals = Intervals(store, manager, now, self.guard)
+        self._now = now
+        self._loop = GLib.MainLoop()
+        self._error: BaseException | None = None
+        self._follow: _Follow | None = None
+        # When the units that changed during this follow last did so.
+        self._changed_at: dict[str, int] = {}
+
+    def run(self) -> int:
+        """Record until stopped; 1 if the bus went away, for systemd to start us again."""
+        self._manager.on_closed(self._bus_lost)
+        # Subscribed before the first read: no change can fall between the two.
+        self._manager.subscribe(self._unit_changed)
+        self._store.runs.forget(before=self._now() - _FORGET_USEC)
+        self._close_runs_of_earlier_boots()
+        self._intervals.plan()
+        # A new zone is a new start: systemd starts us again, with nothing of the old one left.
+        self._zones.watch(self._loop.quit)
+        self._clock.watch()
+        self._wake()
+        notify("READY=1")
+        self._loop.run()
+        if self._follow is not None:
+            self._follow.close()
+        notify("STOPPING=1")
+        if self._error is not None:
+            raise self._error
+        return 0
+
+    def stop(self) -> bool:
+        """End ``run``. What has not been read stays in the journal for the next start."""
+        self._loop.quit()
+        return True
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = error
+        self._loop.quit()
+
+    def _bus_lost(self) -> None:
+        from lunasched.errors import SystemdUnreachable
+
+        self._fail(SystemdUnreachable("the connection to the bus was lost"))
+
+    def _unit_changed(self, path: str) -> None:
+        label = path.removeprefix(_JOBS)
+        if label.startswith(_JOB_LABEL) and label.endswith(_SERVICE_LABEL):
+            self._changed_at[path] = self._now()
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._follow is None:
+            self._follow = _Follow(self)
+        self._follow.poke()
+
+    def _close_runs_of_earlier_boots(self) -> None:
+        """What is still open from another boot after its records were read was lost with it."""
+        with self._journal.tail(self._store.cursor()) as tail:
+            self._recorder.take(tail.drain())
+        for run in self._store.runs.open():
+            if run.boot_id != self._boot_id:
+                self._store.runs.end(run.execution_id, Result.LOST, None)
+
+    # What a follow calls back
+
+    def take(self, tail: Tail) -> int:
+        """Record what has been written."""
+        return self._recorder.take(tail.drain())
+
+    def complete(self) -> None:
+        """Add what the records of ended runs do not say, now that journald has had it all."""
+        pending = self._store.runs.without_output()
+        if not pending:
+            return
+        outputs = [self._journal.output(_window(run)) for run in pending]
+        signals = [self._clean_signal(run) for run in pending]
+        with self._store.transaction():
+            for run, output, number in zip(pending, outputs, signals, strict=True):
+                if number is not None:
+                    self._store.runs.correct_signal(run.execution_id, number)
+                self._store.runs.set_output(run.execution_id, output)
+
+    def _clean_signal(self, run: EndedRun) -> int | None:
+        """The signal that ended a run which systemd calls a success, if it still knows.
+
+        SIGHUP, SIGINT, SIGTERM and SIGPIPE are clean ends to systemd (``SuccessExitStatus=``),
+        with no record of them in the journal; for a job they are not.
+        """
+        if run.result is not Result.SUCCESS:
+            return None
+        return self._manager.main_signal(run.unit, run.execution_id)
+
+    def behind(self) -> list[OpenRun]:
+        """Runs that are over for systemd and, so far, not for the journal."""
+        states = self._manager.states(f"{unittext.JOB_PREFIX}*.service")
+        active = {unit for unit, state in states.items() if state.is_active}
+        return [run for run in self._store.runs.open() if run.unit not in active]
+
+    def settle(self, runs: list[OpenRun]) -> bool:
+        """Close what the journal will not tell the end of; whether that was all of ``runs``.
+
+        A user's manager logs failures only: a run of its that ended without one was a success,
+        which the unit says itself as long as it is loaded.
+        """
+        left = 0
+        for run in runs:
+            held = self._manager.invocation(run.unit)
+            same = held.execution_id == run.execution_id
+            if self._mode is Mode.SYSTEM or (same and held.result != "success"):
+                left += 1
+            else:
+                ended_at = held.ended_at if same else self._changed_at.get(unit_path(run.unit))
+                self._store.runs.end(run.execution_id, Result.SUCCESS, ended_at)
+        return not left
+
+    def tail(self, stack: ExitStack) -> Tail:
+        """The journal from where it was last read."""
+        return stack.enter_context(self._journal.tail(self._store.cursor()))
+
+    def give_up_on(self, runs: list[OpenRun]) -> None:
+        """Close runs whose end the journal does not have, with what systemd still knows."""
+        for run in runs:
+            print(
+                f"<4>run {run.execution_id} of {run.unit} is over and the journal does not say how",
+                file=sys.stderr,
+            )
+            held = self._manager.invocation(run.unit)
+            if held.execution_id != run.execution_id:
+                self._store.runs.end(run.execution_id, Result.LOST, None)
+                continue
+            self._store.runs.process_ended(
+                run.execution_id, exit_code=held.exit_code, signal=held.signal
+            )
+            result = Result.SUCCESS if held.result == "success" else result_of(held.result)
+            self._store.runs.end(run.execution_id, result, held.ended_at)
+
+    def followed(self) -> None:
+        """The follow is over; sleep on D-Bus alone."""
+        self._follow = None
+        self._changed_at.clear()
+
+    def guard(self, action: Callable[[], bool]) -> Callable[..., bool]:
+        """A main-loop callback whose error ends ``run`` instead of being printed and dropped."""
+
+        def guarded(*_: object) -> bool:
+            try:
+                return action()
+            except BaseException as error:
+                self._fail(error)
+                return False
+
+        return guarded
+
+
+def _window(run: EndedRun) -> RunWindow:
+    return RunWindow.between(
+        run.execution_id, run.unit, run.started_at, run.ended_at, run.next_start
+    )
+
+
+class _Follow:
+    """The journal open and watched, from a reason to look until all is quiet."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._stack = ExitStack()
+        self._tail = supervisor.tail(self._stack)
+        self._quiet = 0
+        self._silent = False
+        self._patience = _PATIENCE
+        self._reading = 0
+        self._watch = GLib.unix_fd_add_full(
+            GLib.PRIORITY_DEFAULT,
+            self._tail.fileno(),
+            GLib.IOCondition.IN,
+            supervisor.guard(self._readable),
+        )
+        self._tick = GLib.timeout_add(_TICK_MS, supervisor.guard(self._ticked))
+
+    def poke(self) -> None:
+        """There is news: look soon, and stay a while."""
+        self._quiet = 0
+        self._patience = _PATIENCE
+        if not self._reading:
+            self._reading = GLib.timeout_add(_COALESCE_MS, self._supervisor.guard(self._read))
+
+    def close(self) -> None:
+        """Stop watching and close the journal."""
+        for source in (self._watch, self._tick, self._reading):
+            if source:
+                GLib.source_remove(source)
+        self._stack.close()
+
+    def _readable(self) -> bool:
+        # Until the read, the descriptor stays readable: do not be woken for it again.
+        self._watch = 0
+        self._silent = False
+        if not self._reading:
+            self._reading = GLib.timeout_add(_COALESCE_MS, self._supervisor.guard(self._read))
+        return False
+
+    def _read(self) -> bool:
+        self._reading = 0
+        if self._supervisor.take(self._tail):
+            self._quiet = 0
+        if not self._watch:
+            self._watch = GLib.unix_fd_add_full(
+                GLib.PRIORITY_DEFAULT,
+                self._tail.fileno(),
+                GLib.IOCondition.IN,
+                self._supervisor.guard(self._readable),
+            )
+        return False
+
+    def _ticked(self) -> bool:
+        self._quiet += 1
+        # A run's last lines may come after the record of its end: wait for silence, if there is.
+        if self._silent:
+            self._supervisor.complete()
+        self._silent = True
+        if self._quiet < _QUIET_TICKS:
+            return True
+        self._supervisor.take(self._tail)
+        self._silent = False
+        behind = self._supervisor.behind()
+        if behind and not self._supervisor.settle(behind):
+            self._patience -= 1
+            self._quiet = 1
+            if self._patience:
+                return True
+            self._supervisor.take(self._tail)
+            self._supervisor.give_up_on(self._supervisor.behind())
+        self._supervisor.complete()
+        self._tick = 0
+        self.close()
+        self._supervisor.followed()
+        return False

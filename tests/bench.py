@@ -1,0 +1,247 @@
+"""What `make bench` prints: how long the commands and the supervisor take.
+
+The figures are medians. On the host: start-up, and lists of many jobs, with the Python that runs
+this. In a booted container, with Debian 12's own versions: changing jobs, recording runs.
+Nothing is asserted; targets stand beside the figures.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lunasched.model import Job
+
+TREE = Path(__file__).resolve().parent.parent
+JOBS = 1000
+RUNS = 500
+MANY = "/var/tmp/bench/jobs.db"
+"""Where the database of so many jobs is in the machine."""
+SCHEDULES = (
+    "every 15m",
+    "every 1h",
+    "*/15 * * * *",
+    "30 4 1,15 * 5",
+    "0 9-17 * * 1-5",
+    "at 02:30",
+    "at 09:00 on Mon,Wed,Fri",
+    "on last Fri at 18:00",
+    "@daily",
+    "calendar:Mon *-*-* 03:00",
+)
+ZONES = (None, None, None, "Europe/Berlin", "America/New_York")
+MODULES = ("typer", "jinja2", "croniter", "gi.repository.GLib", "pydbus", "lunasched.schedule")
+
+
+def main() -> int:
+    """Measure and print."""
+    print(f"{'':<48}{'median':>10}{'best':>10}{'target':>10}")
+    with tempfile.TemporaryDirectory(prefix="lunasched-bench-") as directory:
+        database = Path(directory, "jobs.db")
+        _on_the_host(database)
+        with Machine.boot("bench") as machine:
+            machine.copy(database, MANY)
+            _in_a_machine(machine)
+    return 0
+
+
+def _on_the_host(database: Path) -> None:
+    lunasched = Path(sys.executable).with_name("lunasched")
+    environment = {**os.environ, "LUNASCHED_DB_PATH": str(database)}
+
+    def command(*arguments: str) -> Callable[[], object]:
+        argv = [str(lunasched), *arguments]
+        return lambda: subprocess.run(argv, env=environment, capture_output=True, check=True)
+
+    python = [sys.executable, "-c"]
+    bare = _measure(lambda: subprocess.run([*python, "pass"], check=True), 15)
+    _report("the interpreter alone, of this environment", bare)
+    _report("lunasched --version", _measure(command("--version"), 15), 0.060)
+    _report("lunasched --help", _measure(command("--help"), 9))
+    made = _measure(lambda: _fill(database), 1)
+    _report(f"{JOBS} jobs into the database", made)
+    _report(f"lunasched list, {JOBS} jobs", _measure(command("--user", "list"), 9), 0.250)
+    as_json = _measure(command("--user", "list", "--json"), 9)
+    _report(f"lunasched list --json, {JOBS} jobs", as_json, 0.250)
+    _report("lunasched get", _measure(command("--user", "get", "job-7"), 9))
+    _report(f"compile {JOBS} jobs in process", _measure(_compile_all, 3))
+    for module in MODULES:
+        imported = _measure(lambda: subprocess.run([*python, f"import {module}"], check=True), 5)  # noqa: B023
+        _report(f"import {module}", [max(0, taken - min(bare)) for taken in imported])
+
+
+def _jobs() -> list[Job]:
+    from lunasched.jobfile import job_from_mapping
+
+    return [
+        job_from_mapping(
+            {
+                "name": f"job-{number}",
+                "schedule": SCHEDULES[number % len(SCHEDULES)],
+                "command": f"/usr/local/bin/job --number {number}",
+                "timezone": ZONES[number % len(ZONES)],
+                "tags": ["bench", f"group-{number % 7}"],
+            }
+        )
+        for number in range(JOBS)
+    ]
+
+
+def _fill(database: Path) -> None:
+    from lunasched.store import Store
+
+    with Store.open(database) as store, store.transaction():
+        for job in _jobs():
+            store.jobs.put(job, time.time_ns() // 1000)
+
+
+def _compile_all() -> None:
+    import dataclasses
+
+    from lunasched import compiler
+    from lunasched.cli.session import Session
+
+    # Where this is a system with no jobs of ours, the paths in the units are only text.
+    context = dataclasses.replace(
+        Session.choose(True).context, now=datetime(2026, 1, 1, tzinfo=timezone.utc)
+    )
+    for job in _jobs():
+        compiler.compile(job, context)
+
+
+def _in_a_machine(machine: Machine) -> None:
+    print("in a container with Debian's Python and typer, the start of the program included:")
+    machine.run(
+        "set -e; /opt/lunasched/packaging/install-units; systemd-sysusers; "
+        "systemctl daemon-reload; systemctl enable --quiet --now lunasched"
+    )
+    _report("lunasched --version", _timed_inside(machine, "lunasched --version", 15), 0.060)
+    listing = f"LUNASCHED_DB_PATH={MANY} lunasched --user list"
+    _report(f"lunasched list, {JOBS} jobs", _timed_inside(machine, listing, 9), 0.250)
+    as_json = _timed_inside(machine, f"{listing} --json", 9)
+    _report(f"lunasched list --json, {JOBS} jobs", as_json, 0.250)
+    _report("lunasched list, no jobs", _timed_inside(machine, "lunasched list", 9))
+    add = "lunasched add --name job-$i --schedule 'every 1h' --command 'echo $i; exit 3'"
+    _report("lunasched add, every 1h", _timed_inside(machine, add, 9))
+    add = "lunasched add --name cron-$i --schedule '30 4 * * *' --command 'echo $i; exit 3'"
+    _report("lunasched add, 30 4 * * *", _timed_inside(machine, add, 9))
+    change = "lunasched add --replace --name job-$i --schedule 'every 2h' --command true"
+    _report("lunasched add --replace", _timed_inside(machine, change, 9))
+    start = "systemctl start lunasched-job@cron-$i.service || true"
+    _report("systemctl start of that (guard asks lunasched)", _timed_inside(machine, start, 9))
+    _guard(machine)
+    _report(
+        "lunasched start --wait of a job",
+        _timed_inside(machine, "lunasched start --wait job-$i", 9),
+    )
+    _record(machine)
+    remove = "lunasched remove job-$i"
+    _report("lunasched remove", _timed_inside(machine, remove, 9))
+
+
+def _guard(machine: Machine) -> None:
+    """What the slot guard adds to an ordinary start: its one process, less an empty one."""
+    following = " ".join(
+        str(number) for number in range(4_000_000_000_000_000, 4_000_000_000_000_063)
+    )
+    script = f"""
+    turns() {{ for turn in $(seq 100); do "$@"; done; }}
+    state="0 0 1 {following}"
+    guarded() {{
+        printf '%s\\nUTC * * * * *\\n' "$state" >/tmp/slots
+        bash -c '[ ! -r "$0" ] || . "$0"' /opt/lunasched/unit-templates/slot-guard \
+            /tmp/slots - job UTC '* * * * *'
+    }}
+    empty() {{ printf '%s\\nUTC * * * * *\\n' "$state" >/tmp/slots; }}
+    for case in guarded empty; do
+        begun=$(date +%s%N); turns "$case"; echo $((($(date +%s%N) - begun) / 100))
+    done
+    """
+    guarded, empty = map(int, machine.run(["bash", "-c", script]).stdout.split())
+    _report("slot guard of an ordinary start", [(guarded - empty) / 1e9], 0.003)
+
+
+def _record(machine: Machine) -> None:
+    """How fast a supervisor that was down takes in what it missed."""
+    before = _recorded(machine)
+    machine.run("systemctl stop lunasched")
+    script = f"""
+    for turn in $(seq {RUNS // 5}); do
+        systemctl start lunasched-job@job-1.service lunasched-job@job-2.service \
+            lunasched-job@job-3.service lunasched-job@job-4.service lunasched-job@job-5.service
+        while [ -n "$(systemctl list-units --no-legend --state=active,activating,deactivating \
+            'lunasched-job@*.service')" ]; do :; done
+    done
+    """
+    machine.run(script, check=False, timeout=300)
+    machine.run("journalctl --sync")
+    begun = time.monotonic()
+    machine.exec("systemctl start lunasched")
+    _report("start of the supervisor", [time.monotonic() - begun])
+    machine.wait_for(lambda: _recorded(machine) >= before + RUNS, 120, what="all runs on record")
+    taken = time.monotonic() - begun
+    _report(f"{RUNS} missed runs recorded", [taken])
+    machine.wait_for(
+        lambda: _recorded(machine, "output IS NOT NULL") >= before + RUNS, 120, what="their output"
+    )
+    _report(f"{RUNS} missed runs with their output", [time.monotonic() - begun])
+    print(f"{'  runs recorded in a second':<48}{RUNS / taken:>8.0f}/s")
+
+
+def _recorded(machine: Machine, condition: str = "phase = 'ended'") -> int:
+    query = f"SELECT count(*) FROM runs WHERE {condition}"
+    done = machine.exec(["sqlite3", "/var/lib/lunasched/lunasched.db", query], check=False)
+    return int(done.stdout or 0)
+
+
+def _timed_inside(machine: Machine, script: str, count: int) -> list[float]:
+    """Seconds that a shell command took, measured inside of the machine, ``$i`` from 1."""
+    timer = (
+        "import json, os, subprocess, sys, time\n"
+        "taken = []\n"
+        f"for i in range(1, {count + 1}):\n"
+        "    begun = time.monotonic()\n"
+        "    subprocess.run(['/bin/sh', '-c', sys.argv[1]], env={**os.environ, 'i': str(i)},\n"
+        "                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
+        "    taken.append(time.monotonic() - begun)\n"
+        "print(json.dumps(taken))\n"
+    )
+    done = machine.run(["/usr/bin/python3", "-c", timer, script], timeout=300)
+    taken: list[float] = json.loads(done.stdout)
+    return taken
+
+
+def _measure(action: Callable[[], object], count: int) -> list[float]:
+    """Seconds of each of ``count`` calls, after one that warms the caches if there are several."""
+    if count > 1:
+        action()
+    taken = []
+    for _ in range(count):
+        begun = time.perf_counter()
+        action()
+        taken.append(time.perf_counter() - begun)
+    return taken
+
+
+def _report(what: str, taken: Sequence[float], target: float | None = None) -> None:
+    best = f"{min(taken) * 1000:.0f} ms" if len(taken) > 1 else ""
+    aim = f"{target * 1000:.0f} ms" if target else ""
+    middle = f"{statistics.median(taken) * 1000:.0f} ms"
+    print(f"{'  ' + what:<48}{middle:>10}{best:>10}{aim:>10}".rstrip(), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The booted machine that tests share, the order of the tests, and the seed of random ones."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+from machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+
+@pytest.fixture(scope="session")
+def machine() -> Iterator[Machine]:
+    """One booted machine for the whole session; where none can be made, tests error.
+
+    Tests that reboot it, or that need it to themselves, boot their own. ``LUNASCHED_SUITE`` names
+    another Debian release than the oldest that is supported.
+    """
+    with Machine.boot("test", suite=os.environ.get("LUNASCHED_SUITE", "bookworm")) as booted:
+        yield booted
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    """The seed of this session, for tests that draw random numbers themselves."""
+    return pytestconfig.stash[_SEED]
+
+
+@pytest.fixture
+def rng(seed: int, request: pytest.FixtureRequest) -> random.Random:
+    """Random numbers that depend on the seed and on the test, not on the tests before it."""
+    return random.Random(f"{seed}:{request.node.nodeid}")
+
+
+_SEED = pytest.StashKey[int]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_SEED] = int(os.environ.get("LUNASCHED_SEED") or secrets.randbits(32))
+    if config.getoption("hypothesis_seed", None) is None:  # read by hypothesis's plugin
+        config.option.hypothesis_seed = str(config.stash[_SEED])
+    # How fast a machine is under load says nothing about the code.
+    settings.register_profile(
+        "lunasched", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("lunasched")
+    signal.signal(signal.SIGTERM, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """End as on Ctrl-C, so that fixtures are taken down."""
+    raise KeyboardInterrupt
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"LUNASCHED_SEED={config.stash[_SEED]}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Quick answers first: pure tests, then those on a machine, then the slow ones."""
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("slow") is not None,
+            item.get_closest_marker("machine") is not None,
+        )
+    )

@@ -1,0 +1,225 @@
+"""What can be typed, what it means, and where an error points."""
+
+from __future__ import annotations
+
+import pytest
+
+from lunasched.errors import InvalidInput, ScheduleError
+from lunasched.schedule import (
+    Calendar,
+    Every,
+    Kind,
+    Reboot,
+    SystemdCalendar,
+    check_timezone,
+    describe,
+    parse,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("every 30s", 30),
+        ("every 15m", 900),
+        ("every 1h", 3600),
+        ("every 2d", 172_800),
+        ("every 1w", 604_800),
+        ("every 1h30m", 5400),
+        ("Every 1H 30M", 5400),
+        ("every 1w2d3h4m5s", 788_645),
+        ("every 90s", 90),
+    ],
+)
+def test_an_interval_is_a_number_of_seconds(text: str, seconds: int) -> None:
+    schedule = parse(text)
+    assert isinstance(schedule, Every)
+    assert (schedule.seconds, schedule.kind) == (seconds, Kind.EVERY)
+
+
+def test_white_space_is_normalised_and_case_kept() -> None:
+    schedule = parse("  AT   09:05\ton  Mon,Wed ")
+    assert schedule.text == "AT 09:05 on Mon,Wed"
+    assert isinstance(schedule, Calendar)
+    assert (schedule.hours, schedule.minutes, schedule.days.weekdays) == ((9,), (5,), {0, 2})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("at 09:00 on Mon-Fri", "on Mon,Tue,Wed,Thu,Fri at 9:00"),
+        ("at 09:00 on Monday", "on mon at 09:00:00"),
+        ("on Sat-Mon at 09:00", "on Mon,Sat,Sun at 09:00"),
+        ("cron:5 4 * * sun", "5 4 * * 7"),
+        ("5 4 * * 0", "5 4 * * 7"),
+        ("0 0 * * 5-7", "0 0 * * fri,sat,sun"),
+        ("0 0 * * 0-2", "0 0 * * sun-tue"),
+        ("0 0 * JAN-mar *", "0 0 * 1,2,3 *"),
+        ("0 0 * * FRI#2", "0 0 * * 5#2"),
+        ("0 0 * * Lfri", "0 0 * * L5"),
+        ("@daily", "0 0 * * *"),
+        ("@midnight", "cron: @daily"),
+        ("@hourly", "0 * * * *"),
+        ("@weekly", "0 0 * * sun"),
+        ("@monthly", "0 0 1 * *"),
+        ("@Yearly", "@annually"),
+        ("0 0 ? * ?", "0 0 * * *"),
+        ("10/20 * * * 1", "10,30,50 * * * 1"),
+        ("on 1st Mon at 09:00", "0 9 * * 1#1"),
+        ("on last Fri at 09:00", "0 9 * * L5"),
+        ("on 1st,3rd Mon,Tue at 9:00", "0 9 * * 1#1,2#1,1#3,2#3"),
+        ("0 9 * * 1 0", "0 9 * * 1"),
+    ],
+)
+def test_two_ways_to_say_the_same(one: str, other: str) -> None:
+    first, second = parse(one), parse(other)
+    assert isinstance(first, Calendar)
+    assert isinstance(second, Calendar)
+    for name in ("hours", "minutes", "fractions", "months", "days"):
+        assert getattr(first, name) == getattr(second, name), name
+
+
+@pytest.mark.parametrize(
+    ("text", "wildcard"),
+    [
+        ("*/15 * * * *", True),
+        ("0 * * * *", True),
+        ("*/5 3 * * *", True),
+        ("0 */2 * * *", True),
+        ("0-59/15 0-23 * * *", False),
+        ("30 2 * * *", False),
+        ("@hourly", True),
+        ("@daily", False),
+        ("at 02:30", False),
+        ("0 0 * * * */5", False),
+    ],
+)
+def test_the_text_of_minute_and_hour_makes_a_wildcard_job(text: str, wildcard: bool) -> None:
+    schedule = parse(text)
+    assert isinstance(schedule, Calendar)
+    assert schedule.wildcard is wildcard
+
+
+def test_reboot_and_systemd_expressions_have_their_own_kinds() -> None:
+    assert parse("@reboot") == Reboot("@reboot")
+    systemd = parse("calendar: Mon *-*~07/1 9:00 Europe/Berlin")
+    assert isinstance(systemd, SystemdCalendar)
+    assert (systemd.kind, systemd.zone) == (Kind.SYSTEMD, "Europe/Berlin")
+    assert systemd.expression == "Mon *-*~07/1 09:00:00"
+
+
+ERRORS = [
+    ("", 0, "A schedule is one of"),
+    ("hourly", 0, "A schedule is one of"),
+    ("every", 5, "An interval follows"),
+    ("every 5", 7, "whole number with a unit"),
+    ("every 5x", 7, "whole number with a unit"),
+    ("every 1.5h", 7, "whole number with a unit"),
+    ("every minute", 6, "whole number with a unit"),
+    ("every 1m2h", 9, "largest to the smallest"),
+    ("every 0s", 6, "at least one second"),
+    ("every 4000d", 6, "at most ten years"),
+    ("at 24:00", 3, "hour goes from 0 to 23"),
+    ("at 12:60", 6, "minute goes from 0 to 59"),
+    ("at 12:00:60", 9, "second goes from 0 to 59"),
+    ("at 9", 3, "HH:MM"),
+    ("at 09:00 Mon", 9, "Nothing but 'on'"),
+    ("at 09:00 on", 11, "After 'on' comes"),
+    ("on Mon", 6, "A time is missing"),
+    ("on Foo at 09:00", 3, "'foo' is not a weekday"),
+    ("on 6th Mon at 09:00", 3, "'6th' is not a weekday"),
+    ("on 1st at 09:00", 6, "A weekday is missing"),
+    ("at 09:00 at 10:00", 9, "there twice"),
+    ("60 * * * *", 0, "60 is out of range"),
+    ("0 24 * * *", 2, "24 is out of range"),
+    ("0 0 0 * *", 4, "0 is out of range"),
+    ("0 0 * 13 *", 6, "13 is out of range"),
+    ("0 0 * * 1,8", 10, "8 is out of range"),
+    ("cron:0 0 * foo *", 11, "'foo' is no name or number for the month"),
+    ("*/0 * * * *", 2, "step of 0"),
+    ("0 22-2 * * *", 2, "22-23,0-2"),
+    ("0 0 * * 1/2", 8, "Programs disagree"),
+    ("0,,5 * * * *", 2, "A value is missing"),
+    ("* * * *", 7, "4 fields"),
+    ("* * * * * * 2030", 12, "year field"),
+    ("0 0 15W * *", 4, "nearest working day"),
+    ("0 0 L-3 * *", 4, "the last day of the month"),
+    ("0 0 * * L", 8, "Write L5"),
+    ("0 0 * * 5#6", 10, "#1 to #5"),
+    ("H * * * *", 0, "A schedule is one of"),
+    ("0 H * * *", 2, "use a jitter"),
+    ("0 0 30 2 *", 4, "No such date"),
+    ("0 0 31 4,6,9,11 *", 4, "No such date"),
+    ("@fortnightly", 0, "is not one of @hourly"),
+    ("calendar:", 9, "A calendar expression follows"),
+    ("calendar:*-*-* 25:00", 20, "hour goes from 0 to 23"),
+    ("calendar:*-*-* 12:00:00:00", 23, "The form is"),
+    ("calendar:Mon..", 14, "last weekday of the range"),
+    ("calendar:Fri..Mon", 14, "not backwards"),
+    ("calendar:*-02-30", 9, "No such date"),
+    ("calendar:*:0/0", 13, "step of 0"),
+    ("calendar:12:00 Europe/Berln", 15, "did you mean Europe/Berlin"),
+]
+
+
+@pytest.mark.parametrize(("text", "position", "message"), ERRORS)
+def test_an_error_points_at_what_is_wrong(text: str, position: int, message: str) -> None:
+    with pytest.raises(ScheduleError) as caught:
+        parse(text)
+    assert message in caught.value.message
+    assert caught.value.position == position
+    assert str(caught.value).splitlines()[-1] == "    " + " " * position + "^"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("every 15m", "Every 15 minutes, counted from the last start."),
+        ("every 1h30m", "Every 1 hour and 30 minutes, counted from the last start."),
+        ("every 1d", "Every day, counted from the last start."),
+        ("at 02:30", "At 02:30 every day."),
+        ("at 09:00 on Mon-Fri", "At 09:00 on every day from Monday to Friday."),
+        ("on last Fri at 18:00", "At 18:00 on the last Friday of the month."),
+        ("*/15 * * * *", "Every 15 minutes."),
+        ("* * * * *", "Every minute."),
+        ("@hourly", "At minute 0 of every hour."),
+        ("0 0 13 * 5", "At 00:00 on day 13 of the month and on every Friday."),
+        ("0 0 L 2 *", "At 00:00 on the last day of the month in February."),
+        (
+            "0 0 */10 * 1",
+            "At 00:00 on days 1, 11, 21 and 31 of the month if that is a Monday.",
+        ),
+        ("@reboot", "Once at every boot."),
+        ("calendar:daily", "Whenever systemd's calendar event *-*-* 00:00:00 elapses."),
+    ],
+)
+def test_a_schedule_reads_as_one_sentence(text: str, sentence: str) -> None:
+    assert describe(parse(text)) == sentence
+
+
+@pytest.mark.parametrize("name", ["Europe/Berlin", "UTC", "America/Argentina/Ushuaia", "Etc/GMT+5"])
+def test_zones_of_the_tz_database_are_taken(name: str) -> None:
+    check_timezone(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("Europe/Berln", "Europe/Berlin"),
+        ("europe/berlin", "Europe/Berlin"),
+        ("berlin", "Europe/Berlin"),
+        ("New York", "America/New_York"),
+        ("posixrules", ""),
+        ("localtime", ""),
+        ("posix/Europe/Berlin", ""),
+        ("../etc/passwd", ""),
+        ("/usr/share/zoneinfo/UTC", ""),
+        ("", ""),
+        ("tzdata.zi", ""),
+        ("Europe", ""),
+    ],
+)
+def test_other_names_are_refused_with_a_near_miss(name: str, hint: str) -> None:
+    with pytest.raises(InvalidInput, match="is not a time zone") as caught:
+        check_timezone(name)
+    assert hint in str(caught.value)

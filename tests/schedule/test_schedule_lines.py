@@ -1,0 +1,139 @@
+"""The lines that common schedules become: readable, and exactly these."""
+
+from __future__ import annotations
+
+import pytest
+from reference import utc
+
+from lunasched.errors import InvalidInput, ScheduleError
+from lunasched.schedule import Timing, parse, timing
+
+NOW = utc(2026, 6, 1)
+
+
+def lines(text: str, zone: str | None = "Asia/Kolkata") -> tuple[str, ...]:
+    return timing(parse(text), timezone=zone, host_timezone="Etc/UTC", now=NOW).on_calendar
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("at 09:00", ["*-*-* 09:00:00"]),
+        ("at 09:00:30 on Mon,Wed", ["Mon,Wed *-*-* 09:00:30"]),
+        ("0 9 * * 1-5", ["Mon..Fri *-*-* 09:00:00"]),
+        ("*/15 * * * *", ["*-*-* *:00/15:00"]),
+        ("*/7 * * * *", ["*-*-* *:00..56/7:00"]),
+        ("0 8-18/2 * * *", ["*-*-* 08..18/2:00:00"]),
+        ("0 */6 * * *", ["*-*-* 00..18/6:00:00"]),
+        ("1,2,3,30 5 * * *", ["*-*-* 05:01..03,30:00"]),
+        ("30 4 1,15 * 5", ["*-*-01,15 04:30:00", "Fri *-*-* 04:30:00"]),
+        ("0 0 */2 * 1", ["Mon *-*-01..31/2 00:00:00"]),
+        ("on 1st Mon at 09:00", ["Mon *-*-01..07 09:00:00"]),
+        ("on 5th Mon at 09:00", ["Mon *-*-29..31 09:00:00"]),
+        ("on last Fri at 09:00", ["Fri *-*~01..07 09:00:00"]),
+        ("0 9 * * 1,5#2", ["Mon *-*-* 09:00:00", "Fri *-*-08..14 09:00:00"]),
+        ("0 0 L * *", ["*-*~01 00:00:00"]),
+        ("0 0 15,L * *", ["*-*-15 00:00:00", "*-*~01 00:00:00"]),
+        ("0 0 1 jan,jul *", ["*-01,07-01 00:00:00"]),
+        ("@yearly", ["*-01-01 00:00:00"]),
+        ("* * * * * */10", ["*-*-* *:*:00/10"]),
+        ("0 0 29 2 *", ["*-02-29 00:00:00"]),
+        ("calendar:weekly", ["Mon *-*-* 00:00:00"]),
+    ],
+)
+def test_common_schedules_become_readable_lines(text: str, expected: list[str]) -> None:
+    assert lines(text) == tuple(f"{line} Asia/Kolkata" for line in expected)
+    assert lines(text, None) == tuple(expected)
+    assert lines(text, "UTC") == tuple(f"{line} UTC" for line in expected)
+
+
+def test_a_schedule_that_no_offset_of_the_zone_changes_is_one_utc_line() -> None:
+    assert lines("*/15 * * * *", "Europe/Berlin") == ("*-*-* *:00/15:00 UTC",)
+    assert lines("10 * * * *", "Asia/Kathmandu") == ("*-*-* *:10:00 Asia/Kathmandu",)
+    assert lines("*/15 * * * *", "Pacific/Chatham") == ("*-*-* *:00/15:00 UTC",)
+    assert lines("10 * * * *", "Pacific/Chatham") == ("*-*-* *:25:00 UTC",)
+
+
+def test_a_skipped_slot_is_one_dated_line_each_spring() -> None:
+    found = lines("30 2 * * *", "Europe/Berlin")
+    assert found[:2] == ("*-*-* 02:30:00 Europe/Berlin", "2027-03-28 01:00:00 UTC")
+    assert len(found) >= 11
+
+
+def test_a_repeated_hour_is_one_dated_line_each_autumn() -> None:
+    found = lines("*/20 2 * * *", "Europe/Berlin")
+    assert found[:2] == ("*-*-* 02:00/20:00 Europe/Berlin", "2026-10-25 01:00/20:00 UTC")
+
+
+def test_the_end_of_a_month_is_written_as_dates_where_its_night_has_a_repeated_hour() -> None:
+    found = lines("0 2 * * L0", "Europe/Berlin")
+    assert found[:4] == (
+        "Sun *-01,03,05,07,08,10,12-25..31 02:00:00 Europe/Berlin",
+        "Sun *-04,06,09,11-24..30 02:00:00 Europe/Berlin",
+        "Sun 2000/4-02-23..29 02:00:00 Europe/Berlin",
+        "Sun 2001/4,2002/4,2003/4-02-22..28 02:00:00 Europe/Berlin",
+    )
+
+
+def test_added_within_the_repeated_hour_the_date_is_left_out() -> None:
+    now = utc(2026, 10, 25, 1, 10)
+    found = timing(parse("30 2 * * *"), timezone=None, host_timezone="Europe/Berlin", now=now)
+    assert found.on_calendar[:3] == (
+        "*-01..09,11,12-* 02:30:00",
+        "2027..2036-10-* 02:30:00",
+        "2026-10-01..24,26..31 02:30:00",
+    )
+
+
+def test_lines_say_how_long_they_are_exact() -> None:
+    def until(text: str, zone: str) -> object:
+        return timing(parse(text), timezone=zone, host_timezone="UTC", now=NOW).valid_until
+
+    assert until("30 2 * * *", "Europe/Berlin") == utc(2036, 5, 31)
+    assert until("30 2 29 2 *", "Europe/Berlin") == utc(2036, 5, 31)
+    assert until("0 9 * * *", "Europe/Berlin") is None
+    assert until("*/15 * * * *", "Europe/Berlin") is None
+    assert until("30 2 * * *", "Asia/Kolkata") is None
+
+
+def test_intervals_and_reboot_have_no_calendar() -> None:
+    every = timing(parse("every 90s"), timezone=None, host_timezone="UTC", now=NOW)
+    assert every == Timing(on_unit_active_sec=90, on_active_sec=90)
+    reboot = timing(parse("@reboot"), timezone=None, host_timezone="UTC", now=NOW)
+    assert reboot == Timing(on_startup_sec=0)
+
+
+def test_the_zone_of_a_systemd_expression_wins_over_the_jobs() -> None:
+    assert lines("calendar:09:00 Asia/Tokyo", "Europe/Berlin") == ("*-*-* 09:00:00 Asia/Tokyo",)
+    assert lines("calendar:09:00", "Europe/Berlin") == ("*-*-* 09:00:00 Europe/Berlin",)
+    assert lines("calendar:09:00", None) == ("*-*-* 09:00:00",)
+
+
+@pytest.mark.parametrize("text", ["calendar:2020-01-01", "calendar:@1000", "calendar:2026-05-31"])
+def test_what_never_elapses_again_is_refused(text: str) -> None:
+    with pytest.raises(ScheduleError, match="never elapses again"):
+        lines(text)
+
+
+@pytest.mark.parametrize("text", ["0 0 */2 * L5", "0 0 *,L * 5#4"])
+def test_days_that_no_line_can_say_are_refused(text: str) -> None:
+    if text == "0 0 *,L * 5#4":  # every day is the last or another: no restriction at all
+        assert lines(text) == ("Fri *-*-22..28 00:00:00 Asia/Kolkata",)
+        return
+    with pytest.raises(ScheduleError, match="split this into two jobs"):
+        lines(text)
+
+
+@pytest.mark.parametrize(
+    ("zone", "host"),
+    [("CET", "Europe/Berlin"), ("GMT", "Europe/London"), ("EST", "America/New_York")],
+)
+def test_a_zone_that_the_host_takes_for_an_abbreviation_is_refused(zone: str, host: str) -> None:
+    with pytest.raises(InvalidInput, match="abbreviation"):
+        timing(parse("at 09:00"), timezone=zone, host_timezone=host, now=NOW)
+    timing(parse("at 09:00"), timezone=zone, host_timezone="Asia/Tokyo", now=NOW)
+
+
+def test_an_unknown_zone_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="did you mean Europe/Berlin"):
+        lines("at 09:00", "Europe/Berlin2")

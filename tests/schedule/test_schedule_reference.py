@@ -1,0 +1,282 @@
+"""Generated lines as systemd evaluates them against cron's rule, instant for instant."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections import defaultdict
+from datetime import datetime, timedelta
+from itertools import takewhile
+
+import pytest
+import reference
+from analyze import evaluate
+from reference import Cron, utc
+
+from lunasched.errors import ScheduleError
+from lunasched.schedule import elapses, latest_elapse, parse, timing, transitions
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
+)
+
+# Whole and half hours, midnight and mid-hour gaps, two- and three-hour changes, negative DST,
+# gaps of a day, no DST, changes of standard time, moving dates.
+ZONES = [
+    "Europe/Berlin",
+    "America/New_York",
+    "Europe/Dublin",
+    "Africa/Casablanca",
+    "Australia/Lord_Howe",
+    "Pacific/Chatham",
+    "America/Santiago",
+    "America/Havana",
+    "Asia/Beirut",
+    "Asia/Gaza",
+    "Africa/Cairo",
+    "Asia/Amman",
+    "Atlantic/Azores",
+    "America/Scoresbysund",
+    "America/Nuuk",
+    "America/St_Johns",
+    "Antarctica/Troll",
+    "Antarctica/Casey",
+    "Pacific/Apia",
+    "Asia/Pyongyang",
+    "America/Caracas",
+    "Asia/Kolkata",
+    "Asia/Kathmandu",
+    "Etc/UTC",
+]
+YEARS = (2005, 2010, 2011, 2015, 2018, 2022, 2024, 2026, 2027, 2029, 2030, 2035)
+MINUTE = [
+    "*",
+    "0",
+    "30",
+    "*/15",
+    "*/30",
+    "15,45",
+    "59",
+    "*/7",
+    "*/40",
+    "0-59/20",
+    "10/38",
+    "5/15",
+    "0-59",
+    "20-50/10",
+    "*/2",
+    "3",
+]
+HOUR = [
+    "*",
+    "*",
+    "*/2",
+    "*/3",
+    "0",
+    "1",
+    "2",
+    "3",
+    "23",
+    "2,3",
+    "0-3",
+    "22-23",
+    "1-3",
+    "0-23",
+    "0-23/2",
+    "*/7",
+    "12-18/6",
+    "1/5",
+    "0,12",
+    "9-17",
+]
+DAY = [
+    "*",
+    "*",
+    "*",
+    "*",
+    "*",
+    "*",
+    "*/2",
+    "1",
+    "15",
+    "L",
+    "1-7",
+    "28-31",
+    "10,20,30",
+    "L,15",
+    "*/5",
+    "?",
+]
+MONTH = ["*", "*", "*", "*", "*", "*", "3", "10", "*/2", "3-4", "jan-jun", "9,10,11", "apr"]
+WEEKDAY = [
+    "*",
+    "*",
+    "*",
+    "*",
+    "*",
+    "*",
+    "0",
+    "7",
+    "1-5",
+    "sun",
+    "mon,wed",
+    "6#1",
+    "0#4",
+    "L0",
+    "0#5",
+    "*/2",
+    "5-7",
+    "sun-mon",
+    "L5,1",
+]
+WINDOW = timedelta(hours=62)
+
+
+def expression(rng: random.Random) -> str:
+    """A cron expression with some day on which it matches."""
+    while True:
+        fields = [rng.choice(choices) for choices in (MINUTE, HOUR, DAY, MONTH, WEEKDAY)]
+        if rng.random() < 0.3:
+            fields[0] = str(rng.randrange(60))
+        if rng.random() < 0.2:
+            fields[1] = str(rng.randrange(24))
+        try:
+            parse(" ".join(fields))
+        except ScheduleError:
+            continue
+        return " ".join(fields)
+
+
+def base_time(rng: random.Random, zone: str) -> datetime:
+    """Shortly before or within a night on which the clock changes, or any time."""
+    year = rng.choice(YEARS)
+    changes = transitions(zone, utc(year, 1, 1), utc(year + 2, 1, 1))
+    if not changes or rng.random() < 0.1:
+        return utc(year, rng.randint(1, 12), rng.randint(1, 28), rng.randrange(24), 11)
+    before = rng.choice([1500, 1500, 1500, 300, 61, 60, 1, 0, -1, -10, -29, -40, -59, -61])
+    return rng.choice(changes).at - timedelta(minutes=before)
+
+
+def check(zone: str, base: datetime, expressions: list[str], window: timedelta) -> list[str]:
+    """What differs between the lines as systemd reads them, the engine and the reference."""
+    until = base + window
+    with_seconds = len(expressions[0].split()) == 6
+    step = timedelta(seconds=1) if with_seconds else timedelta(minutes=1)
+    clock = reference.wall_clock(zone, base, until, step)
+    problems: list[str] = []
+    wanted: dict[str, list[datetime]] = {}
+    requests: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    for text in expressions:
+        wanted[text] = [
+            instant for instant, _ in reference.walk(Cron(text.replace("?", "*")), clock, base)
+        ]
+        schedule = parse(text)
+        own = takewhile(lambda slot: slot <= until, elapses(schedule, timezone=zone, after=base))
+        if list(own) != wanted[text]:
+            problems.append(f"elapses of {text!r} in {zone} after {base}")
+        for at in wanted[text][:1] + wanted[text][-1:]:
+            late = at + timedelta(seconds=0 if with_seconds else 59)
+            if latest_elapse(schedule, timezone=zone, at=late) != at:
+                problems.append(f"latest of {text!r} in {zone} at {late}")
+        try:
+            lines = timing(schedule, timezone=None, host_timezone=zone, now=base).on_calendar
+        except ScheduleError:  # days that no timer can say, covered elsewhere
+            wanted.pop(text)
+            continue
+        size = 8 * 2 ** (len(wanted[text]) // 7).bit_length()
+        requests[size] += [(text, line) for line in lines]
+    found: dict[str, set[datetime]] = defaultdict(set)
+    for size, pairs in requests.items():
+        answers = evaluate([line for _, line in pairs], base=base, iterations=size, host_zone=zone)
+        for (text, line), answer in zip(pairs, answers, strict=True):
+            if answer.normalized != line or answer.gave_up:
+                problems.append(f"{line!r} of {text!r} in {zone} after {base} is not evaluated")
+            found[text].update(answer.elapses)
+    for text, instants in wanted.items():
+        got = sorted(instant for instant in found[text] if instant <= until)
+        if got != instants:
+            odd = sorted(set(got) ^ set(instants))[:4]
+            problems.append(f"lines of {text!r} in {zone} after {base}: {[str(at) for at in odd]}")
+    return problems
+
+
+def run(rng: random.Random, nights: int, each: int) -> None:
+    zones = [ZONES[index % len(ZONES)] for index in range(nights)]
+    problems = []
+    for zone in zones:
+        base = base_time(rng, zone)
+        expressions = sorted({expression(rng) for _ in range(each)})
+        problems += check(zone, base, expressions, WINDOW)
+    assert not problems, "\n".join(problems[:20])
+
+
+def test_a_few_random_expressions_elapse_as_cron_runs_them(rng: random.Random) -> None:
+    run(rng, nights=len(ZONES), each=6)
+
+
+@pytest.mark.slow
+def test_many_random_expressions_elapse_as_cron_runs_them(rng: random.Random) -> None:
+    run(rng, nights=6 * len(ZONES), each=25)
+
+
+@pytest.mark.slow
+def test_random_expressions_with_seconds_elapse_as_cron_runs_them(rng: random.Random) -> None:
+    problems = []
+    for zone in ZONES:
+        base = base_time(rng, zone).replace(second=0)
+        texts = sorted(
+            f"{rng.choice(MINUTE)} {rng.choice(HOUR)} * * * {rng.choice(['*/20', '30', '7,8'])}"
+            for _ in range(6)
+        )
+        problems += check(zone, base, texts, timedelta(hours=5))
+    assert not problems, "\n".join(problems[:20])
+
+
+@pytest.mark.slow
+def test_a_zone_suffix_means_what_the_hosts_zone_means(rng: random.Random) -> None:
+    for zone in ZONES:
+        base = base_time(rng, zone)
+        texts = [expression(rng) for _ in range(4)]
+        for text in texts:
+            try:
+                named = timing(parse(text), timezone=zone, host_timezone="UTC", now=base)
+            except ScheduleError:
+                continue
+            wanted = reference.runs(text.replace("?", "*"), zone, base, base + WINDOW)[:60]
+            count = len(wanted) + 2
+            answers = evaluate(named.on_calendar, base=base, iterations=count)
+            found = sorted({instant for answer in answers for instant in answer.elapses})
+            assert found[: len(wanted)] == wanted, (text, zone, base)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zone", ZONES)
+def test_the_lines_are_exact_for_ten_years(zone: str) -> None:
+    """Against the engine, which the tests above hold against the reference."""
+    start = utc(2026, 11, 23, 6)
+    until = utc(2036, 11, 1)
+    for text in ("30 2 * * *", "0 */6 * * *", "15,45 0-3 * * 0", "59 2 * * L0", "at 00:00"):
+        schedule = parse(text)
+        lines = timing(schedule, timezone=None, host_timezone=zone, now=start).on_calendar
+        own = takewhile(lambda slot: slot <= until, elapses(schedule, timezone=zone, after=start))
+        wanted = list(own)
+        answers = evaluate(lines, base=start, iterations=len(wanted) + 9, host_zone=zone)
+        found = {instant for answer in answers for instant in answer.elapses}
+        assert sorted(instant for instant in found if instant <= until) == wanted, (text, lines)
+
+
+@pytest.mark.slow
+def test_a_timer_that_looks_anew_after_each_elapse_misses_none(rng: random.Random) -> None:
+    """As a real timer does: the next elapse of all lines from the last one, a second late."""
+    for zone in ZONES:
+        changes = transitions(zone, utc(2026, 1, 1), utc(2028, 1, 1))
+        for change in changes[:2]:
+            base = change.at - timedelta(hours=5)
+            hour = rng.choice(["0-5", "*/2", "1-3", "22-23,0-2"])
+            text = f"{rng.choice(['30', '0,40', '59', '*/20'])} {hour} * * *"
+            lines = timing(parse(text), timezone=None, host_timezone=zone, now=base).on_calendar
+            for slot in reference.runs(text, zone, base, base + timedelta(hours=9)):
+                answers = evaluate(lines, base=base, iterations=1, host_zone=zone)
+                following = min(instant for answer in answers for instant in answer.elapses)
+                assert following == slot, (text, zone, base)
+                base = slot + timedelta(seconds=1)

@@ -1,0 +1,88 @@
+"""A booted machine with the supervisor installed, as a package would have it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+from machine import Machine
+
+_NUMBERS = count(1)
+
+INSTALL = """
+/opt/lunasched/packaging/install-units
+systemd-sysusers
+systemctl daemon-reload
+systemctl enable --now lunasched.service
+"""
+
+
+class Lunasched:
+    """The commands of one machine, system mode unless a user is named."""
+
+    def __init__(self, machine: Machine, user: str | None = None) -> None:
+        self.machine = machine
+        self.user = user
+        # History outlives a job: each test has a name of its own.
+        self.name = f"job-{next(_NUMBERS)}"
+
+    def __call__(self, *arguments: str, check: bool = True, timeout: float = 60) -> Any:
+        """Run ``lunasched ARGUMENTS``."""
+        return self.machine.run(
+            ["lunasched", *arguments], user=self.user, check=check, timeout=timeout
+        )
+
+    def json(self, *arguments: str) -> Any:
+        """What ``lunasched ARGUMENTS --json`` prints."""
+        return json.loads(self(*arguments, "--json").stdout)
+
+    def history(self, name: str | None = None) -> list[dict[str, Any]]:
+        """All runs, newest first."""
+        return self.json("history", *([name] if name else []), "--all")  # type: ignore[no-any-return]
+
+    def wait_for_runs(self, name: str, count: int, timeout: float = 30) -> list[dict[str, Any]]:
+        """Wait until so many runs of a job have ended and their output is on record."""
+
+        def complete() -> list[dict[str, Any]]:
+            runs = [
+                run
+                for run in self.history(name)
+                if run["result"] is not None and run["output"] is not None
+            ]
+            return runs if len(runs) >= count else []
+
+        self.machine.wait_for(
+            lambda: bool(complete()), timeout, what=f"{count} recorded runs of {name}"
+        )
+        return complete()
+
+
+@pytest.fixture(scope="session")
+def booted(machine: Machine) -> Machine:
+    """The shared machine, with the supervisor running."""
+    machine.run(INSTALL)
+    return machine
+
+
+@pytest.fixture
+def luna(booted: Machine) -> Iterator[Lunasched]:
+    """The system's jobs on the shared machine; what a test added is removed after it."""
+    command = Lunasched(booted)
+    yield command
+    booted.run(["systemctl", "start", "lunasched.service"])
+    for job in command.json("list"):
+        command("remove", job["name"])
+        booted.run(["systemctl", "stop", f"lunasched-job@{job['name']}.service"], check=False)
+
+
+@pytest.fixture
+def own(booted: Machine) -> Iterator[Lunasched]:
+    """The jobs of the ordinary user, with a supervisor of their own."""
+    booted.run("systemctl --user daemon-reload; systemctl --user start lunasched", user="luna")
+    command = Lunasched(booted, "luna")
+    yield command
+    for job in command.json("list"):
+        command("remove", job["name"])

@@ -1,0 +1,67 @@
+"""A thousand jobs and more at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Lunasched
+
+pytestmark = [pytest.mark.machine, pytest.mark.slow]
+
+JOBS = 1200
+
+# Jobs straight into the database; `sync` does the rest.
+FILL = f"""
+import sys, time
+sys.path.insert(0, "/opt/lunasched")
+from pathlib import Path
+from lunasched.jobfile import job_from_mapping
+from lunasched.store import Store
+
+schedules = ["every 1d", "*/15 * * * *", "30 4 1,15 * 5", "at 02:30", "@daily"]
+zones = ["Europe/Berlin", None, "UTC"]
+with Store.open(Path("/var/lib/lunasched/lunasched.db")) as store, store.transaction():
+    for number in range({JOBS}):
+        job = {{
+            "name": f"many-{{number:05}}",
+            "schedule": schedules[number % len(schedules)],
+            "timezone": zones[number % len(zones)],
+            "command": "true",
+        }}
+        store.jobs.put(job_from_mapping(job), time.time_ns() // 1000)
+"""
+
+EMPTY = """
+import sys
+sys.path.insert(0, "/opt/lunasched")
+from pathlib import Path
+from lunasched.store import Store
+
+with Store.open(Path("/var/lib/lunasched/lunasched.db")) as store, store.transaction():
+    for name in store.jobs.names():
+        store.jobs.delete(name)
+"""
+
+
+def test_more_jobs_than_systemd_can_queue_for_one_client(luna: Lunasched) -> None:
+    machine = luna.machine
+    mark = machine.exec("date +%s").stdout.strip()
+    machine.run(["python3", "-c", FILL])
+    try:
+        done = luna("sync", timeout=170).stdout
+        assert done.count("\nstarted ") + done.startswith("started ") == JOBS
+        listed = machine.exec("systemctl list-timers --no-legend 'lunasched-job@many-*'").stdout
+        assert len(listed.splitlines()) == JOBS
+        log = machine.exec(["journalctl", "_PID=1", "-o", "cat", f"--since=@{mark}"]).stdout
+        assert "Got disconnect on API bus" not in log
+        assert log.count("Reloading.") == 0
+        assert "as it should be" in luna("sync").stdout
+        assert len(luna.json("list")) == JOBS
+    finally:
+        machine.run(["python3", "-c", EMPTY])
+        luna("sync", "--allow-empty", timeout=170)
+    left = machine.exec("systemctl list-timers --all --no-legend 'lunasched-job@many-*'").stdout
+    assert left == ""

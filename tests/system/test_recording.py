@@ -1,0 +1,172 @@
+"""Every way in which a run can end is recorded, once, by a real systemd and a real journal."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from machine import is_cgroup_v2
+
+if TYPE_CHECKING:
+    from conftest import Lunasched
+
+pytestmark = pytest.mark.machine
+
+YEARLY = ("--schedule", "@yearly")
+KEYS = (
+    "execution_id job trigger scheduled_at started_at ended_at duration_ms result exit_code "
+    "signal attempt output"
+)
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")
+
+
+def run_once(luna: Lunasched, *definition: str, fails: bool = True) -> dict[str, Any]:
+    luna("add", "--name", luna.name, *YEARLY, *definition)
+    started = luna("start", luna.name, "--wait", check=False)
+    assert (started.returncode != 0) == fails, started
+    (run,) = luna.wait_for_runs(luna.name, 1)
+    return run
+
+
+def test_success(luna: Lunasched) -> None:
+    run = run_once(luna, "--command", "echo to out; echo to err >&2", fails=False)
+    assert list(run) == KEYS.split()
+    assert run["result"] == "success"
+    assert (run["exit_code"], run["signal"], run["attempt"]) == (0, None, 1)
+    assert (run["trigger"], run["scheduled_at"]) == ("manual", None)
+    assert run["output"] == "to out\nto err\n"
+    assert TIME.match(run["started_at"])
+    assert TIME.match(run["ended_at"])
+    assert run["started_at"] < run["ended_at"]
+    assert str(uuid.UUID(run["execution_id"])) == run["execution_id"]
+
+
+def test_exit_code(luna: Lunasched) -> None:
+    run = run_once(luna, "--command", "exit 137")
+    assert (run["result"], run["exit_code"], run["signal"]) == ("exit-code", 137, None)
+
+
+def test_the_exit_code_of_a_missing_program_may_also_be_the_jobs_own(luna: Lunasched) -> None:
+    run = run_once(luna, "--command", "exit 203")
+    assert (run["result"], run["exit_code"]) == ("exit-code", 203)
+
+
+@pytest.mark.parametrize("number", [1, 2, 9, 11, 13, 15])
+def test_signal_even_where_systemd_calls_it_a_clean_end(luna: Lunasched, number: int) -> None:
+    run = run_once(luna, "--command", f"ulimit -c 0; kill -{number} $$")
+    assert (run["result"], run["exit_code"], run["signal"]) == ("signal", None, number)
+
+
+def test_time_limit(luna: Lunasched) -> None:
+    run = run_once(luna, "--timeout", "1", "--command", "sleep 60")
+    assert run["result"] == "timeout"
+    assert 900 <= run["duration_ms"] < 30_000
+
+
+def test_memory_limit(luna: Lunasched) -> None:
+    run = run_once(
+        luna, "--max-memory", "30M", "--", "/usr/bin/python3", "-c", "bytearray(200_000_000)"
+    )
+    # systemd learns of the kernel's kill from memory.events, which cgroup v1 does not have.
+    assert run["result"] == ("oom-kill" if is_cgroup_v2() else "signal")
+    assert run["signal"] == 9
+
+
+@pytest.mark.parametrize(
+    ("definition", "status"),
+    [
+        (("--", "/no/such/program"), 203),
+        (("--run-as", "no-such-user", "--", "/bin/true"), 217),
+        (("--working-directory", "/no/such/directory", "--", "/bin/true"), 200),
+    ],
+    ids=["missing program", "unknown user", "bad working directory"],
+)
+def test_a_program_that_cannot_be_executed(
+    luna: Lunasched, definition: tuple[str, ...], status: int
+) -> None:
+    run = run_once(luna, *definition)
+    assert (run["result"], run["exit_code"]) == ("exec-error", status)
+    assert "Failed" in run["output"]
+
+
+def test_stopped_by_hand(luna: Lunasched) -> None:
+    luna("add", "--name", luna.name, *YEARLY, "--command", "sleep 300")
+    luna("start", luna.name)
+    again = luna("start", luna.name, check=False)
+    assert again.returncode == 1
+    assert "is running" in again.stderr
+    luna("stop", luna.name)
+    (run,) = luna.wait_for_runs(luna.name, 1)
+    assert run["result"] == "stopped"
+    assert "not running" in luna("stop", luna.name).stdout
+
+
+def test_the_timer_is_the_trigger_and_the_slot_is_known(luna: Lunasched) -> None:
+    often, seconds = f"{luna.name}-often", f"{luna.name}-seconds"
+    luna("add", "--name", often, "--schedule", "every 1s", "--command", "true")
+    luna("add", "--name", seconds, "--schedule", "calendar:*:*:*", "--command", "true")
+    for name in (often, seconds):
+        runs = luna.wait_for_runs(name, 3)
+        assert {run["trigger"] for run in runs} == {"timer"}
+        slots = [run["scheduled_at"] for run in runs]
+        assert len(set(slots)) == len(slots)
+        assert all(run["scheduled_at"] <= run["started_at"] for run in runs)
+    assert all(slot.endswith(".000000Z") for slot in slots)
+
+
+def test_a_start_that_nobody_announced_is_manual(luna: Lunasched) -> None:
+    luna("add", "--name", luna.name, *YEARLY, "--command", "true")
+    luna.machine.run(["systemctl", "start", f"lunasched-job@{luna.name}.service"])
+    (run,) = luna.wait_for_runs(luna.name, 1)
+    assert (run["trigger"], run["scheduled_at"]) == ("manual", None)
+
+
+def test_runs_that_happen_while_the_supervisor_is_down(luna: Lunasched) -> None:
+    luna("add", "--name", luna.name, *YEARLY, "--command", "echo $INVOCATION_ID; exit 4")
+    luna.machine.run(["systemctl", "stop", "lunasched.service"])
+    for _ in range(5):
+        luna("start", luna.name, "--wait", check=False)
+    listed = luna("history", luna.name, check=False)
+    assert "supervisor is not running" in listed.stderr
+    assert not listed.stdout.strip()
+    luna.machine.run(["systemctl", "start", "lunasched.service"])
+    runs = luna.wait_for_runs(luna.name, 5)
+    assert [run["exit_code"] for run in runs] == [4] * 5
+    assert [run["execution_id"].replace("-", "") + "\n" for run in runs] == [
+        run["output"] for run in runs
+    ]
+    assert "supervisor" not in luna("history", luna.name).stderr
+
+
+def test_only_the_end_of_a_long_output_is_kept(luna: Lunasched) -> None:
+    run = run_once(luna, "--command", "yes ä | head -n 20000; printf end", fails=False)
+    assert run["output"].endswith("ä\nend")
+    assert 8192 - 3 <= len(run["output"].encode()) <= 8192
+
+
+def test_output_that_is_no_text_or_has_no_newline(luna: Lunasched) -> None:
+    run = run_once(luna, "--command", r"printf 'a\000b\n\377\tc\n\n'; printf 'no end'", fails=False)
+    assert run["output"] == "a\0b\n\ufffd\tc\nno end"
+
+
+def test_a_job_cannot_make_up_its_own_records(luna: Lunasched) -> None:
+    forged = (
+        "import os; from systemd import journal; i = os.environ['INVOCATION_ID'];"
+        "journal.send('x', MESSAGE_ID='d9b373ed55a64feb8242e02dbe79a49c', INVOCATION_ID=i,"
+        f" UNIT='lunasched-job@{luna.name}.service', UNIT_RESULT='oom-kill', _PID='1')"
+    )
+    run = run_once(luna, "--", "/usr/bin/python3", "-c", forged, fails=False)
+    assert run["result"] == "success"
+
+
+def test_an_idle_supervisor_does_not_wake_up(luna: Lunasched) -> None:
+    pid = luna.machine.run("systemctl show -P MainPID lunasched").stdout.strip()
+    switches = f"cat /proc/{pid}/task/*/status | grep ctxt_switches"
+    luna.machine.wait_for(
+        f'a=$({switches}); sleep 1; [ "$a" = "$({switches})" ]', 30, what="an idle supervisor"
+    )
+    before = luna.machine.exec(switches).stdout
+    luna.machine.exec("logger 'not about a job'; sleep 4")
+    assert luna.machine.exec(switches).stdout == before

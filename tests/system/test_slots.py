@@ -1,0 +1,168 @@
+"""No slot runs twice and none is fired by deploying; a container's clock is left alone here.
+
+Steps of the clock and nights with a change of it are in ``tests/vm``.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Lunasched
+
+pytestmark = pytest.mark.machine
+
+SLOTS = "/var/lib/lunasched-slots"
+
+
+def soon(luna: Lunasched, seconds: float) -> datetime:
+    """A whole second of the machine's clock, at least so far ahead."""
+    now = float(luna.machine.exec("date +%s.%N").stdout)
+    return datetime.fromtimestamp(int(now + seconds) + 1, tz=timezone.utc)
+
+
+def daily_at(moment: datetime) -> str:
+    return f"at {moment:%H:%M:%S}"
+
+
+def counts(luna: Lunasched, name: str) -> dict[str, int]:
+    results = [str(run["result"]) for run in luna.history(name)]
+    return {result: results.count(result) for result in set(results)}
+
+
+def test_a_slot_that_ran_is_refused(luna: Lunasched) -> None:
+    slot = soon(luna, 2)
+    luna("add", "--name", luna.name, "--schedule", daily_at(slot), "--command", "echo ran")
+    (run,) = luna.wait_for_runs(luna.name, 1)
+    assert (run["result"], run["trigger"]) == ("success", "timer")
+    assert run["scheduled_at"] == f"{slot:%Y-%m-%dT%H:%M:%S}.000000Z"
+    unit = f"lunasched-job@{luna.name}"
+    # systemd 252 fires a slot again when a timer that was active before it is restarted.
+    luna.machine.exec(f"systemctl restart {unit}.timer")
+    skipped, ran = luna.wait_for_runs(luna.name, 2)
+    assert ran == run
+    assert (skipped["result"], skipped["trigger"]) == ("skipped", "timer")
+    assert skipped["scheduled_at"] == run["scheduled_at"]
+    assert "ran already" in skipped["output"]
+    luna("start", luna.name, "--wait")
+    luna.machine.exec(["systemctl", "start", f"{unit}.service"])
+    luna.wait_for_runs(luna.name, 4)
+    assert counts(luna, luna.name) == {"success": 3, "skipped": 1}
+
+
+@pytest.mark.parametrize("change", ["daemon-reload", "stop and start", "supervisor", "replace"])
+def test_nothing_is_fired_by(luna: Lunasched, change: str) -> None:
+    slot = soon(luna, 2)
+    add = ("add", "--name", luna.name, "--catch-up", "--command", "echo ran")
+    luna(*add, "--schedule", daily_at(slot))
+    luna.wait_for_runs(luna.name, 1)
+    unit = f"lunasched-job@{luna.name}"
+    if change == "daemon-reload":
+        luna.machine.exec("systemctl daemon-reload")
+    elif change == "stop and start":
+        luna.machine.exec("systemctl daemon-reload")
+        luna.machine.exec(f"systemctl stop {unit}.timer; systemctl start {unit}.timer")
+    elif change == "supervisor":
+        luna.machine.exec("systemctl restart lunasched.service")
+    else:
+        # A slot of the new schedule that is past already, with Persistent=: it is not made up for.
+        luna(*add, "--replace", "--schedule", daily_at(slot - timedelta(seconds=1)))
+        luna("disable", luna.name)
+        luna("enable", luna.name)
+    luna.machine.exec("sleep 2.5")
+    assert counts(luna, luna.name).get("success") == 1
+
+
+@pytest.mark.parametrize("how", ["enable", "sync"])
+def test_slots_that_passed_while_a_timer_was_stopped_are_not_made_up_for(
+    luna: Lunasched, how: str
+) -> None:
+    schedule = "calendar:*:*:0/4"
+    luna("add", "--name", luna.name, "--schedule", schedule, "--catch-up", "--command", "true")
+    luna.wait_for_runs(luna.name, 1)
+    # As after a boot: timers.target keeps the timer loaded, with what it knows of its last elapse.
+    luna.machine.exec("systemctl daemon-reload")
+    if how == "enable":
+        luna("disable", luna.name)
+    else:
+        luna.machine.exec(f"systemctl stop lunasched-job@{luna.name}.timer")
+    before = len(luna.history(luna.name))
+    luna.machine.exec("sleep 9")
+    again = luna.machine.exec("date -u +%FT%T.%6NZ").stdout.strip()
+    luna(*(("enable", luna.name) if how == "enable" else ("sync",)))
+    runs = luna.wait_for_runs(luna.name, before + 2)
+    later = [run for run in runs if run["started_at"] > again and run["result"] == "success"]
+    assert later
+    assert all(run["scheduled_at"] > again for run in later)
+
+
+def test_every_slot_of_a_frequent_job_runs_once(luna: Lunasched) -> None:
+    """More slots than the guard knows ahead, and lunasched asked in between."""
+    luna("add", "--name", luna.name, "--schedule", "calendar:*:*:*", "--command", "true")
+    luna.machine.exec(f"head -1 {SLOTS}/{luna.name} | wc -w | grep -x 66")
+    luna.machine.exec(
+        f"awk 'NR==1 {{print $1, $2, $3, $4}} NR==2' {SLOTS}/{luna.name} > /tmp/cut;"
+        f"cat /tmp/cut > {SLOTS}/{luna.name}"
+    )
+    runs = luna.wait_for_runs(luna.name, 6)
+    slots = [run["scheduled_at"] for run in runs]
+    assert len(set(slots)) == len(slots)
+    assert set(counts(luna, luna.name)) == {"success"}
+
+
+def test_a_lost_or_damaged_file_loses_no_slot(luna: Lunasched) -> None:
+    luna("add", "--name", luna.name, "--schedule", "calendar:*:*:0/2", "--command", "true")
+    file = f"{SLOTS}/{luna.name}"
+    for damage in (f"rm {file}", f": > {file}", f"echo x y z > {file}", f"echo 1 > {file}"):
+        before = len(luna.wait_for_runs(luna.name, 1))
+        luna.machine.exec(damage)
+        luna.wait_for_runs(luna.name, before + 2)
+    assert set(counts(luna, luna.name)) == {"success"}
+
+
+def test_without_lunasched_the_units_still_work(luna: Lunasched) -> None:
+    """The guard's script and the command are gone: every start passes."""
+    luna("add", "--name", luna.name, "--schedule", "calendar:*:*:*", "--command", "true")
+    unit = f"/etc/systemd/system/lunasched-job@{luna.name}.service"
+    luna.machine.exec(
+        f"systemctl stop lunasched-job@{luna.name}.timer;"
+        f"sed -i 's,/opt/lunasched/unit-templates/slot-guard,/gone/slot-guard,' {unit};"
+        f"systemctl daemon-reload; systemctl start lunasched-job@{luna.name}.timer"
+    )
+    luna.wait_for_runs(luna.name, 2)
+    assert set(counts(luna, luna.name)) == {"success"}
+
+
+def test_an_ordinary_start_costs_one_process(luna: Lunasched) -> None:
+    slot = soon(luna, 3)
+    luna("add", "--name", luna.name, "--schedule", daily_at(slot), "--", "/bin/true")
+    service = f"lunasched-job@{luna.name}.service"
+    shown = luna.machine.exec(["systemctl", "show", service, "-p", "ExecStart"]).stdout
+    assert "argv[]=/bin/true ;" in shown
+    trace = luna.machine.popen("exec strace -f -qq -e trace=execve -e signal=none -p 1 2>&1")
+    luna.wait_for_runs(luna.name, 1)
+    luna.machine.exec("pkill strace", check=False)
+    output = trace.communicate(timeout=20)[0].decode()
+    started = [line for line in output.splitlines() if "execve(" in line and "= 0" in line]
+    ours = [line for line in started if '"/bin/bash", "-c"' in line or "/bin/true" in line]
+    assert len(ours) == 2, output
+    assert not [line for line in started if "python" in line and "slot-check" in line]
+
+
+def test_intervals_have_no_guard(luna: Lunasched) -> None:
+    luna("add", "--name", luna.name, "--schedule", "every 1h", "--command", "true")
+    assert "slot-guard" not in luna("compile", luna.name).stdout
+    assert luna.machine.exec(f"ls {SLOTS} | grep -x {luna.name}", check=False).returncode == 1
+
+
+def test_a_schedule_that_is_over_is_refused(luna: Lunasched) -> None:
+    done = luna(
+        *("add", "--name", luna.name, "--schedule", "calendar:2020-02-03 04:05"),
+        *("--command", "true"),
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "never elapses again" in done.stderr

@@ -1,0 +1,84 @@
+"""An ordinary user has jobs of their own, in their own manager, without any privilege."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Lunasched
+    from machine import Machine
+
+pytestmark = pytest.mark.machine
+
+
+def test_a_users_job_runs_and_is_recorded(own: Lunasched) -> None:
+    own("add", "--name", own.name, "--schedule", "every 1s", "--command", "id -un; exit 3")
+    runs = own.wait_for_runs(own.name, 2)
+    assert {run["result"] for run in runs} == {"exit-code"}
+    assert {run["exit_code"] for run in runs} == {3}
+    assert {run["output"] for run in runs} == {"luna\n"}
+    assert {run["trigger"] for run in runs} == {"timer"}
+    unit = f"/home/luna/.config/systemd/user/lunasched-job@{own.name}.timer"
+    assert own.machine.exec(["stat", "-c", "%U", unit]).stdout == "luna\n"
+    database = "/home/luna/.local/state/lunasched/lunasched.db"
+    assert own.machine.exec(["stat", "-c", "%U", database]).stdout == "luna\n"
+
+
+def test_starting_following_and_stopping(own: Lunasched) -> None:
+    own("add", "--name", own.name, "--schedule", "@yearly", "--command", "echo hello; sleep 300")
+    own("start", own.name)
+    own.machine.wait_for(
+        lambda: "hello" in own("logs", own.name, check=False).stdout, what="output in the journal"
+    )
+    own("stop", own.name)
+    (run,) = own.wait_for_runs(own.name, 1)
+    assert (run["result"], run["trigger"], run["output"]) == ("stopped", "manual", "hello\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "result", "code"),
+    [("exit 5", "exit-code", 5), ("kill -9 $$", "signal", None), ("true", "success", 0)],
+)
+def test_results(own: Lunasched, command: str, result: str, code: int | None) -> None:
+    own("add", "--name", own.name, "--schedule", "@yearly", "--command", command)
+    own("start", own.name, "--wait", check=False)
+    (run,) = own.wait_for_runs(own.name, 1)
+    assert (run["result"], run["exit_code"]) == (result, code)
+
+
+def test_a_missing_program(own: Lunasched) -> None:
+    own("add", "--name", own.name, "--schedule", "@yearly", "--", "/no/such/program")
+    assert own("start", own.name, "--wait", check=False).returncode == 203
+    (run,) = own.wait_for_runs(own.name, 1)
+    assert (run["result"], run["exit_code"]) == ("exec-error", 203)
+
+
+def test_the_systems_jobs_are_not_for_everybody(booted: Machine) -> None:
+    add = ["lunasched", "--system", "add", "--name", "x", "--schedule", "@daily", "--", "true"]
+    refused = booted.run(add, user="luna", check=False)
+    assert refused.returncode == 4
+    assert "root" in refused.stderr
+    assert "--user" in refused.stderr
+    listed = booted.run(["lunasched", "--system", "list"], user="luna", check=False)
+    assert listed.returncode == 4
+
+
+def test_another_user_cannot_be_run_as(own: Lunasched) -> None:
+    refused = own(
+        *("add", "--name", own.name, "--schedule", "@daily", "--run-as", "root", "--", "true"),
+        check=False,
+    )
+    assert refused.returncode == 2
+    assert "--system" in refused.stderr
+
+
+def test_without_a_user_manager(booted: Machine) -> None:
+    """Exit code 5, and what to do about it."""
+    add = "lunasched add --name x --schedule @daily --command true"
+    done = booted.run(
+        f"setpriv --reuid=nobody --clear-groups env HOME=/tmp/nobody {add}", check=False
+    )
+    assert done.returncode == 5
+    assert "enable-linger" in done.stderr

@@ -1,0 +1,78 @@
+"""When the host's time zone or the zone database changes, the timers follow, and nothing fires."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import Lunasched
+
+pytestmark = pytest.mark.machine
+
+
+def seen(luna: Lunasched, name: str) -> tuple[str, str]:
+    """The service's text and its inode, which changes whenever it is written."""
+    path = f"/etc/systemd/system/lunasched-job@{name}.service"
+    return luna.machine.read_file(path), luna.machine.exec(["stat", "-c", "%i", path]).stdout
+
+
+@pytest.fixture
+def utc(luna: Lunasched) -> Iterator[Lunasched]:
+    """Back to UTC afterwards, with everything that follows from it over."""
+    yield luna
+    luna.machine.exec("ln -sfn /usr/share/zoneinfo/Etc/UTC /etc/localtime")
+    luna.machine.wait_for("! systemctl -q is-active lunasched-sync.service")
+
+
+@pytest.mark.parametrize("how", ["timedatectl", "ln"])
+def test_the_hosts_zone_changes(utc: Lunasched, how: str) -> None:
+    luna = utc
+    here, there = f"{luna.name}-here", f"{luna.name}-there"
+    luna("add", "--name", here, "--schedule", "30 2 * * *", "--command", "true", "--catch-up")
+    luna(
+        *("add", "--name", there, "--schedule", "30 2 * * *", "--command", "true"),
+        *("--timezone", "America/New_York"),
+    )
+    before_here, before_there = seen(luna, here), seen(luna, there)
+    if how == "ln":
+        luna.machine.exec("ln -sfn /usr/share/zoneinfo/Europe/Berlin /etc/localtime")
+    else:
+        luna.machine.exec("timedatectl set-timezone Europe/Berlin")
+    luna.machine.wait_for(
+        lambda: "Europe/Berlin" in seen(luna, here)[0], what="the units to follow the zone"
+    )
+    luna.machine.wait_for("! systemctl -q is-active lunasched-sync.service")
+    timer = luna.machine.read_file(f"/etc/systemd/system/lunasched-job@{here}.timer")
+    assert "OnCalendar=*-*-* 02:30:00\n" in timer
+    assert timer.count("01:00:00 UTC") >= 9, "the spring nights of the new zone"
+    assert seen(luna, here) != before_here
+    assert seen(luna, there) == before_there
+    elapse = luna.machine.exec(
+        f"systemctl show -P NextElapseUSecRealtime lunasched-job@{here}.timer"
+    ).stdout
+    assert " 02:30:00 CE" in elapse
+    (upcoming,) = luna.json("next", here, "-n", "1")
+    shown = luna.machine.exec(f"date -u -d '{elapse.strip()}' +%FT%T").stdout.strip()
+    assert upcoming["at"].startswith(shown)
+    assert luna.history(here) == luna.history(there) == []
+    assert "as it should be" in luna("sync").stdout
+
+
+def test_the_zone_database_changes(luna: Lunasched) -> None:
+    """Its version is the first line of tzdata.zi; the slots that the guard knows are found anew."""
+    luna("add", "--name", luna.name, "--schedule", "30 2 * * *", "--command", "true")
+    file = f"/var/lib/lunasched-slots/{luna.name}"
+    first = luna.machine.read_file(file)
+    luna.machine.exec(f"sed -i '1s/ [0-9]*$/ 4102444800000000/' {file}")
+    assert luna.machine.read_file(file) != first
+    zones = "/usr/share/zoneinfo/tzdata.zi"
+    luna.machine.exec(f"sed '1s/.*/# version 2099z/' {zones} > {zones}.new; mv {zones}.new {zones}")
+    luna.machine.wait_for(
+        lambda: luna.machine.read_file(file).split()[2:] == first.split()[2:],
+        what="the slots to be found anew",
+    )
+    assert luna.history(luna.name) == []

@@ -1,0 +1,421 @@
+"""What a job compiles to: byte for byte, as systemd reads it, and whatever the job's text is.
+
+`LUNASCHED_UPDATE_GOLDEN=1` rewrites the files in `golden/`; read the difference.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from lunasched import compiler
+from lunasched.compiler import CompiledJob, Context, Unit
+from lunasched.config import Mode, slot_guard, unit_templates
+from lunasched.errors import InvalidInput, InvalidJob
+from lunasched.jobfile import job_from_mapping
+from lunasched.model import Job
+
+GOLDEN = Path(__file__).parent / "golden"
+NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+SLOTS = Path("/var/lib/lunasched-slots")
+SYSTEM = Context(Mode.SYSTEM, "Europe/Berlin", "", NOW, unit_templates(), slot_guard(), SLOTS)
+USER = Context(
+    Mode.USER,
+    "Europe/Berlin",
+    "",
+    NOW,
+    unit_templates(),
+    slot_guard(),
+    Path("/home/alice/.local/state/lunasched"),
+)
+# What stands in a golden file for the directory of the templates, which is elsewhere everywhere.
+TEMPLATES = "/usr/lib/lunasched/unit-templates"
+
+EVERYTHING: dict[str, Any] = {
+    "name": "nightly: 50% ü",
+    "schedule": "at 02:30:15 on Mon,Fri",
+    "command": "cd \"$HOME\" &&\n\tdate +%m > 'a;b\\c' ; echo $$ é",
+    "user": "daemon",
+    "timezone": "America/New_York",
+    "timeout": "1h30m",
+    "max_memory": "512M",
+    "cpu_quota": "50%",
+    "jitter": "250ms",
+    "env": {"PLAIN": "1", "QUOTED": 'two words, "50%" of $X\\', "LINES": "a\nb\tc", "NONE": ""},
+    "working_directory": "/srv/a b/100%",
+    "priority": "High",
+    "tags": ["db", "night"],
+    "catch_up": True,
+}
+JOBS: dict[str, tuple[dict[str, Any], Context]] = {
+    "minimal": ({"name": "minimal", "schedule": "every 1h", "command": "true"}, SYSTEM),
+    "everything": (EVERYTHING, SYSTEM),
+    "arguments": (
+        {
+            "name": "arguments",
+            "schedule": "*/15 * * * *",
+            "command": ["/bin/echo", "", "a b", "$HOME", "%h", ";", "\\", '"', "'", "\x01", "~"],
+            "priority": "Low",
+        },
+        SYSTEM,
+    ),
+    "either-day": (
+        {
+            "name": "either-day",
+            "schedule": "cron:0 12 1,15 * 1",
+            "command": "true",
+            "timezone": "UTC",
+            "priority": "Critical",
+        },
+        SYSTEM,
+    ),
+    "at-boot": ({"name": "at-boot", "schedule": "@reboot", "command": "true"}, SYSTEM),
+    "calendar": (
+        {
+            "name": "calendar",
+            "schedule": "calendar:Mon *-*-1..7 09:00",
+            "command": "true",
+            "timeout": 0.5,
+            "enabled": False,
+        },
+        SYSTEM,
+    ),
+    "user-minimal": ({"name": "minimal", "schedule": "@daily", "command": "true"}, USER),
+    "user-everything": ({**EVERYTHING, "user": None, "priority": "Critical"}, USER),
+}
+
+# All that our units may say.
+ALLOWED = {
+    "Unit": {"Description", "Documentation", "StartLimitIntervalSec", "CollectMode", "After"},
+    "Service": {
+        "Type", "ExecCondition", "ExecStart", "User", "WorkingDirectory", "Environment",
+        "IgnoreSIGPIPE", "SyslogIdentifier", "LogRateLimitIntervalSec", "Slice", "CPUAccounting",
+        "MemoryAccounting", "RuntimeMaxSec", "MemoryMax", "CPUQuota", "Nice", "CPUWeight",
+        "IOWeight",
+    },
+    "Timer": {
+        "OnCalendar", "Persistent", "OnStartupSec", "OnActiveSec", "OnUnitActiveSec", "AccuracySec",
+        "RandomizedDelaySec",
+        "FixedRandomDelay",
+    },
+    "Install": {"WantedBy"},
+}  # fmt: skip
+REPEATABLE = {"Environment", "OnCalendar"}
+
+
+def compiled(mapping: dict[str, Any], context: Context) -> CompiledJob:
+    return compiler.compile(job_from_mapping(mapping), context)
+
+
+def directives(text: str) -> list[tuple[str, str, str]]:
+    """Section, directive and value of each line, as systemd.syntax(7) reads a file."""
+    found: list[tuple[str, str, str]] = []
+    section, pending = "", ""
+    # systemd ends a line at each of these.
+    for line in text.replace("\r", "\n").replace("\0", "\n").split("\n"):
+        bare = line.lstrip(" \t")
+        if bare.startswith(("#", ";")):
+            continue
+        logical = pending + bare
+        if (len(logical) - len(logical.rstrip("\\"))) % 2:
+            pending = logical[:-1] + " "
+            continue
+        pending = ""
+        logical = logical.strip(" \t")
+        if not logical:
+            continue
+        if logical.startswith("["):
+            assert logical.endswith("]")
+            section = logical[1:-1]
+            continue
+        key, equals, value = logical.partition("=")
+        assert equals, f"systemd complains about {logical!r}"
+        found.append((section, key.rstrip(" \t"), value.strip(" \t")))
+    assert not pending, "the last line continues"
+    return found
+
+
+def check_holds_only_ours(job: CompiledJob) -> None:
+    """Only directives that we generate, in their sections, and each as often as it may be."""
+    for unit, sections in (
+        (job.service, ["Unit", "Service"]),
+        (job.timer, ["Unit", "Timer", "Install"]),
+    ):
+        read = directives(unit.text)
+        seen: list[tuple[str, str]] = []
+        for section, key, value in read:
+            assert key in ALLOWED[section], f"{unit.name}: [{section}] {key}"
+            assert value, f"{unit.name}: {key}= is empty, which resets it"
+            assert key in REPEATABLE or (section, key) not in seen, f"{key} is there twice"
+            seen.append((section, key))
+        assert list(dict.fromkeys(section for section, _ in seen)) == sections
+    service = [key for _, key, _ in directives(job.service.text)]
+    assert service.count("ExecStart") == 1
+    assert service.count("Environment") == len(job.job.environment)
+
+
+def verify(units: Iterable[Unit], directory: Path, *, user: bool = False) -> list[str]:
+    """What `systemd-analyze verify` complains about."""
+    directory.mkdir()
+    runtime = directory.parent / f"{directory.name}-runtime"
+    runtime.mkdir(mode=0o700)
+    paths = []
+    for unit in units:
+        paths.append(str(directory / unit.name))
+        Path(paths[-1]).write_text(unit.text, encoding="utf-8")
+    assert paths
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *(["--user"] if user else []), *paths],
+        capture_output=True,
+        env={**os.environ, "LC_ALL": "C", "XDG_RUNTIME_DIR": str(runtime)},
+        check=False,
+    )
+    complaints = [
+        line
+        for line in (done.stdout + done.stderr).decode(errors="replace").split("\n")
+        # Programs that are not here, and names of users that useradd would not make.
+        if line and "is not executable: " not in line and "Accepting user/group name" not in line
+    ]
+    assert done.returncode == 0 or complaints or b"is not executable" in done.stderr, done
+    return complaints
+
+
+@pytest.mark.parametrize("case", JOBS)
+@pytest.mark.parametrize("kind", ["service", "timer"])
+def test_units_are_the_golden_ones(case: str, kind: str) -> None:
+    job = compiled(*JOBS[case])
+    text = (job.service if kind == "service" else job.timer).text
+    text = text.replace(str(slot_guard().parent), TEMPLATES)
+    file = GOLDEN / f"{case}.{kind}"
+    if os.environ.get("LUNASCHED_UPDATE_GOLDEN"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_bytes().decode()
+
+
+def test_there_is_no_golden_file_without_a_job() -> None:
+    assert {file.name for file in GOLDEN.iterdir()} == {
+        f"{case}.{kind}" for case in JOBS for kind in ("service", "timer")
+    }
+
+
+def test_the_golden_files_hold_every_directive_that_there_is() -> None:
+    used: dict[str, set[str]] = {section: set() for section in ALLOWED}
+    for file in GOLDEN.iterdir():
+        for section, key, _ in directives(file.read_text(encoding="utf-8")):
+            used[section].add(key)
+    assert used == ALLOWED
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_systemd_accepts_the_golden_units(mode: Mode, tmp_path: Path) -> None:
+    # Compiled again for their names, which are those of the jobs.
+    jobs = [compiled(*case) for case in JOBS.values() if case[1].mode is mode]
+    units = [unit for job in jobs for unit in job.units]
+    assert verify(units, tmp_path / "units", user=mode is Mode.USER) == []
+
+
+def test_verify_would_complain(tmp_path: Path) -> None:
+    bad = Unit("lunasched-job@a.service", "[Service]\nExecStart=/bin/true\nNonsense=1\n")
+    assert any("Nonsense" in line for line in verify([bad], tmp_path / "units"))
+
+
+@pytest.mark.parametrize("case", JOBS)
+def test_golden_jobs_hold_only_our_directives(case: str) -> None:
+    check_holds_only_ours(compiled(*JOBS[case]))
+
+
+def test_units_are_named_after_the_job() -> None:
+    job = compiled(EVERYTHING, SYSTEM)
+    assert job.service.name == r"lunasched-job@nightly\x3a\x2050\x25\x20\xc3\xbc.service"
+    assert job.timer.name == r"lunasched-job@nightly\x3a\x2050\x25\x20\xc3\xbc.timer"
+    assert job.units == (job.service, job.timer)
+
+
+@pytest.mark.parametrize("case", JOBS)
+def test_every_file_begins_with_the_ownership_line(case: str) -> None:
+    job = compiled(*JOBS[case])
+    for unit in job.units:
+        first, second, *_ = unit.text.splitlines()
+        assert first.startswith(compiler.OWNERSHIP_MARK)
+        assert second == f"# Job: sha256:{compiler.job_hash(job.job)}"
+        assert unit.text.endswith("\n")
+
+
+def test_only_a_job_at_boot_is_not_started_when_it_is_deployed() -> None:
+    assert [case for case in JOBS if compiled(*JOBS[case]).at_boot_only] == ["at-boot"]
+
+
+def test_root_is_named_in_system_mode_and_nobody_in_user_mode() -> None:
+    least = JOBS["minimal"][0]
+    assert ("Service", "User", "root") in directives(compiled(least, SYSTEM).service.text)
+    assert "User=" not in compiled(least, USER).service.text
+
+
+def test_a_user_is_refused_in_user_mode() -> None:
+    with pytest.raises(InvalidJob, match=r"^user: .*--system"):
+        compiled({**JOBS["minimal"][0], "user": "alice"}, USER)
+
+
+def test_what_a_user_cannot_have_is_warned_of() -> None:
+    assert compiled({**EVERYTHING, "priority": "High"}, SYSTEM).warnings == ()
+    job = compiled({**EVERYTHING, "user": None, "priority": "High"}, USER)
+    assert len(job.warnings) == 1
+    assert "Nice=" in job.warnings[0]
+    assert "Nice=" not in job.service.text
+    assert compiled({**JOBS["minimal"][0], "priority": "Low"}, USER).warnings == ()
+
+
+@pytest.mark.parametrize("schedule", ["0 0 30 2 *", "calendar:2020-01-01", "calendar:nonsense"])
+def test_a_schedule_that_cannot_be_is_refused(schedule: str) -> None:
+    with pytest.raises(InvalidJob, match=r"^schedule: "):
+        compiled({**JOBS["minimal"][0], "schedule": schedule}, SYSTEM)
+
+
+@pytest.mark.parametrize("forgets", ["{{ name }}", "{% for x in ['a'] %}{{ x }}{% endfor %}"])
+def test_a_template_that_forgets_to_escape_is_refused(forgets: str, tmp_path: Path) -> None:
+    (tmp_path / "job.service.j2").write_text(forgets.replace("name", "'a plain text'"))
+    (tmp_path / "job.timer.j2").write_text("")
+    context = Context(Mode.SYSTEM, "UTC", "", NOW, tmp_path, slot_guard(), SLOTS)
+    with pytest.raises(TypeError, match="not UnitText"):
+        compiled(JOBS["minimal"][0], context)
+
+
+@pytest.mark.parametrize("plain", ["1", "1.5", "none", "true", "[]", "job_hash ~ 'x'"])
+def test_a_template_prints_nothing_but_unit_text(plain: str, tmp_path: Path) -> None:
+    (tmp_path / "job.service.j2").write_text("{{ " + plain + " }}")
+    (tmp_path / "job.timer.j2").write_text("")
+    context = Context(Mode.SYSTEM, "UTC", "", NOW, tmp_path, slot_guard(), SLOTS)
+    with pytest.raises(TypeError, match="not UnitText"):
+        compiled(JOBS["minimal"][0], context)
+
+
+# Whatever could end a line, a word or a section, or be expanded.
+PIECES = [
+    "'", '"', "\\", "$", "${X}", "%", "%%", "%n", "\n", "\n\n[Service]\nExecStart=/bin/false\n",
+    "\nUser=root", "\r", "\r\n", "\\\n", "\t", " ", "  ", ";", " ; ", "\\n", "\\x0a", "#", "\n#",
+    "=", "@", "-", "+", "!", ":", ",", "/", "..", "~", "|", "é", "𝄞", "\u200b", "\ufdd0",
+    "\uffff", "\x01", "\x1b", "\x7f", "\x85", "\u2028", "\xa0", "\ufeff", "a", "b", "0", "1", "9",
+    "K", "M", "h", "m", "every ", "at ", "on ", "cron:", "calendar:", "*", "* ", "*-*-*", "Mon",
+    "12:00", "Europe/Berlin", "UTC", "{{ 1 }}", "{% if %}", "{#", "\x00", "\ud800",
+]  # fmt: skip
+TEXT = st.lists(st.sampled_from(PIECES) | st.characters(), max_size=10).map("".join)
+LEAST: dict[str, Any] = {"name": "job", "schedule": "every 1h", "command": "true"}
+# In a form that is right except for the text in it, so that much of it is accepted.
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "name": TEXT,
+    "schedule": TEXT
+    | TEXT.map("calendar:{}".format)
+    | TEXT.map("calendar:*-*-* 12:00:00{}".format)
+    | TEXT.map("every 1h{}".format)
+    | TEXT.map("0 0 * * *{}".format),
+    "command": TEXT
+    | st.lists(TEXT, max_size=3)
+    | st.lists(TEXT, max_size=3).map(lambda words: ["/bin/echo", *words])
+    | TEXT.map(lambda text: ["/bin/" + text]),
+    "user": TEXT | st.text("abAB019_.-$", max_size=33),
+    "timezone": TEXT | TEXT.map("Europe/Berlin{}".format),
+    "timeout": TEXT | st.floats(0, 1e9) | st.integers(0, 10**12),
+    "max_memory": TEXT | st.integers(0, 1 << 61),
+    "cpu_quota": TEXT | st.floats(0, 5000) | st.integers(0, 500_000).map("{}%".format),
+    "jitter": TEXT | st.floats(0, 1e9) | st.integers(0, 10**12),
+    "env": st.dictionaries(TEXT, TEXT, max_size=2)
+    | st.dictionaries(st.sampled_from(["A", "B_1", "_"]), TEXT, max_size=3),
+    "working_directory": TEXT | TEXT.map("/{}".format),
+    "priority": TEXT | st.sampled_from(["low", "Normal", "HIGH", "Critical"]),
+    "tags": TEXT | st.lists(TEXT, max_size=3),
+}
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> tuple[str, Any]:
+    key = draw(st.sampled_from(sorted(FIELDS)))
+    return key, draw(FIELDS[key])
+
+
+def test_no_text_in_any_field_adds_a_directive(tmp_path: Path) -> None:
+    accepted: dict[str, CompiledJob] = {}
+
+    @settings(max_examples=400, deadline=None)
+    @given(change=changes())
+    @example(change=("working_directory", "/a\\"))
+    @example(change=("working_directory", "/" + "d/" * 2047))
+    @example(change=("working_directory", "/\ufdd0"))
+    @example(change=("command", ["/bin/" + "d/" * 2045 + "x"]))
+    @example(change=("command", ["p" * 256]))
+    @example(change=("command", ["/bin/" + "p" * 256]))
+    @example(change=("command", [".."]))
+    @example(change=("command", ["/bin/../bin/true"]))
+    @example(change=("working_directory", "/" + "d" * 256))
+    @example(change=("command", "x" * 131_071))
+    @example(change=("schedule", "every 1h" + " " * 140_000))
+    @example(change=("schedule", "0 0 * * " + "1," * 70_000 + "1"))
+    @example(change=("timezone", "U" * 140_000))
+    @example(change=("command", ["/bin/echo", *["\x01" * 99_000] * 3]))
+    @example(change=("command", ["/bin/echo", *["%" * 90_000] * 5]))
+    @example(change=("command", ["/bin/echo", *["x" * 90_000] * 11]))
+    @example(change=("env", {"A": "\\" * 131_000}))
+    @example(change=("name", "%" * 47))
+    @example(change=("user", "4294967296"))
+    @example(change=("user", "root\n"))
+    @example(change=("cpu_quota", 4096))
+    @example(change=("max_memory", (1 << 60) - 1))
+    @example(change=("timeout", 10 * 366 * 86400))
+    def compile_any(change: tuple[str, Any]) -> None:
+        key, value = change
+        # A name of its own for each, so that one call verifies them all.
+        mapping = {**LEAST, "name": f"job-{len(accepted)}", key: value}
+        try:
+            job = compiled(mapping, SYSTEM)
+        except InvalidJob as error:
+            assert error.problems
+            for problem in error.problems:
+                assert problem.startswith(f"{key}: "), problem
+            return
+        except InvalidInput as error:
+            raise AssertionError(f"{key}={value!r}: the error names no field: {error}") from error
+        check_holds_only_ours(job)
+        assert compiler.compile(job.job, SYSTEM) == job
+        accepted[job.service.name] = job
+
+    compile_any()
+    units = [unit for job in accepted.values() for unit in job.units]
+    assert len(units) > 100
+    assert verify(units, tmp_path / "units") == []
+
+
+@given(first=changes(), second=changes())
+@settings(max_examples=100, deadline=None)
+def test_the_same_job_has_the_same_hash_and_another_another(
+    first: tuple[str, Any], second: tuple[str, Any]
+) -> None:
+    jobs: list[Job] = []
+    for key, value in (first, second):
+        try:
+            jobs.append(job_from_mapping({**LEAST, key: value}))
+        except InvalidJob:
+            return
+    one, other = jobs
+    assert (compiler.job_hash(one) == compiler.job_hash(other)) == (one == other)
+    assert compiler.job_hash(Job.from_mapping(one.to_mapping())) == compiler.job_hash(one)
+
+
+def test_every_field_is_in_the_hash() -> None:
+    base = job_from_mapping(EVERYTHING)
+    others: dict[str, Any] = {
+        "name": "other", "schedule": "every 1h", "command": "x", "user": None,
+        "timezone": None, "timeout": 1, "max_memory": None, "cpu_quota": 1, "jitter": 1,
+        "env": {}, "working_directory": None, "priority": None, "tags": [], "enabled": False,
+        "catch_up": False,
+    }  # fmt: skip
+    changed = [job_from_mapping({**EVERYTHING, key: value}) for key, value in others.items()]
+    hashes = {compiler.job_hash(job) for job in [base, *changed]}
+    assert len(hashes) == len(changed) + 1

@@ -1,0 +1,423 @@
+"""What the journal says of runs becomes rows, whatever is read twice or in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from lunasched.journal import Event, EventKind, Position
+from lunasched.model import Job, Result, Run, Trigger
+from lunasched.store import Store
+from lunasched.supervisor.recorder import Recorder, result_of
+
+SECOND = 1_000_000
+START = int(datetime(2026, 2, 10, 12, tzinfo=timezone.utc).timestamp()) * SECOND
+BOOT = "b" * 32
+RUN = "1" * 32
+UNIT = "lunasched-job@backup.service"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "lunasched.db", durable=False) as opened:
+        yield opened
+
+
+def event(kind: EventKind, after: float = 0, *, run: str = RUN, unit: str = UNIT) -> Event:
+    """An event so many seconds after the start."""
+    return Event(kind, run, unit, START + int(after * SECOND), BOOT)
+
+
+def process_ended(exit_code: int | None = None, signal: int | None = None) -> Event:
+    return replace(event(EventKind.PROCESS_ENDED, 2), exit_code=exit_code, signal=signal)
+
+
+def failed(unit_result: str) -> Event:
+    return replace(event(EventKind.FAILED, 2), unit_result=unit_result)
+
+
+STARTING = event(EventKind.STARTING)
+STARTED = event(EventKind.STARTED, 0.1)
+SPAWN_FAILED = event(EventKind.SPAWN_FAILED, 0.05)
+STOPPING = event(EventKind.STOPPING, 1)
+STOPPED = event(EventKind.STOPPED, 2)
+SKIPPED = event(EventKind.SKIPPED, 2)
+SUCCEEDED = event(EventKind.SUCCEEDED, 2)
+RESOURCES = replace(event(EventKind.RESOURCES, 2), cpu_usec=123_456, memory_peak=7 << 20)
+
+
+def take(store: Store, events: Sequence[Event | None], first_cursor: int = 1) -> int:
+    positions = (Position(f"c{n}", found) for n, found in enumerate(events, first_cursor))
+    return Recorder(store, "UTC").take(positions)
+
+
+def rows(store: Store) -> dict[str, Run]:
+    return {run.execution_id: run for run in store.runs.history(None, None)}
+
+
+# Result, exit code, signal of each way to end, from its records.
+ENDS: dict[str, tuple[list[Event], tuple[Result | None, int | None, int | None]]] = {
+    "only-starting": ([STARTING], (None, None, None)),
+    "running": ([STARTING, STARTED], (None, None, None)),
+    "success": (
+        [STARTING, STARTED, process_ended(0), SUCCEEDED, RESOURCES],
+        (Result.SUCCESS, 0, None),
+    ),
+    "success-that-says-no-exit": ([STARTING, STARTED, SUCCEEDED], (Result.SUCCESS, 0, None)),
+    "success-too-short-to-be-seen": ([STARTING, SUCCEEDED], (Result.SUCCESS, 0, None)),
+    "exit-code": (
+        [STARTING, STARTED, process_ended(3), failed("exit-code")],
+        (Result.EXIT_CODE, 3, None),
+    ),
+    "exit-code-too-short-to-be-seen": (
+        [STARTING, process_ended(3), failed("exit-code")],
+        (Result.EXIT_CODE, 3, None),
+    ),
+    # What systemd itself uses for a program that is not there, from a program that is.
+    "exit-code-203": (
+        [STARTING, STARTED, process_ended(203), failed("exit-code")],
+        (Result.EXIT_CODE, 203, None),
+    ),
+    "signal": (
+        [STARTING, STARTED, process_ended(signal=9), failed("signal")],
+        (Result.SIGNAL, None, 9),
+    ),
+    "core-dump": (
+        [STARTING, STARTED, process_ended(signal=11), failed("core-dump")],
+        (Result.CORE_DUMP, None, 11),
+    ),
+    "timeout": (
+        [STARTING, STARTED, process_ended(signal=15), failed("timeout")],
+        (Result.TIMEOUT, None, 15),
+    ),
+    "oom-kill": (
+        [STARTING, STARTED, process_ended(signal=9), failed("oom-kill")],
+        (Result.OOM_KILL, None, 9),
+    ),
+    "missing-executable": (
+        [STARTING, SPAWN_FAILED, process_ended(203), failed("exit-code")],
+        (Result.EXEC_ERROR, 203, None),
+    ),
+    "missing-executable-said-before-the-start": (
+        [SPAWN_FAILED, STARTING, process_ended(217), failed("exit-code")],
+        (Result.EXEC_ERROR, 217, None),
+    ),
+    "no-resources-to-start": ([STARTING, failed("resources")], (Result.EXEC_ERROR, None, None)),
+    "stopped": (
+        [STARTING, STARTED, STOPPING, process_ended(signal=15), STOPPED],
+        (Result.STOPPED, None, 15),
+    ),
+    "stopped-and-failed": (
+        [STARTING, STARTED, STOPPING, process_ended(1), failed("exit-code")],
+        (Result.STOPPED, 1, None),
+    ),
+    "stopped-and-succeeded": (
+        [STARTING, STARTED, STOPPING, process_ended(0), SUCCEEDED],
+        (Result.STOPPED, 0, None),
+    ),
+    "skipped": ([STARTING, SKIPPED], (Result.SKIPPED, None, None)),
+    "guard-that-could-not-be-executed": (
+        [STARTING, replace(SPAWN_FAILED, exit_code=217), SKIPPED],
+        (Result.EXEC_ERROR, 217, None),
+    ),
+    "stopped-without-a-word-before": ([STARTING, STARTED, STOPPED], (Result.STOPPED, None, None)),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_how_a_run_ended(case: str, store: Store) -> None:
+    events, expected = ENDS[case]
+    assert take(store, events) == len(events)
+    run = store.runs.get(RUN)
+    assert run is not None
+    assert (run.result, run.exit_code, run.signal) == expected
+    assert (run.job, run.unit, run.started_at, run.attempt) == ("backup", UNIT, START, 1)
+    assert run.ended_at == (None if run.result is None else START + 2 * SECOND)
+    assert run.cpu_usec == (123_456 if RESOURCES in events else None)
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_reading_the_records_again_changes_nothing(case: str, store: Store) -> None:
+    events, _ = ENDS[case]
+    take(store, events)
+    before = rows(store)
+    take(store, events)
+    assert rows(store) == before
+    for start in range(len(events)):
+        take(store, events[start:])
+    assert rows(store) == before
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_records_may_come_in_pieces(case: str, store: Store, tmp_path: Path) -> None:
+    events, _ = ENDS[case]
+    take(store, events)
+    with Store.open(tmp_path / "pieces.db") as other:
+        for number, single in enumerate(events):
+            take(other, [single], number)
+        assert rows(other) == rows(store)
+
+
+@pytest.mark.parametrize("end", ["success", "exit-code", "signal", "stopped"])
+def test_a_run_that_was_given_up_as_lost_gets_its_real_end(end: str, store: Store) -> None:
+    events, expected = ENDS[end]
+    take(store, events[:2])
+    store.runs.end(RUN, Result.LOST, None)
+    assert rows(store)[RUN].result is Result.LOST
+    take(store, events[2:])
+    run = rows(store)[RUN]
+    assert (run.result, run.exit_code, run.signal) == expected
+    assert run.ended_at == START + 2 * SECOND
+
+
+def test_nothing_but_lost_is_reopened(store: Store) -> None:
+    take(store, [STARTING, STARTED, process_ended(0), SUCCEEDED])
+    before = rows(store)
+    take(store, [STOPPING, process_ended(9), failed("exit-code"), STOPPED])
+    assert rows(store) == before
+
+
+@pytest.mark.parametrize(
+    ("unit_result", "result"),
+    [
+        ("exit-code", Result.EXIT_CODE),
+        ("signal", Result.SIGNAL),
+        ("core-dump", Result.CORE_DUMP),
+        ("timeout", Result.TIMEOUT),
+        ("watchdog", Result.TIMEOUT),
+        ("oom-kill", Result.OOM_KILL),
+        ("resources", Result.EXEC_ERROR),
+        ("protocol", Result.EXEC_ERROR),
+        ("", Result.EXEC_ERROR),
+    ],
+)
+def test_results_of_failed_units(unit_result: str, result: Result) -> None:
+    assert result_of(unit_result) is result
+
+
+def test_events_of_runs_that_never_began_leave_no_rows(store: Store) -> None:
+    take(store, [STARTED, process_ended(1), failed("exit-code"), STOPPING, RESOURCES, STOPPED])
+    assert rows(store) == {}
+
+
+@pytest.mark.parametrize("unit", ["cron.service", "lunasched.service", "lunasched-hook@a.service"])
+def test_units_that_are_no_jobs_leave_no_rows(unit: str, store: Store) -> None:
+    take(store, [event(EventKind.STARTING, unit=unit)])
+    assert rows(store) == {}
+
+
+def test_a_job_has_the_name_that_its_unit_says(store: Store) -> None:
+    take(store, [event(EventKind.STARTING, unit=r"lunasched-job@a\x20b\x3ac.service")])
+    assert rows(store)[RUN].job == "a b:c"
+
+
+# The place in the journal
+
+
+def test_the_place_in_the_journal_is_that_of_the_last_record(store: Store) -> None:
+    assert store.cursor() is None
+    assert take(store, [STARTING, None, None]) == 1
+    assert store.cursor() == "c3"
+    assert take(store, []) == 0
+    assert store.cursor() == "c3"
+
+
+def test_many_records_are_taken_in_parts_that_are_whole(store: Store) -> None:
+    def positions() -> Iterator[Position]:
+        for number in count():
+            if number == 1200:
+                raise KeyboardInterrupt
+            run = f"{number:032x}"
+            unit = f"lunasched-job@{number}.service"
+            yield Position(f"c{number}", event(EventKind.STARTING, run=run, unit=unit))
+
+    with pytest.raises(KeyboardInterrupt):
+        Recorder(store, "UTC").take(positions())
+    cursor = store.cursor()
+    recorded = len(rows(store))
+    assert recorded == (0 if cursor is None else int(cursor[1:]) + 1)
+    assert 0 < recorded <= 1200
+
+
+# What started it
+
+
+def job(schedule: str) -> Job:
+    return Job(name="backup", schedule=schedule, command="true")
+
+
+def test_a_start_in_its_slot_is_the_timers(store: Store) -> None:
+    store.jobs.put(job("at 12:00"), START - 3600 * SECOND)
+    take(store, [replace(STARTING, at=START + 5)])
+    assert (rows(store)[RUN].trigger, rows(store)[RUN].scheduled_at) == (Trigger.TIMER, START)
+
+
+def test_the_second_start_in_a_slot_is_somebodys(store: Store) -> None:
+    store.jobs.put(job("at 12:00"), START - 3600 * SECOND)
+    second = replace(STARTING, at=START + 60 * SECOND, execution_id="2" * 32)
+    take(store, [STARTING, STARTED, SUCCEEDED, second])
+    found = rows(store)
+    assert (found[RUN].trigger, found[RUN].scheduled_at) == (Trigger.TIMER, START)
+    assert (found["2" * 32].trigger, found["2" * 32].scheduled_at) == (Trigger.MANUAL, None)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_start_that_was_asked_for_is_manual(before: bool, store: Store) -> None:
+    store.jobs.put(job("at 12:00"), START - 3600 * SECOND)
+    if before:
+        store.runs.request(RUN, Trigger.MANUAL, START)
+    take(store, [STARTING])
+    if not before:
+        store.runs.request(RUN, Trigger.MANUAL, START)
+    take(store, [STARTING, STARTED])
+    assert (rows(store)[RUN].trigger, rows(store)[RUN].scheduled_at) == (Trigger.MANUAL, None)
+
+
+def test_a_job_that_was_removed_still_has_its_run(store: Store) -> None:
+    take(store, [STARTING])
+    assert (rows(store)[RUN].trigger, rows(store)[RUN].scheduled_at) == (Trigger.TIMER, None)
+
+
+def test_a_schedule_that_is_none_any_more_does_not_lose_the_run(store: Store) -> None:
+    store.jobs.put(job("sometimes"), 0)
+    take(store, [STARTING, STARTED, SUCCEEDED])
+    assert rows(store)[RUN].result is Result.SUCCESS
+
+
+# Runs that have no end of their own
+
+
+def test_the_next_start_of_a_unit_ends_the_run_before(store: Store) -> None:
+    second = replace(STARTING, execution_id="2" * 32, at=START + 60 * SECOND)
+    take(store, [STARTING, STARTED, second])
+    found = rows(store)
+    assert (found[RUN].result, found[RUN].ended_at) == (Result.SUCCESS, None)
+    assert found["2" * 32].result is None
+
+
+def test_another_unit_or_another_boot_does_not_end_it(store: Store) -> None:
+    other_unit = event(EventKind.STARTING, run="2" * 32, unit="lunasched-job@other.service")
+    other_boot = replace(STARTING, execution_id="3" * 32, boot_id="c" * 32)
+    take(store, [STARTING, other_unit, other_boot])
+    assert [run.result for run in rows(store).values()] == [None] * 3
+
+
+def test_an_old_start_that_is_read_again_does_not_end_a_later_run(store: Store) -> None:
+    first = [STARTING, STARTED, process_ended(0), SUCCEEDED]
+    second = [
+        replace(found, execution_id="2" * 32, at=found.at + 60 * SECOND)
+        for found in (STARTING, STARTED, process_ended(3), failed("exit-code"))
+    ]
+    take(store, [*first, *second[:2]])
+    take(store, first)
+    assert rows(store)["2" * 32].result is None
+    take(store, second)
+    assert rows(store)["2" * 32].result is Result.EXIT_CODE
+
+
+# Many runs of several jobs, delivered as a journal might
+
+
+ENDED = [case for case in ENDS if ENDS[case][1][0] is not None]
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[list[Event]]:
+    """For each of some jobs, the records of its runs, one run after the other."""
+    found = []
+    numbers = count(1)
+    for name in "abc"[: draw(st.integers(1, 3))]:
+        events: list[Event] = []
+        for _ in range(draw(st.integers(1, 3))):
+            run = f"{next(numbers):032x}"
+            case = draw(st.sampled_from(ENDED))
+            shift = len(events) * 60 * SECOND
+            events += [
+                replace(
+                    single,
+                    execution_id=run,
+                    unit=f"lunasched-job@{name}.service",
+                    at=single.at + shift,
+                )
+                for single in ENDS[case][0]
+            ]
+        found.append(events)
+    return found
+
+
+def merged(draw: st.DataObject, lines: list[list[Event]]) -> list[Event]:
+    """All of them in one order, each in its own."""
+    left = [list(line) for line in lines if line]
+    order = []
+    while left:
+        line = draw.draw(st.sampled_from(left))
+        order.append(line.pop(0))
+        left = [one for one in left if one]
+    return order
+
+
+@given(lines=lives(), data=st.data())
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_jobs_do_not_depend_on_each_other(
+    lines: list[list[Event]], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    directory = tmp_path_factory.mktemp("order")
+    with (
+        Store.open(directory / "one.db", durable=False) as one,
+        Store.open(directory / "other.db", durable=False) as other,
+    ):
+        take(one, [single for line in lines for single in line])
+        take(other, merged(data, lines))
+        assert rows(other) == rows(one)
+
+
+@given(lines=lives(), cuts=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=4))
+@example(lines=[[*ENDS["success"][0]]], cuts=[(0, 2), (1, 5)])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_reading_any_stretch_again_changes_nothing(
+    lines: list[list[Event]],
+    cuts: list[tuple[int, int]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    events = [single for line in lines for single in line]
+    with Store.open(tmp_path_factory.mktemp("again") / "x.db", durable=False) as store:
+        take(store, events)
+        before = rows(store)
+        for start, end in cuts:
+            take(store, events[start:end])
+        assert rows(store) == before
+
+
+@given(lines=lives(), stops=st.lists(st.integers(0, 60), max_size=4), back=st.integers(0, 8))
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_going_back_and_on_gives_the_same_rows(
+    lines: list[list[Event]],
+    stops: list[int],
+    back: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    events = [single for line in lines for single in line]
+    directory = tmp_path_factory.mktemp("back")
+    with (
+        Store.open(directory / "one.db", durable=False) as one,
+        Store.open(directory / "other.db", durable=False) as other,
+    ):
+        take(one, events)
+        place = 0
+        for stop in [*sorted(stops), len(events)]:
+            take(other, events[max(0, place - back) : stop])
+            place = max(place, min(stop, len(events)))
+        assert rows(other) == rows(one)

@@ -1,0 +1,638 @@
+"""The database file: made, kept, and left alone where it is somebody else's."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lunasched.errors import ExitCode, PermissionDenied, StoreError
+from lunasched.model import Job, Priority, ResourceLimits, Result, Run, Trigger
+from lunasched.store import OpenRun, RunState, Store
+
+BOOT = "b" * 32
+RUN = "1" * 32
+HOUR = 3_600_000_000
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "lunasched.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with Store.open(path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A directory that other users can get to, unlike `tmp_path`."""
+    directory = Path(tempfile.mkdtemp(prefix="lunasched-test-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+def job(name: str = "backup", **fields: Any) -> Job:
+    return Job(**{"name": name, "schedule": "every 1h", "command": "true", **fields})
+
+
+def run(execution_id: str = RUN, job: str = "backup", started_at: int = HOUR) -> Run:
+    unit = f"lunasched-job@{job}.service"
+    return Run(
+        execution_id=execution_id,
+        job=job,
+        unit=unit,
+        trigger=Trigger.TIMER,
+        scheduled_at=started_at,
+        started_at=started_at,
+    )
+
+
+def got(store: Store, execution_id: str = RUN) -> Run:
+    found = store.runs.get(execution_id)
+    assert found is not None
+    return found
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def python(code: str, *arguments: object, before: str = "") -> subprocess.CompletedProcess[str]:
+    """Run code in another process; `before` is shell, in mounts of its own if it is there."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    if before:
+        unshare = ["unshare", "--mount", *(["--map-root-user"] if os.getuid() else [])]
+        command = [*unshare, "sh", "-c", f'set -e; {before}; exec "$@"', "sh", *command]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if before and done.returncode and ("unshare:" in done.stderr or "mount:" in done.stderr):
+        pytest.skip(f"no mounts here: {done.stderr.strip()}")
+    return done
+
+
+# A new database
+
+
+def test_a_new_database_is_for_its_owner_and_group(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "lunasched.db"
+    before = os.umask(0)
+    try:
+        with Store.open(path) as store:
+            store.jobs.put(job(), 1)
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o750
+    assert modes == {
+        "lunasched.db": 0o640,
+        "lunasched.db-wal": 0o640,
+        "lunasched.db-shm": 0o640,
+    }
+
+
+def test_a_new_database_keeps_a_write_ahead_log(store: Store, path: Path) -> None:
+    with sqlite3.connect(path) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert other.execute("PRAGMA application_id").fetchone() == (0x6C756E61,)
+        assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_new_database_is_empty(store: Store) -> None:
+    assert store.jobs.all() == []
+    assert store.jobs.names() == []
+    assert store.runs.history(None, None) == []
+    assert store.runs.latest() == {}
+    assert store.cursor() is None
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_a_new_database_belongs_to_whom_it_was_made_for(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "lunasched.db"
+    with Store.open(path, owner=(65534, 65534)) as store:
+        store.jobs.put(job(), 1)
+        owners = {(file.stat().st_uid, file.stat().st_gid) for file in path.parent.iterdir()}
+    assert owners == {(65534, 65534)}
+    assert path.parent.stat().st_uid == 65534
+
+
+def test_closing_leaves_one_file(path: Path) -> None:
+    with Store.open(path) as store:
+        store.jobs.put(job(), 1)
+    assert [file.name for file in path.parent.iterdir()] == ["lunasched.db"]
+
+
+def test_opening_again_changes_nothing(path: Path) -> None:
+    with Store.open(path) as store:
+        store.jobs.put(job(), 1)
+    before = files(path.parent)
+    with Store.open(path) as store:
+        assert store.jobs.names() == ["backup"]
+    assert files(path.parent) == before
+
+
+def test_an_empty_file_becomes_a_database(path: Path) -> None:
+    path.touch()
+    with Store.open(path) as store:
+        assert store.jobs.names() == []
+
+
+# Jobs
+
+
+FULL = Job(
+    name="nightly: 50% ü",
+    schedule="at 02:30",
+    command=("/bin/echo", "a\nb", "\x01"),
+    user="alice",
+    timezone="Europe/Berlin",
+    limits=ResourceLimits(timeout=0.5, max_memory=1 << 30, cpu_quota=1.5),
+    jitter=0.25,
+    environment=(("B", "2"), ("A", "1\n")),
+    working_directory="/srv",
+    priority=Priority.LOW,
+    tags=("b", "a"),
+    enabled=False,
+)
+
+
+@pytest.mark.parametrize("kept", [job(), FULL], ids=["least", "full"])
+def test_a_job_comes_back_as_it_was(kept: Job, store: Store) -> None:
+    store.jobs.put(kept, 5)
+    assert store.jobs.get(kept.name) == kept
+    assert store.jobs.get_with_time(kept.name) == (kept, 5)
+    assert store.jobs.all() == [kept]
+
+
+def test_jobs_are_in_the_order_of_their_names(store: Store) -> None:
+    for name in ("c", "a", "b"):
+        store.jobs.put(job(name), 1)
+    assert [found.name for found in store.jobs.all()] == store.jobs.names() == ["a", "b", "c"]
+
+
+def test_a_job_replaces_the_one_of_its_name(store: Store) -> None:
+    store.jobs.put(job(), 1)
+    store.jobs.put(job(schedule="every 2h"), 2)
+    assert store.jobs.all() == [job(schedule="every 2h")]
+    assert store.jobs.updated_at() == {"backup": 2}
+
+
+def test_the_runs_of_a_removed_job_stay(store: Store) -> None:
+    store.jobs.put(job(), 1)
+    store.runs.begin(run(), BOOT)
+    store.jobs.delete("backup")
+    store.jobs.delete("backup")
+    assert store.jobs.get("backup") is None
+    assert store.jobs.get_with_time("backup") is None
+    assert len(store.runs.history("backup", None)) == 1
+    assert store.runs.exist_for("backup")
+    assert store.runs.latest() == {}
+
+
+# Runs
+
+
+def test_every_event_of_a_run_may_come_twice(store: Store) -> None:
+    for _ in range(2):
+        store.runs.begin(run(), BOOT)
+    assert got(store) == run()
+    for _ in range(2):
+        store.runs.spawn_failed(RUN, 203, HOUR)
+        assert store.runs.state(RUN) == RunState(True, 203, False)
+    for _ in range(2):
+        store.runs.running(RUN)
+        assert store.runs.state(RUN) == RunState(False, 203, False)
+    for _ in range(2):
+        store.runs.stopping(RUN)
+        assert store.runs.state(RUN) == RunState(False, 203, True)
+    for _ in range(2):
+        store.runs.process_ended(RUN, exit_code=3, signal=None)
+        store.runs.end(RUN, Result.EXIT_CODE, 2 * HOUR)
+        store.runs.resources(RUN, cpu_usec=7, memory_peak=8)
+        store.runs.resources(RUN, cpu_usec=None, memory_peak=None)
+        store.runs.begin(run(started_at=5), "c" * 32)
+        store.runs.running(RUN)
+    ended = got(store)
+    assert (ended.result, ended.exit_code, ended.ended_at) == (Result.EXIT_CODE, 3, 2 * HOUR)
+    assert (ended.cpu_usec, ended.memory_peak, ended.started_at) == (7, 8, HOUR)
+    assert len(store.runs.history(None, None)) == 1
+
+
+def test_an_end_is_not_replaced_by_another(store: Store) -> None:
+    store.runs.begin(run(), BOOT)
+    store.runs.end(RUN, Result.SUCCESS, 2 * HOUR)
+    before = got(store)
+    store.runs.process_ended(RUN, exit_code=None, signal=9)
+    store.runs.end(RUN, Result.SIGNAL, 3 * HOUR)
+    store.runs.end(RUN, Result.LOST, None)
+    store.runs.stopping(RUN)
+    assert got(store) == before
+    assert before.exit_code == 0
+
+
+def test_a_lost_run_is_reopened_by_its_end(store: Store) -> None:
+    store.runs.begin(run(), BOOT)
+    store.runs.end(RUN, Result.LOST, None)
+    assert store.runs.open() == []
+    assert got(store).ended_at is None
+    store.runs.process_ended(RUN, exit_code=None, signal=9)
+    store.runs.end(RUN, Result.SIGNAL, 2 * HOUR)
+    reopened = got(store)
+    assert (reopened.result, reopened.signal, reopened.ended_at) == (Result.SIGNAL, 9, 2 * HOUR)
+
+
+def test_a_lost_run_is_reopened_by_its_skip(store: Store) -> None:
+    store.runs.begin(run(), BOOT)
+    store.runs.end(RUN, Result.LOST, None)
+    store.runs.skip(RUN, 2 * HOUR, HOUR)
+    assert (got(store).result, got(store).ended_at) == (Result.SKIPPED, 2 * HOUR)
+
+
+def test_a_skipped_run_has_used_no_slot(store: Store) -> None:
+    store.runs.begin(run(), BOOT)
+    for _ in range(2):
+        store.runs.skip(RUN, 2 * HOUR, HOUR)
+    skipped = got(store)
+    assert (skipped.result, skipped.scheduled_at) == (Result.SKIPPED, HOUR)
+    assert store.runs.last_slot("backup") is None
+    assert store.runs.last_start("backup") is None
+
+
+def test_open_runs_are_those_without_an_end(store: Store) -> None:
+    unit = "lunasched-job@backup.service"
+    for number in "123":
+        store.runs.begin(run(number * 32), BOOT)
+    store.runs.begin(run("4" * 32), "c" * 32)
+    store.runs.end("2" * 32, Result.SUCCESS, 2 * HOUR)
+    assert store.runs.open() == [
+        OpenRun("1" * 32, unit, BOOT),
+        OpenRun("3" * 32, unit, BOOT),
+        OpenRun("4" * 32, unit, "c" * 32),
+    ]
+    assert store.runs.open_of(unit, BOOT, but="1" * 32) == ["3" * 32]
+
+
+def test_output_is_taken_once(store: Store) -> None:
+    store.runs.begin(run(), BOOT)
+    assert store.runs.without_output() == []
+    store.runs.end(RUN, Result.SUCCESS, 2 * HOUR)
+    assert [ended.execution_id for ended in store.runs.without_output()] == [RUN]
+    store.runs.set_output(RUN, "")
+    assert store.runs.without_output() == []
+    store.runs.set_output(RUN, "ü\n\0x")
+    assert got(store).output == "ü\n\0x"
+
+
+def test_a_success_that_was_a_signal_is_corrected(store: Store) -> None:
+    store.runs.begin(run(), BOOT)
+    store.runs.correct_signal(RUN, 15)
+    assert got(store).result is None
+    store.runs.end(RUN, Result.SUCCESS, 2 * HOUR)
+    store.runs.correct_signal(RUN, 15)
+    assert (got(store).result, got(store).signal, got(store).exit_code) == (Result.SIGNAL, 15, None)
+
+
+@pytest.mark.parametrize("first", ["request", "begin"])
+def test_a_start_that_was_asked_for_says_so(first: str, store: Store) -> None:
+    if first == "begin":
+        store.runs.begin(run(), BOOT)
+    store.runs.request(RUN, Trigger.MANUAL, HOUR)
+    store.runs.request(RUN, Trigger.MANUAL, HOUR)
+    assert store.runs.requested(RUN) is Trigger.MANUAL
+    assert store.runs.requested("2" * 32) is None
+    if first == "begin":
+        assert (got(store).trigger, got(store).scheduled_at) == (Trigger.MANUAL, None)
+    store.runs.forget(HOUR)
+    assert store.runs.requested(RUN) is Trigger.MANUAL
+    store.runs.forget(HOUR + 1)
+    assert store.runs.requested(RUN) is None
+
+
+def test_history_is_newest_first_and_as_long_as_asked(store: Store) -> None:
+    for number in range(10):
+        store.runs.begin(run(f"{number:032x}", "ab"[number % 2], number * HOUR), BOOT)
+    newest = [f"{number:032x}" for number in reversed(range(10))]
+
+    def ids(job: str | None, count: int | None) -> list[str]:
+        return [found.execution_id for found in store.runs.history(job, count)]
+
+    assert ids(None, None) == newest
+    assert ids(None, 3) == newest[:3]
+    assert ids(None, 99) == newest
+    assert ids("a", None) == newest[1::2]
+    assert ids("b", 2) == newest[0::2][:2]
+    assert ids("c", None) == []
+    assert ids(None, 0) == []
+
+
+def test_runs_of_one_instant_are_in_the_order_of_the_journal(store: Store) -> None:
+    for number in "312":
+        store.runs.begin(run(number * 32), BOOT)
+    assert [found.execution_id[0] for found in store.runs.history("backup", None)] == [
+        "2",
+        "1",
+        "3",
+    ]
+
+
+def test_latest_is_one_run_for_each_job_without_its_output(store: Store) -> None:
+    for name in ("a", "b", "never"):
+        store.jobs.put(job(name), 1)
+    for number, name in enumerate("aababx"):
+        execution_id = f"{number:032x}"
+        store.runs.begin(run(execution_id, name, number * HOUR), BOOT)
+        store.runs.end(execution_id, Result.SUCCESS, number * HOUR + 1)
+        store.runs.set_output(execution_id, "text")
+    latest = store.runs.latest()
+    assert {name: found.started_at // HOUR for name, found in latest.items()} == {"a": 3, "b": 4}
+    assert {found.output for found in latest.values()} == {None}
+
+
+def test_what_is_not_there_is_none(store: Store) -> None:
+    assert store.runs.get(RUN) is None
+    assert store.runs.state(RUN) is None
+    assert store.runs.last_slot("backup") is None
+    assert not store.runs.exist_for("backup")
+    assert not store.runs.in_boot("backup", BOOT)
+
+
+def test_whether_a_job_ran_in_this_boot(store: Store) -> None:
+    store.runs.begin(run(), BOOT)
+    assert store.runs.in_boot("backup", BOOT)
+    assert not store.runs.in_boot("backup", "c" * 32)
+    assert not store.runs.in_boot("other", BOOT)
+
+
+# Transactions
+
+
+def test_a_transaction_is_all_or_nothing(store: Store, path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), store.transaction():
+        store.jobs.put(job(), 1)
+        store.set_cursor("c1")
+        raise KeyboardInterrupt
+    assert store.jobs.names() == []
+    assert store.cursor() is None
+    with store.transaction():
+        store.jobs.put(job(), 1)
+        store.set_cursor("c2")
+        with Store.open(path) as other:
+            assert other.jobs.names() == []
+    with Store.open(path) as other:
+        assert other.jobs.names() == ["backup"]
+        assert other.cursor() == "c2"
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from lunasched.model import Job
+from lunasched.store import Store
+path, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+with Store.open(path, durable=False) as store:
+    for number in range(count):
+        with store.transaction():
+            before = int(store.cursor() or 0)
+            job = Job(name=f"{name}{number}", schedule="every 1h", command="true")
+            store.jobs.put(job, number)
+            store.set_cursor(str(before + 1))
+"""
+
+
+def test_two_processes_lose_nothing_of_each_other(path: Path) -> None:
+    # The file does not exist yet: both make it.
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path), name, "150"], stderr=subprocess.PIPE
+        )
+        for name in "ab"
+    ]
+    errors = [writer.communicate()[1] for writer in writers]
+    assert errors == [b"", b""]
+    with Store.open(path) as store:
+        assert len(store.jobs.names()) == 300
+        assert store.cursor() == "300"
+
+
+def test_a_process_that_dies_in_a_transaction_leaves_nothing(path: Path) -> None:
+    done = python(
+        "import os, sys; from pathlib import Path\n"
+        "from lunasched.model import Job; from lunasched.store import Store\n"
+        "store = Store.open(Path(sys.argv[1]))\n"
+        "job = Job(name='a', schedule='every 1h', command='true')\n"
+        "store.jobs.put(job, 1)\n"
+        "with store.transaction():\n"
+        "    store.jobs.put(job.evolve(name='b'), 1)\n"
+        "    os.kill(os.getpid(), 9)\n",
+        path,
+    )
+    assert done.returncode == -9
+    with Store.open(path) as store:
+        assert store.jobs.names() == ["a"]
+
+
+# Files that are not ours to change
+
+
+def test_a_newer_schema_is_refused_and_left_as_it_is(path: Path) -> None:
+    with Store.open(path) as store:
+        store.jobs.put(job(), 1)
+    with sqlite3.connect(path) as other:
+        other.execute("PRAGMA user_version = 99")
+    other.close()
+    before = files(path.parent)
+    with pytest.raises(StoreError, match=r"newer lunasched.*upgrade"):
+        Store.open(path)
+    assert files(path.parent) == before
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_a_database_of_another_program_is_refused_and_left_as_it_is(
+    journal: str, path: Path
+) -> None:
+    # As Lunasched 1.x made them.
+    with sqlite3.connect(path) as other:
+        other.execute(f"PRAGMA journal_mode = {journal}")
+        other.execute("CREATE TABLE jobs (id TEXT PRIMARY KEY, name TEXT, data TEXT)")
+        other.execute("CREATE TABLE history (id INTEGER PRIMARY KEY, job_id TEXT)")
+        other.execute("INSERT INTO jobs VALUES ('1', 'backup', '{}')")
+    other.close()
+    before = files(path.parent)
+    with pytest.raises(StoreError, match=r"not one of lunasched 2.*LUNASCHED_DB_PATH"):
+        Store.open(path)
+    assert files(path.parent) == before
+
+
+@pytest.mark.parametrize(
+    "content", [b"just a text\n" * 1000, b"SQLite format 3\0" + b"\xff" * 8176]
+)
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(
+    content: bytes, path: Path
+) -> None:
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"damaged.*restore it from a backup"):
+        Store.open(path)
+    assert files(path.parent) == {path.name: content}
+
+
+def test_a_damaged_database_is_told_of(path: Path) -> None:
+    with Store.open(path) as store:
+        for number in range(200):
+            store.jobs.put(job(f"job-{number}"), 1)
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="damaged"), Store.open(path) as store:
+        store.jobs.all()
+
+
+def test_a_directory_is_no_database(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(StoreError, match=r"lunasched\.db"):
+        Store.open(path)
+
+
+# What the system refuses
+
+AS_NOBODY = """
+import json, os, sys
+from pathlib import Path
+from lunasched.errors import LunaschedError
+from lunasched.store import Store
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try:
+    with Store.open(Path(sys.argv[1])) as store:
+        store.set_cursor("c1")
+    print(json.dumps(["written", 0]))
+except LunaschedError as error:
+    print(json.dumps([str(error), int(error.exit_code)]))
+"""
+
+
+def as_nobody(path: Path) -> tuple[str, int]:
+    done = python(AS_NOBODY, path)
+    assert done.stderr == ""
+    message, code = json.loads(done.stdout)
+    return message, code
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o644])
+@pytest.mark.skipif(os.getuid() != 0, reason="needs two users")
+def test_a_database_of_another_user(mode: int, shared: Path) -> None:
+    path = shared / "lunasched.db"
+    with Store.open(path) as store:
+        store.jobs.put(job(), 1)
+    path.chmod(mode)
+    before = files(shared)
+    message, code = as_nobody(path)
+    assert code == ExitCode.PERMISSION
+    assert str(path) in message
+    assert "run as root, or use --user" in message
+    assert files(shared) == before
+
+
+@pytest.mark.parametrize("name", ["lunasched.db", "new/lunasched.db"])
+def test_a_directory_where_no_database_may_be_made(name: str, shared: Path) -> None:
+    shared.chmod(0o555)
+    message, code = as_nobody(shared / name)
+    shared.chmod(0o755)
+    assert code == ExitCode.PERMISSION
+    assert name in message
+    assert files(shared) == {}
+
+
+def test_a_directory_that_cannot_be_looked_into(shared: Path) -> None:
+    (shared / "private").mkdir()
+    with Store.open(shared / "private" / "lunasched.db"):
+        pass
+    (shared / "private").chmod(0)
+    _, code = as_nobody(shared / "private" / "lunasched.db")
+    (shared / "private").chmod(0o700)
+    assert code == ExitCode.PERMISSION
+
+
+def test_permission_is_an_error_of_its_own() -> None:
+    assert not issubclass(PermissionDenied, StoreError)
+
+
+FILL = """
+import sys
+from pathlib import Path
+from lunasched.errors import StoreError
+from lunasched.model import Job
+from lunasched.store import Store
+with Store.open(Path(sys.argv[1]) / "lunasched.db") as store:
+    added = 0
+    try:
+        while added < 2000:
+            with store.transaction():
+                for part in "ab":
+                    name = f"{part}{added}"
+                    job = Job(name=name, schedule="every 1h", command="x" * 4000)
+                    store.jobs.put(job, 1)
+            added += 1
+    except StoreError as error:
+        print(error)
+    names = store.jobs.names()
+with Store.open(Path(sys.argv[1]) / "lunasched.db") as store:
+    assert store.jobs.names() == names
+    assert len(names) == 2 * added, (len(names), added)
+print("whole")
+"""
+
+
+def test_a_full_disk_takes_the_transaction_back(tmp_path: Path) -> None:
+    mount = f'mount -t tmpfs -o size=1m tmpfs "{tmp_path}"'
+    done = python(FILL, tmp_path, before=mount)
+    assert done.stderr == ""
+    message, whole = done.stdout.splitlines()
+    assert "the disk is full; free some space" in message
+    assert whole == "whole"
+
+
+def test_a_disk_without_any_space_cannot_hold_a_database(tmp_path: Path) -> None:
+    mount = f'mount -t tmpfs -o size=8k tmpfs "{tmp_path}"'
+    code = (
+        "import sys; from pathlib import Path; from lunasched.store import Store\n"
+        "from lunasched.errors import StoreError\n"
+        "try: Store.open(Path(sys.argv[1]) / 'lunasched.db')\n"
+        "except StoreError as error: print(error)\n"
+    )
+    done = python(code, tmp_path, before=mount)
+    assert done.stderr == ""
+    assert "the disk is full" in done.stdout
+
+
+def test_a_limit_of_file_sizes_takes_the_transaction_back(tmp_path: Path) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
+    done = python(limit + FILL, tmp_path)
+    assert done.stderr == ""
+    message, whole = done.stdout.splitlines()
+    assert "lunasched.db" in message
+    assert whole == "whole"
+
+
+def test_a_read_only_file_system_is_told_of(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "lunasched.db"):
+        pass
+    mount = f'mount --bind "{tmp_path}" "{tmp_path}"; mount -o remount,ro,bind "{tmp_path}"'
+    done = python(
+        AS_NOBODY.replace("os.getuid() == 0", "False"), tmp_path / "lunasched.db", before=mount
+    )
+    assert done.stderr == ""
+    message, code = json.loads(done.stdout)
+    assert code in (ExitCode.PERMISSION, ExitCode.FAILED)
+    assert "lunasched.db" in message

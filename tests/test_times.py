@@ -1,0 +1,124 @@
+"""`lunasched explain` and `lunasched next`: what a schedule means, and what comes next."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from test_cli import Cli
+
+from lunasched.errors import ExitCode
+from lunasched.jobfile import job_from_mapping
+from lunasched.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEYS = ["schedule", "kind", "timezone", "on_calendar", "on_unit_active_sec", "next"]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)
+
+
+def explained(cli: Cli, schedule: str, *options: str) -> dict[str, Any]:
+    done = cli("explain", schedule, "--json", *options)
+    assert done.returncode == 0, done
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert list(answer) == KEYS
+    return answer
+
+
+def test_a_fixed_time_through_a_spring_night(cli: Cli) -> None:
+    options = ("--timezone", "Europe/Berlin", "--from", "2027-03-27T12:00", "-n", "3")
+    answer = explained(cli, "30 2 * * *", *options)
+    assert (answer["kind"], answer["timezone"]) == ("calendar", "Europe/Berlin")
+    assert answer["on_unit_active_sec"] is None
+    assert answer["on_calendar"][:2] == [
+        "*-*-* 02:30:00 Europe/Berlin",
+        "2027-03-28 01:00:00 UTC",
+    ]
+    assert answer["next"] == [
+        "2027-03-28T01:00:00.000000Z",
+        "2027-03-29T00:30:00.000000Z",
+        "2027-03-30T00:30:00.000000Z",
+    ]
+
+
+def test_a_wildcard_through_an_autumn_night(cli: Cli) -> None:
+    options = ("--timezone", "Europe/Berlin", "--from", "2027-10-31T02:50+02:00", "-n", "2")
+    answer = explained(cli, "*/30 * * * *", *options)
+    assert answer["on_calendar"] == ["*-*-* *:00,30:00 UTC"]
+    assert answer["next"] == ["2027-10-31T01:00:00.000000Z", "2027-10-31T01:30:00.000000Z"]
+
+
+def test_the_text_says_what_happens_when_the_clock_changes(cli: Cli) -> None:
+    shown = cli(
+        *("explain", "30 2 * * *", "--timezone", "Europe/Berlin", "--from", "2027-03-01")
+    ).stdout
+    assert shown.startswith("At 02:30 every day.\n")
+    assert "OnCalendar=*-*-* 02:30:00 Europe/Berlin\n" in shown
+    assert "03:00:00 +0200: 60 minutes skipped; runs around it: 03:00:00 +0200\n" in shown
+    assert "02:00:00 +0100: 60 minutes repeated; runs around it: 02:30:00 +0200\n" in shown
+    fixed = cli("explain", "30 2 * * *", "--timezone", "Asia/Tokyo").stdout
+    assert "does not change" in fixed
+
+
+def test_an_interval(cli: Cli) -> None:
+    answer = explained(cli, "every 1h30m", "--from", "2027-01-01T00:00Z", "-n", "2")
+    assert (answer["kind"], answer["on_unit_active_sec"]) == ("every", 5400)
+    assert answer["on_calendar"] == []
+    assert answer["next"] == ["2027-01-01T01:30:00.000000Z", "2027-01-01T03:00:00.000000Z"]
+
+
+def test_a_boot(cli: Cli) -> None:
+    assert explained(cli, "@reboot")["next"] == []
+    assert "OnStartupSec=0s" in cli("explain", "@reboot").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("0 9 15W * *",), "W (the nearest working day)"),
+        (("0 0 30 2 *",), "No such date"),
+        (("61 * * * *",), "0 to 59"),
+        (("calendar:2020-01-01",), "never elapses again"),
+        (("@daily", "--timezone", "Europe/Berlim"), "Europe/Berlin"),
+        (("@daily", "--from", "yesterday"), "ISO 8601"),
+    ],
+)
+def test_what_cannot_be_said_exactly_is_refused(
+    cli: Cli, arguments: tuple[str, ...], says: str
+) -> None:
+    assert says in cli.fails(ExitCode.USAGE, "explain", *arguments)
+
+
+def test_the_next_runs_of_all_jobs_are_in_the_order_of_time(cli: Cli) -> None:
+    now = datetime.now(timezone.utc)
+    jobs = {
+        "minutely": "* * * * *",
+        "hourly": "0 * * * *",
+        "interval": "every 45m",
+        "boot": "@reboot",
+        "off": "* * * * *",
+    }
+    with Store.open(cli.database) as store:
+        for name, schedule in jobs.items():
+            mapping = {"name": name, "schedule": schedule, "command": "true"}
+            job = job_from_mapping({**mapping, "enabled": name != "off"})
+            store.jobs.put(job, int(now.timestamp() * 1_000_000))
+    runs = json.loads(cli("next", "-n", "200", "--json").stdout)
+    assert len(runs) == 200
+    assert [run["at"] for run in runs] == sorted(run["at"] for run in runs)
+    assert {run["job"] for run in runs} == {"minutely", "hourly", "interval"}
+    first = next(run["at"] for run in runs if run["job"] == "interval")
+    due = now + timedelta(minutes=45)
+    assert abs(datetime.fromisoformat(first.replace("Z", "+00:00")) - due) < timedelta(seconds=1)
+    only = json.loads(cli("next", "hourly", "-n", "3", "--json").stdout)
+    assert [run["job"] for run in only] == ["hourly"] * 3
+    assert all(run["at"].endswith(":00:00.000000Z") for run in only)
+    assert "hourly" in cli("next", "hourly").stdout
+    assert cli("next", "nothing").returncode == ExitCode.NO_SUCH_JOB
