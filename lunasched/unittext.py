@@ -13,7 +13,7 @@ separates the job from the run in the units of Parallel runs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lunasched.errors import InvalidInput
@@ -111,7 +111,7 @@ def command_line(argv: Sequence[str]) -> UnitText:
     program = argv[0]
     _check_text(program)
     if not program.startswith("/") and (
-        "/" in program or program[0] in "@-:+!|" or program in (".", "..")
+        "/" in program or program[0] in "@-:+!|" or program in (".", "..", ";")
     ):
         raise Unrepresentable(
             f"{program!r} is neither an absolute path nor the plain name of a program in PATH"
@@ -137,11 +137,6 @@ def shell_command_line(command: str) -> UnitText:
     if not command.strip():
         raise Unrepresentable("the command is empty")
     return command_line(["/bin/sh", "-c", command])
-
-
-def joined(parts: Iterable[UnitText], separator: str = " ") -> UnitText:
-    """Several safe texts in one line."""
-    return UnitText(separator.join(part.text for part in parts))
 
 
 def instance_name(job: str) -> str:

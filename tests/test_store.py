@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -424,6 +425,29 @@ def test_two_processes_lose_nothing_of_each_other(path: Path) -> None:
     with Store.open(path) as store:
         assert len(store.jobs.names()) == 300
         assert store.cursor() == "300"
+
+
+OPENER = """
+import sys, time
+from pathlib import Path
+from lunasched.store import Store
+for number in range(100):
+    while time.time() < float(sys.argv[2]) + number * 0.02:
+        pass
+    Store.open(Path(sys.argv[1]) / f"{number}.db", durable=False).close()
+"""
+
+
+def test_two_processes_make_a_database_at_the_same_instant(tmp_path: Path) -> None:
+    # The one that comes second may look while the first one's tables appear.
+    begin = str(time.time() + 1)
+    openers = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPENER, str(tmp_path), begin], stderr=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+    assert [opener.communicate()[1] for opener in openers] == [b"", b""]
 
 
 def test_a_process_that_dies_in_a_transaction_leaves_nothing(path: Path) -> None:

@@ -353,12 +353,6 @@ def test_plain_values(value: str | int) -> None:
     assert unittext.plain(value).text == str(value)
 
 
-def test_safe_texts_are_joined() -> None:
-    parts = [UnitText("a"), UnitText("b")]
-    assert unittext.joined(parts).text == "a b"
-    assert unittext.joined(parts, ",").text == "a,b"
-    assert str(UnitText("a")) == "a"
-
 
 @pytest.mark.parametrize(
     ("make", "reason"),

@@ -145,9 +145,11 @@ class Store:
 
     def _version(self) -> int:
         """The schema version of the file; raises ``StoreError`` where it is not one of ours."""
+        # In this order: another process may make the tables and the mark, in one transaction,
+        # between two of these; tables that are seen are then never seen without their mark.
+        tables = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         application = self._connection.execute("PRAGMA application_id").fetchone()[0]
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        tables = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         if application != _APPLICATION_ID and tables:
             raise StoreError(
                 f"{self.path} is a database, but not one of lunasched 2, and was left as it is; "
