@@ -9,8 +9,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import time
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

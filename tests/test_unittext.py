@@ -353,7 +353,6 @@ def test_plain_values(value: str | int) -> None:
     assert unittext.plain(value).text == str(value)
 
 
-
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
