@@ -23,6 +23,47 @@ class Priority(Enum):
     CRITICAL = "Critical"
 
 
+class ExecutionMode(Enum):
+    """Which runs may be in progress beside a run of the job."""
+
+    SEQUENTIAL = "Sequential"
+    """Any, but none of the same job."""
+    PARALLEL = "Parallel"
+    """Any, runs of the same job included."""
+    EXCLUSIVE = "Exclusive"
+    """None at all."""
+
+
+class Overlap(Enum):
+    """What becomes of a trigger during a run of a Sequential job."""
+
+    QUEUE = "queue"
+    """One run right after the one in progress, however many triggers there were."""
+    SKIP = "skip"
+    """Nothing."""
+    REPLACE = "replace"
+    """The run in progress is stopped and a new one started."""
+
+
+class Backoff(Enum):
+    """How the delay before a retry grows with the number of attempts."""
+
+    EXPONENTIAL = "Exponential"
+    LINEAR = "Linear"
+    FIXED = "Fixed"
+
+
+class HookEvent(Enum):
+    """When a hook runs."""
+
+    ON_START = "on_start"
+    ON_SUCCESS = "on_success"
+    ON_FAILURE = "on_failure"
+    """After a failed run that no further attempt follows."""
+    ON_RETRY = "on_retry"
+    """After a failed run that another attempt will follow."""
+
+
 class Trigger(Enum):
     """What started a run."""
 
@@ -58,19 +99,69 @@ class ResourceLimits:
     """Bytes (``MemoryMax=``)."""
     cpu_quota: float | None = None
     """Fraction of one core, 0.5 is half of one and 2.0 two whole ones (``CPUQuota=``)."""
+    tasks_max: int | None = None
+    """Processes and threads (``TasksMax=``)."""
+    io_weight: int | None = None
+    """Share of the disks' time from 1 to 10000, 100 is the default (``IOWeight=``)."""
+    kill_after: float | None = None
+    """Seconds from SIGTERM to SIGKILL (``TimeoutStopSec=``); ``None`` is systemd's default."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Whether and when a failed run is tried again. Delays are seconds."""
+
+    max_attempts: int = 1
+    """How many runs there are at most, the first one included; 1 is no retry."""
+    backoff: Backoff = Backoff.EXPONENTIAL
+    initial_delay: float = 60
+    max_delay: float = 3600
+    retry_on: tuple[int, ...] = ()
+    """The exit codes after which alone there is a retry; empty: after any failure."""
+    no_retry_on: tuple[int, ...] = ()
+    """The exit codes after which there is none."""
+
+
+Command = str | tuple[str, ...]
+"""A string for the shell, or the arguments of a program that runs without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Commands that follow what becomes of a run, as the job's user."""
+
+    on_start: Command | None = None
+    on_success: Command | None = None
+    on_failure: Command | None = None
+    on_retry: Command | None = None
+    timeout: float = 60
+    """Seconds that each of them may take."""
+
+    def command(self, event: HookEvent) -> Command | None:
+        """What runs at an event."""
+        found: Command | None = getattr(self, event.value)
+        return found
+
+    def events(self) -> tuple[HookEvent, ...]:
+        """The events that have a hook."""
+        return tuple(event for event in HookEvent if self.command(event) is not None)
+
+
+Directive = str | tuple[str, ...]
+"""The value of a directive of systemd, or of each of its lines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One job, validated: whatever holds one of these can compile it.
 
-    ``command`` is a string for the shell or a tuple of arguments that runs without one.
+    ``schedule`` is ``schedule.ON_DEMAND`` for a job that has none.
     ``user`` is ``None`` for the owner of the manager: root, or oneself in user mode.
     """
 
     name: str
     schedule: str
-    command: str | tuple[str, ...]
+    command: Command
     user: str | None = None
     timezone: str | None = None
     limits: ResourceLimits = ResourceLimits()
@@ -82,6 +173,18 @@ class Job:
     enabled: bool = True
     catch_up: bool = False
     """Whether a slot that passed while the machine was off is made up for, once, at boot."""
+    retry: RetryPolicy = RetryPolicy()
+    hooks: Hooks = Hooks()
+    mode: ExecutionMode = ExecutionMode.SEQUENTIAL
+    overlap: Overlap = Overlap.QUEUE
+    max_concurrent: int = 0
+    """Runs of a Parallel job at the same time; 0 is no limit."""
+    dependencies: tuple[str, ...] = ()
+    """The jobs whose latest run must have succeeded."""
+    sandbox: tuple[tuple[str, bool | str | tuple[str, ...]], ...] = ()
+    """Options of the compiler's table of sandboxing directives, by key."""
+    directives: tuple[tuple[str, Directive], ...] = ()
+    """Further directives of the service, as they are (the key ``systemd``)."""
 
     def evolve(self, **changes: Any) -> Job:
         """A copy with some fields replaced."""
@@ -92,13 +195,16 @@ class Job:
         return {
             "name": self.name,
             "schedule": self.schedule,
-            "command": self.command if isinstance(self.command, str) else list(self.command),
+            "command": _plain(self.command),
             "user": self.user,
             "timezone": self.timezone,
             "resource_limits": {
                 "timeout_seconds": self.limits.timeout,
                 "max_memory": self.limits.max_memory,
                 "cpu_quota": self.limits.cpu_quota,
+                "tasks_max": self.limits.tasks_max,
+                "io_weight": self.limits.io_weight,
+                "kill_after_seconds": self.limits.kill_after,
             },
             "jitter_seconds": self.jitter,
             "env": dict(self.environment),
@@ -107,23 +213,47 @@ class Job:
             "tags": list(self.tags),
             "enabled": self.enabled,
             "catch_up": self.catch_up,
+            "retry_policy": {
+                "max_attempts": self.retry.max_attempts,
+                "backoff_strategy": self.retry.backoff.value,
+                "initial_delay_seconds": self.retry.initial_delay,
+                "max_delay_seconds": self.retry.max_delay,
+                "retry_on_exit_codes": list(self.retry.retry_on),
+                "no_retry_on_exit_codes": list(self.retry.no_retry_on),
+            },
+            "hooks": {
+                **{event.value: _plain(self.hooks.command(event)) for event in HookEvent},
+                "timeout_seconds": self.hooks.timeout,
+            },
+            "execution_mode": self.mode.value,
+            "overlap": self.overlap.value,
+            "max_concurrent": self.max_concurrent,
+            "dependencies": list(self.dependencies),
+            "sandbox": {key: _plain(value) for key, value in self.sandbox},
+            "systemd": {key: _plain(value) for key, value in self.directives},
         }
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Job:
-        """Read back what ``to_mapping`` gave. Input of users goes through ``jobfile`` instead."""
-        command = mapping["command"]
+        """Read back what ``to_mapping`` gave, also that of a version with fewer keys.
+
+        Input of users goes through ``jobfile`` instead.
+        """
         limits = mapping["resource_limits"]
+        retry, hooks = mapping.get("retry_policy"), mapping.get("hooks")
         return cls(
             name=mapping["name"],
             schedule=mapping["schedule"],
-            command=command if isinstance(command, str) else tuple(command),
+            command=_frozen(mapping["command"]),
             user=mapping["user"],
             timezone=mapping["timezone"],
             limits=ResourceLimits(
                 timeout=limits["timeout_seconds"],
                 max_memory=limits["max_memory"],
                 cpu_quota=limits["cpu_quota"],
+                tasks_max=limits.get("tasks_max"),
+                io_weight=limits.get("io_weight"),
+                kill_after=limits.get("kill_after_seconds"),
             ),
             jitter=mapping["jitter_seconds"],
             environment=tuple(mapping["env"].items()),
@@ -132,7 +262,43 @@ class Job:
             tags=tuple(mapping["tags"]),
             enabled=mapping["enabled"],
             catch_up=mapping["catch_up"],
+            retry=RetryPolicy() if retry is None else _retry_policy(retry),
+            hooks=Hooks() if hooks is None else _hooks(hooks),
+            mode=ExecutionMode(mapping.get("execution_mode", ExecutionMode.SEQUENTIAL.value)),
+            overlap=Overlap(mapping.get("overlap", Overlap.QUEUE.value)),
+            max_concurrent=mapping.get("max_concurrent", 0),
+            dependencies=tuple(mapping.get("dependencies", ())),
+            sandbox=_frozen_items(mapping.get("sandbox", {})),
+            directives=_frozen_items(mapping.get("systemd", {})),
         )
+
+
+def _retry_policy(mapping: Mapping[str, Any]) -> RetryPolicy:
+    return RetryPolicy(
+        max_attempts=mapping["max_attempts"],
+        backoff=Backoff(mapping["backoff_strategy"]),
+        initial_delay=mapping["initial_delay_seconds"],
+        max_delay=mapping["max_delay_seconds"],
+        retry_on=tuple(mapping["retry_on_exit_codes"]),
+        no_retry_on=tuple(mapping["no_retry_on_exit_codes"]),
+    )
+
+
+def _hooks(mapping: Mapping[str, Any]) -> Hooks:
+    commands = {event.value: _frozen(mapping.get(event.value)) for event in HookEvent}
+    return Hooks(**commands, timeout=mapping["timeout_seconds"])
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _frozen_items(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((key, _frozen(value)) for key, value in mapping.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +308,17 @@ class Outcome:
     result: Result
     exit_code: int | None = None
     signal: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HookRun:
+    """One hook of one run; its own execution ID, and no result while it waits or runs."""
+
+    event: HookEvent
+    execution_id: str | None
+    result: Result | None
+    exit_code: int | None
+    signal: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

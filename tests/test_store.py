@@ -278,9 +278,9 @@ def test_open_runs_are_those_without_an_end(store: Store) -> None:
     store.runs.begin(run("4" * 32), "c" * 32)
     store.runs.end("2" * 32, Result.SUCCESS, 2 * HOUR)
     assert store.runs.open() == [
-        OpenRun("1" * 32, unit, BOOT),
-        OpenRun("3" * 32, unit, BOOT),
-        OpenRun("4" * 32, unit, "c" * 32),
+        OpenRun("1" * 32, "backup", unit, BOOT, is_starting=True),
+        OpenRun("3" * 32, "backup", unit, BOOT, is_starting=True),
+        OpenRun("4" * 32, "backup", unit, "c" * 32, is_starting=True),
     ]
     assert store.runs.open_of(unit, BOOT, but="1" * 32) == ["3" * 32]
 

@@ -7,6 +7,17 @@ SQLite in WAL mode, so that the supervisor records while commands read. The stat
 from __future__ import annotations
 
 from lunasched.store.database import Store
-from lunasched.store.runs import EndedRun, OpenRun, RunState
+from lunasched.store.hooks import OpenHook, PendingHook
+from lunasched.store.runs import EndedRun, OpenRun, RunState, UnsettledRun
+from lunasched.store.starts import Start
 
-__all__ = ["EndedRun", "OpenRun", "RunState", "Store"]
+__all__ = [
+    "EndedRun",
+    "OpenHook",
+    "OpenRun",
+    "PendingHook",
+    "RunState",
+    "Start",
+    "Store",
+    "UnsettledRun",
+]

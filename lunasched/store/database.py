@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lunasched.errors import PermissionDenied, StoreError
+from lunasched.store.hooks import HookTable
 from lunasched.store.jobs import JobTable
 from lunasched.store.runs import RunTable
+from lunasched.store.starts import StartTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +36,8 @@ class Store:
         self.path = path
         self.jobs = JobTable(self.execute)
         self.runs = RunTable(self.execute)
+        self.starts = StartTable(self.execute)
+        self.hooks = HookTable(self.execute)
 
     @classmethod
     def open(

@@ -41,14 +41,30 @@ class JobTable:
         """The names of all jobs, in order."""
         return [row["name"] for row in self._execute("job_names")]
 
+    def dependents(self, name: str) -> list[Job]:
+        """The jobs that depend on a job, in the order of their names."""
+        return [_job(row) for row in self._execute("dependents", name=name)]
+
+    def dependent_names(self, name: str) -> list[str]:
+        """The names of the jobs that depend on a job, in order."""
+        return [row["job"] for row in self._execute("dependent_names", name=name)]
+
+    def any_exclusive(self) -> bool:
+        """Whether there is an Exclusive job."""
+        return bool(self._execute("any_exclusive")[0][0])
+
     def put(self, job: Job, now: int) -> None:
         """Add the job, or put it in the place of the one that has its name."""
         definition = json.dumps(job.to_mapping(), ensure_ascii=False, separators=(",", ":"))
         self._execute("put_job", name=job.name, definition=definition, now=now)
+        self._execute("delete_dependencies", job=job.name)
+        for dependency in job.dependencies:
+            self._execute("put_dependency", job=job.name, depends_on=dependency)
 
     def delete(self, name: str) -> None:
         """Remove the job; its runs stay in the history."""
         self._execute("delete_job", name=name)
+        self._execute("delete_dependencies", job=name)
 
     def updated_at(self) -> dict[str, int]:
         """When each job was last added or changed."""

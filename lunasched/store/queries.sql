@@ -7,6 +7,23 @@ SELECT definition FROM jobs ORDER BY name;
 -- name: one_job
 SELECT definition, updated_at FROM jobs WHERE name = :name;
 
+-- name: dependents
+SELECT jobs.definition FROM jobs JOIN dependencies ON dependencies.job = jobs.name
+WHERE dependencies.depends_on = :name ORDER BY jobs.name;
+
+-- name: dependent_names
+SELECT job FROM dependencies WHERE depends_on = :name ORDER BY job;
+
+-- name: any_exclusive
+SELECT EXISTS (
+    SELECT 1 FROM jobs WHERE json_extract(definition, '$.execution_mode') = 'Exclusive');
+
+-- name: put_dependency
+INSERT INTO dependencies (job, depends_on) VALUES (:job, :depends_on);
+
+-- name: delete_dependencies
+DELETE FROM dependencies WHERE job = :job;
+
 -- name: put_job
 INSERT INTO jobs (name, definition, created_at, updated_at)
 VALUES (:name, :definition, :now, :now)
@@ -59,12 +76,15 @@ SELECT coalesce((SELECT boot_id = :boot_id FROM runs WHERE job = :job
 SELECT EXISTS (SELECT 1 FROM runs WHERE job = :job);
 
 -- name: begin_run
-INSERT INTO runs (execution_id, job, unit, boot_id, phase, "trigger", scheduled_at, started_at)
-VALUES (:execution_id, :job, :unit, :boot_id, 'starting', :trigger, :scheduled_at, :started_at)
+INSERT INTO runs (execution_id, job, unit, boot_id, phase, "trigger", scheduled_at, started_at,
+    attempt, first_attempt_id)
+VALUES (:execution_id, :job, :unit, :boot_id, 'starting', :trigger, :scheduled_at, :started_at,
+    :attempt, :first_attempt_id)
 ON CONFLICT (execution_id) DO NOTHING;
 
 -- name: run_running
-UPDATE runs SET phase = 'running' WHERE execution_id = :execution_id AND phase = 'starting';
+UPDATE runs SET phase = 'running' WHERE execution_id = :execution_id AND phase = 'starting'
+RETURNING execution_id;
 
 -- name: run_stopping
 UPDATE runs SET stop_requested = 1 WHERE execution_id = :execution_id AND phase <> 'ended';
@@ -100,7 +120,8 @@ SELECT stop_requested, phase = 'starting' AND EXISTS (
 FROM runs WHERE execution_id = :execution_id;
 
 -- name: open_runs
-SELECT execution_id, unit, boot_id FROM runs WHERE phase <> 'ended' ORDER BY sequence;
+SELECT execution_id, job, unit, boot_id, phase FROM runs WHERE phase <> 'ended'
+ORDER BY sequence;
 
 -- name: open_runs_of_unit
 SELECT execution_id FROM runs
@@ -110,12 +131,23 @@ WHERE phase <> 'ended' AND unit = :unit AND execution_id <> :but AND boot_id = :
 UPDATE runs SET result = 'signal', signal = :signal, exit_code = NULL
 WHERE execution_id = :execution_id AND result = 'success';
 
+-- name: correct_stopped
+UPDATE runs SET result = 'stopped' WHERE execution_id = :execution_id AND phase = 'ended'
+    AND settled = 0 AND result IN ('signal', 'exit-code') AND ended_at >= :since;
+
 -- name: runs_without_output
 SELECT execution_id, unit, result, started_at, ended_at, (
     SELECT following.started_at FROM runs AS following
     WHERE following.job = runs.job AND following.unit = runs.unit
         AND following.sequence > runs.sequence ORDER BY following.sequence LIMIT 1) AS next_start
 FROM runs WHERE phase = 'ended' AND output IS NULL;
+
+-- name: unsettled_runs
+SELECT execution_id, job, unit, result, ended_at FROM runs WHERE phase = 'ended' AND settled = 0
+ORDER BY sequence;
+
+-- name: set_settled
+UPDATE runs SET settled = 1 WHERE execution_id = :execution_id;
 
 -- name: set_output
 UPDATE runs SET output = :output WHERE execution_id = :execution_id;
@@ -142,3 +174,122 @@ SELECT cursor FROM journal_position;
 -- name: set_cursor
 INSERT INTO journal_position (only_row, cursor) VALUES (1, :cursor)
 ON CONFLICT (only_row) DO UPDATE SET cursor = excluded.cursor;
+
+-- name: later_run
+-- Runs of one unit follow one another; those of a Parallel job do if one began after the other.
+SELECT EXISTS (
+    SELECT 1 FROM runs AS later, runs AS this
+    WHERE this.execution_id = :execution_id AND later.job = this.job
+        AND later.sequence > this.sequence
+        AND (later.unit = this.unit OR later.started_at >= this.ended_at)
+        AND later.phase <> 'starting' AND later.result IS NOT 'skipped');
+
+-- name: latest_outcome
+SELECT result, ended_at FROM runs WHERE job = :job AND result IS NOT 'skipped'
+ORDER BY sequence DESC LIMIT 1;
+
+-- name: last_of_chain
+SELECT execution_id FROM runs
+WHERE job = :job AND (first_attempt_id = :first OR execution_id = :first)
+    AND result IS NOT 'skipped'
+ORDER BY sequence DESC LIMIT 1;
+
+-- name: put_start
+INSERT INTO starts (job, unit, "trigger", scheduled_at, due_at, priority, exclusive, attempt,
+    first_attempt_id, failed_id, created_at)
+VALUES (:job, :unit, :trigger, :scheduled_at, :due_at, :priority, :exclusive, :attempt,
+    :first_attempt_id, :failed_id, :created_at)
+ON CONFLICT DO NOTHING;
+
+-- name: all_starts
+SELECT * FROM starts ORDER BY due_at, id;
+
+-- name: claim_start
+UPDATE starts SET claimed_at = :now, tries = tries + 1
+WHERE id = :id AND claimed_at IS NULL RETURNING id;
+
+-- name: unclaim_start
+UPDATE starts SET claimed_at = NULL WHERE id = :id;
+
+-- name: move_start
+UPDATE OR REPLACE starts SET claimed_at = NULL, unit = :unit WHERE id = :id;
+
+-- name: unclaim_unit
+UPDATE starts SET claimed_at = NULL WHERE unit = :unit AND claimed_at IS NOT NULL RETURNING id;
+
+-- name: take_claimed_start
+DELETE FROM starts WHERE id = (
+    SELECT id FROM starts WHERE unit = :unit AND claimed_at IS NOT NULL ORDER BY id LIMIT 1)
+RETURNING *;
+
+-- name: take_replaced_starts
+DELETE FROM starts WHERE job = :job AND (
+    (failed_id IS NULL AND unit = :unit AND created_at <= :began)
+    OR EXISTS (
+        SELECT 1 FROM runs AS failed, runs AS this
+        WHERE failed.execution_id = failed_id AND this.execution_id = :execution_id
+            AND failed.sequence < this.sequence
+            AND (failed.unit = this.unit OR failed.ended_at <= this.started_at)))
+RETURNING *;
+
+-- name: drop_start
+DELETE FROM starts WHERE id = :id RETURNING *;
+
+-- name: drop_starts_of_job
+DELETE FROM starts WHERE job = :job RETURNING *;
+
+-- name: drop_retries_of_job
+DELETE FROM starts WHERE job = :job AND failed_id IS NOT NULL RETURNING *;
+
+-- name: put_hook
+INSERT INTO hooks (execution_id, event, job, unit, facts, created_at)
+VALUES (:execution_id, :event, :job, :unit, :facts, :created_at) ON CONFLICT DO NOTHING;
+
+-- name: next_hooks
+SELECT id, unit, facts, tries FROM hooks WHERE result IS NULL AND claimed_at IS NULL AND NOT EXISTS (
+    SELECT 1 FROM hooks AS earlier
+    WHERE earlier.unit = hooks.unit AND earlier.result IS NULL AND earlier.id < hooks.id)
+ORDER BY id;
+
+-- name: claim_hook
+UPDATE hooks SET claimed_at = :now, tries = tries + 1
+WHERE id = :id AND claimed_at IS NULL RETURNING id;
+
+-- name: unclaim_hook
+UPDATE hooks SET claimed_at = NULL WHERE id = :id AND hook_execution_id IS NULL;
+
+-- name: hook_started
+UPDATE hooks SET hook_execution_id = :hook_execution_id WHERE id = (
+    SELECT id FROM hooks WHERE unit = :unit AND claimed_at IS NOT NULL
+        AND hook_execution_id IS NULL AND result IS NULL ORDER BY id LIMIT 1)
+    AND NOT EXISTS (SELECT 1 FROM hooks AS known
+        WHERE known.hook_execution_id = :hook_execution_id);
+
+-- name: hook_spawn_failed
+UPDATE hooks SET spawn_failed = 1, exit_code = :exit_code
+WHERE hook_execution_id = :hook_execution_id AND result IS NULL;
+
+-- name: hook_process_ended
+UPDATE hooks SET exit_code = :exit_code, signal = :signal
+WHERE hook_execution_id = :hook_execution_id AND result IS NULL;
+
+-- name: hook_ended
+UPDATE hooks SET result = CASE
+        WHEN spawn_failed AND :result <> 'success' THEN 'exec-error' ELSE :result END,
+    ended_at = :ended_at,
+    exit_code = CASE :result WHEN 'success' THEN 0 ELSE exit_code END
+WHERE hook_execution_id = :hook_execution_id AND result IS NULL;
+
+-- name: fail_hook
+UPDATE hooks SET result = :result, ended_at = :now WHERE id = :id AND result IS NULL;
+
+-- name: open_hooks
+SELECT id, unit, claimed_at, hook_execution_id, tries FROM hooks
+WHERE result IS NULL AND claimed_at IS NOT NULL ORDER BY id;
+
+-- name: hooks_of_runs
+SELECT execution_id, event, result, exit_code, signal, hook_execution_id, ended_at FROM hooks
+WHERE execution_id IN (SELECT value FROM json_each(:runs)) ORDER BY id;
+
+-- name: drop_hooks_of_job
+DELETE FROM hooks WHERE job = :job AND result IS NULL AND hook_execution_id IS NULL;

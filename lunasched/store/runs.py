@@ -27,8 +27,10 @@ class OpenRun:
     """A run whose end has not been recorded."""
 
     execution_id: str
+    job: str
     unit: str
     boot_id: str
+    is_starting: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,16 @@ class EndedRun:
     started_at: int
     ended_at: int | None
     next_start: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnsettledRun:
+    """A run that is over, with consequences that are still to be drawn."""
+
+    execution_id: str
+    job: str
+    unit: str
+    result: Result
 
 
 class RunTable:
@@ -87,6 +99,22 @@ class RunTable:
         value: int | None = rows[0][0] if rows else None
         return value
 
+    def has_later(self, execution_id: str) -> bool:
+        """Whether a run of the same job began after this one, and was not refused."""
+        return bool(self._execute("later_run", execution_id=execution_id)[0][0])
+
+    def latest_outcome(self, job: str) -> tuple[Result | None, int | None] | None:
+        """The result of the job's latest run that was none refused, and when it ended."""
+        rows = self._execute("latest_outcome", job=job)
+        if not rows:
+            return None
+        return (Result(rows[0]["result"]) if rows[0]["result"] else None), rows[0]["ended_at"]
+
+    def last_of_chain(self, job: str, first_attempt_id: str) -> Run | None:
+        """The latest attempt of a chain."""
+        rows = self._execute("last_of_chain", job=job, first=first_attempt_id)
+        return self.get(rows[0]["execution_id"]) if rows else None
+
     def in_boot(self, job: str, boot_id: str) -> bool:
         """Whether the job has run in this boot."""
         return bool(self._execute("ran_in_boot", job=job, boot_id=boot_id)[0][0])
@@ -106,11 +134,13 @@ class RunTable:
             trigger=run.trigger.value,
             scheduled_at=run.scheduled_at,
             started_at=run.started_at,
+            attempt=run.attempt,
+            first_attempt_id=run.first_attempt_id,
         )
 
-    def running(self, execution_id: str) -> None:
-        """Record that the run's program was executed."""
-        self._execute("run_running", execution_id=execution_id)
+    def running(self, execution_id: str) -> bool:
+        """Record that the run's program was executed; ``False`` if that is known, or over."""
+        return bool(self._execute("run_running", execution_id=execution_id))
 
     def stopping(self, execution_id: str) -> None:
         """Record that the run is being stopped on request."""
@@ -161,7 +191,13 @@ class RunTable:
     def open(self) -> list[OpenRun]:
         """The runs whose end has not been recorded."""
         return [
-            OpenRun(row["execution_id"], row["unit"], row["boot_id"])
+            OpenRun(
+                row["execution_id"],
+                row["job"],
+                row["unit"],
+                row["boot_id"],
+                is_starting=row["phase"] == "starting",
+            )
             for row in self._execute("open_runs")
         ]
 
@@ -169,6 +205,17 @@ class RunTable:
         """The execution IDs of runs of a unit in a boot that have no end, except one."""
         rows = self._execute("open_runs_of_unit", unit=unit, boot_id=boot_id, but=but)
         return [row["execution_id"] for row in rows]
+
+    def unsettled(self) -> list[UnsettledRun]:
+        """The ended runs whose consequences have not been drawn yet, the oldest first."""
+        return [
+            UnsettledRun(row["execution_id"], row["job"], row["unit"], Result(row["result"]))
+            for row in self._execute("unsettled_runs")
+        ]
+
+    def set_settled(self, execution_id: str) -> None:
+        """Note that the consequences have been drawn; belongs in the transaction with them."""
+        self._execute("set_settled", execution_id=execution_id)
 
     def without_output(self) -> list[EndedRun]:
         """The ended runs whose output has not been taken over yet."""
@@ -187,6 +234,10 @@ class RunTable:
     def correct_signal(self, execution_id: str, signal: int) -> None:
         """Record that what systemd calls a success was the end by a signal."""
         self._execute("correct_signal", execution_id=execution_id, signal=signal)
+
+    def correct_stopped(self, execution_id: str, since: int) -> None:
+        """Record that a run which failed after ``since`` did so because it was stopped."""
+        self._execute("correct_stopped", execution_id=execution_id, since=since)
 
     def set_output(self, execution_id: str, output: str) -> None:
         """Keep the tail of the run's output."""
