@@ -14,7 +14,7 @@ from itertools import islice
 
 from lunasched import schedule
 from lunasched.model import Job, Trigger
-from lunasched.schedule import Every, Reboot, Schedule
+from lunasched.schedule import UNTIMED, Every, OnDemand, Reboot, Schedule
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # An interval is counted on the monotonic clock and compared on the adjustable one here.
@@ -55,6 +55,8 @@ def attribute(
             missed = not past.ran_this_boot and started_at - due > _late(job)
             return (Trigger.CATCH_UP if missed else Trigger.TIMER), due
         return Trigger.MANUAL, None
+    if isinstance(rule, OnDemand):
+        return Trigger.MANUAL, None
     if isinstance(rule, Reboot):
         return (Trigger.MANUAL if past.ran_this_boot else Trigger.TIMER), None
     slot = latest_slot(job, started_at, host_timezone)
@@ -93,7 +95,7 @@ def next_slot(job: Job, now: int, past: Past, host_timezone: str) -> int | None:
     if isinstance(rule, Every):
         counted_from = max(past.deployed_at, past.last_start or 0)
         return max(now, counted_from + rule.seconds * 1_000_000)
-    if isinstance(rule, Reboot):
+    if isinstance(rule, UNTIMED):
         return None
     return _next_elapse(job.schedule, job.timezone or host_timezone, now)
 

@@ -15,21 +15,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lunasched.errors import DeploymentFailed, PermissionDenied
 from lunasched.slot import SlotState
-from lunasched.unittext import instance_name
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-# The mark of a killed "lunasched start" says nothing about later starts.
-_BY_HAND_USEC = 60_000_000
-
+from lunasched.unittext import instance_name, success_name
 
 # ":" does not occur in the names of jobs' files.
 _ZONES = "zones:"
@@ -87,37 +78,40 @@ class SlotDirectory:
         except OSError as error:
             raise DeploymentFailed(f"{self.path}: {error.strerror}") from error
 
+    def set_succeeded(self, job: str, succeeded: bool) -> None:
+        """Say whether the latest run of a job that others depend on was a success.
+
+        From then on its own service does (``lunasched.dependencies``).
+        """
+        file = self.path / success_name(job)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o755)
+            if succeeded:
+                file.touch()
+            else:
+                file.unlink(missing_ok=True)
+        except PermissionError as error:
+            raise PermissionDenied(f"{self.path} cannot be written by this user") from error
+        except OSError as error:
+            raise DeploymentFailed(f"{file}: {error.strerror}") from error
+
+    def says_success(self, job: str) -> bool:
+        """Whether ``set_succeeded`` or the service of a job says that it succeeded."""
+        return (self.path / success_name(job)).exists()
+
+    def forget_successes(self, but: Iterable[str]) -> None:
+        """Drop what ``set_succeeded`` and services said of all jobs but some."""
+        kept = {success_name(job) for job in but}
+        for file in self.path.glob(success_name("") + "*"):
+            if file.name not in kept:
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)
+
     def remove(self, jobs: Iterable[str]) -> None:
         """Forget jobs that are gone."""
         for job in jobs:
             with suppress(OSError):
                 self.file(job).unlink(missing_ok=True)
-
-    def is_by_hand(self, job: str) -> bool:
-        """Whether a start of the job right now is by hand."""
-        try:
-            return _uptime() < int(self._marker(job).read_text())
-        except (OSError, ValueError):
-            return False
-
-    @contextmanager
-    def by_hand(self, job: str) -> Iterator[None]:
-        """While this lasts, a start of the job is by hand and uses up no slot."""
-        marker = self._marker(job)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o755)
-            marker.write_text(f"{_uptime() + _BY_HAND_USEC}\n")
-        except OSError:
-            # Whoever may not write here starts the job all the same; the guard asks systemd.
-            yield
-            return
-        try:
-            yield
-        finally:
-            marker.unlink(missing_ok=True)
-
-    def _marker(self, job: str) -> Path:
-        return self.path / f"{instance_name(job)}.manual"
 
 
 def _text(state: SlotState) -> str:

@@ -160,6 +160,13 @@ ATTRIBUTIONS = [
         Past(LONG_AGO, BEFORE, None, ran_this_boot=True),
         (Trigger.MANUAL, None),
     ),
+    (
+        "on demand",
+        job("on demand"),
+        SLOT,
+        Past(LONG_AGO, None, None),
+        (Trigger.MANUAL, None),
+    ),
     # A disabled job has no timer.
     (
         "disabled",
@@ -227,6 +234,7 @@ NEXT = [
     ("an interval that was changed", HOURLY, SLOT, Past(SLOT, BEFORE, None), SLOT + HOUR),
     ("an overdue interval", HOURLY, SLOT, Past(LONG_AGO, BEFORE, None), SLOT),
     ("at boot", job("@reboot"), SLOT, Past(LONG_AGO, None, None), None),
+    ("on demand", job("on demand"), SLOT, Past(LONG_AGO, None, None), None),
     ("disabled", job("at 02:30", enabled=False), SLOT, Past(LONG_AGO, None, None), None),
     ("a disabled interval", job("every 1h", enabled=False), SLOT, Past(LONG_AGO, None, None), None),
     ("never again", job("calendar:2020-01-01"), SLOT, Past(LONG_AGO, None, None), None),

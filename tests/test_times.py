@@ -122,3 +122,15 @@ def test_the_next_runs_of_all_jobs_are_in_the_order_of_time(cli: Cli) -> None:
     assert all(run["at"].endswith(":00:00.000000Z") for run in only)
     assert "hourly" in cli("next", "hourly").stdout
     assert cli("next", "nothing").returncode == ExitCode.NO_SUCH_JOB
+
+
+def test_a_job_on_demand_has_no_times(cli: Cli) -> None:
+    answer = explained(cli, "On Demand")
+    assert (answer["schedule"], answer["kind"]) == ("on demand", "on demand")
+    assert (answer["on_calendar"], answer["on_unit_active_sec"], answer["next"]) == ([], None, [])
+    shown = cli("explain", "on demand").stdout
+    assert "Timer:\n  none\n" in shown
+    assert "Next times" not in shown
+    assert "clock" not in shown
+    cli.put(job_from_mapping({"name": "backup", "schedule": "on demand", "command": "true"}))
+    assert json.loads(cli("next", "--json").stdout) == []

@@ -15,10 +15,13 @@ from lunasched.schedule.describe import describe
 from lunasched.schedule.elapse import elapses, latest_elapse
 from lunasched.schedule.parse import parse
 from lunasched.schedule.rule import (
+    ON_DEMAND,
+    UNTIMED,
     Calendar,
     DayRule,
     Every,
     Kind,
+    OnDemand,
     Reboot,
     Schedule,
     SystemdCalendar,
@@ -27,10 +30,13 @@ from lunasched.schedule.timing import Timing, forget_zones, timing
 from lunasched.schedule.zone import Transition, check_timezone, transitions
 
 __all__ = [
+    "ON_DEMAND",
+    "UNTIMED",
     "Calendar",
     "DayRule",
     "Every",
     "Kind",
+    "OnDemand",
     "Reboot",
     "Schedule",
     "SystemdCalendar",

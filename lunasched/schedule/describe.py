@@ -14,6 +14,7 @@ from lunasched.schedule.rule import (
     Calendar,
     DayRule,
     Every,
+    OnDemand,
     Reboot,
     Schedule,
     SystemdCalendar,
@@ -38,6 +39,8 @@ def describe(schedule: Schedule) -> str:
         return f"Every {_interval(schedule.seconds)}, counted from the last start."
     if isinstance(schedule, Reboot):
         return "Once at every boot."
+    if isinstance(schedule, OnDemand):
+        return "When it is started or its dependencies have succeeded."
     if isinstance(schedule, SystemdCalendar):
         zone = f" {schedule.zone}" if schedule.zone else ""
         return f"Whenever systemd's calendar event {schedule.expression}{zone} elapses."

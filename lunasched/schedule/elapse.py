@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from lunasched.schedule import overflow
 from lunasched.schedule.rule import (
+    UNTIMED,
     Crossing,
     Every,
     Overflow,
-    Reboot,
     Schedule,
     Slotted,
     SystemdCalendar,
@@ -44,9 +44,10 @@ _MARGIN = 2 * DAY  # more than any two UTC offsets differ
 def elapses(schedule: Schedule, *, timezone: str, after: datetime) -> Iterator[datetime]:
     """The instants (UTC) strictly after ``after``, in order; ends where there are none.
 
-    ``after`` must be aware. An interval counts from ``after``; ``@reboot`` has no instants.
+    ``after`` must be aware. An interval counts from ``after``; ``@reboot`` and ``on demand`` have
+    no instants.
     """
-    if isinstance(schedule, Reboot):
+    if isinstance(schedule, UNTIMED):
         return
     if isinstance(schedule, Every):
         moment = after.astimezone(_EPOCH.tzinfo)
@@ -63,9 +64,9 @@ def elapses(schedule: Schedule, *, timezone: str, after: datetime) -> Iterator[d
 def latest_elapse(schedule: Schedule, *, timezone: str, at: datetime) -> datetime | None:
     """The last instant (UTC) at or before ``at``, or None: the slot that a run belongs to.
 
-    None also for intervals and ``@reboot``, which have no slots on the calendar.
+    None also for intervals, ``@reboot`` and ``on demand``, which have no slots on the calendar.
     """
-    if isinstance(schedule, (Every, Reboot)):
+    if isinstance(schedule, (Every, *UNTIMED)):
         return None
     found = previous_slot(schedule, _zone_of(schedule, timezone), microseconds(at))
     return None if found is None else _EPOCH + timedelta(microseconds=found)

@@ -8,7 +8,16 @@ from functools import lru_cache
 from lunasched.errors import ScheduleError
 from lunasched.schedule.calendar import parse_calendar
 from lunasched.schedule.cron import WEEKDAYS, parse_cron
-from lunasched.schedule.rule import ALL_WEEKDAYS, LAST, Calendar, DayRule, Every, Schedule
+from lunasched.schedule.rule import (
+    ALL_WEEKDAYS,
+    LAST,
+    ON_DEMAND,
+    Calendar,
+    DayRule,
+    Every,
+    OnDemand,
+    Schedule,
+)
 
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 MAX_INTERVAL = 10 * 366 * 86_400
@@ -21,7 +30,7 @@ _WORD = re.compile(r"[^ ]+")
 _ORDINALS = {"1st": 1, "2nd": 2, "3rd": 3, "4th": 4, "5th": 5, "last": LAST}
 _FORMS = (
     "A schedule is one of: every 15m, at HH:MM, on Mon,Wed at HH:MM, on 1st Mon at HH:MM, "
-    "five cron fields, @daily, calendar:EXPRESSION."
+    "five cron fields, @daily, calendar:EXPRESSION, on demand."
 )
 
 
@@ -37,6 +46,8 @@ def parse(text: str) -> Schedule:
     lower = text.lower()
     if lower.startswith("every"):
         return _parse_every(text)
+    if lower == ON_DEMAND:
+        return OnDemand()
     if lower.startswith(("at ", "on ")):
         return _parse_words(text)
     if lower.startswith("calendar:"):

@@ -1,4 +1,4 @@
-"""What a schedule is once it was read: one frozen value of one of four kinds.
+"""What a schedule is once it was read: one frozen value of one of five kinds.
 
 Weekdays are numbered 0 (Monday) to 6 (Sunday) here, as in :mod:`datetime`; cron's 0/7 for
 Sunday ends in the parser.
@@ -41,6 +41,7 @@ class Kind(str, Enum):
     CALENDAR = "calendar"
     REBOOT = "reboot"
     SYSTEMD = "systemd"
+    ON_DEMAND = "on demand"
 
 
 class Crossing(Enum):
@@ -66,6 +67,18 @@ class Reboot:
 
     text: str
     kind: ClassVar[Kind] = Kind.REBOOT
+
+
+ON_DEMAND = "on demand"
+"""The text of the schedule of a job that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnDemand:
+    """No point in time: started by hand, or when its dependencies have succeeded."""
+
+    text: str = ON_DEMAND
+    kind: ClassVar[Kind] = Kind.ON_DEMAND
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,4 +215,7 @@ class SystemdCalendar:
 Slotted = Calendar | SystemdCalendar
 """A rule with instants of its own, which the engine in ``elapse`` walks over."""
 
-Schedule = Every | Calendar | Reboot | SystemdCalendar
+Schedule = Every | Calendar | Reboot | SystemdCalendar | OnDemand
+
+UNTIMED = (Reboot, OnDemand)
+"""The rules that have no instants."""

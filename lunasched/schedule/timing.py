@@ -29,6 +29,7 @@ from lunasched.schedule.rule import (
     Crossing,
     DayRule,
     Every,
+    OnDemand,
     Reboot,
     Schedule,
     Slotted,
@@ -71,6 +72,11 @@ class Timing:
     on_startup_sec: int | None = None
     valid_until: datetime | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing for a timer to do."""
+        return not self.on_calendar and self.on_active_sec is None and self.on_startup_sec is None
+
 
 def timing(
     schedule: Schedule, *, timezone: str | None, host_timezone: str, now: datetime
@@ -88,6 +94,8 @@ def timing(
         return Timing(on_unit_active_sec=schedule.seconds, on_active_sec=schedule.seconds)
     if isinstance(schedule, Reboot):
         return Timing(on_startup_sec=0)
+    if isinstance(schedule, OnDemand):
+        return Timing()
     zone = timezone or host_timezone
     if isinstance(schedule, SystemdCalendar):
         return _as_it_is(schedule, timezone, host_timezone, now)

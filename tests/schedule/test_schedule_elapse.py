@@ -68,7 +68,8 @@ def test_rare_dates_are_found() -> None:
 def test_instants_end_where_there_are_none() -> None:
     schedule = parse("calendar:2026,2027-06-01 12:00")
     assert len(list(elapses(schedule, timezone="UTC", after=utc(2026, 1, 1)))) == 2
-    assert list(elapses(parse("@reboot"), timezone="UTC", after=utc(2026, 1, 1))) == []
+    for text in ("@reboot", "on demand"):
+        assert list(elapses(parse(text), timezone="UTC", after=utc(2026, 1, 1))) == []
 
 
 def test_an_interval_counts_from_after() -> None:
@@ -88,6 +89,7 @@ def test_an_interval_counts_from_after() -> None:
         ("calendar:2030-01-01", "UTC", utc(2027, 1, 1), None),
         ("every 5m", "UTC", utc(2027, 1, 1), None),
         ("@reboot", "UTC", utc(2027, 1, 1), None),
+        ("on demand", "UTC", utc(2027, 1, 1), None),
     ],
 )
 def test_the_slot_of_a_run_is_the_latest_one(

@@ -6,9 +6,11 @@ import pytest
 
 from lunasched.errors import InvalidInput, ScheduleError
 from lunasched.schedule import (
+    ON_DEMAND,
     Calendar,
     Every,
     Kind,
+    OnDemand,
     Reboot,
     SystemdCalendar,
     check_timezone,
@@ -98,6 +100,12 @@ def test_the_text_of_minute_and_hour_makes_a_wildcard_job(text: str, wildcard: b
     schedule = parse(text)
     assert isinstance(schedule, Calendar)
     assert schedule.wildcard is wildcard
+
+
+@pytest.mark.parametrize("text", ["on demand", "On  Demand", " ON DEMAND "])
+def test_a_job_may_have_no_schedule(text: str) -> None:
+    assert parse(text) == OnDemand()
+    assert (OnDemand().text, OnDemand().kind) == (ON_DEMAND, Kind.ON_DEMAND)
 
 
 def test_reboot_and_systemd_expressions_have_their_own_kinds() -> None:
@@ -190,6 +198,7 @@ def test_an_error_points_at_what_is_wrong(text: str, position: int, message: str
             "At 00:00 on days 1, 11, 21 and 31 of the month if that is a Monday.",
         ),
         ("@reboot", "Once at every boot."),
+        ("on demand", "When it is started or its dependencies have succeeded."),
         ("calendar:daily", "Whenever systemd's calendar event *-*-* 00:00:00 elapses."),
     ],
 )

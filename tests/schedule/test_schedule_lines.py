@@ -101,6 +101,14 @@ def test_intervals_and_reboot_have_no_calendar() -> None:
     assert every == Timing(on_unit_active_sec=90, on_active_sec=90)
     reboot = timing(parse("@reboot"), timezone=None, host_timezone="UTC", now=NOW)
     assert reboot == Timing(on_startup_sec=0)
+    assert not every.is_empty
+    assert not reboot.is_empty
+
+
+def test_on_demand_has_no_timer() -> None:
+    found = timing(parse("on demand"), timezone="Asia/Tokyo", host_timezone="UTC", now=NOW)
+    assert found == Timing()
+    assert found.is_empty
 
 
 def test_the_zone_of_a_systemd_expression_wins_over_the_jobs() -> None:
