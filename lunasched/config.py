@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from lunasched.errors import InvalidInput
 SUPERVISOR_USER = "lunasched"
 """The system user that the supervisor runs as and that owns the system database."""
 
+
+EXCLUSIVE_DIRECTORY = "lunasched-exclusive"
+"""``RuntimeDirectory=`` of Exclusive jobs, beside ours: there as long as one of them runs."""
 
 LOCALTIME = Path("/etc/localtime")
 ZONE_DATABASE = Path("/usr/share/zoneinfo/tzdata.zi")
@@ -32,9 +36,15 @@ class Paths:
 
     database: Path
     units: Path
+    runtime_units: Path
+    """Where systemd looks for units that do not outlive a boot."""
     deploy_lock: Path
     slots: Path
     """What the slot guard knows; apart from the database, because the guard runs as root."""
+    runtime: Path
+    """What does not outlive a boot: the gate, marks of starts, facts for hooks."""
+    settings: Path
+    """The configuration file, which need not be there."""
     timer_stamps: Path
     """Where systemd remembers when a ``Persistent=`` timer last elapsed (systemd.timer(5))."""
 
@@ -42,7 +52,8 @@ class Paths:
     def of(cls, mode: Mode, environ: Mapping[str, str]) -> Paths:
         """The paths of ``mode``.
 
-        ``LUNASCHED_DB_PATH`` moves the database, as in Lunasched 1.x. User mode follows the XDG
+        ``LUNASCHED_DB_PATH`` moves the database and ``LUNASCHED_CONFIG_PATH`` the configuration,
+        as in Lunasched 1.x. User mode follows the XDG
         base directory specification; a relative path in one of its variables is ignored, as it
         demands.
         """
@@ -50,19 +61,74 @@ class Paths:
             database = Path("/var/lib/lunasched/lunasched.db")
             units = Path("/etc/systemd/system")
             slots = Path("/var/lib/lunasched-slots")
+            runtime = Path("/run/lunasched")
+            runtime_units = Path("/run/systemd/system")
+            settings = Path("/etc/lunasched/config.yaml")
             stamps = Path("/var/lib/systemd/timers")
         else:
             state = _xdg(environ, "XDG_STATE_HOME", ".local/state")
             database = state / "lunasched" / "lunasched.db"
             units = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "systemd" / "user"
             slots = state / "lunasched" / "slots"
+            runtime = _runtime(environ) / "lunasched"
+            runtime_units = _runtime(environ) / "systemd" / "user"
+            settings = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "lunasched" / "config.yaml"
             stamps = _xdg(environ, "XDG_DATA_HOME", ".local/share") / "systemd" / "timers"
         if environ.get("LUNASCHED_DB_PATH"):
-            database = Path(environ["LUNASCHED_DB_PATH"])
-            if not database.is_absolute():
-                raise InvalidInput(f"LUNASCHED_DB_PATH is {database}: it must be an absolute path")
+            database = _absolute(environ, "LUNASCHED_DB_PATH")
+        if environ.get("LUNASCHED_CONFIG_PATH"):
+            settings = _absolute(environ, "LUNASCHED_CONFIG_PATH")
         lock = database.with_name(database.name + ".deploy-lock")
-        return cls(database, units, lock, slots, stamps)
+        return cls(database, units, runtime_units, lock, slots, runtime, settings, stamps)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the configuration file says."""
+
+    max_concurrent_jobs: int = 0
+    """How many runs of jobs there are at most at the same time; 0 is no limit."""
+
+    @classmethod
+    def load(cls, path: Path) -> Settings:
+        """Read the file; where there is none, everything has its default.
+
+        Raises ``InvalidInput`` with all that is wrong in it.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return cls()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"{path} cannot be read: {error}") from error
+        import yaml
+
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InvalidInput(f"{path} is not valid YAML: {error}") from error
+        return cls._from(content, path)
+
+    @classmethod
+    def _from(cls, content: object, path: Path) -> Settings:
+        problems = []
+        section: object = {}
+        if content is not None and not isinstance(content, dict):
+            problems.append("it has to map sections to their settings")
+        elif content:
+            problems += [f"{key}: there is no such section" for key in content if key != "global"]
+            section = content.get("global") or {}
+        if not isinstance(section, dict):
+            problems.append("global: it has to map names of settings to values")
+            section = {}
+        for key, value in section.items():
+            if key != "max_concurrent_jobs":
+                problems.append(f"global.{key}: there is no such setting")
+            elif isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                problems.append(f"global.{key}: {value!r} is not a number of jobs (0: no limit)")
+        if problems:
+            raise InvalidInput("\n".join(f"{path}: {problem}" for problem in problems))
+        return cls(**section)
 
 
 def unit_templates() -> Path:
@@ -72,10 +138,10 @@ def unit_templates() -> Path:
     return installed if installed.is_dir() else package.parent / "unit-templates"
 
 
-def slot_guard() -> Path:
-    """The slot guard's script, under a name that an upgrade of Python does not change."""
-    installed = Path(sys.prefix, "libexec", "lunasched", "slot-guard")
-    return installed if installed.is_file() else unit_templates() / "slot-guard"
+def unit_scripts() -> Path:
+    """The directory of the scripts that units run, which an upgrade of Python does not change."""
+    installed = Path(sys.prefix, "libexec", "lunasched")
+    return installed if (installed / "slot-guard").is_file() else unit_templates()
 
 
 def zone_identity(root: Path = Path("/")) -> str:
@@ -100,6 +166,19 @@ def host_timezone(root: Path = Path("/")) -> str:
         return "UTC"
     _, found, name = target.partition("zoneinfo/")
     return name if found and name else "UTC"
+
+
+def _absolute(environ: Mapping[str, str], variable: str) -> Path:
+    value = Path(environ[variable])
+    if not value.is_absolute():
+        raise InvalidInput(f"{variable} is {value}: it must be an absolute path")
+    return value
+
+
+def _runtime(environ: Mapping[str, str]) -> Path:
+    """``XDG_RUNTIME_DIR``, which a user's manager has even where a login shell lacks it."""
+    value = Path(environ.get("XDG_RUNTIME_DIR", ""))
+    return value if value.is_absolute() else Path(f"/run/user/{os.getuid()}")
 
 
 def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:

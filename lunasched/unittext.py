@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from lunasched.errors import InvalidInput
 
 JOB_PREFIX = "lunasched-job@"
+HOOK_PREFIX = "lunasched-hook@"
+LAUNCH_PREFIX = "lunasched-launch@"
 
 # A unit's name may have 255 bytes. Leave room for "lunasched-hook@", ":", an invocation ID
 # (32 digits), ".service" and a suffix of a few letters.
@@ -90,6 +92,46 @@ def directory(text: str) -> UnitText:
     return UnitText(text.replace("%", "%%"))
 
 
+def listed_path(text: str) -> UnitText:
+    """An absolute path, as in ``ReadOnlyPaths=``: unquoted, specifiers are expanded.
+
+    It may have the prefixes of systemd.exec(5): ``-`` (it may be missing), ``+`` (below the root of
+    the unit), or ``-+``.
+    """
+    bare = text.removeprefix("-").removeprefix("+")
+    prefix = text[: len(text) - len(bare)]
+    _check_text(text)
+    if not bare.startswith("/"):
+        raise Unrepresentable("it is not an absolute path")
+    if _CONTROL.search(text):
+        raise Unrepresentable("a path in a unit file cannot hold a control character")
+    _check_characters(text)
+    if ".." in bare.split("/"):
+        raise Unrepresentable('systemd refuses a path with ".." in it')
+    _check_path(bare)
+    escaped = (prefix + bare).replace("%", "%%")
+    if _BARE_WORD.match(escaped):
+        return UnitText(escaped)
+    # Quoted, and not C-escaped: a backslash stands for the character that follows it.
+    escaped = escaped.replace("\\", "\\\\").replace('"', '\\"')
+    return UnitText(f'"{escaped}"')
+
+
+def raw(text: str) -> UnitText:
+    """The value of a directive in systemd's own words, which is one line and stays its own."""
+    _check_text(text)
+    if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", text):
+        raise Unrepresentable("it holds a control character, such as a newline")
+    _check_characters(text)
+    if not text.strip():
+        raise Unrepresentable("it is empty, which resets a directive")
+    if text != text.strip() or text.endswith("\\"):
+        raise Unrepresentable("it begins or ends with white space, or ends with a backslash")
+    if len(text.encode()) > _LINE_BYTES_MAX:
+        raise Unrepresentable("it is too long: systemd reads lines of at most 1 MiB")
+    return UnitText(text)
+
+
 def assignment(name: str, value: str) -> UnitText:
     """One ``NAME=value`` of ``Environment=``: unquoted, C-unescaped, specifiers expanded."""
     _check_text(value)
@@ -148,9 +190,10 @@ def instance_name(job: str) -> str:
 
 def job_name(unit: str) -> str | None:
     """The job that a unit belongs to, or ``None`` if it is not a job's unit of ours."""
-    if not unit.startswith(JOB_PREFIX):
+    prefix = next((prefix for prefix in (JOB_PREFIX, LAUNCH_PREFIX) if unit.startswith(prefix)), "")
+    if not prefix:
         return None
-    instance = unit[len(JOB_PREFIX) :].rpartition(".")[0].partition(":")[0]
+    instance = unit[len(prefix) :].rpartition(".")[0].partition(":")[0]
     raw = re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes([int(match[1], 16)]), instance.encode())
     try:
         return raw.decode()
@@ -163,9 +206,48 @@ def service_name(job: str) -> str:
     return f"{JOB_PREFIX}{instance_name(job)}.service"
 
 
+def run_service_name(job: str, run: str) -> str:
+    """The service unit of one run of a job whose runs have units of their own."""
+    return f"{JOB_PREFIX}{instance_name(job)}:{run}.service"
+
+
 def timer_name(job: str) -> str:
     """The timer unit of a job."""
     return f"{JOB_PREFIX}{instance_name(job)}.timer"
+
+
+def launch_name(job: str) -> str:
+    """The service unit that starts runs of a job whose timer cannot start them directly."""
+    return f"{LAUNCH_PREFIX}{instance_name(job)}.service"
+
+
+def bus_label(unit: str) -> str:
+    """A unit's name as an element of an object path of the bus; that of a prefix is a prefix."""
+    return "".join(
+        char if char.isascii() and char.isalnum() else f"_{ord(char):02x}" for char in unit
+    )
+
+
+def hook_instance(job: str, event: str) -> str:
+    """The instance part of the name of a hook's unit."""
+    return f"{instance_name(job)}:{event}"
+
+
+def success_name(job: str) -> str:
+    """The file that is there while the latest run of a job that others depend on is a success."""
+    # ":" does not occur in the names of jobs' files.
+    return f"succeeded:{instance_name(job)}"
+
+
+def hook_name(job: str, event: str) -> str:
+    """The service unit of the hook that a job has for an event."""
+    return f"{HOOK_PREFIX}{hook_instance(job, event)}.service"
+
+
+def uuid(execution_id: str) -> str:
+    """An invocation ID as the UUID that it is."""
+    parts = (slice(0, 8), slice(8, 12), slice(12, 16), slice(16, 20), slice(20, 32))
+    return "-".join(execution_id[part] for part in parts)
 
 
 def _check_text(text: str) -> None:

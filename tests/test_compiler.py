@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 import subprocess
 from collections.abc import Iterable
 from datetime import datetime, timezone
@@ -16,25 +18,32 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lunasched import compiler
+from lunasched import compiler, unittext
 from lunasched.compiler import CompiledJob, Context, Unit
-from lunasched.config import Mode, slot_guard, unit_templates
+from lunasched.config import Mode, unit_scripts, unit_templates
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.jobfile import job_from_mapping
 from lunasched.model import Job
+from lunasched.sandbox import OPTIONS, UserMode
 
 GOLDEN = Path(__file__).parent / "golden"
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+UNITS = Path("/etc/systemd/system")
 SLOTS = Path("/var/lib/lunasched-slots")
-SYSTEM = Context(Mode.SYSTEM, "Europe/Berlin", "", NOW, unit_templates(), slot_guard(), SLOTS)
+RUNTIME = Path("/run/lunasched")
+SYSTEM = Context(
+    Mode.SYSTEM, "Europe/Berlin", "", NOW, unit_templates(), unit_scripts(), UNITS, SLOTS, RUNTIME
+)
 USER = Context(
     Mode.USER,
     "Europe/Berlin",
     "",
     NOW,
     unit_templates(),
-    slot_guard(),
+    unit_scripts(),
+    Path("/home/alice/.config/systemd/user"),
     Path("/home/alice/.local/state/lunasched"),
+    Path("/run/user/1000/lunasched"),
 )
 # What stands in a golden file for the directory of the templates, which is elsewhere everywhere.
 TEMPLATES = "/usr/lib/lunasched/unit-templates"
@@ -54,6 +63,57 @@ EVERYTHING: dict[str, Any] = {
     "priority": "High",
     "tags": ["db", "night"],
     "catch_up": True,
+    "resource_limits": {"tasks_max": 20, "io_weight": 50, "kill_after_seconds": "2.5s"},
+    "retry_policy": {"max_attempts": 3, "backoff_strategy": "linear"},
+    "hooks": {
+        "on_start": 'echo "$LUNASCHED_JOB" 50%',
+        "on_success": ["/bin/echo", "a b", "$X", "%h"],
+        "on_failure": "logger -- failed",
+        "on_retry": "logger again",
+        "timeout_seconds": "90s",
+    },
+    "overlap": "skip",
+    "dependencies": ["dump: 50%", "mount"],
+    "sandbox": {
+        "read_only_paths": ["/etc", "-/srv/a b/100%", '+/quoted "\\'],
+        "read_write_paths": "/var/lib",
+        "inaccessible_paths": "-+/boot",
+        "no_exec_paths": ["/"],
+        "exec_paths": ["/usr", "/bin", "/lib", "-/lib64"],
+        "private_tmp": True,
+        "private_devices": True,
+        "private_network": "yes",
+        "private_ipc": True,
+        "private_users": True,
+        "protect_home": "read-only",
+        "protect_system": "strict",
+        "protect_proc": "invisible",
+        "protect_kernel_tunables": True,
+        "protect_kernel_modules": True,
+        "protect_kernel_logs": True,
+        "protect_control_groups": True,
+        "protect_clock": True,
+        "protect_hostname": False,
+        "no_new_privileges": True,
+        "restrict_suid_sgid": True,
+        "restrict_realtime": True,
+        "restrict_namespaces": ["~user", "~mnt"],
+        "restrict_address_families": ["AF_UNIX", "AF_INET"],
+        "lock_personality": True,
+        "memory_deny_write_execute": True,
+        "system_call_filter": ["@system-service", "~@mount:EPERM"],
+        "capability_bounding_set": "none",
+        "umask": "027",
+    },
+    "systemd": {"LimitNOFILE": 1024, "BindPaths": ["/srv", "-/a:/b"], "StandardInputText": "%n"},
+}
+# What only the system's jobs can have.
+SYSTEM_ONLY = {"protect_proc"}
+USER_EVERYTHING: dict[str, Any] = {
+    **EVERYTHING,
+    "user": None,
+    "priority": "Critical",
+    "sandbox": {key: EVERYTHING["sandbox"][key] for key in OPTIONS.keys() - SYSTEM_ONLY},
 }
 JOBS: dict[str, tuple[dict[str, Any], Context]] = {
     "minimal": ({"name": "minimal", "schedule": "every 1h", "command": "true"}, SYSTEM),
@@ -88,31 +148,71 @@ JOBS: dict[str, tuple[dict[str, Any], Context]] = {
         },
         SYSTEM,
     ),
+    "exclusive": (
+        {
+            "name": "exclusive",
+            "schedule": "@weekly",
+            "command": "true",
+            "execution_mode": "Exclusive",
+        },
+        SYSTEM,
+    ),
+    "parallel": (
+        {
+            "name": "parallel",
+            "schedule": "*/5 * * * *",
+            "command": "true",
+            "execution_mode": "Parallel",
+            "max_concurrent": 3,
+            "tags": ["none"],
+        },
+        SYSTEM,
+    ),
+    "replace": (
+        {"name": "replace", "schedule": "every 1h", "command": "true", "overlap": "replace"},
+        USER,
+    ),
+    "on-demand": (
+        {"name": "on-demand", "command": "true", "dependencies": ["minimal"], "timeout": "1h"},
+        SYSTEM,
+    ),
     "user-minimal": ({"name": "minimal", "schedule": "@daily", "command": "true"}, USER),
-    "user-everything": ({**EVERYTHING, "user": None, "priority": "Critical"}, USER),
+    "user-everything": (USER_EVERYTHING, USER),
 }
 
+# The jobs that others depend on.
+DEPENDED_ON = {"on-demand"}
 # All that our units may say.
 ALLOWED = {
-    "Unit": {"Description", "Documentation", "StartLimitIntervalSec", "CollectMode", "After"},
+    "Unit": {
+        "Description", "Documentation", "StartLimitIntervalSec", "CollectMode", "After",
+        "ConditionPathExists",
+    },
     "Service": {
         "Type", "ExecCondition", "ExecStart", "User", "WorkingDirectory", "Environment",
         "IgnoreSIGPIPE", "SyslogIdentifier", "LogRateLimitIntervalSec", "Slice", "CPUAccounting",
-        "MemoryAccounting", "RuntimeMaxSec", "MemoryMax", "CPUQuota", "Nice", "CPUWeight",
-        "IOWeight",
+        "MemoryAccounting", "RuntimeMaxSec", "MemoryMax", "CPUQuota", "TasksMax", "TimeoutStopSec",
+        "Nice", "CPUWeight", "IOWeight", "OOMScoreAdjust", "RuntimeDirectory", "ExecStartPre",
+        "ExecStartPost", "TimeoutStartSec",
+        *(option.directive for option in OPTIONS.values()),
     },
     "Timer": {
         "OnCalendar", "Persistent", "OnStartupSec", "OnActiveSec", "OnUnitActiveSec", "AccuracySec",
-        "RandomizedDelaySec",
-        "FixedRandomDelay",
+        "RandomizedDelaySec", "FixedRandomDelay", "Unit",
     },
     "Install": {"WantedBy"},
 }  # fmt: skip
-REPEATABLE = {"Environment", "OnCalendar"}
+REPEATABLE = {
+    "Environment", "OnCalendar", "After", "ExecCondition", "ExecStartPre", "ReadOnlyPaths",
+    "ReadWritePaths",
+    "InaccessiblePaths", "NoExecPaths", "ExecPaths", "RestrictNamespaces",
+    "RestrictAddressFamilies", "SystemCallFilter", "CapabilityBoundingSet",
+}  # fmt: skip
 
 
 def compiled(mapping: dict[str, Any], context: Context) -> CompiledJob:
-    return compiler.compile(job_from_mapping(mapping), context)
+    depended_on = mapping["name"] in DEPENDED_ON
+    return compiler.compile(job_from_mapping(mapping), context, depended_on=depended_on)
 
 
 def directives(text: str) -> list[tuple[str, str, str]]:
@@ -145,21 +245,31 @@ def directives(text: str) -> list[tuple[str, str, str]]:
 
 def check_holds_only_ours(job: CompiledJob) -> None:
     """Only directives that we generate, in their sections, and each as often as it may be."""
-    for unit, sections in (
-        (job.service, ["Unit", "Service"]),
-        (job.timer, ["Unit", "Timer", "Install"]),
-    ):
+    chosen = [
+        (name, line)
+        for name, value in job.job.directives
+        for line in ([value] if isinstance(value, str) else value)
+    ]
+    for unit in job.units:
+        kind = unit.name.rpartition(".")[2].capitalize()
+        sections = ["Unit", "Timer", "Install"] if kind == "Timer" else ["Unit", kind]
         read = directives(unit.text)
+        if chosen and unit is job.service:
+            # As they were written, after everything else.
+            assert [(key, value) for _, key, value in read[-len(chosen) :]] == chosen
+            del read[-len(chosen) :]
         seen: list[tuple[str, str]] = []
         for section, key, value in read:
             assert key in ALLOWED[section], f"{unit.name}: [{section}] {key}"
-            assert value, f"{unit.name}: {key}= is empty, which resets it"
+            empty_means_none = key == "CapabilityBoundingSet"
+            assert value or empty_means_none, f"{unit.name}: {key}= is empty, which resets it"
             assert key in REPEATABLE or (section, key) not in seen, f"{key} is there twice"
             seen.append((section, key))
         assert list(dict.fromkeys(section for section, _ in seen)) == sections
-    service = [key for _, key, _ in directives(job.service.text)]
-    assert service.count("ExecStart") == 1
-    assert service.count("Environment") == len(job.job.environment)
+        keys = [key for _, key in seen]
+        assert keys.count("ExecStart") == (kind == "Service")
+        if unit in (job.service, *job.hooks):
+            assert keys.count("Environment") == len(job.job.environment)
 
 
 def verify(units: Iterable[Unit], directory: Path, *, user: bool = False) -> list[str]:
@@ -169,7 +279,8 @@ def verify(units: Iterable[Unit], directory: Path, *, user: bool = False) -> lis
     runtime.mkdir(mode=0o700)
     paths = []
     for unit in units:
-        paths.append(str(directory / unit.name))
+        # A colon separates the file from an alias here; the names of hooks have one.
+        paths.append(str(directory / unit.name.replace(":", "-")))
         Path(paths[-1]).write_text(unit.text, encoding="utf-8")
     assert paths
     done = subprocess.run(
@@ -188,23 +299,33 @@ def verify(units: Iterable[Unit], directory: Path, *, user: bool = False) -> lis
     return complaints
 
 
-@pytest.mark.parametrize("case", JOBS)
-@pytest.mark.parametrize("kind", ["service", "timer"])
-def test_units_are_the_golden_ones(case: str, kind: str) -> None:
+def golden_files(case: str) -> dict[str, Unit]:
+    """The units of a job by the names that their golden files have: the job's, shorter."""
     job = compiled(*JOBS[case])
-    text = (job.service if kind == "service" else job.timer).text
-    text = text.replace(str(slot_guard().parent), TEMPLATES)
-    file = GOLDEN / f"{case}.{kind}"
-    if os.environ.get("LUNASCHED_UPDATE_GOLDEN"):
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    assert text == file.read_bytes().decode()
+    instance = unittext.instance_name(job.job.name)
+    found = {}
+    for unit in job.units:
+        prefix, _, rest = unit.name.partition(f"@{instance}")
+        kind = prefix.removeprefix("lunasched-")
+        middle = {"job": "", "hook": ""}.get(kind, f".{kind}")
+        found[f"{case}{middle}{rest.replace(':', '.')}"] = unit
+    return found
+
+
+@pytest.mark.parametrize("case", JOBS)
+def test_units_are_the_golden_ones(case: str) -> None:
+    for name, unit in golden_files(case).items():
+        text = unit.text.replace(str(unit_scripts()), TEMPLATES)
+        file = GOLDEN / name
+        if os.environ.get("LUNASCHED_UPDATE_GOLDEN"):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        assert text == file.read_bytes().decode()
 
 
 def test_there_is_no_golden_file_without_a_job() -> None:
-    assert {file.name for file in GOLDEN.iterdir()} == {
-        f"{case}.{kind}" for case in JOBS for kind in ("service", "timer")
-    }
+    named = {name for case in JOBS for name in golden_files(case)}
+    assert {file.name for file in GOLDEN.iterdir()} == named
 
 
 def test_the_golden_files_hold_every_directive_that_there_is() -> None:
@@ -212,6 +333,7 @@ def test_the_golden_files_hold_every_directive_that_there_is() -> None:
     for file in GOLDEN.iterdir():
         for section, key, _ in directives(file.read_text(encoding="utf-8")):
             used[section].add(key)
+    used["Service"] -= EVERYTHING["systemd"].keys()
     assert used == ALLOWED
 
 
@@ -237,7 +359,11 @@ def test_units_are_named_after_the_job() -> None:
     job = compiled(EVERYTHING, SYSTEM)
     assert job.service.name == r"lunasched-job@nightly\x3a\x2050\x25\x20\xc3\xbc.service"
     assert job.timer.name == r"lunasched-job@nightly\x3a\x2050\x25\x20\xc3\xbc.timer"
-    assert job.units == (job.service, job.timer)
+    hook = r"lunasched-hook@nightly\x3a\x2050\x25\x20\xc3\xbc:{}.service"
+    assert [unit.name for unit in job.hooks] == [
+        hook.format(event) for event in ("on_start", "on_success", "on_failure", "on_retry")
+    ]
+    assert job.units == (job.service, job.timer, *job.hooks)
 
 
 @pytest.mark.parametrize("case", JOBS)
@@ -265,13 +391,51 @@ def test_a_user_is_refused_in_user_mode() -> None:
         compiled({**JOBS["minimal"][0], "user": "alice"}, USER)
 
 
-def test_what_a_user_cannot_have_is_warned_of() -> None:
-    assert compiled({**EVERYTHING, "priority": "High"}, SYSTEM).warnings == ()
-    job = compiled({**EVERYTHING, "user": None, "priority": "High"}, USER)
-    assert len(job.warnings) == 1
-    assert "Nice=" in job.warnings[0]
-    assert "Nice=" not in job.service.text
-    assert compiled({**JOBS["minimal"][0], "priority": "Low"}, USER).warnings == ()
+@pytest.mark.parametrize("priority", ["High", "Critical"])
+def test_what_a_user_cannot_lower_is_warned_of(priority: str) -> None:
+    least = JOBS["minimal"][0]
+    assert compiled({**least, "priority": priority}, SYSTEM).warnings == ()
+    [warning] = (job := compiled({**least, "priority": priority}, USER)).warnings
+    for directive in ("Nice=", "OOMScoreAdjust="):
+        assert directive in warning
+        assert directive not in job.service.text
+    assert "CPUWeight=" in job.service.text
+    low = compiled({**least, "priority": "Low"}, USER)
+    assert low.warnings == ()
+    assert "OOMScoreAdjust=500" in low.service.text
+
+
+def test_the_weight_of_a_job_is_before_that_of_its_priority() -> None:
+    job = compiled({**JOBS["minimal"][0], "priority": "Low", "io_weight": 77}, SYSTEM)
+    found = [value for _, key, value in directives(job.service.text) if key == "IOWeight"]
+    assert found == ["77"]
+
+
+SANDBOX_OF_USERS = {key: option for key, option in OPTIONS.items() if key != "private_users"}
+
+
+@pytest.mark.parametrize("key", SANDBOX_OF_USERS)
+def test_what_becomes_of_the_sandbox_in_user_mode(key: str) -> None:
+    option = OPTIONS[key]
+    mapping = {**JOBS["minimal"][0], "sandbox": {key: EVERYTHING["sandbox"][key] or True}}
+    assert compiled(mapping, SYSTEM).warnings == ()
+    if option.user_mode is UserMode.FAILS:
+        with pytest.raises(InvalidJob, match=f"^sandbox.{key}: "):
+            compiled(mapping, USER)
+        return
+    job = compiled(mapping, USER)
+    found = {name for _, name, _ in directives(job.service.text)}
+    assert (option.directive in found) == (option.user_mode is not UserMode.NEEDLESS)
+    assert ("PrivateUsers" in found) == (option.user_mode is UserMode.NAMESPACE)
+    assert bool(job.warnings) == (option.user_mode is UserMode.NEEDLESS)
+
+
+def test_a_sandbox_of_a_user_that_could_not_be_is_refused() -> None:
+    mapping = {**JOBS["minimal"][0], "sandbox": {"private_tmp": True, "private_users": False}}
+    assert compiled(mapping, SYSTEM).warnings == ()
+    with pytest.raises(InvalidJob, match=r"^sandbox\.private_tmp: .*private_users"):
+        compiled(mapping, USER)
+    assert compiled({**mapping, "sandbox": {"private_tmp": False}}, USER).warnings == ()
 
 
 @pytest.mark.parametrize("schedule", ["0 0 30 2 *", "calendar:2020-01-01", "calendar:nonsense"])
@@ -284,7 +448,7 @@ def test_a_schedule_that_cannot_be_is_refused(schedule: str) -> None:
 def test_a_template_that_forgets_to_escape_is_refused(forgets: str, tmp_path: Path) -> None:
     (tmp_path / "job.service.j2").write_text(forgets.replace("name", "'a plain text'"))
     (tmp_path / "job.timer.j2").write_text("")
-    context = Context(Mode.SYSTEM, "UTC", "", NOW, tmp_path, slot_guard(), SLOTS)
+    context = Context(Mode.SYSTEM, "UTC", "", NOW, tmp_path, unit_scripts(), UNITS, SLOTS, RUNTIME)
     with pytest.raises(TypeError, match="not UnitText"):
         compiled(JOBS["minimal"][0], context)
 
@@ -293,7 +457,7 @@ def test_a_template_that_forgets_to_escape_is_refused(forgets: str, tmp_path: Pa
 def test_a_template_prints_nothing_but_unit_text(plain: str, tmp_path: Path) -> None:
     (tmp_path / "job.service.j2").write_text("{{ " + plain + " }}")
     (tmp_path / "job.timer.j2").write_text("")
-    context = Context(Mode.SYSTEM, "UTC", "", NOW, tmp_path, slot_guard(), SLOTS)
+    context = Context(Mode.SYSTEM, "UTC", "", NOW, tmp_path, unit_scripts(), UNITS, SLOTS, RUNTIME)
     with pytest.raises(TypeError, match="not UnitText"):
         compiled(JOBS["minimal"][0], context)
 
@@ -308,6 +472,15 @@ PIECES = [
     "12:00", "Europe/Berlin", "UTC", "{{ 1 }}", "{% if %}", "{#", "\x00", "\ud800",
 ]  # fmt: skip
 TEXT = st.lists(st.sampled_from(PIECES) | st.characters(), max_size=10).map("".join)
+PATH = st.builds("{}/{}".format, st.sampled_from(["", "-", "+", "-+"]), TEXT)
+PATH_KEYS = [key for key in OPTIONS if key.endswith("_paths")]
+
+
+def is_known(sandbox: dict[str, str]) -> bool:
+    """Whether there is no word that systemd alone knows to be wrong, such as a system call's."""
+    return not any(re.fullmatch(r"[a-z0-9@~:_-]+", value) for value in sandbox.values())
+
+
 LEAST: dict[str, Any] = {"name": "job", "schedule": "every 1h", "command": "true"}
 # In a form that is right except for the text in it, so that much of it is accepted.
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
@@ -332,6 +505,29 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "working_directory": TEXT | TEXT.map("/{}".format),
     "priority": TEXT | st.sampled_from(["low", "Normal", "HIGH", "Critical"]),
     "tags": TEXT | st.lists(TEXT, max_size=3),
+    "tasks_max": TEXT | st.integers(-1, 1 << 23),
+    "io_weight": TEXT | st.integers(-1, 20_000),
+    "kill_after": TEXT | st.floats(0, 1e9),
+    "max_retries": TEXT | st.integers(-1, 2000),
+    "backoff": TEXT,
+    "retry_on_exit_codes": TEXT | st.lists(st.integers(0, 256), max_size=3),
+    "execution_mode": TEXT | st.sampled_from(["Sequential", "parallel", "EXCLUSIVE"]),
+    "overlap": TEXT | st.sampled_from(["queue", "skip", "replace"]),
+    "dependencies": TEXT | st.lists(TEXT, max_size=3),
+    **dict.fromkeys(
+        ("on_start", "on_success", "on_failure", "on_retry"),
+        TEXT | st.lists(TEXT, max_size=2).map(lambda words: ["/bin/echo", *words]),
+    ),
+    "hook_timeout": TEXT | st.floats(0, 1e9),
+    "sandbox": st.dictionaries(
+        st.sampled_from(PATH_KEYS), TEXT | PATH | st.lists(PATH, max_size=3), max_size=2
+    )
+    | st.dictionaries(st.sampled_from(sorted(OPTIONS)), TEXT, max_size=1).filter(is_known),
+    "systemd": st.dictionaries(
+        TEXT | st.sampled_from(["BindPaths", "LimitNOFILE", "StandardInputText", "TTYPath"]),
+        TEXT | st.lists(TEXT, max_size=2) | st.integers() | st.booleans(),
+        max_size=2,
+    ),
 }
 
 
@@ -373,6 +569,15 @@ def test_no_text_in_any_field_adds_a_directive(tmp_path: Path) -> None:
     @example(change=("cpu_quota", 4096))
     @example(change=("max_memory", (1 << 60) - 1))
     @example(change=("timeout", 10 * 366 * 86400))
+    @example(change=("kill_after", 10 * 366 * 86400))
+    @example(change=("on_start", "x" * 131_071))
+    @example(change=("dependencies", ["%" * 47, "a b", "$x'\\"]))
+    @example(change=("sandbox", {"read_only_paths": ["/a\\", '-/"%\\', "+/$x ", "/'a", "/ b"]}))
+    @example(change=("sandbox", {"exec_paths": ["/" + "d/" * 2047, "/" + "d" * 256]}))
+    @example(change=("sandbox", {"no_exec_paths": ["/\ufdd0", "/\x85", "/\xa0"]}))
+    @example(change=("systemd", {"BindPaths": ["/a\\", "/a\\\\"]}))
+    @example(change=("systemd", {"StandardInputText": "\\"}))
+    @example(change=("systemd", {"StandardInputText": "a\r\nUser=root"}))
     def compile_any(change: tuple[str, Any]) -> None:
         key, value = change
         # A name of its own for each, so that one call verifies them all.
@@ -382,7 +587,7 @@ def test_no_text_in_any_field_adds_a_directive(tmp_path: Path) -> None:
         except InvalidJob as error:
             assert error.problems
             for problem in error.problems:
-                assert problem.startswith(f"{key}: "), problem
+                assert problem.startswith((f"{key}: ", f"{key}.")), problem
             return
         except InvalidInput as error:
             raise AssertionError(f"{key}={value!r}: the error names no field: {error}") from error
@@ -391,7 +596,8 @@ def test_no_text_in_any_field_adds_a_directive(tmp_path: Path) -> None:
         accepted[job.service.name] = job
 
     compile_any()
-    units = [unit for job in accepted.values() for unit in job.units]
+    # What is in systemd's own words may well be wrong, but it is its own line alone.
+    units = [unit for job in accepted.values() if not job.job.directives for unit in job.units]
     assert len(units) > 100
     complaints = verify(units, tmp_path / "units")
     assert not complaints, (complaints, [unit for unit in units if unit.name in str(complaints)])
@@ -419,8 +625,20 @@ def test_every_field_is_in_the_hash() -> None:
         "name": "other", "schedule": "every 1h", "command": "x", "user": None,
         "timezone": None, "timeout": 1, "max_memory": None, "cpu_quota": 1, "jitter": 1,
         "env": {}, "working_directory": None, "priority": None, "tags": [], "enabled": False,
-        "catch_up": False,
+        "catch_up": False, "resource_limits": None, "retry_policy": None, "hooks": None,
+        "overlap": None, "execution_mode": "Parallel", "max_concurrent": 1, "dependencies": [],
+        "sandbox": None, "systemd": None,
     }  # fmt: skip
-    changed = [job_from_mapping({**EVERYTHING, key: value}) for key, value in others.items()]
+    changed = []
+    for key, value in others.items():
+        mapping = {**EVERYTHING, key: value}
+        if key in ("execution_mode", "max_concurrent"):
+            mapping |= {"overlap": None, "execution_mode": "Parallel"}
+        changed.append(job_from_mapping(mapping))
     hashes = {compiler.job_hash(job) for job in [base, *changed]}
     assert len(hashes) == len(changed) + 1
+    fields = {field.name for field in dataclasses.fields(Job)}
+    unlike = {
+        name for name in fields for job in changed if getattr(job, name) != getattr(base, name)
+    }
+    assert unlike == fields

@@ -10,12 +10,36 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from lunasched import schedule
+from lunasched.directives import REFUSED
 from lunasched.errors import ExitCode, InvalidInput, InvalidJob
-from lunasched.jobfile import job_from_mapping, read_duration, read_name, read_size
-from lunasched.model import Job, Priority, ResourceLimits
+from lunasched.jobfile import job_from_mapping
+from lunasched.jobvalues import read_duration, read_name, read_size
+from lunasched.model import (
+    Backoff,
+    ExecutionMode,
+    Hooks,
+    Job,
+    Priority,
+    ResourceLimits,
+    RetryPolicy,
+)
+from lunasched.sandbox import OPTIONS
 
 LEAST: dict[str, Any] = {"name": "backup", "schedule": "every 1h", "command": "true"}
 TEN_YEARS = 10 * 366 * 86400
+NESTED: dict[str, tuple[str, ...]] = {
+    "resource_limits": (
+        "timeout_seconds", "max_memory_mb", "max_memory", "cpu_quota", "tasks_max", "io_weight",
+        "kill_after_seconds",
+    ),
+    "retry_policy": (
+        "max_attempts", "backoff_strategy", "initial_delay_seconds", "max_delay_seconds",
+        "retry_on_exit_codes", "no_retry_on_exit_codes",
+    ),
+    "hooks": ("on_start", "on_success", "on_failure", "on_retry", "timeout_seconds"),
+    "sandbox": tuple(OPTIONS),
+}  # fmt: skip
 
 
 def job(**keys: Any) -> Job:
@@ -34,49 +58,152 @@ def test_three_keys_make_a_job() -> None:
     assert job() == Job(name="backup", schedule="every 1h", command="true")
 
 
+EVERY_KEY: dict[str, Any] = {
+    "command": ["/bin/echo", "a b"],
+    "user": "alice",
+    "timezone": "Europe/Berlin",
+    "timeout": "15m",
+    "max_memory": "512M",
+    "cpu_quota": "50%",
+    "tasks_max": "20",
+    "io_weight": 50,
+    "kill_after": "250ms",
+    "jitter": 30,
+    "env": {"A": "1", "B": "two words"},
+    "working_directory": "/srv",
+    "priority": "high",
+    "tags": ["db", "night"],
+    "enabled": False,
+    "catch_up": True,
+    "max_retries": 3,
+    "backoff": "linear",
+    "retry_delay": "30s",
+    "retry_max_delay": "5m",
+    "retry_on_exit_codes": "1,75",
+    "no_retry_on_exit_codes": [2],
+    "on_start": "logger started",
+    "on_success": ["/bin/true", "a b"],
+    "on_failure": "logger failed",
+    "on_retry": "logger again",
+    "hook_timeout": "2m",
+    "execution_mode": "PARALLEL",
+    "overlap": "Queue",
+    "max_concurrent": 4,
+    "dependencies": ["dump", "mount"],
+    "sandbox": {"umask": "027", "private_tmp": True, "read_only_paths": ["/etc", "-/srv"]},
+    "systemd": {"LimitNOFILE": 1024, "BindPaths": ["/a", "/b:/c"], "PrivateMounts": True},
+}
+EVERY_FIELD = Job(
+    name="backup",
+    schedule="every 1h",
+    command=("/bin/echo", "a b"),
+    user="alice",
+    timezone="Europe/Berlin",
+    limits=ResourceLimits(
+        timeout=900,
+        max_memory=512 << 20,
+        cpu_quota=0.5,
+        tasks_max=20,
+        io_weight=50,
+        kill_after=0.25,
+    ),
+    jitter=30,
+    environment=(("A", "1"), ("B", "two words")),
+    working_directory="/srv",
+    priority=Priority.HIGH,
+    tags=("db", "night"),
+    enabled=False,
+    catch_up=True,
+    retry=RetryPolicy(
+        max_attempts=4,
+        backoff=Backoff.LINEAR,
+        initial_delay=30,
+        max_delay=300,
+        retry_on=(1, 75),
+        no_retry_on=(2,),
+    ),
+    hooks=Hooks(
+        on_start="logger started",
+        on_success=("/bin/true", "a b"),
+        on_failure="logger failed",
+        on_retry="logger again",
+        timeout=120,
+    ),
+    mode=ExecutionMode.PARALLEL,
+    max_concurrent=4,
+    dependencies=("dump", "mount"),
+    sandbox=(("read_only_paths", ("/etc", "-/srv")), ("private_tmp", True), ("umask", "027")),
+    directives=(
+        ("BindPaths", ("/a", "/b:/c")),
+        ("LimitNOFILE", "1024"),
+        ("PrivateMounts", "yes"),
+    ),
+)
+
+
 def test_every_key_reaches_the_job() -> None:
-    assert job(
-        command=["/bin/echo", "a b"],
-        user="alice",
-        timezone="Europe/Berlin",
-        timeout="15m",
-        max_memory="512M",
-        cpu_quota="50%",
-        jitter=30,
-        env={"A": "1", "B": "two words"},
-        working_directory="/srv",
-        priority="high",
-        tags=["db", "night"],
-        enabled=False,
-    ) == Job(
-        name="backup",
-        schedule="every 1h",
-        command=("/bin/echo", "a b"),
-        user="alice",
-        timezone="Europe/Berlin",
-        limits=ResourceLimits(timeout=900, max_memory=512 << 20, cpu_quota=0.5),
-        jitter=30,
-        environment=(("A", "1"), ("B", "two words")),
-        working_directory="/srv",
-        priority=Priority.HIGH,
-        tags=("db", "night"),
-        enabled=False,
-    )
+    assert job(**EVERY_KEY) == EVERY_FIELD
+
+
+def test_the_keys_of_mappings_mean_the_same() -> None:
+    groups = {
+        "resource_limits": {
+            "timeout": "timeout_seconds",
+            "max_memory": "max_memory",
+            "cpu_quota": "cpu_quota",
+            "tasks_max": "tasks_max",
+            "io_weight": "io_weight",
+            "kill_after": "kill_after_seconds",
+        },
+        "retry_policy": {
+            "backoff": "backoff_strategy",
+            "retry_delay": "initial_delay_seconds",
+            "retry_max_delay": "max_delay_seconds",
+            "retry_on_exit_codes": "retry_on_exit_codes",
+            "no_retry_on_exit_codes": "no_retry_on_exit_codes",
+        },
+        "hooks": {
+            **{event: event for event in ("on_start", "on_success", "on_failure", "on_retry")},
+            "hook_timeout": "timeout_seconds",
+        },
+    }
+    nested: dict[str, Any] = {**EVERY_KEY, "jitter_seconds": EVERY_KEY["jitter"]}
+    del nested["jitter"]
+    for group, keys in groups.items():
+        nested[group] = {inner: nested.pop(flat) for flat, inner in keys.items()}
+    nested["retry_policy"]["max_attempts"] = nested.pop("max_retries") + 1
+    assert job(**nested) == EVERY_FIELD
+    # Both ways at once, as long as they agree.
+    assert job(**EVERY_KEY, **{key: nested[key] for key in groups}) == EVERY_FIELD
+
+
+def test_a_job_is_read_back_from_what_it_is_shown_as() -> None:
+    assert job_from_mapping(EVERY_FIELD.to_mapping()) == EVERY_FIELD
+    assert job_from_mapping(job().to_mapping()) == job()
 
 
 def test_a_null_is_a_key_that_was_left_out() -> None:
-    optional = (
-        "user", "timezone", "timeout", "max_memory", "cpu_quota", "jitter", "env",
-        "working_directory", "priority", "tags", "enabled",
-    )  # fmt: skip
+    optional = (set(EVERY_KEY) - {"command"}) | {"resource_limits", "retry_policy", "hooks"}
     assert job(**dict.fromkeys(optional)) == job()
+    groups = {group: dict.fromkeys(inner) for group, inner in NESTED.items()}
+    groups["systemd"] = {"BindPaths": None}
+    assert job(**groups) == job()
 
 
 @pytest.mark.parametrize("key", ["name", "schedule", "command"])
 @pytest.mark.parametrize("null", [True, False])
 def test_what_every_job_needs(key: str, null: bool) -> None:
     mapping = {**LEAST, key: None} if null else {k: v for k, v in LEAST.items() if k != key}
-    assert problems(mapping) == [f"{key}: it is missing, and every job needs one"]
+    [problem] = problems(mapping)
+    assert problem.startswith(f"{key}: it is missing, and every job needs one")
+
+
+def test_a_job_with_dependencies_needs_no_schedule() -> None:
+    mapping = {"name": "report", "command": "true", "dependencies": ["backup"]}
+    assert job_from_mapping(mapping).schedule == schedule.ON_DEMAND
+    assert job_from_mapping({**mapping, "schedule": "@daily"}).schedule == "@daily"
+    [problem] = problems({**mapping, "dependencies": []})
+    assert problem.startswith("schedule: it is missing")
 
 
 def test_all_problems_are_found_at_once() -> None:
@@ -96,24 +223,42 @@ def test_all_problems_are_found_at_once() -> None:
             "priority": "Urgent",
             "tags": "a,b",
             "enabled": "yes",
+            "retry_policy": {"max_attempts": 0, "backoff_strategy": "Random", "retries": 3},
+            "hooks": {"on_start": ["bin/x"], "timeout_seconds": 0},
+            "sandbox": {"private_tmp": "perhaps", "tmp": True},
+            "systemd": {"ExecStart": "/bin/true", "a b": 1, "BindPaths": "/a\nUser=root"},
+            "overlap": "skip",
+            "execution_mode": "Exclusive",
         }
     )
-    assert [problem.partition(":")[0] for problem in found] == [
+    assert [problem.partition(": ")[0] for problem in found] == [
         "name", "shedule", "command", "user", "timezone", "timeout", "max_memory", "cpu_quota",
-        "jitter", "env", "working_directory", "priority", "tags", "enabled", "schedule",
+        "jitter", "env", "working_directory", "priority", "tags", "enabled",
+        "retry_policy.max_attempts", "retry_policy.backoff_strategy", "retry_policy.retries",
+        "hooks.on_start", "hooks.timeout_seconds", "sandbox.private_tmp", "sandbox.tmp",
+        "systemd.ExecStart", "systemd.a b", "systemd.BindPaths", "schedule", "overlap",
     ]  # fmt: skip
 
 
 def test_label_says_what_its_author_calls_a_key() -> None:
     with pytest.raises(InvalidJob) as caught:
         job_from_mapping(
-            {"user": "no body", "schedul": "", "name": "a", "command": "b"},
+            {
+                "user": "no body",
+                "schedul": "",
+                "name": "a",
+                "command": "b",
+                "hooks": {"on_start": ""},
+                "max_concurrent": 2,
+            },
             label=lambda key: f"jobs.yaml:3: jobs.a.{key}",
         )
     assert [problem.split(": ")[:2] for problem in caught.value.problems] == [
         ["jobs.yaml:3", "jobs.a.user"],
         ["jobs.yaml:3", "jobs.a.schedul"],
+        ["jobs.yaml:3", "jobs.a.hooks.on_start"],
         ["jobs.yaml:3", "jobs.a.schedule"],
+        ["jobs.yaml:3", "jobs.a.max_concurrent"],
     ]
 
 
@@ -131,6 +276,15 @@ def test_label_says_what_its_author_calls_a_key() -> None:
 def test_a_near_miss_is_pointed_out(written: str, meant: str) -> None:
     assert problems({**LEAST, written: "x"}) == [
         f"{written}: there is no such key; did you mean '{meant}'?"
+    ]
+
+
+def test_a_near_miss_in_a_mapping_is_pointed_out() -> None:
+    assert problems(
+        {**LEAST, "retry_policy": {"max_attempt": 3}, "sandbox": {"privat_tmp": 1}}
+    ) == [
+        "retry_policy.max_attempt: there is no such key; did you mean 'max_attempts'?",
+        "sandbox.privat_tmp: there is no such key; did you mean 'private_tmp'?",
     ]
 
 
@@ -313,6 +467,41 @@ BAD = [
     ("tags", [""], "cannot be a tag"),
     ("tags", ["a\nb"], "cannot be a tag"),
     ("tags", [1], "not a text"),
+    ("tasks_max", 0, "out of range"),
+    ("tasks_max", "many", "whole number"),
+    ("tasks_max", 1.5, "whole number"),
+    ("tasks_max", True, "whole number"),
+    ("io_weight", 0, "out of range"),
+    ("io_weight", 10_001, "out of range"),
+    ("kill_after", 0, "longer than 0"),
+    ("max_retries", -1, "out of range"),
+    ("max_retries", 1000, "out of range"),
+    ("backoff", "random", "Exponential, Linear, Fixed"),
+    ("retry_delay", "soon", "no duration"),
+    ("retry_max_delay", -1, "out of range"),
+    ("retry_on_exit_codes", [0], "out of range"),
+    ("retry_on_exit_codes", "1,256", "out of range"),
+    ("retry_on_exit_codes", "1;2", "whole number"),
+    ("retry_on_exit_codes", {}, "a list of exit codes"),
+    ("no_retry_on_exit_codes", ["x"], "whole number"),
+    ("on_start", "", "empty"),
+    ("on_success", [], "no program"),
+    ("on_failure", 5, "neither a shell command nor a list"),
+    ("on_retry", "a\0b", "NUL"),
+    ("hook_timeout", 0, "longer than 0"),
+    ("execution_mode", "Serial", "Sequential, Parallel, Exclusive"),
+    ("overlap", "kill", "queue, skip, replace"),
+    ("max_concurrent", -1, "out of range"),
+    ("max_concurrent", 2, "for Parallel jobs, and this one is Sequential"),
+    ("dependencies", "a", "a list of names"),
+    ("dependencies", [""], "the name is empty"),
+    ("dependencies", ["a", "b", "a"], "'a' is there more than once"),
+    ("dependencies", ["backup"], "wait for itself"),
+    ("resource_limits", 5, "a mapping"),
+    ("retry_policy", [], "a mapping"),
+    ("hooks", "echo", "a mapping"),
+    ("sandbox", ["private_tmp"], "a mapping"),
+    ("systemd", "Nice=5", "a mapping"),
     ("enabled", "yes", "neither true nor false"),
     ("enabled", 1, "neither true nor false"),
 ]
@@ -322,6 +511,147 @@ BAD = [
 def test_bad_values(key: str, value: object, reason: str) -> None:
     [problem] = problems({**LEAST, key: value})
     assert re.match(f"(?s){key}: .*{reason}", problem)
+
+
+BAD_NESTED = [
+    ("resource_limits", "timeout_seconds", 0, "longer than 0"),
+    ("resource_limits", "max_memory_mb", 0.5, "less than 1M"),
+    ("resource_limits", "max_memory_mb", -1, "out of range"),
+    ("resource_limits", "max_memory_mb", "lots", "no size"),
+    ("resource_limits", "tasks_max", 0, "out of range"),
+    ("retry_policy", "max_attempts", 0, "out of range"),
+    ("retry_policy", "max_attempts", 1001, "out of range"),
+    ("retry_policy", "initial_delay_seconds", "x", "no duration"),
+    ("hooks", "on_start", {}, "neither a shell command nor a list"),
+    ("hooks", "timeout_seconds", 0, "longer than 0"),
+    ("sandbox", "private_tmp", "maybe", "neither true nor false"),
+    ("sandbox", "private_tmp", 1, "neither true nor false"),
+    ("sandbox", "protect_home", "half", "none of true, false, read-only, tmpfs"),
+    ("sandbox", "protect_home", [True], "none of"),
+    ("sandbox", "protect_proc", True, "none of noaccess"),
+    ("sandbox", "read_only_paths", "etc", "'etc': it is not an absolute path"),
+    ("sandbox", "read_only_paths", ["/a", "/b/../c"], r"\.\."),
+    ("sandbox", "read_only_paths", ["/a\nUser=root"], "control"),
+    ("sandbox", "read_only_paths", ["+-/a"], "absolute"),
+    ("sandbox", "read_only_paths", [], "neither a text nor a list"),
+    ("sandbox", "read_only_paths", [5], "neither a text nor a list"),
+    ("sandbox", "restrict_namespaces", ["time"], "not a namespace"),
+    ("sandbox", "restrict_address_families", ["unix"], "AF_UNIX"),
+    ("sandbox", "restrict_address_families", ["none", "AF_UNIX"], "'none' is not"),
+    ("sandbox", "system_call_filter", ["~"], "a system call"),
+    ("sandbox", "system_call_filter", ["@mount @swap"], "a system call"),
+    ("sandbox", "capability_bounding_set", ["chown"], "CAP_CHOWN"),
+    ("sandbox", "umask", 27, "octal"),
+    ("sandbox", "umask", "999", "octal"),
+    ("systemd", "Nice", 5, "cannot be set here: use priority"),
+    ("systemd", "PrivateTmp", True, "cannot be set here: use sandbox: private_tmp"),
+    ("systemd", "Type", "oneshot", "cannot be set here"),
+    ("systemd", "Limit NOFILE", 5, "letters only"),
+    ("systemd", "LimitNOFILE=5\nUser", "root", "letters only"),
+    ("systemd", "", "x", "letters only"),
+    ("systemd", 5, "x", "letters only"),
+    ("systemd", "BindPaths", "", "empty"),
+    ("systemd", "BindPaths", [], "empty"),
+    ("systemd", "BindPaths", [[]], "no text, number"),
+    ("systemd", "BindPaths", {}, "no text, number"),
+    ("systemd", "BindPaths", "/a\nUser=root", "control"),
+    ("systemd", "BindPaths", "/a\rUser=root", "control"),
+    ("systemd", "BindPaths", "/a\\", "backslash"),
+]
+
+
+@pytest.mark.parametrize(("group", "key", "value", "reason"), BAD_NESTED)
+def test_bad_values_in_mappings(group: str, key: str, value: object, reason: str) -> None:
+    [problem] = problems({**LEAST, group: {key: value}})
+    assert re.match(f"(?s){group}\\.{re.escape(str(key))}: .*{reason}", problem)
+
+
+@pytest.mark.parametrize(("name", "reason"), sorted(REFUSED.items()))
+def test_directives_that_cannot_be_set(name: str, reason: str) -> None:
+    assert problems({**LEAST, "systemd": {name: "1"}}) == [
+        f"systemd.{name}: this directive cannot be set here: {reason}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"timeout": 60, "resource_limits": {"timeout_seconds": 90}},
+            "resource_limits.timeout_seconds: timeout says something else; keep one",
+        ),
+        (
+            {"resource_limits": {"max_memory": "1G", "max_memory_mb": 512}},
+            "resource_limits.max_memory_mb: resource_limits.max_memory says something else",
+        ),
+        (
+            {"max_retries": 3, "retry_policy": {"max_attempts": 3}},
+            "retry_policy.max_attempts: max_retries says something else",
+        ),
+        (
+            {"hooks": {"on_start": "a"}, "on_start": "b"},
+            "on_start: hooks.on_start says something else",
+        ),
+        (
+            {"retry_delay": 60, "retry_policy": {"max_delay_seconds": 30}},
+            "retry_policy.max_delay_seconds: it is less than retry_delay",
+        ),
+        (
+            {"retry_on_exit_codes": [1, 2], "no_retry_on_exit_codes": "2,3"},
+            "no_retry_on_exit_codes: 2 is also in retry_on_exit_codes",
+        ),
+        (
+            {"execution_mode": "Parallel", "overlap": "replace"},
+            "overlap: only a Sequential job has a choice, and this one is Parallel",
+        ),
+        (
+            {"execution_mode": "Exclusive", "max_concurrent": 2},
+            "max_concurrent: it is for Parallel jobs, and this one is Exclusive",
+        ),
+    ],
+)
+def test_what_contradicts_itself(changes: dict[str, Any], told: str) -> None:
+    [problem] = problems({**LEAST, **changes})
+    assert problem.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("initial", "most"), [(60, 3600), ("1h", 3600), ("90m", 5400), ("2d", 172_800)]
+)
+def test_a_long_first_delay_raises_the_longest(initial: object, most: float) -> None:
+    assert job(retry_delay=initial).retry.max_delay == most
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [(512, 512 << 20), ("512", 512 << 20), (1.5, 3 << 19), ("2G", 2 << 30), ("512M", 512 << 20)],
+)
+def test_mebibytes(written: object, size: int) -> None:
+    assert job(resource_limits={"max_memory_mb": written}).limits.max_memory == size
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kept"),
+    [
+        ("private_tmp", "yes", True),
+        ("private_tmp", "False", False),
+        ("protect_home", "Read-Only", "read-only"),
+        ("protect_home", "true", True),
+        ("protect_system", False, False),
+        ("protect_proc", "invisible", "invisible"),
+        ("read_only_paths", "/a b", ("/a b",)),
+        ("read_only_paths", ["/a", "-/b", "+/c", "-+/d", "/a"], ("/a", "-/b", "+/c", "-+/d")),
+        ("restrict_namespaces", "true", True),
+        ("restrict_namespaces", ["net", "~user"], ("net", "~user")),
+        ("restrict_address_families", "none", ("none",)),
+        ("system_call_filter", ["@system-service", "~@mount:EPERM"], None),
+        ("capability_bounding_set", ["CAP_CHOWN", "~CAP_SYS_ADMIN"], None),
+        ("umask", "0027", "0027"),
+    ],
+)
+def test_sandbox_values(key: str, value: Any, kept: object) -> None:
+    wanted = tuple(value) if kept is None else kept
+    assert job(sandbox={key: value}).sandbox == ((key, wanted),)
 
 
 @pytest.mark.parametrize(
@@ -427,11 +757,28 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 KEYS = (
     "name", "schedule", "command", "user", "timezone", "timeout", "max_memory", "cpu_quota",
-    "jitter", "env", "working_directory", "priority", "tags", "enabled",
+    "jitter", "env", "working_directory", "priority", "tags", "enabled", "tasks_max", "io_weight",
+    "kill_after", "max_retries", "backoff", "retry_delay", "retry_max_delay", "retry_on_exit_codes",
+    "no_retry_on_exit_codes", "on_start", "on_success", "on_failure", "on_retry", "hook_timeout",
+    "execution_mode", "overlap", "max_concurrent", "dependencies", "resource_limits",
+    "retry_policy", "hooks", "sandbox", "systemd",
 )  # fmt: skip
 
 
-@given(changes=st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4))
+def definitions() -> st.SearchStrategy[dict[str, Any]]:
+    """Any values for some keys, and for some keys of their mappings."""
+    flat = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4)
+    inner = st.one_of(
+        [
+            st.tuples(st.just(group), st.dictionaries(st.sampled_from(keys), VALUES, max_size=3))
+            for group, keys in NESTED.items()
+        ]
+    )
+    nested = st.lists(inner, max_size=2).map(dict)
+    return st.tuples(flat, nested).map(lambda both: {**both[0], **both[1]})
+
+
+@given(changes=definitions())
 @example(changes={"timeout": 10**400, "max_memory": 10**400, "cpu_quota": 10**400})
 @example(changes={"max_memory": "2\u212a"})
 def test_whatever_is_written_gives_a_job_or_a_problem_of_a_key(changes: dict[str, Any]) -> None:
@@ -439,6 +786,7 @@ def test_whatever_is_written_gives_a_job_or_a_problem_of_a_key(changes: dict[str
     try:
         made = job_from_mapping(mapping)
     except InvalidJob as error:
-        assert {problem.partition(":")[0] for problem in error.problems} <= set(mapping)
+        for problem in error.problems:
+            assert re.split("[.:]", problem)[0] in mapping, problem
     else:
         assert Job.from_mapping(made.to_mapping()) == made

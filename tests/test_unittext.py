@@ -7,6 +7,7 @@ complain about is an error of the reader.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -126,6 +127,16 @@ def unquoted(text: str) -> str:
     return halved(value_of_line(text), "%")
 
 
+def paths_of(text: str) -> list[str]:
+    """`ReadOnlyPaths=`: unquoted, but a backslash only keeps the meaning of what follows it."""
+    line = value_of_line(text)
+    word = re.fullmatch(r'"((?:[^"\\]|\\.)*)"|([^\s"\'\\]+)', line, re.DOTALL)
+    if not word:
+        raise BadLine(f"{text!r} is not one word")
+    quoted, bare = word.groups()
+    return [halved(bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted), "%")]
+
+
 def accepted(make: Callable[[], UnitText]) -> str | None:
     """The text, or `None` where it was refused."""
     try:
@@ -197,6 +208,26 @@ def test_a_directory_is_the_one_that_was_named(path: str) -> None:
     assert read.startswith("/")
 
 
+@given(
+    path=st.builds("{}{}{}".format, st.sampled_from(["", "-", "+", "-+"]), st.just("/"), ANY_TEXT)
+    | ANY_TEXT
+)
+@example('/50% of "$it" \\')
+@example("-+/it's\\")
+def test_a_listed_path_is_the_one_that_was_named(path: str) -> None:
+    written = accepted(lambda: unittext.listed_path(path))
+    if written is not None:
+        assert paths_of(written) == [path]
+        assert path.lstrip("-+").startswith("/")
+
+
+@given(text=ANY_TEXT)
+def test_raw_text_is_not_changed(text: str) -> None:
+    written = accepted(lambda: unittext.raw(text))
+    if written is not None:
+        assert written == text == value_of_line(written) != ""
+
+
 @given(text=ANY_TEXT)
 @settings(max_examples=200)
 def test_nothing_that_is_accepted_ends_its_line(text: str) -> None:
@@ -204,6 +235,9 @@ def test_nothing_that_is_accepted_ends_its_line(text: str) -> None:
         lambda: unittext.plain(text),
         lambda: unittext.sentence(text),
         lambda: unittext.directory(text),
+        lambda: unittext.listed_path(text),
+        lambda: unittext.listed_path(f"/{text}"),
+        lambda: unittext.raw(text),
         lambda: unittext.assignment("A", text),
         lambda: unittext.command_line(["/bin/echo", text]),
         lambda: unittext.command_line([text]),
@@ -384,6 +418,20 @@ def test_plain_values(value: str | int) -> None:
         (lambda: unittext.directory("/a\nExecStart=/bin/false"), "control"),
         (lambda: unittext.directory("/\ufdd0"), "noncharacter"),
         (lambda: unittext.directory("/" + "d/" * 2048), "4095"),
+        (lambda: unittext.listed_path(""), "absolute"),
+        (lambda: unittext.listed_path("+-/a"), "absolute"),
+        (lambda: unittext.listed_path("--/a"), "absolute"),
+        (lambda: unittext.listed_path("-/a/../b"), r"\.\."),
+        (lambda: unittext.listed_path("/a\nUser=root"), "control"),
+        (lambda: unittext.listed_path("/\ufdd0"), "noncharacter"),
+        (lambda: unittext.listed_path("/" + "d/" * 2048), "4095"),
+        (lambda: unittext.raw(""), "empty"),
+        (lambda: unittext.raw("a\nUser=root"), "control"),
+        (lambda: unittext.raw("a\rUser=root"), "control"),
+        (lambda: unittext.raw("a\\"), "backslash"),
+        (lambda: unittext.raw(" a"), "white space"),
+        (lambda: unittext.raw("\uffff"), "noncharacter"),
+        (lambda: unittext.raw("x" * (1 << 20)), "1 MiB"),
         (lambda: unittext.sentence("a\nb"), "control"),
         (lambda: unittext.sentence("a\rb"), "control"),
         (lambda: unittext.sentence(" a"), "white space"),

@@ -1,0 +1,97 @@
+"""How runs keep out of each other's way: what of it the units themselves can say.
+
+Sequential is what systemd does with any service, and needs nothing. Where a trigger during a run
+shall start another one (Parallel), or a new one in its place (``overlap: replace``), the timer does
+not start the service but a *launcher*, a service of its own. Exclusive jobs and the limit to all
+jobs are conditions on files of the runtime directory; see ``lunasched.supervisor.starter``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lunasched import schedule, unittext
+from lunasched.config import EXCLUSIVE_DIRECTORY, Mode
+from lunasched.model import ExecutionMode, Job, Overlap
+from lunasched.unittext import UnitText
+
+_BUS_UNITS = "/org/freedesktop/systemd1/unit/"
+
+
+def has_launcher(job: Job) -> bool:
+    """Whether the job's timer starts a launcher in place of the job's service."""
+    return job.mode is ExecutionMode.PARALLEL or job.overlap is Overlap.REPLACE
+
+
+def started_unit(job: Job) -> str:
+    """What to start to have the job run as its timer would have it."""
+    name = job.name
+    return unittext.launch_name(name) if has_launcher(job) else unittext.service_name(name)
+
+
+def launch_command(job: Job, scripts: Path, units: Path, mode: Mode) -> UnitText:
+    """``ExecStart=`` of the launcher."""
+    parallel = job.mode is ExecutionMode.PARALLEL
+    return unittext.command_line(
+        [
+            "/bin/bash",
+            "-c",
+            # Without us there is still one run at a time.
+            '[ ! -r "$0" ] || . "$0"; exec systemctl $5 --no-block start "lunasched-job@$2"',
+            str(scripts / "launch"),
+            "parallel" if parallel else "replace",
+            unittext.instance_name(job.name),
+            str(units),
+            str(job.max_concurrent if parallel else 0),
+            *(["--user"] if mode is Mode.USER else []),
+        ]
+    )
+
+
+def service_values(
+    job: Job, *, scripts: Path, slots: Path, runtime: Path, mode: Mode
+) -> dict[str, Any]:
+    """What the template of the job's service needs to know."""
+    exclusive = job.mode is ExecutionMode.EXCLUSIVE
+    return {
+        "passes": _condition_path(runtime / "passes") if exclusive else None,
+        "exclusive": unittext.plain(EXCLUSIVE_DIRECTORY) if exclusive else None,
+        "overlap_guard": _overlap_guard(job, scripts, slots, mode)
+        if job.overlap is Overlap.SKIP
+        else None,
+    }
+
+
+def gate_values(runtime: Path) -> dict[str, UnitText]:
+    """What the template of the drop-in for all jobs needs to know."""
+    return {
+        "exclusive": _condition_path(runtime.parent / EXCLUSIVE_DIRECTORY),
+        "gate": _condition_path(runtime / "gate"),
+        "passes": _condition_path(runtime / "passes"),
+    }
+
+
+def _overlap_guard(job: Job, scripts: Path, slots: Path, mode: Mode) -> UnitText:
+    """The ``ExecCondition=`` that skips what elapsed during the last run."""
+    rule = schedule.parse(job.schedule)
+    interval = str(rule.seconds * 1_000_000) if isinstance(rule, schedule.Every) else "-"
+    line = unittext.command_line(
+        [
+            "/bin/bash",
+            "-c",
+            '[ ! -r "$0" ] || . "$0"',
+            str(scripts / "overlap-guard"),
+            _BUS_UNITS + unittext.bus_label(unittext.service_name(job.name)),
+            _BUS_UNITS + unittext.bus_label(unittext.timer_name(job.name)),
+            str(slots / unittext.instance_name(job.name)),
+            interval,
+            *(["--user"] if mode is Mode.USER else []),
+        ]
+    )
+    # "+": outside of the job's sandbox, which may keep it from the bus and from the file.
+    return UnitText(f"+{line}")
+
+
+def _condition_path(path: Path) -> UnitText:
+    return unittext.directory(str(path))
