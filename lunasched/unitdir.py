@@ -23,8 +23,8 @@ _TEMPORARY_PREFIX = ".lunasched-new-"
 class UnitDirectory:
     """One directory of unit files, ours among others'."""
 
-    def __init__(self, path: Path, *, mark: str, prefix: str) -> None:
-        """``mark`` begins the first line of our files, ``prefix`` their names."""
+    def __init__(self, path: Path, *, mark: str, prefix: str | tuple[str, ...]) -> None:
+        """``mark`` begins the first line of our files, ``prefix`` (or one of it) their names."""
         self.path = path
         self._mark = mark.encode()
         self._prefix = prefix

@@ -1,0 +1,66 @@
+"""The units that a change of jobs replaces, as texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from lunasched import unittext
+from lunasched.compiler import CompiledJob
+from lunasched.dependencies import keeps_success
+from lunasched.model import HookEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The units that a change of one job replaces, and what was there before."""
+
+    job: CompiledJob
+    others: tuple[CompiledJob, ...]
+    """The jobs whose services change with it."""
+    old_texts: dict[str, str | None]
+    """Of all units that the job may have, and of those of the others."""
+
+    @property
+    def compiled(self) -> tuple[CompiledJob, ...]:
+        """The job first."""
+        return (self.job, *self.others)
+
+    @property
+    def stale(self) -> list[str]:
+        """The units that the job had and has no more."""
+        names = {unit.name for unit in self.job.units}
+        return [
+            name
+            for name in unit_names(self.job.job.name)
+            if name not in names and self.old_texts[name] is not None
+        ]
+
+    @property
+    def gained(self) -> list[str]:
+        """The jobs of which we have to say ourselves whether their latest run was a success."""
+        return gained(self.compiled, self.old_texts)
+
+
+def unit_names(job: str) -> list[str]:
+    """The units that a job may have."""
+    return [
+        unittext.service_name(job),
+        unittext.timer_name(job),
+        unittext.launch_name(job),
+        *(unittext.hook_name(job, event.value) for event in HookEvent),
+    ]
+
+
+def texts(compiled: Iterable[CompiledJob]) -> dict[str, str]:
+    """The units of jobs, name to text."""
+    return {unit.name: unit.text for job in compiled for unit in job.units}
+
+
+def gained(compiled: Iterable[CompiledJob], old_texts: Mapping[str, str | None]) -> list[str]:
+    """The jobs whose service will note its success and does not yet."""
+    return [
+        item.job.name
+        for item in compiled
+        if keeps_success(item.service.text) and not keeps_success(old_texts[item.service.name])
+    ]

@@ -1,0 +1,51 @@
+"""The drop-in that makes all jobs look at the gate: there only while something needs the gate."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from lunasched import compiler
+from lunasched.unitdir import UnitDirectory
+
+if TYPE_CHECKING:
+    from lunasched.compiler import Context
+    from lunasched.store import Store
+    from lunasched.systemd import Manager
+
+
+class Gate:
+    """The drop-in of one mode."""
+
+    def __init__(self, store: Store, manager: Manager, context: Context, limit: int) -> None:
+        """``limit`` is ``max_concurrent_jobs`` (0: none)."""
+        directory, _, self._name = compiler.GATE_NAME.partition("/")
+        self._directory = context.units / directory
+        self._files = UnitDirectory(
+            self._directory, mark=compiler.OWNERSHIP_MARK, prefix=self._name
+        )
+        self._store = store
+        self._manager = manager
+        self._context = context
+        self._limit = limit
+
+    def follow(self) -> tuple[str, ...]:
+        """Put the drop-in there or take it away, as the jobs and the limit have it.
+
+        Returns its name if that was a change, else nothing. systemd has to read all units again
+        for it: a loaded service, as those of started timers are, would not see it otherwise.
+        """
+        wanted = None
+        if self._limit or self._store.jobs.any_exclusive():
+            wanted = compiler.gate(self._context).text
+        if self._files.read(self._name) == wanted:
+            return ()
+        if wanted is None:
+            self._files.remove([self._name])
+            with suppress(OSError):
+                self._directory.rmdir()
+        else:
+            with self._files.stage({self._name: wanted}) as staged:
+                staged.install()
+        self._manager.reload()
+        return (compiler.GATE_NAME,)

@@ -1,0 +1,181 @@
+"""Units into a running systemd: what it has read, which timers run, what the slot guard knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lunasched import schedule, slot, unittext
+from lunasched.compiler import CompiledJob, Context
+from lunasched.errors import LunaschedError
+from lunasched.slotfile import SlotDirectory, clock_offset
+from lunasched.unitdir import UnitDirectory
+
+if TYPE_CHECKING:
+    from lunasched.systemd import Manager
+
+# A change takes less than that, and a timer may elapse as much late as that.
+_CHANGE = timedelta(seconds=60)
+_LATE = timedelta(seconds=5)
+
+
+class Loader:
+    """One service manager and the directory that it reads its units from."""
+
+    def __init__(
+        self,
+        units: UnitDirectory,
+        slots: SlotDirectory,
+        stamps: Path,
+        manager: Manager,
+        context: Context,
+    ) -> None:
+        self._units = units
+        self._slots = slots
+        self._stamps = stamps
+        self._manager = manager
+        self._context = context
+
+    def running(self) -> set[str]:
+        """The timers of jobs that are started."""
+        states = self._manager.states(f"{unittext.JOB_PREFIX}*.timer")
+        return {name for name, state in states.items() if state.active == "active"}
+
+    def unload(self, compiled: Sequence[CompiledJob], keep: Iterable[str] = ()) -> None:
+        """Have systemd forget the old files; running services, and the timers of ``keep``, go on.
+
+        A service stays loaded as long as its timer runs, or the service of a job that depends on
+        it is loaded.
+        """
+        kept = set(keep)
+        raise_first(self._manager.stop([name for name in timers(compiled) if name not in kept]))
+        self._manager.reset_failed([unit.name for job in compiled for unit in job.units])
+
+    def unload_stale(self, names: Sequence[str]) -> None:
+        """Have systemd forget units that will be removed."""
+        stale_timers = [name for name in names if name.endswith(".timer")]
+        raise_first(self._manager.stop(stale_timers))
+        self._units.unwant(stale_timers)
+        self._manager.reset_failed(names)
+
+    def load(
+        self,
+        compiled: Sequence[CompiledJob],
+        now: int,
+        running: set[str],
+        keep: Iterable[str] = (),
+    ) -> None:
+        """Have systemd know the new files, and start the timers of those that are enabled.
+
+        ``running`` are the timers that ran before the change, ``keep`` those that it left alone.
+        """
+        kept = set(keep)
+        self.prepare(
+            [job for job in compiled if not (job.timer and job.timer.name in kept)], now, running
+        )
+        enabled = [job for job in compiled if job.job.enabled]
+        self._units.unwant(timers(job for job in compiled if not job.job.enabled))
+        self._units.want(timers(enabled))
+        # A timer that was there at boot stays loaded with its old content, even when stopped
+        # (timers.target refers to it): it may not be started before systemd has read the new.
+        self.reload_if_needed(compiled)
+        raise_first(self._manager.start(to_start(enabled)))
+
+    def prepare(self, compiled: Sequence[CompiledJob], now: int, running: set[str]) -> None:
+        """See to it that no timer fires for a slot that was before now.
+
+        Except where it was ``running`` for the same slots: the random delay of one may not be over.
+        """
+        moment = slot.Moment(now, clock_offset(now))
+        for item in compiled:
+            job = item.job
+            if not item.guarded or item.timer is None:
+                self._slots.remove([job.name])
+                continue
+            zone = job.timezone or self._context.host_timezone
+            rule = schedule.parse(job.schedule)
+            known = self._slots.read(job.name) if item.timer.name in running else None
+            if known is None or (known.zone, known.schedule) != (zone, rule.text):
+                state = slot.slots_from(rule, zone, moment, now)
+                self._slots.write(job.name, state, durable=job.catch_up)
+        self.forget_elapses(timers(item for item in compiled if item.job.catch_up))
+
+    def follow_zones(self, compiled: Sequence[CompiledJob], now: int) -> None:
+        """Find the slots that the guard knows anew where the zones are not what they were."""
+        if self._slots.zones() == self._context.zones:
+            return
+        moment = slot.Moment(now, clock_offset(now))
+        for item in compiled:
+            job = item.job
+            known = self._slots.read(job.name) if item.guarded else None
+            if known is not None:
+                rule = schedule.parse(job.schedule)
+                state = slot.slots_from(rule, known.zone, moment, known.last)
+                self._slots.write(job.name, state, durable=job.catch_up)
+        self._slots.write_zones(self._context.zones)
+
+    def forget_elapses(self, names: Sequence[str]) -> None:
+        """Have ``Persistent=`` timers count from now: without a stamp they do."""
+        for name in names:
+            with suppress(OSError):
+                (self._stamps / f"stamp-{name}").unlink(missing_ok=True)
+
+    def reload_if_needed(self, compiled: Sequence[CompiledJob]) -> None:
+        """Reload systemd if it holds any of the units in an older version."""
+        units = [unit.name for job in compiled for unit in job.units]
+        if self._manager.need_reload(units):
+            self._manager.reload()
+
+    def keep(
+        self,
+        compiled: Iterable[CompiledJob],
+        old_texts: Mapping[str, str | None],
+        running: set[str],
+        now: int,
+    ) -> set[str]:
+        """The running timers that stay as they are and would elapse otherwise if restarted."""
+        return {
+            item.timer.name
+            for item in compiled
+            if item.timer is not None
+            and item.job.enabled
+            and item.timer.name in running
+            and old_texts[item.timer.name] == item.timer.text
+            and self._must_go_on(item, now)
+        }
+
+    def _must_go_on(self, item: CompiledJob, now: int) -> bool:
+        """Whether stopping and starting the job's timer now would change when it elapses.
+
+        It would for an interval, and for a slot that comes, or whose delay ends, while it is
+        stopped.
+        """
+        if not item.guarded:
+            return True
+        job = item.job
+        soon = schedule.elapses(
+            schedule.parse(job.schedule),
+            timezone=job.timezone or self._context.host_timezone,
+            after=slot.to_datetime(now) - timedelta(seconds=job.jitter) - _LATE,
+        )
+        following = next(soon, None)
+        return following is not None and following <= slot.to_datetime(now) + _CHANGE
+
+
+def timers(compiled: Iterable[CompiledJob]) -> list[str]:
+    """The timers of jobs, of those that have one."""
+    return [job.timer.name for job in compiled if job.timer is not None]
+
+
+def to_start(enabled: Iterable[CompiledJob]) -> list[str]:
+    """The timers of enabled jobs that are started when they are deployed."""
+    return timers(job for job in enabled if not job.at_boot_only)
+
+
+def raise_first(failures: dict[str, LunaschedError]) -> None:
+    """Raise one of the errors, if there are any."""
+    for error in failures.values():
+        raise error

@@ -1,0 +1,71 @@
+"""Whether the jobs that others depend on have succeeded, where their services do not say so.
+
+The service of a job that others depend on notes its success itself. What its latest run was when
+it became one is in the history, and in systemd's memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from lunasched import unittext
+from lunasched.compiler import CompiledJob
+from lunasched.dependencies import keeps_success
+from lunasched.model import Result
+
+if TYPE_CHECKING:
+    from lunasched.slotfile import SlotDirectory
+    from lunasched.store import Store
+    from lunasched.systemd import Manager
+
+
+class Successes:
+    """The files that say so."""
+
+    def __init__(self, store: Store, slots: SlotDirectory, manager: Manager) -> None:
+        self._store = store
+        self._slots = slots
+        self._manager = manager
+
+    def note(self, names: Iterable[str]) -> None:
+        """Say of jobs whether their latest run was a success, before their services do."""
+        for name in names:
+            self._slots.set_succeeded(name, self._has_succeeded(name))
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Take it back."""
+        for name in names:
+            self._slots.set_succeeded(name, False)
+
+    def forget_freed(self, compiled: Iterable[CompiledJob]) -> None:
+        """Forget those of the jobs that nobody depends on."""
+        self.forget(item.job.name for item in compiled if not keeps_success(item.service.text))
+
+    def mend(self, names: Iterable[str]) -> None:
+        """Say so of jobs that succeeded and do not say it: their file was lost.
+
+        Only where systemd and the history agree on which run was the latest.
+        """
+        for name in names:
+            if not self._slots.says_success(name):
+                latest = self._manager.invocation(unittext.service_name(name))
+                run = self._store.runs.get(latest.execution_id)
+                if latest.ended and run is not None and run.result is Result.SUCCESS:
+                    self._slots.set_succeeded(name, True)
+
+    def forget_all(self, but: Iterable[str]) -> None:
+        """Forget whatever job it is, except some."""
+        self._slots.forget_successes(but)
+
+    def _has_succeeded(self, name: str) -> bool:
+        latest = self._manager.invocation(unittext.service_name(name))
+        if not latest.ended:
+            return False
+        run = self._store.runs.get(latest.execution_id)
+        recorded = run is not None and run.result is not None
+        if latest.execution_id and not recorded and latest.result != "exec-condition":
+            # The supervisor is a moment behind, or not there.
+            return latest.result == "success" and not latest.signal
+        outcome = self._store.runs.latest_outcome(name)
+        return outcome is not None and outcome[0] is Result.SUCCESS
