@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 def may_start(
     job: str,
+    unit: str,
     text: str,
     zone: str,
     moment: Moment,
@@ -31,25 +32,24 @@ def may_start(
 ) -> bool:
     """Whether a start of ``job`` at ``moment`` may go on; notes the slot that it uses up.
 
-    Only a start that the job's timer caused can be for a slot: others pass and use none.
+    ``unit`` is what the job's timer starts. Only a start that the timer caused can be for a slot:
+    others pass and use none.
     ``recorded`` gives the last slot in the history and ``manager`` connects to systemd, if needed.
     """
-    if slots.is_by_hand(job):
-        return True
     rule = schedule.parse(text)
     known = slots.read(job)
     last = recorded() if known is None else None
     verdict, state = slot.judge(rule, zone, moment, known, last)
-    if verdict is Verdict.NO_SLOT or not _caused_by_timer(job, manager):
+    if verdict is Verdict.NO_SLOT or not _caused_by_timer(job, unit, manager):
         return True
     if state != known:
         slots.write(job, state, durable=durable)
     return verdict is Verdict.NEW_SLOT
 
 
-def _caused_by_timer(job: str, manager: Callable[[], Manager]) -> bool:
+def _caused_by_timer(job: str, unit: str, manager: Callable[[], Manager]) -> bool:
     """Whether the timer has just started the service; taken as so where systemd cannot tell."""
     try:
-        return manager().started_by_timer(unittext.service_name(job), unittext.timer_name(job))
+        return manager().started_by_timer(unit, unittext.timer_name(job))
     except LunaschedError:
         return True

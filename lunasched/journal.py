@@ -9,6 +9,7 @@ failed to, and counts only if it stands in the run's own cgroup.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,13 +18,16 @@ from typing import Any
 
 from lunasched.config import Mode
 from lunasched.errors import JournalError
-from lunasched.unittext import JOB_PREFIX
+from lunasched.unittext import HOOK_PREFIX, JOB_PREFIX, LAUNCH_PREFIX
 
 OUTPUT_BYTES = 8192
 """How much of a run's output is kept in the history."""
 
 # The manager says "Starting" when it has started the process, whose output may be there already.
 _EARLY_USEC = 100_000
+
+
+_PREFIXES = (JOB_PREFIX, HOOK_PREFIX, LAUNCH_PREFIX)
 
 
 class EventKind(Enum):
@@ -42,6 +46,8 @@ class EventKind(Enum):
     SUCCEEDED = "7ad2d189f7e94e70a38c781354912448"
     FAILED = "d9b373ed55a64feb8242e02dbe79a49c"
     RESOURCES = "ae8f7b866b0347b9af31fe1c80b127c0"
+    CONDITION_FAILED = "39f53479 skipped"
+    """STARTED as to its ID, but it says that a condition of the unit did not hold: no run."""
 
 
 _ENDS = {
@@ -255,7 +261,7 @@ class Journal:
 
     def _match_manager(self, reader: Any) -> None:
         for kind in EventKind:
-            if kind is not EventKind.SPAWN_FAILED:
+            if kind not in (EventKind.SPAWN_FAILED, EventKind.CONDITION_FAILED):
                 reader.add_match(MESSAGE_ID=kind.value)
         if self._mode is Mode.SYSTEM:
             reader.add_match(_PID="1")
@@ -268,9 +274,13 @@ class Journal:
         prefix = "" if self._mode is Mode.SYSTEM else "USER_"
         unit = entry.get(f"{prefix}UNIT", "")
         execution_id = entry.get(f"{prefix}INVOCATION_ID", "")
-        if not unit.startswith(JOB_PREFIX) or not unit.endswith(".service") or not execution_id:
+        if not unit.startswith(_PREFIXES) or not unit.endswith(".service"):
             return None
         kind = EventKind(entry["MESSAGE_ID"])
+        if kind is EventKind.STARTED and _tells_of_condition(entry):
+            kind = EventKind.CONDITION_FAILED
+        elif not execution_id:
+            return None
         # The failed child is usually gone when journald looks it up; if not, it has to fit.
         writer = entry.get("_SYSTEMD_INVOCATION_ID", execution_id)
         if kind is EventKind.SPAWN_FAILED and self._mode is Mode.SYSTEM and writer != execution_id:
@@ -302,7 +312,9 @@ def journalctl(mode: Mode, uid: int, unit: str, run: RunWindow | None, *options:
     command = ["journalctl", *options]
     if run is None:
         option = "--unit" if mode is Mode.SYSTEM else "--user-unit"
-        return [*command, f"{option}={unit}"]
+        # Runs beside one another, and those with an environment of their own, have units of theirs.
+        runs = unit.removesuffix(".service").replace("\\", "\\\\") + ":*.service"
+        return [*command, f"{option}={unit}", f"{option}={runs}"]
     command.append(f"--since={_timestamp(run.since - _EARLY_USEC)}")
     if run.until is not None:
         command.append(f"--until={_timestamp(run.until)}")
@@ -385,6 +397,22 @@ def _failed_step(entry: dict[str, Any]) -> int | None:
     """The exit status that a failed child is about to end with; the record names its step only."""
     words = _decoded(entry.get("MESSAGE", b"")).partition("Failed at step ")[2].split(" ", 1)
     return 200 + _STEPS.index(words[0]) if words[0] and words[0] in _STEPS else None
+
+
+# "X was skipped because of an unmet condition check (...)" or "because no trigger condition checks
+# were met" (252), "X skipped, unmet condition check ..." and the like (257). After an
+# ExecCondition= there is "Condition check resulted in X being skipped."
+_UNMET = re.compile(r" skipped(?:,| because) .*condition check")
+
+
+def _tells_of_condition(entry: dict[str, Any]) -> bool:
+    """Whether a record about a start says that there was none, because of a ``Condition…=``.
+
+    That has the message ID of a start, and for a unit that is loaded the invocation ID of its last
+    run (seen in systemd 252 and 257): only the text tells.
+    """
+    text = _decoded(entry.get("MESSAGE", b""))
+    return bool(_UNMET.search(text)) and not text.startswith(("Started ", "Finished "))
 
 
 def _decoded(value: Any) -> str:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +22,7 @@ from gi.repository import Gio, GLib
 
 from lunasched.config import Mode
 from lunasched.errors import LunaschedError, PermissionDenied, SystemdError, SystemdUnreachable
+from lunasched.unittext import bus_label
 
 _BUS_NAME = "org.freedesktop.systemd1"
 _OBJECT = "/org/freedesktop/systemd1"
@@ -28,15 +31,23 @@ _UNIT = "org.freedesktop.systemd1.Unit"
 _TIMER = "org.freedesktop.systemd1.Timer"
 _SERVICE = "org.freedesktop.systemd1.Service"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
+_NUDGE_PATH, _NUDGE_INTERFACE, _NUDGE = "/org/lunasched", "org.lunasched.Supervisor", "Look"
 
 _TIMEOUT_MS = 25_000
 # A reload reads every unit file: 7 to 60 s were measured at 10,000 jobs.
 _RELOAD_TIMEOUT_MS = 180_000
 _JOB_TIMEOUT_S = 90
+# What is not started by then waits for another unit.
+_ORDERING_S = 0.5
+# States of a service before its main process.
+_NOT_BEGUN = {"dead", "failed", "condition", "start-pre", "auto-restart"}
 # From a timer's elapse to the start of its service; a machine under load takes its time.
 _ELAPSE_TO_START_USEC = 1_000_000
 # What dbus-daemon lets one connection have in flight (max_replies_per_connection, measured).
 _IN_FLIGHT = 8
+# Fewer, so that there is room for calls that are waited for.
+_STARTS_IN_FLIGHT = 4
+_BUSY_STATES = ["active", "activating", "deactivating", "reloading"]
 # systemd follows the client of every job by a match rule of its own, and dbus-daemon cuts off a
 # connection that wants more than 512 of them: seen with 2,000 timers that were started in a row.
 _JOBS_AT_ONCE = 100
@@ -65,6 +76,8 @@ class UnitState:
     load: str
     active: str
     sub: str
+    has_job: bool
+    """Whether it is waiting to be started or stopped."""
 
     @property
     def is_active(self) -> bool:
@@ -95,6 +108,9 @@ class Manager:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self._unsent: deque[tuple[str, Callable[[LunaschedError | None], None]]] = deque()
+        self._unanswered = 0
+        self._subscribed = False
 
     @classmethod
     def connect(cls, mode: Mode) -> Manager:
@@ -181,7 +197,47 @@ class Manager:
         """The loaded units whose names match a glob pattern."""
         parameters = GLib.Variant("(asas)", ([], [pattern]))
         (listed,) = self._call(_Call("ListUnitsByPatterns", parameters))
-        return {entry[0]: UnitState(entry[2], entry[3], entry[4]) for entry in listed}
+        return {
+            entry[0]: UnitState(entry[2], entry[3], entry[4], has_job=bool(entry[7]))
+            for entry in listed
+        }
+
+    def state(self, unit: str) -> UnitState | None:
+        """The state of a unit, if it is loaded."""
+        return self.states(unit.replace("\\", "\\\\")).get(unit)
+
+    def busy(self, pattern: str) -> set[str]:
+        """The units matching a glob pattern that are started, or on their way there or back."""
+        parameters = GLib.Variant("(asas)", (_BUSY_STATES, [pattern]))
+        (listed,) = self._call(_Call("ListUnitsByPatterns", parameters))
+        return {entry[0] for entry in listed}
+
+    def start_later(self, unit: str, answered: Callable[[LunaschedError | None], None]) -> None:
+        """Ask for the start of a unit; ``answered`` is called when systemd has taken it on, or not.
+
+        Calls are sent in the order in which they were asked for.
+        """
+        self._unsent.append((unit, answered))
+        self._send_starts()
+
+    def _send_starts(self) -> None:
+        while self._unsent and self._unanswered < _STARTS_IN_FLIGHT:
+            unit, answered = self._unsent.popleft()
+            self._unanswered += 1
+            call = _Call("StartUnit", GLib.Variant("(ss)", (unit, "replace")))
+            self._connection.call(*call.arguments(_TIMEOUT_MS), self._start_answered, answered)
+
+    def _start_answered(
+        self, connection: Any, reply: Any, answered: Callable[[LunaschedError | None], None]
+    ) -> None:
+        self._unanswered -= 1
+        error = None
+        try:
+            connection.call_finish(reply)
+        except GLib.Error as failure:
+            error = _translate(failure, "StartUnit")
+        answered(error)
+        self._send_starts()
 
     # One run
 
@@ -206,6 +262,45 @@ class Manager:
             signal=status if code in (os.CLD_KILLED, os.CLD_DUMPED) else None,
             ended_at=self._property(path, _UNIT, "InactiveEnterTimestamp") or None,
         )
+
+    def begin(self, unit: str, *, patient: bool) -> Invocation | None:
+        """Start a held service that is not running, and return its run as soon as there is one.
+
+        ``None`` where there is none yet, because a condition of the unit refused it, or because it
+        waits for units that it is ordered after: for these, wait only if ``patient``.
+        """
+        self.subscribe(lambda _: None)
+        before = self._execution_id(unit)
+        with self._job_results() as results:
+            parameters = GLib.Variant("(ss)", (unit, "replace"))
+            (job,) = self._call(_Call("StartUnit", parameters))
+            # The start job of a oneshot service is done when the service is.
+            oneshot = self._property(unit_path(unit), _SERVICE, "Type") == "oneshot"
+
+            def begun() -> bool:
+                if job in results:
+                    return True
+                state = self._property(unit_path(unit), _UNIT, "SubState")
+                return oneshot and state not in _NOT_BEGUN
+
+            _iterate(begun, _ORDERING_S)
+            if patient or self._execution_id(unit) != before:
+                _iterate(begun, None if patient else _JOB_TIMEOUT_S)
+        invocation = self.invocation(unit)
+        if invocation.execution_id != before:
+            return invocation
+        if results.get(job, "done") != "done":
+            raise _job_failure("StartUnit", unit, results[job])
+        return None
+
+    def wait_begun(self, unit: str, before: str, seconds: float | None) -> bool:
+        """Wait until a held unit has another run than ``before``; ``False`` if not in time."""
+        self.subscribe(lambda _: None)
+        _iterate(lambda: self._execution_id(unit) != before, seconds)
+        return self._execution_id(unit) != before
+
+    def _execution_id(self, unit: str) -> str:
+        return bytes(self._property(unit_path(unit), _UNIT, "InvocationID")).hex()
 
     def started_by_timer(self, service: str, timer: str) -> bool:
         """Whether the service's current start comes from an elapse of the timer.
@@ -242,7 +337,9 @@ class Manager:
 
     def subscribe(self, changed: Callable[[str], None]) -> None:
         """Call ``changed`` with the object path of every unit whose state changes."""
-        self._call(_Call("Subscribe", None))
+        if not self._subscribed:
+            self._call(_Call("Subscribe", None))
+            self._subscribed = True
         self._connection.signal_subscribe(
             _BUS_NAME,
             _PROPERTIES,
@@ -251,6 +348,24 @@ class Manager:
             _UNIT,
             Gio.DBusSignalFlags.NONE,
             lambda _connection, _sender, path, *_: changed(path),
+        )
+
+    def nudge(self) -> None:
+        """Tell the supervisor on this bus that there is something for it in the database."""
+        with suppress(GLib.Error):
+            self._connection.emit_signal(None, _NUDGE_PATH, _NUDGE_INTERFACE, _NUDGE, None)
+            self._connection.flush_sync()
+
+    def on_nudge(self, nudged: Callable[[], None]) -> None:
+        """Call ``nudged`` when somebody says so. Anybody can: it is a reason to look, no more."""
+        self._connection.signal_subscribe(
+            None,
+            _NUDGE_INTERFACE,
+            _NUDGE,
+            _NUDGE_PATH,
+            None,
+            Gio.DBusSignalFlags.NONE,
+            lambda *_: nudged(),
         )
 
     def on_closed(self, closed: Callable[[], None]) -> None:
@@ -268,6 +383,29 @@ class Manager:
         return failures
 
     def _run_some_jobs(self, method: str, names: Sequence[str]) -> dict[str, LunaschedError]:
+        with self._job_results() as results:
+            calls = [_Call(method, GLib.Variant("(ss)", (name, "replace"))) for name in names]
+            outcomes = self._call_all(calls)
+            paths = {
+                name: outcome[0]
+                for name, outcome in zip(names, outcomes, strict=True)
+                if not isinstance(outcome, LunaschedError)
+            }
+            _iterate(lambda: results.keys() >= set(paths.values()), _JOB_TIMEOUT_S)
+        failures: dict[str, LunaschedError] = {
+            name: outcome
+            for name, outcome in zip(names, outcomes, strict=True)
+            if isinstance(outcome, LunaschedError)
+        }
+        for name, path in paths.items():
+            result = results.get(path, "timeout")
+            if result != "done":
+                failures[name] = _job_failure(method, name, result)
+        return failures
+
+    @contextmanager
+    def _job_results(self) -> Iterator[dict[str, str]]:
+        """The results of jobs of the manager, by their path, as they are done."""
         results: dict[str, str] = {}
         subscription = self._connection.signal_subscribe(
             _BUS_NAME,
@@ -279,29 +417,9 @@ class Manager:
             lambda *arguments: results.update({arguments[5][1]: arguments[5][3]}),
         )
         try:
-            calls = [_Call(method, GLib.Variant("(ss)", (name, "replace"))) for name in names]
-            outcomes = self._call_all(calls)
-            paths = {
-                name: outcome[0]
-                for name, outcome in zip(names, outcomes, strict=True)
-                if not isinstance(outcome, LunaschedError)
-            }
-            _iterate(lambda: results.keys() >= set(paths.values()), _JOB_TIMEOUT_S)
+            yield results
         finally:
             self._connection.signal_unsubscribe(subscription)
-        failures: dict[str, LunaschedError] = {
-            name: outcome
-            for name, outcome in zip(names, outcomes, strict=True)
-            if isinstance(outcome, LunaschedError)
-        }
-        for name, path in paths.items():
-            result = results.get(path, "timeout")
-            if result != "done":
-                failures[name] = SystemdError(
-                    f"systemd could not carry out {method} of {name} ({result}); "
-                    f"see: systemctl status {name!r}"
-                )
-        return failures
 
     def _property(self, path: str, interface: str, name: str) -> Any:
         parameters = GLib.Variant("(ss)", (interface, name))
@@ -364,14 +482,7 @@ class _Call:
 
 def unit_path(unit: str) -> str:
     """The object path of a unit (sd_bus_path_encode(3))."""
-    return f"{_OBJECT}/unit/{path_label(unit)}"
-
-
-def path_label(text: str) -> str:
-    """Text as an element of an object path; a prefix of a name gives a prefix of its label."""
-    return "".join(
-        char if char.isascii() and char.isalnum() else f"_{ord(char):02x}" for char in text
-    )
+    return f"{_OBJECT}/unit/{bus_label(unit)}"
 
 
 def notify(state: str) -> None:
@@ -381,6 +492,12 @@ def notify(state: str) -> None:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
+
+
+def _job_failure(method: str, unit: str, result: str) -> SystemdError:
+    return SystemdError(
+        f"systemd could not carry out {method} of {unit} ({result}); see: systemctl status {unit!r}"
+    )
 
 
 def _iterate(finished: Callable[[], bool], timeout_s: float | None) -> None:

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lunasched.journal import Event, EventKind, Position
-from lunasched.model import Job, Result, Run, Trigger
+from lunasched.model import ExecutionMode, HookEvent, Job, Result, Run, Trigger
 from lunasched.store import Store
+from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.recorder import Recorder, result_of
 
 SECOND = 1_000_000
@@ -53,9 +54,13 @@ SUCCEEDED = event(EventKind.SUCCEEDED, 2)
 RESOURCES = replace(event(EventKind.RESOURCES, 2), cpu_usec=123_456, memory_peak=7 << 20)
 
 
+def recorder(store: Store) -> Recorder:
+    return Recorder(store, "UTC", Consequences(store, lambda: 0))
+
+
 def take(store: Store, events: Sequence[Event | None], first_cursor: int = 1) -> int:
     positions = (Position(f"c{n}", found) for n, found in enumerate(events, first_cursor))
-    return Recorder(store, "UTC").take(positions)
+    return recorder(store).take(positions)
 
 
 def rows(store: Store) -> dict[str, Run]:
@@ -239,7 +244,7 @@ def test_many_records_are_taken_in_parts_that_are_whole(store: Store) -> None:
             yield Position(f"c{number}", event(EventKind.STARTING, run=run, unit=unit))
 
     with pytest.raises(KeyboardInterrupt):
-        Recorder(store, "UTC").take(positions())
+        recorder(store).take(positions())
     cursor = store.cursor()
     recorded = len(rows(store))
     assert recorded == (0 if cursor is None else int(cursor[1:]) + 1)
@@ -421,3 +426,123 @@ def test_going_back_and_on_gives_the_same_rows(
             take(other, events[max(0, place - back) : stop])
             place = max(place, min(stop, len(events)))
         assert rows(other) == rows(one)
+
+
+HOOK_UNIT = "lunasched-hook@backup:on_failure.service"
+LAUNCHER = "lunasched-launch@backup.service"
+CONDITION_FAILED = event(EventKind.CONDITION_FAILED)
+
+
+def put_job(store: Store, **changes: object) -> Job:
+    made = Job(name="backup", schedule="at 12:00", command="true").evolve(**changes)
+    store.jobs.put(made, START - 3600 * SECOND)
+    return made
+
+
+def test_a_start_at_a_shut_gate_waits_with_its_slot(store: Store) -> None:
+    put_job(store)
+    take(store, [CONDITION_FAILED])
+    assert not rows(store)
+    (start,) = store.starts.all()
+    assert (start.unit, start.trigger, start.scheduled_at) == (UNIT, Trigger.TIMER, START)
+    # Another one while it waits, and the same record read again, are the same start.
+    take(store, [CONDITION_FAILED, replace(CONDITION_FAILED, at=START + SECOND)])
+    assert len(store.starts.all()) == 1
+    assert store.starts.claim(start, START)
+    take(store, [replace(STARTING, at=START + 60 * SECOND)])
+    (run,) = rows(store).values()
+    assert (run.trigger, run.scheduled_at) == (Trigger.TIMER, START)
+    assert not store.starts.all()
+
+
+def test_a_start_of_a_job_that_is_gone_waits_for_nothing(store: Store) -> None:
+    take(store, [CONDITION_FAILED])
+    assert not store.starts.all()
+
+
+def test_what_came_to_the_gate_once_more_is_given_back(store: Store) -> None:
+    put_job(store)
+    take(store, [CONDITION_FAILED])
+    (start,) = store.starts.all()
+    store.starts.claim(start, START)
+    take(store, [replace(CONDITION_FAILED, at=START + SECOND)])
+    (again,) = store.starts.all()
+    assert again.claimed_at is None
+
+
+def test_a_claimed_retry_is_the_run_that_begins(store: Store) -> None:
+    made = put_job(store)
+    take(store, [STARTING, STARTED, process_ended(3), failed("exit-code")])
+    (first,) = rows(store).values()
+    store.starts.put_retry(made, first, unit=UNIT, attempt=2, due_at=START, now=START)
+    store.starts.claim(store.starts.all()[0], START)
+    second = "2" * 32
+    take(store, [event(EventKind.STARTING, 5, run=second)])
+    run = rows(store)[second]
+    assert (run.trigger, run.attempt) == (Trigger.RETRY, 2)
+    assert run.first_attempt_id == first.execution_id
+
+
+def test_a_launcher_with_too_many_runs_waits_and_its_instance_is_its_run(store: Store) -> None:
+    put_job(store, mode=ExecutionMode.PARALLEL, max_concurrent=1)
+    full = Event(EventKind.PROCESS_ENDED, "9" * 32, LAUNCHER, START, BOOT, exit_code=75)
+    take(store, [full, replace(full, at=START + SECOND)])
+    (start,) = store.starts.all()
+    assert (start.unit, start.trigger, start.scheduled_at) == (LAUNCHER, Trigger.TIMER, START)
+    store.starts.claim(start, START)
+    unit = "lunasched-job@backup:0123.service"
+    take(store, [replace(event(EventKind.STARTING, 5, unit=unit))])
+    (run,) = rows(store).values()
+    assert (run.job, run.unit, run.scheduled_at) == ("backup", unit, START)
+    assert not store.starts.all()
+
+
+def test_a_launcher_that_fails_otherwise_waits_for_nothing(store: Store) -> None:
+    put_job(store, mode=ExecutionMode.PARALLEL)
+    take(store, [Event(EventKind.PROCESS_ENDED, RUN, LAUNCHER, START, BOOT, exit_code=1)])
+    assert not store.starts.all()
+    assert not rows(store)
+
+
+def test_a_launched_retry_that_comes_to_the_gate_stays_a_retry(store: Store) -> None:
+    made = put_job(store, mode=ExecutionMode.PARALLEL)
+    take(store, [STARTING, STARTED, process_ended(3), failed("exit-code")])
+    (first,) = rows(store).values()
+    store.starts.put_retry(made, first, unit=LAUNCHER, attempt=2, due_at=START, now=START)
+    store.starts.claim(store.starts.all()[0], START)
+    unit = "lunasched-job@backup:0123.service"
+    take(store, [replace(CONDITION_FAILED, unit=unit)])
+    (start,) = store.starts.all()
+    assert (start.unit, start.attempt, start.trigger) == (unit, 2, Trigger.RETRY)
+    assert start.failed_id == first.execution_id
+
+
+def test_stopping_a_oneshot_service_looks_like_a_failure_at_first(store: Store) -> None:
+    take(store, [STARTING, process_ended(signal=15), failed("signal"), STOPPED])
+    (run,) = rows(store).values()
+    assert (run.result, run.signal) == (Result.STOPPED, 15)
+
+
+def test_a_stop_long_after_a_failure_does_not_change_it(store: Store) -> None:
+    take(store, [STARTING, process_ended(signal=15), failed("signal")])
+    take(store, [replace(STOPPED, at=START + 60 * SECOND)])
+    (run,) = rows(store).values()
+    assert run.result is Result.SIGNAL
+
+
+def test_the_records_of_a_hook_are_no_run(store: Store) -> None:
+    store.hooks.put(RUN, HookEvent.ON_FAILURE, "backup", HOOK_UNIT, {}, START)
+    store.hooks.claim(store.hooks.next()[0], START)
+    hook = "8" * 32
+    take(
+        store,
+        [
+            event(EventKind.STARTING, unit=HOOK_UNIT, run=hook),
+            event(EventKind.STARTED, unit=HOOK_UNIT, run=hook),
+            replace(event(EventKind.PROCESS_ENDED, unit=HOOK_UNIT, run=hook), exit_code=7),
+            replace(event(EventKind.FAILED, 1, unit=HOOK_UNIT, run=hook), unit_result="timeout"),
+        ],
+    )
+    assert not rows(store)
+    (ended,) = store.hooks.of([RUN])[RUN]
+    assert (ended.execution_id, ended.result, ended.exit_code) == (hook, Result.TIMEOUT, 7)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lunasched import __version__
-from lunasched.config import Mode, Paths, host_timezone
+from lunasched.config import Mode, Paths, Settings, host_timezone
 from lunasched.errors import LunaschedError
 
 
@@ -78,6 +78,7 @@ def _serve(mode: Mode, paths: Paths) -> int:
     from gi.repository import GLib
 
     from lunasched.journal import Journal
+    from lunasched.runtimedir import RuntimeDirectory
     from lunasched.slotfile import SlotDirectory
     from lunasched.store import Store
     from lunasched.supervisor.service import Supervisor
@@ -90,6 +91,8 @@ def _serve(mode: Mode, paths: Paths) -> int:
             journal=Journal(mode, os.getuid()),
             manager=Manager.connect(mode),
             slots=SlotDirectory(paths.slots),
+            runtime=RuntimeDirectory(paths.runtime),
+            max_concurrent_jobs=Settings.load(paths.settings).max_concurrent_jobs,
             host_timezone=host_timezone(),
             boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""),
             now=lambda: time.time_ns() // 1000,

@@ -48,8 +48,11 @@ class Clock:
         manager: Manager,
         now: Callable[[], int],
         guard: Callable[..., Callable[..., bool]],
+        *,
+        stepped: Callable[[], None],
     ) -> None:
-        """``guard`` wraps the callbacks of the main loop."""
+        """``guard`` wraps the callbacks of the main loop; ``stepped`` is called at every step."""
+        self._on_step = stepped
         self._store = store
         self._manager = manager
         self._now = now
@@ -85,6 +88,7 @@ class Clock:
             os.read(self._descriptor, 8)
         self._arm()
         self._wake_timers()
+        self._on_step()
         return True
 
     def _wake_timers(self) -> None:

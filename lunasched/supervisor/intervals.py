@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from gi.repository import GLib
 
-from lunasched import unittext
+from lunasched import concurrency, unittext
 from lunasched.schedule import Every, parse
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Intervals:
         job, deployed_at = found
         if max(deployed_at, self._store.runs.last_start(name) or 0) != began:
             return False
-        service, timer = unittext.service_name(name), unittext.timer_name(name)
+        service, timer = concurrency.started_unit(job), unittext.timer_name(name)
         # In this order: killed in between, we find the timer younger than the last run, and the
         # interval still over, and do it again.
         for unit, failures in (

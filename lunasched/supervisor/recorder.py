@@ -6,7 +6,10 @@
                    └──── SUCCEEDED, FAILED (too short, or not executable) ───┘
 
 A program that ends at once may be reaped before systemd has noticed that it was executed: then
-there is no STARTED, and only SPAWN_FAILED tells that it never ran.
+there is no STARTED, and only SPAWN_FAILED tells that it never ran. A job that others depend on
+(``Type=oneshot``) has its STARTED after its end; stopping it looks like a failure until STOPPED.
+
+CONDITION_FAILED is no run: the gate was shut, and the job waits for the supervisor to start it.
 """
 
 from __future__ import annotations
@@ -23,8 +26,15 @@ from lunasched.slot import Past
 
 if TYPE_CHECKING:
     from lunasched.store import Store
+    from lunasched.supervisor.consequences import Consequences
 
 _BATCH = 500
+
+# The exit status of a launcher that found as many runs in progress as there may be.
+_ENOUGH_RUN = 75
+
+# How soon a stopped unit's STOPPED follows its FAILED.
+_STOPPED_USEC = 1_000_000
 
 # UNIT_RESULT of a failed unit; what is not here kept systemd from running the program at all.
 _RESULTS = {
@@ -45,9 +55,10 @@ def result_of(unit_result: str) -> Result:
 class Recorder:
     """Takes the journal into the store, each record once."""
 
-    def __init__(self, store: Store, host_timezone: str) -> None:
+    def __init__(self, store: Store, host_timezone: str, consequences: Consequences) -> None:
         self._store = store
         self._host_timezone = host_timezone
+        self._consequences = consequences
 
     def take(self, positions: Iterable[Position]) -> int:
         """Record what the journal says, the cursor with the rows; how many events there were."""
@@ -63,11 +74,21 @@ class Recorder:
         return events
 
     def _apply(self, event: Event) -> None:
+        if event.unit.startswith(unittext.HOOK_PREFIX):
+            self._apply_to_hook(event)
+            return
+        if event.unit.startswith(unittext.LAUNCH_PREFIX):
+            if event.kind is EventKind.PROCESS_ENDED and event.exit_code == _ENOUGH_RUN:
+                self._wait(event)
+            return
         runs, run_id = self._store.runs, event.execution_id
         if event.kind is EventKind.STARTING:
             self._begin(event)
         elif event.kind is EventKind.STARTED:
-            runs.running(run_id)
+            if runs.running(run_id):
+                self._consequences.went_ahead(run_id)
+        elif event.kind is EventKind.CONDITION_FAILED:
+            self._wait(event)
         elif event.kind is EventKind.SPAWN_FAILED:
             runs.spawn_failed(run_id, event.exit_code, event.at)
         elif event.kind is EventKind.PROCESS_ENDED:
@@ -81,6 +102,42 @@ class Recorder:
         else:
             self._end(event)
 
+    def _apply_to_hook(self, event: Event) -> None:
+        hooks, hook_id = self._store.hooks, event.execution_id
+        if event.kind is EventKind.STARTING:
+            hooks.started(event.unit, hook_id)
+        elif event.kind is EventKind.SPAWN_FAILED:
+            hooks.spawn_failed(hook_id, event.exit_code)
+        elif event.kind is EventKind.PROCESS_ENDED:
+            hooks.process_ended(hook_id, exit_code=event.exit_code, signal=event.signal)
+        elif event.kind is EventKind.SUCCEEDED:
+            hooks.ended(hook_id, Result.SUCCESS, event.at)
+        elif event.kind is EventKind.FAILED:
+            hooks.ended(hook_id, result_of(event.unit_result or ""), event.at)
+        elif event.kind is EventKind.STOPPED:
+            hooks.ended(hook_id, Result.STOPPED, event.at)
+
+    def _wait(self, event: Event) -> None:
+        """A start that came to a shut gate, or one too many: keep it until its turn."""
+        job = self._store.jobs.get(unittext.job_name(event.unit) or "")
+        if job is None or self._store.starts.unclaim_unit(event.unit):
+            return
+        # What was asked for may have been the launcher of this unit.
+        asked = self._store.starts.take_claimed(unittext.launch_name(job.name))
+        if asked is None:
+            trigger, scheduled_at = self._attribute(job.name, event)
+        else:
+            trigger, scheduled_at = asked.trigger, asked.scheduled_at
+        self._store.starts.put(
+            job,
+            unit=event.unit,
+            trigger=trigger,
+            slot=scheduled_at,
+            due_at=event.at,
+            now=event.at,
+            instead_of=asked,
+        )
+
     def _begin(self, event: Event) -> None:
         job = unittext.job_name(event.unit)
         if job is None:
@@ -91,7 +148,12 @@ class Recorder:
         # a user's manager keeps a success to itself, and when that was nobody knows any more.
         for earlier in self._store.runs.open_of(event.unit, event.boot_id, but=event.execution_id):
             self._store.runs.end(earlier, Result.SUCCESS, None)
-        trigger, scheduled_at = self._attribute(job, event)
+        starts = self._store.starts
+        asked = starts.take_claimed(event.unit) or starts.take_claimed(unittext.launch_name(job))
+        if asked is None:
+            trigger, scheduled_at = self._attribute(job, event)
+        else:
+            trigger, scheduled_at = asked.trigger, asked.scheduled_at
         run = Run(
             execution_id=event.execution_id,
             job=job,
@@ -99,6 +161,8 @@ class Recorder:
             trigger=trigger,
             scheduled_at=scheduled_at,
             started_at=event.at,
+            attempt=1 if asked is None else asked.attempt,
+            first_attempt_id=None if asked is None else asked.first_attempt_id,
         )
         self._store.runs.begin(run, event.boot_id)
 
@@ -131,7 +195,15 @@ class Recorder:
             )
             self._store.runs.end(event.execution_id, Result.EXEC_ERROR, event.at)
             return
-        self._store.runs.skip(event.execution_id, event.at, self._current_slot(event))
+        run = self._store.runs.get(event.execution_id)
+        if run is None:
+            return
+        repeated = run.trigger is Trigger.MANUAL
+        if repeated and self._store.runs.requested(event.execution_id) is None:
+            # Nobody asked for it, and its slot had run: that is what the slot guard refuses.
+            self._store.runs.skip(event.execution_id, event.at, self._current_slot(event))
+        else:
+            self._store.runs.end(event.execution_id, Result.SKIPPED, event.at)
 
     def _current_slot(self, event: Event) -> int | None:
         """The slot that a timer starts the event's job for at this time."""
@@ -147,6 +219,8 @@ class Recorder:
         state = self._store.runs.state(event.execution_id)
         if state is None:
             return
+        if event.kind is EventKind.STOPPED:
+            self._store.runs.correct_stopped(event.execution_id, event.at - _STOPPED_USEC)
         if state.stop_requested or event.kind is EventKind.STOPPED:
             result = Result.STOPPED
         elif event.kind is EventKind.SUCCEEDED:

@@ -20,13 +20,17 @@ from lunasched import unittext
 from lunasched.config import Mode
 from lunasched.journal import Journal, RunWindow, Tail
 from lunasched.model import Result
+from lunasched.runtimedir import RuntimeDirectory
 from lunasched.slotfile import SlotDirectory
-from lunasched.store import EndedRun, OpenRun, Store
+from lunasched.store import EndedRun, OpenRun, Store, UnsettledRun
 from lunasched.supervisor.clock import Clock
+from lunasched.supervisor.consequences import Consequences
+from lunasched.supervisor.hooks import HookStarter
 from lunasched.supervisor.intervals import Intervals
 from lunasched.supervisor.recorder import Recorder, result_of
+from lunasched.supervisor.starter import Starter
 from lunasched.supervisor.zones import Zones
-from lunasched.systemd import Manager, notify, path_label, unit_path
+from lunasched.systemd import Manager, notify, unit_path
 
 # Records that come in a row are taken in one transaction.
 _COALESCE_MS = 20
@@ -36,10 +40,12 @@ _QUIET_TICKS = 8
 _FORGET_USEC = 30 * 86400 * 1_000_000
 # For so many quiet periods the journal may be behind what systemd says of a unit.
 _PATIENCE = 15
+# How much later than a run's end its last records come, at most but in a storm.
+_MOMENT_USEC = 1_000_000
 
 _JOBS = unit_path("")
-_JOB_LABEL = path_label(unittext.JOB_PREFIX)
-_SERVICE_LABEL = path_label(".service")
+_OUR_LABELS = (unittext.bus_label(unittext.JOB_PREFIX), unittext.bus_label(unittext.HOOK_PREFIX))
+_SERVICE_LABEL = unittext.bus_label(".service")
 
 
 class Supervisor:
@@ -55,15 +61,30 @@ class Supervisor:
         host_timezone: str,
         boot_id: str,
         slots: SlotDirectory,
+        runtime: RuntimeDirectory,
+        max_concurrent_jobs: int,
         now: Callable[[], int],
     ) -> None:
         self._mode = mode
         self._store = store
         self._journal = journal
         self._manager = manager
-        self._recorder = Recorder(store, host_timezone)
+        self._runtime = runtime
+        self._consequences = Consequences(store, now)
+        self._recorder = Recorder(store, host_timezone, self._consequences)
+        self._hooks = HookStarter(mode, store, manager, runtime, now=now, asked=self._wake)
+        self._starter = Starter(
+            store,
+            manager,
+            runtime,
+            self._consequences,
+            limit=max_concurrent_jobs,
+            now=now,
+            guard=self.guard,
+            asked=self._wake,
+        )
         self._boot_id = boot_id
-        self._clock = Clock(store, manager, now, self.guard)
+        self._clock = Clock(store, manager, now, self.guard, stepped=self._starter.look)
         self._zones = Zones(slots, manager, self.guard)
         self._intervals = Intervals(store, manager, now, self.guard)
         self._now = now
@@ -78,12 +99,16 @@ class Supervisor:
         self._manager.on_closed(self._bus_lost)
         # Subscribed before the first read: no change can fall between the two.
         self._manager.subscribe(self._unit_changed)
+        self._manager.on_nudge(self._nudged)
+        self._runtime.clear()
         self._store.runs.forget(before=self._now() - _FORGET_USEC)
         self._close_runs_of_earlier_boots()
         self._intervals.plan()
         # A new zone is a new start: systemd starts us again, with nothing of the old one left.
         self._zones.watch(self._loop.quit)
         self._clock.watch()
+        # Before anybody takes us for ready: where there is a limit, the gate is shut from now on.
+        self._starter.look()
         self._wake()
         notify("READY=1")
         self._loop.run()
@@ -110,9 +135,18 @@ class Supervisor:
 
     def _unit_changed(self, path: str) -> None:
         label = path.removeprefix(_JOBS)
-        if label.startswith(_JOB_LABEL) and label.endswith(_SERVICE_LABEL):
+        if label.startswith(_OUR_LABELS) and label.endswith(_SERVICE_LABEL):
             self._changed_at[path] = self._now()
             self._wake()
+
+    def _nudged(self) -> None:
+        self.guard(self._act)()
+
+    def _act(self) -> bool:
+        """Start what is to be started."""
+        self._hooks.look()
+        self._starter.look()
+        return True
 
     def _wake(self) -> None:
         if self._follow is None:
@@ -130,23 +164,77 @@ class Supervisor:
     # What a follow calls back
 
     def take(self, tail: Tail) -> int:
-        """Record what has been written."""
-        return self._recorder.take(tail.drain())
+        """Record what has been written, and act on it; how many events there were."""
+        events = self._recorder.take(tail.drain())
+        if events:
+            self.conclude()
+        return events
 
-    def complete(self) -> None:
-        """Add what the records of ended runs do not say, now that journald has had it all."""
-        pending = self._store.runs.without_output()
+    def conclude(self, *, last_word: bool = False) -> None:
+        """Draw the consequences of the runs that ended, and act on them.
+
+        A job that others depend on seems to have failed until it is known that it was stopped:
+        with ``last_word`` there has been time for that.
+        """
+        for run in self._store.runs.unsettled():
+            stopped_maybe = run.result in (Result.SIGNAL, Result.EXIT_CODE)
+            if not last_word and stopped_maybe and self._store.jobs.dependent_names(run.job):
+                continue
+            number = self._clean_signal(run)
+            with self._store.transaction():
+                if number is not None:
+                    self._store.runs.correct_signal(run.execution_id, number)
+                self._consequences.settled(run.execution_id)
+                self._store.runs.set_settled(run.execution_id)
+        self._act()
+
+    def complete(self, *, ended_before: int | None = None) -> None:
+        """Add the output of ended runs, of which journald should have had all by now."""
+        pending = [
+            run
+            for run in self._store.runs.without_output()
+            if ended_before is None or (run.ended_at or 0) < ended_before
+        ]
         if not pending:
             return
         outputs = [self._journal.output(_window(run)) for run in pending]
-        signals = [self._clean_signal(run) for run in pending]
         with self._store.transaction():
-            for run, output, number in zip(pending, outputs, signals, strict=True):
-                if number is not None:
-                    self._store.runs.correct_signal(run.execution_id, number)
+            for run, output in zip(pending, outputs, strict=True):
                 self._store.runs.set_output(run.execution_id, output)
 
-    def _clean_signal(self, run: EndedRun) -> int | None:
+    def complete_late(self) -> None:
+        """The journal is never silent: take the output of what ended a moment ago as it is."""
+        self.complete(ended_before=self._now() - _MOMENT_USEC)
+
+    def notice_successes(self) -> None:
+        """Close the successes that a user's manager keeps to itself, without waiting for silence.
+
+        A failure would have been in the journal by now.
+        """
+        if self._mode is Mode.USER:
+            before = self._now() - _MOMENT_USEC
+            over = [run for run in self.behind() if self._changed_before(run.unit, before)]
+            self.settle(over)
+
+    def _changed_before(self, unit: str, moment: int) -> bool:
+        changed_at = self._changed_at.get(unit_path(unit))
+        return changed_at is not None and changed_at < moment
+
+    def notice_running(self) -> None:
+        """Find the jobs that others depend on and that have begun: of those, only D-Bus tells."""
+        starting = [run for run in self._store.runs.open() if run.is_starting]
+        for run in starting:
+            if not self._store.jobs.dependents(run.job):
+                continue
+            state = self._manager.state(run.unit)
+            if state is not None and state.sub == "start":
+                with self._store.transaction():
+                    if self._store.runs.running(run.execution_id):
+                        self._consequences.went_ahead(run.execution_id)
+        if starting:
+            self._act()
+
+    def _clean_signal(self, run: UnsettledRun) -> int | None:
         """The signal that ended a run which systemd calls a success, if it still knows.
 
         SIGHUP, SIGINT, SIGTERM and SIGPIPE are clean ends to systemd (``SuccessExitStatus=``),
@@ -201,9 +289,13 @@ class Supervisor:
             self._store.runs.end(run.execution_id, result, held.ended_at)
 
     def followed(self) -> None:
-        """The follow is over; sleep on D-Bus alone."""
+        """The follow is over; sleep on D-Bus alone, if nothing is left to be done."""
         self._follow = None
         self._changed_at.clear()
+        self.conclude(last_word=True)
+        unclear = [self._hooks.reconcile(), self._starter.reconcile()]
+        if any(unclear):
+            self._wake()
 
     def guard(self, action: Callable[[], bool]) -> Callable[..., bool]:
         """A main-loop callback whose error ends ``run`` instead of being printed and dropped."""
@@ -283,7 +375,12 @@ class _Follow:
         # A run's last lines may come after the record of its end: wait for silence, if there is.
         if self._silent:
             self._supervisor.complete()
+        else:
+            self._supervisor.complete_late()
         self._silent = True
+        self._supervisor.notice_running()
+        self._supervisor.notice_successes()
+        self._supervisor.conclude(last_word=True)
         if self._quiet < _QUIET_TICKS:
             return True
         self._supervisor.take(self._tail)

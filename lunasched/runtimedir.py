@@ -1,0 +1,128 @@
+"""What must not outlive a boot: marks of starts, the gate with its passes, facts for hooks.
+
+The directory is the supervisor's ``RuntimeDirectory=``. When the supervisor ends, however it does,
+systemd removes the gate and the passes (``ExecStopPost=``), so that its death opens the gate; the
+rest stays for the starts and hooks that are on their way. Root writes marks here, too, into a
+directory that another user owns: no link in it is followed. ::
+
+    starts/INSTANCE   a start that is by hand or a retry: a time since boot until which it counts
+    gate              no job starts but with a pass
+    passes/INSTANCE   this one may
+    hooks/INSTANCE    the run that a hook is about, as NAME=value lines
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lunasched.config import EXCLUSIVE_DIRECTORY
+from lunasched.unittext import instance_name
+
+# The mark of a killed "lunasched start" says nothing about later starts.
+_MARKED_USEC = 60_000_000
+
+
+class RuntimeDirectory:
+    """The directory of one mode."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def by_hand(self, job: str) -> Iterator[None]:
+        """While this lasts, a start of the job is by hand and uses up no slot."""
+        self.mark_start(job)
+        try:
+            yield
+        finally:
+            self.unmark_start(job)
+
+    def mark_start(self, job: str) -> None:
+        """Say that a start of the job in the next minute is for no slot.
+
+        Where this cannot be written the job starts all the same, and the guard asks systemd.
+        """
+        with suppress(OSError):
+            self._write("starts", instance_name(job), f"{_uptime() + _MARKED_USEC}\n")
+
+    def unmark_start(self, job: str) -> None:
+        """Take the mark back."""
+        self._remove("starts", instance_name(job))
+
+    def clear(self) -> None:
+        """Begin anew, after a supervisor that systemd did not clean up after."""
+        self.open_gate()
+        with suppress(OSError):
+            for entry in (self.path / "passes").iterdir():
+                entry.unlink(missing_ok=True)
+
+    def exclusive_runs(self) -> bool:
+        """Whether an Exclusive job is running: its unit has a runtime directory as long."""
+        return (self.path.parent / EXCLUSIVE_DIRECTORY).exists()
+
+    def shut_gate(self) -> None:
+        """Let no job start without a pass; raises ``OSError``."""
+        self._write("", "gate", "")
+
+    def open_gate(self) -> None:
+        """Let every job start."""
+        self._remove("", "gate")
+
+    def gate_is_shut(self) -> bool:
+        """Whether jobs need a pass."""
+        return (self.path / "gate").exists()
+
+    def grant(self, unit: str) -> None:
+        """Give a unit a pass; raises ``OSError``."""
+        self._write("passes", _instance(unit), "")
+
+    def revoke(self, unit: str) -> None:
+        """Take the pass back."""
+        self._remove("passes", _instance(unit))
+
+    def describe_run(self, hook_unit: str, facts: Mapping[str, str]) -> None:
+        """Write what the hook will find in its environment; raises ``OSError``."""
+        text = "".join(f"{name}={value}\n" for name, value in facts.items())
+        self._write("hooks", _instance(hook_unit), text)
+
+    def _write(self, directory: str, name: str, text: str) -> None:
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o755)
+        opened = os.open(self.path, os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if directory:
+                with suppress(FileExistsError):
+                    os.mkdir(directory, 0o755, dir_fd=opened)
+                inner = os.open(
+                    directory, os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=opened
+                )
+                os.close(opened)
+                opened = inner
+            # A new file each time: whoever reads the old one reads it whole.
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=opened)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            file = os.open(name, flags, 0o644, dir_fd=opened)
+            try:
+                os.fchmod(file, 0o644)
+                os.write(file, text.encode())
+            finally:
+                os.close(file)
+        finally:
+            os.close(opened)
+
+    def _remove(self, directory: str, name: str) -> None:
+        with suppress(OSError):
+            (self.path / directory / name).unlink()
+
+
+def _instance(unit: str) -> str:
+    """The instance part of a unit's name, as ``%i`` has it."""
+    return unit.partition("@")[2].removesuffix(".service")
+
+
+def _uptime() -> int:
+    """Microseconds since boot, as the slot guard reads them."""
+    return int(Path("/proc/uptime").read_text().split()[0].replace(".", "")) * 10_000

@@ -1,0 +1,103 @@
+"""Starting hooks: units of their own, one at a time for each job and event, in order."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lunasched.config import Mode
+from lunasched.errors import LunaschedError, SystemdUnreachable
+from lunasched.model import Result
+from lunasched.supervisor.recorder import result_of
+
+if TYPE_CHECKING:
+    from lunasched.runtimedir import RuntimeDirectory
+    from lunasched.store import OpenHook, PendingHook, Store
+    from lunasched.systemd import Manager
+
+_SETTLED_USEC = 2_000_000
+_TRIES = 5
+
+
+class HookStarter:
+    """Carries out the rows of ``hooks``; the recorder notes their starts and ends."""
+
+    def __init__(
+        self,
+        mode: Mode,
+        store: Store,
+        manager: Manager,
+        runtime: RuntimeDirectory,
+        *,
+        now: Callable[[], int],
+        asked: Callable[[], None],
+    ) -> None:
+        """``asked`` is called when systemd is asked for something, so that the journal is read."""
+        self._mode = mode
+        self._store = store
+        self._manager = manager
+        self._runtime = runtime
+        self._now = now
+        self._asked = asked
+
+    def look(self) -> None:
+        """Start the hooks whose turn it is."""
+        for hook in self._store.hooks.next():
+            if self._store.hooks.claim(hook, self._now()):
+                self._start(hook)
+
+    def reconcile(self) -> bool:
+        """The journal is silent: find out about the hooks that it does not tell of.
+
+        Returns whether something was asked for too short a time ago to tell.
+        """
+        unclear = False
+        for hook in self._store.hooks.open():
+            if 0 <= self._now() - hook.claimed_at < _SETTLED_USEC:
+                unclear = True
+            else:
+                self._check(hook)
+        self.look()
+        return unclear
+
+    def _start(self, hook: PendingHook) -> None:
+        try:
+            self._runtime.describe_run(hook.unit, hook.facts)
+        except OSError as error:
+            self._fail(hook.id, hook.unit, f"{error.filename}: {error.strerror}")
+            return
+        self._manager.start_later(hook.unit, partial(self._answered, hook))
+        self._asked()
+
+    def _answered(self, hook: PendingHook, error: LunaschedError | None) -> None:
+        if isinstance(error, SystemdUnreachable):
+            self._store.hooks.unclaim(hook.id)
+        elif error is not None:
+            self._fail(hook.id, hook.unit, str(error))
+
+    def _fail(self, hook_id: int, unit: str, reason: str) -> None:
+        print(f"<4>{unit} could not be started: {reason}", file=sys.stderr)
+        self._store.hooks.fail(hook_id, Result.EXEC_ERROR, self._now())
+
+    def _check(self, hook: OpenHook) -> None:
+        state = self._manager.state(hook.unit)
+        if state is not None and (state.is_active or state.has_job):
+            return
+        if hook.hook_execution_id is None:
+            if hook.tries < _TRIES:
+                self._store.hooks.unclaim(hook.id)
+            else:
+                self._fail(hook.id, hook.unit, "systemd does not begin it")
+            return
+        held = self._manager.invocation(hook.unit)
+        same = held.execution_id == hook.hook_execution_id
+        if same and held.result != "success":
+            result = result_of(held.result)
+        elif same or self._mode is Mode.USER:
+            # A user's manager logs failures only.
+            result = Result.SUCCESS
+        else:
+            result = Result.LOST
+        self._store.hooks.ended(hook.hook_execution_id, result, held.ended_at if same else None)

@@ -1,0 +1,196 @@
+"""What the supervisor starts: retries when they are due, and the jobs that wait at the gate.
+
+The gate is a file that every job's unit looks at before it starts (a condition that systemd
+evaluates itself; ``RuntimeDirectory``). It is shut while an Exclusive job waits, and always where
+the number of running jobs is limited. A start that finds it shut is in the journal, becomes a row
+in ``starts``, and is done here, with a pass, when it may be::
+
+    timer ─► unit ─ gate open ─► run
+                └── gate shut ─► row in starts ─ its turn ─► pass, StartUnit ─► run
+
+Who comes first: the higher priority, then the one that has waited longer. An Exclusive job waits
+until nothing runs; what came to the gate after it waits until it has run, so it cannot starve.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gi.repository import GLib
+
+from lunasched.errors import LunaschedError, SystemdUnreachable
+from lunasched.unittext import JOB_PREFIX, LAUNCH_PREFIX, instance_name, launch_name
+
+if TYPE_CHECKING:
+    from lunasched.runtimedir import RuntimeDirectory
+    from lunasched.store import Start, Store
+    from lunasched.supervisor.consequences import Consequences
+    from lunasched.systemd import Manager
+
+_JOBS = f"{JOB_PREFIX}*.service"
+# systemd has had this long to begin what it was asked for, before its journal is doubted.
+_SETTLED_USEC = 2_000_000
+_TRIES = 5
+# GLib counts milliseconds in 32 bits.
+_LONGEST_WAIT_MS = 2**31
+
+
+class Starter:
+    """Carries out the rows of ``starts``."""
+
+    def __init__(
+        self,
+        store: Store,
+        manager: Manager,
+        runtime: RuntimeDirectory,
+        consequences: Consequences,
+        *,
+        limit: int,
+        now: Callable[[], int],
+        guard: Callable[[Callable[[], bool]], Callable[..., bool]],
+        asked: Callable[[], None],
+    ) -> None:
+        """``limit`` is ``max_concurrent_jobs`` (0: none); ``guard`` wraps main-loop callbacks.
+
+        ``asked`` is called when systemd is asked for something, so that the journal is read.
+        """
+        self._store = store
+        self._manager = manager
+        self._runtime = runtime
+        self._consequences = consequences
+        self._limit = limit
+        self._now = now
+        self._guard = guard
+        self._asked = asked
+        self._timer = 0
+        self._marked: set[tuple[str, str]] = set()
+
+    def look(self) -> None:
+        """Start what may start now, and plan for what is due later."""
+        starts = self._store.starts.all()
+        claimed = [start for start in starts if start.claimed_at is not None]
+        self._forget_begun({(start.job, start.unit) for start in claimed})
+        now = self._now()
+        waiting = [start for start in starts if start.claimed_at is None]
+        self._plan([start.due_at for start in waiting if start.due_at > now], now)
+        due = [start for start in waiting if start.due_at <= now]
+        shut = self._limit > 0 or any(start.exclusive for start in due)
+        if shut and not self._runtime.gate_is_shut():
+            self._runtime.shut_gate()
+        if due:
+            for start in self._choose(due, claimed):
+                self._start(start, needs_pass=shut or start.exclusive)
+        if not shut and self._runtime.gate_is_shut():
+            self._runtime.open_gate()
+
+    def reconcile(self) -> bool:
+        """The journal is silent: what was asked for and did not begin is to be asked for again.
+
+        Returns whether something was asked for too short a time ago to tell.
+        """
+        unclear = False
+        for start in self._store.starts.all():
+            if start.claimed_at is None:
+                continue
+            # Below 0 the clock has been set back since.
+            if 0 <= self._now() - start.claimed_at < _SETTLED_USEC:
+                unclear = True
+                continue
+            state = self._manager.state(start.unit)
+            if state is not None and (state.is_active or state.has_job):
+                continue
+            if start.tries < _TRIES:
+                self._store.starts.unclaim(start)
+            else:
+                self._give_up(start, "systemd does not begin it")
+        self.look()
+        return unclear
+
+    def _choose(self, due: list[Start], claimed: list[Start]) -> list[Start]:
+        """Those of the due starts whose turn it is, in their order."""
+        if self._runtime.exclusive_runs() or any(start.exclusive for start in claimed):
+            return []
+        busy = self._manager.busy(_JOBS) | {start.unit for start in claimed}
+        due = sorted(due, key=lambda start: (-start.priority, start.due_at, start.id))
+        exclusive = [start for start in due if start.exclusive]
+        barrier = min((start.created_at for start in exclusive), default=None)
+        chosen = []
+        for start in due:
+            if start.exclusive or start.unit in busy or self._has_enough(start, busy):
+                continue
+            if barrier is not None and start.created_at > barrier:
+                continue
+            if self._limit and len(busy) >= self._limit:
+                break
+            chosen.append(start)
+            busy.add(start.unit)
+        if exclusive and not busy:
+            return exclusive[:1]
+        return chosen
+
+    def _has_enough(self, start: Start, busy: set[str]) -> bool:
+        """Whether as many runs of a Parallel job are in progress as there may be."""
+        if not start.unit.startswith(LAUNCH_PREFIX):
+            return False
+        job = self._store.jobs.get(start.job)
+        runs = f"{JOB_PREFIX}{instance_name(start.job)}:"
+        count = sum(unit.startswith(runs) for unit in busy)
+        return job is not None and 0 < job.max_concurrent <= count
+
+    def _start(self, start: Start, *, needs_pass: bool) -> None:
+        if not self._store.starts.claim(start, self._now()):
+            return
+        self._marked.add((start.job, start.unit))
+        if start.is_retry:
+            self._runtime.mark_start(start.job)
+        if needs_pass:
+            self._runtime.grant(start.unit)
+        self._manager.start_later(start.unit, partial(self._answered, start))
+        self._asked()
+
+    def _answered(self, start: Start, error: LunaschedError | None) -> None:
+        if isinstance(error, SystemdUnreachable):
+            self._store.starts.unclaim(start)
+        elif error is not None and ":" in start.unit:
+            # The copy of the unit is gone (after a boot, or a long wait): have another one made.
+            with self._store.transaction():
+                self._store.starts.move(start, launch_name(start.job))
+        elif error is not None:
+            self._give_up(start, str(error))
+
+    def _give_up(self, start: Start, reason: str) -> None:
+        print(f"<4>{start.unit} could not be started: {reason}", file=sys.stderr)
+        job = self._store.jobs.get(start.job)
+        with self._store.transaction():
+            if self._store.starts.drop(start) and job is not None:
+                self._consequences.dropped(start, job)
+
+    def _forget_begun(self, claimed: set[tuple[str, str]]) -> None:
+        """Take back the passes and marks of what has gone ahead, or will not.
+
+        A run that is starting may still be before the slot guard, which reads the mark.
+        """
+        done = self._marked - claimed
+        if done:
+            starting = {run.job for run in self._store.runs.open() if run.is_starting}
+            done = {(job, unit) for job, unit in done if job not in starting}
+        for job, unit in done:
+            self._runtime.revoke(unit)
+            self._runtime.unmark_start(job)
+        self._marked -= done
+
+    def _plan(self, later: list[int], now: int) -> None:
+        if self._timer:
+            GLib.source_remove(self._timer)
+            self._timer = 0
+        if later:
+            wait = min((min(later) - now) // 1000 + 1, _LONGEST_WAIT_MS)
+            self._timer = GLib.timeout_add(wait, self._guard(self._elapsed))
+
+    def _elapsed(self) -> bool:
+        self._timer = 0
+        self.look()
+        return False
