@@ -313,6 +313,9 @@ def test_json_is_what_it_says_it_is(filled: Cli) -> None:
         "exit_code": 3,
         "signal": None,
         "attempt": 1,
+        "first_attempt_id": "01234567-89ab-cdef-0123-456789abcdef",
+        "retry_at": None,
+        "hooks": [],
         "output": "first\nlast line\n",
     }
     backup, other = json.loads(filled("list", "--json").stdout)

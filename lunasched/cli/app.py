@@ -9,7 +9,7 @@ from typing import Optional
 import typer
 
 from lunasched import __version__
-from lunasched.errors import ExitCode
+from lunasched.errors import ExitCode, InvalidInput
 
 # typer 0.7 (Debian 12) has no Annotated: options are the defaults of parameters, and types are
 # evaluated at run time, where Python 3.10 wants Optional inside of them.
@@ -40,6 +40,17 @@ def chosen_mode(ctx: typer.Context, here: Optional[bool]) -> Optional[bool]:
     return here if here is not None else ctx.find_root().params.get("system")
 
 
+def environment(pairs: Sequence[str]) -> dict[str, str]:
+    """What ``--env NAME=value`` gave; raises ``InvalidInput``."""
+    environment = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise InvalidInput(f"--env: {pair!r} is not of the form NAME=value")
+        environment[name] = value
+    return environment
+
+
 def _version(show: bool) -> None:
     if show:
         print(f"lunasched {__version__}")
@@ -59,7 +70,7 @@ def root(
 
 # Which module defines a command: only that one is loaded, for each option has its cost.
 _MODULES = {
-    "add": "jobs",
+    "add": "add",
     "remove": "jobs",
     "enable": "jobs",
     "disable": "jobs",
@@ -72,6 +83,9 @@ _MODULES = {
     "get": "views",
     "history": "views",
     "logs": "views",
+    "graph": "graph",
+    "queue": "queue",
+    "retry": "queue",
     "explain": "times",
     "next": "times",
 }

@@ -31,6 +31,7 @@ def slot_check(
     this_run = os.environ.get("INVOCATION_ID", "")
     allowed = may_start(
         name,
+        _started_unit(session, name),
         schedule,
         zone,
         Moment(now, clock_offset(now)),
@@ -42,3 +43,11 @@ def slot_check(
     if not allowed:
         print("this slot ran already")
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _started_unit(session: Session, name: str) -> str:
+    """What the timer of a job starts; of a job that is not on record, its service."""
+    from lunasched import concurrency, unittext
+
+    job = session.store.jobs.get(name)
+    return unittext.service_name(name) if job is None else concurrency.started_unit(job)

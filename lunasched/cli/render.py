@@ -7,12 +7,20 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lunasched.model import Job, Run
+from lunasched.model import HookRun, Job, Result, Run
+from lunasched.unittext import uuid
+
+if TYPE_CHECKING:
+    from lunasched.store import Start
 
 # Not slot.to_datetime: with it, every command would load all of the schedules' code.
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+# Which limit a run was killed at.
+_LIMITS = {Result.TIMEOUT: "time limit", Result.OOM_KILL: "memory"}
 
 
 def print_json(value: Any) -> None:
@@ -42,7 +50,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def execution_id(value: str) -> str:
     """An execution ID as the UUID that it is."""
-    return f"{value[:8]}-{value[8:12]}-{value[12:16]}-{value[16:20]}-{value[20:]}"
+    return uuid(value)
 
 
 def iso(usec: int | None) -> str | None:
@@ -102,6 +110,8 @@ def run_ended(run: Run) -> str:
     """How a run ended, in words as short as they can be."""
     if run.result is None:
         return "running"
+    if run.result in _LIMITS:
+        return f"{run.result.value} ({_LIMITS[run.result]})"
     if run.exit_code:
         return f"{run.result.value} ({run.exit_code})"
     if run.signal:
@@ -109,8 +119,31 @@ def run_ended(run: Run) -> str:
     return run.result.value
 
 
-def run_json(run: Run) -> dict[str, Any]:
-    """A run with the keys that stay."""
+def hook_ended(hook: HookRun) -> str:
+    """What became of a hook, in few words."""
+    if hook.result is None:
+        return "running" if hook.execution_id else "waiting"
+    number = hook.exit_code or hook.signal
+    return f"{hook.result.value} ({number})" if number else hook.result.value
+
+
+def waits_for(start: Start, starts: Sequence[Start], now: int) -> str:
+    """What one of the starts that are to come waits for."""
+    if start.claimed_at is not None:
+        return "systemd"
+    if start.due_at > now:
+        return "its time"
+    if start.exclusive:
+        return "all other jobs to end"
+    if any(other.exclusive and other.created_at <= start.created_at for other in starts):
+        return "an Exclusive job"
+    return "its turn"
+
+
+def run_json(
+    run: Run, hooks: Sequence[HookRun] = (), following: Start | None = None
+) -> dict[str, Any]:
+    """A run with the keys that stay; ``following`` is its pending retry."""
     span = None if run.ended_at is None else run.ended_at - run.started_at
     return {
         "execution_id": execution_id(run.execution_id),
@@ -124,16 +157,35 @@ def run_json(run: Run) -> dict[str, Any]:
         "exit_code": run.exit_code,
         "signal": run.signal,
         "attempt": run.attempt,
+        "first_attempt_id": execution_id(run.first_attempt_id or run.execution_id),
+        "retry_at": None if following is None else iso(following.due_at),
+        "hooks": [_hook_json(hook) for hook in hooks],
         "output": run.output,
     }
 
 
-def job_json(job: Job, next_elapse: int | None, last: Run | None) -> dict[str, Any]:
+def _hook_json(hook: HookRun) -> dict[str, Any]:
+    return {
+        "event": hook.event.value,
+        "execution_id": execution_id(hook.execution_id) if hook.execution_id else None,
+        "result": None if hook.result is None else hook.result.value,
+        "exit_code": hook.exit_code,
+        "signal": hook.signal,
+    }
+
+
+def job_json(
+    job: Job,
+    next_elapse: int | None,
+    last: Run | None,
+    hooks: Sequence[HookRun] = (),
+    following: Start | None = None,
+) -> dict[str, Any]:
     """A job with the keys of a job file, when it elapses next, and its last run."""
     return {
         **job.to_mapping(),
         "next_elapse": iso(next_elapse),
-        "last_run": None if last is None else run_json(last),
+        "last_run": None if last is None else run_json(last, hooks, following),
     }
 
 

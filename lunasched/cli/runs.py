@@ -4,54 +4,62 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, List, Optional
 
 import typer
 
-from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
+from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode, environment
 from lunasched.cli.session import Session
-from lunasched.errors import LunaschedError
+from lunasched.config import Mode
+from lunasched.errors import ExitCode, LunaschedError
 
 if TYPE_CHECKING:
+    from lunasched.model import Job
     from lunasched.systemd import Invocation
+    from lunasched.unitdir import UnitDirectory
 
 _OUTPUT_SECONDS = 0.1
 _LAG_SECONDS = 10
+# How long a start without --wait waits to see whether it is its turn right away.
+_TURN_SECONDS = 1
+# A user's manager does not log that a run succeeded: then silence has to do.
+_SILENCE_SECONDS = 1
 
 
 @app.command()
 def start(
     ctx: typer.Context,
     name: str = NAME_ARGUMENT,
+    argv: Optional[List[str]] = typer.Argument(
+        None,
+        metavar="[-- ARGV...]",
+        help="Further arguments of the command, for this run.",
+        show_default=False,
+    ),
     wait: bool = typer.Option(
         False, "--wait", help="Print what the run prints and exit with its exit code."
+    ),
+    env: List[str] = typer.Option(
+        [],
+        "--env",
+        metavar="K=V",
+        help="Environment variable for this run; can be repeated.",
+        show_default=False,
     ),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Run a job now, whatever its schedule."""
-    from lunasched import unittext
     from lunasched.cli.render import execution_id
     from lunasched.model import Trigger
-    from lunasched.slotfile import SlotDirectory
 
     session = Session.choose(chosen_mode(ctx, system))
-    session.job(name)
-    unit = unittext.service_name(name)
-    manager = session.manager
-    manager.hold(unit)
-    before = manager.invocation(unit)
-    if not before.ended:
-        raise LunaschedError(
-            f"the job {name!r} is running (execution {execution_id(before.execution_id)}); "
-            f"wait until it is over, or end it with: lunasched stop {name!r}"
-        )
+    job = session.job(name)
+    this_run = _for_this_run(job, argv or [], env)
     since = session.now()
-    with SlotDirectory(session.paths.slots).by_hand(name):
-        failures = manager.start([unit])
-    invocation = manager.invocation(unit)
-    if invocation.execution_id == before.execution_id:
-        for error in failures.values():
-            raise error
+    unit, invocation = _start(session, job, this_run, wait=wait)
+    if invocation is None:
+        print(f"Job {name!r} waits until others have ended.")
+        raise typer.Exit(ExitCode.FAILED if wait else ExitCode.DONE)
     session.store.runs.request(invocation.execution_id, Trigger.MANUAL, session.now())
     if not wait:
         print(f"Started job {name!r}, execution {execution_id(invocation.execution_id)}.")
@@ -65,19 +73,150 @@ def stop(
     name: str = NAME_ARGUMENT,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Stop the run of a job that is in progress; its timer goes on."""
-    from lunasched import unittext
+    """Stop the runs of a job that are in progress and drop its retry; its timer goes on."""
+    from lunasched.cli.queue import drop_starts
 
     session = Session.choose(chosen_mode(ctx, system))
     session.job(name)
-    unit = unittext.service_name(name)
-    state = session.manager.states(unit).get(unit)
-    if state is None or not state.is_active:
-        print(f"Job {name!r} is not running.")
-        return
-    for error in session.manager.stop([unit]).values():
+    dropped = drop_starts(session, name, retries_only=False)
+    units = sorted(_busy_units(session, name))
+    for error in session.manager.stop(units).values():
         raise error
-    print(f"Stopped job {name!r}.")
+    if units:
+        print(f"Stopped job {name!r}.")
+    else:
+        print(f"Job {name!r} is not running{'; its pending start was dropped' if dropped else ''}.")
+
+
+def _for_this_run(job: Job, argv: List[str], env: List[str]) -> Job:
+    """The job as it shall run this time; raises ``InvalidJob``."""
+    from lunasched.jobfile import job_from_mapping
+
+    if not argv and not env:
+        return job
+    command = job.command
+    if argv:
+        if isinstance(command, str):
+            # As "sh -c COMMAND NAME ARGV...": the command finds them as its $1 and on.
+            command = ("/bin/sh", "-c", command, job.name)
+        command = (*command, *argv)
+    # Read again, for what was typed is checked there.
+    checked = job_from_mapping(
+        {
+            "name": job.name,
+            "schedule": job.schedule,
+            "command": list(command) if isinstance(command, tuple) else command,
+            "env": {**dict(job.environment), **environment(env)},
+        },
+        label=lambda key: f"--{key}",
+    )
+    return job.evolve(command=checked.command, environment=checked.environment)
+
+
+def _start(
+    session: Session, job: Job, this_run: Job, *, wait: bool
+) -> tuple[str, Invocation | None]:
+    """Start a job, each kind in its way; the unit, and its run if there is one already."""
+    from lunasched import unittext
+    from lunasched.model import ExecutionMode
+    from lunasched.runtimedir import RuntimeDirectory
+
+    runtime, manager = RuntimeDirectory(session.paths.runtime), session.manager
+    unit = unittext.service_name(job.name)
+    _check_not_running(session, job)
+    if job.mode is ExecutionMode.PARALLEL or this_run != job:
+        unit = _make_instance(session, this_run)
+    manager.hold(unit)
+    exclusive = job.mode is ExecutionMode.EXCLUSIVE or runtime.exclusive_runs()
+    if exclusive or runtime.gate_is_shut():
+        return unit, _queue(session, job, unit, wait=wait)
+    with runtime.by_hand(job.name):
+        return unit, manager.begin(unit, patient=wait)
+
+
+def _check_not_running(session: Session, job: Job) -> None:
+    from lunasched.model import ExecutionMode
+
+    busy = _busy_units(session, job.name)
+    if job.mode is ExecutionMode.PARALLEL:
+        if 0 < job.max_concurrent <= len(busy):
+            raise LunaschedError(
+                f"{len(busy)} runs of the job {job.name!r} are in progress, the most there may be "
+                f"at a time; wait until one is over, or end them: lunasched stop {job.name!r}"
+            )
+    elif busy:
+        raise LunaschedError(
+            f"the job {job.name!r} is running; wait until it is over, or end it with: "
+            f"lunasched stop {job.name!r}"
+        )
+
+
+def _queue(session: Session, job: Job, unit: str, *, wait: bool) -> Invocation | None:
+    """Have the supervisor start a job when its turn has come."""
+    from lunasched.model import Trigger
+    from lunasched.supervisor import is_running
+
+    if not is_running(session.paths.database):
+        raise LunaschedError(
+            "the supervisor, which has to see to it that nothing else runs, does not run itself; "
+            "see: systemctl status lunasched.service"
+        )
+    manager, now = session.manager, session.now()
+    before = manager.invocation(unit).execution_id
+    with session.store.transaction():
+        session.store.starts.put(
+            job, unit=unit, trigger=Trigger.MANUAL, slot=None, due_at=now, now=now
+        )
+    manager.nudge()
+    begun = manager.wait_begun(unit, before, None if wait else _TURN_SECONDS)
+    return manager.invocation(unit) if begun else None
+
+
+def _make_instance(session: Session, job: Job) -> str:
+    """A unit for one run, in the directory that is gone with the next boot; its name."""
+    import secrets
+
+    from lunasched import compiler, concurrency, unittext
+    from lunasched.unitdir import UnitDirectory
+
+    jobs = session.store.jobs
+    dependencies = [found for name in job.dependencies if (found := jobs.get(name))]
+    service = compiler.compile(
+        job,
+        session.context,
+        depended_on=bool(jobs.dependent_names(job.name)),
+        launched=[found.name for found in dependencies if concurrency.has_launcher(found)],
+    ).service
+    unit = unittext.run_service_name(job.name, secrets.token_hex(6))
+    directory = UnitDirectory(
+        session.paths.runtime_units, mark=compiler.OWNERSHIP_MARK, prefix=unittext.JOB_PREFIX
+    )
+    _remove_old_instances(session, job.name, directory)
+    with directory.stage({unit: service.text}) as staged:
+        staged.install()
+    return unit
+
+
+def _remove_old_instances(session: Session, name: str, directory: UnitDirectory) -> None:
+    """Remove the units of earlier runs, but not of those in progress or waiting."""
+    from lunasched import unittext
+
+    needed = _busy_units(session, name) | {start.unit for start in session.store.starts.all()}
+    prefix = f"{unittext.JOB_PREFIX}{unittext.instance_name(name)}:"
+    directory.remove(
+        unit for unit in directory.owned() if unit.startswith(prefix) and unit not in needed
+    )
+
+
+def _busy_units(session: Session, name: str) -> set[str]:
+    """The units of a job that are running, or about to."""
+    from lunasched import unittext
+
+    instance = unittext.instance_name(name).replace("\\", "\\\\")
+    unit = unittext.service_name(name)
+    state = session.manager.state(unit)
+    waiting = {unit} if state is not None and (state.is_active or state.has_job) else set()
+    return waiting | session.manager.busy(f"{unittext.JOB_PREFIX}{instance}:*.service")
 
 
 def _wait(session: Session, unit: str, invocation: Invocation, since: int) -> int:
@@ -92,13 +231,17 @@ def _wait(session: Session, unit: str, invocation: Invocation, since: int) -> in
 
         ended = session.manager.wait_ended(unit, show, _OUTPUT_SECONDS)
         # systemd may know of the end before journald has taken in the last lines.
-        deadline = time.monotonic() + _LAG_SECONDS
+        logged = session.mode is Mode.SYSTEM or ended.result != "success"
+        deadline = time.monotonic() + (_LAG_SECONDS if logged else _SILENCE_SECONDS)
         while not output.ended and time.monotonic() < deadline:
             output.wait(_OUTPUT_SECONDS)
             show()
         while output.wait(_OUTPUT_SECONDS) and time.monotonic() < deadline:
             show()
         show()
+    if ended.result == "exec-condition":
+        print("lunasched: the run was skipped", file=sys.stderr)
+        return 1
     if ended.result != "success" or ended.signal:
         how = (
             f"exit code {ended.exit_code}"

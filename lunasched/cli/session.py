@@ -16,8 +16,9 @@ from lunasched.config import (
     SUPERVISOR_USER,
     Mode,
     Paths,
+    Settings,
     host_timezone,
-    slot_guard,
+    unit_scripts,
     unit_templates,
     zone_identity,
 )
@@ -88,8 +89,10 @@ class Session:
             zones=zone_identity(),
             now=datetime(year, 1, 1, tzinfo=timezone.utc),
             templates=unit_templates(),
-            guard=slot_guard(),
+            scripts=unit_scripts(),
+            units=self.paths.units,
             slots=self.paths.slots,
+            runtime=self.paths.runtime,
         )
 
     @cached_property
@@ -98,7 +101,13 @@ class Session:
         from lunasched.deploy import Deployer
 
         manager = self.manager
-        return Deployer(self.store, self.paths, manager, self.context)
+        return Deployer(
+            self.store,
+            self.paths,
+            manager,
+            self.context,
+            max_concurrent_jobs=Settings.load(self.paths.settings).max_concurrent_jobs,
+        )
 
     def job(self, name: str) -> Job:
         """The job of this name; raises ``NoSuchJob``."""

@@ -68,6 +68,8 @@ def explain(
         return
     print(describe(rule))
     print(f"\nTime zone: {zone or host}{'' if zone else ' (of the host)'}\n\nTimer:")
+    if lines.is_empty:
+        print("  none")
     for line in lines.on_calendar:
         print(f"  OnCalendar={line}")
     if lines.on_unit_active_sec is not None:
@@ -108,11 +110,11 @@ def _upcoming(
     session: Session, job: Job, deployed_at: int, count: int
 ) -> Iterator[tuple[int, str]]:
     """The next elapses of an enabled job, each with its name."""
-    from lunasched.schedule import Every, Reboot, elapses, parse
+    from lunasched.schedule import UNTIMED, Every, elapses, parse
     from lunasched.slot import Past, next_slot, to_datetime, to_usec
 
     rule = parse(job.schedule)
-    if not job.enabled or isinstance(rule, Reboot):
+    if not job.enabled or isinstance(rule, UNTIMED):
         return
     now = session.now()
     if isinstance(rule, Every):
@@ -130,10 +132,10 @@ def _elapses(rule: Schedule, zone: str, now: datetime, count: int) -> Iterator[i
     """The next times of a schedule (µs, UTC); an interval counts from now."""
     from itertools import islice
 
-    from lunasched.schedule import Every, Reboot, elapses
+    from lunasched.schedule import UNTIMED, Every, elapses
     from lunasched.slot import to_usec
 
-    if isinstance(rule, Reboot):
+    if isinstance(rule, UNTIMED):
         return
     if isinstance(rule, Every):
         yield from (to_usec(now) + n * rule.seconds * 1_000_000 for n in range(1, count + 1))
@@ -143,9 +145,9 @@ def _elapses(rule: Schedule, zone: str, now: datetime, count: int) -> Iterator[i
 
 def _print_nights(rule: Schedule, zone: str, now: datetime) -> None:
     """What happens around the changes of the clock within a year."""
-    from lunasched.schedule import Every, Reboot, transitions
+    from lunasched.schedule import UNTIMED, Every, transitions
 
-    if isinstance(rule, (Every, Reboot)):
+    if isinstance(rule, (Every, *UNTIMED)):
         return
     nights = transitions(zone, now, now + _YEAR)
     if not nights:

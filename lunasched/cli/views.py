@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Optional
 
 import typer
 
-from lunasched.cli import render
+from lunasched.cli import definition, render
 from lunasched.cli.app import JSON_OPTION, MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, NoSuchJob
-from lunasched.model import Job, Run
+from lunasched.model import HookRun, Job, Result, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from lunasched.store import Start
 
 _RECENT = 5
 
@@ -33,9 +35,20 @@ def list_jobs(
     jobs = [job for job in session.store.jobs.all() if tag is None or tag in job.tags]
     latest = session.store.runs.latest()
     upcoming = _next_elapses(session, jobs, latest)
+    retries = _retries(session)
     if as_json:
+        hooks = session.store.hooks.of(run.execution_id for run in latest.values())
         render.print_json(
-            [render.job_json(job, upcoming[job.name], latest.get(job.name)) for job in jobs]
+            [
+                render.job_json(
+                    job,
+                    upcoming[job.name],
+                    run := latest.get(job.name),
+                    hooks.get(run.execution_id, ()) if run else (),
+                    retries.get(run.execution_id) if run else None,
+                )
+                for job in jobs
+            ]
         )
         return
     rows = []
@@ -47,7 +60,7 @@ def list_jobs(
                 job.schedule,
                 "yes" if job.enabled else "no",
                 render.local_time(run.started_at) if run else "-",
-                render.run_ended(run) if run else "-",
+                _ended(run, retries) if run else "-",
                 render.local_time(upcoming[job.name]),
                 ",".join(job.tags) or "-",
             )
@@ -65,37 +78,24 @@ def get(
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Show one job: its definition, its units, its last run and next elapse."""
-    from lunasched import unittext
-
     session = Session.choose(chosen_mode(ctx, system))
     job = session.job(name)
     last = next(iter(session.store.runs.history(name, 1)), None)
     elapse = _next_elapses(session, [job], {name: last} if last else {})[name]
+    hooks = session.store.hooks.of([last.execution_id]).get(last.execution_id, []) if last else []
+    retries = _retries(session)
     if as_json:
-        render.print_json(render.job_json(job, elapse, last))
+        following = retries.get(last.execution_id) if last else None
+        render.print_json(render.job_json(job, elapse, last, hooks, following))
         return
-    limits = job.limits
+    owner = "root" if session.mode.value == "system" else "yourself"
     shown = {
-        "Name": job.name,
-        "Schedule": job.schedule,
-        "Time zone": job.timezone or f"{session.host_timezone} (the host's)",
-        "Command": render.command_text(job.command),
-        "User": job.user or ("root" if session.mode.value == "system" else "yourself"),
-        "Directory": job.working_directory or "the user's home",
-        "Environment": "\n".join(f"{key}={value}" for key, value in job.environment),
-        "Timeout": f"{limits.timeout:g}s" if limits.timeout else "",
-        "Memory limit": render.size(limits.max_memory) if limits.max_memory else "",
-        "CPU quota": f"{limits.cpu_quota:g} cores" if limits.cpu_quota else "",
-        "Jitter": f"{job.jitter:g}s" if job.jitter else "",
-        "Priority": job.priority.value,
-        "Tags": ", ".join(job.tags),
-        "Enabled": "yes" if job.enabled else "no",
+        **definition.rows(job, host_timezone=session.host_timezone, owner=owner),
         "Next elapse": render.local_time(elapse),
-        "Last run": _last_run(last),
-        "Units": "\n".join(
-            str(session.paths.units / unit)
-            for unit in (unittext.timer_name(name), unittext.service_name(name))
-        ),
+        "Waits for": _waits_for(session, name),
+        "Last run": _last_run(last, retries),
+        "Its hooks": "\n".join(f"{hook.event.value}: {render.hook_ended(hook)}" for hook in hooks),
+        "Units": "\n".join(str(session.paths.units / unit) for unit in _units(job)),
     }
     for key, value in shown.items():
         if value:
@@ -125,11 +125,29 @@ def history(
     if not known:
         raise NoSuchJob(str(name))
     runs = session.store.runs.history(name, None if everything else count or _RECENT)
+    hooks = session.store.hooks.of(run.execution_id for run in runs)
+    retries = _retries(session)
     if as_json:
-        render.print_json([render.run_json(run) for run in runs])
+        render.print_json(
+            [
+                render.run_json(run, hooks.get(run.execution_id, ()), retries.get(run.execution_id))
+                for run in runs
+            ]
+        )
         return
-    header = ("EXECUTION ID", "JOB", "TRIGGER", "SCHEDULED", "STARTED", "TOOK", "RESULT", "OUTPUT")
-    render.print_table(header, [_history_row(run) for run in runs])
+    header = (
+        "EXECUTION ID",
+        "JOB",
+        "TRIGGER",
+        "SCHEDULED",
+        "STARTED",
+        "TOOK",
+        "ATTEMPT",
+        "RESULT",
+        "OUTPUT",
+    )
+    rows = [_history_row(run, hooks.get(run.execution_id, ()), retries) for run in runs]
+    render.print_table(header, rows)
     session.note_supervisor()
 
 
@@ -163,7 +181,7 @@ def logs(
             run.execution_id, run.unit, run.started_at, run.ended_at, following
         )
     options = ["--all", *(["--follow"] if follow else ["--no-pager"])]
-    unit = unittext.service_name(name)
+    unit = window.unit if window else unittext.service_name(name)
     command = journalctl(session.mode, os.getuid(), unit, window, *options)
     session.store.close()
     try:
@@ -172,7 +190,21 @@ def logs(
         raise InvalidInput(f"journalctl cannot be run ({error.strerror})") from error
 
 
-def _history_row(run: Run) -> tuple[str, ...]:
+def _retries(session: Session) -> dict[str, Start]:
+    """The pending retries, by the execution ID of the run that failed."""
+    return {start.failed_id: start for start in session.store.starts.all() if start.failed_id}
+
+
+def _ended(run: Run, retries: Mapping[str, Start]) -> str:
+    following = retries.get(run.execution_id)
+    if following is None:
+        return render.run_ended(run)
+    return f"{render.run_ended(run)}, retry {render.local_time(following.due_at)}"
+
+
+def _history_row(
+    run: Run, hooks: Sequence[HookRun], retries: Mapping[str, Start]
+) -> tuple[str, ...]:
     span = None if run.ended_at is None else run.ended_at - run.started_at
     lines = [line for line in (run.output or "").splitlines() if line.strip()]
     return (
@@ -182,15 +214,45 @@ def _history_row(run: Run) -> tuple[str, ...]:
         render.local_time(run.scheduled_at),
         render.local_time(run.started_at),
         render.duration(span),
-        render.run_ended(run),
+        str(run.attempt),
+        ", ".join([_ended(run, retries), *(_failed_hooks(hooks))]),
         render.one_line(lines[-1] if lines else "", 40),
     )
 
 
-def _last_run(run: Run | None) -> str:
+def _waits_for(session: Session, name: str) -> str:
+    """What the starts of a job that are due are waiting for."""
+    starts, now = session.store.starts.all(), session.now()
+    return "\n".join(
+        f"{render.waits_for(start, starts, now)}, since {render.local_time(start.due_at)}"
+        for start in starts
+        if start.job == name and start.due_at <= now
+    )
+
+
+def _failed_hooks(hooks: Sequence[HookRun]) -> list[str]:
+    return [
+        f"{hook.event.value} {render.hook_ended(hook)}"
+        for hook in hooks
+        if hook.result not in (None, Result.SUCCESS)
+    ]
+
+
+def _units(job: Job) -> list[str]:
+    """The units of a job: its timer, if it has one, its service, a launcher, its hooks."""
+    from lunasched import concurrency, unittext
+    from lunasched.schedule import ON_DEMAND
+
+    timer = [] if job.schedule == ON_DEMAND else [unittext.timer_name(job.name)]
+    launcher = [concurrency.started_unit(job)] if concurrency.has_launcher(job) else []
+    hooks = [unittext.hook_name(job.name, event.value) for event in job.hooks.events()]
+    return [*timer, *launcher, unittext.service_name(job.name), *hooks]
+
+
+def _last_run(run: Run | None, retries: Mapping[str, Start]) -> str:
     if run is None:
         return "never"
-    ended = render.run_ended(run)
+    ended = _ended(run, retries)
     return f"{render.local_time(run.started_at)}, {ended}, {render.execution_id(run.execution_id)}"
 
 

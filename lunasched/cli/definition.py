@@ -1,0 +1,84 @@
+"""A job's definition for people: what was asked for, and no default that was not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lunasched.cli import render
+from lunasched.model import ExecutionMode, Hooks, Job, Overlap, ResourceLimits, RetryPolicy
+
+
+def rows(job: Job, *, host_timezone: str, owner: str) -> dict[str, str]:
+    """What each part is called, and says; empty where it is the default.
+
+    ``owner`` is whom a job belongs to that names no user.
+    """
+    return {
+        "Name": job.name,
+        "Schedule": job.schedule,
+        "Time zone": job.timezone or f"{host_timezone} (the host's)",
+        "Command": render.command_text(job.command),
+        "User": job.user or owner,
+        "Directory": job.working_directory or "the user's home",
+        "Environment": _lines(dict(job.environment)),
+        **_limits(job.limits),
+        "Jitter": f"{job.jitter:g}s" if job.jitter else "",
+        "Priority": job.priority.value,
+        "Retries": _retries(job.retry),
+        "Hooks": _hooks(job.hooks),
+        "Mode": _mode(job),
+        "Depends on": "\n".join(job.dependencies),
+        "Sandbox": _lines(dict(job.sandbox)),
+        "systemd": _lines(dict(job.directives)),
+        "Tags": ", ".join(job.tags),
+        "Catch-up": "yes" if job.catch_up else "",
+        "Enabled": "yes" if job.enabled else "no",
+    }
+
+
+def _limits(limits: ResourceLimits) -> dict[str, str]:
+    return {
+        "Timeout": f"{limits.timeout:g}s" if limits.timeout else "",
+        "Kill after": f"{limits.kill_after:g}s" if limits.kill_after else "",
+        "Memory limit": render.size(limits.max_memory) if limits.max_memory else "",
+        "CPU quota": f"{limits.cpu_quota:g} cores" if limits.cpu_quota else "",
+        "Task limit": f"{limits.tasks_max}" if limits.tasks_max else "",
+        "Disk weight": f"{limits.io_weight}" if limits.io_weight else "",
+    }
+
+
+def _retries(retry: RetryPolicy) -> str:
+    if retry.max_attempts == 1:
+        return ""
+    said = f"up to {retry.max_attempts} attempts, {retry.backoff.value}"
+    said += f", {retry.initial_delay:g}s to {retry.max_delay:g}s apart"
+    for codes, words in ((retry.retry_on, "only after"), (retry.no_retry_on, "not after")):
+        if codes:
+            said += f", {words} exit code {', '.join(map(str, codes))}"
+    return said
+
+
+def _hooks(hooks: Hooks) -> str:
+    commands = {event.value: hooks.command(event) for event in hooks.events()}
+    said = _lines(
+        {event: render.command_text(command or "") for event, command in commands.items()}
+    )
+    return f"{said}\n(at most {hooks.timeout:g}s each)" if said else ""
+
+
+def _mode(job: Job) -> str:
+    if job.mode is ExecutionMode.PARALLEL and job.max_concurrent:
+        return f"{job.mode.value}, at most {job.max_concurrent} at a time"
+    if job.overlap is not Overlap.QUEUE:
+        return f"{job.mode.value}, overlap: {job.overlap.value}"
+    return job.mode.value if job.mode is not ExecutionMode.SEQUENTIAL else ""
+
+
+def _lines(values: Mapping[str, bool | str | tuple[str, ...]]) -> str:
+    return "\n".join(f"{key}={_value(value)}" for key, value in values.items())
+
+
+def _value(value: bool | str | tuple[str, ...]) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else " ".join(value)

@@ -1,0 +1,99 @@
+"""Commands about what is still to be started: queue, retry cancel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Optional
+
+import typer
+
+from lunasched.cli import render
+from lunasched.cli.app import JSON_OPTION, MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
+from lunasched.cli.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lunasched.store import Start
+
+_retry = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Pending retries.")
+app.add_typer(_retry, name="retry")
+
+
+@app.command()
+def queue(
+    ctx: typer.Context,
+    as_json: bool = JSON_OPTION,
+    system: Optional[bool] = MODE_OPTION,
+) -> None:
+    """Show the starts that wait: retries for their time, others for their turn."""
+    session = Session.choose(chosen_mode(ctx, system))
+    # As the supervisor takes them: what is due by priority, then what is due later.
+    now = session.now()
+    starts = sorted(
+        session.store.starts.all(),
+        key=lambda start: (max(start.due_at, now), -start.priority, start.due_at, start.id),
+    )
+    if as_json:
+        render.print_json([_start_json(start, starts, now) for start in starts])
+        return
+    rows = [
+        (
+            start.job,
+            start.trigger.value,
+            str(start.attempt),
+            render.local_time(start.scheduled_at),
+            render.local_time(start.created_at),
+            render.local_time(start.due_at) if start.due_at > now else "now",
+            render.waits_for(start, starts, now),
+        )
+        for start in starts
+    ]
+    header = ("JOB", "TRIGGER", "ATTEMPT", "SCHEDULED", "WAITING SINCE", "DUE", "WAITS FOR")
+    render.print_table(header, rows)
+    due = sum(start.due_at <= now for start in starts)
+    print(f"{due} waiting for their turn, {len(starts) - due} for their time.")
+    session.note_supervisor()
+
+
+@_retry.command("cancel")
+def cancel(
+    ctx: typer.Context,
+    name: str = NAME_ARGUMENT,
+    system: Optional[bool] = MODE_OPTION,
+) -> None:
+    """Drop the pending retry of a job; the failure of its last attempt is final."""
+    session = Session.choose(chosen_mode(ctx, system))
+    session.job(name)
+    dropped = drop_starts(session, name, retries_only=True)
+    print(f"Dropped the retry of job {name!r}." if dropped else f"Job {name!r} has no retry.")
+
+
+def drop_starts(session: Session, name: str, *, retries_only: bool) -> int:
+    """Drop what is to be started of a job, with what follows from that; how much there was."""
+    from lunasched.supervisor.consequences import Consequences
+
+    starts, consequences = session.store.starts, Consequences(session.store, session.now)
+    with session.store.transaction():
+        dropped = starts.drop_retries(name) if retries_only else starts.drop_job(name)
+        job = session.store.jobs.get(name)
+        for start in dropped:
+            if job is not None:
+                consequences.dropped(start, job)
+    if dropped:
+        session.manager.nudge()
+    return len(dropped)
+
+
+def _start_json(start: Start, starts: Sequence[Start], now: int) -> dict[str, object]:
+    first = start.first_attempt_id
+    return {
+        "job": start.job,
+        "unit": start.unit,
+        "trigger": start.trigger.value,
+        "attempt": start.attempt,
+        "first_attempt_id": None if first is None else render.execution_id(first),
+        "scheduled_at": render.iso(start.scheduled_at),
+        "waiting_since": render.iso(start.created_at),
+        "due_at": render.iso(start.due_at),
+        "waits_for": render.waits_for(start, starts, now),
+    }

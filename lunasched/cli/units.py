@@ -1,0 +1,44 @@
+"""The units of a job, for the commands that show them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lunasched.cli.session import Session
+    from lunasched.compiler import CompiledJob
+    from lunasched.model import Job
+
+
+def compiled(session: Session, job: Job) -> CompiledJob:
+    """The units of a job as they are compiled now; warnings go to standard error."""
+    from lunasched import compiler
+    from lunasched.concurrency import has_launcher
+
+    # A dry run makes no database.
+    jobs = session.store.jobs if session.paths.database.exists() else None
+    dependencies = [jobs.get(name) for name in job.dependencies] if jobs else []
+    found = compiler.compile(
+        job,
+        session.context,
+        depended_on=bool(jobs and jobs.dependent_names(job.name)),
+        launched=[one.name for one in dependencies if one and has_launcher(one)],
+    )
+    warn(found)
+    return found
+
+
+def print_units(job: CompiledJob) -> None:
+    """The text of all units of a job, each below its name."""
+    for number, unit in enumerate(job.units):
+        if number:
+            print()
+        print(f"# {unit.name}")
+        sys.stdout.write(unit.text)
+
+
+def warn(job: CompiledJob) -> None:
+    """Say what its author should know about a job."""
+    for warning in job.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
