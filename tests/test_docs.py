@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
+import inspect
+import json
 import pkgutil
 import re
 import shlex
@@ -14,14 +17,31 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer
 
-from lunasched import cli
+from lunasched import cli, config, retry, sandbox
 from lunasched.cli import render
 from lunasched.cli.app import app
+from lunasched.compiler import GATE_NAME
+from lunasched.config import Mode, Paths, Settings
 from lunasched.errors import ExitCode
-from lunasched.model import Result, Run, Trigger
+from lunasched.model import (
+    Backoff,
+    ExecutionMode,
+    HookEvent,
+    HookRun,
+    Hooks,
+    Job,
+    Overlap,
+    Result,
+    RetryPolicy,
+    Run,
+    Trigger,
+)
+from lunasched.sandbox import UserMode
+from lunasched.store import Store
+from lunasched.supervisor.consequences import Consequences
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 for module in pkgutil.iter_modules(cli.__path__, "lunasched.cli."):
     importlib.import_module(module.name)  # registers its commands
@@ -46,10 +66,17 @@ class Command:
 def command_line() -> tuple[set[str], dict[str, Command]]:
     """The options before a command, and the commands, of the code."""
     root: Any = typer.main.get_command(app)
-    commands = {
-        name: _parameters(command) for name, command in root.commands.items() if not command.hidden
-    }
+    commands = {name: _parameters(command) for name, command in _commands(root)}
     return _parameters(root).options | HELP_OPTIONS, commands
+
+
+def _commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """The commands of a group, those of the groups in it by both names."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{before}{name} ")
+        elif not command.hidden:
+            yield f"{before}{name}", command
 
 
 def _parameters(command: Any) -> Command:
@@ -113,12 +140,27 @@ def arguments(text: str) -> list[str]:
     words = text.replace("\n.", " ").lstrip(".").split()
     found = []
     for number, word in enumerate(words):
-        if word == "Ar" and words[number - 2] != "Fl":
+        # "Ns Ar": the rest of an option's argument, such as K=V.
+        if word == "Ar" and words[number - 2] != "Fl" and words[number - 1] != "Ns":
             optional = words[number - 1] in ("Oo", "Op", "--")
             name = words[number + 1]
             if name != "options":
                 found.append(f"[{name}]" if optional else name)
     return found
+
+
+def tables(text: str) -> list[list[str]]:
+    """What each column list of ``text`` has in its first column, the header left out."""
+    return [
+        re.findall(r'^\.It Li "?(.+?)"? Ta ', table, re.MULTILINE)
+        for table in re.findall(r"^\.Bl -column.*?^\.El$", text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def items(text: str, macro: str) -> list[str]:
+    """What the items of the tagged lists of ``text`` are about, where ``macro`` marks it up."""
+    found = re.findall(rf"^\.It {macro} (.+)$", text, re.MULTILINE)
+    return [word for item in found for word in item.split(" , ")]
 
 
 @pytest.fixture(scope="module")
@@ -190,24 +232,184 @@ def test_exit_codes(page: Page) -> None:
     assert [int(code) for code in listed] == [code.value for code in ExitCode]
 
 
+def test_options_of_the_sandbox(page: Page) -> None:
+    rows = re.findall(r"^\.It Li (\w+) Pq Va (\w+)=$", page.part("Ss", "Sandbox"), re.MULTILINE)
+    assert rows == [(key, option.directive) for key, option in sandbox.OPTIONS.items()]
+
+
+def test_what_becomes_of_the_sandbox_in_user_mode(page: Page) -> None:
+    """Which options are left out or refused there is named, each of them."""
+    text = page.part("Ss", "Sandbox")
+    for macro, fate in (("NEEDLESS", UserMode.NEEDLESS), ("FAILS", UserMode.FAILS)):
+        part = re.search(rf'^\.\\" {macro}\n((?:\.Li .*\n)+)', text, re.MULTILINE)
+        assert part
+        keys = [key for key, option in sandbox.OPTIONS.items() if option.user_mode is fate]
+        assert re.findall(r"\w+_\w+", part[1]) == keys
+
+
 @pytest.mark.parametrize(("title", "kind"), [("Results", Result), ("Triggers", Trigger)])
 def test_words_of_the_history(page: Page, title: str, kind: Any) -> None:
-    items = re.findall(r"^\.It Cm (.+)$", page.part("Ss", title), re.MULTILINE)
-    words = [word for item in items for word in item.split(" , ")]
+    words = items(page.part("Ss", title), "Cm")
     assert sorted(words) == sorted(member.value for member in kind)
 
 
-def test_json_keys_of_a_run(page: Page) -> None:
-    run = Run(
-        execution_id="0" * 32,
-        job="x",
-        unit="lunasched-job@x.service",
-        trigger=Trigger.TIMER,
-        scheduled_at=None,
-        started_at=0,
+RUN = Run(
+    execution_id="0" * 32,
+    job="x",
+    unit="lunasched-job@x.service",
+    trigger=Trigger.TIMER,
+    scheduled_at=None,
+    started_at=0,
+)
+RETRIED = Job(
+    name="x",
+    schedule="every 1d",
+    command="true",
+    retry=RetryPolicy(max_attempts=2),
+    hooks=Hooks(on_start="true", on_retry="true"),
+)
+
+
+@pytest.fixture
+def failed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """The database of user mode: a run failed, and its retry and two hooks are to follow."""
+    database = tmp_path / "lunasched.db"
+    monkeypatch.setenv("LUNASCHED_DB_PATH", str(database))
+    with Store.open(database, durable=False) as store:
+        with store.transaction():
+            store.jobs.put(RETRIED, 0)
+            store.runs.begin(RUN, "1" * 32)
+            store.runs.running(RUN.execution_id)
+            store.runs.process_ended(RUN.execution_id, exit_code=1, signal=None)
+            store.runs.end(RUN.execution_id, Result.EXIT_CODE, 1)
+            Consequences(store, lambda: 0).settled(RUN.execution_id)
+        yield store
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What a command prints in user mode."""
+    with pytest.raises(SystemExit) as end:
+        app(["--user", *words])
+    assert not end.value.code
+    return capsys.readouterr().out
+
+
+def test_json_keys(page: Page, failed_once: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    of_runs, of_hooks, of_starts = tables(page.part("Ss", "JSON"))
+    hook = HookRun(HookEvent.ON_START, None, None, None, None)
+    run = render.run_json(RUN, [hook])
+    assert of_runs == list(run)
+    assert of_hooks == list(run["hooks"][0])
+    (start,) = json.loads(printed(capsys, "queue", "--json"))
+    assert of_starts == list(start)
+
+
+def test_columns_and_reasons_of_the_queue(
+    documented: dict[str, str], failed_once: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = documented["queue"]
+    header, _, total = printed(capsys, "queue").splitlines()
+    assert total == "1 waiting for their turn, 0 for their time."
+    assert tables(text) == [re.split(r"\s{2,}", header)]
+    reason = ast.parse(inspect.getsource(render.waits_for))
+    returned = [node.value for node in ast.walk(reason) if isinstance(node, ast.Return)]
+    said = [node.value for node in returned if isinstance(node, ast.Constant)]
+    assert len(said) == len(returned)
+    assert sorted(items(text, "Cm")) == sorted(said)
+
+
+def test_columns_that_are_mentioned_exist(
+    documented: dict[str, str], failed_once: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("history", "list"):
+        header, row = printed(capsys, command).splitlines()
+        mentioned = set(re.findall(r"^\.Li ([A-Z]{3,})$", documented[command], re.MULTILINE))
+        assert mentioned <= set(re.split(r"\s{2,}", header))
+        assert ", retry " in row
+    assert {"ATTEMPT", "RESULT"} <= set(re.findall(r"[A-Z]{3,}", documented["history"]))
+
+
+def test_results_that_are_tried_again(page: Page) -> None:
+    part = re.search(r'^\.\\" TRIED AGAIN\n\.Cm (.*) \.\n\.\\" END$', page.text, re.MULTILINE)
+    assert part
+    assert part[1].split(" , ") == [
+        result.value for result in Result if result in retry._TRIED_AGAIN
+    ]
+
+
+def test_how_the_delays_of_retries_grow(page: Page) -> None:
+    rows = re.findall(r"^\.It Cm (\w+) Ta (.*)$", page.part("Sh", "RETRIES"), re.MULTILINE)
+    assert {word for word, _ in rows} == {backoff.value for backoff in Backoff}
+    meanings: dict[str, Callable[[int], int]] = {
+        "D": lambda n: 3,
+        "D*n": lambda n: 3 * n,
+        "D*2^(n-1)": lambda n: 3 * 2 ** (n - 1),
+    }
+    for word, text in rows:
+        meaning = meanings[re.sub(r"\b(Ar|No|Ns) ?| ", "", text)]
+        policy = RetryPolicy(backoff=Backoff(word), initial_delay=3, max_delay=1000)
+        for attempt in range(1, 6):
+            assert retry.delay(policy, attempt) == meaning(attempt)
+
+
+def test_events_of_hooks(page: Page) -> None:
+    listed = items(page.part("Sh", "HOOKS"), "Cm")
+    assert listed == [event.value for event in HookEvent]
+
+
+def test_variables_of_hooks(page: Page, failed_once: Store) -> None:
+    lists = re.findall(r"^\.Bl -tag.*?^\.El$", page.part("Sh", "HOOKS"), re.M | re.S)
+    always, ended, retried = [names for part in lists if (names := items(part, "Ev"))]
+    facts = {hook.facts["LUNASCHED_EVENT"]: list(hook.facts) for hook in failed_once.hooks.next()}
+    assert facts == {"on_start": always, "on_retry": always + ended + retried}
+
+
+def test_execution_modes(page: Page) -> None:
+    text = page.part("Sh", "EXECUTION MODES")
+    titles = re.findall(r"^\.Ss (\w+)$", text, re.MULTILINE)
+    assert titles == [mode.value for mode in ExecutionMode]
+    assert items(text, "Cm") == [overlap.value for overlap in Overlap]
+    assert GATE_NAME in text
+
+
+def test_settings(page: Page) -> None:
+    settings = [field.name for field in dataclasses.fields(Settings)]
+    assert items(page.part("Sh", "CONFIGURATION"), "Li") == settings
+
+
+def test_example_of_the_configuration(page: Page, tmp_path: Path) -> None:
+    example = re.search(
+        r"^\.Bd -literal.*?\n(.*?)^\.Ed$", page.part("Sh", "CONFIGURATION"), re.M | re.S
     )
-    keys = re.findall(r"^\.It Li (\w+) Ta ", page.part("Ss", "JSON"), re.MULTILINE)
-    assert keys == list(render.run_json(run))
+    assert example
+    (tmp_path / "config.yaml").write_text(example[1])
+    assert Settings.load(tmp_path / "config.yaml") != Settings()
+
+
+def test_our_environment_variables(page: Page) -> None:
+    read = set(re.findall(r'"(LUNASCHED_\w+)"', inspect.getsource(config)))
+    listed = items(page.part("Sh", "ENVIRONMENT"), "Ev")
+    assert {name for name in listed if name.startswith("LUNASCHED_")} == read
+
+
+def test_paths(page: Page) -> None:
+    files = page.part("Sh", "FILES")
+    listed = [path for item in items(files, "Pa") for path in item.split()]
+    system = Paths.of(Mode.SYSTEM, {})
+    for path in (system.database, system.slots, system.runtime, system.settings):
+        assert str(path) in listed
+    environ = {
+        "XDG_STATE_HOME": "/s",
+        "XDG_CONFIG_HOME": "/c",
+        "XDG_RUNTIME_DIR": "/r",
+        "HOME": "/h",
+    }
+    own = Paths.of(Mode.USER, environ)
+    for path in (own.database, own.slots, own.runtime, own.settings):
+        said = str(path)
+        for name, value in environ.items():
+            said = re.sub(rf"^{value}/", f"${name}/", said)
+        assert said in listed
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -228,7 +430,7 @@ def examples(text: str) -> list[list[str]]:
     for match in re.finditer(r"^(?:lunasched|lunasched-daemon) .*$", joined, re.MULTILINE):
         # A quoted argument may go on in the next lines.
         words = _words(joined[match.start() :])
-        if words[1] in COMMANDS or words[1].startswith("-"):
+        if words[1] in {name.split()[0] for name in COMMANDS} or words[1].startswith("-"):
             found.append(words)
     return found
 
@@ -265,16 +467,19 @@ def test_examples_are_accepted(words: list[str]) -> None:
     rest = words[1 + len(before) :]
     if not rest:
         return
-    root: Any = typer.main.get_command(app)
-    command = root.commands[rest[0]]
+    command: Any = typer.main.get_command(app)
+    name = rest[0]
+    while hasattr(command, "commands"):
+        command, rest = command.commands[rest[0]], rest[1:]
     # Parses and converts, and calls nothing.
-    context = command.make_context(rest[0], rest[1:])
-    if rest[0] == "add":
+    context = command.make_context(name, rest)
+    if name == "add":
         from lunasched import schedule
-        from lunasched.jobfile import read_name
+        from lunasched.jobvalues import read_name
 
         read_name(context.params["name"])
-        schedule.parse(context.params["schedule"])
+        if not context.params["depends_on"]:
+            schedule.parse(context.params["schedule"])
         assert context.params["command"] or context.params["argv"]
 
 

@@ -59,6 +59,17 @@ class Lunasched:
         )
         return complete()
 
+    def remove_all(self) -> list[str]:
+        """Remove all jobs, each before what it depends on; their names."""
+        removed = []
+        while jobs := self.json("list"):
+            needed = {name for job in jobs for name in job["dependencies"]}
+            for job in jobs:
+                if job["name"] not in needed:
+                    self("remove", job["name"])
+                    removed.append(job["name"])
+        return removed
+
 
 @pytest.fixture(scope="session")
 def booted(machine: Machine) -> Machine:
@@ -73,9 +84,8 @@ def luna(booted: Machine) -> Iterator[Lunasched]:
     command = Lunasched(booted)
     yield command
     booted.run(["systemctl", "start", "lunasched.service"])
-    for job in command.json("list"):
-        command("remove", job["name"])
-        booted.run(["systemctl", "stop", f"lunasched-job@{job['name']}.service"], check=False)
+    for name in command.remove_all():
+        booted.run(["systemctl", "stop", f"lunasched-job@{name}.service"], check=False)
 
 
 @pytest.fixture
@@ -84,5 +94,4 @@ def own(booted: Machine) -> Iterator[Lunasched]:
     booted.run("systemctl --user daemon-reload; systemctl --user start lunasched", user="luna")
     command = Lunasched(booted, "luna")
     yield command
-    for job in command.json("list"):
-        command("remove", job["name"])
+    command.remove_all()

@@ -57,3 +57,68 @@ def test_500_runs_through_repeated_sigkill(luna: Lunasched, rng: random.Random) 
         code = int(str(run["job"]).removeprefix("kill-")) % 3
         assert (run["exit_code"], run["result"]) == (code, "exit-code" if code else "success")
         assert run["started_at"] < run["ended_at"]
+
+
+CHAINS = 300
+CHAIN_JOBS = 30
+ATTEMPTS = 3
+
+# Begins a chain of each job as soon as all attempts of its last one are over.
+CHAIN_DRIVER = f"""
+chains() {{
+    unit=lunasched-job@chain-$1.service
+    for chain in $(seq {CHAINS // CHAIN_JOBS}); do
+        systemctl start "$unit"
+        until [ "$(wc -l < /tmp/chain-$1)" -ge $((chain * {ATTEMPTS})) ] &&
+            ! systemctl -q is-active "$unit"; do
+            sleep 0.3
+        done
+    done
+}}
+for job in $(seq {CHAIN_JOBS}); do
+    chains $job &
+done
+wait
+"""
+
+
+def test_300_chains_of_retries_through_repeated_sigkill(
+    luna: Lunasched, rng: random.Random
+) -> None:
+    for number in range(1, CHAIN_JOBS + 1):
+        hook = "echo $LUNASCHED_EVENT $LUNASCHED_EXECUTION_ID >> /tmp/chain-hooks"
+        luna(
+            *("add", "--name", f"chain-{number}", "--schedule", "every 1d"),
+            *("--max-retries", str(ATTEMPTS - 1), "--retry-delay", "0.2", "--backoff", "fixed"),
+            *("--on-retry", hook, "--on-failure", hook),
+            *("--command", f"echo $INVOCATION_ID >> /tmp/chain-{number}; exit 3"),
+        )
+    driver = luna.machine.popen(CHAIN_DRIVER)
+    kills = 0
+    deadline = time.monotonic() + 300
+    while driver.poll() is None:
+        time.sleep(rng.uniform(0.1, 4))
+        kill = "systemctl kill -s KILL lunasched; systemctl start lunasched"
+        luna.machine.exec(kill, check=False)
+        kills += 1
+        assert time.monotonic() < deadline, "the chains are stuck"
+    assert kills >= 5
+
+    def hooks() -> list[str]:
+        return luna.machine.exec("sort /tmp/chain-hooks").stdout.splitlines()
+
+    luna.machine.wait_for(lambda: len(hooks()) >= CHAINS * ATTEMPTS, 60, what="all hooks")
+    expected = []
+    for number in range(1, CHAIN_JOBS + 1):
+        runs = luna.history(f"chain-{number}")[::-1]
+        ran = luna.machine.exec(f"cat /tmp/chain-{number}").stdout.split()
+        assert [run["execution_id"].replace("-", "") for run in runs] == ran
+        assert [run["attempt"] for run in runs] == [1, 2, 3] * (CHAINS // CHAIN_JOBS)
+        for first in range(0, len(runs), ATTEMPTS):
+            chain = runs[first : first + ATTEMPTS]
+            assert {run["first_attempt_id"] for run in chain} == {chain[0]["execution_id"]}
+            assert [run["trigger"] for run in chain] == ["manual", "retry", "retry"]
+            *again, last = [run["execution_id"] for run in chain]
+            expected += [f"on_retry {run}" for run in again] + [f"on_failure {last}"]
+    assert hooks() == sorted(expected)
+    assert not luna.json("queue")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.machine
 YEARLY = ("--schedule", "@yearly")
 KEYS = (
     "execution_id job trigger scheduled_at started_at ended_at duration_ms result exit_code "
-    "signal attempt output"
+    "signal attempt first_attempt_id retry_at hooks output"
 )
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")
 
@@ -62,6 +62,7 @@ def test_signal_even_where_systemd_calls_it_a_clean_end(luna: Lunasched, number:
 def test_time_limit(luna: Lunasched) -> None:
     run = run_once(luna, "--timeout", "1", "--command", "sleep 60")
     assert run["result"] == "timeout"
+    assert "timeout (time limit)" in luna("history", luna.name).stdout
     assert 900 <= run["duration_ms"] < 30_000
 
 
@@ -159,6 +160,30 @@ def test_a_job_cannot_make_up_its_own_records(luna: Lunasched) -> None:
     )
     run = run_once(luna, "--", "/usr/bin/python3", "-c", forged, fails=False)
     assert run["result"] == "success"
+
+
+def test_an_ordinary_job_has_no_process_of_ours(luna: Lunasched) -> None:
+    """Its retries, hooks, limits and priority are systemd's or the supervisor's business."""
+    luna(
+        *("add", "--name", luna.name, "--schedule", "every 1d", "--max-retries", "3"),
+        *("--on-failure", "true", "--timeout", "1h", "--max-memory", "1G", "--priority", "Low"),
+        *("--", "/bin/sleep", "60"),
+    )
+    luna("start", luna.name)
+    unit = f"lunasched-job@{luna.name}.service"
+    shown = luna.machine.run(["systemctl", "show", unit]).stdout.splitlines()
+    commands = [line for line in shown if line.startswith("Exec") and "argv[]=" in line]
+    assert [line.partition(" ; ")[0] for line in commands] == [
+        "ExecStart={ path=/bin/sleep",
+        "ExecStartEx={ path=/bin/sleep",
+    ]
+    assert all("argv[]=/bin/sleep 60 ;" in line for line in commands)
+    pid = luna.machine.run(["systemctl", "show", "-P", "MainPID", unit]).stdout.strip()
+    listed = luna.machine.exec(f"grep -l '{unit}' /proc/[0-9]*/cgroup").stdout.split()
+    assert listed == [f"/proc/{pid}/cgroup"]
+    command = luna.machine.exec(f"tr '\\0' ' ' < /proc/{pid}/cmdline").stdout
+    assert command == "/bin/sleep 60 "
+    assert "PPid:\t1\n" in luna.machine.exec(f"cat /proc/{pid}/status").stdout
 
 
 def test_an_idle_supervisor_does_not_wake_up(luna: Lunasched) -> None:

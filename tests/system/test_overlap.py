@@ -1,0 +1,170 @@
+"""What a trigger during a run does: another run after it, beside it, in its place, or nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Lunasched
+
+pytestmark = pytest.mark.machine
+
+LATER = ("--schedule", "every 1d")
+
+
+def seconds(stamp: str) -> float:
+    return datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
+
+
+def history(luna: Lunasched) -> list[dict[str, Any]]:
+    """Oldest first, and only what is over."""
+    return [run for run in luna.history(luna.name)[::-1] if run["result"]]
+
+
+def most_at_once(runs: list[dict[str, Any]]) -> int:
+    spans = [(seconds(run["started_at"]), seconds(run["ended_at"])) for run in runs]
+    return max(sum(start <= began < end for start, end in spans) for began, _ in spans)
+
+
+@pytest.mark.parametrize("schedule", ["calendar:*:*:*", "every 1s"])
+def test_queue_is_one_run_right_after_the_one_in_progress(luna: Lunasched, schedule: str) -> None:
+    luna("add", "--name", luna.name, "--schedule", schedule, "--command", "sleep 2.4")
+    luna.wait_for_runs(luna.name, 3)
+    runs = [run for run in history(luna) if run["result"] == "success"]
+    assert most_at_once(runs) == 1
+    for before, after in pairwise(runs):
+        assert seconds(after["started_at"]) - seconds(before["ended_at"]) < 0.5
+
+
+@pytest.mark.parametrize("schedule", ["calendar:*:*:0/2", "every 2s"])
+def test_skip_waits_for_the_next_time(luna: Lunasched, schedule: str) -> None:
+    luna(
+        *("add", "--name", luna.name, "--schedule", schedule, "--overlap", "skip"),
+        *("--command", "sleep 2.5"),
+    )
+
+    def ran() -> list[dict[str, Any]]:
+        return [run for run in history(luna) if run["result"] == "success"]
+
+    luna.machine.wait_for(lambda: len(ran()) >= 3, 40, what="three runs")
+    for before, after in pairwise(ran()):
+        assert seconds(after["started_at"]) - seconds(before["ended_at"]) > 0.8
+    skipped = [run for run in history(luna) if run["result"] == "skipped"]
+    assert len(skipped) >= 2
+    assert skipped[0]["output"] == "the last run was still in progress at its time\n"
+    # By hand is by hand.
+    luna("disable", luna.name)
+    luna.machine.exec("sleep 3")
+    assert luna("start", luna.name, "--wait").returncode == 0
+
+
+def test_skip_lets_ordinary_runs_pass(luna: Lunasched) -> None:
+    luna(
+        *("add", "--name", luna.name, "--schedule", "every 1s", "--overlap", "skip"),
+        *("--command", "true"),
+    )
+    runs = luna.wait_for_runs(luna.name, 4)
+    assert {run["result"] for run in runs} == {"success"}
+
+
+@pytest.mark.parametrize("schedule", ["calendar:*:*:0/2", "every 2s"])
+def test_replace_ends_the_run_in_progress(luna: Lunasched, schedule: str) -> None:
+    luna(
+        *("add", "--name", luna.name, "--schedule", schedule, "--overlap", "replace"),
+        *("--command", "sleep 60"),
+    )
+    luna.machine.wait_for(lambda: len(history(luna)) >= 3, 40, what="three replaced runs")
+    runs = history(luna)
+    assert {run["result"] for run in runs} == {"stopped"}
+    assert {run["trigger"] for run in runs} == {"timer"}
+    for before, after in pairwise(runs):
+        assert 1 < seconds(after["started_at"]) - seconds(before["started_at"]) < 4
+
+
+def test_parallel_runs_overlap_each_a_unit_of_its_own(luna: Lunasched) -> None:
+    luna(
+        *("add", "--name", luna.name, "--schedule", "calendar:*:*:*"),
+        *("--execution-mode", "Parallel", "--command", "echo $INVOCATION_ID; sleep 2.5"),
+    )
+    runs = luna.wait_for_runs(luna.name, 5)[::-1]
+    assert most_at_once(runs) >= 2
+    assert {run["trigger"] for run in runs} == {"timer"}
+    assert len({run["scheduled_at"] for run in runs}) == len(runs)
+    for run in runs:
+        assert run["output"] == run["execution_id"].replace("-", "") + "\n"
+    journal = ["journalctl", "-u", f"lunasched-job@{luna.name}*", "-o", "cat"]
+    assert runs[-1]["output"] in luna.machine.run(journal).stdout
+    luna("disable", luna.name)
+
+
+def test_parallel_has_a_limit_and_what_is_over_it_waits(luna: Lunasched) -> None:
+    luna(
+        *("add", "--name", luna.name, "--schedule", "calendar:*:*:*", "--max-concurrent", "2"),
+        *("--execution-mode", "parallel", "--command", "sleep 3.3"),
+    )
+    luna.machine.wait_for(lambda: bool(luna.json("queue")), 20, what="a run that waits")
+    (waiting,) = luna.json("queue")
+    assert waiting["job"] == luna.name
+    luna.wait_for_runs(luna.name, 5, timeout=40)
+    assert most_at_once(history(luna)) == 2
+    luna("disable", luna.name)
+    assert not luna.json("queue")
+
+
+def test_parallel_runs_started_by_hand(luna: Lunasched) -> None:
+    luna(
+        *("add", "--name", luna.name, *LATER, "--execution-mode", "parallel"),
+        *("--max-concurrent", "2", "--command", "sleep 1.5; exit 3"),
+    )
+    luna("start", luna.name)
+    assert luna("start", luna.name, "--wait", check=False).returncode == 3
+    runs = luna.wait_for_runs(luna.name, 2)
+    assert {run["trigger"] for run in runs} == {"manual"}
+    assert most_at_once(runs) == 2
+    luna("start", luna.name)
+    luna("start", luna.name)
+    third = luna("start", luna.name, check=False)
+    assert third.returncode == 1
+    assert "2 runs" in third.stderr
+    luna("stop", luna.name)
+    runs = luna.wait_for_runs(luna.name, 4)
+    assert [run["result"] for run in runs[:2]] == ["stopped", "stopped"]
+
+
+def test_parallel_runs_are_retried(luna: Lunasched) -> None:
+    luna(
+        *("add", "--name", luna.name, *LATER, "--execution-mode", "parallel"),
+        *("--max-retries", "2", "--retry-delay", "1", "--command", "sleep 0.2; exit 3"),
+    )
+    luna("start", luna.name)
+    runs = luna.wait_for_runs(luna.name, 3)[::-1]
+    assert [run["attempt"] for run in runs] == [1, 2, 3]
+    assert len({run["first_attempt_id"] for run in runs}) == 1
+
+
+def test_a_users_own_parallel_runs(own: Lunasched) -> None:
+    own(
+        *("add", "--name", own.name, "--schedule", "every 1s", "--execution-mode", "parallel"),
+        *("--command", "sleep 2.5"),
+    )
+    runs = own.wait_for_runs(own.name, 3, timeout=40)
+    assert {run["result"] for run in runs} == {"success"}
+    assert most_at_once(runs) >= 2
+
+
+def test_environment_and_arguments_for_one_run(luna: Lunasched) -> None:
+    luna(
+        *("add", "--name", luna.name, *LATER, "--env", "A=1", "--env", "B=1"),
+        *("--", "/bin/sh", "-c", 'echo "$A $B $*"', "sh", "one"),
+    )
+    started = luna("start", luna.name, "--wait", "--env", "B=a b%", "--", "two words", "$x")
+    assert started.stdout == "1 a b% one two words $x\n"
+    assert luna("start", luna.name, "--wait").stdout == "1 1 one\n"
+    second, first = luna.wait_for_runs(luna.name, 2)
+    assert first["output"] == "1 a b% one two words $x\n"
+    assert second["output"] == "1 1 one\n"
+    assert {first["trigger"], second["trigger"]} == {"manual"}

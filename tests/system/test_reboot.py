@@ -1,0 +1,40 @@
+"""What the supervisor still has to do outlives the machine's boot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from conftest import INSTALL, Lunasched
+from machine import Machine
+
+pytestmark = pytest.mark.machine
+
+
+@pytest.fixture
+def luna() -> Iterator[Lunasched]:
+    """A machine of its own, which may be rebooted."""
+    with Machine.boot("reboot") as machine:
+        machine.run(INSTALL)
+        yield Lunasched(machine)
+
+
+def test_a_retry_and_a_hook_survive_a_reboot(luna: Lunasched) -> None:
+    luna(
+        *("add", "--name", "again", "--schedule", "every 1d", "--max-retries", "1"),
+        *("--retry-delay", "8", "--command", "exit 3"),
+        *("--on-failure", "echo $LUNASCHED_ATTEMPT >> /var/tmp/hooked"),
+    )
+    luna("start", "again", "--wait", check=False)
+    luna.machine.wait_for(lambda: bool(luna.json("queue")), 10, what="the retry")
+    (pending,) = luna.json("queue")
+    luna.machine.reboot()
+    assert luna.json("queue") in ([pending], [])
+    second, first = luna.wait_for_runs("again", 2, timeout=60)
+    assert (first["attempt"], second["attempt"]) == (1, 2)
+    assert second["first_attempt_id"] == first["execution_id"]
+    assert second["started_at"] >= pending["due_at"]
+    luna.machine.wait_for("[ -s /var/tmp/hooked ]", 20, what="the hook")
+    luna.machine.exec("sleep 3")
+    assert luna.machine.exec("cat /var/tmp/hooked").stdout == "2\n"
+    assert len(luna.history("again")) == 2
