@@ -1,0 +1,356 @@
+"""What is asked of a service manager: units in bulk, one run, signals."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+
+from gi.repository import GLib
+
+from lunasched.config import Mode
+from lunasched.errors import LunaschedError, SystemdError
+from lunasched.systemd.bus import (
+    MANAGER,
+    NAME,
+    NO_SUCH_UNIT,
+    OBJECT,
+    PROPERTIES,
+    SERVICE,
+    TIMER,
+    UNIT,
+    Bus,
+    Call,
+    iterate,
+    unreachable,
+)
+from lunasched.unittext import bus_label
+
+_NUDGE_PATH, _NUDGE_INTERFACE, _NUDGE = "/org/lunasched", "org.lunasched.Supervisor", "Look"
+
+# A reload reads every unit file: 7 to 60 s were measured at 10,000 jobs.
+_RELOAD_TIMEOUT_MS = 180_000
+_JOB_TIMEOUT_S = 90
+# What is not started by then waits for another unit.
+_ORDERING_S = 0.5
+# States of a service before its main process.
+_NOT_BEGUN = {"dead", "failed", "condition", "start-pre", "auto-restart"}
+# From a timer's elapse to the start of its service; a machine under load takes its time.
+_ELAPSE_TO_START_USEC = 1_000_000
+_BUSY_STATES = ["active", "activating", "deactivating", "reloading"]
+# systemd follows the client of every job by a match rule of its own, and dbus-daemon cuts off a
+# connection that wants more than 512 of them: seen with 2,000 timers that were started in a row.
+_JOBS_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """A loaded unit as the manager lists it."""
+
+    load: str
+    active: str
+    sub: str
+    has_job: bool
+    """Whether it is waiting to be started or stopped."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it is started, or on its way there or back."""
+        return self.active in ("active", "activating", "deactivating", "reloading")
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A run as the manager knows it right now."""
+
+    execution_id: str
+    active: str
+    result: str
+    exit_code: int | None
+    signal: int | None
+    ended_at: int | None
+    """When the unit last became inactive (µs, UTC)."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is over."""
+        return self.active in ("inactive", "failed")
+
+
+class Manager:
+    """One service manager: PID 1, or the calling user's own."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._subscribed = False
+
+    @classmethod
+    def connect(cls, mode: Mode) -> Manager:
+        """Connect to the manager of ``mode``; raises ``SystemdUnreachable`` with what to do."""
+        manager = cls(Bus.open(mode))
+        try:
+            manager.version()
+        except SystemdError as error:
+            raise unreachable(mode, str(error)) from error
+        return manager
+
+    def version(self) -> str:
+        """The manager's version, as it gives it itself."""
+        return str(self._bus.property(OBJECT, MANAGER, "Version"))
+
+    # Units in bulk
+
+    def start(self, units: Iterable[str]) -> dict[str, LunaschedError]:
+        """Start units and wait until their start jobs are done; what failed, by unit."""
+        return self._run_jobs("StartUnit", units)
+
+    def stop(self, units: Iterable[str]) -> dict[str, LunaschedError]:
+        """Stop units and wait until they are; a unit that is not loaded is no failure."""
+        failures = self._run_jobs("StopUnit", units)
+        return {
+            unit: error
+            for unit, error in failures.items()
+            if not (isinstance(error, SystemdError) and error.name == NO_SUCH_UNIT)
+        }
+
+    def restart(self, units: Iterable[str]) -> dict[str, LunaschedError]:
+        """Restart units, or start those that are not, and wait; what failed, by unit."""
+        return self._run_jobs("RestartUnit", units)
+
+    def active_since(self, unit: str) -> int:
+        """When a unit became active (µs, UTC); 0 if it is not."""
+        path = unit_path(unit)
+        if self._bus.property(path, UNIT, "ActiveState") != "active":
+            return 0
+        since: int = self._bus.property(path, UNIT, "ActiveEnterTimestamp")
+        return since
+
+    def reset_failed(self, units: Iterable[str]) -> None:
+        """Forget that units failed, so that they can be unloaded; others are left alone."""
+        calls = [Call("ResetFailedUnit", GLib.Variant("(s)", (unit,))) for unit in units]
+        for outcome in self._bus.call_all(calls):
+            if isinstance(outcome, SystemdError) and outcome.name == NO_SUCH_UNIT:
+                continue
+            if isinstance(outcome, LunaschedError):
+                raise outcome
+
+    def need_reload(self, units: Iterable[str]) -> bool:
+        """Whether the manager holds any of ``units`` in a version older than its file."""
+        calls = [
+            Call(
+                "Get",
+                GLib.Variant("(ss)", (UNIT, "NeedDaemonReload")),
+                path=unit_path(unit),
+                interface=PROPERTIES,
+            )
+            for unit in units
+        ]
+        for outcome in self._bus.call_all(calls):
+            if isinstance(outcome, LunaschedError):
+                raise outcome
+            if outcome[0]:
+                return True
+        return False
+
+    def reload(self) -> None:
+        """Have the manager read all unit files again (``daemon-reload``). Slow with many units."""
+        self._bus.call(Call("Reload", None), timeout_ms=_RELOAD_TIMEOUT_MS)
+
+    def states(self, pattern: str) -> dict[str, UnitState]:
+        """The loaded units whose names match a glob pattern."""
+        parameters = GLib.Variant("(asas)", ([], [pattern]))
+        (listed,) = self._bus.call(Call("ListUnitsByPatterns", parameters))
+        return {
+            entry[0]: UnitState(entry[2], entry[3], entry[4], has_job=bool(entry[7]))
+            for entry in listed
+        }
+
+    def state(self, unit: str) -> UnitState | None:
+        """The state of a unit, if it is loaded."""
+        return self.states(unit.replace("\\", "\\\\")).get(unit)
+
+    def busy(self, pattern: str) -> set[str]:
+        """The units matching a glob pattern that are started, or on their way there or back."""
+        parameters = GLib.Variant("(asas)", (_BUSY_STATES, [pattern]))
+        (listed,) = self._bus.call(Call("ListUnitsByPatterns", parameters))
+        return {entry[0] for entry in listed}
+
+    def start_later(self, unit: str, answered: Callable[[LunaschedError | None], None]) -> None:
+        """Ask for the start of a unit; ``answered`` is called when systemd has taken it on, or not.
+
+        Calls are sent in the order in which they were asked for.
+        """
+        call = Call("StartUnit", GLib.Variant("(ss)", (unit, "replace")))
+        self._bus.call_later(call, answered)
+
+    # One run
+
+    def hold(self, unit: str) -> None:
+        """Load a unit and keep it loaded as long as we are connected, whatever becomes of it."""
+        self._bus.call(Call("LoadUnit", GLib.Variant("(s)", (unit,))))
+        self._bus.call(Call("Ref", None, path=unit_path(unit), interface=UNIT))
+
+    def invocation(self, unit: str) -> Invocation:
+        """The latest run of a service unit; one that is not loaded has an empty execution ID."""
+        path = unit_path(unit)
+        # First whether it is over: what is read after that does not change any more.
+        active = self._bus.property(path, UNIT, "ActiveState")
+        raw = self._bus.property(path, UNIT, "InvocationID")
+        code = self._bus.property(path, SERVICE, "ExecMainCode")
+        status = self._bus.property(path, SERVICE, "ExecMainStatus")
+        return Invocation(
+            execution_id=bytes(raw).hex(),
+            active=active,
+            result=self._bus.property(path, SERVICE, "Result"),
+            exit_code=status if code == os.CLD_EXITED else None,
+            signal=status if code in (os.CLD_KILLED, os.CLD_DUMPED) else None,
+            ended_at=self._bus.property(path, UNIT, "InactiveEnterTimestamp") or None,
+        )
+
+    def begin(self, unit: str, *, patient: bool) -> Invocation | None:
+        """Start a held service that is not running, and return its run as soon as there is one.
+
+        ``None`` where there is none yet, because a condition of the unit refused it, or because it
+        waits for units that it is ordered after: for these, wait only if ``patient``.
+        """
+        self.subscribe(lambda _: None)
+        before = self._execution_id(unit)
+        with self._bus.job_results() as results:
+            parameters = GLib.Variant("(ss)", (unit, "replace"))
+            (job,) = self._bus.call(Call("StartUnit", parameters))
+            # The start job of a oneshot service is done when the service is.
+            oneshot = self._bus.property(unit_path(unit), SERVICE, "Type") == "oneshot"
+
+            def begun() -> bool:
+                if job in results:
+                    return True
+                state = self._bus.property(unit_path(unit), UNIT, "SubState")
+                return oneshot and state not in _NOT_BEGUN
+
+            iterate(begun, _ORDERING_S)
+            if patient or self._execution_id(unit) != before:
+                iterate(begun, None if patient else _JOB_TIMEOUT_S)
+        invocation = self.invocation(unit)
+        if invocation.execution_id != before:
+            return invocation
+        if results.get(job, "done") != "done":
+            raise _job_failure("StartUnit", unit, results[job])
+        return None
+
+    def wait_begun(self, unit: str, before: str, seconds: float | None) -> bool:
+        """Wait until a held unit has another run than ``before``; ``False`` if not in time."""
+        self.subscribe(lambda _: None)
+        iterate(lambda: self._execution_id(unit) != before, seconds)
+        return self._execution_id(unit) != before
+
+    def _execution_id(self, unit: str) -> str:
+        return bytes(self._bus.property(unit_path(unit), UNIT, "InvocationID")).hex()
+
+    def started_by_timer(self, service: str, timer: str) -> bool:
+        """Whether the service's current start comes from an elapse of the timer.
+
+        The environment does not tell: ``TRIGGER_UNIT`` and its kin stay as the first elapse set
+        them as long as the service is loaded (seen in systemd 252 and 257).
+        """
+        elapsed: int = self._bus.property(unit_path(timer), TIMER, "LastTriggerUSecMonotonic")
+        started: int = self._bus.property(
+            unit_path(service), UNIT, "InactiveExitTimestampMonotonic"
+        )
+        return bool(elapsed) and abs(started - elapsed) < _ELAPSE_TO_START_USEC
+
+    def main_signal(self, unit: str, execution_id: str) -> int | None:
+        """The signal that ended the main process of a run, if the unit still holds that run."""
+        path = unit_path(unit)
+        status: int = self._bus.property(path, SERVICE, "ExecMainStatus")
+        if not status or self._bus.property(path, SERVICE, "ExecMainCode") == os.CLD_EXITED:
+            return None
+        held = bytes(self._bus.property(path, UNIT, "InvocationID")).hex()
+        return status if held == execution_id else None
+
+    def wait_ended(self, unit: str, tick: Callable[[], None], tick_seconds: float) -> Invocation:
+        """Wait until a held service unit is over, calling ``tick`` now and then."""
+        self.subscribe(lambda _: None)
+        timer = GLib.timeout_add(max(1, int(tick_seconds * 1000)), lambda: True)
+        try:
+            while not (invocation := self.invocation(unit)).ended:
+                tick()
+                GLib.MainContext.default().iteration(True)
+            return invocation
+        finally:
+            GLib.source_remove(timer)
+
+    # Signals
+
+    def subscribe(self, changed: Callable[[str], None]) -> None:
+        """Call ``changed`` with the object path of every unit whose state changes."""
+        if not self._subscribed:
+            self._bus.call(Call("Subscribe", None))
+            self._subscribed = True
+        self._bus.on_signal(
+            NAME,
+            PROPERTIES,
+            "PropertiesChanged",
+            None,
+            lambda path, _: changed(path),
+            argument=UNIT,
+        )
+
+    def nudge(self) -> None:
+        """Tell the supervisor on this bus that there is something for it in the database."""
+        with suppress(GLib.Error):
+            self._bus.connection.emit_signal(None, _NUDGE_PATH, _NUDGE_INTERFACE, _NUDGE, None)
+            self._bus.connection.flush_sync()
+
+    def on_nudge(self, nudged: Callable[[], None]) -> None:
+        """Call ``nudged`` when somebody says so. Anybody can: it is a reason to look, no more."""
+        self._bus.on_signal(
+            None, _NUDGE_INTERFACE, _NUDGE, _NUDGE_PATH, lambda _path, _parameters: nudged()
+        )
+
+    def on_closed(self, closed: Callable[[], None]) -> None:
+        """Call ``closed`` when the connection to the bus is lost."""
+        self._bus.connection.connect("closed", lambda *_: closed())
+
+    # Calls
+
+    def _run_jobs(self, method: str, units: Iterable[str]) -> dict[str, LunaschedError]:
+        """Queue a job for each unit and wait until all are done; what failed, by unit."""
+        failures: dict[str, LunaschedError] = {}
+        remaining = iter(units)
+        while names := list(islice(remaining, _JOBS_AT_ONCE)):
+            failures.update(self._run_some_jobs(method, names))
+        return failures
+
+    def _run_some_jobs(self, method: str, names: Sequence[str]) -> dict[str, LunaschedError]:
+        with self._bus.job_results() as results:
+            calls = [Call(method, GLib.Variant("(ss)", (name, "replace"))) for name in names]
+            outcomes = self._bus.call_all(calls)
+            paths = {
+                name: outcome[0]
+                for name, outcome in zip(names, outcomes, strict=True)
+                if not isinstance(outcome, LunaschedError)
+            }
+            iterate(lambda: results.keys() >= set(paths.values()), _JOB_TIMEOUT_S)
+        failures: dict[str, LunaschedError] = {
+            name: outcome
+            for name, outcome in zip(names, outcomes, strict=True)
+            if isinstance(outcome, LunaschedError)
+        }
+        for name, path in paths.items():
+            result = results.get(path, "timeout")
+            if result != "done":
+                failures[name] = _job_failure(method, name, result)
+        return failures
+
+
+def unit_path(unit: str) -> str:
+    """The object path of a unit (sd_bus_path_encode(3))."""
+    return f"{OBJECT}/unit/{bus_label(unit)}"
+
+
+def _job_failure(method: str, unit: str, result: str) -> SystemdError:
+    return SystemdError(
+        f"systemd could not carry out {method} of {unit} ({result}); see: systemctl status {unit!r}"
+    )
