@@ -32,10 +32,15 @@ class HookStarter:
         runtime: RuntimeDirectory,
         *,
         now: Callable[[], int],
+        guard: Callable[[Callable[[], bool]], Callable[..., bool]],
         asked: Callable[[], None],
     ) -> None:
-        """``asked`` is called when systemd is asked for something, so that the journal is read."""
+        """``guard`` wraps main-loop callbacks.
+
+        ``asked`` is called when systemd is asked for something, so that the journal is read.
+        """
         self._mode = mode
+        self._guard = guard
         self._store = store
         self._manager = manager
         self._runtime = runtime
@@ -68,14 +73,19 @@ class HookStarter:
         except OSError as error:
             self._fail(hook.id, hook.unit, f"{error.filename}: {error.strerror}")
             return
-        self._manager.start_later(hook.unit, partial(self._answered, hook))
+
+        def answered(error: LunaschedError | None) -> None:
+            self._guard(partial(self._answered, hook, error))()
+
+        self._manager.start_later(hook.unit, answered)
         self._asked()
 
-    def _answered(self, hook: PendingHook, error: LunaschedError | None) -> None:
+    def _answered(self, hook: PendingHook, error: LunaschedError | None) -> bool:
         if isinstance(error, SystemdUnreachable):
             self._store.hooks.unclaim(hook.id)
         elif error is not None:
             self._fail(hook.id, hook.unit, str(error))
+        return False
 
     def _fail(self, hook_id: int, unit: str, reason: str) -> None:
         print(f"<4>{unit} could not be started: {reason}", file=sys.stderr)

@@ -72,7 +72,9 @@ class Supervisor:
         self._runtime = runtime
         self._consequences = Consequences(store, now)
         self._recorder = Recorder(store, host_timezone, self._consequences)
-        self._hooks = HookStarter(mode, store, manager, runtime, now=now, asked=self._wake)
+        self._hooks = HookStarter(
+            mode, store, manager, runtime, now=now, guard=self.guard, asked=self._wake
+        )
         self._starter = Starter(
             store,
             manager,

@@ -78,8 +78,8 @@ class Starter:
         self._plan([start.due_at for start in waiting if start.due_at > now], now)
         due = [start for start in waiting if start.due_at <= now]
         shut = self._limit > 0 or any(start.exclusive for start in due)
-        if shut and not self._runtime.gate_is_shut():
-            self._runtime.shut_gate()
+        if shut and not self._runtime.gate_is_shut() and not self._shut_gate():
+            return
         if due:
             for start in self._choose(due, claimed):
                 self._start(start, needs_pass=shut or start.exclusive)
@@ -141,17 +141,34 @@ class Starter:
         return job is not None and 0 < job.max_concurrent <= count
 
     def _start(self, start: Start, *, needs_pass: bool) -> None:
+        if needs_pass:
+            try:
+                self._runtime.grant(start.unit)
+            except OSError as error:
+                _complain(f"{start.unit} cannot be let through the gate", error)
+                return
+        self._marked.add((start.job, start.unit))
         if not self._store.starts.claim(start, self._now()):
             return
-        self._marked.add((start.job, start.unit))
         if start.is_retry:
             self._runtime.mark_start(start.job)
-        if needs_pass:
-            self._runtime.grant(start.unit)
-        self._manager.start_later(start.unit, partial(self._answered, start))
+
+        def answered(error: LunaschedError | None) -> None:
+            self._guard(partial(self._answered, start, error))()
+
+        self._manager.start_later(start.unit, answered)
         self._asked()
 
-    def _answered(self, start: Start, error: LunaschedError | None) -> None:
+    def _shut_gate(self) -> bool:
+        """Whether it is shut now; where not, nothing is started, and ordinary jobs go on."""
+        try:
+            self._runtime.shut_gate()
+        except OSError as error:
+            _complain("the gate cannot be shut", error)
+            return False
+        return True
+
+    def _answered(self, start: Start, error: LunaschedError | None) -> bool:
         if isinstance(error, SystemdUnreachable):
             self._store.starts.unclaim(start)
         elif error is not None and ":" in start.unit:
@@ -160,6 +177,7 @@ class Starter:
                 self._store.starts.move(start, launch_name(start.job))
         elif error is not None:
             self._give_up(start, str(error))
+        return False
 
     def _give_up(self, start: Start, reason: str) -> None:
         print(f"<4>{start.unit} could not be started: {reason}", file=sys.stderr)
@@ -194,3 +212,7 @@ class Starter:
         self._timer = 0
         self.look()
         return False
+
+
+def _complain(what: str, error: OSError) -> None:
+    print(f"<3>{what}: {error.filename}: {error.strerror}", file=sys.stderr)
