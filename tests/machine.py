@@ -132,7 +132,8 @@ for controller in memory cpu cpuacct cpu,cpuacct pids blkio; do
     fi
 done
 if [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then
-    for unit in system/user@ system/lunasched-job@ user/lunasched-job@; do
+    for unit in system/user@ system/lunasched-job@ user/lunasched-job@ \\
+        system/lunasched-hook@ user/lunasched-hook@; do
         mkdir -p "/run/systemd/$unit.service.d"
         printf '[Service]\\nTimeoutStopSec=500ms\\n' >"/run/systemd/$unit.service.d/cgroup-v1.conf"
     done

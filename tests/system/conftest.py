@@ -55,7 +55,11 @@ class Lunasched:
             return runs if len(runs) >= count else []
 
         self.machine.wait_for(
-            lambda: bool(complete()), timeout, what=f"{count} recorded runs of {name}"
+            lambda: bool(complete()),
+            timeout,
+            what=f"{count} recorded runs of {name}",
+            # Each look is a process that takes a core for a quarter of a second.
+            interval=0.2,
         )
         return complete()
 
