@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 
 from lunasched.errors import ExitCode, PermissionDenied, StoreError
 from lunasched.model import Job, Priority, ResourceLimits, Result, Run, Trigger
-from lunasched.store import OpenRun, RunState, Store
+from lunasched.store import OpenRun, RunState, Store, database
 
 BOOT = "b" * 32
 RUN = "1" * 32
@@ -660,3 +661,35 @@ def test_a_read_only_file_system_is_told_of(tmp_path: Path) -> None:
     message, code = json.loads(done.stdout)
     assert code in (ExitCode.PERMISSION, ExitCode.FAILED)
     assert "lunasched.db" in message
+
+
+def test_a_database_of_the_first_schema_is_taken_over(path: Path) -> None:
+    script = Path(database.__file__).with_name("migrations") / "0001_jobs_and_runs.sql"
+    definition = {
+        "name": "backup", "schedule": "every 1h", "command": "true", "user": None,
+        "timezone": None, "jitter_seconds": 0, "env": {}, "working_directory": None,
+        "resource_limits": {"timeout_seconds": 5, "max_memory": None, "cpu_quota": None},
+        "priority": "Normal", "tags": [], "enabled": True, "catch_up": False,
+    }  # fmt: skip
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(script.read_text())
+        old.execute("INSERT INTO jobs VALUES ('backup', ?, 1, 1)", [json.dumps(definition)])
+        old.execute(
+            'INSERT INTO runs (execution_id, job, unit, boot_id, phase, "trigger", started_at,'
+            " ended_at, result) VALUES (?, 'backup', 'u', 'b', 'ended', 'timer', 1, 2, 'signal')",
+            [RUN],
+        )
+        old.execute("PRAGMA user_version = 1")
+        old.execute(f"PRAGMA application_id = {0x6C756E61}")
+        old.commit()
+    with Store.open(path) as store:
+        assert store.jobs.get("backup") == Job(
+            name="backup",
+            schedule="every 1h",
+            command="true",
+            limits=ResourceLimits(timeout=5),
+        )
+        assert [run.execution_id for run in store.runs.history("backup", None)] == [RUN]
+        # What failed before there were retries and hooks has none now.
+        assert store.runs.unsettled() == []
+        assert store.starts.all() == []
