@@ -90,16 +90,7 @@ class RuntimeDirectory:
 
     def _write(self, directory: str, name: str, text: str) -> None:
         self.path.mkdir(parents=True, exist_ok=True, mode=0o755)
-        opened = os.open(self.path, os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            if directory:
-                with suppress(FileExistsError):
-                    os.mkdir(directory, 0o755, dir_fd=opened)
-                inner = os.open(
-                    directory, os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=opened
-                )
-                os.close(opened)
-                opened = inner
+        with self._opened(directory, make=True) as opened:
             # A new file each time: whoever reads the old one reads it whole.
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=opened)
@@ -110,12 +101,27 @@ class RuntimeDirectory:
                 os.write(file, text.encode())
             finally:
                 os.close(file)
-        finally:
-            os.close(opened)
 
     def _remove(self, directory: str, name: str) -> None:
-        with suppress(OSError):
-            (self.path / directory / name).unlink()
+        with suppress(OSError), self._opened(directory) as opened:
+            os.unlink(name, dir_fd=opened)
+
+    @contextmanager
+    def _opened(self, directory: str, *, make: bool = False) -> Iterator[int]:
+        """A descriptor of the directory, or of one in it, through no link."""
+        flags = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        opened = os.open(self.path, flags)
+        try:
+            if directory:
+                if make:
+                    with suppress(FileExistsError):
+                        os.mkdir(directory, 0o755, dir_fd=opened)
+                inner = os.open(directory, flags, dir_fd=opened)
+                os.close(opened)
+                opened = inner
+            yield opened
+        finally:
+            os.close(opened)
 
 
 def _instance(unit: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lunasched.config import unit_templates
 from lunasched.jobfile import job_from_mapping
 from lunasched.model import HookEvent, HookRun, Job, Result, Run, Trigger
 from lunasched.runtimedir import RuntimeDirectory
@@ -347,6 +350,9 @@ def test_root_follows_no_link_that_the_supervisor_made(tmp_path: Path) -> None:
     (tmp_path / "run/starts").symlink_to(elsewhere)
     runtime.mark_start("backup")
     assert not list(elsewhere.iterdir())
+    (elsewhere / "backup").write_text("precious")
+    runtime.unmark_start("backup")
+    assert (elsewhere / "backup").exists()
 
 
 def test_the_gate_and_its_passes(tmp_path: Path) -> None:
@@ -361,3 +367,62 @@ def test_the_gate_and_its_passes(tmp_path: Path) -> None:
     assert not list((tmp_path / "run/passes").iterdir())
     (tmp_path / "lunasched-exclusive").mkdir()
     assert runtime.exclusive_runs()
+
+
+@pytest.mark.parametrize("kind", ["command", "fifo", "link", "directory", "long"])
+def test_the_slot_guard_trusts_no_mark(tmp_path: Path, kind: str) -> None:
+    """It runs as root, and the supervisor, which is not, writes the mark."""
+    mark, touched = tmp_path / "mark", tmp_path / "touched"
+    if kind == "command":
+        mark.write_text(f"a[$(touch {touched})]\n")
+    elif kind == "fifo":
+        os.mkfifo(mark)
+    elif kind == "link":
+        mark.symlink_to("/dev/zero")
+    elif kind == "directory":
+        mark.mkdir()
+    else:
+        mark.write_text("9" * 10_000 + "\n")
+    asked = tmp_path / "bin" / "lunasched"
+    asked.parent.mkdir()
+    asked.write_text(f'#!/bin/sh\necho asked "$@" > {tmp_path}/asked; exit 1\n')
+    asked.chmod(0o755)
+    guard = unit_templates() / "slot-guard"
+    words = [str(mark), str(tmp_path / "slots"), "-", "backup", "UTC", "0 0 * * *"]
+    done = subprocess.run(
+        ["/bin/bash", "-c", '[ ! -r "$0" ] || . "$0"', str(guard), *words],
+        env={"PATH": f"{asked.parent}:/usr/bin:/bin", "HOME": "/"},
+        timeout=10,
+        check=False,
+    )
+    # The mark says nothing: it is for lunasched to decide.
+    assert done.returncode == 1
+    assert (tmp_path / "asked").read_text().startswith("asked slot-check ")
+    assert not touched.exists()
+
+
+def test_a_mark_lets_a_start_pass_until_its_time(tmp_path: Path) -> None:
+    runtime = RuntimeDirectory(tmp_path)
+    guard = unit_templates() / "slot-guard"
+    mark = tmp_path / "starts/backup"
+
+    def passes() -> bool:
+        words = [str(mark), str(tmp_path / "slots"), "-", "backup", "UTC", "0 0 * * *"]
+        return (
+            subprocess.run(
+                ["/bin/bash", "-c", '. "$0"', str(guard), *words],
+                env={"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": "/"},
+                check=False,
+            ).returncode
+            == 0
+        )
+
+    refuses = tmp_path / "lunasched"
+    refuses.write_text("#!/bin/sh\nexit 1\n")
+    refuses.chmod(0o755)
+    assert not passes()
+    with runtime.by_hand("backup"):
+        assert passes()
+        mark.write_text("1000\n")
+        assert not passes()
+    assert not passes()
