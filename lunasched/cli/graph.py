@@ -45,7 +45,21 @@ def graph(
     if as_dot:
         print(_dot(_below(roots, of), of, latest))
     elif as_json:
-        render.print_json([_node_json(job, of, latest) for job in _below(roots, of)])
+        names = _below(roots, of)
+        hooks = session.store.hooks.of(run.execution_id for run in latest.values())
+        retries = session.retries()
+        runs = {
+            job: render.run_json(
+                run, hooks.get(run.execution_id, ()), retries.get(run.execution_id)
+            )
+            for job, run in latest.items()
+        }
+        render.print_json(
+            [
+                {"job": job, "dependencies": list(of(job)), "last_run": runs.get(job)}
+                for job in names
+            ]
+        )
     else:
         _print_trees(roots, of, latest)
     session.note_supervisor()
@@ -83,15 +97,6 @@ def _branch(node: Node) -> str:
 
 def _state(run: Run | None) -> str:
     return "never ran" if run is None else render.run_ended(run)
-
-
-def _node_json(name: str, of: Dependencies, latest: dict[str, Run]) -> dict[str, object]:
-    run = latest.get(name)
-    return {
-        "job": name,
-        "dependencies": list(of(name)),
-        "last_run": None if run is None else render.run_json(run),
-    }
 
 
 def _dot(names: Sequence[str], of: Dependencies, latest: dict[str, Run]) -> str:

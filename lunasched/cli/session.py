@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lunasched.deploy import Deployer
     from lunasched.journal import Journal
     from lunasched.model import Job
-    from lunasched.store import Store
+    from lunasched.store import Start, Store
     from lunasched.systemd import Manager
 
 
@@ -115,6 +115,10 @@ class Session:
         if job is None:
             raise NoSuchJob(name)
         return job
+
+    def retries(self) -> dict[str, Start]:
+        """The pending retries, by the execution ID of the run that failed."""
+        return {start.failed_id: start for start in self.store.starts.all() if start.failed_id}
 
     def now(self) -> int:
         """Microseconds since the epoch, UTC."""

@@ -35,7 +35,7 @@ def list_jobs(
     jobs = [job for job in session.store.jobs.all() if tag is None or tag in job.tags]
     latest = session.store.runs.latest()
     upcoming = _next_elapses(session, jobs, latest)
-    retries = _retries(session)
+    retries = session.retries()
     if as_json:
         hooks = session.store.hooks.of(run.execution_id for run in latest.values())
         render.print_json(
@@ -83,7 +83,7 @@ def get(
     last = next(iter(session.store.runs.history(name, 1)), None)
     elapse = _next_elapses(session, [job], {name: last} if last else {})[name]
     hooks = session.store.hooks.of([last.execution_id]).get(last.execution_id, []) if last else []
-    retries = _retries(session)
+    retries = session.retries()
     if as_json:
         following = retries.get(last.execution_id) if last else None
         render.print_json(render.job_json(job, elapse, last, hooks, following))
@@ -126,7 +126,7 @@ def history(
         raise NoSuchJob(str(name))
     runs = session.store.runs.history(name, None if everything else count or _RECENT)
     hooks = session.store.hooks.of(run.execution_id for run in runs)
-    retries = _retries(session)
+    retries = session.retries()
     if as_json:
         render.print_json(
             [
@@ -188,11 +188,6 @@ def logs(
         os.execvp(command[0], command)
     except OSError as error:
         raise InvalidInput(f"journalctl cannot be run ({error.strerror})") from error
-
-
-def _retries(session: Session) -> dict[str, Start]:
-    """The pending retries, by the execution ID of the run that failed."""
-    return {start.failed_id: start for start in session.store.starts.all() if start.failed_id}
 
 
 def _ended(run: Run, retries: Mapping[str, Start]) -> str:
