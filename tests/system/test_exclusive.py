@@ -227,11 +227,11 @@ def test_by_hand_it_waits_for_its_turn_too(whose: str, request: pytest.FixtureRe
     command("add", "--name", other, *LATER, "--command", "sleep 2")
     command(
         *("add", "--name", name, *LATER, "--execution-mode", "exclusive"),
-        *("--command", "echo alone; exit 3"),
+        *("--command", "echo alone $1 $WHO; exit 3"),
     )
     command("start", other)
-    started = command("start", name, "--wait", check=False)
-    assert (started.returncode, started.stdout) == (3, "alone\n")
+    started = command("start", name, "--wait", "--env", "WHO=me", "--", "with", check=False)
+    assert (started.returncode, started.stdout) == (3, "alone with me\n")
     (run,) = command.wait_for_runs(name, 1)
     (beside,) = command.wait_for_runs(other, 1)
     assert run["trigger"] == "manual"
