@@ -162,7 +162,7 @@ def _guard(machine: Machine) -> None:
     state="0 0 1 {following}"
     guarded() {{
         printf '%s\\nUTC * * * * *\\n' "$state" >/tmp/slots
-        bash -c '[ ! -r "$0" ] || . "$0"' /opt/lunasched/unit-templates/slot-guard \
+        bash -c '[ ! -r "$0" ] || . "$0"' /opt/lunasched/unit-templates/slot-guard /no/mark \
             /tmp/slots - job UTC '* * * * *'
     }}
     empty() {{ printf '%s\\nUTC * * * * *\\n' "$state" >/tmp/slots; }}
