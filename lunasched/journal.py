@@ -313,7 +313,7 @@ def journalctl(mode: Mode, uid: int, unit: str, run: RunWindow | None, *options:
     if run is None:
         option = "--unit" if mode is Mode.SYSTEM else "--user-unit"
         # Runs beside one another, and those with an environment of their own, have units of theirs.
-        runs = unit.removesuffix(".service").replace("\\", "\\\\") + ":*.service"
+        runs = unit.removesuffix(".service") + ":*.service"
         return [*command, f"{option}={unit}", f"{option}={runs}"]
     command.append(f"--since={_timestamp(run.since - _EARLY_USEC)}")
     if run.until is not None:

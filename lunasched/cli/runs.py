@@ -212,7 +212,7 @@ def _busy_units(session: Session, name: str) -> set[str]:
     """The units of a job that are running, or about to."""
     from lunasched import unittext
 
-    instance = unittext.instance_name(name).replace("\\", "\\\\")
+    instance = unittext.instance_name(name)
     unit = unittext.service_name(name)
     state = session.manager.state(unit)
     waiting = {unit} if state is not None and (state.is_active or state.has_job) else set()

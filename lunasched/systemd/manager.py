@@ -169,7 +169,8 @@ class Manager:
 
     def state(self, unit: str) -> UnitState | None:
         """The state of a unit, if it is loaded."""
-        return self.states(unit.replace("\\", "\\\\")).get(unit)
+        # systemd matches with FNM_NOESCAPE: a backslash in a name stands for itself.
+        return self.states(unit).get(unit)
 
     def busy(self, pattern: str) -> set[str]:
         """The units matching a glob pattern that are started, or on their way there or back."""

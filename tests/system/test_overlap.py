@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lunasched.unittext import launch_name
+
 if TYPE_CHECKING:
     from conftest import Lunasched
 
@@ -115,7 +117,9 @@ def test_parallel_has_a_limit_and_what_is_over_it_waits(luna: Lunasched) -> None
     assert not luna.json("queue")
 
 
-def test_parallel_runs_started_by_hand(luna: Lunasched) -> None:
+@pytest.mark.parametrize("name", ["plain", 'a "b" 50% \\ é'])
+def test_parallel_runs_started_by_hand(luna: Lunasched, name: str) -> None:
+    luna.name = f"{luna.name} {name}"
     luna(
         *("add", "--name", luna.name, *LATER, "--execution-mode", "parallel"),
         *("--max-concurrent", "2", "--command", "sleep 1.5; exit 3"),
@@ -129,7 +133,12 @@ def test_parallel_runs_started_by_hand(luna: Lunasched) -> None:
     luna("start", luna.name)
     third = luna("start", luna.name, check=False)
     assert third.returncode == 1
+    # Nor does the launcher start one.
+    unit = launch_name(luna.name)
+    assert luna.machine.run(["systemctl", "start", unit], check=False).returncode != 0
+    assert "2 runs are in progress" in luna.machine.run(["journalctl", "-u", unit]).stdout
     assert "2 runs" in third.stderr
+    assert luna("logs", luna.name).stdout.count("Started") == 4
     luna("stop", luna.name)
     runs = luna.wait_for_runs(luna.name, 4)
     assert [run["result"] for run in runs[:2]] == ["stopped", "stopped"]
