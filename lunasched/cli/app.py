@@ -76,6 +76,7 @@ _MODULES = {
     "disable": "jobs",
     "compile": "jobs",
     "sync": "jobs",
+    "import-crontab": "crontab",
     "slot-check": "guard",
     "start": "runs",
     "stop": "runs",
