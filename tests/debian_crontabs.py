@@ -13,17 +13,13 @@ from pathlib import Path
 from machine import cache_directory, locked
 
 PACKAGES = (
-    "amavisd-new", "anacron", "apt-mirror", "apticron", "aptitude-robot", "atop", "awstats",
-    "backupninja", "buildd", "certbot", "clamav-unofficial-sigs", "cricket", "cron-apt",
-    "cron-daemon-common", "debsecan", "debsums", "dirvish", "dma", "e2fsprogs", "fcheck",
-    "fetch-crl", "freedombox", "ganeti", "geoip-bin", "gosa", "greylistd", "inn2", "john",
-    "ldap2zone", "leafnode", "libsys-statistics-linux-perl", "logcheck", "mailgraph", "mailman3",
-    "mailman3-web", "mdadm", "mimedefang", "mlmmj", "mrtg", "munin", "munin-node", "ntpsec",
-    "php-common", "popularity-contest", "postgresql-common", "roundcube-core", "rsnapshot",
-    "sa-compile", "sendmail-base", "smokeping", "sn", "spamassassin", "sympa", "sysstat",
-    "systraq", "tiger", "torrus-common", "uptimed", "vnstat", "zoneminder",
+    "amavisd-new", "anacron", "apt-mirror", "atop", "awstats", "backupninja", "buildd", "certbot",
+    "clamav-unofficial-sigs", "cricket", "cron-apt", "cron-daemon-common", "dirvish", "dma",
+    "e2fsprogs", "fcheck", "fetch-crl", "ganeti", "inn2", "john", "ldap2zone", "leafnode",
+    "logcheck", "mailman3", "mailman3-web", "mdadm", "mlmmj", "munin", "munin-node", "ntpsec",
+    "php-common", "roundcube-core", "rsnapshot", "sysstat", "systraq", "tiger",
 )  # fmt: skip
-"""Packages of Debian 12 that ship cron files, and some that did once."""
+"""Packages of Debian 12 that ship cron files."""
 
 
 class NoPackages(Exception):

@@ -84,7 +84,7 @@ def _escaped(char: str) -> str:
 # What can be seen in a command without being a shell
 
 _TOKENS = re.compile(
-    r"""(?P<quoted>'[^']*'|"(?:[^"\\]|\\.)*"|\\.)
+    r"""(?P<quoted>'[^']*'|"(?:[^"\\]|\\.)*"|\\.|\$\([^()]*\)|`[^`]*`)
       | (?P<redirect>[0-9]*(?:&>>?|>&|<&|>>|<<|>\||<>|>|<))
       | (?P<operator>&&|\|\||\|&|;;|[;&|()\n])
       | (?P<space>[ \t\r\f\v]+)
