@@ -77,6 +77,8 @@ _MODULES = {
     "compile": "jobs",
     "sync": "jobs",
     "import-crontab": "crontab",
+    "import-config": "files",
+    "apply": "files",
     "slot-check": "guard",
     "start": "runs",
     "stop": "runs",
