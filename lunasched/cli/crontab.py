@@ -8,18 +8,20 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, List, Optional
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 import typer
 
-from lunasched.cli import render
+from lunasched.cli import plans, render
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode
 from lunasched.cli.session import Session
 from lunasched.config import Mode
 from lunasched.errors import InvalidInput, InvalidJobs, PermissionDenied
 
 if TYPE_CHECKING:
+    from lunasched.compiler import CompiledJob
     from lunasched.crontab import Crontab, Entry, Source
+    from lunasched.deploy import Plan
     from lunasched.model import Job
 
 _SPOOLS = (Path("/var/spool/cron/crontabs"), Path("/var/spool/cron"))
@@ -51,28 +53,30 @@ def import_crontab(
     session = Session.choose(chosen_mode(ctx, system))
     data, source = _opened(file, system_format, session)
     found = crontab.read(data, source)
+    label = render.printable(source.label)
     if found.problems:
-        raise InvalidInput("\n".join((*found.problems, "nothing was imported")))
+        raise InvalidInput("\n".join((*map(render.printable, found.problems), _NOTHING)))
     if not found.entries:
-        print(f"{source.label}: there are no entries.")
+        print(f"{label}: there are no entries.")
         return
     jobs = [_as_it_is_enabled(session, entry.job) for entry in found.entries]
-    states = (
-        _dry(session, found, jobs, source)
-        if dry_run
-        else _put(session, found, jobs, source, replace)
-    )
-    _print_report(found, states)
-    verb = "Would import" if dry_run else "Imported"
-    counted = ", ".join(f"{list(states.values()).count(state)} {state}" for state in _STATES)
-    print(f"{verb} {len(jobs)} jobs from {source.label}: {counted}.")
+    try:
+        wanted, compiled = _changed(session, jobs, dry_run=dry_run, replace=replace)
+    except InvalidJobs as error:
+        lines = {entry.job.name: entry.line for entry in found.entries}
+        faults = (f"{label}:{lines[name]}: {fault}" for name, fault in error.faults)
+        raise InvalidInput("\n".join((*faults, _NOTHING))) from error
+    _print_report(found, wanted)
+    words = ("to add", "to change", "to remove") if dry_run else ("added", "changed", "removed")
+    print(f"{'Plan' if dry_run else 'Done'}: {plans.counted(wanted, words)}.")
+    plans.warn(compiled)
     _note_gone(session, jobs, source)
     if not dry_run:
-        print(f"cron still runs them, too, until you switch them off there: {_off(source, found)}")
+        print(f"cron runs them, too, until you switch them off there: {_off(source, found)}")
         session.note_linger()
 
 
-_STATES = ("new", "changed", "unchanged")
+_NOTHING = "nothing was imported"
 
 
 # What is read
@@ -80,7 +84,7 @@ _STATES = ("new", "changed", "unchanged")
 
 def _opened(
     file: Optional[str], system_format: Optional[bool], session: Session
-) -> tuple[bytes, Source]:
+) -> Tuple[bytes, Source]:
     """The crontab, and what it is."""
     from lunasched.crontab import CronFormat, Source
 
@@ -162,61 +166,33 @@ def _own_crontab() -> bytes:
 
 def _as_it_is_enabled(session: Session, job: Job) -> Job:
     """A job that was imported before stays enabled or disabled, as it is."""
-    if not session.paths.database.exists():
-        return job
-    before = session.store.jobs.get(job.name)
+    before = session.store_as_is.jobs.get(job.name)
     return job if before is None else job.evolve(enabled=before.enabled)
 
 
-def _put(
-    session: Session, found: Crontab, jobs: List[Job], source: Source, replace: bool
-) -> Dict[str, str]:
-    try:
-        deployed = session.deployer.put_all(jobs, now=session.now(), replace=replace)
-    except InvalidJobs as error:
-        lines = {entry.job.name: entry.line for entry in found.entries}
-        raise InvalidInput(
-            "\n".join(f"{source.label}:{lines[name]}: {fault}" for name, fault in error.faults)
-        ) from error
-    plan = deployed.plan
-    return _states(plan.changed, plan.unchanged, jobs)
+def _changed(
+    session: Session, jobs: List[Job], *, dry_run: bool, replace: bool
+) -> Tuple[Plan, Tuple[CompiledJob, ...]]:
+    """What was done, or with ``dry_run`` would be."""
+    from lunasched.deploy import plan
 
-
-def _dry(session: Session, found: Crontab, jobs: List[Job], source: Source) -> Dict[str, str]:
-    from lunasched.cli.units import compiled
-    from lunasched.deploy.plan import plan
-    from lunasched.errors import InvalidJob
-
-    problems = []
-    for entry, job in zip(found.entries, jobs, strict=True):
-        try:
-            compiled(session, job)
-        except InvalidJob as error:
-            problems += [f"{source.label}:{entry.line}: {fault}" for fault in error.problems]
-    if problems:
-        raise InvalidInput("\n".join(problems))
-    if not session.paths.database.exists():
-        return _states((), (), jobs)
-    wanted = plan(jobs, session.store)
-    return _states(wanted.changed, wanted.unchanged, jobs)
-
-
-def _states(
-    changed: tuple[tuple[Job, Job], ...], unchanged: tuple[Job, ...], jobs: List[Job]
-) -> Dict[str, str]:
-    states = {job.name: "new" for job in jobs}
-    states.update({job.name: "changed" for _, job in changed})
-    states.update({job.name: "unchanged" for job in unchanged})
-    return states
+    if dry_run:
+        wanted = plan(jobs, session.store_as_is)
+        return wanted, plans.check(session, wanted)
+    done = session.deployer.put_all(jobs, now=session.now(), replace=replace)
+    return done.plan, done.compiled
 
 
 # What is said
 
 
-def _print_report(found: Crontab, states: Dict[str, str]) -> None:
+def _print_report(found: Crontab, wanted: Plan) -> None:
+    states = {job.name: "new" for job in wanted.added}
+    states |= {job.name: "changed" for _, job in wanted.changed}
+    states |= {job.name: "unchanged" for job in wanted.unchanged}
     for entry in found.entries:
         print(f"{entry.job.name} ({states[entry.job.name]}, line {entry.line})")
-        print(f"    {_summary(entry)}")
+        print(f"    {render.printable(_summary(entry))}")
         for difference in entry.differences:
             print(f"    - {render.printable(difference)}")
     print("All of them:")
@@ -233,10 +209,10 @@ def _summary(entry: Entry) -> str:
 
 def _note_gone(session: Session, jobs: List[Job], source: Source) -> None:
     """Jobs of an earlier import whose entries are there no more."""
-    if ":" not in source.tag or not session.paths.database.exists():
+    if ":" not in source.tag:
         return
     names = {job.name for job in jobs}
-    for job in session.store.jobs.all():
+    for job in session.store_as_is.jobs.all():
         if source.tag in job.tags and job.name not in names:
             print(
                 f"note: {job.name!r} was imported from here before, and its entry is there no "
