@@ -124,6 +124,11 @@ def test_all_variables_reach_the_command_but_logname() -> None:
     assert "LOGNAME" in differences(text)
 
 
+def test_what_debians_cron_does_to_a_value_and_its_manual_does_not_say() -> None:
+    assert "white space at its end" in differences('A=" b "\n@daily true\n')
+    assert "999 bytes" in differences(f"A={'b' * 999}\n@daily true\n")
+
+
 def test_shell_home_and_zone() -> None:
     text = "SHELL=/bin/bash\nHOME=/srv\nCRON_TZ=Asia/Tokyo\n@daily true\n"
     only = job(text)

@@ -5,7 +5,7 @@
     bytes ─► lines: variables and entries ─► command, schedule ─► convert: Job, differences
              anacron: the same of /etc/anacrontab                 names: from the command alone
 
-What Debian's cron does with a line was looked at by running it (tests/system/test_crontab.py);
+What Debian's cron does with a line was looked at by running it (tests/system/test_crontabs.py);
 cronie's extensions are those of its crontab(5).
 """
 

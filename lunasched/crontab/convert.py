@@ -229,6 +229,10 @@ def _see_variables(entry: RawEntry, draft: Draft, source: Source, problems: Prob
     if named := [name for name in _NO_EFFECT if name in environment]:
         draft.differences.append(f"{' and '.join(named)} have no effect on what is mailed")
     for name, variable in entry.variables.items():
+        if is_cron and variable.value != variable.value.rstrip(" \t"):
+            draft.differences.append(
+                f"{name} keeps the white space at its end, as crontab(5) says; Debian's cron drops it"
+            )
         if len(f"{name}={variable.value}".encode()) > VARIABLE_BYTES_MAX:
             draft.differences.append(
                 f"{name} has all of its value; Debian's cron keeps {VARIABLE_BYTES_MAX} bytes of it"

@@ -38,7 +38,7 @@ FIXED = r"""
 @reboot root probe 01 "$0" "$SHELL" "$HOME" "$LOGNAME"
 @reboot luna probe 02 "$0" "$SHELL" "$HOME" "$LOGNAME"
 A = b c
-B="  q "
+B="  q"
 C='d"e%f'
 D=$A $HOME \n
 MAILTO=""
@@ -80,7 +80,7 @@ def with_cron(booted: Machine, tmp_path_factory: pytest.TempPathFactory) -> Mach
     debian_crontabs.extracted(deb, root)
     for path in ("usr/sbin/cron", "usr/bin/crontab", "etc/pam.d/cron"):
         booted.copy(root / path, f"/{path}")
-    booted.write_file("/usr/bin/probe", PROBE, 0o755)
+    booted.write_file("/usr/bin/probe", PROBE, mode=0o755)
     booted.run(
         "groupadd -f crontab; mkdir -p /probe /var/spool/cron/crontabs; chmod 1777 /probe;"
         "touch /etc/crontab; ln -sf /usr/bin/probe /usr/local/bin/; rm -f /etc/cron.d/*"
@@ -98,7 +98,10 @@ def probed(machine: Machine, start: str, names: list[str]) -> dict[str, Any]:
         what="all probes",
         interval=0.5,
     )
-    script = "import json,os; print(json.dumps({n: json.load(open('/probe/'+n)) for n in os.listdir('/probe') if n[0] != '.'}))"
+    script = (
+        "import json, os; os.chdir('/probe'); "
+        "print(json.dumps({n: json.load(open(n)) for n in os.listdir() if n[0] != '.'}))"
+    )
     return json.loads(machine.run(["python3", "-c", script]).stdout)  # type: ignore[no-any-return]
 
 
@@ -111,7 +114,7 @@ def comparable(found: dict[str, Any]) -> dict[str, Any]:
 def test_the_same_reaches_the_command_as_under_cron(
     with_cron: Machine, luna: Lunasched, rng: random.Random
 ) -> None:
-    """argv, standard input, environment, directory, user and umask, of real cron and of the jobs."""
+    """argv, standard input, environment, directory, user and umask, of real cron and of jobs."""
     lines = [f"@reboot root probe {number} {text}" for number, text in enumerate(texts(rng), 50)]
     crontab = FIXED + "\n".join(lines) + "\n"
     names = [line.split()[3] for line in crontab.splitlines() if line.startswith("@")]
@@ -129,7 +132,8 @@ def test_the_same_reaches_the_command_as_under_cron(
     ours = probed(with_cron, f"systemctl start {units}", names)
     with_cron.run("rm /etc/cron.d/compare")
     for name in names:
-        assert comparable(ours[name]) == comparable(cron[name]), name
+        left, right = comparable(ours[name]), comparable(cron[name])
+        assert not {key: (left[key], right[key]) for key in left if left[key] != right[key]}, name
         assert set(cron[name]["env"]) - set(ours[name]["env"]) <= {"FROM_PAM"}
 
 
@@ -184,7 +188,8 @@ def test_timers_are_started_and_what_differs_is_said(luna: Lunasched) -> None:
     assert timer.stdout == "active\n"
     assert "cron mails any output to a@b" in done.stdout
     assert "KillMode=control-group" in done.stdout
-    luna("start", name, "--wait")
+    # With cgroup v1 nobody tells systemd that the rest has ended: it waits in vain.
+    luna("start", name, "--wait", check=False)
     luna.machine.wait_for(
         lambda: luna.machine.run("pgrep -fx 'sleep 300'", check=False).returncode == 1,
         what="the end of what was left in the background",
@@ -212,7 +217,7 @@ def test_ones_own_crontab(with_cron: Machine, luna: Lunasched) -> None:
     with_cron.run(["crontab", "-r"])
     (name,) = names(luna)
     assert luna.json("get", name)["user"] is None
-    with_cron.write_file("/var/spool/cron/crontabs/luna", "@daily hers\n", 0o600)
+    with_cron.write_file("/var/spool/cron/crontabs/luna", "@daily hers\n", mode=0o600)
     luna("import-crontab", "/var/spool/cron/crontabs/luna")
     assert {job["user"] for job in luna.json("list")} == {None, "luna"}
 
