@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 from lunasched.crontab.anacron import read_anacron_entry
@@ -22,6 +19,7 @@ from lunasched.crontab.lines import (
     RawEntry,
     entries,
 )
+from lunasched.crontab.names import Draft, identifiers, names, stem
 from lunasched.crontab.source import CronFormat, Crontab, Entry, Source
 from lunasched.crontab.times import read_times
 from lunasched.errors import InvalidInput, InvalidJob
@@ -34,23 +32,12 @@ _DEFAULTS = {"PATH": "/usr/bin:/bin", "SHELL": _SHELL}
 
 _NO_EFFECT = ("MAILFROM", "CONTENT_TYPE", "CONTENT_TRANSFER_ENCODING")
 _RANDOM_DELAY_MAX = 24 * 60
-
-
-@dataclass
-class Draft:
-    """A job in the making: the keys of a job file, and what will differ."""
-
-    line: int
-    definition: dict[str, Any]
-    identity: str
-    """What the name stands for besides its readable part: the user and the command."""
-    stem: str
-    """The readable part of the name."""
-    differences: list[str] = field(default_factory=list)
-
-    def fingerprint(self) -> str:
-        """Of all of the definition, which tells apart entries with the same command."""
-        return repr(sorted(self.definition.items()))
+_VARIABLES = {
+    "timezone": "CRON_TZ",
+    "working_directory": "HOME",
+    "notification_config": "MAILTO",
+}
+"""The variables that the values of keys come from."""
 
 
 def read(data: bytes, source: Source) -> Crontab:
@@ -70,9 +57,10 @@ def read(data: bytes, source: Source) -> Crontab:
             continue
         drafts.append(draft)
         _see_variables(entry, draft, source, problems)
+    named = identifiers(drafts, problems) if is_anacron else names(drafts)
     found = [
-        Entry(draft.line, job, tuple(draft.differences))
-        for draft, name in zip(drafts, _names(drafts, source, problems), strict=True)
+        Entry(draft.entry.line, job, tuple(draft.differences))
+        for draft, name in zip(drafts, named, strict=True)
         if (job := _job(draft, name, source.tag, problems)) is not None
     ]
     return Crontab(tuple(found), problems.texts(), _common(source) if found else ())
@@ -107,10 +95,10 @@ def _draft(entry: RawEntry, source: Source) -> Draft:
     if stdin is not None and (directives := input_directives(stdin)):
         definition["systemd"] = directives
     draft = Draft(
-        entry.line,
+        entry,
         definition,
         identity="\0".join((user or "root", rest)),
-        stem=_stem(source.prefix, base_name(command)),
+        stem=stem(source.prefix, base_name(command)),
         differences=differences,
     )
     draft.differences += _of_command(command, rest, source, times.schedule)
@@ -144,13 +132,6 @@ def _check_owner(draft: Draft, source: Source) -> None:
             f"it runs as {user}, and your own jobs run as {source.caller}; import it as root"
         )
     draft.definition.pop("user", None)
-
-
-def _stem(prefix: str, base: str) -> str:
-    prefix = re.sub(r"[^A-Za-z0-9_.-]+", "-", prefix)[:60].strip("-.")
-    if not prefix or base.startswith(prefix):
-        return base
-    return prefix if base in prefix else f"{prefix}-{base}"
 
 
 def _of_command(command: str, raw: str, source: Source, schedule: str) -> list[str]:
@@ -231,7 +212,7 @@ def _see_variables(entry: RawEntry, draft: Draft, source: Source, problems: Prob
     for name, variable in entry.variables.items():
         if is_cron and variable.value != variable.value.rstrip(" \t"):
             draft.differences.append(
-                f"{name} keeps the white space at its end, as crontab(5) says; Debian's cron drops it"
+                f"{name} keeps the white space at its end, as crontab(5) has it; Debian's cron does not"
             )
         if len(f"{name}={variable.value}".encode()) > VARIABLE_BYTES_MAX:
             draft.differences.append(
@@ -259,41 +240,7 @@ def _random_delay(entry: RawEntry, draft: Draft, problems: Problems, *, is_cron:
         )
 
 
-# Names and jobs
-
-
-def _names(drafts: list[Draft], source: Source, problems: Problems) -> list[str]:
-    """A name for each, which depends on nothing but the entry itself.
-
-    Only where several have the same command (and user) does all of the entry count, so that
-    neither the order of lines nor other commands change a name.
-    """
-    if source.format is CronFormat.ANACRON:
-        return _anacron_names(drafts, problems)
-    plain = [f"{draft.stem}-{_digest(draft.identity)}" for draft in drafts]
-    shared = Counter(plain)
-    found: list[str] = []
-    seen: Counter[str] = Counter()
-    for draft, name in zip(drafts, plain, strict=True):
-        if shared[name] > 1:
-            name = f"{draft.stem}-{_digest(draft.identity + draft.fingerprint())}"
-        seen[name] += 1
-        if seen[name] > 1:
-            draft.differences.append("it is there more than once, and each of them is a job")
-            name = f"{name}-{seen[name]}"
-        found.append(name)
-    return found
-
-
-def _anacron_names(drafts: list[Draft], problems: Problems) -> list[str]:
-    for number, draft in enumerate(drafts):
-        if any(draft.stem == other.stem for other in drafts[:number]):
-            problems.add(draft.line, f"the job identifier {draft.stem!r} is there already")
-    return [draft.stem for draft in drafts]
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:6]
+# The job
 
 
 def _job(draft: Draft, name: str, tag: str, problems: Problems) -> Job | None:
@@ -302,8 +249,19 @@ def _job(draft: Draft, name: str, tag: str, problems: Problems) -> Job | None:
         return job_from_mapping(mapping)
     except InvalidJob as error:
         for problem in error.problems:
-            problems.add(draft.line, problem)
+            line, message = _of_variable(draft.entry, problem) or (draft.entry.line, problem)
+            problems.add(line, message)
     return None
+
+
+def _of_variable(entry: RawEntry, problem: str) -> tuple[int, str] | None:
+    """Where the variable is that is to blame, and what is wrong with it."""
+    key, _, message = problem.partition(": ")
+    name = _VARIABLES.get(key.partition(".")[0], "")
+    if key == "env":
+        name, _, message = message.partition(": ")
+    variable = entry.variables.get(name)
+    return None if variable is None else (variable.line, f"{name}={variable.value}: {message}")
 
 
 # The whole file
@@ -338,7 +296,7 @@ def _anacron_draft(entry: RawEntry) -> Draft:
     found = read_anacron_entry(entry)
     # anacron is root's.
     found.definition["user"] = "root"
-    draft = Draft(entry.line, found.definition, found.name, found.name, list(found.differences))
+    draft = Draft(entry, found.definition, found.name, found.name, list(found.differences))
     _mail(entry, draft, Source("", CronFormat.ANACRON), failures_only=False)
     draft.differences += _of_command(
         found.definition["command"], "", Source("", CronFormat.ANACRON), ""
