@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shlex
 import subprocess
 import sys
@@ -82,6 +83,17 @@ _NOTHING = "nothing was imported"
 # What is read
 
 
+class _Users:
+    """The names of the machine's users, also of those that no list of users has (LDAP)."""
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            pwd.getpwnam(str(name))
+        except (KeyError, ValueError):
+            return False
+        return True
+
+
 def _opened(
     file: Optional[str], system_format: Optional[bool], session: Session
 ) -> Tuple[bytes, Source]:
@@ -89,7 +101,7 @@ def _opened(
     from lunasched.crontab import CronFormat, Source
 
     caller = pwd.getpwuid(os.getuid()).pw_name if session.mode is Mode.USER else None
-    users = frozenset(entry.pw_name for entry in pwd.getpwall())
+    users = _Users()
     path = None if file in (None, "-") else Path(str(file)).resolve()
     format_, owner, prefix = CronFormat.USER, None, ""
     if path is not None and system_format is None:
@@ -101,6 +113,12 @@ def _opened(
         format_ = CronFormat.SYSTEM
     if path is not None and path.parent.name == _CRON_D:
         prefix = path.name
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", prefix):
+            print(
+                f"note: Debian's cron does not run {render.printable(str(file))}: such a name has "
+                "letters, digits, '_' and '-' only",
+                file=sys.stderr,
+            )
     if path is not None and path.parent in _SPOOLS and format_ is CronFormat.USER:
         owner = path.name
     if owner is not None and owner not in users:

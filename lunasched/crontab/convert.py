@@ -212,7 +212,7 @@ def _see_variables(entry: RawEntry, draft: Draft, source: Source, problems: Prob
     for name, variable in entry.variables.items():
         if is_cron and variable.value != variable.value.rstrip(" \t"):
             draft.differences.append(
-                f"{name} keeps the white space at its end, as crontab(5) has it; Debian's cron does not"
+                f"{name} keeps the white space at its end, which Debian's cron drops"
             )
         if len(f"{name}={variable.value}".encode()) > VARIABLE_BYTES_MAX:
             draft.differences.append(
@@ -279,7 +279,7 @@ def _is_of_the_other_format(raw: list[RawEntry], source: Source, problems: Probl
             return False
         first, _, second = rest.replace("\t", " ").partition(" ")
         words.append((first, second.lstrip()))
-    users = source.users or {"root"}
+    users = {"root"} if source.users is None else source.users
     if any(first == "root" and second for first, second in words) or all(
         first in users and second and not second.startswith("-") for first, second in words
     ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Container
 from dataclasses import dataclass
 from enum import Enum
 
@@ -33,7 +33,7 @@ class Source:
     """Whom a crontab in user format belongs to; ``None`` is the owner of the manager."""
     caller: str | None = None
     """In user mode, the user whose jobs they become; ``None`` in system mode."""
-    users: Collection[str] | None = None
+    users: Container[str] | None = None
     """The names of the machine's users; ``None`` where they are not known."""
     tag: str = "crontab"
     """What jobs that come from here are tagged with."""
