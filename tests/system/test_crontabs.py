@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import debian_crontabs
 import pytest
 
+from lunasched.crontab import CronFormat, Source, read
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -140,6 +142,38 @@ def test_the_same_reaches_the_command_as_under_cron(
 def texts(rng: random.Random) -> list[str]:
     """Random words and input; the shell sees every one of them."""
     return ["".join(rng.choice(PIECES) for _ in range(rng.randint(1, 10))) for _ in range(40)]
+
+
+ITEMS = [
+    *["*"] * 20, "*/5", "*/90", "0", "1", "5-7", "1-12/2", "1,3", "mon", "MON-fri", "jan", "00",
+    "12", "7-5", "1/2", "60", "sat-sun", "1,", "L", "?", "*-5", "5*", "1#2", "monday", "*/0", "-1", "",
+]  # fmt: skip
+VALUES = ["b", " ", '"', "'", "=", "#", "b c", "\\", "$A", "\t", "1", "export "]
+
+
+def test_no_line_is_taken_that_cron_refuses(with_cron: Machine, rng: random.Random) -> None:
+    """By the judgement of ``crontab -n`` on random times and variables."""
+    lines = [" ".join([*(rng.choice(ITEMS) for _ in range(5)), "true"]) for _ in range(400)]
+    lines += ["A" + "".join(rng.choice(VALUES) for _ in range(5)) for _ in range(300)]
+    lines += ["@" + word + " true" for word in ("daily", "Daily", "reboot", "every", "midnight")]
+    script = (
+        "import json, subprocess, sys\n"
+        "for line in json.load(sys.stdin):\n"
+        "    open('/tmp/line', 'w').write(line + '\\n')\n"
+        "    done = subprocess.run(['crontab', '-n', '/tmp/line'], capture_output=True)\n"
+        "    print(done.returncode)\n"
+    )
+    done = with_cron.run(["python3", "-c", script], input=json.dumps(lines), timeout=120)
+    judged = [code == "0" for code in done.stdout.split()]
+    taken = [_is_taken(line) for line in lines]
+    assert len(judged) == len(lines)
+    wrong = [line for line, ours, crons in zip(lines, taken, judged, strict=True) if ours > crons]
+    assert wrong == []
+    assert sum(taken) > 50
+
+
+def _is_taken(line: str) -> bool:
+    return not read(f"{line}\n".encode(), Source("x", CronFormat.USER)).problems
 
 
 def put(luna: Lunasched, text: str, *options: str, check: bool = True) -> Any:
