@@ -76,6 +76,7 @@ _MODULES = {
     "disable": "jobs",
     "compile": "jobs",
     "sync": "jobs",
+    "schema": "schema",
     "slot-check": "guard",
     "start": "runs",
     "stop": "runs",
