@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from test_jobfile import EVERY_KEY, KEYS, LEAST, NESTED, definitions
 
-from lunasched import channels, jobkeys, jobschema, sandbox, settings
+from lunasched import channels, jobkeys, jobschema, settings
 from lunasched.configfile import read as read_config
 from lunasched.document import Format
 from lunasched.document import read as read_document

@@ -24,6 +24,7 @@ LAYERS = {
     "jobkeys": 2,
     "jobfile": 2,
     "jobschema": 2,
+    "jobdump": 2,
     "settings": 2,
     "configfile": 2,
     "config": 2,

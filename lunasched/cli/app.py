@@ -77,6 +77,7 @@ _MODULES = {
     "compile": "jobs",
     "sync": "jobs",
     "schema": "schema",
+    "export-config": "export",
     "slot-check": "guard",
     "start": "runs",
     "stop": "runs",

@@ -166,7 +166,7 @@ class _Builder:
             return event.value
         if event.tag is not None:
             raise self._fault(event, f"tags such as {event.tag} are not understood")
-        return _plain(event.value) if event.implicit[0] else event.value
+        return plain(event.value) if event.implicit[0] else event.value
 
     def _needs_key(self) -> bool:
         return (
@@ -231,7 +231,7 @@ class _Builder:
                     self._note(frame, key, line)
 
 
-def _plain(text: str) -> Any:
+def plain(text: str) -> Any:
     """What a text without quotes means."""
     if text in _NULL:
         return None
