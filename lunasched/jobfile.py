@@ -39,8 +39,13 @@ OF_ONE_JOB = ("name", "dependencies")
 
 def dotted(path: Path) -> str:
     """A path as it is written: ``hooks.on_failure``, ``jobs[3].name``."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{_shown(part)}" for part in path)
     return text.removeprefix(".")
+
+
+def _shown(key: str) -> str:
+    """A key in one line, whatever characters a file has in it."""
+    return key if key.isprintable() else repr(key)
 
 
 def _nowhere(_: Path) -> str:
