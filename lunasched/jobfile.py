@@ -45,7 +45,7 @@ def dotted(path: Path) -> str:
 
 def _shown(key: str) -> str:
     """A key in one line, whatever characters a file has in it."""
-    return key if key.isprintable() else repr(key)
+    return key if key and key.isprintable() else repr(key)
 
 
 def _nowhere(_: Path) -> str:

@@ -29,7 +29,6 @@ _NO_USERS = {65535, 4294967295}
 _UID_MAX = (1 << 32) - 1
 _TEN_YEARS = 10 * 366 * 86400.0
 _MEMORY_MIN = 1 << 20
-_SCHEDULE_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +127,7 @@ def _float(number: float) -> float:
 
 
 def read_schedule(value: object) -> str:
-    text = schedule.parse(read_text(value)).text
-    if len(text) > _SCHEDULE_MAX:
-        raise InvalidInput(f"a schedule has at most {_SCHEDULE_MAX} characters")
-    return text
+    return schedule.parse(read_text(value)).text
 
 
 def read_command(value: object) -> Command:

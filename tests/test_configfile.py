@@ -85,11 +85,12 @@ def check(content: bytes, name: str) -> bool:
 
 WORDS = re.compile(rb"[A-Za-z0-9_.@-]+|\s+|.", re.DOTALL)
 MARKS = [
-    b"\0", b"\t", b"\r", b"\r\n", b"\n", b"  ", b"- ", b": ", b"&a ", b"*a ", b"<<: ", b"!!int ", b"'",
-    b'"', b'"""', b"'''", b"[", b"]", b"{", b"}", b"[[", b"]]", b"#", b"|\n", b">-\n", b"---\n", b"...\n",
-    b"? ", b"%", b"\\", b"\\u0000", b"\\uD800", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\xc2\x85",
-    b"\xe2\x80\xa8", b"\x1b[31m", b".inf", b"nan", b"-1", b"1e999", b"9" * 5000, b"0x" + b"f" * 500,
-    b"0x" + b"f" * 5000, b"null", b"true", b"02:30", b"2026-01-01", b"1_000", b"[" * 60, b"{a: " * 60, b"a." * 60,
+    b"\0", b"\t", b"\r", b"\r\n", b"\n", b"  ", b"- ", b": ", b"&a ", b"*a ", b"<<: ", b"!!int ",
+    b"'", b'"', b'"""', b"'''", b"[", b"]", b"{", b"}", b"[[", b"]]", b"#", b"|\n", b">-\n", b"---\n",
+    b"...\n", b"? ", b"%", b"\\", b"\\u0000", b"\\uD800", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf",
+    b"\xc2\x85", b"\xe2\x80\xa8", b"\x1b[31m", b".inf", b"nan", b"-1", b"1e999", b"9" * 5000,
+    b"0x" + b"f" * 500, b"0x" + b"f" * 5000, b"null", b"true", b"02:30", b"2026-01-01", b"1_000",
+    b"[" * 60, b"{a: " * 60, b"a." * 60, b"", b"-", b",", b"/", b"*", b"Mon",
 ]  # fmt: skip
 
 
