@@ -24,6 +24,8 @@ LAYERS = {
     "jobkeys": 2,
     "jobfile": 2,
     "crontab": 2,
+    "jobschema": 2,
+    "jobdump": 2,
     "settings": 2,
     "configfile": 2,
     "config": 2,
