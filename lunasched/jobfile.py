@@ -1,157 +1,122 @@
 """Job definitions as people write them, turned into ``Job`` objects with every fault named.
 
-The input is a mapping with the keys of a job file, whose values may be what YAML, TOML or a
+The input is a mapping with the keys of ``jobkeys``, whose values may be what YAML, TOML or a
 command line gives: numbers in the unit of the key's name, or texts such as ``30m`` and ``2G``.
 All faults of a definition are found before any is reported.
-
-A field of a job may have several keys: in a mapping (``retry_policy: max_attempts``), and flat
-(``max_retries``), as the command line and Lunasched 1.x have it. They must agree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 from lunasched import directives, sandbox, schedule
 from lunasched import jobvalues as values
 from lunasched.errors import InvalidInput, InvalidJob
+from lunasched.jobkeys import ARGUMENTS, DIRECTIVES, GROUPS, KEYS, Key
+from lunasched.jobvalues import InvalidParts
 from lunasched.model import (
-    Backoff,
     ExecutionMode,
-    HookEvent,
     Hooks,
     Job,
+    Notifications,
     Overlap,
-    Priority,
     ResourceLimits,
     RetryPolicy,
 )
 
-Label = Callable[[str], str]
+Path = tuple[str | int, ...]
+"""The keys, and indexes of lists, that lead from a job to a value in it."""
+
+Label = Callable[[Path], str]
+
+_SEQUENTIAL = ExecutionMode.SEQUENTIAL
+_ALL_KEYS = (*KEYS, ARGUMENTS, *GROUPS, DIRECTIVES)
+_OF_ONE_JOB = ("name", "dependencies")
+"""What no two jobs can have in common."""
+
+
+def dotted(path: Path) -> str:
+    """A path as it is written: ``hooks.on_failure``, ``jobs[3].name``."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
+def _nowhere(_: Path) -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Key:
-    """Where a key's value goes: a field of ``Job``, or after a dot of one of its parts."""
+class Defaults:
+    """What a job has where it says nothing itself."""
 
-    field: str
-    read: Callable[[object], Any]
-
-
-_TIMEOUT = _Key("limits.timeout", values.read_time_limit)
-_MAX_MEMORY = _Key("limits.max_memory", values.read_memory)
-_CPU_QUOTA = _Key("limits.cpu_quota", values.read_cpu_quota)
-_TASKS_MAX = _Key("limits.tasks_max", values.whole(1, 1 << 22))
-_IO_WEIGHT = _Key("limits.io_weight", values.whole(1, 10000))
-_KILL_AFTER = _Key("limits.kill_after", values.read_time_limit)
-_BACKOFF = _Key("retry.backoff", values.one_of(Backoff, "backoff strategy"))
-_RETRY_DELAY = _Key("retry.initial_delay", values.read_duration)
-_RETRY_MAX_DELAY = _Key("retry.max_delay", values.read_duration)
-_RETRY_ON = _Key("retry.retry_on", values.read_exit_codes)
-_NO_RETRY_ON = _Key("retry.no_retry_on", values.read_exit_codes)
-_HOOKS = {event.value: _Key(f"hooks.{event.value}", values.read_command) for event in HookEvent}
-_HOOK_TIMEOUT = _Key("hooks.timeout", values.read_time_limit)
-_JITTER = _Key("jitter", values.read_duration)
-
-_KEYS: Mapping[str, _Key] = {
-    "name": _Key("name", values.read_name),
-    "schedule": _Key("schedule", values.read_schedule),
-    "command": _Key("command", values.read_command),
-    "user": _Key("user", values.read_user),
-    "timezone": _Key("timezone", values.read_timezone),
-    "timeout": _TIMEOUT,
-    "max_memory": _MAX_MEMORY,
-    "cpu_quota": _CPU_QUOTA,
-    "tasks_max": _TASKS_MAX,
-    "io_weight": _IO_WEIGHT,
-    "kill_after": _KILL_AFTER,
-    "jitter": _JITTER,
-    "jitter_seconds": _JITTER,
-    "env": _Key("environment", values.read_environment),
-    "working_directory": _Key("working_directory", values.read_working_directory),
-    "priority": _Key("priority", values.one_of(Priority, "priority")),
-    "tags": _Key("tags", values.read_tags),
-    "enabled": _Key("enabled", values.read_boolean),
-    "catch_up": _Key("catch_up", values.read_boolean),
-    "max_retries": _Key("retry.max_attempts", values.read_attempts_after),
-    "backoff": _BACKOFF,
-    "retry_delay": _RETRY_DELAY,
-    "retry_max_delay": _RETRY_MAX_DELAY,
-    "retry_on_exit_codes": _RETRY_ON,
-    "no_retry_on_exit_codes": _NO_RETRY_ON,
-    **_HOOKS,
-    "hook_timeout": _HOOK_TIMEOUT,
-    "execution_mode": _Key("mode", values.one_of(ExecutionMode, "execution mode")),
-    "overlap": _Key("overlap", values.one_of(Overlap, "way to treat an overlap")),
-    "max_concurrent": _Key("max_concurrent", values.whole(0, 1000)),
-    "dependencies": _Key("dependencies", values.read_names),
-}
-"""The keys of a job, apart from those that are mappings themselves."""
-
-_GROUPS: Mapping[str, Mapping[str, _Key]] = {
-    "resource_limits": {
-        "timeout_seconds": _TIMEOUT,
-        "max_memory_mb": _Key("limits.max_memory", values.read_mebibytes),
-        "max_memory": _MAX_MEMORY,
-        "cpu_quota": _CPU_QUOTA,
-        "tasks_max": _TASKS_MAX,
-        "io_weight": _IO_WEIGHT,
-        "kill_after_seconds": _KILL_AFTER,
-    },
-    "retry_policy": {
-        "max_attempts": _Key("retry.max_attempts", values.whole(1, 1000)),
-        "backoff_strategy": _BACKOFF,
-        "initial_delay_seconds": _RETRY_DELAY,
-        "max_delay_seconds": _RETRY_MAX_DELAY,
-        "retry_on_exit_codes": _RETRY_ON,
-        "no_retry_on_exit_codes": _NO_RETRY_ON,
-    },
-    "hooks": {**_HOOKS, "timeout_seconds": _HOOK_TIMEOUT},
-    "sandbox": {
-        key: _Key(f"sandbox.{key}", option.kind.read) for key, option in sandbox.OPTIONS.items()
-    },
-}
-"""The keys that are mappings, and theirs."""
-
-_DIRECTIVES = "systemd"
-_SEQUENTIAL = ExecutionMode.SEQUENTIAL
-_ALL_KEYS = (*_KEYS, *_GROUPS, _DIRECTIVES)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
-def job_from_mapping(mapping: Mapping[str, Any], *, label: Label = lambda key: key) -> Job:
+NO_DEFAULTS = Defaults()
+
+
+def defaults_from_mapping(
+    value: object,
+    *,
+    base: Defaults = NO_DEFAULTS,
+    label: Label = dotted,
+    place: Label = _nowhere,
+) -> Defaults:
+    """What ``value``, a mapping with keys of a job, says for all jobs; the rest is of ``base``.
+
+    Raises ``InvalidJob`` with all problems.
+    """
+    found = _Found(label, place)
+    for key, inner in found.items(value, ()):
+        if key in _OF_ONE_JOB:
+            found.blame((key,), "it cannot be the same for all jobs")
+        else:
+            found.take_any(key, inner)
+    if found.problems:
+        raise InvalidJob(found.problems)
+    found.fall_back(base)
+    return Defaults(found.fields, found.labels)
+
+
+def job_from_mapping(
+    mapping: Mapping[str, Any],
+    *,
+    defaults: Defaults = NO_DEFAULTS,
+    label: Label = dotted,
+    place: Label = _nowhere,
+) -> Job:
     """The job that ``mapping`` describes.
 
-    ``label`` turns a key into what its author knows it by (an option's name, a path in a file).
-    Raises ``InvalidJob`` with all problems, each as ``label: message``.
+    ``label`` turns a path into what its author knows it by (an option's name, a path in a file),
+    ``place`` into where that is (``jobs.yaml:7: ``).
+    Raises ``InvalidJob`` with all problems, each as ``place label: message``.
     """
-    found = _Found()
+    found = _Found(label, place)
     for key, value in mapping.items():
-        if key in _GROUPS:
-            found.take_group(_GROUPS[key], value, label(key))
-        elif key == _DIRECTIVES:
-            found.take_directives(value, label(key))
-        else:
-            found.take(_KEYS, key, value, label(key), known=_ALL_KEYS)
-    _check_present(mapping, found, label)
+        found.take_any(key, value)
+    found.fall_back(defaults)
+    _check_present(mapping, found)
     for target, message in _contradictions(found.fields, found.labels):
-        found.problems.append(f"{found.labels[target]}: {message}")
+        found.problems.append(
+            f"{found.places.get(target, place(()))}{found.labels[target]}: {message}"
+        )
     if found.problems:
         raise InvalidJob(found.problems)
     return found.job()
 
 
-def _check_present(mapping: Mapping[str, Any], found: _Found, label: Label) -> None:
+def _check_present(mapping: Mapping[str, Any], found: _Found) -> None:
     for key in ("name", "schedule", "command"):
-        if mapping.get(key) is not None:
+        if mapping.get(key) is not None or key in found.fields:
             continue
         if key == "schedule" and found.fields.get("dependencies"):
             found.fields["schedule"] = schedule.ON_DEMAND
             continue
         others = " (or dependencies, after which it runs)" if key == "schedule" else ""
-        found.problems.append(f"{label(key)}: it is missing, and every job needs one{others}")
+        found.blame((key,), f"it is missing, and every job needs one{others}")
 
 
 def _contradictions(
@@ -177,66 +142,107 @@ def _contradictions(
 class _Found:
     """What was read so far, by field, and what was wrong with it."""
 
+    label: Label
+    place: Label
     fields: dict[str, Any] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     """What the key of each field is called."""
+    places: dict[str, str] = field(default_factory=dict)
+    """Where it is."""
     problems: list[str] = field(default_factory=list)
 
-    def take(
-        self,
-        keys: Mapping[str, _Key],
-        key: str,
-        value: object,
-        label: str,
-        known: tuple[str, ...] = (),
+    def blame(self, path: Path, message: str) -> None:
+        """Note a problem."""
+        self.problems.append(f"{self.place(path)}{self.label(path)}: {message}")
+
+    def take_any(self, key: Any, value: object) -> None:
+        """Read the value of one key of a job."""
+        if key in GROUPS:
+            for inner, content in self.items(value, (key,)):
+                self._take(GROUPS[key], (key, inner), content, known=tuple(GROUPS[key]))
+        elif key == DIRECTIVES:
+            self._take_directives(value)
+        elif key == ARGUMENTS:
+            self._take_arguments(value)
+        else:
+            self._take(KEYS, (key,), value, known=_ALL_KEYS)
+
+    def items(self, value: object, path: Path) -> list[tuple[Any, Any]]:
+        """The items of what must be a mapping."""
+        if value is None or isinstance(value, Mapping):
+            return list((value or {}).items())
+        self.blame(path, "it must be a mapping of keys to values")
+        return []
+
+    def fall_back(self, defaults: Defaults) -> None:
+        """Take over what was not said; of variables and directives, each that was not."""
+        for target, value in defaults.fields.items():
+            if target in ("environment", "directives") and target in self.fields:
+                both = {**dict(value), **dict(self.fields[target])}
+                items = sorted(both.items()) if target == "directives" else both.items()
+                self.fields[target] = tuple(items)
+            else:
+                self.fields.setdefault(target, value)
+            self.labels.setdefault(target, defaults.labels[target])
+
+    def _take(
+        self, keys: Mapping[str, Key], path: Path, value: object, known: tuple[str, ...]
     ) -> None:
-        """Read the value of one key."""
-        if key not in keys:
-            near = get_close_matches(str(key), known or tuple(keys), 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            self.problems.append(f"{label}: there is no such key{hint}")
+        key = path[-1]
+        if not isinstance(key, str) or key not in keys:
+            hint = values.near(key, known) if isinstance(key, str) else ""
+            self.blame((*path[:-1], str(key)), f"there is no such key{hint}")
             return
         if value is None:
             return
         target = keys[key].field
         try:
             read = keys[key].read(value)
+        except InvalidParts as error:
+            for part in error.parts:
+                self.blame((*path, *part.path), part.message)
+            return
         except InvalidInput as error:
-            self.problems.append(f"{label}: {error}")
+            self.blame(path, str(error))
             return
-        if target in self.fields and self.fields[target] != read:
-            self.problems.append(f"{label}: {self.labels[target]} says something else; keep one")
+        self._set(target, read, path)
+
+    def _set(self, target: str, value: object, path: Path) -> None:
+        if target in self.fields and self.fields[target] != value:
+            self.blame(path, f"{self.labels[target]} says something else; keep one")
             return
-        self.fields[target], self.labels[target] = read, label
+        self.fields[target] = value
+        self.labels[target], self.places[target] = self.label(path), self.place(path)
 
-    def take_group(self, keys: Mapping[str, _Key], value: object, label: str) -> None:
-        """Read the keys of a mapping."""
-        for key, inner in self._items(value, label):
-            self.take(keys, key, inner, f"{label}.{key}")
-
-    def take_directives(self, value: object, label: str) -> None:
+    def _take_directives(self, value: object) -> None:
         """Read the mapping whose keys are directives of systemd."""
         chosen = {}
-        for name, inner in self._items(value, label):
+        for name, inner in self.items(value, (DIRECTIVES,)):
             if inner is None:
                 continue
             try:
                 chosen[name] = directives.read(name, inner)
             except InvalidInput as error:
-                self.problems.append(f"{label}.{name}: {error}")
-        self.fields["directives"] = tuple(sorted(chosen.items()))
+                self.blame((DIRECTIVES, str(name)), str(error))
+        self._set("directives", tuple(sorted(chosen.items())), (DIRECTIVES,))
 
-    def _items(self, value: object, label: str) -> list[tuple[Any, Any]]:
-        if value is None or isinstance(value, Mapping):
-            return list((value or {}).items())
-        self.problems.append(f"{label}: it must be a mapping of keys to values")
-        return []
+    def _take_arguments(self, value: object) -> None:
+        try:
+            arguments = values.read_arguments(value) if value is not None else ()
+        except InvalidInput as error:
+            self.blame((ARGUMENTS,), str(error))
+        else:
+            if arguments:
+                self._set("arguments", arguments, (ARGUMENTS,))
 
     def job(self) -> Job:
         """The job, once there are no problems."""
         parts: dict[str, dict[str, Any]] = {
-            "limits": {}, "retry": {}, "hooks": {}, "sandbox": {}, "": {}
+            "limits": {}, "retry": {}, "hooks": {}, "notifications": {}, "sandbox": {}, "": {}
         }  # fmt: skip
+        arguments = self.fields.pop("arguments", None)
+        if arguments:
+            self.fields["command"] = values.with_arguments(self.fields["command"], arguments)
         for target, value in self.fields.items():
             part, _, name = target.rpartition(".")
             parts[part][name] = value
@@ -248,6 +254,7 @@ class _Found:
             limits=ResourceLimits(**parts["limits"]),
             retry=RetryPolicy(**retry),
             hooks=Hooks(**parts["hooks"]),
+            notifications=Notifications(**parts["notifications"]),
             sandbox=tuple((key, chosen[key]) for key in sandbox.OPTIONS if key in chosen),
             **parts[""],
         )

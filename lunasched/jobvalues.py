@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import Enum
-from typing import TypeVar
+from typing import Any
 
 from lunasched import schedule, unittext
 from lunasched.errors import InvalidInput
 from lunasched.model import Command
-
-_Word = TypeVar("_Word", bound=Enum)
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
@@ -30,6 +30,28 @@ _UID_MAX = (1 << 32) - 1
 _TEN_YEARS = 10 * 366 * 86400.0
 _MEMORY_MIN = 1 << 20
 _SCHEDULE_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is wrong with a part of a value, which its keys and indexes lead to."""
+
+    path: tuple[str | int, ...]
+    message: str
+
+
+class InvalidParts(InvalidInput):
+    """A value of which some parts are wrong."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        super().__init__("; ".join(part.message for part in parts))
+        self.parts = tuple(parts)
+
+
+def near(key: object, known: Iterable[str]) -> str:
+    """The hint to the key that was probably meant, or nothing."""
+    found = get_close_matches(str(key), list(known), 1)
+    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def read_name(value: object) -> str:
@@ -121,6 +143,20 @@ def read_command(value: object) -> Command:
         unittext.command_line(argv)
         return argv
     raise InvalidInput(f"{value!r} is neither a shell command nor a list of arguments")
+
+
+def read_arguments(value: object) -> tuple[str, ...]:
+    """What follows the command that another key names."""
+    if not isinstance(value, (list, tuple)):
+        raise InvalidInput("it must be a list of texts")
+    arguments = tuple(read_text(word) for word in value)
+    unittext.command_line(("true", *arguments))
+    return arguments
+
+
+def with_arguments(command: Command, arguments: tuple[str, ...]) -> Command:
+    """A program, named alone or with arguments, with further ones."""
+    return (*((command,) if isinstance(command, str) else command), *arguments)
 
 
 def read_user(value: object) -> str:
@@ -242,36 +278,40 @@ def read_attempts_after(value: object) -> int:
     return _RETRIES(value) + 1
 
 
-def one_of(words: type[_Word], what: str) -> Callable[[object], _Word]:
+@dataclass(frozen=True, slots=True)
+class OneOf:
     """A reader of an enumeration's words, in any letter case."""
 
-    def read(value: object) -> _Word:
-        for word in words:
+    words: type[Enum]
+    what: str
+
+    def __call__(self, value: object) -> Any:
+        for word in self.words:
             if isinstance(value, str) and value.strip().lower() == word.value.lower():
                 return word
-        known = ", ".join(word.value for word in words)
-        raise InvalidInput(f"{value!r} is no {what}; they are {known}")
-
-    return read
+        known = ", ".join(word.value for word in self.words)
+        raise InvalidInput(f"{value!r} is no {self.what}; they are {known}")
 
 
-def whole(least: int, most: int) -> Callable[[object], int]:
+@dataclass(frozen=True, slots=True)
+class Whole:
     """A reader of whole numbers in a range, also written as text."""
 
-    def read(value: object) -> int:
+    least: int
+    most: int
+
+    def __call__(self, value: object) -> int:
         if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII):
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
             raise InvalidInput(f"{value!r} is not a whole number")
-        if not least <= value <= most:
-            raise InvalidInput(f"{value!r} is out of range ({least} to {most})")
+        if not self.least <= value <= self.most:
+            raise InvalidInput(f"{value!r} is out of range ({self.least} to {self.most})")
         return value
 
-    return read
 
-
-_EXIT_CODE = whole(1, 255)
-_RETRIES = whole(0, 999)
+_EXIT_CODE = Whole(1, 255)
+_RETRIES = Whole(0, 999)
 
 
 def _number(value: object) -> float | None:

@@ -64,6 +64,24 @@ class HookEvent(Enum):
     """After a failed run that another attempt will follow."""
 
 
+class NotifyEvent(Enum):
+    """What of a job people are told."""
+
+    ON_START = "on_start"
+    ON_SUCCESS = "on_success"
+    ON_FAILURE = "on_failure"
+    """A failed run that no further attempt follows."""
+
+
+class ChannelType(Enum):
+    """A service that carries messages."""
+
+    EMAIL = "email"
+    WEBHOOK = "webhook"
+    DISCORD = "discord"
+    SLACK = "slack"
+
+
 class Trigger(Enum):
     """What started a run."""
 
@@ -147,6 +165,83 @@ class Hooks:
         return tuple(event for event in HookEvent if self.command(event) is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """Where a message goes. A URL may be a secret: whoever has it can write there."""
+
+    type: ChannelType
+    target: str
+    """The addresses of an email, the URL of anything else."""
+    subject: str | None = None
+    """Of an email; ``None`` is ours."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Of a webhook's request."""
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The channel with the keys of a job file."""
+        mapping: dict[str, Any] = {"type": self.type.value, TARGET_KEYS[self.type]: self.target}
+        if self.subject is not None:
+            mapping["subject"] = self.subject
+        if self.headers:
+            mapping["headers"] = dict(self.headers)
+        return mapping
+
+    def without_secrets(self) -> Channel:
+        """The channel as it may be shown: of a URL the host alone, of headers the names."""
+        if self.type is ChannelType.EMAIL:
+            return self
+        scheme, _, rest = self.target.partition("://")
+        host = rest.partition("/")[0].partition("?")[0].rpartition("@")[2]
+        hidden = tuple((name, HIDDEN) for name, _ in self.headers)
+        return Channel(self.type, f"{scheme}://{host}/{HIDDEN}", self.subject, hidden)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Channel:
+        """Read back what ``to_mapping`` gave."""
+        type_ = ChannelType(mapping["type"])
+        return cls(
+            type_,
+            mapping[TARGET_KEYS[type_]],
+            mapping.get("subject"),
+            tuple(mapping.get("headers", {}).items()),
+        )
+
+
+HIDDEN = "..."
+"""What stands in the place of a secret."""
+
+TARGET_KEYS: Mapping[ChannelType, str] = {
+    ChannelType.EMAIL: "to",
+    ChannelType.WEBHOOK: "url",
+    ChannelType.DISCORD: "webhook_url",
+    ChannelType.SLACK: "webhook_url",
+}
+"""What a channel's target is called in a job file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notifications:
+    """Whom to tell of a job's runs."""
+
+    on_start: tuple[Channel, ...] = ()
+    on_success: tuple[Channel, ...] = ()
+    on_failure: tuple[Channel, ...] = ()
+
+    def channels(self, event: NotifyEvent) -> tuple[Channel, ...]:
+        """Who is told of an event."""
+        found: tuple[Channel, ...] = getattr(self, event.value)
+        return found
+
+    def without_secrets(self) -> Notifications:
+        """The same as it may be shown."""
+        return Notifications(
+            **{
+                event.value: tuple(one.without_secrets() for one in self.channels(event))
+                for event in NotifyEvent
+            }
+        )
+
+
 Directive = str | tuple[str, ...]
 """The value of a directive of systemd, or of each of its lines."""
 
@@ -175,6 +270,7 @@ class Job:
     """Whether a slot that passed while the machine was off is made up for, once, at boot."""
     retry: RetryPolicy = RetryPolicy()
     hooks: Hooks = Hooks()
+    notifications: Notifications = Notifications()
     mode: ExecutionMode = ExecutionMode.SEQUENTIAL
     overlap: Overlap = Overlap.QUEUE
     max_concurrent: int = 0
@@ -225,6 +321,10 @@ class Job:
                 **{event.value: _plain(self.hooks.command(event)) for event in HookEvent},
                 "timeout_seconds": self.hooks.timeout,
             },
+            "notification_config": {
+                event.value: [one.to_mapping() for one in self.notifications.channels(event)]
+                for event in NotifyEvent
+            },
             "execution_mode": self.mode.value,
             "overlap": self.overlap.value,
             "max_concurrent": self.max_concurrent,
@@ -264,6 +364,7 @@ class Job:
             catch_up=mapping["catch_up"],
             retry=RetryPolicy() if retry is None else _retry_policy(retry),
             hooks=Hooks() if hooks is None else _hooks(hooks),
+            notifications=_notifications(mapping.get("notification_config", {})),
             mode=ExecutionMode(mapping.get("execution_mode", ExecutionMode.SEQUENTIAL.value)),
             overlap=Overlap(mapping.get("overlap", Overlap.QUEUE.value)),
             max_concurrent=mapping.get("max_concurrent", 0),
@@ -287,6 +388,15 @@ def _retry_policy(mapping: Mapping[str, Any]) -> RetryPolicy:
 def _hooks(mapping: Mapping[str, Any]) -> Hooks:
     commands = {event.value: _frozen(mapping.get(event.value)) for event in HookEvent}
     return Hooks(**commands, timeout=mapping["timeout_seconds"])
+
+
+def _notifications(mapping: Mapping[str, Any]) -> Notifications:
+    return Notifications(
+        **{
+            event.value: tuple(map(Channel.from_mapping, mapping.get(event.value, ())))
+            for event in NotifyEvent
+        }
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -628,6 +628,7 @@ def test_every_field_is_in_the_hash() -> None:
         "catch_up": False, "resource_limits": None, "retry_policy": None, "hooks": None,
         "overlap": None, "execution_mode": "Parallel", "max_concurrent": 1, "dependencies": [],
         "sandbox": None, "systemd": None,
+        "notification_config": {"on_start": {"type": "email", "to": "root"}},
     }  # fmt: skip
     changed = []
     for key, value in others.items():

@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 from lunasched import schedule
 from lunasched.directives import REFUSED
 from lunasched.errors import ExitCode, InvalidInput, InvalidJob
-from lunasched.jobfile import job_from_mapping
+from lunasched.jobfile import Defaults, defaults_from_mapping, dotted, job_from_mapping
 from lunasched.jobvalues import read_duration, read_name, read_size
 from lunasched.model import (
     Backoff,
+    Channel,
+    ChannelType,
     ExecutionMode,
     Hooks,
     Job,
+    Notifications,
     Priority,
     ResourceLimits,
     RetryPolicy,
@@ -38,6 +41,7 @@ NESTED: dict[str, tuple[str, ...]] = {
         "retry_on_exit_codes", "no_retry_on_exit_codes",
     ),
     "hooks": ("on_start", "on_success", "on_failure", "on_retry", "timeout_seconds"),
+    "notification_config": ("on_start", "on_success", "on_failure"),
     "sandbox": tuple(OPTIONS),
 }  # fmt: skip
 
@@ -86,6 +90,14 @@ EVERY_KEY: dict[str, Any] = {
     "on_failure": "logger failed",
     "on_retry": "logger again",
     "hook_timeout": "2m",
+    "notification_config": {
+        "on_failure": [
+            {"type": "EMAIL", "to": "ops@example.org", "subject": "broken"},
+            {"type": "Slack", "webhook_url": "https://hooks.example.org/s/1"},
+        ],
+        "on_success": {"type": "webhook", "url": "http://[::1]:80/x", "headers": {"X-A": "b"}},
+        "on_start": [{"type": "discord", "webhook_url": "https://discord.example.org/d/1"}],
+    },
     "execution_mode": "PARALLEL",
     "overlap": "Queue",
     "max_concurrent": 4,
@@ -128,6 +140,14 @@ EVERY_FIELD = Job(
         on_failure="logger failed",
         on_retry="logger again",
         timeout=120,
+    ),
+    notifications=Notifications(
+        on_start=(Channel(ChannelType.DISCORD, "https://discord.example.org/d/1"),),
+        on_success=(Channel(ChannelType.WEBHOOK, "http://[::1]:80/x", None, (("X-A", "b"),)),),
+        on_failure=(
+            Channel(ChannelType.EMAIL, "ops@example.org", "broken"),
+            Channel(ChannelType.SLACK, "https://hooks.example.org/s/1"),
+        ),
     ),
     mode=ExecutionMode.PARALLEL,
     max_concurrent=4,
@@ -251,7 +271,8 @@ def test_label_says_what_its_author_calls_a_key() -> None:
                 "hooks": {"on_start": ""},
                 "max_concurrent": 2,
             },
-            label=lambda key: f"jobs.yaml:3: jobs.a.{key}",
+            label=lambda path: f"jobs.a.{dotted(path)}",
+            place=lambda _: "jobs.yaml:3: ",
         )
     assert [problem.split(": ")[:2] for problem in caught.value.problems] == [
         ["jobs.yaml:3", "jobs.a.user"],
@@ -761,7 +782,7 @@ KEYS = (
     "kill_after", "max_retries", "backoff", "retry_delay", "retry_max_delay", "retry_on_exit_codes",
     "no_retry_on_exit_codes", "on_start", "on_success", "on_failure", "on_retry", "hook_timeout",
     "execution_mode", "overlap", "max_concurrent", "dependencies", "resource_limits",
-    "retry_policy", "hooks", "sandbox", "systemd",
+    "retry_policy", "hooks", "notification_config", "sandbox", "systemd", "owner", "args",
 )  # fmt: skip
 
 
@@ -790,3 +811,105 @@ def test_whatever_is_written_gives_a_job_or_a_problem_of_a_key(changes: dict[str
             assert re.split("[.:]", problem)[0] in mapping, problem
     else:
         assert Job.from_mapping(made.to_mapping()) == made
+
+
+def test_arguments_follow_the_command() -> None:
+    assert job(command="tar", args=["-c", "a b"]).command == ("tar", "-c", "a b")
+    assert job(command=["tar", "-c"], args=["x"]).command == ("tar", "-c", "x")
+    assert job(command="tar -c x | wc", args=[]).command == "tar -c x | wc"
+    assert problems({**LEAST, "args": [1]}) == ["args: 1 is not a text"]
+
+
+def test_the_owner_is_the_user() -> None:
+    assert job(owner="alice") == job(user="alice")
+    assert "keep one" in problems({**LEAST, "user": "a", "owner": "b"})[0]
+
+
+CHANNELS: list[tuple[Any, str]] = [
+    ("x", ": it must be a mapping such as {type: email, to: ADDRESS}"),
+    ([{"to": "a@b"}], "[0].type: None is no type of channel; they are email"),
+    ([{"type": "email"}], "[0].to: it is missing, and email needs it"),
+    ([{"type": "email", "to": "a b"}], "[0].to: 'a b' is no address for email"),
+    ([{"type": "email", "to": "a", "url": "x"}], "[0].url: there is no such key of this type"),
+    ([{"type": "email", "to": "a", "subjct": "x"}], "[0].subjct: there is no such key of this "
+     "type; did you mean 'subject'?"),
+    ([{"type": "email", "to": "a", "subject": "a\nBcc: b"}], "[0].subject: it must be one line"),
+    ([{"type": "slack", "webhook_url": "ftp://x"}], "[0].webhook_url: it is no URL"),
+    ([{"type": "slack", "webhook_url": "http://x:99999/"}], "[0].webhook_url: it is no URL"),
+    ([{"type": "webhook", "url": "http://x", "headers": {"A b": "c"}}],
+     "[0].headers.A b: it cannot be the name of a header"),
+    ([{"type": "webhook", "url": "http://x", "headers": {"A": "c\r\nd"}}],
+     "[0].headers.A: it must be one line"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "message"), CHANNELS)
+def test_what_is_no_channel(value: Any, message: str) -> None:
+    (problem,) = problems({**LEAST, "notification_config": {"on_failure": value}})
+    assert problem.startswith(f"notification_config.on_failure{message}")
+
+
+def test_a_url_that_is_wrong_is_not_repeated() -> None:
+    channel = {"type": "discord", "webhook_url": "https//discord/SECRET"}
+    (problem,) = problems({**LEAST, "notification_config": {"on_start": [channel]}})
+    assert "SECRET" not in problem
+
+
+def test_of_a_channel_that_is_shown_the_secrets_are_left_out() -> None:
+    secret = Channel(
+        ChannelType.WEBHOOK, "https://user:SECRET@h.example:8443/SECRET?SECRET", None,
+        (("Authorization", "SECRET"),),
+    )  # fmt: skip
+    shown = secret.without_secrets()
+    assert "SECRET" not in repr(shown)
+    assert shown.target == "https://h.example:8443/..."
+    assert shown.headers == (("Authorization", "..."),)
+    email = EVERY_FIELD.notifications.on_failure[0]
+    assert email.without_secrets() == email
+
+
+def test_defaults_are_for_what_a_job_does_not_say() -> None:
+    defaults = defaults_from_mapping(
+        {
+            "retry_policy": {"max_attempts": 4, "backoff_strategy": "fixed"},
+            "timeout": "1h",
+            "env": {"A": "1", "B": "2"},
+            "systemd": {"Group": "staff", "LimitNOFILE": 10},
+            "tags": ["x"],
+            "user": "alice",
+        }
+    )
+    made = job_from_mapping(
+        {**LEAST, "max_retries": 0, "env": {"B": "3"}, "systemd": {"LimitNOFILE": 20}},
+        defaults=defaults,
+    )
+    assert made.retry == RetryPolicy(max_attempts=1, backoff=Backoff.FIXED)
+    assert made.limits.timeout == 3600
+    assert dict(made.environment) == {"A": "1", "B": "3"}
+    assert made.directives == (("Group", "staff"), ("LimitNOFILE", "20"))
+    assert (made.tags, made.user) == (("x",), "alice")
+    assert job_from_mapping(LEAST, defaults=defaults_from_mapping(None)) == job()
+
+
+def test_defaults_of_defaults() -> None:
+    base = defaults_from_mapping({"user": "alice", "jitter": 5})
+    both = defaults_from_mapping({"jitter": 7}, base=base)
+    made = job_from_mapping(LEAST, defaults=both)
+    assert (made.user, made.jitter) == ("alice", 7)
+    assert isinstance(both, Defaults)
+
+
+def test_what_cannot_be_a_default() -> None:
+    with pytest.raises(InvalidJob) as caught:
+        defaults_from_mapping({"name": "x", "dependencies": [], "prio": 1, "timeout": -1})
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "name", "dependencies", "prio", "timeout",
+    ]  # fmt: skip
+
+
+def test_a_contradiction_with_a_default_names_it() -> None:
+    defaults = defaults_from_mapping(
+        {"overlap": "skip"}, label=lambda path: f"defaults.{dotted(path)}"
+    )
+    with pytest.raises(InvalidJob, match=r"^defaults\.overlap: only a Sequential job"):
+        job_from_mapping({**LEAST, "execution_mode": "Parallel"}, defaults=defaults)

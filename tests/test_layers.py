@@ -19,6 +19,8 @@ LAYERS = {
     "sandbox": 2,
     "directives": 2,
     "jobvalues": 2,
+    "channels": 2,
+    "jobkeys": 2,
     "jobfile": 2,
     "config": 2,
     "dependencies": 2,

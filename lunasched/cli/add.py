@@ -12,6 +12,8 @@ from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, JobExists
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lunasched.compiler import CompiledJob
     from lunasched.model import Job
 
@@ -330,9 +332,10 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _option(key: str) -> str:
-    """What a key of a job is called on the command line."""
-    return _OPTIONS.get(key, f"--{key.replace('_', '-')}")
+def _option(path: Sequence[str | int]) -> str:
+    """What a key of a job, or one in it, is called on the command line."""
+    key, *rest = map(str, path)
+    return ".".join([_OPTIONS.get(key, f"--{key.replace('_', '-')}"), *rest])
 
 
 def _check_new(session: Session, job: Job, replace: bool) -> None:

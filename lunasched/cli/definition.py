@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lunasched.cli import render
-from lunasched.model import ExecutionMode, Hooks, Job, Overlap, ResourceLimits, RetryPolicy
+from lunasched.model import (
+    ExecutionMode,
+    Hooks,
+    Job,
+    Notifications,
+    NotifyEvent,
+    Overlap,
+    ResourceLimits,
+    RetryPolicy,
+)
 
 
 def rows(job: Job, *, host_timezone: str, owner: str) -> dict[str, str]:
@@ -26,6 +35,7 @@ def rows(job: Job, *, host_timezone: str, owner: str) -> dict[str, str]:
         "Priority": job.priority.value,
         "Retries": _retries(job.retry),
         "Hooks": _hooks(job.hooks),
+        "Tells": _notifications(job.notifications.without_secrets()),
         "Mode": _mode(job),
         "Depends on": "\n".join(job.dependencies),
         "Sandbox": _lines(dict(job.sandbox)),
@@ -64,6 +74,14 @@ def _hooks(hooks: Hooks) -> str:
         {event: render.command_text(command or "") for event, command in commands.items()}
     )
     return f"{said}\n(at most {hooks.timeout:g}s each)" if said else ""
+
+
+def _notifications(notifications: Notifications) -> str:
+    return "\n".join(
+        f"{event.value}: {channel.type.value} {channel.target}"
+        for event in NotifyEvent
+        for channel in notifications.channels(event)
+    )
 
 
 def _mode(job: Job) -> str:

@@ -183,7 +183,7 @@ def job_json(
 ) -> dict[str, Any]:
     """A job with the keys of a job file, when it elapses next, and its last run."""
     return {
-        **job.to_mapping(),
+        **job.evolve(notifications=job.notifications.without_secrets()).to_mapping(),
         "next_elapse": iso(next_elapse),
         "last_run": None if last is None else run_json(last, hooks, following),
     }

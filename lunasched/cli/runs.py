@@ -108,7 +108,7 @@ def _for_this_run(job: Job, argv: List[str], env: List[str]) -> Job:
             "command": list(command) if isinstance(command, tuple) else command,
             "env": {**dict(job.environment), **environment(env)},
         },
-        label=lambda key: f"--{key}",
+        label=lambda path: f"--{path[0]}",
     )
     return job.evolve(command=checked.command, environment=checked.environment)
 

@@ -1,0 +1,146 @@
+"""Channels of notifications as people write them: ``{type: email, to: ops@example.org}``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from lunasched import jobvalues as values
+from lunasched.errors import InvalidInput
+from lunasched.jobvalues import InvalidParts, Part
+from lunasched.model import TARGET_KEYS, Channel, ChannelType
+
+# RFC 5322 allows more; nothing that is left out is found in mailboxes.
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+(@[A-Za-z0-9.-]+)?\Z")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
+_LENGTH_MAX = 2048
+_CHANNELS_MAX = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelKey:
+    """A key of a channel, which becomes an argument of ``Channel``."""
+
+    field: str
+    read: Callable[[object], Any]
+    about: str
+
+
+def read_address(value: object) -> str:
+    """One or more addresses, separated by commas; a name without a host is a local user."""
+    addresses = [one.strip() for one in values.read_text(value).split(",")]
+    for address in addresses:
+        if not _ADDRESS.match(address) or len(address) > 254:
+            raise InvalidInput(f"{address!r} is no address for email")
+    return ", ".join(addresses)
+
+
+def read_url(value: object) -> str:
+    """A URL of HTTP; what is wrong with it is said without repeating it, for it may be secret."""
+    url = values.read_text(value).strip()
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or not url.isascii() or not url.isprintable() or " " in url:
+        raise InvalidInput("it is no URL that begins with https:// or http://")
+    if len(url) > _LENGTH_MAX:
+        raise InvalidInput(f"a URL has at most {_LENGTH_MAX} characters")
+    return url
+
+
+def read_line(value: object) -> str:
+    """A text of one line."""
+    text = values.read_text(value)
+    if not text or not text.isprintable() or len(text) > _LENGTH_MAX:
+        raise InvalidInput("it must be one line of text")
+    return text
+
+
+def read_headers(value: object) -> tuple[tuple[str, str], ...]:
+    """Headers of an HTTP request (RFC 9110)."""
+    if not isinstance(value, Mapping):
+        raise InvalidInput("it must map names of headers to texts")
+    problems = []
+    for name, content in value.items():
+        if not isinstance(name, str) or not _HEADER.match(name):
+            problems.append(Part((str(name),), "it cannot be the name of a header"))
+        elif not isinstance(content, str) or not _is_header_value(content):
+            problems.append(Part((name,), "it must be one line of ASCII text"))
+    if problems:
+        raise InvalidParts(problems)
+    return tuple(value.items())
+
+
+def _is_header_value(text: str) -> bool:
+    return text.isascii() and text.isprintable() and text == text.strip()
+
+
+_URL = ChannelKey("target", read_url, "Where to send the message; keep it secret.")
+
+CHANNEL_KEYS: Mapping[ChannelType, Mapping[str, ChannelKey]] = {
+    ChannelType.EMAIL: {
+        "to": ChannelKey("target", read_address, "Addresses, separated by commas."),
+        "subject": ChannelKey("subject", read_line, "Subject in place of ours."),
+    },
+    ChannelType.WEBHOOK: {
+        "url": _URL,
+        "headers": ChannelKey("headers", read_headers, "Headers of the request."),
+    },
+    ChannelType.DISCORD: {"webhook_url": _URL},
+    ChannelType.SLACK: {"webhook_url": _URL},
+}
+"""The keys of each type of channel, apart from ``type``."""
+
+_TYPE = values.OneOf(ChannelType, "type of channel")
+
+
+def read_channels(value: object) -> tuple[Channel, ...]:
+    """A list of channels, or one alone; raises ``InvalidParts`` with all that is wrong."""
+    listed = value if isinstance(value, (list, tuple)) else [value]
+    if len(listed) > _CHANNELS_MAX:
+        raise InvalidInput(f"there can be {_CHANNELS_MAX} channels at most")
+    problems: list[Part] = []
+    found = []
+    for number, one in enumerate(listed):
+        try:
+            found.append(_channel(one))
+        except InvalidParts as error:
+            prefix = (number,) if isinstance(value, (list, tuple)) else ()
+            problems += [Part((*prefix, *part.path), part.message) for part in error.parts]
+    if problems:
+        raise InvalidParts(problems)
+    return tuple(dict.fromkeys(found))
+
+
+def _channel(value: object) -> Channel:
+    if not isinstance(value, Mapping):
+        raise InvalidParts([Part((), "it must be a mapping such as {type: email, to: ADDRESS}")])
+    try:
+        type_: ChannelType = _TYPE(value.get("type"))
+    except InvalidInput as error:
+        raise InvalidParts([Part(("type",), str(error))]) from error
+    keys, problems, fields = CHANNEL_KEYS[type_], [], {}
+    for key, content in value.items():
+        if key == "type" or content is None:
+            continue
+        if key not in keys:
+            hint = values.near(key, ("type", *keys))
+            problems.append(Part((str(key),), f"there is no such key of this type{hint}"))
+            continue
+        try:
+            fields[keys[key].field] = keys[key].read(content)
+        except InvalidParts as error:
+            problems += [Part((key, *part.path), part.message) for part in error.parts]
+        except InvalidInput as error:
+            problems.append(Part((key,), str(error)))
+    target = TARGET_KEYS[type_]
+    if "target" not in fields and not any(part.path[0] == target for part in problems):
+        problems.append(Part((target,), f"it is missing, and {type_.value} needs it"))
+    if problems:
+        raise InvalidParts(problems)
+    return Channel(type_, **fields)
