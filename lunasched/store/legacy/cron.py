@@ -160,8 +160,6 @@ def _weekdays(values: frozenset[int], dash: str) -> str:
     """The days from Monday on; 1 is Sunday in ``values``."""
     from_monday = {(value - 2) % 7 for value in values}
     return ",".join(
-        ",".join(_DAYS[low : high + 1])
-        if high - low < 2
-        else f"{_DAYS[low]}{dash}{_DAYS[high]}"
+        ",".join(_DAYS[low : high + 1]) if high - low < 2 else f"{_DAYS[low]}{dash}{_DAYS[high]}"
         for low, high in _runs(from_monday)
     )

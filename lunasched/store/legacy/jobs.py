@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,9 +143,9 @@ class _Row:
         if isinstance(attempts := retry.get("max_attempts"), int):
             # 1.x did not count the first run.
             retry["max_attempts"] = min(attempts + 1, _MOST_ATTEMPTS)
-        delays = [retry.get(f"{name}_delay_seconds") for name in ("initial", "max")]
-        if all(isinstance(delay, int) for delay in delays):
-            retry["initial_delay_seconds"] = min(delays)
+        first, longest = (retry.get(f"{which}_delay_seconds") for which in ("initial", "max"))
+        if isinstance(first, int) and isinstance(longest, int):
+            retry["initial_delay_seconds"] = min(first, longest)
         channels = {
             event: [_channel(channel) for channel in chosen]
             for event, chosen in _set(self._json("notification_config", dict)).items()
@@ -247,9 +247,6 @@ def _channel(value: Any) -> Any:
         return value
     kind, fields = next(iter(value.items()))
     return {"type": str(kind).lower(), **_set(fields)} if isinstance(fields, dict) else value
-
-
-_Words = Callable[[Any], Sequence[str]]
 
 
 def _command_line(mapping: Mapping[str, Any]) -> str:
