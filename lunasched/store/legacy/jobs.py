@@ -258,7 +258,7 @@ def _arguments(mapping: Mapping[str, Any]) -> Iterator[str]:
     for key, option in _OPTIONS.items():
         group, _, inner = key.rpartition(".")
         value = (mapping.get(group) or {}).get(inner) if group else mapping.get(inner)
-        if value not in (None, "", 0):
+        if value not in (None, "", 0, "Normal", "Sequential"):
             suffix = "M" if inner == "max_memory_mb" else ""
             yield from (option, f"{value}{suffix}")
     attempts = mapping["retry_policy"].get("max_attempts", 1)
