@@ -88,6 +88,7 @@ _MODULES = {
     "retry": "queue",
     "explain": "times",
     "next": "times",
+    "vacuum": "vacuum",
 }
 
 

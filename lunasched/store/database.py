@@ -74,6 +74,8 @@ class Store:
             # First whether it is ours at all: WAL is noted in the file itself.
             if store._version() is None:
                 store._take_over(mode)
+            # Of a new file; what has pages already stays as it is.
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             store._use_wal()
             connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             store._migrate()
