@@ -74,8 +74,9 @@ class Store:
             # First whether it is ours at all: WAL is noted in the file itself.
             if store._version() is None:
                 store._take_over(mode)
-            # Of a new file; what has pages already stays as it is.
-            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            if not connection.execute("PRAGMA page_count").fetchone()[0]:
+                # Later it would take rewriting the file (``space.give_back``).
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             store._use_wal()
             connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             store._migrate()
@@ -118,6 +119,16 @@ class Store:
     def execute(self, query: str, **parameters: Any) -> list[sqlite3.Row]:
         """The rows of the query of this name in ``queries.sql``."""
         return self._run(_queries()[query], parameters)
+
+    def step_through(self, query: str) -> None:
+        """Run a named query that gives no rows and is not done before its last step.
+
+        Such is ``PRAGMA incremental_vacuum``, of which ``execute`` takes one step: one page.
+        """
+        try:
+            self._connection.executescript(_queries()[query])
+        except sqlite3.Error as error:
+            raise _explain(error, self.path) from error
 
     def cursor(self) -> str | None:
         """The journal cursor of the last record that was taken in."""

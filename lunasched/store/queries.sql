@@ -362,7 +362,7 @@ SELECT freelist_count AS free FROM pragma_freelist_count;
 SELECT auto_vacuum = 2 AS incremental FROM pragma_auto_vacuum;
 
 -- name: give_pages_back
-PRAGMA incremental_vacuum(400);
+PRAGMA incremental_vacuum(1000);
 
 -- name: choose_incremental
 PRAGMA auto_vacuum = INCREMENTAL;

@@ -22,7 +22,7 @@ def give_back(store: Store) -> Iterator[None]:
         store.execute("rebuild")
         yield
     while store.execute("free_pages")[0]["free"]:
-        store.execute("give_pages_back")
+        store.step_through("give_pages_back")
         yield
     store.execute("optimize")
     yield

@@ -60,13 +60,15 @@ class Pruner:
         if self._began_at is None or self._events >= _EVENTS:
             return True
         # Of CLOCK_MONOTONIC: setting the clock changes nothing here.
-        return GLib.get_monotonic_time() - self._began_at >= _INTERVAL_USEC
+        since: int = GLib.get_monotonic_time() - self._began_at
+        return since >= _INTERVAL_USEC
 
-    def _go_on(self) -> bool:
+    def _go_on(self) -> None:
         GLib.timeout_add(_PAUSE_MS, self._guard(self._step), priority=GLib.PRIORITY_LOW)
-        return False
 
     def _step(self) -> bool:
         if self._pass is not None and self._pass.step() is None:
             self._pass = None
-        return self._go_on() if self._pass is not None else False
+        if self._pass is not None:
+            self._go_on()
+        return False
