@@ -121,13 +121,15 @@ class Store:
         return self._run(_queries()[query], parameters)
 
     def step_through(self, query: str) -> None:
-        """Run a named query that gives no rows and is not done before its last step.
+        """Run a named script, a transaction of its own, each statement to its last step.
 
-        Such is ``PRAGMA incremental_vacuum``, of which ``execute`` takes one step: one page.
+        Of ``PRAGMA incremental_vacuum``, which gives no rows, ``execute`` takes one step: one page.
         """
         try:
             self._connection.executescript(_queries()[query])
         except sqlite3.Error as error:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
             raise _explain(error, self.path) from error
 
     def cursor(self) -> str | None:

@@ -362,7 +362,10 @@ SELECT freelist_count AS free FROM pragma_freelist_count;
 SELECT auto_vacuum = 2 AS incremental FROM pragma_auto_vacuum;
 
 -- name: give_pages_back
+-- Locked from the beginning: what has read and then wants to write is not waited for.
+BEGIN IMMEDIATE;
 PRAGMA incremental_vacuum(1000);
+COMMIT;
 
 -- name: choose_incremental
 PRAGMA auto_vacuum = INCREMENTAL;

@@ -24,7 +24,8 @@ def give_back(store: Store) -> Iterator[None]:
     while store.execute("free_pages")[0]["free"]:
         store.step_through("give_pages_back")
         yield
-    store.execute("optimize")
+    with store.transaction():
+        store.execute("optimize")
     yield
     store.execute("fold_log_in")
 
