@@ -76,6 +76,8 @@ _MODULES = {
     "disable": "jobs",
     "compile": "jobs",
     "sync": "jobs",
+    "import-config": "files",
+    "apply": "files",
     "slot-check": "guard",
     "start": "runs",
     "stop": "runs",

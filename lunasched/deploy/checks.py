@@ -25,10 +25,11 @@ def compiled_if_valid(
     """
     faults: list[tuple[str, str]] = []
     compiled = []
+    before = plan.before
     for job in plan.put:
         try:
             found = jobs.compile(job)
-            if _has_other_times(job, plan.before[job.name]):
+            if _has_other_times(job, before[job.name]):
                 _check_elapses(job, context, now)
         except InvalidJob as error:
             faults += [(job.name, problem) for problem in error.problems]
@@ -71,7 +72,9 @@ def _check_elapses(job: Job, context: Context, now: int) -> None:
 def _dependency_faults(job: Job, jobs: JobSet) -> Iterator[str]:
     for name in job.dependencies:
         dependency = jobs.get(name)
-        if dependency is None:
+        if jobs.is_removed(name):
+            yield f"dependencies: the job {name!r} would be removed, being in none of the files"
+        elif dependency is None:
             yield f"dependencies: there is no job {name!r}; add it first"
         elif dependency.mode is ExecutionMode.PARALLEL:
             yield (
@@ -102,7 +105,8 @@ def _circles(plan: Plan, jobs: JobSet) -> list[tuple[str, str]]:
 def _refused_by_systemd(
     plan: Plan, compiled: Sequence[CompiledJob], context: Context
 ) -> list[tuple[str, str]]:
-    asked = [item for item in compiled if _has_other_words(item.job, plan.before[item.job.name])]
+    before = plan.before
+    asked = [item for item in compiled if _has_other_words(item.job, before[item.job.name])]
     if not asked:
         return []
     from lunasched import verify
