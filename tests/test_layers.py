@@ -23,6 +23,8 @@ LAYERS = {
     "channels": 2,
     "jobkeys": 2,
     "jobfile": 2,
+    "jobschema": 2,
+    "jobdump": 2,
     "settings": 2,
     "configfile": 2,
     "config": 2,
