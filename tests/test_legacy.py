@@ -892,3 +892,24 @@ def test_a_million_runs_in_bounded_memory(path: Path) -> None:
     print(f"{runs} runs in {time.monotonic() - began:.1f} s, {kib} KiB at most")
     assert runs == 1_000_000
     assert kib < 100 << 10
+
+
+def test_the_command_that_took_it_over_says_so_once(path: Path) -> None:
+    jobs = [{"name": "fine"}, {"name": "bad", "schedule_value": "0", "env": {"TOKEN": "secret"}}]
+    legacy.make(path, jobs=jobs)
+    command = [Path(sys.executable).with_name("lunasched"), "--user", "list"]
+    environment = {
+        "LUNASCHED_DB_PATH": str(path),
+        "HOME": str(path.parent),
+        "PATH": "/usr/bin:/bin",
+    }
+    first, second = (
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    )
+    assert "note: job 'bad' was not taken over: schedule" in first.stderr
+    assert "lunasched --user sync" in first.stderr
+    assert "secret" not in first.stderr
+    assert "taken over" not in second.stderr
+    assert first.stdout == second.stdout
+    assert "fine" in first.stdout
