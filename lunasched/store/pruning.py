@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from lunasched.store.database import Store
 
-_BATCH = 200
+_BATCH = 500
 _DAY = 86_400_000_000
 _PROOF = 7 * _DAY
 _NEVER = 1 << 62
