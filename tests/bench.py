@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 TREE = Path(__file__).resolve().parent.parent
 JOBS = 1000
 RUNS = 500
+HISTORY = 1_000_000
 MANY = "/var/tmp/bench/jobs.db"
 """Where the database of so many jobs is in the machine."""
 SCHEDULES = (
@@ -52,6 +53,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lunasched-bench-") as directory:
         database = Path(directory, "jobs.db")
         _on_the_host(database)
+        _prune(Path(directory, "history.db"))
         with Machine.boot("bench") as machine:
             machine.copy(database, MANY)
             _in_a_machine(machine)
@@ -81,6 +83,33 @@ def _on_the_host(database: Path) -> None:
     for module in MODULES:
         imported = _measure(lambda: subprocess.run([*python, f"import {module}"], check=True), 5)  # noqa: B023
         _report(f"import {module}", [max(0, taken - min(bare)) for taken in imported])
+
+
+def _prune(database: Path) -> None:
+    """A year of many jobs, of which a quarter is to stay: all of it, and what holds the lock."""
+    from lunasched.store import Pruning, Store, space
+
+    now, minute = time.time_ns() // 1000, 60_000_000
+    with Store.open(database, durable=False) as store:
+        with store.transaction():
+            store._run(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count) "
+                "INSERT INTO runs (execution_id, job, unit, boot_id, phase, settled, "
+                '"trigger", started_at, ended_at, result, output) '
+                "SELECT lower(hex(randomblob(16))), 'job-' || (i % 1000), 'u', 'b', 'ended', 1, "
+                "'timer', :now - (:count - i) * :step, :now - (:count - i) * :step, 'success', "
+                "'some output' FROM n",
+                {"count": HISTORY, "now": now, "step": 365 * 1440 * minute // HISTORY},
+            )
+        pruning = Pruning(store, history_days=90, max_history_per_job=0, now=now)
+        steps = [0.0]
+        began = time.perf_counter()
+        while pruning.step() is not None:
+            steps.append(time.perf_counter() - began - sum(steps))
+        _report(f"{HISTORY} runs, three quarters pruned", [sum(steps)])
+        _report("  the longest transaction of that", [max(steps)])
+        taken = _measure(lambda: list(space.give_back(store)), 1)
+        _report("  their space given back", taken)
 
 
 def _jobs() -> list[Job]:

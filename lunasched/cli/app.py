@@ -94,6 +94,7 @@ _MODULES = {
     "retry": "queue",
     "explain": "times",
     "next": "times",
+    "vacuum": "vacuum",
 }
 
 
