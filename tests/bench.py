@@ -150,6 +150,49 @@ def _in_a_machine(machine: Machine) -> None:
     _record(machine)
     remove = "lunasched remove job-$i"
     _report("lunasched remove", _timed_inside(machine, remove, 9))
+    for jobs, target in ((1_000, 10), (10_000, 120)):
+        _files(machine, jobs, target)
+
+
+def _files(machine: Machine, jobs: int, target: float) -> None:
+    """A whole file of jobs: imported, applied again as it is, removed."""
+    machine.run(["python3", "-c", _FILE_OF_JOBS, str(jobs)])
+    prune = "lunasched apply --prune --allow-empty --format yaml /dev/null"
+    machine.run(prune, timeout=600)
+    count = "journalctl -b _PID=1 -o cat | grep -c Reloading. || true"
+    reloads = int(machine.exec(count).stdout)
+    file = "/tmp/bench.yaml"
+    _report(
+        f"import-config, {jobs} jobs",
+        _timed_inside(machine, f"lunasched import-config {file}", 1),
+        target,
+    )
+    print(f"{'  daemon-reloads for it':<48}{int(machine.exec(count).stdout) - reloads:>8}")
+    timers = "systemctl list-units --no-legend 'lunasched-job@*.timer' | wc -l"
+    assert int(machine.exec(timers).stdout) == jobs
+    _report(
+        f"apply, {jobs} unchanged jobs",
+        _timed_inside(machine, f"lunasched apply {file}", 3),
+        5 if jobs == 10_000 else None,
+    )
+    _report(f"apply --prune, {jobs} jobs removed", _timed_inside(machine, prune, 1))
+
+
+_FILE_OF_JOBS = """
+import sys
+
+schedules = ["every 1d", "*/15 * * * *", "30 4 1,15 * 5", "at 02:30", "@daily"]
+zones = ["Europe/Berlin", "UTC"]
+with open("/tmp/bench.yaml", "w") as file:
+    print("jobs:", file=file)
+    for number in range(int(sys.argv[1])):
+        print(f"  - name: bench-{number:05}", file=file)
+        print(f"    schedule: '{schedules[number % 5]}'", file=file)
+        print(f"    timezone: {zones[number % 2]}", file=file)
+        print(f"    command: /usr/bin/true {number}", file=file)
+        print("    resource_limits: {timeout_seconds: 60, max_memory_mb: 128}", file=file)
+        print("    tags: [a, b]", file=file)
+"""
 
 
 def _guard(machine: Machine) -> None:
@@ -219,7 +262,7 @@ def _timed_inside(machine: Machine, script: str, count: int) -> list[float]:
         "    taken.append(time.monotonic() - begun)\n"
         "print(json.dumps(taken))\n"
     )
-    done = machine.run(["/usr/bin/python3", "-c", timer, script], timeout=300)
+    done = machine.run(["/usr/bin/python3", "-c", timer, script], timeout=600)
     taken: list[float] = json.loads(done.stdout)
     return taken
 

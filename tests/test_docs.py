@@ -468,7 +468,9 @@ def test_paths(page: Page) -> None:
     files = page.part("Sh", "FILES")
     listed = [path for item in items(files, "Pa") for path in item.split()]
     system = Paths.of(Mode.SYSTEM, {})
-    for path in (system.database, system.slots, system.runtime, system.settings):
+    for path in (
+        system.database, system.slots, system.runtime, system.settings, system.job_files
+    ):  # fmt: skip
         assert str(path) in listed
     environ = {
         "XDG_STATE_HOME": "/s",

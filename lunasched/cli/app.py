@@ -78,6 +78,8 @@ _MODULES = {
     "sync": "jobs",
     "schema": "schema",
     "export-config": "export",
+    "import-config": "files",
+    "apply": "files",
     "slot-check": "guard",
     "start": "runs",
     "stop": "runs",
