@@ -201,7 +201,8 @@ PATHS = [
 ]
 WRITTEN: list[Any] = [
     0, 1, 1.5, 0.01, 4096, 999, 10**6, 1 << 20, (1 << 60) - 1, 10 * 366 * 86400, "", " ", "0",
-    " 5 ", "1.5", "5GiB", "2gb", "5 M", "1048576", "90s", "1H 30 Min", "1.5w", "250MS", "50%", "0.5 %",
+    " 5 ", "1.5", "5GiB", "2gb", "5 M", "1048576", "90s", "1H 30 Min", "1.5w", "250MS",
+    "50%", "0.5 %",
     "yes", "OFF ", "tmpfs", "read-only", "STRICT", "invisible", "low", " CRITICAL", "linear",
     "Parallel", "queue", "027", "0027", "1,75", "1 , 75", [1, "75"], "@daily", "UTC", "/x", "-/x",
     ["-/x", "/y"], "CAP_CHOWN", ["~CAP_X"], "none", ["AF_UNIX"], "~@system-service", "ipc",

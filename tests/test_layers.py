@@ -23,6 +23,7 @@ LAYERS = {
     "channels": 2,
     "jobkeys": 2,
     "jobfile": 2,
+    "crontab": 2,
     "jobschema": 2,
     "jobdump": 2,
     "settings": 2,

@@ -322,6 +322,50 @@ def test_the_configuration_file_gives_defaults(files: Files) -> None:
         files.machine.exec(["rm", config])
 
 
+def test_edit(files: Files) -> None:
+    files.apply(THREE)
+
+    def edit(script: str, name: str = "dump") -> Any:
+        return files.machine.run(
+            ["lunasched", "edit", name], env={"EDITOR": f"sed -i {script}"}, check=False
+        )
+
+    before = files.traces()
+    assert edit("-e ''").stdout == "Job 'dump' was not changed.\n"
+    wrong = edit("'s/at 02:30/at 25:30/; s/max_attempts: 3/max_attempts: many/'")
+    assert wrong.returncode == 2
+    assert re.findall(r"dump:\d+: (jobs\[0\]\S+):", wrong.stderr) == [
+        "jobs[0].schedule", "jobs[0].retry_policy.max_attempts",
+    ]  # fmt: skip
+    renamed = edit("'s/name: dump/name: dumpling/'")
+    assert renamed.returncode == 2 and "keeps its name" in renamed.stderr
+    failed = edit("'s/('")
+    assert failed.returncode == 1 and "nothing was changed" in failed.stderr
+    assert files.traces() == before
+    done = edit("'s/at 02:30/at 03:30/'")
+    assert done.stdout == 'schedule: "at 02:30" -> "at 03:30"\nChanged job \'dump\'.\n'
+    assert "03:30:00 UTC" in files.timer("dump", "TimersCalendar")
+    assert edit("-e ''", "nobody").returncode == 3
+
+
+def test_edit_asks_again_on_a_terminal(files: Files) -> None:
+    files.apply(THREE)
+    editor = "/tmp/editor"
+    # Wrong at first, mended when it is opened again.
+    files.machine.write_file(
+        editor,
+        "#!/bin/sh\nif grep -q 25:30 $1; then sed -i s/25:30/04:30/ $1; "
+        "else sed -i s/02:30/25:30/ $1; fi\n",
+        mode=0o755,
+    )
+    asked = files.machine.run(
+        ["script", "-qec", f"EDITOR={editor} lunasched edit dump", "/dev/null"], input="y\n"
+    )
+    assert "jobs[0].schedule" in asked.stdout
+    assert "Edit 'dump' again? [Y/n]" in asked.stdout
+    assert "04:30:00 UTC" in files.timer("dump", "TimersCalendar")
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment(files: Files, rng: random.Random) -> None:
     """After a SIGKILL the jobs are the old ones or the new ones, and sync makes it so."""
