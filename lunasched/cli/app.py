@@ -76,19 +76,12 @@ _MODULES = {
     "disable": "jobs",
     "compile": "jobs",
     "sync": "jobs",
-<<<<<<< HEAD
-    "schema": "schema",
-    "export-config": "export",
-    "import-config": "files",
-    "apply": "files",
-=======
     "import-crontab": "crontab",
     "import-config": "files",
     "apply": "files",
     "edit": "edit",
     "schema": "schema",
     "export-config": "export",
->>>>>>> main
     "slot-check": "guard",
     "start": "runs",
     "stop": "runs",
