@@ -10,12 +10,16 @@ import json
 import os
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lunasched import configfile
+from lunasched import configfile, jobkeys, settings
 from lunasched.document import Format, read
 from lunasched.errors import InvalidInput
 
@@ -86,10 +90,11 @@ def check(content: bytes, name: str) -> bool:
 WORDS = re.compile(rb"[A-Za-z0-9_.@-]+|\s+|.", re.DOTALL)
 MARKS = [
     b"\0", b"\t", b"\r", b"\r\n", b"\n", b"  ", b"- ", b": ", b"&a ", b"*a ", b"<<: ", b"!!int ",
-    b"'", b'"', b'"""', b"'''", b"[", b"]", b"{", b"}", b"[[", b"]]", b"#", b"|\n", b">-\n", b"---\n",
-    b"...\n", b"? ", b"%", b"\\", b"\\u0000", b"\\uD800", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf",
-    b"\xc2\x85", b"\xe2\x80\xa8", b"\x1b[31m", b".inf", b"nan", b"-1", b"1e999", b"9" * 5000,
-    b"0x" + b"f" * 500, b"0x" + b"f" * 5000, b"null", b"true", b"02:30", b"2026-01-01", b"1_000",
+    b"'", b'"', b'"""', b"'''", b"[", b"]", b"{", b"}", b"[[", b"]]", b"#", b"|\n", b">-\n",
+    b"---\n", b"...\n", b"? ", b"%", b"\\", b"\\u0000", b"\\uD800", b"\xff", b"\xed\xa0\x80",
+    b"\xef\xbb\xbf", b"\xc2\x85", b"\xe2\x80\xa8", b"\x1b[31m", b".inf", b"nan", b"-1", b"1e999",
+    b"9" * 5000, b"0x" + b"f" * 500, b"0x" + b"f" * 5000, b"null", b"true", b"02:30",
+    b"2026-01-01", b"1_000",
     b"[" * 60, b"{a: " * 60, b"a." * 60, b"", b"-", b",", b"/", b"*", b"Mon",
 ]  # fmt: skip
 
@@ -148,3 +153,247 @@ def test_changed_files_are_read_or_refused(suffix: str, rng: random.Random) -> N
             raise
     # Many are still good, and many are not.
     assert 500 < read_well < 9500
+
+
+BYTES: list[tuple[str, bytes, str]] = [
+    ("yaml", b"\xef\xbb\xbfjobs: []\r\n", ""),
+    ("toml", b"\xef\xbb\xbfjobs = []\r\n", ""),
+    ("yaml", "jobs: []".encode("utf-16"), " the file is UTF-16"),
+    ("toml", "jobs = []".encode("utf-16"), " the file is UTF-16"),
+    ("yaml", b"jobs: []\n\n# \xff", "3: the byte 0xff is not UTF-8"),
+    ("toml", b"\nx-a = '\xed\xa0\x80'", "2: the byte 0xed is not UTF-8"),
+    ("yaml", b"\nx-a: \0", "2: "),
+    ("toml", b"\nx-a = '\0'", "2: not valid TOML"),
+    ("yaml", b"x-a: \x1b[31m", "1: "),
+    ("yaml", b"\njobs:\n\t- a", "3: not valid YAML: "),
+    ("yaml", b"x-a: " + b"[" * 60 + b"]" * 60, "1: more than 50 levels"),
+    ("toml", b"\nx-a = " + b"[" * 60 + b"]" * 60, "2: more than 50 levels"),
+    ("toml", b"\nx-a." + b"a." * 60 + b"a = 1", "2: more than 50 levels"),
+    ("toml", b"x-a = " + b"[" * 100_000, " more than 50 levels"),
+    ("yaml", b"x-a: " + b"[" * 100_000, "1: more than 50 levels"),
+    ("yaml", b"x-a: " + b"- " * 100_000, "1: "),
+    ("yaml", b"x-a: " + b"9" * 5000, ""),
+    ("toml", b"x-a = " + b"9" * 5000, "1: not valid TOML: a number has too many digits"),
+    ("toml", b"\nx-a = [1, 0x" + b"f" * 5000 + b"]", "2: a number has too many digits"),
+    ("yaml", b"x-a: &a [*a]", "1: *a stands inside of &a"),
+    ("yaml", b"x-a: {<<: {<<: 3}}", "1: << takes a mapping"),
+    ("yaml", b"? [a]\n: 1", "1: a key must be a text"),
+    ("yaml", b"a: 1\n'a': 2", "2: the key 'a' is there a second time"),
+    ("toml", b"a = 1\n'a' = 2", "2: not valid TOML"),
+    ("toml", b"[a]\n[a]", "2: not valid TOML"),
+    ("yaml", b"#" * (32 << 20) + b"\n", " the file is larger than 32 MiB"),
+    ("yaml", b"x-a: [" + b"1," * 2_000_001 + b"]", "1: there are more than 2,000,000 values"),
+]
+
+
+@pytest.mark.parametrize(("suffix", "content", "message"), BYTES, ids=range(len(BYTES)))
+def test_what_is_in_a_file(suffix: str, content: bytes, message: str) -> None:
+    if not message:
+        assert check(content, f"x.{suffix}")
+        return
+    with pytest.raises(InvalidInput) as caught:
+        said(content, f"x.{suffix}")
+    assert str(caught.value).startswith(f"x.{suffix}:{message}")
+
+
+NUMBERS = ("inf", "-inf", "nan", "1e999", "-1e999", "1" * 400, "-" + "1" * 400, "0x" + "f" * 400)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_numbers_beyond_all_measure_for_every_key(number: str) -> None:
+    """None makes a job of it, none a traceback."""
+    of_yaml = "." + number if number.endswith(("inf", "nan")) else number
+    of_yaml = of_yaml.replace(".-", "-.")
+    of_toml = number.replace("1e999", "1.0e999")
+    paths = [(key,) for key in jobkeys.KEYS] + [
+        (group, key) for group, rows in jobkeys.GROUPS.items() for key in rows
+    ]
+    for path in paths:
+        start = "jobs: [{name: a, schedule: '@daily', command: b, "
+        nested = "".join(f"{{{part}: " for part in path)[1:]
+        content = f"{start}{nested}{of_yaml}{'}' * len(path)}]"
+        if path[0] in ("name", "schedule", "command"):
+            content = f"jobs: [{{{path[0]}: {of_yaml}}}]"
+        assert not check(content.encode(), "x.yaml"), content
+        # Twice is a fault of its own.
+        head = {"name": "'a'", "schedule": "'@daily'", "command": "'b'", ".".join(path): of_toml}
+        lines = "".join(f"{key} = {value}\n" for key, value in head.items())
+        assert not check(f"[[jobs]]\n{lines}".encode(), "x.toml"), path
+    for section, rows in settings.SECTIONS.items():
+        for key in rows:
+            assert not check(f"[{section}]\n{key} = {of_toml}\n".encode(), "x.toml")
+
+
+# Values, and on which line they are
+
+
+TEXTS = st.text(
+    st.characters(exclude_categories=["Cs"]) | st.sampled_from(":#-?*&!%@'\"[]{},|> \n\t\\"),
+    max_size=12,
+)
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | TEXTS
+    | st.floats(allow_nan=False),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(TEXTS.filter(lambda key: key != "<<"), inner, max_size=4)
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+def paths(value: Any, above: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], Any]:
+    """All that is in a value, by what leads to it."""
+    items = (
+        value.items() if isinstance(value, dict) else enumerate(value)
+        if isinstance(value, list) else ()
+    )  # fmt: skip
+    found: dict[tuple[str | int, ...], Any] = {}
+    for key, inner in items:
+        found[(*above, key)] = inner
+        found |= paths(inner, (*above, key))
+    return found
+
+
+@given(value=VALUES, flow=st.sampled_from([None, True, False]), width=st.integers(10, 100))
+def test_yaml_is_read_as_others_read_it(value: Any, flow: bool | None, width: int) -> None:
+    """All that is a text is in quotes, so that YAML 1.1 and 1.2 agree."""
+    text = yaml.dump(
+        value, default_style='"', default_flow_style=flow, width=width, sort_keys=False
+    )
+    text = re.sub(r'!!(?:int|float|bool|null) "([^"]*)"', r"\1", text)
+    found = read(text.encode(), "x", Format.YAML)
+    assert found.value == value
+    assert repr(found.value) == repr(value)
+    assert found._lines().keys() == paths(value).keys()
+
+
+@given(value=VALUES)
+def test_json_is_read_as_yaml(value: Any) -> None:
+    text = json.dumps(value, ensure_ascii=True)
+    if re.search(r"\\ud[89ab]", text):
+        # Escapes of two halves are no YAML; nor are these line breaks to JSON, as they are to it.
+        text = json.dumps(value, ensure_ascii=False)
+        text = re.sub("[\x7f\x85\u2028\u2029]", lambda one: f"\\u{ord(one[0]):04x}", text)
+    try:
+        found = read(text.encode(), "x", Format.YAML).value
+    except InvalidInput:
+        # What JSON lets stand as it is and YAML does not.
+        assert yaml.reader.Reader.NON_PRINTABLE.search(text) or "Infinity" in text
+        return
+    if "Infinity" not in text:
+        assert found == value
+
+
+KEYS = st.sampled_from(["a", "b-1", "1", "a b", "ü", 'c"', "x.y", "#", ""])
+LEAVES = st.integers(100, 10**6) | st.sampled_from(
+    ["x", "a\n#b\n", "]", "'''", '"', "}\\", "= 1", 'a"""b\'']
+)
+TABLES: st.SearchStrategy[Any] = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(KEYS, inner, max_size=3)
+        | st.lists(st.dictionaries(KEYS, inner, max_size=2), min_size=1, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+class Toml:
+    """One of the many ways to write a value, and on which line each part of it is."""
+
+    def __init__(self, choose: Callable[[int], int]) -> None:
+        self.choose = choose
+        self.text = ""
+        self.lines: dict[tuple[str | int, ...], int] = {}
+
+    def note(self, path: tuple[str | int, ...]) -> None:
+        self.lines.setdefault(path, self.text.count("\n") + 1)
+
+    def blank(self) -> None:
+        self.text += ["", " ", "\n", "# ] } ' \" = \n", "\t\n\n"][self.choose(5)]
+
+    def key(self, key: str) -> str:
+        if re.fullmatch(r"[A-Za-z0-9_-]+", key) and self.choose(2):
+            return key
+        forms = [json.dumps(key), json.dumps(key, ensure_ascii=False), f"'{key}'"]
+        return forms[self.choose(3)]
+
+    def leaf(self, value: int | str) -> None:
+        if isinstance(value, int):
+            self.text += [str(value), hex(value), f"{value:_}"][self.choose(3)]
+            return
+        quoted = json.dumps(value)
+        forms = [quoted, f'""{quoted}""', f'"""\n{quoted[1:-1]}"""']
+        if "'" not in value:
+            forms.append(f"'''\n{value}'''")
+        self.text += forms[self.choose(len(forms))]
+
+    def inline(self, value: Any, path: tuple[str | int, ...]) -> None:
+        if isinstance(value, list):
+            self.text += "["
+            for index, one in enumerate(value):
+                self.blank()
+                self.note((*path, index))
+                self.inline(one, (*path, index))
+                self.blank()
+                self.text += "," if index < len(value) - 1 or self.choose(2) else ""
+            self.blank()
+            self.text += "]"
+        elif isinstance(value, dict):
+            self.text += "{"
+            for index, (key, one) in enumerate(value.items()):
+                self.text += ", " if index else " "
+                self.note((*path, key))
+                self.text += f"{self.key(key)} = "
+                self.inline(one, (*path, key))
+            self.text += "}"
+        else:
+            self.leaf(value)
+
+    def table(self, value: dict[str, Any], path: tuple[str | int, ...], header: str) -> None:
+        """The pairs of a table first, then the tables below it."""
+        below = []
+        for key, one in value.items():
+            tables = isinstance(one, list) and one and all(isinstance(each, dict) for each in one)
+            if (isinstance(one, dict) or tables) and self.choose(3):
+                below.append((key, self.key(key), one))
+            else:
+                self.pair(key, one, path)
+        for key, name, one in below:
+            full = f"{header}.{name}" if header else name
+            for index, each in enumerate(one if isinstance(one, list) else [one]):
+                here = (*path, key, index) if isinstance(one, list) else (*path, key)
+                self.blank()
+                self.text += "\n"
+                self.note((*path, key))
+                self.note(here)
+                self.text += f"[[{full}]]\n" if isinstance(one, list) else f"[ {full} ] # x\n"
+                self.table(each, here, full)
+
+    def pair(self, key: str, value: Any, path: tuple[str | int, ...]) -> None:
+        """A key, dotted where the value has one key only, and its value."""
+        self.blank()
+        self.text += "\n"
+        path, name = (*path, key), self.key(key)
+        self.note(path)
+        while isinstance(value, dict) and len(value) == 1 and self.choose(2):
+            ((key, value),) = value.items()
+            path, name = (*path, key), f"{name} . {self.key(key)}"
+            self.note(path)
+        self.text += f"{name} = "
+        self.inline(value, path)
+        self.text += "\n"
+
+
+@given(value=st.dictionaries(KEYS, TABLES, max_size=4), data=st.data())
+def test_where_the_values_of_toml_are(value: dict[str, Any], data: st.DataObject) -> None:
+    writer = Toml(lambda count: data.draw(st.integers(0, count - 1)))
+    writer.table(value, (), "")
+    for ending in ("\n", "\r\n"):
+        document = read(writer.text.replace("\n", ending).encode(), "x", Format.TOML)
+        if ending == "\n":
+            assert document.value == value
+        assert document._lines() == writer.lines
+        assert document._lines().keys() == paths(value).keys()

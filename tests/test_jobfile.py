@@ -415,6 +415,8 @@ BAD = [
     ("schedule", 5, "not a text"),
     ("schedule", "every 1h\0", "NUL"),
     ("schedule", "0 0 * * " + "1," * 3000 + "1", "at most 4096"),
+    ("schedule", "9" * 5000 + " * * * *", "at most 4096"),
+    ("schedule", "every 1h\x1b[31m", "\ufffd"),
     ("command", "", "empty"),
     ("command", "  ", "empty"),
     ("command", [], "no program"),
@@ -818,6 +820,24 @@ def test_arguments_follow_the_command() -> None:
     assert job(command=["tar", "-c"], args=["x"]).command == ("tar", "-c", "x")
     assert job(command="tar -c x | wc", args=[]).command == "tar -c x | wc"
     assert problems({**LEAST, "args": [1]}) == ["args: 1 is not a text"]
+
+
+def test_an_empty_list_of_arguments_takes_the_place_of_the_defaults() -> None:
+    defaults = defaults_from_mapping({"args": ["-v"]})
+    assert job_from_mapping(LEAST, defaults=defaults).command == ("true", "-v")
+    assert job_from_mapping({**LEAST, "args": []}, defaults=defaults).command == "true"
+
+
+def test_what_does_not_exist_is_refused_without_a_value_too() -> None:
+    channel = {"type": "email", "to": "a", "url": None}
+    assert len(problems({**LEAST, "systemd": {"ExecStart": None, "a b": None}})) == 2
+    assert len(problems({**LEAST, "notification_config": {"on_start": channel}})) == 1
+
+
+@pytest.mark.parametrize("key", ["a\nb", "\x1b[31m", ""])
+def test_a_key_is_shown_in_one_line(key: str) -> None:
+    (problem,) = problems({**LEAST, key: 1})
+    assert problem.startswith(f"{key!r}: there is no such key")
 
 
 def test_the_owner_is_the_user() -> None:

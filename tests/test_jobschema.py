@@ -194,6 +194,39 @@ def test_structure_is_the_same_to_both(key: str, value: Any, inner: str | None) 
     assert of_job(mapping) == readable(mapping)
 
 
+PATHS = [
+    *((key,) for key in (*jobkeys.KEYS, jobkeys.ARGUMENTS)),
+    *((group, key) for group, rows in jobkeys.GROUPS.items() for key in rows),
+    (jobkeys.DIRECTIVES, "LimitNOFILE"),
+]
+WRITTEN: list[Any] = [
+    0, 1, 1.5, 0.01, 4096, 999, 10**6, 1 << 20, (1 << 60) - 1, 10 * 366 * 86400, "", " ", "0",
+    " 5 ", "1.5", "5GiB", "2gb", "5 M", "1048576", "90s", "1H 30 Min", "1.5w", "250MS",
+    "50%", "0.5 %",
+    "yes", "OFF ", "tmpfs", "read-only", "STRICT", "invisible", "low", " CRITICAL", "linear",
+    "Parallel", "queue", "027", "0027", "1,75", "1 , 75", [1, "75"], "@daily", "UTC", "/x", "-/x",
+    ["-/x", "/y"], "CAP_CHOWN", ["~CAP_X"], "none", ["AF_UNIX"], "~@system-service", "ipc",
+    ["~net"], {"A": "1"}, {}, "alice", "x$", ["a", "b"], ["a"], [1.5, True, "x"],
+]  # fmt: skip
+STRUCTURED: list[Any] = [
+    True, False, [], {}, [[]], [{}], [True], [None], {"A": 1}, {"A": {}}, {"A": None}, {"A b": "x"},
+    [["a"]], [{"type": "email"}], {"type": "email", "to": "a", "x": 1},
+    {"type": "email", "x": None}, {"type": "webhook", "url": "https://x", "headers": {"A": 1}},
+    {"type": True}, ["a", ["b"]],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS, ids=".".join)
+def test_what_is_written_for_a_key(path: tuple[str, ...]) -> None:
+    written = [(value, False) for value in WRITTEN]
+    for value, structured in [*written, *((value, True) for value in STRUCTURED)]:
+        mapping = {**LEAST, path[0]: value if len(path) == 1 else {path[1]: value}}
+        read = readable(mapping)
+        assert of_job(mapping) or not read, value
+        if structured:
+            assert of_job(mapping) == read, value
+
+
 WHOLE: list[tuple[Any, bool]] = [
     (None, True),
     ([], False),

@@ -178,12 +178,13 @@ def _parse_days(text: str, words: list[tuple[str, int]]) -> DayRule:
 
 def _weekday_range(text: str, item: str, position: int) -> list[int]:
     first, dash, last = item.partition("-")
-    for word, at in ((first, position), (last or first, position + len(first) + len(dash))):
+    words = [(first, position), (last, position + len(first) + 1)] if dash else [(first, position)]
+    for word, at in words:
         if word not in WEEKDAYS:
             raise ScheduleError(
                 f"{word!r} is not a weekday: Mon, Tue, Wed, Thu, Fri, Sat or Sun.",
                 text=text,
                 position=at,
             )
-    low, high = WEEKDAYS[first], WEEKDAYS[last] if dash else WEEKDAYS[first]
+    low, high = WEEKDAYS[first], WEEKDAYS[words[-1][0]]
     return [(low + step) % 7 for step in range((high - low) % 7 + 1)]

@@ -136,6 +136,8 @@ ERRORS = [
     ("on Mon", 6, "A time is missing"),
     ("on Foo at 09:00", 3, "'foo' is not a weekday"),
     ("on 6th Mon at 09:00", 3, "'6th' is not a weekday"),
+    ("on Mon- at 09:00", 7, "'' is not a weekday"),
+    ("on -Mon at 09:00", 3, "'' is not a weekday"),
     ("on 1st at 09:00", 6, "A weekday is missing"),
     ("at 09:00 at 10:00", 9, "there twice"),
     ("60 * * * *", 0, "60 is out of range"),
