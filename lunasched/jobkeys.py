@@ -143,7 +143,7 @@ GROUPS: Mapping[str, Mapping[str, Key]] = {
     },
     "retry_policy": {
         "max_attempts": Key(
-            "retry.max_attempts", values.Whole(1, 1000), "Most runs, the first one included."
+            "retry.max_attempts", values.read_attempts, "Most runs, the first one included."
         ),
         "backoff_strategy": _BACKOFF,
         "initial_delay_seconds": _RETRY_DELAY,
@@ -185,4 +185,6 @@ DIRECTIVES = "systemd"
 
 DIRECTIVES_TEXT = "Further directives of [Service], as they are."
 
-ARGUMENTS_TEXT = "Arguments of the program that command names, which then runs without a shell."
+ARGUMENTS_TEXT = (
+    "Further arguments: of a program, without a shell, or at the end of a command line."
+)

@@ -130,6 +130,7 @@ _SHAPES: Mapping[Callable[[object], Any], tuple[str, Schema]] = {
     ),
     values.read_boolean: ("boolean", {"type": "boolean"}),
     values.read_names: ("names", {"type": "array", "items": _NAME, "uniqueItems": True}),
+    values.read_attempts: ("attempts", _whole(values.ATTEMPTS)),
     values.read_attempts_after: ("retries", _whole(values.RETRIES)),
     values.read_exit_codes: (
         "exit_codes",

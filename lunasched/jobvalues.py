@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -27,6 +28,8 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _USER = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_.-]*\$?|0|[1-9][0-9]*)\Z")
 _NO_USERS = {65535, 4294967295}
 _UID_MAX = (1 << 32) - 1
+# A name that the shell would take as it is.
+_PROGRAM = re.compile(r"[\w@%+=:,./-]+\Z", re.ASCII)
 _TEN_YEARS = 10 * 366 * 86400.0
 _MEMORY_MIN = 1 << 20
 
@@ -151,7 +154,9 @@ def read_arguments(value: object) -> tuple[str, ...]:
 
 
 def with_arguments(command: Command, arguments: tuple[str, ...]) -> Command:
-    """A program, named alone or with arguments, with further ones."""
+    """A command with further arguments: a program without a shell, a command line with one."""
+    if isinstance(command, str) and not _PROGRAM.match(command):
+        return f"{command} {shlex.join(arguments)}"
     return (*((command,) if isinstance(command, str) else command), *arguments)
 
 
@@ -269,6 +274,11 @@ def read_mebibytes(value: object) -> int:
     return read_memory(int(min(number, 1e18) * (1 << 20)) if number >= 0 else -1)
 
 
+def read_attempts(value: object) -> int:
+    """How many runs there are at most; 0, which Lunasched 1.x had for no retry, is one."""
+    return max(1, ATTEMPTS(value))
+
+
 def read_attempts_after(value: object) -> int:
     """How many attempts there are with so many retries."""
     return RETRIES(value) + 1
@@ -310,6 +320,7 @@ class Whole:
 
 EXIT_CODE = Whole(1, 255)
 RETRIES = Whole(0, 999)
+ATTEMPTS = Whole(0, 1000)
 
 
 def _number(value: object) -> float | None:

@@ -243,7 +243,7 @@ def test_all_problems_are_found_at_once() -> None:
             "priority": "Urgent",
             "tags": "a,b",
             "enabled": "yes",
-            "retry_policy": {"max_attempts": 0, "backoff_strategy": "Random", "retries": 3},
+            "retry_policy": {"max_attempts": -1, "backoff_strategy": "Random", "retries": 3},
             "hooks": {"on_start": ["bin/x"], "timeout_seconds": 0},
             "sandbox": {"private_tmp": "perhaps", "tmp": True},
             "systemd": {"ExecStart": "/bin/true", "a b": 1, "BindPaths": "/a\nUser=root"},
@@ -542,7 +542,7 @@ BAD_NESTED = [
     ("resource_limits", "max_memory_mb", -1, "out of range"),
     ("resource_limits", "max_memory_mb", "lots", "no size"),
     ("resource_limits", "tasks_max", 0, "out of range"),
-    ("retry_policy", "max_attempts", 0, "out of range"),
+    ("retry_policy", "max_attempts", -1, "out of range"),
     ("retry_policy", "max_attempts", 1001, "out of range"),
     ("retry_policy", "initial_delay_seconds", "x", "no duration"),
     ("hooks", "on_start", {}, "neither a shell command nor a list"),
@@ -819,6 +819,7 @@ def test_arguments_follow_the_command() -> None:
     assert job(command="tar", args=["-c", "a b"]).command == ("tar", "-c", "a b")
     assert job(command=["tar", "-c"], args=["x"]).command == ("tar", "-c", "x")
     assert job(command="tar -c x | wc", args=[]).command == "tar -c x | wc"
+    assert job(command="tar -c", args=["a b", "$x"]).command == "tar -c 'a b' '$x'"
     assert problems({**LEAST, "args": [1]}) == ["args: 1 is not a text"]
 
 
