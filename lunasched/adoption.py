@@ -17,13 +17,13 @@ from typing import Any
 from lunasched import compiler, sandbox, schedule, unitfile
 from lunasched.compiler import Context
 from lunasched.config import Mode
-from lunasched.ejection import SCHEDULE_NOTE, ZONE_NOTE
+from lunasched.ejection import OF_THE_UNITS_NAME, SCHEDULE_NOTE, ZONE_NOTE
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.jobfile import job_from_mapping
-from lunasched.model import Job
+from lunasched.model import Job, Priority
 from lunasched.unitfile import INFINITY, Assignment, UnitFile
 
-Path = tuple[str, ...]
+Path = tuple[str | int, ...]
 
 _ELAPSES = (
     "OnCalendar", "OnActiveSec", "OnBootSec", "OnStartupSec", "OnUnitActiveSec",
@@ -40,7 +40,6 @@ _ACCURACY = 60.0
 _PRIORITY = ("Nice", "CPUWeight", "IOWeight", "OOMScoreAdjust")
 # What systemd sets for a service with User= (systemd.exec(5)).
 _LOGIN_VARIABLES = ("HOME", "LOGNAME", "USER", "SHELL")
-_OF_THE_UNITS_NAME = re.compile(r"%[nNpPiIjJfyY]")
 _SIZE = re.compile(r"\d+(\.\d+)?[KMGT]?\Z", re.ASCII)
 
 
@@ -75,7 +74,7 @@ class _Draft:
 
     def set(self, path: Path, value: Any, place: str) -> None:
         """Set a key of the definition."""
-        inner = self.definition
+        inner: dict[Any, Any] = self.definition
         for key in path[:-1]:
             inner = inner.setdefault(key, {})
         inner[path[-1]] = value
@@ -107,7 +106,10 @@ def adopt(
     ):
         found, faults = unitfile.assignments(source.files)
         problems += faults
-        for (section, directive), values in _in_force(found).items():
+        in_force = _in_force(found)
+        # What other directives mean depends on it.
+        for section, directive in sorted(in_force, key=lambda key: key != ("Service", "Type")):
+            values = in_force[section, directive]
             rule = rules.get((section, directive)) or _without_rule(section, sections)
             problems += _apply(rule, draft, values)
     problems += _read_schedule(draft, timer)
@@ -116,12 +118,10 @@ def adopt(
     try:
         job = job_from_mapping(draft.definition, label=_no_label, place=draft.place)
     except InvalidJob as error:
-        told = {place for place in draft.places.values()}
+        told = tuple(draft.places.values())
         # A missing key is the consequence of one that was refused.
         problems += [
-            problem
-            for problem in error.problems
-            if not problems or any(problem.startswith(place) for place in told)
+            problem for problem in error.problems if not problems or problem.startswith(told)
         ]
     if problems or job is None:
         raise InvalidJob(problems)
@@ -214,8 +214,8 @@ def _pass_on(draft: _Draft, values: Sequence[Assignment]) -> None:
         draft.set(("sandbox", _SANDBOX[directive]), _sandbox_value(values), values[-1].place)
         return
     for each in values:
-        if found := _OF_THE_UNITS_NAME.search(each.value.replace("%%", "")):
-            raise InvalidInput(f"{found[0]!r} is another text in a unit of another name")
+        if found := OF_THE_UNITS_NAME.search(each.value):
+            raise InvalidInput(f"{found[0][-2:]!r} is another text in a unit of another name")
     lines = [each.value for each in values]
     draft.set(("systemd", directive), lines[0] if len(lines) == 1 else lines, values[-1].place)
 
@@ -271,7 +271,7 @@ def _working_directory(draft: _Draft, values: Sequence[Assignment]) -> None:
 
 
 def _environment(draft: _Draft, values: Sequence[Assignment]) -> None:
-    variables = {}
+    variables: dict[str, str] = {}
     for each in values:
         for word in map(unitfile.without_specifiers, unitfile.words(each.value)):
             name, equals, value = word.partition("=")
@@ -451,8 +451,8 @@ def _read_schedule(draft: _Draft, timer: Source) -> list[str]:
     if _is_noted(draft, timer, values, place):
         return []
     match dict(values):
-        case {"OnCalendar": text} if len(values) == 1:
-            draft.set(("schedule",), f"calendar:{text}", place)
+        case {"OnCalendar": line} if len(values) == 1:
+            draft.set(("schedule",), f"calendar:{line}", place)
         case {"OnActiveSec": first, "OnUnitActiveSec": interval} if (
             len(values) == 2 and first == interval and isinstance(interval, int) and interval
         ):
@@ -488,7 +488,7 @@ def _is_noted(
             )
         except InvalidInput:
             return False
-        if sorted(map(str, compiler.elapses(timing))) == sorted(map(str, values)):
+        if _elapses(timing) == sorted(values, key=str):
             draft.set(("schedule",), text, place)
             if zone is not None:
                 draft.set(("timezone",), zone, place)
@@ -496,6 +496,18 @@ def _is_noted(
         if timing.valid_until is None:
             return False
     return False
+
+
+def _elapses(timing: schedule.Timing) -> list[tuple[str, str | float]]:
+    found: list[tuple[str, str | float]] = [("OnCalendar", line) for line in timing.on_calendar]
+    for directive, seconds in (
+        ("OnStartupSec", timing.on_startup_sec),
+        ("OnActiveSec", timing.on_active_sec),
+        ("OnUnitActiveSec", timing.on_unit_active_sec),
+    ):
+        if seconds is not None:
+            found.append((directive, seconds))
+    return sorted(found, key=str)
 
 
 def _every(seconds: int) -> str:
@@ -537,8 +549,8 @@ def _fill_in_priority(draft: _Draft) -> None:
     """The priority that sets the same; what none sets goes where it says why it cannot be."""
     chosen: dict[str, Assignment] = draft.definition.pop("priority", {})
     values = {directive: each.value for directive, each in chosen.items()}
-    for priority in compiler.Priority:
-        lines = compiler.priority_values(priority, draft.context.mode)
+    for priority in Priority:
+        lines, _ = compiler.priority_values(priority, draft.context.mode)
         weight = values.get("IOWeight")
         rest = {key: value for key, value in lines.items() if key != "IOWeight"}
         if rest == {key: value for key, value in values.items() if key != "IOWeight"}:

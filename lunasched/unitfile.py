@@ -81,7 +81,9 @@ def assignments(files: Iterable[UnitFile]) -> tuple[list[Assignment], list[str]]
             if header:
                 section = header[1]
             elif not equals or not directive.strip():
-                problems.append(f"{file.path}:{line}: this is no assignment, and systemd ignores it")
+                problems.append(
+                    f"{file.path}:{line}: this is no assignment, and systemd ignores it"
+                )
             elif not section:
                 problems.append(f"{file.path}:{line}: this is not in a section")
             elif not section.startswith("X-") and not directive.startswith("X-"):
@@ -205,9 +207,13 @@ def _word(value: str, position: int, escapes: bool) -> tuple[str, int]:
         if char == "\\":
             if position == len(value):
                 raise InvalidInput("it ends with a backslash")
-            piece, position = _escape(value, position) if escapes else (
-                value[position].encode(),
-                position + 1,
+            piece, position = (
+                _escape(value, position)
+                if escapes
+                else (
+                    value[position].encode(),
+                    position + 1,
+                )
             )
             found += piece
         elif char == quote:
