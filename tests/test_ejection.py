@@ -1,6 +1,6 @@
 """A job without lunasched: byte for byte, as systemd reads it, and read back as the same job.
 
-`LUNASCHED_UPDATE_GOLDEN=1` rewrites the files in `golden/`; read the difference.
+`LUNASCHED_UPDATE_GOLDEN=1` rewrites the files in `golden_ejected/`; read the difference.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_compiler import EVERYTHING, GOLDEN, SYSTEM, USER
+from test_compiler import EVERYTHING, SYSTEM, USER
 
 from lunasched import adoption, ejection
 from lunasched.adoption import Source
@@ -23,6 +24,8 @@ from lunasched.errors import InvalidInput
 from lunasched.jobfile import job_from_mapping
 from lunasched.model import ExecutionMode, Hooks, Job, Notifications, Overlap, RetryPolicy
 from lunasched.unitfile import UnitFile
+
+GOLDEN = Path(__file__).parent / "golden_ejected"
 
 LOST: dict[str, dict[str, Any]] = {
     "tried again": {"max_retries": 2},
@@ -92,7 +95,7 @@ def test_the_units_are_these(name: str) -> None:
     found = ejection.eject(*CASES[name], "plain")
     for unit in found.units:
         kind = unit.name.rpartition(".")[2]
-        path = GOLDEN / f"ejected-{name}.{kind}"
+        path = GOLDEN / f"{name}.{kind}"
         if os.environ.get("LUNASCHED_UPDATE_GOLDEN"):
             path.write_text(unit.text)
         assert unit.text == path.read_text()
@@ -180,7 +183,9 @@ KEYS = st.fixed_dictionaries(
         "catch_up": st.booleans(),
         "sandbox": st.dictionaries(
             st.sampled_from(["private_tmp", "protect_home", "no_new_privileges"]), st.booleans()
-        ),
+        )
+        # Which the others need in user mode, and then get anyway.
+        .map(lambda chosen: {**chosen, "private_users": True}),
         "systemd": st.dictionaries(
             st.sampled_from(["Group", "KillMode"]), st.sampled_from(["a", "b"])
         ),
