@@ -61,6 +61,13 @@ def read_line(value: object) -> str:
     return text
 
 
+def read_secret(value: object) -> str:
+    """A text of one line that is not repeated in a message."""
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise InvalidInput("it must be one line of text, in quotes if it could be a number")
+    return value
+
+
 def read_headers(value: object) -> tuple[tuple[str, str], ...]:
     """Headers of an HTTP request (RFC 9110)."""
     if not isinstance(value, Mapping):

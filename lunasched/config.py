@@ -82,55 +82,6 @@ class Paths:
         return cls(database, units, runtime_units, lock, slots, runtime, settings, stamps)
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the configuration file says."""
-
-    max_concurrent_jobs: int = 0
-    """How many runs of jobs there are at most at the same time; 0 is no limit."""
-
-    @classmethod
-    def load(cls, path: Path) -> Settings:
-        """Read the file; where there is none, everything has its default.
-
-        Raises ``InvalidInput`` with all that is wrong in it.
-        """
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return cls()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidInput(f"{path} cannot be read: {error}") from error
-        import yaml
-
-        try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InvalidInput(f"{path} is not valid YAML: {error}") from error
-        return cls._from(content, path)
-
-    @classmethod
-    def _from(cls, content: object, path: Path) -> Settings:
-        problems = []
-        section: object = {}
-        if content is not None and not isinstance(content, dict):
-            problems.append("it has to map sections to their settings")
-        elif content:
-            problems += [f"{key}: there is no such section" for key in content if key != "global"]
-            section = content.get("global") or {}
-        if not isinstance(section, dict):
-            problems.append("global: it has to map names of settings to values")
-            section = {}
-        for key, value in section.items():
-            if key != "max_concurrent_jobs":
-                problems.append(f"global.{key}: there is no such setting")
-            elif isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                problems.append(f"global.{key}: {value!r} is not a number of jobs (0: no limit)")
-        if problems:
-            raise InvalidInput("\n".join(f"{path}: {problem}" for problem in problems))
-        return cls(**section)
-
-
 def unit_templates() -> Path:
     """The directory of the Jinja2 templates: inside an installed package, or the source tree's."""
     package = Path(__file__).resolve().parent

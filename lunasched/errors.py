@@ -6,6 +6,7 @@
     ├── InvalidInput              2  the caller asked for something that cannot be
     │   ├── ScheduleError            a schedule that cannot be read or said exactly
     │   ├── InvalidJob               a job definition with one or more faults
+    │   ├── InvalidJobs              the same of several jobs
     │   └── JobExists                `add` of a name that is taken
     ├── NoSuchJob                 3  the name is not a job of ours
     ├── PermissionDenied          4  root (or another user's manager) is needed
@@ -73,6 +74,17 @@ class InvalidJob(InvalidInput):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+
+
+class InvalidJobs(InvalidInput):
+    """Several jobs that were to be changed at once, some of them with faults.
+
+    ``faults`` has the name of a job and what is wrong with it, as ``key: message``.
+    """
+
+    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+        super().__init__("\n".join(f"job {name!r}: {problem}" for name, problem in faults))
+        self.faults = tuple(faults)
 
 
 class JobExists(InvalidInput):

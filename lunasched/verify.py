@@ -11,8 +11,9 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from lunasched.compiler import CompiledJob
@@ -23,6 +24,7 @@ from lunasched.sandbox import OPTIONS
 # The program of a job may be installed later, or seen by its user alone.
 _HARMLESS = ("is not executable: ", "Accepting user/group name")
 _TIMEOUT = 60
+_AT_ONCE = 200
 _KEYS = {option.directive: f"sandbox.{key}" for key, option in OPTIONS.items()}
 
 
@@ -39,14 +41,22 @@ def check(compiled: CompiledJob, mode: Mode) -> None:
     """Raise ``InvalidJob`` if systemd does not understand what a job says in its words."""
     if not compiled.job.directives and not compiled.job.sandbox:
         return
-    problems = [
-        f"{_KEYS.get(found.directive or '', f'systemd.{found.directive}')}: {found.message}"
-        if found.directive
-        else f"systemd: {found.message}"
-        for found in complaints({compiled.service.name: compiled.service.text}, mode)
-    ]
-    if problems:
-        raise InvalidJob(problems)
+    found = problems([compiled], mode)
+    if found:
+        raise InvalidJob(found[compiled.job.name])
+
+
+def problems(compiled: Iterable[CompiledJob], mode: Mode) -> dict[str, list[str]]:
+    """What systemd does not understand of jobs, by their names."""
+    services = {item.service.name: item for item in compiled}
+    waiting = iter(services.items())
+    found: dict[str, list[str]] = {}
+    while batch := {name: item.service.text for name, item in islice(waiting, _AT_ONCE)}:
+        for one in complaints(batch, mode):
+            key = _KEYS.get(one.directive or "", f"systemd.{one.directive}")
+            said = f"{key if one.directive else 'systemd'}: {one.message}"
+            found.setdefault(services[one.unit].job.name, []).append(said)
+    return found
 
 
 def complaints(units: Mapping[str, str], mode: Mode) -> list[Complaint]:
@@ -59,11 +69,15 @@ def complaints(units: Mapping[str, str], mode: Mode) -> list[Complaint]:
         for unit, text in units.items():
             (directory / unit).write_text(text, encoding="utf-8")
         said = _said_about([str(directory / unit) for unit in units], mode, runtime)
+        mentioned = {
+            unit: [line for line in said if unit in line] if len(units) > 1 else said
+            for unit in units
+        }
         return [
             complaint
-            for line in said
-            for unit, text in units.items()
-            if (complaint := _complaint(line, str(directory), unit, text))
+            for unit, lines in mentioned.items()
+            for line in lines
+            if (complaint := _complaint(line, str(directory), unit, units[unit]))
         ]
 
 

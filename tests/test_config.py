@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from lunasched.config import Mode, Paths, Settings
+from lunasched.config import Mode, Paths
+from lunasched.document import Format, read
 from lunasched.errors import InvalidInput
+from lunasched.jobfile import job_from_mapping
+from lunasched.model import Priority
+from lunasched.settings import EmailSettings, Retention, Settings, of_document
 
 
 @pytest.fixture
@@ -33,7 +37,9 @@ def test_the_limit(file: Path) -> None:
 @pytest.mark.parametrize("value", ["-1", "true", "1.5", "many", "[]"])
 def test_what_is_no_limit(file: Path, value: str) -> None:
     file.write_text(f"global:\n  max_concurrent_jobs: {value}\n")
-    with pytest.raises(InvalidInput, match=r"global\.max_concurrent_jobs: .* is not a number"):
+    with pytest.raises(
+        InvalidInput, match=rf"^{file}:2: global\.max_concurrent_jobs: .* is (not|out)"
+    ):
         Settings.load(file)
 
 
@@ -43,7 +49,11 @@ def test_all_that_is_wrong_is_told_at_once(file: Path) -> None:
         Settings.load(file)
     lines = str(raised.value).splitlines()
     assert len(lines) == 3
-    assert all(line.startswith(f"{file}: glob") for line in lines)
+    assert [line.rpartition("; did")[0] or line for line in lines] == [
+        f"{file}:1: globl: there is no such section",
+        f"{file}:3: global.max_concurrent_jbos: there is no such setting",
+        f"{file}:4: global.max_concurrent_jobs: 'x' is not a whole number",
+    ]
 
 
 @pytest.mark.parametrize("text", ["- a\n", "global: 3\n", "a: b: c\n", "\t", "global: [1"])
@@ -55,7 +65,7 @@ def test_what_is_no_configuration(file: Path, text: str) -> None:
 
 def test_what_is_no_text(file: Path) -> None:
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InvalidInput, match="cannot be read"):
+    with pytest.raises(InvalidInput, match=r"config\.yaml: the file is UTF-16"):
         Settings.load(file)
 
 
@@ -65,3 +75,54 @@ def test_files_are_named_by_absolute_paths(variable: str) -> None:
         Paths.of(Mode.SYSTEM, {variable: "a/b"})
     paths = Paths.of(Mode.SYSTEM, {variable: "/a/b"})
     assert Path("/a/b") in (paths.settings, paths.database)
+
+
+def test_both_layouts_of_lunasched_1(file: Path) -> None:
+    file.write_text(
+        """
+server: {max_concurrent_jobs: 10, tick_interval_ms: 100, data_dir: /var/lib/x}
+global: {default_timezone: Europe/Berlin, daemon_log: /var/log/lunasched/daemon.log}
+logging: {level: info, format: json, output: stdout}
+retention: {history_days: 30, max_history_per_job: 100}
+notifications:
+  email: {enabled: true, smtp_server: mail.example.org, smtp_port: 587, smtp_username: u,
+          smtp_password: "1234", from_address: cron@example.org}
+defaults:
+  retry_policy: {max_attempts: 3}
+  priority: Low
+jobs:
+"""
+    )
+    settings = Settings.load(file)
+    assert settings.max_concurrent_jobs == 10
+    assert settings.retention == Retention(30, 100)
+    assert settings.email == EmailSettings(
+        True, "mail.example.org", 587, "u", "1234", "cron@example.org"
+    )
+    job = job_from_mapping(
+        {"name": "a", "schedule": "@daily", "command": "true"}, defaults=settings.defaults
+    )
+    assert (job.timezone, job.priority, job.retry.max_attempts) == (
+        "Europe/Berlin", Priority.LOW, 3,
+    )  # fmt: skip
+    said = of_document(read(file.read_bytes(), "f", Format.YAML))
+    assert [warning.split(": ")[1] for warning in said.warnings] == [
+        "server.tick_interval_ms", "server.data_dir", "global.daemon_log", "logging.level",
+        "logging.format", "logging.output",
+    ]  # fmt: skip
+    assert all("it has no meaning any more: " in warning for warning in said.warnings)
+    assert "retention.history_days" in said.present
+    assert "global.default_timezone" not in said.present
+
+
+def test_two_names_of_a_setting_must_agree(file: Path) -> None:
+    file.write_text("server: {max_concurrent_jobs: 1}\nglobal: {max_concurrent_jobs: 2}\n")
+    with pytest.raises(InvalidInput, match=r":2: global\.max_concurrent_jobs: server\.max.*keep"):
+        Settings.load(file)
+
+
+def test_a_password_is_not_repeated(file: Path) -> None:
+    file.write_text("notifications: {email: {smtp_password: 12345678}}\n")
+    with pytest.raises(InvalidInput) as caught:
+        Settings.load(file)
+    assert "12345678" not in str(caught.value)

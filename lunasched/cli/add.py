@@ -292,10 +292,10 @@ def add(
         "dependencies": [name for names in depends_on for name in names.split(",")],
         "sandbox": _settings("--sandbox", sandbox, alone=True),
         "systemd": _settings("--systemd", systemd),
-        "enabled": not disabled,
+        "enabled": False if disabled else None,
         "catch_up": catch_up,
     }
-    job = job_from_mapping(definition, label=_option)
+    job = job_from_mapping(definition, defaults=session.settings.defaults, label=_option)
     if dry_run:
         from lunasched import verify
 

@@ -16,7 +16,6 @@ from lunasched.config import (
     SUPERVISOR_USER,
     Mode,
     Paths,
-    Settings,
     host_timezone,
     unit_scripts,
     unit_templates,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from lunasched.deploy import Deployer
     from lunasched.journal import Journal
     from lunasched.model import Job
+    from lunasched.settings import Settings
     from lunasched.store import Start, Store
     from lunasched.systemd import Manager
 
@@ -96,6 +96,13 @@ class Session:
         )
 
     @cached_property
+    def settings(self) -> Settings:
+        """What the configuration file says; raises ``InvalidInput``."""
+        from lunasched.settings import Settings
+
+        return Settings.load(self.paths.settings)
+
+    @cached_property
     def deployer(self) -> Deployer:
         """The use case that changes jobs. Connects first: without systemd nothing is changed."""
         from lunasched.deploy import Deployer
@@ -106,7 +113,7 @@ class Session:
             self.paths,
             manager,
             self.context,
-            max_concurrent_jobs=Settings.load(self.paths.settings).max_concurrent_jobs,
+            max_concurrent_jobs=self.settings.max_concurrent_jobs,
         )
 
     def job(self, name: str) -> Job:

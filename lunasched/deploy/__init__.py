@@ -9,10 +9,15 @@ database.
 A job that others depend on has another service than one that nobody does (``dependencies``), so
 that a change of one job may change the service of the jobs that it depends on: in the same step.
 
+One job or ten thousand are one change: all of it or nothing.
+
 There is no daemon-reload unless systemd itself says that it needs one (DESIGN.md, "Units").
 """
 
-from lunasched.deploy.deployer import Deployer
+from lunasched.deploy.checks import compiled_if_valid
+from lunasched.deploy.deployer import Deployed, Deployer
+from lunasched.deploy.jobset import JobSet
+from lunasched.deploy.plan import Plan, plan
 from lunasched.deploy.sync import SyncReport
 
-__all__ = ["Deployer", "SyncReport"]
+__all__ = ["Deployed", "Deployer", "JobSet", "Plan", "SyncReport", "compiled_if_valid", "plan"]

@@ -13,28 +13,34 @@ from lunasched.model import HookEvent
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The units that a change of one job replaces, and what was there before."""
+    """The units that a change of jobs replaces, and what was there before."""
 
-    job: CompiledJob
+    jobs: tuple[CompiledJob, ...]
+    """The jobs that are put."""
     others: tuple[CompiledJob, ...]
-    """The jobs whose services change with it."""
+    """The jobs whose services change with them."""
+    removed: tuple[str, ...]
+    """The names of the jobs that are gone."""
     old_texts: dict[str, str | None]
-    """Of all units that the job may have, and of those of the others."""
+    """Of all units that the jobs may have, and of those of the others."""
 
     @property
     def compiled(self) -> tuple[CompiledJob, ...]:
-        """The job first."""
-        return (self.job, *self.others)
+        """The jobs first."""
+        return (*self.jobs, *self.others)
 
     @property
     def stale(self) -> list[str]:
-        """The units that the job had and has no more."""
-        names = {unit.name for unit in self.job.units}
-        return [
-            name
-            for name in unit_names(self.job.job.name)
-            if name not in names and self.old_texts[name] is not None
-        ]
+        """The units that the jobs had and have no more; of those that are gone, all."""
+        names = texts(self.jobs).keys()
+        stale = [unit for job in self.removed for unit in unit_names(job)]
+        for item in self.jobs:
+            stale += [
+                unit
+                for unit in unit_names(item.job.name)
+                if unit not in names and self.old_texts[unit] is not None
+            ]
+        return stale
 
     @property
     def gained(self) -> list[str]:

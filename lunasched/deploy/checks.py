@@ -1,60 +1,120 @@
-"""Whether jobs may depend on one another as a change would have them."""
+"""Whether jobs can be as a change would have them, each of them and together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from lunasched import dependencies
-from lunasched.errors import InvalidInput, InvalidJob
+from lunasched import dependencies, schedule, slot
+from lunasched.errors import InvalidInput, InvalidJob, InvalidJobs
 from lunasched.model import ExecutionMode, Job
 
 if TYPE_CHECKING:
-    from lunasched.store import Store
+    from lunasched.compiler import CompiledJob, Context
+    from lunasched.deploy.jobset import JobSet
+    from lunasched.deploy.plan import Plan
 
 
-def check_dependencies(job: Job, store: Store) -> None:
-    """Refuse a job that cannot be, among those that there are; raises ``InvalidJob``."""
-    problems = []
+def compiled_if_valid(
+    plan: Plan, jobs: JobSet, context: Context, now: int
+) -> tuple[CompiledJob, ...]:
+    """The units of the jobs that a plan puts, ``jobs`` being all as it would have them.
+
+    Raises ``InvalidJobs`` with all that is wrong, or ``InvalidInput`` where a job cannot go.
+    ``now`` is in µs UTC.
+    """
+    faults: list[tuple[str, str]] = []
+    compiled = []
+    for job in plan.put:
+        try:
+            found = jobs.compile(job)
+            if _has_other_times(job, plan.before[job.name]):
+                _check_elapses(job, context, now)
+        except InvalidJob as error:
+            faults += [(job.name, problem) for problem in error.problems]
+        else:
+            compiled.append(found)
+            faults += [(job.name, problem) for problem in _dependency_faults(job, jobs)]
+    faults = faults or _circles(plan, jobs) or _refused_by_systemd(plan, compiled, context)
+    if faults:
+        raise InvalidJobs(faults)
+    _check_removable(plan, jobs)
+    return tuple(compiled)
+
+
+def _check_removable(plan: Plan, jobs: JobSet) -> None:
+    """Refuse to remove a job that others depend on, that are not removed with it."""
+    for job in plan.removed:
+        dependents = jobs.dependent_names(job.name)
+        if dependents:
+            raise InvalidInput(
+                f"the job {job.name!r} was not removed, because others depend on it: "
+                f"{_listed(dependents)}; remove or change them first"
+            )
+
+
+def _has_other_times(job: Job, before: Job | None) -> bool:
+    return before is None or (before.schedule, before.timezone) != (job.schedule, job.timezone)
+
+
+def _check_elapses(job: Job, context: Context, now: int) -> None:
+    """Refuse a job that would never run again."""
+    rule = schedule.parse(job.schedule)
+    if isinstance(rule, (schedule.Every, *schedule.UNTIMED)):
+        return
+    zone = job.timezone or context.host_timezone
+    upcoming = schedule.elapses(rule, timezone=zone, after=slot.to_datetime(now))
+    if next(upcoming, None) is None:
+        raise InvalidJob([f"schedule: {job.schedule!r} never elapses again; it is in the past"])
+
+
+def _dependency_faults(job: Job, jobs: JobSet) -> Iterator[str]:
     for name in job.dependencies:
-        dependency = job if name == job.name else store.jobs.get(name)
+        dependency = jobs.get(name)
         if dependency is None:
-            problems.append(f"dependencies: there is no job {name!r}; add it first")
+            yield f"dependencies: there is no job {name!r}; add it first"
         elif dependency.mode is ExecutionMode.PARALLEL:
-            problems.append(
+            yield (
                 f"dependencies: {name!r} is a Parallel job: its runs overlap, and there is no "
                 "latest one that could be waited for"
             )
-    dependents = store.jobs.dependent_names(job.name)
+    dependents = jobs.dependent_names(job.name)
     if job.mode is ExecutionMode.PARALLEL and dependents:
-        problems.append(
+        yield (
             f"execution_mode: a job that others depend on ({_listed(dependents)}) "
             "cannot be Parallel"
         )
-    if not problems:
-        circle = dependencies.cycle(job.name, job.dependencies, _dependencies_in(store))
+
+
+def _circles(plan: Plan, jobs: JobSet) -> list[tuple[str, str]]:
+    found, seen = [], set[str]()
+    for job in plan.put:
+        if job.name in seen:
+            continue
+        circle = dependencies.cycle(job.name, job.dependencies, jobs.dependencies_of)
         if circle is not None:
-            problems.append(f"dependencies: they go round in a circle: {' -> '.join(circle)}")
-    if problems:
-        raise InvalidJob(problems)
+            seen.update(circle)
+            said = f"dependencies: they go round in a circle: {' -> '.join(circle)}"
+            found.append((job.name, said))
+    return found
 
 
-def check_removable(name: str, store: Store) -> None:
-    """Refuse to remove a job that others depend on."""
-    dependents = store.jobs.dependent_names(name)
-    if dependents:
-        raise InvalidInput(
-            f"the job {name!r} was not removed, because others depend on it: "
-            f"{_listed(dependents)}; remove or change them first"
-        )
+def _refused_by_systemd(
+    plan: Plan, compiled: Sequence[CompiledJob], context: Context
+) -> list[tuple[str, str]]:
+    asked = [item for item in compiled if _has_other_words(item.job, plan.before[item.job.name])]
+    if not asked:
+        return []
+    from lunasched import verify
+
+    found = verify.problems(asked, context.mode)
+    return [(name, problem) for name, problems in found.items() for problem in problems]
 
 
-def _dependencies_in(store: Store) -> dependencies.Dependencies:
-    def of(name: str) -> Sequence[str]:
-        job = store.jobs.get(name)
-        return () if job is None else job.dependencies
-
-    return of
+def _has_other_words(job: Job, before: Job | None) -> bool:
+    """Whether a job says something of its own in systemd's words."""
+    said = (job.directives, job.sandbox)
+    return said != ((before.directives, before.sandbox) if before else ((), ()))
 
 
 def _listed(names: Sequence[str]) -> str:

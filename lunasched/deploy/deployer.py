@@ -5,36 +5,48 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lunasched import compiler, schedule, slot, unittext
+from lunasched import compiler, unittext
 from lunasched.compiler import CompiledJob, Context
 from lunasched.concurrency import has_launcher
 from lunasched.config import Paths
 from lunasched.dependencies import keeps_success
 from lunasched.deploy.change import Change, texts, unit_names
-from lunasched.deploy.checks import check_dependencies, check_removable
+from lunasched.deploy.checks import compiled_if_valid
 from lunasched.deploy.gate import Gate
-from lunasched.deploy.loader import Loader, raise_first, timers
+from lunasched.deploy.jobset import JobSet
+from lunasched.deploy.loader import Loader, timers
+from lunasched.deploy.plan import Plan, plan
 from lunasched.deploy.successes import Successes
 from lunasched.deploy.sync import Reconciler, SyncReport
 from lunasched.errors import (
     DeploymentFailed,
     InvalidInput,
     InvalidJob,
+    InvalidJobs,
     JobExists,
     LunaschedError,
     NoSuchJob,
 )
 from lunasched.model import Job
 from lunasched.slotfile import SlotDirectory
-from lunasched.unitdir import StagedFiles, UnitDirectory
+from lunasched.unitdir import UnitDirectory
 
 if TYPE_CHECKING:
     from lunasched.store import Store
     from lunasched.systemd import Manager
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A change that was made, and the units of the jobs that were put."""
+
+    plan: Plan
+    compiled: tuple[CompiledJob, ...]
 
 
 class Deployer:
@@ -72,20 +84,36 @@ class Deployer:
         ``now`` is in µs UTC. Raises ``JobExists``, ``InvalidJob``, ``UnitConflict``; whatever it
         raises, nothing was changed.
         """
-        compiled = compiler.compile(job, self._context)
-        self._check_elapses(job, now)
-        if job.directives or job.sandbox:
-            from lunasched import verify
-
-            verify.check(compiled, self._context.mode)
         with self._locked():
-            if self._store.jobs.get(job.name) is not None and not replace:
+            before = self._store.jobs.get(job.name)
+            if before is not None and not replace:
                 raise JobExists(
                     f"there is a job {job.name!r} already; "
                     "use --replace to change it, or another name"
                 )
-            check_dependencies(job, self._store)
-            return self._put(job, now)
+            wanted = Plan(added=(job,)) if before is None else Plan(changed=((before, job),))
+            (compiled,) = self._put_one(wanted, now)
+            return compiled
+
+    def put_all(
+        self, jobs: Sequence[Job], *, now: int, replace: bool = False, prune: bool = False
+    ) -> Deployed:
+        """Add and change jobs, all or none; with ``prune``, remove all others.
+
+        A job that is the same already is left alone, its timer too. ``now`` is in µs UTC. Raises
+        ``JobExists`` where a job would change without ``replace``, ``InvalidJobs``,
+        ``UnitConflict``; whatever it raises, nothing was changed.
+        """
+        with self._locked():
+            wanted = plan(jobs, self._store, prune=prune)
+            if wanted.changed and not replace:
+                names = ", ".join(repr(job.name) for job, _ in wanted.changed)
+                raise JobExists(
+                    f"there are other jobs of these names already: {names}; "
+                    "use --replace to change them, or other names"
+                )
+            compiled = () if wanted.is_empty else self._deploy(wanted, now)
+            return Deployed(wanted, compiled)
 
     def set_enabled(self, name: str, enabled: bool, *, now: int) -> bool:
         """Start or stop the timer of a job for good; ``False`` if it was that way already."""
@@ -93,7 +121,7 @@ class Deployer:
             job = self._existing(name)
             if job.enabled == enabled:
                 return False
-            self._put(job.evolve(enabled=enabled), now)
+            self._put_one(Plan(changed=((job, job.evolve(enabled=enabled)),)), now)
         return True
 
     def remove(self, name: str, *, now: int) -> None:
@@ -101,34 +129,8 @@ class Deployer:
 
         Raises ``InvalidInput`` where other jobs depend on it.
         """
-        timer, units = unittext.timer_name(name), unit_names(name)
         with self._locked():
-            job = self._existing(name)
-            check_removable(name, self._store)
-            for unit in units:
-                self._units.read(unit)
-            freed = self._affected(job, None)
-            with self._units.stage(texts(freed)) as staged:
-                with self._store.transaction():
-                    self._store.jobs.delete(name)
-                    self._store.starts.drop_job(name)
-                    self._store.hooks.drop_job(name)
-                    # Inside the transaction: what cannot be stopped or removed is not forgotten.
-                    raise_first(self._manager.stop([timer]))
-                    try:
-                        self._units.unwant([timer])
-                        self._units.remove(units)
-                    except LunaschedError:
-                        if job.enabled:
-                            self._manager.start([timer])
-                        raise
-                    self._manager.reset_failed(units)
-                self._slots.remove([name])
-                self._loader.forget_elapses([timer])
-                self._gate.follow()
-                # Were it to end here: a job that notes its success for nobody does no harm.
-                self._replace(freed, staged, now)
-                self._successes.forget_freed(freed)
+            self._deploy(Plan(removed=(self._existing(name),)), now)
 
     def sync(self, *, now: int, allow_empty: bool = False) -> SyncReport:
         """Make units and timers what the database says; a second call finds nothing to do.
@@ -168,102 +170,128 @@ class Deployer:
             self._loader.follow_zones(compiled, now)
             return dataclasses.replace(report, written=(*gate, *report.written))
 
-    # One job
+    # One change
 
-    def _put(self, job: Job, now: int) -> CompiledJob:
-        """Bring one job into the database and the manager, or leave both as they were."""
-        before = self._store.jobs.get(job.name)
-        change = self._change(job, before)
+    def _put_one(self, wanted: Plan, now: int) -> tuple[CompiledJob, ...]:
+        try:
+            return self._deploy(wanted, now)
+        except InvalidJobs as error:
+            raise InvalidJob([problem for _, problem in error.faults]) from error
+
+    def _deploy(self, wanted: Plan, now: int) -> tuple[CompiledJob, ...]:
+        """Bring a change into the database and the manager, or leave both as they were."""
+        before = JobSet(self._store, self._context, wanted.before)
+        after = JobSet(self._store, self._context, wanted.after)
+        compiled = compiled_if_valid(wanted, after, self._context, now)
+        change = self._change(wanted, compiled, before, after)
         with self._units.stage(texts(change.compiled)) as staged:
-            with self._store.transaction():
-                self._store.jobs.put(job, now)
-                if not job.enabled:
-                    self._store.starts.drop_job(job.name)
+            self._store_change(wanted.after, now)
             running = self._loader.running()
             try:
                 self._successes.note(change.gained)
-                # The timer of the job itself counts from now; those of the others go on.
+                # The timers of the jobs themselves count from now; those of the others go on.
                 keep = self._loader.keep(change.others, change.old_texts, running, now)
                 self._loader.unload_stale(change.stale)
                 self._loader.unload(change.compiled, keep)
                 staged.install()
                 self._units.remove(change.stale)
+                self._forget(change.removed)
                 self._gate.follow()
                 self._loader.load(change.compiled, now, running, keep)
                 self._successes.forget_freed(change.compiled)
             except BaseException as error:
-                self._take_back(change, before, now)
+                self._take_back(change, wanted, before, now)
                 if isinstance(error, LunaschedError):
                     failure = DeploymentFailed(
-                        f"the job {job.name!r} was not deployed and nothing was changed: {error}"
+                        f"{_named(wanted)} deployed and nothing was changed: {error}"
                     )
                     failure.exit_code = error.exit_code
                     raise failure from error
                 raise
-        return change.job
+        self._drop_pending(wanted)
+        return compiled
 
-    def _change(self, job: Job, before: Job | None) -> Change:
-        compiled = self._compile(job, job)
-        affected = tuple(self._affected(before, job))
-        names = {*unit_names(job.name), *texts(affected)}
-        return Change(compiled, affected, {name: self._units.read(name) for name in sorted(names)})
+    def _store_change(self, jobs: Mapping[str, Job | None], now: int) -> None:
+        with self._store.transaction():
+            for name, job in jobs.items():
+                if job is None:
+                    self._store.jobs.delete(name)
+                else:
+                    self._store.jobs.put(job, now)
 
-    def _affected(self, before: Job | None, after: Job | None) -> list[CompiledJob]:
-        """The other jobs whose services a change of one makes other ones.
+    def _drop_pending(self, wanted: Plan) -> None:
+        """Forget what was still to be started of jobs that are removed or disabled."""
+        with self._store.transaction():
+            for job in wanted.put:
+                if not job.enabled:
+                    self._store.starts.drop_job(job.name)
+            for job in wanted.removed:
+                self._store.starts.drop_job(job.name)
+                self._store.hooks.drop_job(job.name)
 
-        Those whose first dependent it becomes, or whose last it was; and if its timer starts
+    def _forget(self, removed: Sequence[str]) -> None:
+        self._slots.remove(removed)
+        self._successes.forget(removed)
+        self._loader.forget_elapses([unittext.timer_name(name) for name in removed])
+
+    def _change(
+        self, wanted: Plan, compiled: tuple[CompiledJob, ...], before: JobSet, after: JobSet
+    ) -> Change:
+        affected = tuple(self._affected(wanted, before, after))
+        own = (unit for name in wanted.after for unit in unit_names(name))
+        names = dict.fromkeys((*own, *texts(affected)))
+        return Change(
+            compiled,
+            affected,
+            tuple(job.name for job in wanted.removed),
+            {name: self._units.read(name) for name in names},
+        )
+
+    def _affected(self, wanted: Plan, before: JobSet, after: JobSet) -> list[CompiledJob]:
+        """The other jobs whose services a change makes other ones.
+
+        Those who get a first dependent by it, or lose their last; and if the timer of one starts
         something else, those that wait for it.
         """
-        old, new = (set(job.dependencies if job else ()) for job in (before, after))
-        name = next(job.name for job in (before, after) if job)
-        others = {
-            dependency: dependency in new
-            for dependency in old ^ new
-            if not set(self._store.jobs.dependent_names(dependency)) - {name}
-        }
-        if before and after and has_launcher(before) != has_launcher(after):
-            for dependent in self._store.jobs.dependent_names(name):
-                others[dependent] = bool(self._store.jobs.dependent_names(dependent))
+        others: dict[str, None] = {}
+        asked_for: set[str] = set()
+        for name, job in wanted.after.items():
+            was = wanted.before[name]
+            old, new = (set(one.dependencies if one else ()) for one in (was, job))
+            asked_for |= new
+            for dependency in old ^ new:
+                if bool(before.dependent_names(dependency)) != bool(
+                    after.dependent_names(dependency)
+                ):
+                    others[dependency] = None
+            if was and job and has_launcher(was) != has_launcher(job):
+                others.update(dict.fromkeys(after.dependent_names(name)))
         found = []
-        for other, depended_on in sorted(others.items()):
-            job = self._store.jobs.get(other)
+        for other in sorted(others.keys() - wanted.after.keys()):
+            job = after.get(other)
             try:
                 if job is not None:
-                    found.append(self._compile(job, after, depended_on))
+                    found.append(after.compile(job))
             except InvalidInput as error:
                 # What cannot be compiled any more keeps its units, as in ``sync``.
-                if other in new:
+                if other in asked_for:
                     raise InvalidJob([f"dependencies: the job {other!r}: {error}"]) from error
         return found
 
-    def _compile(
-        self, job: Job, changed: Job | None, depended_on: bool | None = None
-    ) -> CompiledJob:
-        """A job as it is when one of all was ``changed``."""
-        if depended_on is None:
-            depended_on = bool(self._store.jobs.dependent_names(job.name))
-        known = {changed.name: changed} if changed else {}
-        dependencies = (known.get(name) or self._store.jobs.get(name) for name in job.dependencies)
-        launched = [found.name for found in dependencies if found and has_launcher(found)]
-        return compiler.compile(job, self._context, depended_on=depended_on, launched=launched)
-
-    def _take_back(self, change: Change, before: Job | None, now: int) -> None:
-        """Undo ``_put`` as far as the cause of its failure allows; ``sync`` can do the rest."""
-        job = change.job.job
-        units = [unit.name for unit in change.job.units]
-        own_timers = timers([change.job])
-        with suppress(LunaschedError), self._store.transaction():
-            if before is None:
-                self._store.jobs.delete(job.name)
-            else:
-                self._store.jobs.put(before, now)
+    def _take_back(self, change: Change, wanted: Plan, before: JobSet, now: int) -> None:
+        """Undo ``_deploy`` as far as the cause of its failure allows; ``sync`` can do the rest."""
+        new = {job.name for job in wanted.added}
+        added = [item for item in change.jobs if item.job.name in new]
+        new_units = [unit.name for item in added for unit in item.units]
+        own_timers = timers(change.jobs)
+        with suppress(LunaschedError):
+            self._store_change(wanted.before, now)
         with suppress(LunaschedError):
             self._manager.stop(own_timers)
         with suppress(LunaschedError):
-            if before is None:
-                self._units.unwant(own_timers)
-                self._units.remove(units)
-                self._manager.reset_failed(units)
+            self._units.unwant(timers(added))
+            self._units.remove(new_units)
+            self._manager.reset_failed(new_units)
         with suppress(LunaschedError):
             self._successes.forget(change.gained)
         with suppress(LunaschedError):
@@ -274,38 +302,17 @@ class Deployer:
                 with self._units.stage(kept) as staged:
                     staged.install()
                 running = set(timers(change.others))
-                self._loader.load(self._as_before(change, before), now, running)
+                self._loader.load(self._as_before(change, wanted, before), now, running)
 
-    def _as_before(self, change: Change, before: Job | None) -> list[CompiledJob]:
-        jobs = [before] if before else []
+    def _as_before(self, change: Change, wanted: Plan, before: JobSet) -> list[CompiledJob]:
+        jobs = [job for job in wanted.before.values() if job is not None]
         jobs += [item.job for item in change.others]
-        return [
-            self._compile(
-                job, before, keeps_success(change.old_texts[unittext.service_name(job.name)])
-            )
-            for job in jobs
-        ]
-
-    def _replace(self, compiled: Sequence[CompiledJob], staged: StagedFiles, now: int) -> None:
-        """Put new services of jobs that have not changed otherwise into the place of the old."""
-        if not compiled:
-            return
-        old_texts = {name: self._units.read(name) for name in texts(compiled)}
-        running = self._loader.running()
-        keep = self._loader.keep(compiled, old_texts, running, now)
-        self._loader.unload(compiled, keep)
-        staged.install()
-        self._loader.load(compiled, now, running, keep)
-
-    def _check_elapses(self, job: Job, now: int) -> None:
-        """Refuse a job that would never run again."""
-        rule = schedule.parse(job.schedule)
-        if isinstance(rule, (schedule.Every, *schedule.UNTIMED)):
-            return
-        zone = job.timezone or self._context.host_timezone
-        upcoming = schedule.elapses(rule, timezone=zone, after=slot.to_datetime(now))
-        if next(upcoming, None) is None:
-            raise InvalidJob([f"schedule: {job.schedule!r} never elapses again; it is in the past"])
+        found = []
+        for job in jobs:
+            service = change.old_texts[unittext.service_name(job.name)]
+            with suppress(InvalidInput):
+                found.append(before.compile(job, keeps_success(service)))
+        return found
 
     def _existing(self, name: str) -> Job:
         job = self._store.jobs.get(name)
@@ -325,3 +332,8 @@ class Deployer:
             yield
         finally:
             os.close(descriptor)
+
+
+def _named(wanted: Plan) -> str:
+    names = list(wanted.after)
+    return f"the job {names[0]!r} was not" if len(names) == 1 else f"{len(names)} jobs were not"

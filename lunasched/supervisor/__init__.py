@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lunasched import __version__
-from lunasched.config import Mode, Paths, Settings, host_timezone
+from lunasched.config import Mode, Paths, host_timezone
 from lunasched.errors import LunaschedError
+from lunasched.settings import Settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,264 @@
+"""The configuration file: what lunasched itself is to do, and what jobs have in common.
+
+Its sections are those of Lunasched 1.x in both of its layouts, ``global:`` of the YAML and
+``[server]`` of the TOML. What has no meaning any more is accepted, with a warning that says what
+took its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lunasched import channels
+from lunasched import jobvalues as values
+from lunasched.document import Document, Format
+from lunasched.document import read as read_document
+from lunasched.errors import InvalidInput, InvalidJob
+from lunasched.jobfile import NO_DEFAULTS, Defaults, defaults_from_mapping, dotted
+
+_DAYS_MAX = 36500
+_ROWS_MAX = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How much of the history is kept; 0 is no limit."""
+
+    history_days: int = 90
+    max_history_per_job: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class EmailSettings:
+    """How email is sent."""
+
+    enabled: bool = True
+    smtp_server: str | None = None
+    smtp_port: int | None = None
+    smtp_username: str | None = None
+    smtp_password: str | None = None
+    from_address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the configuration file says."""
+
+    max_concurrent_jobs: int = 0
+    """How many runs of jobs there are at most at the same time; 0 is no limit."""
+    default_timezone: str | None = None
+    """The zone of jobs that name none; ``None`` is the host's."""
+    retention: Retention = Retention()
+    email: EmailSettings = EmailSettings()
+    defaults: Defaults = NO_DEFAULTS
+    """What jobs have that say nothing else, the zone included."""
+
+    @classmethod
+    def load(cls, path: Path) -> Settings:
+        """Read the file; where there is none, everything has its default.
+
+        Raises ``InvalidInput`` with all that is wrong in it.
+        """
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return cls()
+        except OSError as error:
+            raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+        return of_document(read_document(content, str(path), Format.YAML)).settings
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Where a setting goes: a field of ``Settings``, or after a dot of one of its parts."""
+
+    field: str
+    read: Callable[[object], Any]
+    about: str
+
+
+_LIMIT = Key(
+    "max_concurrent_jobs",
+    values.Whole(0, 1 << 20),
+    "Most runs of jobs at the same time; 0 is no limit.",
+)
+
+SECTIONS: Mapping[str, Mapping[str, Key]] = {
+    "global": {
+        "max_concurrent_jobs": _LIMIT,
+        "default_timezone": Key(
+            "default_timezone", values.read_timezone, "Zone of jobs that name none."
+        ),
+    },
+    "server": {"max_concurrent_jobs": _LIMIT},
+    "retention": {
+        "history_days": Key(
+            "retention.history_days",
+            values.Whole(0, _DAYS_MAX),
+            "Days that runs stay in the history; 0 is for ever.",
+        ),
+        "max_history_per_job": Key(
+            "retention.max_history_per_job",
+            values.Whole(0, _ROWS_MAX),
+            "Most runs of a job in the history; 0 is no limit.",
+        ),
+    },
+    "logging": {},
+    "notifications.email": {
+        "enabled": Key("email.enabled", values.read_boolean, "Whether email is sent."),
+        "smtp_server": Key("email.smtp_server", channels.read_line, "Host of the mail server."),
+        "smtp_port": Key("email.smtp_port", values.Whole(1, 65535), "Its port."),
+        "smtp_username": Key("email.smtp_username", channels.read_line, "Name to log in with."),
+        "smtp_password": Key("email.smtp_password", channels.read_secret, "Password."),
+        "from_address": Key("email.from_address", channels.read_address, "Sender."),
+    },
+}
+"""The settings of each section."""
+
+_NO_SOCKET = "there is no socket any more; commands use the database and systemd"
+_THE_LOG = "the log is the journal: journalctl -u lunasched"
+_THE_DATABASE = "the database is where LUNASCHED_DB_PATH says, see lunasched(1)"
+
+OBSOLETE: Mapping[str, Mapping[str, str]] = {
+    "global": {
+        "database_path": _THE_DATABASE,
+        "daemon_log": _THE_LOG,
+        "jobs_log": "the output of jobs is in the journal: journalctl -u lunasched-job@NAME",
+        "socket_path": _NO_SOCKET,
+    },
+    "server": {
+        "tick_interval_ms": "systemd's timers elapse by themselves, nothing looks for jobs",
+        "data_dir": _THE_DATABASE,
+        "socket_path": _NO_SOCKET,
+    },
+    "logging": dict.fromkeys(("level", "format", "output"), _THE_LOG),
+}
+"""Settings of Lunasched 1.x that have no meaning any more, and why."""
+
+DEFAULTS = "defaults"
+JOBS = "jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a file says apart from its jobs."""
+
+    settings: Settings
+    present: tuple[str, ...] = ()
+    """The settings that it has, other than what is for its own jobs."""
+    warnings: tuple[str, ...] = ()
+
+
+def of_document(document: Document, base: Defaults = NO_DEFAULTS) -> Read:
+    """The settings in a file, and ``defaults`` on top of ``base``.
+
+    Raises ``InvalidJob`` with all that is wrong, each as ``file:line: section.key: message``.
+    """
+    reader = _Reader(document)
+    reader.take_all(document.value)
+    settings = reader.settings()
+    zone = settings.default_timezone
+    if zone is not None:
+        base = Defaults(
+            {**base.fields, "timezone": zone}, {**base.labels, "timezone": "default_timezone"}
+        )
+    defaults = base
+    content = document.value if isinstance(document.value, Mapping) else {}
+    try:
+        defaults = defaults_from_mapping(
+            content.get(DEFAULTS),
+            base=base,
+            label=lambda path: dotted((DEFAULTS, *path)),
+            place=lambda path: reader.place((DEFAULTS, *path)),
+        )
+    except InvalidJob as error:
+        reader.problems += error.problems
+    if reader.problems:
+        raise InvalidJob(reader.problems)
+    return Read(replace(settings, defaults=defaults), tuple(reader.present), tuple(reader.warnings))
+
+
+@dataclass
+class _Reader:
+    document: Document
+    fields: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    present: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def place(self, path: tuple[str | int, ...]) -> str:
+        return f"{self.document.source}:{self.document.line(path)}: "
+
+    def _blame(self, path: tuple[str, ...], message: str) -> None:
+        self.problems.append(f"{self.place(path)}{dotted(path)}: {message}")
+
+    def take_all(self, content: object) -> None:
+        if content is not None and not isinstance(content, Mapping):
+            self.problems.append(
+                f"{self.place(())}a file has keys such as jobs: and defaults: at its beginning"
+            )
+            return
+        top = {section.partition(".")[0] for section in SECTIONS}
+        for key, value in (content or {}).items():
+            if key in (DEFAULTS, JOBS, "$schema") or key.startswith("x-"):
+                continue
+            if key in top:
+                self._take(key, value, (key,))
+                continue
+            hint = values.near(key, (DEFAULTS, JOBS, *top))
+            self._blame((key,), f"there is no such section{hint}")
+
+    def _take(self, section: str, value: object, path: tuple[str, ...]) -> None:
+        if value is None:
+            return
+        if not isinstance(value, Mapping):
+            self._blame(path, "it must be a mapping of keys to values")
+            return
+        for key, content in value.items():
+            inner = f"{section}.{key}"
+            if any(known == inner or known.startswith(f"{inner}.") for known in SECTIONS):
+                self._take(inner, content, (*path, key))
+            elif key in OBSOLETE.get(section, {}):
+                why = OBSOLETE[section][key]
+                self.warnings.append(
+                    f"{self.place((*path, key))}{inner}: it has no meaning any more: {why}"
+                )
+            else:
+                self._take_one(section, key, content, (*path, key))
+
+    def _take_one(self, section: str, key: str, value: object, path: tuple[str, ...]) -> None:
+        known = SECTIONS.get(section, {})
+        if key not in known:
+            inside = [name.rpartition(".")[2] for name in SECTIONS if name.startswith(section)]
+            hint = values.near(key, (*known, *OBSOLETE.get(section, {}), *inside))
+            self._blame(path, f"there is no such setting{hint}")
+            return
+        if value is None:
+            return
+        target = known[key].field
+        try:
+            read = known[key].read(value)
+        except InvalidInput as error:
+            self._blame(path, str(error))
+            return
+        if target in self.fields and self.fields[target] != read:
+            self._blame(path, f"{self.labels[target]} says something else; keep one")
+            return
+        self.fields[target], self.labels[target] = read, dotted(path)
+        if target != "default_timezone":
+            self.present.append(dotted(path))
+
+    def settings(self) -> Settings:
+        parts: dict[str, dict[str, Any]] = {"retention": {}, "email": {}, "": {}}
+        for target, value in self.fields.items():
+            part, _, name = target.rpartition(".")
+            parts[part][name] = value
+        return Settings(
+            retention=Retention(**parts["retention"]),
+            email=EmailSettings(**parts["email"]),
+            **parts[""],
+        )
