@@ -57,6 +57,13 @@ class Adoption:
 
     job: Job
     notes: tuple[str, ...]
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where the keys of the job come from."""
+
+    def placed(self, fault: str) -> str:
+        """What is wrong with a key of the job, and where it comes from."""
+        key, colon, message = fault.partition(": ")
+        return f"{self.places[key]}: {message}" if colon and key in self.places else fault
 
 
 @dataclass
@@ -125,7 +132,8 @@ def adopt(
         ]
     if problems or job is None:
         raise InvalidJob(problems)
-    return Adoption(job, tuple(dict.fromkeys(draft.notes)))
+    places = {_no_label(path): place for path, place in draft.places.items()}
+    return Adoption(job, tuple(dict.fromkeys(draft.notes)), places)
 
 
 def service_of(timer: Source) -> str:

@@ -76,6 +76,8 @@ _MODULES = {
     "disable": "jobs",
     "compile": "jobs",
     "sync": "jobs",
+    "eject": "handover",
+    "adopt": "handover",
     "slot-check": "guard",
     "start": "runs",
     "stop": "runs",

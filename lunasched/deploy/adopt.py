@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
-from lunasched import adoption, compiler, unittext
+from lunasched import adoption, unittext
 from lunasched.adoption import Adoption, Source
+from lunasched.config import Mode
 from lunasched.deploy.eject import FIRST_RUN
-from lunasched.deploy.handover import Record, check_idle, lost_slot
+from lunasched.deploy.handover import Record, RecordFile, check_idle, lost_slot
 from lunasched.deploy.loader import raise_first
 from lunasched.errors import DeploymentFailed, InvalidInput, LunaschedError
 from lunasched.unitfile import UnitFile
@@ -25,12 +27,14 @@ if TYPE_CHECKING:
 SUFFIX = ".adopted"
 """What the names of files end with that were taken out; systemd does not read them."""
 
+Pairs = Sequence[tuple[str, str]]
+
 # Directories whose drop-ins are for all units of a kind, ours among them.
 _FOR_ALL = ("service.d", "timer.d")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundUnits:
     """A timer and its service, and the job that they are."""
 
     adoption: Adoption
@@ -46,12 +50,14 @@ class Found:
 class Adopter:
     """One service manager, and where its units are."""
 
+    KIND: ClassVar[str] = "adopt"
+
     manager: Manager
     paths: Paths
     context: Context
-    record: Record
+    record: RecordFile
 
-    def find(self, unit: str, name: str | None) -> Found:
+    def find(self, unit: str, name: str | None) -> FoundUnits:
         """The job that a timer and its service are; raises ``InvalidInput`` with all reasons."""
         if not unit.endswith(".timer") or "/" in unit:
             raise InvalidInput(f"{unit!r} is not the name of a timer, such as backup.timer")
@@ -74,20 +80,14 @@ class Adopter:
             enabled=enabled,
             context=self.context,
         )
-        return Found(adopted, unit, service.name, self._moves(timer, service), links)
+        return FoundUnits(adopted, unit, service.name, self._moves(timer, service), links)
 
-    def take_out(self, found: Found) -> tuple[int, int]:
+    def take_out(self, found: FoundUnits) -> tuple[int, int]:
         """Stop the timer and take its files away; when it was started, and when it last elapsed."""
         check_idle(self.manager, found.service)
-        self.record.write(
-            {
-                "kind": "adopt",
-                "job": found.adoption.job.name,
-                "units": [found.timer, found.service],
-                "moves": found.moves,
-                "links": found.links,
-            }
-        )
+        beside = (found.timer, found.service)
+        name = found.adoption.job.name
+        self.record.write(Record(self.KIND, name, beside, found.moves, found.links))
         self.manager.hold(found.timer)
         before = self.manager.timer(found.timer)
         raise_first(self.manager.stop([found.timer]))
@@ -96,10 +96,10 @@ class Adopter:
         self._move_away(found.moves, found.links)
         return before.since, last
 
-    def make_up(self, found: Found, now: int, since: int, last: int) -> None:
+    def make_up(self, found: FoundUnits, now: int, since: int, last: int) -> None:
         """Run the job if it was due while no timer ran, and forget the old units."""
         job = found.adoption.job
-        self._forget([found.timer, found.service])
+        self._forget((found.timer, found.service))
         timer, service = unittext.timer_name(job.name), unittext.service_name(job.name)
         until = self.manager.active_since(timer) if job.enabled else 0
         if until and lost_slot(
@@ -112,34 +112,37 @@ class Adopter:
             raise_first(self.manager.start([service]))
         self.record.drop()
 
-    def take_back(self, record: dict[str, Any]) -> None:
+    def take_back(self) -> None:
         """Undo ``take_out`` as far as it came."""
-        for old, new in record["moves"]:
+        record = self.record.read()
+        if record is None:
+            return
+        for old, new in record.moves:
             if os.path.lexists(new) and not os.path.lexists(old):
-                os.rename(new, old)
-        for link, target in record["links"]:
+                Path(new).rename(old)
+        for link, target in record.links:
             Path(link).parent.mkdir(exist_ok=True)
             with suppress(FileExistsError):
-                os.symlink(target, link)
-        self._forget(record["units"])
-        if record["links"]:
-            raise_first(self.manager.start(record["units"][:1]))
+                Path(link).symlink_to(target)
+        self._forget(record.units)
+        if record.links:
+            raise_first(self.manager.start(record.units[:1]))
         self.record.drop()
 
-    def finish(self, record: dict[str, Any], job: Job | None) -> None:
+    def finish(self, record: Record, job: Job | None) -> None:
         """What a process that was killed has left to do; ``job`` is what the database has."""
         if job is None:
-            self.take_back(record)
+            self.take_back()
             return
-        raise_first(self.manager.stop(record["units"][:1]))
-        self._move_away(record["moves"], record["links"])
-        self._forget(record["units"])
+        raise_first(self.manager.stop(record.units[:1]))
+        self._move_away(record.moves, record.links)
+        self._forget(record.units)
         self.record.drop()
 
     def _facts(self, unit: str) -> UnitFacts:
         """The facts of a unit that somebody wrote; raises ``InvalidInput`` if it is another one."""
         facts = self.manager.facts(unit)
-        user = " --user" if self.context.mode is compiler.Mode.USER else ""
+        user = " --user" if self.context.mode is Mode.USER else ""
         fragment = Path(facts.fragment)
         reason = None
         if facts.load != "loaded":
@@ -213,17 +216,17 @@ class Adopter:
                     found.append((str(link), str(link.readlink())))
         return tuple(sorted(found))
 
-    def _move_away(self, moves: Any, links: Any) -> None:
+    def _move_away(self, moves: Pairs, links: Pairs) -> None:
         try:
             for link, _ in links:
                 Path(link).unlink(missing_ok=True)
             for old, new in moves:
                 if os.path.lexists(old):
-                    os.rename(old, new)
+                    Path(old).rename(new)
         except OSError as error:
             raise DeploymentFailed(f"{error.filename}: {error.strerror}") from error
 
-    def _forget(self, units: Any) -> None:
+    def _forget(self, units: Sequence[str]) -> None:
         """Have systemd see that the files of units have gone or come."""
         with suppress(LunaschedError):
             self.manager.reset_failed(units)

@@ -8,11 +8,11 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 from lunasched import ejection, schedule, unittext
 from lunasched.deploy.change import unit_names
-from lunasched.deploy.handover import Record, check_idle, lost_slot, runs_of
+from lunasched.deploy.handover import Record, RecordFile, check_idle, lost_slot, runs_of
 from lunasched.deploy.loader import raise_first
 from lunasched.ejection import Ejection
 from lunasched.errors import LunaschedError, UnitConflict
@@ -32,11 +32,13 @@ FIRST_RUN = "lunasched-first-run.conf"
 class Ejector:
     """One service manager, and where its units are."""
 
+    KIND: ClassVar[str] = "eject"
+
     manager: Manager
     units: UnitDirectory
     paths: Paths
     context: Context
-    record: Record
+    record: RecordFile
 
     def check_free(self, found: Ejection) -> None:
         """Refuse names that mean something to systemd already; raises ``UnitConflict``."""
@@ -59,8 +61,10 @@ class Ejector:
         job, new = found.job, found.timer
         old = unittext.timer_name(job.name)
         plain = self._plain(found.name)
+        check_idle(self.manager, *runs_of(job.name))
         with plain.stage({unit.name: unit.text for unit in found.units}) as staged:
-            self.record.write({"kind": "eject", "job": job.name, "name": found.name})
+            beside = (f"{found.name}.timer", f"{found.name}.service")
+            self.record.write(Record(self.KIND, job.name, beside))
             if new is None or not job.enabled:
                 raise_first(self.manager.stop([old]))
                 check_idle(self.manager, *runs_of(job.name))
@@ -107,27 +111,22 @@ class Ejector:
                 raise_first(self.manager.start([old]))
         self.record.drop()
 
-    def finish(self, record: dict[str, Any], job: Job | None) -> None:
+    def finish(self, record: Record, job: Job | None) -> None:
         """What a process that was killed has left to do; ``job`` is what the database still has."""
-        name = record["name"]
+        timer = record.units[0]
+        name = timer.removesuffix(".timer")
         if job is not None:
             self.take_back(name, job)
             return
-        self.remove_old(record["job"])
-        timer = f"{name}.timer"
-        if timer in self._plain(name).wanted():
-            text = self._plain(name).read(timer) or ""
-            if "OnStartupSec=" not in text:
-                raise_first(self.manager.start([timer]))
+        old = unittext.timer_name(record.job)
+        self.units.unwant([old])
+        raise_first(self.manager.stop([old]))
+        self.units.remove(unit_names(record.job))
+        self.manager.reset_failed(unit_names(record.job))
+        plain = self._plain(name)
+        if timer in plain.wanted() and "OnStartupSec=" not in (plain.read(timer) or ""):
+            raise_first(self.manager.start([timer]))
         self.record.drop()
-
-    def remove_old(self, job: str) -> None:
-        """Remove the units of a job that is none any more."""
-        timer = unittext.timer_name(job)
-        self.units.unwant([timer])
-        raise_first(self.manager.stop([timer]))
-        self.units.remove(unit_names(job))
-        self.manager.reset_failed(unit_names(job))
 
     def _carry_over(self, found: Ejection, old: str, following: int) -> None:
         """Have the new timer go on where the old one was."""
@@ -156,7 +155,8 @@ class Ejector:
     def _is_first_run(self, path: Path) -> bool:
         # What a process left that was killed, or an ejection that was adopted again.
         try:
-            return path.parent == self.paths.runtime_units and os.listdir(path) == [FIRST_RUN]
+            here = path.parent == self.paths.runtime_units
+            return here and [file.name for file in path.iterdir()] == [FIRST_RUN]
         except OSError:
             return False
 

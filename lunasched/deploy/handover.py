@@ -8,8 +8,8 @@ the database is finished, any other taken back.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from lunasched import slot, unittext
 from lunasched.errors import DeploymentFailed
@@ -25,28 +25,46 @@ _SUFFIX = ".handover"
 _LATE_USEC = 10_000_000
 
 
+@dataclass(frozen=True, slots=True)
 class Record:
-    """The file that says what is being handed over."""
+    """What is being handed over."""
+
+    kind: str
+    job: str
+    units: tuple[str, str]
+    """The timer and the service beside those of the job."""
+    moves: tuple[tuple[str, str], ...] = ()
+    """Files that are renamed, and to what."""
+    links: tuple[tuple[str, str], ...] = ()
+    """Symbolic links that are removed, and where they point."""
+
+
+class RecordFile:
+    """The file that says so."""
 
     def __init__(self, paths: Paths) -> None:
         self._path = paths.database.with_name(paths.database.name + _SUFFIX)
         self._files = UnitDirectory(self._path.parent, mark="", prefix=self._path.name)
 
-    def read(self) -> dict[str, Any] | None:
+    def read(self) -> Record | None:
         """What was begun and is not known to be finished."""
         try:
             found = json.loads(self._path.read_text(encoding="utf-8"))
+            return Record(
+                found["kind"],
+                found["job"],
+                tuple(found["units"]),
+                tuple(map(tuple, found["moves"])),
+                tuple(map(tuple, found["links"])),
+            )
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise DeploymentFailed(f"{self._path} cannot be read: {error}") from error
-        if not isinstance(found, dict):
-            raise DeploymentFailed(f"{self._path} is not what lunasched wrote")
-        return found
 
-    def write(self, record: Mapping[str, Any]) -> None:
+    def write(self, record: Record) -> None:
         """Note it, so that it outlives a power cut."""
-        with self._files.stage({self._path.name: json.dumps(record)}) as staged:
+        with self._files.stage({self._path.name: json.dumps(asdict(record))}) as staged:
             staged.install()
 
     def drop(self) -> None:
