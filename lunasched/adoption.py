@@ -78,6 +78,7 @@ class _Draft:
     elapses: list[Assignment] = field(default_factory=list)
     type: str = "simple"
     has_user: bool = False
+    ignores_sigpipe: bool = True
 
     def set(self, path: Path, value: Any, place: str) -> None:
         """Set a key of the definition."""
@@ -91,8 +92,12 @@ class _Draft:
         """Where a key of the definition comes from."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.places:
-                return f"{self.places[path[:length]]}: "
+                return self.places[path[:length]]
         return ""
+
+    def label(self, path: Path) -> str:
+        """What a key is called that comes from no directive."""
+        return "" if self.place(path) else _dotted(path)
 
 
 _Rule = Callable[[_Draft, Sequence[Assignment]], None]
@@ -123,7 +128,7 @@ def adopt(
     _fill_in(draft)
     job = None
     try:
-        job = job_from_mapping(draft.definition, label=_no_label, place=draft.place)
+        job = job_from_mapping(draft.definition, label=draft.label, place=draft.place)
     except InvalidJob as error:
         told = tuple(draft.places.values())
         # A missing key is the consequence of one that was refused.
@@ -132,7 +137,7 @@ def adopt(
         ]
     if problems or job is None:
         raise InvalidJob(problems)
-    places = {_no_label(path): place for path, place in draft.places.items()}
+    places = {_dotted(path): place for path, place in draft.places.items()}
     return Adoption(job, tuple(dict.fromkeys(draft.notes)), places)
 
 
@@ -170,7 +175,7 @@ def _in_force(found: Sequence[Assignment]) -> dict[tuple[str, str], list[Assignm
     return kept
 
 
-def _no_label(path: Path) -> str:
+def _dotted(path: Path) -> str:
     return ".".join(map(str, path))
 
 
@@ -199,7 +204,12 @@ def _same(*accepted: str, why: str = _NO_PLACE) -> _Rule:
 
 
 def _dropped(note: str) -> _Rule:
-    return lambda draft, values: draft.notes.append(f"{values[-1].directive}= {note}")
+    def rule(draft: _Draft, values: Sequence[Assignment]) -> None:
+        # What says no more than the units' names is not worth a word.
+        if values[-1].value not in (draft.definition["name"], draft.service.rpartition(".")[0]):
+            draft.notes.append(f"{values[-1].directive}= {note}")
+
+    return rule
 
 
 def _refuse(why: str) -> _Rule:
@@ -354,6 +364,10 @@ def _install(draft: _Draft, values: Sequence[Assignment]) -> None:
         )
 
 
+def _sigpipe(draft: _Draft, values: Sequence[Assignment]) -> None:
+    draft.ignores_sigpipe = unitfile.boolean(values[-1].value)
+
+
 def _size(value: str) -> str | None:
     if value == "infinity":
         return None
@@ -415,7 +429,7 @@ _SERVICE_RULES: Mapping[tuple[str, str], _Rule] = {
     ("Service", "TimeoutStopSec"): _stop_limit,
     ("Service", "TimeoutSec"): _both_limits,
     **{("Service", directive): _priority for directive in _PRIORITY},
-    ("Service", "IgnoreSIGPIPE"): _same(*_YES, *_NO),
+    ("Service", "IgnoreSIGPIPE"): _sigpipe,
     ("Service", "SyslogIdentifier"): _dropped("is not kept: it is the name of the job's unit"),
     ("Service", "LogRateLimitIntervalSec"): _same("0", "0s", why="no output of a job is dropped"),
     ("Service", "CPUAccounting"): _same(*_YES),
@@ -550,7 +564,9 @@ def _fill_in(draft: _Draft) -> None:
     if draft.context.mode is Mode.SYSTEM:
         definition.setdefault("working_directory", "/")
         _keep_login_variables_unset(draft)
-    notes.append("it runs in lunasched.slice, and SIGPIPE ends its programs as in a shell")
+    notes.append("it runs in lunasched.slice")
+    if draft.ignores_sigpipe:
+        notes.append("SIGPIPE is not ignored, and ends its programs as in a shell")
 
 
 def _fill_in_priority(draft: _Draft) -> None:

@@ -36,8 +36,8 @@ _SPAN_UNITS = {
     **dict.fromkeys(("hours", "hour", "hr", "h"), _HOUR),
     **dict.fromkeys(("days", "day", "d"), _DAY),
     **dict.fromkeys(("weeks", "week", "w"), 7 * _DAY),
-    **dict.fromkeys(("months", "month", "M"), 30.44 * _DAY),
-    **dict.fromkeys(("years", "year", "y"), 365.25 * _DAY),
+    **dict.fromkeys(("months", "month", "M"), 2_629_800),
+    **dict.fromkeys(("years", "year", "y"), 31_557_600),
 }
 _TRUE, _FALSE = ("1", "yes", "y", "true", "t", "on"), ("0", "no", "n", "false", "f", "off")
 

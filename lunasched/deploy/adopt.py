@@ -67,12 +67,6 @@ class Adopter:
         self._check_alone(timer, service)
         links = self._links(unit)
         enabled = bool(links)
-        if enabled != (timer.active == "active"):
-            state = "enabled and not started" if enabled else "started and not enabled"
-            raise InvalidInput(
-                f"{unit} is {state}; have it either way first: systemctl enable --now {unit}, or "
-                f"systemctl disable --now {unit}"
-            )
         adopted = adoption.adopt(
             timer_source,
             self._source(service),
@@ -80,6 +74,12 @@ class Adopter:
             enabled=enabled,
             context=self.context,
         )
+        if enabled != (timer.active == "active"):
+            state = "enabled and not started" if enabled else "started and not enabled"
+            raise InvalidInput(
+                f"{unit} is {state}; have it either way first: systemctl enable --now {unit}, or "
+                f"systemctl disable --now {unit}"
+            )
         return FoundUnits(adopted, unit, service.name, self._moves(timer, service), links)
 
     def take_out(self, found: FoundUnits) -> tuple[int, int]:
