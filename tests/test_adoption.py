@@ -183,7 +183,7 @@ def test_lists_of_the_sandbox() -> None:
             "CapabilityBoundingSet=",
             "RestrictNamespaces=~user net",
             "RestrictAddressFamilies=none",
-        )  # fmt: skip
+        )
     ).job
     assert dict(job.sandbox) == {
         "system_call_filter": ("@system-service", "mount", "~@mount", "~chown:EPERM"),
