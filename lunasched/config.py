@@ -45,6 +45,8 @@ class Paths:
     """What does not outlive a boot: the gate, marks of starts, facts for hooks."""
     settings: Path
     """The configuration file, which need not be there."""
+    job_files: Path
+    """The directory of job files that ``apply`` reads, which need not be there."""
     timer_stamps: Path
     """Where systemd remembers when a ``Persistent=`` timer last elapsed (systemd.timer(5))."""
 
@@ -63,7 +65,7 @@ class Paths:
             slots = Path("/var/lib/lunasched-slots")
             runtime = Path("/run/lunasched")
             runtime_units = Path("/run/systemd/system")
-            settings = Path("/etc/lunasched/config.yaml")
+            configuration = Path("/etc/lunasched")
             stamps = Path("/var/lib/systemd/timers")
         else:
             state = _xdg(environ, "XDG_STATE_HOME", ".local/state")
@@ -72,14 +74,17 @@ class Paths:
             slots = state / "lunasched" / "slots"
             runtime = _runtime(environ) / "lunasched"
             runtime_units = _runtime(environ) / "systemd" / "user"
-            settings = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "lunasched" / "config.yaml"
+            configuration = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "lunasched"
             stamps = _xdg(environ, "XDG_DATA_HOME", ".local/share") / "systemd" / "timers"
+        settings, job_files = configuration / "config.yaml", configuration / "jobs.d"
         if environ.get("LUNASCHED_DB_PATH"):
             database = _absolute(environ, "LUNASCHED_DB_PATH")
         if environ.get("LUNASCHED_CONFIG_PATH"):
             settings = _absolute(environ, "LUNASCHED_CONFIG_PATH")
         lock = database.with_name(database.name + ".deploy-lock")
-        return cls(database, units, runtime_units, lock, slots, runtime, settings, stamps)
+        return cls(
+            database, units, runtime_units, lock, slots, runtime, settings, job_files, stamps
+        )
 
 
 def unit_templates() -> Path:

@@ -32,6 +32,7 @@ class Entry:
 class ConfigFile:
     """What a file says."""
 
+    source: str
     entries: tuple[Entry, ...]
     present: tuple[str, ...]
     """Settings that are in it and are not for its jobs alone."""
@@ -55,7 +56,7 @@ def read(document: Document, *, base: Defaults = NO_DEFAULTS) -> ConfigFile:
     _check_names(entries, problems)
     if problems:
         raise InvalidJob(problems)
-    return ConfigFile(tuple(entries), said.present, said.warnings)
+    return ConfigFile(document.source, tuple(entries), said.present, said.warnings)
 
 
 def check_distinct(files: list[ConfigFile]) -> None:

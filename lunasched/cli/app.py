@@ -78,6 +78,8 @@ _MODULES = {
     "sync": "jobs",
     "eject": "handover",
     "adopt": "handover",
+    "import-config": "files",
+    "apply": "files",
     "slot-check": "guard",
     "start": "runs",
     "stop": "runs",

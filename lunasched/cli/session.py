@@ -59,6 +59,17 @@ class Session:
         return Store.open(self.paths.database, owner=self._database_owner())
 
     @cached_property
+    def store_as_is(self) -> Store:
+        """The database for what changes nothing: where there is none, none is made."""
+        from lunasched.store import Store
+
+        try:
+            missing = not self.paths.database.exists()
+        except PermissionError:
+            missing = False
+        return Store.in_memory() if missing else self.store
+
+    @cached_property
     def manager(self) -> Manager:
         """The service manager, connected."""
         from lunasched.systemd import Manager

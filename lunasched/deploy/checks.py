@@ -26,10 +26,11 @@ def compiled_if_valid(
     """
     faults: list[tuple[str, str]] = []
     compiled = []
+    before = plan.before
     for job in plan.put:
         try:
             found = jobs.compile(job)
-            if _has_other_times(job, plan.before[job.name]):
+            if _has_other_times(job, before[job.name]):
                 _check_elapses(job, context, now)
         except InvalidJob as error:
             faults += [(job.name, problem) for problem in error.problems]
@@ -113,7 +114,8 @@ def _circles(plan: Plan, jobs: JobSet) -> list[tuple[str, str]]:
 def _refused_by_systemd(
     plan: Plan, compiled: Sequence[CompiledJob], context: Context
 ) -> list[tuple[str, str]]:
-    asked = [item for item in compiled if _has_other_words(item.job, plan.before[item.job.name])]
+    before = plan.before
+    asked = [item for item in compiled if _has_other_words(item.job, before[item.job.name])]
     if not asked:
         return []
     from lunasched import verify

@@ -317,8 +317,9 @@ class Deployer:
         """
         others: dict[str, None] = {}
         asked_for: set[str] = set()
-        for name, job in wanted.after.items():
-            was = wanted.before[name]
+        existing, future = wanted.before, wanted.after
+        for name, job in future.items():
+            was = existing[name]
             old, new = (set(one.dependencies if one else ()) for one in (was, job))
             asked_for |= new
             for dependency in old ^ new:
@@ -329,7 +330,7 @@ class Deployer:
             if was and job and has_launcher(was) != has_launcher(job):
                 others.update(dict.fromkeys(after.dependent_names(name)))
         found = []
-        for other in sorted(others.keys() - wanted.after.keys()):
+        for other in sorted(others.keys() - future.keys()):
             job = after.get(other)
             try:
                 if job is not None:

@@ -70,6 +70,15 @@ class Store:
             raise
         return store
 
+    @classmethod
+    def in_memory(cls) -> Store:
+        """An empty database that nobody else sees."""
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        store = cls(connection, Path(":memory:"))
+        store._migrate()
+        return store
+
     def close(self) -> None:
         """Close the database; the last to close it folds the write-ahead log in."""
         self._connection.close()

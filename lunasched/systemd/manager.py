@@ -44,6 +44,7 @@ _BUSY_STATES = ["active", "activating", "deactivating", "reloading"]
 # systemd follows the client of every job by a match rule of its own, and dbus-daemon cuts off a
 # connection that wants more than 512 of them: seen with 2,000 timers that were started in a row.
 _JOBS_AT_ONCE = 100
+_ASKED_ONE_BY_ONE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ class Manager:
 
     def stop(self, units: Iterable[str]) -> dict[str, LunaschedError]:
         """Stop units and wait until they are; a unit that is not loaded is no failure."""
-        failures = self._run_jobs("StopUnit", units)
+        failures = self._run_jobs("StopUnit", self._loaded(units))
         return {
             unit: error
             for unit, error in failures.items()
@@ -196,7 +197,9 @@ class Manager:
 
     def reset_failed(self, units: Iterable[str]) -> None:
         """Forget that units failed, so that they can be unloaded; others are left alone."""
-        calls = [Call("ResetFailedUnit", GLib.Variant("(s)", (unit,))) for unit in units]
+        calls = [
+            Call("ResetFailedUnit", GLib.Variant("(s)", (unit,))) for unit in self._loaded(units)
+        ]
         for outcome in self._bus.call_all(calls):
             if isinstance(outcome, SystemdError) and outcome.name == NO_SUCH_UNIT:
                 continue
@@ -212,7 +215,8 @@ class Manager:
                 path=unit_path(unit),
                 interface=PROPERTIES,
             )
-            for unit in units
+            # Asking about a unit loads it; what is not loaded cannot be old.
+            for unit in self._loaded(units)
         ]
         for outcome in self._bus.call_all(calls):
             if isinstance(outcome, LunaschedError):
@@ -220,6 +224,14 @@ class Manager:
             if outcome[0]:
                 return True
         return False
+
+    def _loaded(self, units: Iterable[str]) -> list[str]:
+        """Of many units those that are loaded, by one call; few are not worth it."""
+        units = list(units)
+        if len(units) <= _ASKED_ONE_BY_ONE:
+            return units
+        loaded = self.states("*")
+        return [unit for unit in units if unit in loaded]
 
     def reload(self) -> None:
         """Have the manager read all unit files again (``daemon-reload``). Slow with many units."""
