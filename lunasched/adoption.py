@@ -557,9 +557,10 @@ def _fill_in(draft: _Draft) -> None:
         notes.append(f"it starts within {ours:g} s of its time, and not within {accuracy:g} s")
     elif accuracy < ours:
         notes.append(f"it may start {ours:g} s late, and not {accuracy:g} s")
-    if definition.get("jitter") and not definition.pop("fixed", False):
-        notes.append("the random delay is drawn once, and not for each run")
-    definition.pop("fixed", None)
+    fixed = definition.pop("fixed", False)
+    if definition.get("jitter"):
+        often = "" if fixed else ", and not for each run"
+        notes.append(f"its random delay is drawn anew, once{often}")
     _fill_in_priority(draft)
     if draft.context.mode is Mode.SYSTEM:
         definition.setdefault("working_directory", "/")

@@ -63,7 +63,9 @@ def eject(job: Job, context: Context, name: str | None = None) -> Ejection:
             f"{name!r} cannot be the name of a unit, which has letters, digits and ':_.-\\' only; "
             "choose another one with --as"
         )
-    about = [f'{MARK.removeprefix("# ")}: it was the job "{job.name}". It needs none of it.']
+    about = [
+        f'{MARK.removeprefix("# ")}, where it was the job "{job.name}", and needs nothing of it.'
+    ]
     if job.schedule != schedule.ON_DEMAND:
         about.append(f"{SCHEDULE_NOTE}: {job.schedule}")
         if job.timezone is not None:
@@ -114,6 +116,8 @@ def _notes(job: Job, context: Context) -> tuple[str, ...]:
                 f"its timer knows the nights on which the clock changes in {zone} "
                 f"until {timing.valid_until.year}"
             )
+    if job.jitter:
+        notes.append("its random delay is drawn anew, once")
     if job.tags:
         notes.append(f"its tags are gone: {', '.join(job.tags)}")
     return tuple(notes)

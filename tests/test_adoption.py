@@ -196,9 +196,9 @@ def test_lists_of_the_sandbox() -> None:
 def test_differences_are_said() -> None:
     notes = " | ".join(adopt("[Timer]\nOnCalendar=daily\nRandomizedDelaySec=5min\n").notes)
     assert "not within 60 s" in notes
-    assert "drawn once" in notes
+    assert "once, and not for each run" in notes
     fixed = adopt(TIMER + "[Timer]\nRandomizedDelaySec=5min\nFixedRandomDelay=yes\n")
-    assert fixed.notes == ("it runs in lunasched.slice",)
+    assert fixed.notes == ("its random delay is drawn anew, once", "it runs in lunasched.slice")
 
 
 def test_a_timer_names_its_service() -> None:

@@ -200,7 +200,7 @@ class Deployer:
         ``now`` is in µs UTC. A database without any job, beside units that are deployed, is more
         likely a lost one than meant: without ``allow_empty`` that is refused.
         """
-        with self._locked():
+        with self._locked() as settled:
             deployed = self._units.owned()
             if deployed and not allow_empty and not self._store.jobs.names():
                 raise DeploymentFailed(
@@ -230,7 +230,7 @@ class Deployer:
             self._successes.forget_all(but=depended_on)
             self._successes.mend(depended_on & {job.name for job in jobs})
             self._loader.follow_zones(compiled, now)
-            return dataclasses.replace(report, written=(*gate, *report.written))
+            return dataclasses.replace(report, written=(*gate, *report.written), settled=settled)
 
     # One change
 
@@ -383,7 +383,7 @@ class Deployer:
             raise NoSuchJob(name)
         return job
 
-    def _finish_handover(self) -> None:
+    def _finish_handover(self) -> tuple[str, ...]:
         """Finish or take back what a process that was killed had begun to hand over."""
         record = self._record.read()
         if record is not None:
@@ -392,18 +392,21 @@ class Deployer:
                 self._ejector.finish(record, job)
             else:
                 self._adopter.finish(record, job)
+        return record.units if record is not None else ()
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the deploy lock; the kernel drops it when its holder dies."""
+    def _locked(self) -> Iterator[tuple[str, ...]]:
+        """Hold the deploy lock; the kernel drops it when its holder dies.
+
+        Gives the units of which the last holder died while it handed them over.
+        """
         try:
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise DeploymentFailed(f"{self._lock}: {error.strerror}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            self._finish_handover()
-            yield
+            yield self._finish_handover()
         finally:
             os.close(descriptor)
 

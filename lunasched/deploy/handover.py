@@ -1,8 +1,8 @@
 """What ``eject`` and ``adopt`` have in common: two timers for one schedule, of which one runs.
 
-Before anything is touched, a file beside the database says what is about to be handed over. Who
-takes the deploy lock next, after a kill, finds it: a hand-over whose job is as it shall be in
-the database is finished, any other taken back.
+Before anything is touched, a file says what is about to be handed over; it is among those of the
+slots, which are root's in system mode. Who takes the deploy lock next, after a kill, finds it: a
+hand-over whose job is as it shall be in the database is finished, any other taken back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from lunasched.model import Job
     from lunasched.systemd import Manager
 
-_SUFFIX = ".handover"
+# ":" does not occur in the names of jobs' files.
+_NAME = "handover:record"
 # A timer may elapse as much late as that, and then the change begins.
 _LATE_USEC = 10_000_000
 
@@ -43,7 +44,7 @@ class RecordFile:
     """The file that says so."""
 
     def __init__(self, paths: Paths) -> None:
-        self._path = paths.database.with_name(paths.database.name + _SUFFIX)
+        self._path = paths.slots / _NAME
         self._files = UnitDirectory(self._path.parent, mark="", prefix=self._path.name)
 
     def read(self) -> Record | None:

@@ -192,6 +192,13 @@ def test_what_cannot_be_adopted_stays_as_it_is(luna: Lunasched) -> None:
     assert refused.returncode == 2
     assert f"{UNITS}/{name}.service:3: [Service] Nope=" in refused.stderr
     assert "lunasched-job" not in " ".join(traces(machine, name))
+    machine.exec(
+        f"sed -i /Nope/d {UNITS}/{name}.service; systemctl daemon-reload; "
+        f"systemctl add-wants multi-user.target {name}.service"
+    )
+    refused = luna("adopt", f"{name}.timer", check=False)
+    assert (refused.returncode, "multi-user.target" in refused.stderr) == (2, True)
+    machine.exec(f"rm {UNITS}/multi-user.target.wants/{name}.service; systemctl daemon-reload")
     assert luna("adopt", "systemd-tmpfiles-clean.timer", check=False).returncode == 2
     assert luna("adopt", "nothing.timer", check=False).returncode == 2
     assert traces(machine, name) == before
@@ -240,7 +247,7 @@ def test_it_is_one_or_the_other_whenever_it_is_killed(luna: Lunasched, rng: rand
     is_job = True
     for turn in range(48):
         command = f"lunasched eject {name}" if is_job else f"lunasched adopt {name}.timer"
-        step = rng.randint(1, 90)
+        step = rng.randint(1, 60)
         kill = f"timeout -s KILL {rng.uniform(0.15, 0.9):.3f}"
         if turn % 4:
             inject = f"-e trace={STEPS} -e inject={STEPS}:signal=KILL:when={step}"
