@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from lunasched import adoption, unittext
+from lunasched import adoption, slot, unittext
 from lunasched.adoption import Adoption, Source
 from lunasched.config import Mode
 from lunasched.deploy.eject import FIRST_RUN
@@ -82,8 +83,8 @@ class Adopter:
             )
         return FoundUnits(adopted, unit, service.name, self._moves(timer, service), links)
 
-    def take_out(self, found: FoundUnits) -> tuple[int, int]:
-        """Stop the timer and take its files away; when it was started, and when it last elapsed."""
+    def take_out(self, found: FoundUnits) -> int:
+        """Stop the timer and take its files away; when it was started or last elapsed (µs, UTC)."""
         check_idle(self.manager, found.service)
         beside = (found.timer, found.service)
         name = found.adoption.job.name
@@ -94,9 +95,21 @@ class Adopter:
         check_idle(self.manager, found.service)
         last = self.manager.timer(found.timer).last_trigger
         self._move_away(found.moves, found.links)
-        return before.since, last
+        return max(before.since, last)
 
-    def make_up(self, found: FoundUnits, now: int, since: int, last: int) -> None:
+    def slots_from(self, found: FoundUnits, now: int, done: int) -> int:
+        """From when on the slots are those of the job (µs, UTC): what is before is not to run.
+
+        A timer may elapse for such a slot when it is started, if there was one of its name before.
+        """
+        job, stopped = found.adoption.job, time.time_ns() // 1000
+        zone = self.context.host_timezone
+        latest = slot.latest_slot(job, stopped, zone)
+        if latest and lost_slot(job, zone, before=now, done=done, until=stopped):
+            return latest - 1
+        return stopped
+
+    def make_up(self, found: FoundUnits, now: int, done: int) -> None:
         """Run the job if it was due while no timer ran, and forget the old units."""
         job = found.adoption.job
         self._forget((found.timer, found.service))
@@ -106,7 +119,7 @@ class Adopter:
             job,
             self.context.host_timezone,
             before=now,
-            done=max(since, last),
+            done=done,
             until=until,
         ):
             raise_first(self.manager.start([service]))

@@ -186,12 +186,13 @@ class Deployer:
         with self._locked():
             found = self.find_units(timer, name, now=now)
             try:
-                since, last = self._adopter.take_out(found)
-                (compiled,) = self._put_one(Plan(added=(found.adoption.job,)), now)
+                done = self._adopter.take_out(found)
+                begin = self._adopter.slots_from(found, now, done)
+                (compiled,) = self._put_one(Plan(added=(found.adoption.job,)), begin)
             except BaseException:
                 self._adopter.take_back()
                 raise
-            self._adopter.make_up(found, now, since, last)
+            self._adopter.make_up(found, now, done)
         return found, compiled
 
     def sync(self, *, now: int, allow_empty: bool = False) -> SyncReport:
