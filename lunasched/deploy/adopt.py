@@ -130,6 +130,13 @@ class Adopter:
         record = self.record.read()
         if record is None:
             return
+        # Were it still loaded when it is started, it would elapse for what it did since it was
+        # started last (seen on systemd 252); without its files systemd forgets it.
+        with suppress(LunaschedError):
+            self._move_away(record.moves, record.links)
+            self.manager.stop(record.units[:1])
+            self.manager.release(record.units[0])
+            self.manager.reload()
         for old, new in record.moves:
             if os.path.lexists(new) and not os.path.lexists(old):
                 Path(new).rename(old)

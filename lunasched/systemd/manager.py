@@ -272,6 +272,11 @@ class Manager:
         self._bus.call(Call("LoadUnit", GLib.Variant("(s)", (unit,))))
         self._bus.call(Call("Ref", None, path=unit_path(unit), interface=UNIT))
 
+    def release(self, unit: str) -> None:
+        """Let go of a unit that is held."""
+        with suppress(SystemdError):
+            self._bus.call(Call("Unref", None, path=unit_path(unit), interface=UNIT))
+
     def invocation(self, unit: str) -> Invocation:
         """The latest run of a service unit; one that is not loaded has an empty execution ID."""
         path = unit_path(unit)

@@ -179,7 +179,10 @@ def test_a_hand_written_pair_becomes_a_job(luna: Lunasched) -> None:
 
 def test_what_cannot_be_adopted_stays_as_it_is(luna: Lunasched) -> None:
     name, machine = luna.name, luna.machine
-    write_pair(machine, name, "OnCalendar=daily", "ExecStart=/bin/true")
+    write_pair(
+        machine, name, "OnCalendar=*:*:0/20", f"ExecStart=/bin/sh -c 'echo >>/tmp/ran-{name}'"
+    )
+    machine.wait_for(f"[ -s /tmp/ran-{name} ]", 25, what="a run of the hand-written pair")
     before = traces(machine, name)
     # Somebody's file where one of the job's would go: found when the timer is stopped already.
     machine.exec(f"touch {UNITS}/lunasched-job@{name}.service")
@@ -187,6 +190,8 @@ def test_what_cannot_be_adopted_stays_as_it_is(luna: Lunasched) -> None:
     machine.exec(f"rm {UNITS}/lunasched-job@{name}.service")
     assert traces(machine, name) == before
     assert active(machine, f"{name}.timer")
+    # A timer that is started again may elapse at once.
+    assert machine.exec(f"cat /tmp/ran-{name}").stdout == "\n"
     machine.exec(f"echo Nope=1 >>{UNITS}/{name}.service; systemctl daemon-reload")
     refused = luna("adopt", f"{name}.timer", check=False)
     assert refused.returncode == 2
