@@ -180,7 +180,10 @@ def test_a_hand_written_pair_becomes_a_job(luna: Lunasched) -> None:
 def test_what_cannot_be_adopted_stays_as_it_is(luna: Lunasched) -> None:
     name, machine = luna.name, luna.machine
     write_pair(
-        machine, name, "OnCalendar=*:*:0/20", f"ExecStart=/bin/sh -c 'echo >>/tmp/ran-{name}'"
+        machine,
+        name,
+        "OnCalendar=*:*:0/20\nAccuracySec=100ms",
+        f"ExecStart=/bin/sh -c 'echo >>/tmp/ran-{name}'",
     )
     machine.wait_for(f"[ -s /tmp/ran-{name} ]", 25, what="a run of the hand-written pair")
     before = traces(machine, name)
