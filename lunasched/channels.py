@@ -16,8 +16,8 @@ from lunasched.model import TARGET_KEYS, Channel, ChannelType
 # RFC 5322 allows more; nothing that is left out is found in mailboxes.
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+(@[A-Za-z0-9.-]+)?\Z")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
-_LENGTH_MAX = 2048
-_CHANNELS_MAX = 50
+LENGTH_MAX = 2048
+CHANNELS_MAX = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +48,15 @@ def read_url(value: object) -> str:
         valid = False
     if not valid or not url.isascii() or not url.isprintable() or " " in url:
         raise InvalidInput("it is no URL that begins with https:// or http://")
-    if len(url) > _LENGTH_MAX:
-        raise InvalidInput(f"a URL has at most {_LENGTH_MAX} characters")
+    if len(url) > LENGTH_MAX:
+        raise InvalidInput(f"a URL has at most {LENGTH_MAX} characters")
     return url
 
 
 def read_line(value: object) -> str:
     """A text of one line."""
     text = values.read_text(value)
-    if not text or not text.isprintable() or len(text) > _LENGTH_MAX:
+    if not text or not text.isprintable() or len(text) > LENGTH_MAX:
         raise InvalidInput("it must be one line of text")
     return text
 
@@ -109,8 +109,8 @@ _TYPE = values.OneOf(ChannelType, "type of channel")
 def read_channels(value: object) -> tuple[Channel, ...]:
     """A list of channels, or one alone; raises ``InvalidParts`` with all that is wrong."""
     listed = value if isinstance(value, (list, tuple)) else [value]
-    if len(listed) > _CHANNELS_MAX:
-        raise InvalidInput(f"there can be {_CHANNELS_MAX} channels at most")
+    if len(listed) > CHANNELS_MAX:
+        raise InvalidInput(f"there can be {CHANNELS_MAX} channels at most")
     problems: list[Part] = []
     found = []
     for number, one in enumerate(listed):
@@ -133,11 +133,13 @@ def _channel(value: object) -> Channel:
         raise InvalidParts([Part(("type",), str(error))]) from error
     keys, problems, fields = CHANNEL_KEYS[type_], [], {}
     for key, content in value.items():
-        if key == "type" or content is None:
+        if key == "type":
             continue
         if key not in keys:
             hint = values.near(key, ("type", *keys))
             problems.append(Part((str(key),), f"there is no such key of this type{hint}"))
+            continue
+        if content is None:
             continue
         try:
             fields[keys[key].field] = keys[key].read(content)

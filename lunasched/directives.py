@@ -66,12 +66,17 @@ REFUSED: Mapping[str, str] = {
 """The directives that have a key of their own, or on which lunasched relies, with the reason."""
 
 
-def read(name: object, value: object) -> Directive:
-    """The value of one directive, or of each of its lines; raises ``InvalidInput``."""
+def check_name(name: object) -> None:
+    """Refuse what is no directive, or is none for a job; raises ``InvalidInput``."""
     if not isinstance(name, str) or not _NAME.match(name):
         raise InvalidInput("the name of a directive has letters only, as in systemd.exec(5)")
     if name in REFUSED:
         raise InvalidInput(f"this directive cannot be set here: {REFUSED[name]}")
+
+
+def read(name: str, value: object) -> Directive:
+    """The value of one directive, or of each of its lines; raises ``InvalidInput``."""
+    check_name(name)
     if isinstance(value, (list, tuple)):
         if not value:
             raise InvalidInput("the list is empty")

@@ -65,7 +65,9 @@ class ScheduleError(InvalidInput):
     def __str__(self) -> str:
         if not self.text or self.position is None:
             return self.message
-        return f"{self.message}\n    {self.text}\n    {' ' * self.position}^"
+        # One line, and one column a character, whatever was written.
+        text = "".join(one if one.isprintable() else "\ufffd" for one in self.text)
+        return f"{self.message}\n    {text}\n    {' ' * self.position}^"
 
 
 class InvalidJob(InvalidInput):

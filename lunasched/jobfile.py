@@ -33,14 +33,19 @@ Label = Callable[[Path], str]
 
 _SEQUENTIAL = ExecutionMode.SEQUENTIAL
 _ALL_KEYS = (*KEYS, ARGUMENTS, *GROUPS, DIRECTIVES)
-_OF_ONE_JOB = ("name", "dependencies")
+OF_ONE_JOB = ("name", "dependencies")
 """What no two jobs can have in common."""
 
 
 def dotted(path: Path) -> str:
     """A path as it is written: ``hooks.on_failure``, ``jobs[3].name``."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{_shown(part)}" for part in path)
     return text.removeprefix(".")
+
+
+def _shown(key: str) -> str:
+    """A key in one line, whatever characters a file has in it."""
+    return key if key and key.isprintable() else repr(key)
 
 
 def _nowhere(_: Path) -> str:
@@ -71,7 +76,7 @@ def defaults_from_mapping(
     """
     found = _Found(label, place)
     for key, inner in found.items(value, ()):
-        if key in _OF_ONE_JOB:
+        if key in OF_ONE_JOB:
             found.blame((key,), "it cannot be the same for all jobs")
         else:
             found.take_any(key, inner)
@@ -218,22 +223,24 @@ class _Found:
         """Read the mapping whose keys are directives of systemd."""
         chosen = {}
         for name, inner in self.items(value, (DIRECTIVES,)):
-            if inner is None:
-                continue
             try:
-                chosen[name] = directives.read(name, inner)
+                directives.check_name(name)
+                if inner is not None:
+                    chosen[name] = directives.read(name, inner)
             except InvalidInput as error:
                 self.blame((DIRECTIVES, str(name)), str(error))
         self._set("directives", tuple(sorted(chosen.items())), (DIRECTIVES,))
 
     def _take_arguments(self, value: object) -> None:
+        if value is None:
+            return
         try:
-            arguments = values.read_arguments(value) if value is not None else ()
+            arguments = values.read_arguments(value)
         except InvalidInput as error:
             self.blame((ARGUMENTS,), str(error))
         else:
-            if arguments:
-                self._set("arguments", arguments, (ARGUMENTS,))
+            # An empty list is said, too: there are none, whatever the defaults have.
+            self._set("arguments", arguments, (ARGUMENTS,))
 
     def job(self) -> Job:
         """The job, once there are no problems."""

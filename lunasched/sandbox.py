@@ -17,7 +17,7 @@ from lunasched.unittext import UnitText
 
 Value = bool | str | tuple[str, ...]
 
-_WORDS_FOR_BOOLEANS = {
+WORDS_FOR_BOOLEANS = {
     **dict.fromkeys(("yes", "true", "on", "1"), True),
     **dict.fromkeys(("no", "false", "off", "0"), False),
 }
@@ -101,25 +101,27 @@ def _texts(kind: Kind, value: Value) -> list[UnitText]:
 def read_boolean(value: object) -> bool:
     """True or false, also as the words that systemd has for them."""
     if isinstance(value, str):
-        value = _WORDS_FOR_BOOLEANS.get(value.strip().lower(), value)
+        value = WORDS_FOR_BOOLEANS.get(value.strip().lower(), value)
     if not isinstance(value, bool):
         raise InvalidInput(f"{value!r} is neither true nor false")
     return value
 
 
-def _choice(*words: str, boolean: bool = True) -> Kind:
-    """True, false or one of a few words."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A reader of one of a few words, or of true and false, too."""
 
-    def read(value: object) -> Value:
+    words: tuple[str, ...]
+    boolean: bool = True
+
+    def __call__(self, value: object) -> Value:
         text = value.strip().lower() if isinstance(value, str) else value
-        if isinstance(text, str) and text in words:
+        if isinstance(text, str) and text in self.words:
             return text
-        if boolean and (isinstance(text, bool) or str(text) in _WORDS_FOR_BOOLEANS):
+        if self.boolean and (isinstance(text, bool) or str(text) in WORDS_FOR_BOOLEANS):
             return read_boolean(text)
-        known = ("true", "false", *words) if boolean else words
+        known = ("true", "false", *self.words) if self.boolean else self.words
         raise InvalidInput(f"{value!r} is none of {', '.join(known)}")
-
-    return Kind(read)
 
 
 def _list(value: object) -> tuple[str, ...]:
@@ -130,7 +132,7 @@ def _list(value: object) -> tuple[str, ...]:
     raise InvalidInput(f"{value!r} is neither a text nor a list of texts")
 
 
-def _read_paths(value: object) -> tuple[str, ...]:
+def read_paths(value: object) -> tuple[str, ...]:
     paths = _list(value)
     for path in paths:
         try:
@@ -140,23 +142,27 @@ def _read_paths(value: object) -> tuple[str, ...]:
     return paths
 
 
-def _words(pattern: str, what: str, *, boolean: bool = False) -> Kind:
-    """A list of words, each a line of its own, so that each can be negated; or a boolean."""
-    compiled = re.compile(pattern, re.ASCII)
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A reader of a list of words, each a line of its own, so that each can be negated."""
 
-    def read(value: object) -> Value:
-        if boolean and (isinstance(value, bool) or str(value).lower() in _WORDS_FOR_BOOLEANS):
+    pattern: str
+    what: str
+    boolean: bool = False
+    """Whether it may be true or false instead."""
+
+    def __call__(self, value: object) -> Value:
+        if self.boolean and (isinstance(value, bool) or str(value).lower() in WORDS_FOR_BOOLEANS):
             return read_boolean(value)
         words = _list(value)
         for word in words:
-            if not compiled.fullmatch(word) or (word == "none" and len(words) > 1):
-                raise InvalidInput(f"{word!r} is not {what}")
+            known = re.fullmatch(self.pattern, word, re.ASCII)
+            if not known or (word == "none" and len(words) > 1):
+                raise InvalidInput(f"{word!r} is not {self.what}")
         return words
 
-    return Kind(read)
 
-
-def _read_mask(value: object) -> str:
+def read_mask(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value, re.ASCII):
         raise InvalidInput(f"{value!r} is no mask; write three octal digits in quotes: '027'")
     return value
@@ -167,9 +173,9 @@ def _capability(word: str) -> UnitText:
 
 
 _BOOLEAN = Kind(read_boolean)
-_PATHS = Kind(_read_paths, unittext.listed_path)
+_PATHS = Kind(read_paths, unittext.listed_path)
 _CAPABILITIES = Kind(
-    _words(r"~?CAP_[A-Z_]+|none", "a capability such as CAP_CHOWN or ~CAP_SYS_ADMIN, or none").read,
+    Words(r"~?CAP_[A-Z_]+|none", "a capability such as CAP_CHOWN or ~CAP_SYS_ADMIN, or none"),
     _capability,
 )
 
@@ -184,11 +190,11 @@ OPTIONS: Mapping[str, Option] = {
     "private_network": Option("PrivateNetwork", _BOOLEAN, UserMode.NAMESPACE),
     "private_ipc": Option("PrivateIPC", _BOOLEAN, UserMode.NAMESPACE),
     "private_users": Option("PrivateUsers", _BOOLEAN, UserMode.WORKS),
-    "protect_home": Option("ProtectHome", _choice("read-only", "tmpfs"), UserMode.NAMESPACE),
-    "protect_system": Option("ProtectSystem", _choice("full", "strict"), UserMode.NAMESPACE),
+    "protect_home": Option("ProtectHome", Kind(Choice(("read-only", "tmpfs"))), UserMode.NAMESPACE),
+    "protect_system": Option("ProtectSystem", Kind(Choice(("full", "strict"))), UserMode.NAMESPACE),
     "protect_proc": Option(
         "ProtectProc",
-        _choice("noaccess", "invisible", "ptraceable", "default", boolean=False),
+        Kind(Choice(("noaccess", "invisible", "ptraceable", "default"), boolean=False)),
         UserMode.FAILS,
     ),
     "protect_kernel_tunables": Option("ProtectKernelTunables", _BOOLEAN, UserMode.NEEDLESS),
@@ -202,22 +208,24 @@ OPTIONS: Mapping[str, Option] = {
     "restrict_realtime": Option("RestrictRealtime", _BOOLEAN, UserMode.WORKS),
     "restrict_namespaces": Option(
         "RestrictNamespaces",
-        _words(r"~?(?:cgroup|ipc|net|mnt|pid|user|uts)", "a namespace", boolean=True),
+        Kind(Words(r"~?(?:cgroup|ipc|net|mnt|pid|user|uts)", "a namespace", boolean=True)),
         UserMode.WORKS,
     ),
     "restrict_address_families": Option(
         "RestrictAddressFamilies",
-        _words(r"~?AF_[A-Z0-9]+|none", "a family of addresses such as AF_UNIX, or none"),
+        Kind(Words(r"~?AF_[A-Z0-9]+|none", "a family of addresses such as AF_UNIX, or none")),
         UserMode.WORKS,
     ),
     "lock_personality": Option("LockPersonality", _BOOLEAN, UserMode.WORKS),
     "memory_deny_write_execute": Option("MemoryDenyWriteExecute", _BOOLEAN, UserMode.WORKS),
     "system_call_filter": Option(
         "SystemCallFilter",
-        _words(r"~?@?[a-z0-9_-]+(?::(?:[A-Z0-9]+|[0-9]+))?", "a system call or a group of them"),
+        Kind(
+            Words(r"~?@?[a-z0-9_-]+(?::(?:[A-Z0-9]+|[0-9]+))?", "a system call or a group of them")
+        ),
         UserMode.WORKS,
     ),
     "capability_bounding_set": Option("CapabilityBoundingSet", _CAPABILITIES, UserMode.NEEDLESS),
-    "umask": Option("UMask", Kind(_read_mask), UserMode.WORKS),
+    "umask": Option("UMask", Kind(read_mask), UserMode.WORKS),
 }
 """Key of a job file, directive, kind of value, and what becomes of it in user mode."""

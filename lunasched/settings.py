@@ -140,6 +140,10 @@ OBSOLETE: Mapping[str, Mapping[str, str]] = {
 
 DEFAULTS = "defaults"
 JOBS = "jobs"
+SCHEMA = "$schema"
+"""Where editors look for the schema of a file; nothing to us."""
+EXTENSION = "x-"
+"""How keys begin that are for the file's author alone, such as what has anchors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +208,7 @@ class _Reader:
             return
         top = {section.partition(".")[0] for section in SECTIONS}
         for key, value in (content or {}).items():
-            if key in (DEFAULTS, JOBS, "$schema") or key.startswith("x-"):
+            if key in (DEFAULTS, JOBS, SCHEMA) or key.startswith(EXTENSION):
                 continue
             if key in top:
                 self._take(key, value, (key,))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 TREE = Path(__file__).resolve().parent.parent
 JOBS = 1000
 RUNS = 500
+HISTORY = 1_000_000
 MANY = "/var/tmp/bench/jobs.db"
 """Where the database of so many jobs is in the machine."""
 SCHEDULES = (
@@ -52,6 +53,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lunasched-bench-") as directory:
         database = Path(directory, "jobs.db")
         _on_the_host(database)
+        _prune(Path(directory, "history.db"))
         with Machine.boot("bench") as machine:
             machine.copy(database, MANY)
             _in_a_machine(machine)
@@ -81,6 +83,33 @@ def _on_the_host(database: Path) -> None:
     for module in MODULES:
         imported = _measure(lambda: subprocess.run([*python, f"import {module}"], check=True), 5)  # noqa: B023
         _report(f"import {module}", [max(0, taken - min(bare)) for taken in imported])
+
+
+def _prune(database: Path) -> None:
+    """A year of many jobs, of which a quarter is to stay: all of it, and what holds the lock."""
+    from lunasched.store import Pruning, Store, space
+
+    now, minute = time.time_ns() // 1000, 60_000_000
+    with Store.open(database, durable=False) as store:
+        with store.transaction():
+            store._run(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count) "
+                "INSERT INTO runs (execution_id, job, unit, boot_id, phase, settled, "
+                '"trigger", started_at, ended_at, result, output) '
+                "SELECT lower(hex(randomblob(16))), 'job-' || (i % 1000), 'u', 'b', 'ended', 1, "
+                "'timer', :now - (:count - i) * :step, :now - (:count - i) * :step, 'success', "
+                "'some output' FROM n",
+                {"count": HISTORY, "now": now, "step": 365 * 1440 * minute // HISTORY},
+            )
+        pruning = Pruning(store, history_days=90, max_history_per_job=0, now=now)
+        steps = [0.0]
+        began = time.perf_counter()
+        while pruning.step() is not None:
+            steps.append(time.perf_counter() - began - sum(steps))
+        _report(f"{HISTORY} runs, three quarters pruned", [sum(steps)])
+        _report("  the longest transaction of that", [max(steps)])
+        taken = _measure(lambda: list(space.give_back(store)), 1)
+        _report("  their space given back", taken)
 
 
 def _jobs() -> list[Job]:
@@ -150,6 +179,49 @@ def _in_a_machine(machine: Machine) -> None:
     _record(machine)
     remove = "lunasched remove job-$i"
     _report("lunasched remove", _timed_inside(machine, remove, 9))
+    for jobs, target in ((1_000, 10), (10_000, 120)):
+        _files(machine, jobs, target)
+
+
+def _files(machine: Machine, jobs: int, target: float) -> None:
+    """A whole file of jobs: imported, applied again as it is, removed."""
+    machine.run(["python3", "-c", _FILE_OF_JOBS, str(jobs)])
+    prune = "lunasched apply --prune --allow-empty --format yaml /dev/null"
+    machine.run(prune, timeout=600)
+    count = "journalctl -b _PID=1 -o cat | grep -c Reloading. || true"
+    reloads = int(machine.exec(count).stdout)
+    file = "/tmp/bench.yaml"
+    _report(
+        f"import-config, {jobs} jobs",
+        _timed_inside(machine, f"lunasched import-config {file}", 1),
+        target,
+    )
+    print(f"{'  daemon-reloads for it':<48}{int(machine.exec(count).stdout) - reloads:>8}")
+    timers = "systemctl list-units --no-legend 'lunasched-job@*.timer' | wc -l"
+    assert int(machine.exec(timers).stdout) == jobs
+    _report(
+        f"apply, {jobs} unchanged jobs",
+        _timed_inside(machine, f"lunasched apply {file}", 3),
+        5 if jobs == 10_000 else None,
+    )
+    _report(f"apply --prune, {jobs} jobs removed", _timed_inside(machine, prune, 1))
+
+
+_FILE_OF_JOBS = """
+import sys
+
+schedules = ["every 1d", "*/15 * * * *", "30 4 1,15 * 5", "at 02:30", "@daily"]
+zones = ["Europe/Berlin", "UTC"]
+with open("/tmp/bench.yaml", "w") as file:
+    print("jobs:", file=file)
+    for number in range(int(sys.argv[1])):
+        print(f"  - name: bench-{number:05}", file=file)
+        print(f"    schedule: '{schedules[number % 5]}'", file=file)
+        print(f"    timezone: {zones[number % 2]}", file=file)
+        print(f"    command: /usr/bin/true {number}", file=file)
+        print("    resource_limits: {timeout_seconds: 60, max_memory_mb: 128}", file=file)
+        print("    tags: [a, b]", file=file)
+"""
 
 
 def _guard(machine: Machine) -> None:
@@ -219,7 +291,7 @@ def _timed_inside(machine: Machine, script: str, count: int) -> list[float]:
         "    taken.append(time.monotonic() - begun)\n"
         "print(json.dumps(taken))\n"
     )
-    done = machine.run(["/usr/bin/python3", "-c", timer, script], timeout=300)
+    done = machine.run(["/usr/bin/python3", "-c", timer, script], timeout=600)
     taken: list[float] = json.loads(done.stdout)
     return taken
 

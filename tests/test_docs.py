@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer
 
-from lunasched import cli, config, retry, sandbox
+from lunasched import cli, config, configfile, document, jobkeys, retry, sandbox
+from lunasched.channels import CHANNEL_KEYS
 from lunasched.cli import render
 from lunasched.cli.app import app
 from lunasched.compiler import GATE_NAME
 from lunasched.config import Mode, Paths
+from lunasched.document.limits import BYTES_MAX, DEPTH_MAX, VALUES_MAX
 from lunasched.errors import ExitCode
+from lunasched.jobvalues import OneOf
 from lunasched.model import (
     Backoff,
     ExecutionMode,
@@ -37,7 +40,7 @@ from lunasched.model import (
     Trigger,
 )
 from lunasched.sandbox import UserMode
-from lunasched.settings import Settings
+from lunasched.settings import DEFAULTS, EXTENSION, JOBS, OBSOLETE, SCHEMA, SECTIONS, Settings
 from lunasched.store import Store
 from lunasched.supervisor.consequences import Consequences
 
@@ -170,6 +173,11 @@ def page() -> Page:
 
 
 @pytest.fixture(scope="module")
+def files_page() -> Page:
+    return Page(TREE / "man/lunasched.yaml.5")
+
+
+@pytest.fixture(scope="module")
 def documented(page: Page) -> dict[str, str]:
     """The source that each command has in the page."""
     return dict(Page.parts(_only(page, "COMMANDS"), "Ss"))
@@ -206,7 +214,7 @@ def test_options_before_the_command(page: Page) -> None:
 
 
 def test_every_command_takes_the_mode() -> None:
-    jobless = {"explain"}
+    jobless = {"explain", "schema"}
     for name in COMMANDS.keys() - jobless:
         assert COMMANDS[name].options >= MODE_OPTIONS, name
 
@@ -373,18 +381,81 @@ def test_execution_modes(page: Page) -> None:
     assert GATE_NAME in text
 
 
-def test_settings(page: Page) -> None:
-    settings = {field.name for field in dataclasses.fields(Settings)}
-    assert set(items(page.part("Sh", "CONFIGURATION"), "Li")) <= settings
+def keys_of(text: str) -> list[str]:
+    """The keys that a tagged list is about."""
+    return re.findall(r"^\.It Li (\w+)(?: :| *$)", text, re.MULTILINE)
 
 
-def test_example_of_the_configuration(page: Page, tmp_path: Path) -> None:
-    example = re.search(
-        r"^\.Bd -literal.*?\n(.*?)^\.Ed$", page.part("Sh", "CONFIGURATION"), re.M | re.S
+def test_keys_of_a_job(files_page: Page) -> None:
+    text = files_page.part("Sh", "KEYS OF A JOB").partition("\n.Ss ")[0]
+    assert keys_of(text) == [
+        *jobkeys.KEYS, jobkeys.ARGUMENTS, *jobkeys.GROUPS, jobkeys.DIRECTIVES,
+    ]  # fmt: skip
+    for group in jobkeys.GROUPS.keys() - {"sandbox"}:
+        assert keys_of(files_page.part("Ss", group)) == list(jobkeys.GROUPS[group])
+
+
+def test_words_of_a_job(files_page: Page) -> None:
+    """Each key whose value is one of some words names all of them."""
+    text = files_page.part("Sh", "KEYS OF A JOB")
+    rows = {**jobkeys.KEYS, **jobkeys.GROUPS["retry_policy"]}
+    named = 0
+    for key, row in rows.items():
+        if isinstance(row.read, OneOf):
+            item = re.search(rf"^\.It Li {key} : Ar WORD\n(.*?)^\.(?:It|El)", text, re.M | re.S)
+            assert item
+            if "The same as" in item[1]:
+                continue
+            words = re.findall(
+                r"\b[A-Za-z]+\b", " ".join(re.findall(r"^\.Cm (.*)$", item[1], re.M))
+            )
+            assert words == [word.value for word in row.read.words]
+            named += 1
+    assert named == 4
+
+
+def test_keys_of_channels(files_page: Page) -> None:
+    rows = re.findall(r"^\.It Cm (\w+) Ta Li (\w+) Ta ", files_page.part("Ss", "Channels"), re.M)
+    assert rows == [(kind.value, key) for kind, keys in CHANNEL_KEYS.items() for key in keys]
+
+
+def test_settings(files_page: Page) -> None:
+    text = files_page.part("Sh", "SETTINGS")
+    titles = re.findall(r"^\.Ss (\S+)$", text, re.MULTILINE)
+    assert titles == [section for section, keys in SECTIONS.items() if keys]
+    for section in titles:
+        assert keys_of(files_page.part("Ss", section)) == list(SECTIONS[section])
+    listed = re.findall(r"^\.Li (\S+)$", files_page.part("Ss", "Obsolete settings"), re.MULTILINE)
+    assert listed == [f"{section}.{key}" for section, keys in OBSOLETE.items() for key in keys]
+
+
+def test_what_is_at_the_beginning_of_a_file(files_page: Page) -> None:
+    listed = " , ".join(re.findall(r"^\.It Li (.*)$", files_page.part("Sh", "STRUCTURE"), re.M))
+    sections = {section.partition(".")[0] for section in SECTIONS}
+    assert set(listed.split(" , ")) == {JOBS, DEFAULTS, SCHEMA, f"{EXTENSION}...", *sections}
+
+
+def test_limits_of_a_file(files_page: Page) -> None:
+    text = files_page.part("Sh", "LIMITS")
+    assert re.findall(r"[\d,]+\d", text) == [
+        f"{BYTES_MAX >> 20}", f"{DEPTH_MAX}", f"{VALUES_MAX:,}",
+    ]  # fmt: skip
+
+
+def test_examples_of_files(files_page: Page, tmp_path: Path) -> None:
+    literal = re.findall(
+        r"^\.Bd -literal.*?\n(.*?)^\.Ed$", files_page.part("Sh", "EXAMPLES"), re.M | re.S
     )
-    assert example
-    (tmp_path / "config.yaml").write_text(example[1])
-    assert Settings.load(tmp_path / "config.yaml") != Settings()
+    of_yaml, of_toml, configuration = (text.replace(r"\e", "\\") for text in literal)
+    read = [
+        configfile.read(document.read(text.encode(), "x", format_))
+        for text, format_ in ((of_yaml, document.Format.YAML), (of_toml, document.Format.TOML))
+    ]
+    by_yaml, by_toml = ([entry.job for entry in file.entries] for file in read)
+    assert by_yaml == by_toml
+    assert len(by_yaml) == 3
+    (tmp_path / "config.yaml").write_text(configuration)
+    assert Settings.load(tmp_path / "config.yaml").max_concurrent_jobs == 8
 
 
 def test_our_environment_variables(page: Page) -> None:
@@ -397,7 +468,9 @@ def test_paths(page: Page) -> None:
     files = page.part("Sh", "FILES")
     listed = [path for item in items(files, "Pa") for path in item.split()]
     system = Paths.of(Mode.SYSTEM, {})
-    for path in (system.database, system.slots, system.runtime, system.settings):
+    for path in (
+        system.database, system.slots, system.runtime, system.settings, system.job_files
+    ):  # fmt: skip
         assert str(path) in listed
     environ = {
         "XDG_STATE_HOME": "/s",

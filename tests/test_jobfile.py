@@ -584,7 +584,7 @@ BAD_NESTED = [
 @pytest.mark.parametrize(("group", "key", "value", "reason"), BAD_NESTED)
 def test_bad_values_in_mappings(group: str, key: str, value: object, reason: str) -> None:
     [problem] = problems({**LEAST, group: {key: value}})
-    assert re.match(f"(?s){group}\\.{re.escape(str(key))}: .*{reason}", problem)
+    assert re.match(f"(?s){re.escape(dotted((group, str(key))))}: .*{reason}", problem)
 
 
 @pytest.mark.parametrize(("name", "reason"), sorted(REFUSED.items()))

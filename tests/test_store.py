@@ -487,7 +487,6 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(path: Path) -> None:
 def test_a_database_of_another_program_is_refused_and_left_as_it_is(
     journal: str, path: Path
 ) -> None:
-    # As Lunasched 1.x made them.
     with sqlite3.connect(path) as other:
         other.execute(f"PRAGMA journal_mode = {journal}")
         other.execute("CREATE TABLE jobs (id TEXT PRIMARY KEY, name TEXT, data TEXT)")
@@ -693,3 +692,59 @@ def test_a_database_of_the_first_schema_is_taken_over(path: Path) -> None:
         # What failed before there were retries and hooks has none now.
         assert store.runs.unsettled() == []
         assert store.starts.all() == []
+
+
+# Earlier schemas of ours
+
+
+MIGRATIONS = sorted(Path(database.__file__).with_name("migrations").glob("*.sql"))
+
+
+def schema(path: Path) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        tables = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name"
+        return [
+            *connection.execute("SELECT type, name FROM sqlite_schema ORDER BY type, name"),
+            *(
+                (name, *column)
+                for (name,) in connection.execute(tables).fetchall()
+                for column in connection.execute("SELECT * FROM pragma_table_info(?)", [name])
+            ),
+            *connection.execute("PRAGMA user_version"),
+        ]
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+def test_every_earlier_schema_is_taken_over(version: int, path: Path) -> None:
+    definition = json.dumps(job().to_mapping())
+    with closing(sqlite3.connect(path)) as old:
+        for script in MIGRATIONS[:version]:
+            old.executescript(script.read_text())
+        old.execute("INSERT INTO jobs VALUES ('backup', ?, 1, 2)", [definition])
+        old.executemany(
+            'INSERT INTO runs (execution_id, job, unit, boot_id, phase, "trigger", started_at,'
+            " ended_at, result, output) VALUES (?, 'backup', 'u', 'b', 'ended', 'timer', ?, 2,"
+            " 'success', 'x')",
+            [(f"{number:032x}", number) for number in range(50)],
+        )
+        if version > 1:
+            old.execute("UPDATE runs SET settled = 1")
+        old.execute("INSERT INTO journal_position VALUES (1, 'cursor')")
+        old.execute(f"PRAGMA user_version = {version}")
+        old.execute(f"PRAGMA application_id = {0x6C756E61}")
+        old.commit()
+    with Store.open(path) as store:
+        assert store.migration is None
+        assert store.jobs.get_with_time("backup") == (job(), 2)
+        assert len(store.runs.history("backup", None)) == 50
+        assert (store.runs.unsettled(), store.runs.open(), store.starts.all()) == ([], [], [])
+        assert store.cursor() == "cursor"
+        store.runs.begin(run(), BOOT)
+    with Store.open(path.with_name("new.db")):
+        pass
+    assert schema(path) == schema(path.with_name("new.db"))
+
+
+def test_migrations_are_numbered_without_a_gap() -> None:
+    numbers = [int(script.name[:4]) for script in MIGRATIONS]
+    assert numbers == [*range(1, len(MIGRATIONS) + 1)]

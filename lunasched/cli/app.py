@@ -78,8 +78,12 @@ _MODULES = {
     "sync": "jobs",
     "eject": "handover",
     "adopt": "handover",
+    "import-crontab": "crontab",
     "import-config": "files",
     "apply": "files",
+    "edit": "edit",
+    "schema": "schema",
+    "export-config": "export",
     "slot-check": "guard",
     "start": "runs",
     "stop": "runs",
@@ -92,6 +96,7 @@ _MODULES = {
     "retry": "queue",
     "explain": "times",
     "next": "times",
+    "vacuum": "vacuum",
 }
 
 

@@ -53,10 +53,18 @@ class Session:
 
     @cached_property
     def store(self) -> Store:
-        """The database, opened."""
+        """The database, opened; that of Lunasched 1.x is taken over, and what became of it told."""
         from lunasched.store import Store
 
-        return Store.open(self.paths.database, owner=self._database_owner())
+        store = Store.open(self.paths.database, owner=self._database_owner(), mode=self.mode)
+        if store.migration is not None:
+            option = "--user " if self.mode is Mode.USER else ""
+            for line in [
+                *store.migration.summary(),
+                f"the jobs have timers after: lunasched {option}sync",
+            ]:
+                print(f"note: {line}", file=sys.stderr)
+        return store
 
     @cached_property
     def store_as_is(self) -> Store:

@@ -83,7 +83,9 @@ def _check_elapses(job: Job, context: Context, now: int) -> None:
 def _dependency_faults(job: Job, jobs: JobSet) -> Iterator[str]:
     for name in job.dependencies:
         dependency = jobs.get(name)
-        if dependency is None:
+        if jobs.is_removed(name):
+            yield f"dependencies: the job {name!r} would be removed, being in none of the files"
+        elif dependency is None:
             yield f"dependencies: there is no job {name!r}; add it first"
         elif dependency.mode is ExecutionMode.PARALLEL:
             yield (

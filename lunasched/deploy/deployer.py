@@ -414,4 +414,4 @@ class Deployer:
 
 def _named(wanted: Plan) -> str:
     names = list(wanted.after)
-    return f"the job {names[0]!r} was not" if len(names) == 1 else f"{len(names)} jobs were not"
+    return f"the job {names[0]!r} was not" if len(names) == 1 else f"the {len(names)} jobs were not"

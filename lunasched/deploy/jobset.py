@@ -31,6 +31,10 @@ class JobSet:
         """The job of this name."""
         return self._changed[name] if name in self._changed else self._store.jobs.get(name)
 
+    def is_removed(self, name: str) -> bool:
+        """Whether the change takes the job away."""
+        return name in self._changed and self._changed[name] is None
+
     def dependent_names(self, name: str) -> list[str]:
         """The names of the jobs that depend on a job, in order."""
         stored = self._store.jobs.dependent_names(name)

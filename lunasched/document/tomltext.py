@@ -15,6 +15,7 @@ else:
     import tomli as tomllib
 
 _Path = tuple[str | int, ...]
+_BITS_MAX = 2000
 _PLACE = re.compile(r" \(at line (\d+), column \d+\)$")
 
 
@@ -34,18 +35,33 @@ def load(text: str, source: str) -> dict[str, Any]:
         if "integer string conversion" in said:
             said = "a number has too many digits"
         raise InvalidDocument(f"{source}:{line}: not valid TOML: {said}") from error
-    plain: dict[str, Any] = _plain(value, source, 0)
+    try:
+        plain: dict[str, Any] = _plain(value, ())
+    except _UnfitError as error:
+        line = str(lines(text, source).get(error.path, 1))
+        raise InvalidDocument(f"{source}:{line}: {error}") from None
     return plain
 
 
-def _plain(value: Any, source: str, depth: int) -> Any:
+class _UnfitError(Exception):
+    """A value that TOML has and we do not take."""
+
+    def __init__(self, path: _Path, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def _plain(value: Any, path: _Path) -> Any:
     """Dates and times as texts, which is what their author meant where none are expected."""
-    if depth > DEPTH_MAX:
-        raise InvalidDocument(f"{source}: more than {DEPTH_MAX} levels are in one another")
+    if len(path) > DEPTH_MAX:
+        raise _UnfitError(path[:DEPTH_MAX], f"more than {DEPTH_MAX} levels are in one another")
     if isinstance(value, dict):
-        return {key: _plain(inner, source, depth + 1) for key, inner in value.items()}
+        return {key: _plain(inner, (*path, key)) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_plain(inner, source, depth + 1) for inner in value]
+        return [_plain(inner, (*path, index)) for index, inner in enumerate(value)]
+    if isinstance(value, int) and value.bit_length() > _BITS_MAX:
+        # Python prints no number of more than 4,300 digits; 0x... can be one.
+        raise _UnfitError(path, "a number has too many digits")
     return value.isoformat() if isinstance(value, (date, datetime, time)) else value
 
 

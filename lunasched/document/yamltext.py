@@ -121,7 +121,7 @@ class _Builder:
 
     def _begin(self, event: Any) -> None:
         if event.tag is not None and event.tag not in _COLLECTION_TAGS:
-            raise self._fault(event, f"tags such as {event.tag} are not understood")
+            raise self._fault(event, f"tags such as {event.tag!r} are not understood")
         if len(self.stack) >= DEPTH_MAX:
             raise self._fault(event, f"more than {DEPTH_MAX} levels are in one another")
         is_mapping = isinstance(event, yaml.MappingStartEvent)
@@ -165,8 +165,8 @@ class _Builder:
         if event.tag in _STRING_TAGS:
             return event.value
         if event.tag is not None:
-            raise self._fault(event, f"tags such as {event.tag} are not understood")
-        return _plain(event.value) if event.implicit[0] else event.value
+            raise self._fault(event, f"tags such as {event.tag!r} are not understood")
+        return plain(event.value) if event.implicit[0] else event.value
 
     def _needs_key(self) -> bool:
         return (
@@ -231,7 +231,7 @@ class _Builder:
                     self._note(frame, key, line)
 
 
-def _plain(text: str) -> Any:
+def plain(text: str) -> Any:
     """What a text without quotes means."""
     if text in _NULL:
         return None

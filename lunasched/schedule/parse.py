@@ -34,6 +34,10 @@ _FORMS = (
 )
 
 
+LENGTH_MAX = 4096
+"""Characters. Python makes no number of a text of more than 4,300 digits, either."""
+
+
 @lru_cache(maxsize=1024)
 def parse(text: str) -> Schedule:
     """Read a schedule; raises ScheduleError with the position of what is wrong.
@@ -43,6 +47,8 @@ def parse(text: str) -> Schedule:
     if "\0" in text:
         raise ScheduleError("A schedule cannot hold a NUL byte.")
     text = " ".join(text.split())
+    if len(text) > LENGTH_MAX:
+        raise ScheduleError(f"A schedule has at most {LENGTH_MAX} characters.")
     lower = text.lower()
     if lower.startswith("every"):
         return _parse_every(text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from lunasched.store.database import Store
 from lunasched.store.hooks import OpenHook, PendingHook
+from lunasched.store.pruning import PrunedRuns, Pruning, pruned_totals
 from lunasched.store.runs import EndedRun, OpenRun, RunState, UnsettledRun
 from lunasched.store.starts import Start
 
@@ -16,8 +17,11 @@ __all__ = [
     "OpenHook",
     "OpenRun",
     "PendingHook",
+    "PrunedRuns",
+    "Pruning",
     "RunState",
     "Start",
     "Store",
     "UnsettledRun",
+    "pruned_totals",
 ]

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lunasched.config import Mode
 from lunasched.errors import PermissionDenied, StoreError
 from lunasched.store.hooks import HookTable
 from lunasched.store.jobs import JobTable
@@ -21,6 +22,8 @@ from lunasched.store.starts import StartTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from lunasched.store.legacy import MigrationReport
 
 # "luna" in ASCII, in the header of the file (PRAGMA application_id).
 _APPLICATION_ID = 0x6C756E61
@@ -34,6 +37,8 @@ class Store:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
         self.path = path
+        self.migration: MigrationReport | None = None
+        """What became of a database of Lunasched 1.x, if opening it has taken one over."""
         self.jobs = JobTable(self.execute)
         self.runs = RunTable(self.execute)
         self.starts = StartTable(self.execute)
@@ -41,9 +46,17 @@ class Store:
 
     @classmethod
     def open(
-        cls, path: Path, *, owner: tuple[int, int] | None = None, durable: bool = True
+        cls,
+        path: Path,
+        *,
+        owner: tuple[int, int] | None = None,
+        durable: bool = True,
+        mode: Mode = Mode.SYSTEM,
     ) -> Store:
         """Open the database at ``path``, making it and its directory if need be.
+
+        A database of Lunasched 1.x is taken over, see ``migration``; its jobs have owners only in
+        system mode.
 
         ``owner`` is the user and group ID that a new database is given (root makes it for the
         supervisor). Without ``durable``, a power cut may take the last transactions back, whole:
@@ -59,11 +72,17 @@ class Store:
         try:
             connection.row_factory = sqlite3.Row
             # First whether it is ours at all: WAL is noted in the file itself.
-            store._version()
+            if store._version() is None:
+                store._take_over(mode)
+            if not connection.execute("PRAGMA page_count").fetchone()[0]:
+                # Later it would take rewriting the file (``space.give_back``).
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             store._use_wal()
             connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             store._migrate()
         except BaseException as error:
+            if isinstance(error, StoreError):
+                store._close_unchanged()
             connection.close()
             if isinstance(error, sqlite3.Error):
                 raise _explain(error, path) from error
@@ -110,6 +129,18 @@ class Store:
         """The rows of the query of this name in ``queries.sql``."""
         return self._run(_queries()[query], parameters)
 
+    def step_through(self, query: str) -> None:
+        """Run a named script, a transaction of its own, each statement to its last step.
+
+        Of ``PRAGMA incremental_vacuum``, which gives no rows, ``execute`` takes one step: one page.
+        """
+        try:
+            self._connection.executescript(_queries()[query])
+        except sqlite3.Error as error:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise _explain(error, self.path) from error
+
     def cursor(self) -> str | None:
         """The journal cursor of the last record that was taken in."""
         rows = self.execute("cursor")
@@ -143,27 +174,69 @@ class Store:
                     raise
                 time.sleep(0.01)
 
+    def _close_unchanged(self) -> None:
+        """Close the connection without folding a write-ahead log into a file that is not ours.
+
+        The last connection does that, unless it may not write.
+        """
+        log = self.path.with_name(self.path.name + "-wal")
+        with suppress(OSError, sqlite3.Error):
+            if not log.stat().st_size:
+                return
+            uri = f"{self.path.absolute().as_uri()}?mode=ro"
+            reader = sqlite3.connect(uri, uri=True)
+            try:
+                reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+                self._connection.close()
+            finally:
+                reader.close()
+
+    def _take_over(self, mode: Mode) -> None:
+        """Turn a database of Lunasched 1.x into one of ours."""
+        from lunasched.store import legacy
+
+        with self.transaction():
+            # Asked again: another process may have done it while this one waited for the lock.
+            if self._version() is None:
+                self.migration = legacy.migrate(
+                    self._connection,
+                    self.path,
+                    mode,
+                    create=lambda: self._upgrade(0),
+                    put=self.jobs.put,
+                    now=time.time_ns() // 1000,
+                )
+
     def _migrate(self) -> None:
-        migrations = _migrations()
-        if self._version() == len(migrations):
+        if self._version() == len(_migrations()):
             return
         with self.transaction():
             # Read again: another process may have migrated while this one waited for the lock.
-            version = self._version()
-            for number, script in enumerate(migrations[version:], version + 1):
-                for statement in _statements(script):
-                    self._connection.execute(statement)
-                self._connection.execute(f"PRAGMA user_version = {number}")
-            self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            self._upgrade(self._version() or 0)
 
-    def _version(self) -> int:
-        """The schema version of the file; raises ``StoreError`` where it is not one of ours."""
+    def _upgrade(self, version: int) -> None:
+        """Bring the schema from a version to the newest; belongs in a transaction."""
+        for number, script in enumerate(_migrations()[version:], version + 1):
+            for statement in _statements(script):
+                self._connection.execute(statement)
+            self._connection.execute(f"PRAGMA user_version = {number}")
+        self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+
+    def _version(self) -> int | None:
+        """The schema version of the file, ``None`` for one of Lunasched 1.x.
+
+        Raises ``StoreError`` where it is neither.
+        """
         # In this order: another process may make the tables and the mark, in one transaction,
         # between two of these; tables that are seen are then never seen without their mark.
         tables = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         application = self._connection.execute("PRAGMA application_id").fetchone()[0]
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if application != _APPLICATION_ID and tables:
+            from lunasched.store import legacy
+
+            if application == 0 and legacy.is_legacy(self._connection):
+                return None
             raise StoreError(
                 f"{self.path} is a database, but not one of lunasched 2, and was left as it is; "
                 "move it away or set LUNASCHED_DB_PATH"

@@ -293,3 +293,88 @@ WHERE execution_id IN (SELECT value FROM json_each(:runs)) ORDER BY id;
 
 -- name: drop_hooks_of_job
 DELETE FROM hooks WHERE job = :job AND result IS NULL AND hook_execution_id IS NULL;
+
+-- name: clock_is_borne_out
+SELECT EXISTS (SELECT 1 FROM runs WHERE started_at BETWEEN :cutoff AND :before);
+
+-- name: runs_by_age
+SELECT sequence, started_at, job, coalesce(first_attempt_id, execution_id) AS chain FROM runs
+WHERE (started_at, sequence) > (:at, :after) AND started_at < :cutoff
+ORDER BY started_at, sequence LIMIT :count;
+
+-- name: next_job_with_runs
+SELECT job FROM runs WHERE job > :after ORDER BY job LIMIT 1;
+
+-- name: first_run_kept
+SELECT sequence FROM runs WHERE job = :job ORDER BY sequence DESC LIMIT 1 OFFSET :most - 1;
+
+-- name: runs_by_sequence
+SELECT sequence, started_at, job, coalesce(first_attempt_id, execution_id) AS chain FROM runs
+WHERE job = :job AND sequence > :after AND sequence < :before ORDER BY sequence LIMIT :count;
+
+-- name: runs_of_chains
+SELECT execution_id, coalesce(first_attempt_id, execution_id) AS chain, sequence,
+    phase <> 'ended' OR settled = 0 OR output IS NULL
+        OR coalesce(ended_at, started_at) >= :cutoff OR sequence >= :before
+        OR EXISTS (SELECT 1 FROM hooks
+            WHERE hooks.execution_id = runs.execution_id AND hooks.result IS NULL)
+        OR EXISTS (SELECT 1 FROM starts WHERE starts.failed_id = runs.execution_id)
+        OR sequence = (SELECT sequence FROM runs AS latest
+            WHERE latest.job = runs.job ORDER BY sequence DESC LIMIT 1)
+        OR sequence = (SELECT sequence FROM runs AS latest
+            WHERE latest.job = runs.job AND latest.result IS NOT 'skipped'
+            ORDER BY sequence DESC LIMIT 1)
+        OR sequence = (SELECT sequence FROM runs AS latest
+            WHERE latest.job = runs.job AND latest.result = 'success'
+            ORDER BY sequence DESC LIMIT 1)
+        OR sequence = (SELECT sequence FROM runs AS latest
+            WHERE latest.job = runs.job AND latest.scheduled_at IS NOT NULL
+                AND latest.result IS NOT 'skipped'
+            ORDER BY sequence DESC LIMIT 1) AS is_kept
+FROM runs WHERE sequence IN (
+    SELECT sequence FROM runs WHERE execution_id IN (SELECT value FROM json_each(:chains))
+    UNION SELECT sequence FROM runs
+    WHERE first_attempt_id IN (SELECT value FROM json_each(:chains)));
+
+-- name: count_pruned
+INSERT INTO pruned_runs (job, result, runs, retries, took_usec, cpu_usec)
+SELECT job, result, count(*), sum(attempt > 1), sum(max(0, coalesce(ended_at - started_at, 0))),
+    sum(coalesce(cpu_usec, 0))
+FROM runs WHERE sequence IN (SELECT value FROM json_each(:sequences)) GROUP BY job, result
+ON CONFLICT (job, result) DO UPDATE SET runs = runs + excluded.runs,
+    retries = retries + excluded.retries, took_usec = took_usec + excluded.took_usec,
+    cpu_usec = cpu_usec + excluded.cpu_usec;
+
+-- name: delete_hooks_of_pruned
+DELETE FROM hooks WHERE execution_id IN (
+    SELECT execution_id FROM runs WHERE sequence IN (SELECT value FROM json_each(:sequences)));
+
+-- name: delete_runs
+DELETE FROM runs WHERE sequence IN (SELECT value FROM json_each(:sequences));
+
+-- name: pruned_totals
+SELECT * FROM pruned_runs ORDER BY job, result;
+
+-- name: free_pages
+SELECT freelist_count AS free FROM pragma_freelist_count;
+
+-- name: gives_pages_back
+SELECT auto_vacuum = 2 AS incremental FROM pragma_auto_vacuum;
+
+-- name: give_pages_back
+-- Locked from the beginning: what has read and then wants to write is not waited for.
+BEGIN IMMEDIATE;
+PRAGMA incremental_vacuum(1000);
+COMMIT;
+
+-- name: choose_incremental
+PRAGMA auto_vacuum = INCREMENTAL;
+
+-- name: rebuild
+VACUUM;
+
+-- name: optimize
+PRAGMA optimize;
+
+-- name: fold_log_in
+PRAGMA wal_checkpoint(TRUNCATE);

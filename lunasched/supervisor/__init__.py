@@ -85,7 +85,11 @@ def _serve(mode: Mode, paths: Paths) -> int:
     from lunasched.supervisor.service import Supervisor
     from lunasched.systemd import Manager
 
-    with Store.open(paths.database, durable=False) as store:
+    settings = Settings.load(paths.settings)
+    with Store.open(paths.database, durable=False, mode=mode) as store:
+        if store.migration is not None:
+            for line in store.migration.summary():
+                print(f"<5>{line}", file=sys.stderr)
         supervisor = Supervisor(
             mode=mode,
             store=store,
@@ -93,7 +97,8 @@ def _serve(mode: Mode, paths: Paths) -> int:
             manager=Manager.connect(mode),
             slots=SlotDirectory(paths.slots),
             runtime=RuntimeDirectory(paths.runtime),
-            max_concurrent_jobs=Settings.load(paths.settings).max_concurrent_jobs,
+            max_concurrent_jobs=settings.max_concurrent_jobs,
+            retention=settings.retention,
             host_timezone=host_timezone(),
             boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""),
             now=lambda: time.time_ns() // 1000,

@@ -21,12 +21,14 @@ from lunasched.config import Mode
 from lunasched.journal import Journal, RunWindow, Tail
 from lunasched.model import Result
 from lunasched.runtimedir import RuntimeDirectory
+from lunasched.settings import Retention
 from lunasched.slotfile import SlotDirectory
 from lunasched.store import EndedRun, OpenRun, Store, UnsettledRun
 from lunasched.supervisor.clock import Clock
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.hooks import HookStarter
 from lunasched.supervisor.intervals import Intervals
+from lunasched.supervisor.pruner import Pruner
 from lunasched.supervisor.recorder import Recorder, result_of
 from lunasched.supervisor.starter import Starter
 from lunasched.supervisor.zones import Zones
@@ -63,6 +65,7 @@ class Supervisor:
         slots: SlotDirectory,
         runtime: RuntimeDirectory,
         max_concurrent_jobs: int,
+        retention: Retention,
         now: Callable[[], int],
     ) -> None:
         self._mode = mode
@@ -88,6 +91,7 @@ class Supervisor:
         self._boot_id = boot_id
         self._clock = Clock(store, manager, now, self.guard, stepped=self._starter.look)
         self._zones = Zones(slots, manager, self.guard)
+        self._pruner = Pruner(store, retention, now, self.guard)
         self._intervals = Intervals(store, manager, now, self.guard)
         self._now = now
         self._loop = GLib.MainLoop()
@@ -107,7 +111,8 @@ class Supervisor:
         self._close_runs_of_earlier_boots()
         self._intervals.plan()
         # A new zone is a new start: systemd starts us again, with nothing of the old one left.
-        self._zones.watch(self._loop.quit)
+        # What was taken over from Lunasched 1.x has no units yet.
+        self._zones.watch(self._loop.quit, outdated=self._store.migration is not None)
         self._clock.watch()
         # Before anybody takes us for ready: where there is a limit, the gate is shut from now on.
         self._starter.look()
@@ -170,6 +175,7 @@ class Supervisor:
         events = self._recorder.take(tail.drain())
         if events:
             self.conclude()
+            self._pruner.recorded(events)
         return events
 
     def conclude(self, *, last_word: bool = False) -> None:

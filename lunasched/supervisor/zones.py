@@ -34,15 +34,18 @@ class Zones:
         self._now = zone_identity()
         self._monitors: list[Gio.FileMonitor] = []
 
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Bring the units up to date if they are not; call ``changed`` when they are not again."""
+    def watch(self, changed: Callable[[], None], *, outdated: bool = False) -> None:
+        """Bring the units up to date if they are not; call ``changed`` when they are not again.
+
+        ``outdated`` is whether they are known not to be.
+        """
         for path in (LOCALTIME, ZONE_DATABASE):
             monitor = Gio.File.new_for_path(str(path)).monitor_file(
                 Gio.FileMonitorFlags.WATCH_MOVES, None
             )
             monitor.connect("changed", self._guard(lambda: self._compare(changed)))
             self._monitors.append(monitor)
-        if self._slots.zones() != self._now:
+        if outdated or self._slots.zones() != self._now:
             self._sync()
 
     def _compare(self, changed: Callable[[], None]) -> bool:
@@ -54,4 +57,4 @@ class Zones:
 
     def _sync(self) -> None:
         for error in self._manager.start([SYNC_UNIT]).values():
-            print(f"<4>the units cannot be brought in line with the time zone: {error}", flush=True)
+            print(f"<4>the units cannot be brought up to date: {error}", flush=True)

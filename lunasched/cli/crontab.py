@@ -1,0 +1,253 @@
+"""The command that makes jobs of a crontab."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, List, Optional, Tuple
+
+import typer
+
+from lunasched.cli import plans, render
+from lunasched.cli.app import MODE_OPTION, app, chosen_mode
+from lunasched.cli.session import Session
+from lunasched.config import Mode
+from lunasched.errors import InvalidInput, InvalidJobs, PermissionDenied
+
+if TYPE_CHECKING:
+    from lunasched.compiler import CompiledJob
+    from lunasched.crontab import Crontab, Entry, Source
+    from lunasched.deploy import Plan
+    from lunasched.model import Job
+
+_SPOOLS = (Path("/var/spool/cron/crontabs"), Path("/var/spool/cron"))
+_CRON_D = "cron.d"
+
+
+@app.command("import-crontab")
+def import_crontab(
+    ctx: typer.Context,
+    file: Optional[str] = typer.Argument(
+        None,
+        metavar="[FILE]",
+        help="The crontab, or - for standard input.  [default: your own, by crontab -l]",
+        show_default=False,
+    ),
+    system_format: Optional[bool] = typer.Option(
+        None,
+        "--system-format/--user-format",
+        help="Whether a user stands before each command.  [default: by the path of FILE]",
+        show_default=False,
+    ),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be imported."),
+    replace: bool = typer.Option(False, "--replace", help="Change jobs that exist."),
+    system: Optional[bool] = MODE_OPTION,
+) -> None:
+    """Make a job of each entry of a crontab, and say what differs from cron."""
+    from lunasched import crontab
+
+    session = Session.choose(chosen_mode(ctx, system))
+    data, source = _opened(file, system_format, session)
+    found = crontab.read(data, source)
+    label = render.printable(source.label)
+    if found.problems:
+        raise InvalidInput("\n".join((*map(render.printable, found.problems), _NOTHING)))
+    if not found.entries:
+        print(f"{label}: there are no entries.")
+        return
+    jobs = [_as_it_is_enabled(session, entry.job) for entry in found.entries]
+    try:
+        wanted, compiled = _changed(session, jobs, dry_run=dry_run, replace=replace)
+    except InvalidJobs as error:
+        lines = {entry.job.name: entry.line for entry in found.entries}
+        faults = (f"{label}:{lines[name]}: {fault}" for name, fault in error.faults)
+        raise InvalidInput("\n".join((*faults, _NOTHING))) from error
+    _print_report(found, wanted)
+    words = ("to add", "to change", "to remove") if dry_run else ("added", "changed", "removed")
+    print(f"{'Plan' if dry_run else 'Done'}: {plans.counted(wanted, words)}.")
+    plans.warn(compiled)
+    _note_gone(session, jobs, source)
+    if not dry_run:
+        print(f"cron runs them, too, until you switch them off there: {_off(source, found)}")
+        session.note_linger()
+
+
+_NOTHING = "nothing was imported"
+
+
+# What is read
+
+
+class _Users:
+    """The names of the machine's users, also of those that no list of users has (LDAP)."""
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            pwd.getpwnam(str(name))
+        except (KeyError, ValueError):
+            return False
+        return True
+
+
+def _opened(
+    file: Optional[str], system_format: Optional[bool], session: Session
+) -> Tuple[bytes, Source]:
+    """The crontab, and what it is."""
+    from lunasched.crontab import CronFormat, Source
+
+    caller = pwd.getpwuid(os.getuid()).pw_name if session.mode is Mode.USER else None
+    users = _Users()
+    path = None if file in (None, "-") else Path(str(file)).resolve()
+    format_, owner, prefix = CronFormat.USER, None, ""
+    if path is not None and system_format is None:
+        if path.name == "anacrontab":
+            format_ = CronFormat.ANACRON
+        elif path.parent.name == _CRON_D or path.name == "crontab":
+            format_ = CronFormat.SYSTEM
+    elif system_format:
+        format_ = CronFormat.SYSTEM
+    if path is not None and path.parent.name == _CRON_D:
+        prefix = path.name
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", prefix):
+            print(
+                f"note: Debian's cron does not run {render.printable(str(file))}: such a name has "
+                "letters, digits, '_' and '-' only",
+                file=sys.stderr,
+            )
+    if path is not None and path.parent in _SPOOLS and format_ is CronFormat.USER:
+        owner = path.name
+    if owner is not None and owner not in users:
+        raise InvalidInput(f"{file}: there is no user {owner!r}, whose crontab it would be")
+    source = Source(
+        label="crontab -l" if file is None else file,
+        format=format_,
+        prefix=prefix,
+        user=owner,
+        caller=caller,
+        users=users,
+        is_guess=file is not None and system_format is None and owner is None,
+        tag=_tag(file, path),
+    )
+    return _data(file, path), source
+
+
+def _tag(file: Optional[str], path: Optional[Path]) -> str:
+    """What tells by which import jobs came to be, if that can be said."""
+    where = str(path) if path is not None else "" if file == "-" else "own"
+    return f"crontab:{where}" if where and where.isprintable() and "," not in where else "crontab"
+
+
+def _data(file: Optional[str], path: Optional[Path]) -> bytes:
+    from lunasched.crontab.lines import SIZE_MAX
+
+    if file is None:
+        return _own_crontab()
+    try:
+        if path is None:
+            return sys.stdin.buffer.read(SIZE_MAX + 1)
+        with path.open("rb") as stream:
+            return stream.read(SIZE_MAX + 1)
+    except IsADirectoryError:
+        raise InvalidInput(f"{file}: it is a directory; import its files one by one") from None
+    except PermissionError as error:
+        raise PermissionDenied(f"{file}: {error.strerror}") from error
+    except OSError as error:
+        raise InvalidInput(f"{file}: {error.strerror}") from error
+
+
+def _own_crontab() -> bytes:
+    """What ``crontab -l`` prints: the crontab of whoever calls, root's own as root."""
+    environment = {**os.environ, "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            ["crontab", "-l"], capture_output=True, check=False, env=environment, timeout=30
+        )
+    except FileNotFoundError:
+        raise InvalidInput(
+            "there is no program 'crontab' that would show your crontab; name a file"
+        ) from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise InvalidInput(f"crontab -l: {error}") from error
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
+        raise InvalidInput(f"crontab -l: {said}; name a file to import another crontab")
+    return done.stdout
+
+
+# What is done
+
+
+def _as_it_is_enabled(session: Session, job: Job) -> Job:
+    """A job that was imported before stays enabled or disabled, as it is."""
+    before = session.store_as_is.jobs.get(job.name)
+    return job if before is None else job.evolve(enabled=before.enabled)
+
+
+def _changed(
+    session: Session, jobs: List[Job], *, dry_run: bool, replace: bool
+) -> Tuple[Plan, Tuple[CompiledJob, ...]]:
+    """What was done, or with ``dry_run`` would be."""
+    from lunasched.deploy import plan
+
+    if dry_run:
+        wanted = plan(jobs, session.store_as_is)
+        return wanted, plans.check(session, wanted)
+    done = session.deployer.put_all(jobs, now=session.now(), replace=replace)
+    return done.plan, done.compiled
+
+
+# What is said
+
+
+def _print_report(found: Crontab, wanted: Plan) -> None:
+    states = {job.name: "new" for job in wanted.added}
+    states |= {job.name: "changed" for _, job in wanted.changed}
+    states |= {job.name: "unchanged" for job in wanted.unchanged}
+    for entry in found.entries:
+        print(f"{entry.job.name} ({states[entry.job.name]}, line {entry.line})")
+        print(f"    {render.printable(_summary(entry))}")
+        for difference in entry.differences:
+            print(f"    - {render.printable(difference)}")
+    print("All of them:")
+    for difference in found.differences:
+        print(f"    - {difference}")
+
+
+def _summary(entry: Entry) -> str:
+    job = entry.job
+    zone = f" ({job.timezone})" if job.timezone else ""
+    user = f" as {job.user}" if job.user else ""
+    return f"{job.schedule}{zone}{user}: {render.one_line(render.command_text(job.command), 70)}"
+
+
+def _note_gone(session: Session, jobs: List[Job], source: Source) -> None:
+    """Jobs of an earlier import whose entries are there no more."""
+    if ":" not in source.tag:
+        return
+    names = {job.name for job in jobs}
+    for job in session.store_as_is.jobs.all():
+        if source.tag in job.tags and job.name not in names:
+            print(
+                f"note: {job.name!r} was imported from here before, and its entry is there no "
+                f"more; to remove it: lunasched remove {shlex.quote(job.name)}",
+                file=sys.stderr,
+            )
+
+
+def _off(source: Source, found: Crontab) -> str:
+    """How to keep cron from running what was imported."""
+    path = shlex.quote(source.label)
+    if source.label == "crontab -l" or source.user is not None:
+        whose = f"-u {source.user} " if source.user else ""
+        return f"crontab {whose}-l >crontab.saved && crontab {whose}-r"
+    if source.label == "-":
+        return "take them out of the crontab that they came from"
+    if source.prefix:
+        return f"mv {path} /root/"
+    lines = ";".join(f"{entry.line}s/^/#/" for entry in found.entries)
+    return f"sed -i '{lines}' {path}"

@@ -1,0 +1,129 @@
+"""Command edit: one job in the administrator's editor."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+import typer
+
+from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
+from lunasched.cli.session import Session
+from lunasched.errors import InvalidInput, JobExists, LunaschedError
+
+if TYPE_CHECKING:
+    from lunasched.compiler import CompiledJob
+    from lunasched.model import Job
+
+# As crontab(1) and sensible-editor(1) look for one.
+_VARIABLES = ("VISUAL", "EDITOR")
+_EDITORS = ("sensible-editor", "editor", "nano", "vi")
+
+
+@app.command()
+def edit(
+    ctx: typer.Context,
+    name: str = NAME_ARGUMENT,
+    system: Optional[bool] = MODE_OPTION,
+) -> None:
+    """Change a job in an editor."""
+    from lunasched.cli import plans
+    from lunasched.deploy import plan
+    from lunasched.document import Format
+    from lunasched.jobdump import dump
+
+    session = Session.choose(chosen_mode(ctx, system))
+    job = session.job(name)
+    text = dump([job], Format.YAML, defaults=session.settings.defaults).text
+    with tempfile.TemporaryDirectory(prefix="lunasched-edit-") as directory:
+        file = Path(directory, "job.yaml")
+        file.write_text(text, encoding="utf-8")
+        while True:
+            _open(file)
+            try:
+                changed = _read(session, file, job)
+                if plan([changed], session.store).is_empty:
+                    print(f"Job {name!r} was not changed.")
+                    return
+                done = _deploy(session, job, changed)
+            except InvalidInput as error:
+                if isinstance(error, JobExists) or not _again(str(error), name):
+                    raise
+            else:
+                break
+    for line in plans.differences(job, changed):
+        print(line)
+    plans.warn(done)
+    print(f"Changed job {name!r}.")
+
+
+def _deploy(session: Session, before: Job, changed: Job) -> tuple[CompiledJob, ...]:
+    now = session.store.jobs.get(before.name)
+    if now != before:
+        raise JobExists(f"the job {before.name!r} was changed by somebody else meanwhile")
+    return session.deployer.put_all([changed], now=session.now(), replace=True).compiled
+
+
+def _read(session: Session, file: Path, before: Job) -> Job:
+    """The job as it is in the file now; raises ``InvalidInput``."""
+    from lunasched import configfile, document
+
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"the editor left no file that could be read: {error}") from error
+    # What the text is called is the job, not a file that will be gone.
+    read = document.read(content, before.name, document.Format.YAML)
+    entries = configfile.read(read, base=session.settings.defaults).entries
+    if len(entries) != 1:
+        raise InvalidInput(f"{before.name}: there are {len(entries)} jobs in it; leave this one")
+    if entries[0].job.name != before.name:
+        raise InvalidInput(
+            f"{entries[0].place('name')}a job keeps its name; "
+            "add one of another name and remove this one"
+        )
+    return entries[0].job
+
+
+def _open(file: Path) -> None:
+    """Have the editor change the file; raises ``LunaschedError`` if it did not go well."""
+    argv = [*_editor(), str(file)]
+    try:
+        status = subprocess.run(argv, check=False).returncode
+    except OSError as error:
+        raise LunaschedError(
+            f"the editor {argv[0]!r} cannot be started: {error.strerror}; set EDITOR"
+        ) from error
+    if status != 0:
+        raise LunaschedError(
+            f"the editor {argv[0]!r} ended with exit status {status}; nothing was changed"
+        )
+
+
+def _editor() -> list[str]:
+    for variable in _VARIABLES:
+        words = os.environ.get(variable, "").strip()
+        if words:
+            return shlex.split(words)
+    for program in _EDITORS:
+        if shutil.which(program):
+            return [program]
+    raise LunaschedError("there is no editor; set EDITOR to one")
+
+
+def _again(problem: str, name: str) -> bool:
+    """Tell what is wrong with a text and ask whether to go on with it; not without a terminal."""
+    if not sys.stdin.isatty():
+        return False
+    print(problem, file=sys.stderr)
+    try:
+        answer = input(f"Edit {name!r} again? [Y/n] ")
+    except EOFError:
+        return False
+    return answer.strip().lower() in ("", "y", "yes")

@@ -1,0 +1,216 @@
+"""The command of an entry: what cron's ``%`` makes of it, and what can be seen in it."""
+
+from __future__ import annotations
+
+import base64
+import os.path
+import re
+import shlex
+from collections.abc import Iterator
+
+from lunasched import unittext
+from lunasched.errors import InvalidInput
+
+
+def split_percent(text: str) -> tuple[str, str | None]:
+    """The command for the shell, and its standard input if it has a ``%`` (crontab(5)).
+
+    In the command ``\\%`` is a ``%`` and, with Debian's cron, ``\\\\`` a backslash. In the input,
+    a ``%`` is a newline and ``\\%`` a ``%``, all else stays, and a newline is added where the last
+    is missing (not where nothing but backslashes follows the last one).
+    """
+    command, position = "", 0
+    while position < len(text):
+        char, after = text[position], text[position + 1 : position + 2]
+        if char == "%":
+            return command, _input(text[position + 1 :])
+        if char == "\\" and after:
+            command += after if after in ("%", "\\") else char + after
+            position += 2
+        else:
+            command += char
+            position += 1
+    return command, None
+
+
+def _input(text: str) -> str:
+    found, escaped, needs_newline = "", False, False
+    for char in text:
+        if escaped:
+            found += "" if char == "%" else "\\"
+        elif char == "%":
+            char = "\n"
+        # A backslash after a backslash still escapes what follows it.
+        escaped = char == "\\"
+        if not escaped:
+            found += char
+            needs_newline = char != "\n"
+    if escaped:
+        found += "\\"
+    return f"{found}\n" if needs_newline else found
+
+
+def input_directives(text: str) -> dict[str, str]:
+    """The directives of systemd.exec(5) by which a command is given this standard input."""
+    if not text:
+        # systemd's own default: /dev/null.
+        return {}
+    # systemd ends StandardInputText= with a newline of its own; an empty one would reset it.
+    body = text.removesuffix("\n")
+    escaped = "".join(map(_escaped, body))
+    escaped = re.sub(r"\A | \Z", r"\\x20", escaped)
+    if body and body != text:
+        try:
+            unittext.raw(escaped)
+        except InvalidInput:
+            pass
+        else:
+            return {"StandardInput": "data", "StandardInputText": escaped}
+    data = base64.b64encode(text.encode()).decode()
+    return {"StandardInput": "data", "StandardInputData": data}
+
+
+def _escaped(char: str) -> str:
+    # C escapes are read before specifiers.
+    if char in "\n\t":
+        return {"\n": "\\n", "\t": "\\t"}[char]
+    if char == "%":
+        return "%%"
+    if char == "\\":
+        return "\\x5c"
+    return f"\\x{ord(char):02x}" if ord(char) < 0x20 or ord(char) == 0x7F else char
+
+
+# What can be seen in a command without being a shell
+
+_TOKENS = re.compile(
+    r"""(?P<quoted>'[^']*'|"(?:[^"\\]|\\.)*"|\\.|\$\([^()]*\)|`[^`]*`)
+      | (?P<redirect>[0-9]*(?:&>>?|>&|<&|>>|<<|>\||<>|>|<))
+      | (?P<operator>&&|\|\||\|&|;;|[;&|()\n])
+      | (?P<space>[ \t\r\f\v]+)
+      | (?P<comment>(?<![^ \t\n;&|()])\#[^\n]*)
+      | (?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_LEAVES_BEHIND = frozenset(
+    ("nohup", "setsid", "disown", "daemonize", "daemon", "start-stop-daemon", "tmux", "screen")
+)
+_RESERVED = frozenset(("if", "then", "else", "elif", "do", "while", "until", "!", "{", "time"))
+_WRAPPERS = frozenset(
+    (
+        "sudo", "nice", "ionice", "env", "exec", "command", "nohup", "setsid", "chronic",
+        "eatmydata", "timeout", "flock", "chrt", "taskset", "stdbuf", "systemd-cat", "nocache",
+        "cronic", "savelog", "su", "runuser",
+    )
+)  # fmt: skip
+_GUARDS = frozenset(
+    (
+        "[", "[[", "test", "cd", "true", "false", ":", ".", "source", "export", "umask", "set",
+        "ulimit", "sleep", "exit", "fi", "done", "esac", "}", "for", "case", "which", "type",
+        "wait", "pidof", "pgrep", "return",
+    )
+)  # fmt: skip
+_INTERPRETERS = re.compile(
+    r"(?:perl|python|python[0-9.]+|php|php[0-9.]+|ruby|node|bash|sh|dash|zsh|java|Rscript)\Z"
+)
+_NAME_LENGTH_MAX = 40
+
+
+def simple_commands(command: str) -> Iterator[tuple[list[str], str]]:
+    """The simple commands of a command line, as words, each with the operator that ends it.
+
+    Quotes are kept in the words, and redirections are left out. An approximation of sh(1): it is
+    for names and for hints.
+    """
+    words: list[str] = []
+    word, skip = "", False
+    for match in _TOKENS.finditer(command):
+        kind, text = match.lastgroup, match[0]
+        if kind in ("quoted", "other"):
+            word += text
+            continue
+        if word and not (kind == "redirect" and word.isdigit()):
+            if not skip:
+                words.append(word)
+            skip = False
+        word = ""
+        if kind == "redirect":
+            skip = True
+        elif kind == "operator":
+            yield words, text
+            words, skip = [], False
+    if word and not skip:
+        words.append(word)
+    if words:
+        yield words, ""
+
+
+def leaves_behind(command: str) -> str | None:
+    """What in the command may leave a process in the background, or ``None``."""
+    for words, operator in simple_commands(command):
+        for word in words:
+            if os.path.basename(word) in _LEAVES_BEHIND:  # noqa: PTH119 - a word, not a path
+                return word
+        if operator == "&":
+            return "&"
+    return None
+
+
+def base_name(command: str) -> str:
+    """What the command runs, in a word that can be a part of a job's name."""
+    others: list[str] = []
+    for words, _ in simple_commands(command):
+        name, is_program = _program([_plain(word) for word in words])
+        if is_program:
+            return _slug(name)
+        if name:
+            others.append(name)
+    return _slug(others[0]) if others else "job"
+
+
+def _program(words: list[str]) -> tuple[str, bool]:
+    """The name of the program of a simple command, and whether it says what the job is about."""
+    position = 0
+    while position < len(words):
+        word = words[position]
+        name = word.rstrip("/").rpartition("/")[2]
+        if re.match(r"[A-Za-z_][A-Za-z0-9_]*=", word) or word in _RESERVED:
+            position += 1
+        elif name in _WRAPPERS:
+            position = _after_options(words, position + 1)
+        elif name in _GUARDS or not re.search(r"[A-Za-z0-9]", name):
+            return name, False
+        elif name == "run-parts" or _INTERPRETERS.match(name):
+            return _argument(name, words[position + 1 :])
+        else:
+            return name, True
+    return "", False
+
+
+def _after_options(words: list[str], position: int) -> int:
+    """Where the program is that a wrapper runs: after its options and numbers."""
+    while position < len(words) and re.match(r"[-+]|[0-9.]+[smhd]?\Z", words[position]):
+        position += 1
+    return position
+
+
+def _argument(name: str, words: list[str]) -> tuple[str, bool]:
+    """``run-parts /etc/cron.daily`` is about cron.daily, and ``perl x.pl`` about x.pl."""
+    if name != "run-parts" and any(re.match(r"-[a-zA-Z]*[ecr]\Z", word) for word in words):
+        return name, False
+    for word in words:
+        if not word.startswith("-"):
+            return word.rstrip("/").rpartition("/")[2] or name, True
+    return name, True
+
+
+def _plain(word: str) -> str:
+    try:
+        return "".join(shlex.split(word))
+    except ValueError:
+        return word
+
+
+def _slug(text: str) -> str:
+    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", text)[:_NAME_LENGTH_MAX].strip("-.")
+    return slug or "job"

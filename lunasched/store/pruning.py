@@ -1,0 +1,135 @@
+"""What is removed from the history, a little at a time.
+
+A run goes when it is older than ``history_days``, or when its job has ``max_history_per_job`` newer
+ones. What is kept however old it is:
+
+- runs that are not over, or that something is still to follow from;
+- of each job the latest run, the latest that was not skipped, the latest success and the latest
+  slot: they decide what comes next;
+- all attempts of a chain, if one of them is kept.
+
+A clock that is far in the future makes every run an old one. So runs are too old only where the
+clock is borne out: where there is a run that began within ``history_days``, and no less than a week
+ago (or half of them, if that is less).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lunasched.model import Result
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from lunasched.store.database import Store
+
+_BATCH = 500
+_DAY = 86_400_000_000
+_PROOF = 7 * _DAY
+_NEVER = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class PrunedRuns:
+    """The sums of the runs of a job that ended alike and are in the history no more."""
+
+    job: str
+    result: Result
+    runs: int
+    retries: int
+    took_usec: int
+    cpu_usec: int
+
+
+class Pruning:
+    """One pass over the history.
+
+    Without ``trust_clock``, runs are not too old until the clock is borne out.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        history_days: int,
+        max_history_per_job: int,
+        now: int,
+        trust_clock: bool = False,
+    ) -> None:
+        self._store = store
+        self._days = history_days
+        self._most = max_history_per_job
+        self._now = now
+        self._trust_clock = trust_clock
+        self._batches = self._all_batches()
+
+    def step(self) -> int | None:
+        """Remove a batch of runs in a transaction; how many, ``None`` when there is no more."""
+        return next(self._batches, None)
+
+    def _all_batches(self) -> Iterator[int]:
+        if self._days:
+            yield from self._old()
+        if self._most:
+            yield from self._many()
+
+    def _old(self) -> Iterator[int]:
+        span = self._days * _DAY
+        cutoff, before = self._now - span, self._now - min(_PROOF, span // 2)
+        is_known = self._store.execute("clock_is_borne_out", cutoff=cutoff, before=before)
+        if not self._trust_clock and not is_known[0][0]:
+            return
+        at, after = -_NEVER, 0
+        while batch := self._store.execute(
+            "runs_by_age", cutoff=cutoff, at=at, after=after, count=_BATCH
+        ):
+            at, after = batch[-1]["started_at"], batch[-1]["sequence"]
+            yield self._remove(batch, cutoff=cutoff, before=_NEVER)
+
+    def _many(self) -> Iterator[int]:
+        job = ""
+        while found := self._store.execute("next_job_with_runs", after=job):
+            job, after = found[0]["job"], 0
+            kept = self._store.execute("first_run_kept", job=job, most=self._most)
+            before = kept[0]["sequence"] if kept else 0
+            while batch := self._store.execute(
+                "runs_by_sequence", job=job, after=after, before=before, count=_BATCH
+            ):
+                after = batch[-1]["sequence"]
+                yield self._remove(batch, cutoff=_NEVER, before=before)
+            # Counting, too, is a piece of work.
+            yield 0
+
+    def _remove(self, batch: list[sqlite3.Row], *, cutoff: int, before: int) -> int:
+        chains = json.dumps([*{row["chain"]: None for row in batch}])
+        with self._store.transaction():
+            rows = self._store.execute(
+                "runs_of_chains", chains=chains, cutoff=cutoff, before=before
+            )
+            kept = {row["chain"] for row in rows if row["is_kept"]}
+            going = [row["sequence"] for row in rows if row["chain"] not in kept]
+            if going:
+                sequences = json.dumps(going)
+                self._store.execute("count_pruned", sequences=sequences)
+                self._store.execute("delete_hooks_of_pruned", sequences=sequences)
+                self._store.execute("delete_runs", sequences=sequences)
+        return len(going)
+
+
+def pruned_totals(store: Store) -> list[PrunedRuns]:
+    """What was removed, by job and result."""
+    return [
+        PrunedRuns(
+            row["job"],
+            Result(row["result"]),
+            row["runs"],
+            row["retries"],
+            row["took_usec"],
+            row["cpu_usec"],
+        )
+        for row in store.execute("pruned_totals")
+    ]
