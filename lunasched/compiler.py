@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -128,9 +128,7 @@ def compile(  # noqa: A001 - the design's word for it
             mode=context.mode,
         ),
         guard=_guard(job, context) if timing.on_calendar else None,
-        after=UnitText("network-online.target")
-        if job.catch_up and context.mode is Mode.SYSTEM
-        else None,
+        after=_after(job, context),
     )
     return CompiledJob(
         job,
@@ -144,6 +142,33 @@ def compile(  # noqa: A001 - the design's word for it
     )
 
 
+def plain(job: Job, context: Context, name: str, about: Sequence[str]) -> tuple[Unit, ...]:
+    """A service and, if the job has a schedule, a timer called ``name`` that need nothing of ours.
+
+    Without what only lunasched can do for a job; ``about`` is the comment at the top of both.
+    Raises ``InvalidJob``.
+    """
+    environment = _environment(context.templates)
+    timing = _timing(job, context)
+    common = {
+        "about": [UnitText(line) for line in about],
+        "description": unittext.sentence(job.name),
+    }
+    values = _service_values(job, context, [])
+    service = environment.get_template("ejected.service.j2").render(
+        common | values | {"identifier": UnitText(name)},
+        at_home=job.working_directory is None,
+        after=_after(job, context) if timing.on_calendar else None,
+    )
+    units = [Unit(f"{name}.service", service)]
+    if not timing.is_empty:
+        timer = environment.get_template("ejected.timer.j2").render(
+            common | _timer_values(job, timing)
+        )
+        units.append(Unit(f"{name}.timer", timer))
+    return tuple(units)
+
+
 def gate(context: Context) -> Unit:
     """The drop-in for all jobs that makes them look at the gate."""
     template = _environment(context.templates).get_template("gate.conf.j2")
@@ -152,6 +177,18 @@ def gate(context: Context) -> Unit:
         **concurrency.gate_values(context.runtime),
     )
     return Unit(GATE_NAME, text)
+
+
+def priority_values(priority: Priority, mode: Mode) -> tuple[Mapping[str, str], Sequence[str]]:
+    """What a priority sets, by directive, and the directives that the mode has to leave out."""
+    values = dict(zip(_PRIORITY_DIRECTIVES, map(str, _PRIORITY_VALUES[priority]), strict=False))
+    refused = [
+        directive
+        for directive in _ROOT_ONLY_BELOW_ZERO
+        if mode is Mode.USER and values.get(directive, "").startswith("-")
+    ]
+    kept = {directive: value for directive, value in values.items() if directive not in refused}
+    return kept, refused
 
 
 def job_hash(job: Job) -> str:
@@ -175,6 +212,11 @@ def _service_values(job: Job, context: Context, warnings: list[str]) -> dict[str
         "sandbox": _sandbox_directives(job, context, warnings),
         "directives": directives.lines(job.directives),
     }
+
+
+def _after(job: Job, context: Context) -> UnitText | None:
+    in_system = context.mode is Mode.SYSTEM
+    return UnitText("network-online.target") if job.catch_up and in_system else None
 
 
 def _command_line(command: Command) -> UnitText:
@@ -272,23 +314,16 @@ def _limit_directives(limits: ResourceLimits) -> list[tuple[UnitText, UnitText]]
 def _priority_directives(
     job: Job, context: Context, warnings: list[str]
 ) -> list[tuple[UnitText, UnitText]]:
-    values = dict(zip(_PRIORITY_DIRECTIVES, _PRIORITY_VALUES[job.priority], strict=False))
-    if job.limits.io_weight is not None:
-        values.pop("IOWeight", None)
-    refused = [
-        directive
-        for directive in _ROOT_ONLY_BELOW_ZERO
-        if context.mode is Mode.USER and values.get(directive, 0) < 0
-    ]
-    for directive in refused:
-        del values[directive]
+    values, refused = priority_values(job.priority, context.mode)
     if refused:
         warnings.append(
             f"priority {job.priority.value}: an ordinary user cannot lower "
             f"{'= and '.join(refused)}=, what is set is {'= and '.join(values)}="
         )
     return [
-        (unittext.plain(directive), unittext.plain(value)) for directive, value in values.items()
+        (unittext.plain(directive), unittext.plain(value))
+        for directive, value in values.items()
+        if directive != "IOWeight" or job.limits.io_weight is None
     ]
 
 

@@ -76,6 +76,8 @@ _MODULES = {
     "disable": "jobs",
     "compile": "jobs",
     "sync": "jobs",
+    "eject": "handover",
+    "adopt": "handover",
     "import-crontab": "crontab",
     "import-config": "files",
     "apply": "files",

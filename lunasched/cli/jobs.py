@@ -94,6 +94,7 @@ def sync(
     session = Session.choose(chosen_mode(ctx, system))
     report = session.deployer.sync(now=session.now(), allow_empty=allow_empty)
     for verb, units in (
+        ("settled", report.settled),
         ("wrote", report.written),
         ("removed", report.removed),
         ("started", report.started),

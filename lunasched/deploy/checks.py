@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lunasched.compiler import CompiledJob, Context
     from lunasched.deploy.jobset import JobSet
     from lunasched.deploy.plan import Plan
+    from lunasched.ejection import Ejection
 
 
 def compiled_if_valid(
@@ -39,17 +40,27 @@ def compiled_if_valid(
     faults = faults or _circles(plan, jobs) or _refused_by_systemd(plan, compiled, context)
     if faults:
         raise InvalidJobs(faults)
-    _check_removable(plan, jobs)
+    check_removable(plan, jobs)
     return tuple(compiled)
 
 
-def _check_removable(plan: Plan, jobs: JobSet) -> None:
+def check_losses(found: Ejection, force: bool) -> None:
+    """Refuse to eject a job that does more than plain units can."""
+    if found.losses and not force:
+        lost = "".join(f"\n  {loss}" for loss in found.losses)
+        raise InvalidInput(
+            f"the job {found.job.name!r} was not ejected, because plain units cannot do all that "
+            f"it does:{lost}\nTo leave that out: --force"
+        )
+
+
+def check_removable(plan: Plan, jobs: JobSet, verb: str = "removed") -> None:
     """Refuse to remove a job that others depend on, that are not removed with it."""
     for job in plan.removed:
         dependents = jobs.dependent_names(job.name)
         if dependents:
             raise InvalidInput(
-                f"the job {job.name!r} was not removed, because others depend on it: "
+                f"the job {job.name!r} was not {verb}, because others depend on it: "
                 f"{_listed(dependents)}; remove or change them first"
             )
 

@@ -10,19 +10,23 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lunasched import compiler, unittext
+from lunasched import compiler, ejection, unittext
 from lunasched.compiler import CompiledJob, Context
 from lunasched.concurrency import has_launcher
 from lunasched.config import Paths
 from lunasched.dependencies import keeps_success
+from lunasched.deploy.adopt import Adopter, FoundUnits
 from lunasched.deploy.change import Change, texts, unit_names
-from lunasched.deploy.checks import compiled_if_valid
+from lunasched.deploy.checks import check_losses, check_removable, compiled_if_valid
+from lunasched.deploy.eject import Ejector
 from lunasched.deploy.gate import Gate
+from lunasched.deploy.handover import RecordFile
 from lunasched.deploy.jobset import JobSet
 from lunasched.deploy.loader import Loader, timers
 from lunasched.deploy.plan import Plan, plan
 from lunasched.deploy.successes import Successes
 from lunasched.deploy.sync import Reconciler, SyncReport
+from lunasched.ejection import Ejection
 from lunasched.errors import (
     DeploymentFailed,
     InvalidInput,
@@ -74,6 +78,9 @@ class Deployer:
             self._units, self._slots, self._loader, self._successes, manager
         )
         self._gate = Gate(store, manager, context, max_concurrent_jobs)
+        self._record = RecordFile(paths)
+        self._ejector = Ejector(manager, self._units, paths, context, self._record)
+        self._adopter = Adopter(manager, paths, context, self._record)
         self._lock = paths.deploy_lock
         self._manager = manager
         self._context = context
@@ -132,13 +139,69 @@ class Deployer:
         with self._locked():
             self._deploy(Plan(removed=(self._existing(name),)), now)
 
+    def eject(self, name: str, *, as_name: str | None, force: bool, now: int) -> Ejection:
+        """Put plain units into the place of a job and forget the job; the history stays.
+
+        Raises ``InvalidInput`` where something would be lost and ``force`` is not given, or other
+        jobs depend on it, and ``UnitConflict`` where there are units of that name.
+        """
+        with self._locked():
+            job = self._existing(name)
+            found = ejection.eject(job, self._context, as_name)
+            check_losses(found, force)
+            wanted = Plan(removed=(job,))
+            check_removable(wanted, JobSet(self._store, self._context, wanted.after), "ejected")
+            self._ejector.check_free(found)
+            try:
+                self._ejector.swap(found, now)
+                self._deploy(wanted, now)
+            except BaseException:
+                self._ejector.take_back(found.name, job)
+                raise
+            self._record.drop()
+        return found
+
+    def find_units(self, timer: str, name: str | None, *, now: int) -> FoundUnits:
+        """The job that a timer and a service are that somebody wrote.
+
+        Raises ``InvalidInput`` with all that has no place in a job.
+        """
+        found = self._adopter.find(timer, name)
+        job = found.adoption.job
+        if self._store.jobs.get(job.name) is not None:
+            raise JobExists(f"there is a job {job.name!r} already; choose another name with --name")
+        wanted = Plan(added=(job,))
+        after = JobSet(self._store, self._context, wanted.after)
+        try:
+            compiled_if_valid(wanted, after, self._context, now)
+        except InvalidJobs as error:
+            raise InvalidJob([found.adoption.placed(fault) for _, fault in error.faults]) from error
+        return found
+
+    def adopt(self, timer: str, name: str | None, *, now: int) -> tuple[FoundUnits, CompiledJob]:
+        """Put a job into the place of a timer and its service; the units are kept aside.
+
+        Raises what ``find_units`` does; whatever it raises, nothing was changed.
+        """
+        with self._locked():
+            found = self.find_units(timer, name, now=now)
+            try:
+                done = self._adopter.take_out(found)
+                begin = self._adopter.slots_from(found, now, done)
+                (compiled,) = self._put_one(Plan(added=(found.adoption.job,)), begin)
+            except BaseException:
+                self._adopter.take_back()
+                raise
+            self._adopter.make_up(found, now, done)
+        return found, compiled
+
     def sync(self, *, now: int, allow_empty: bool = False) -> SyncReport:
         """Make units and timers what the database says; a second call finds nothing to do.
 
         ``now`` is in µs UTC. A database without any job, beside units that are deployed, is more
         likely a lost one than meant: without ``allow_empty`` that is refused.
         """
-        with self._locked():
+        with self._locked() as settled:
             deployed = self._units.owned()
             if deployed and not allow_empty and not self._store.jobs.names():
                 raise DeploymentFailed(
@@ -168,7 +231,7 @@ class Deployer:
             self._successes.forget_all(but=depended_on)
             self._successes.mend(depended_on & {job.name for job in jobs})
             self._loader.follow_zones(compiled, now)
-            return dataclasses.replace(report, written=(*gate, *report.written))
+            return dataclasses.replace(report, written=(*gate, *report.written), settled=settled)
 
     # One change
 
@@ -321,16 +384,30 @@ class Deployer:
             raise NoSuchJob(name)
         return job
 
+    def _finish_handover(self) -> tuple[str, ...]:
+        """Finish or take back what a process that was killed had begun to hand over."""
+        record = self._record.read()
+        if record is not None:
+            job = self._store.jobs.get(record.job)
+            if record.kind == Ejector.KIND:
+                self._ejector.finish(record, job)
+            else:
+                self._adopter.finish(record, job)
+        return record.units if record is not None else ()
+
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the deploy lock; the kernel drops it when its holder dies."""
+    def _locked(self) -> Iterator[tuple[str, ...]]:
+        """Hold the deploy lock; the kernel drops it when its holder dies.
+
+        Gives the units of which the last holder died while it handed them over.
+        """
         try:
             descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise DeploymentFailed(f"{self._lock}: {error.strerror}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
+            yield self._finish_handover()
         finally:
             os.close(descriptor)
 

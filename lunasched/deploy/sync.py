@@ -31,11 +31,13 @@ class SyncReport:
     started: tuple[str, ...]
     stopped: tuple[str, ...]
     failed: tuple[tuple[str, str], ...]
+    settled: tuple[str, ...] = ()
+    """What a killed ``eject`` or ``adopt`` had left half done."""
 
     @property
     def changed(self) -> bool:
         """Whether anything had to be done."""
-        return bool(self.written or self.removed or self.started or self.stopped)
+        return bool(self.written or self.removed or self.started or self.stopped or self.settled)
 
 
 @dataclass(frozen=True, slots=True)

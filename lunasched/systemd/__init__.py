@@ -1,7 +1,7 @@
 """The service manager over D-Bus; the only importer of pydbus and, beside the supervisor, of gi."""
 
 from lunasched.systemd.bus import Answered
-from lunasched.systemd.manager import Invocation, Manager, UnitState, unit_path
+from lunasched.systemd.manager import Invocation, Manager, UnitFacts, UnitState, unit_path
 from lunasched.systemd.notify import notify
 
-__all__ = ["Answered", "Invocation", "Manager", "UnitState", "notify", "unit_path"]
+__all__ = ["Answered", "Invocation", "Manager", "UnitFacts", "UnitState", "notify", "unit_path"]

@@ -39,6 +39,7 @@ _ORDERING_S = 0.5
 _NOT_BEGUN = {"dead", "failed", "condition", "start-pre", "auto-restart"}
 # From a timer's elapse to the start of its service; a machine under load takes its time.
 _ELAPSE_TO_START_USEC = 1_000_000
+_NEVER = (1 << 64) - 1
 _BUSY_STATES = ["active", "activating", "deactivating", "reloading"]
 # systemd follows the client of every job by a match rule of its own, and dbus-daemon cuts off a
 # connection that wants more than 512 of them: seen with 2,000 timers that were started in a row.
@@ -80,6 +81,40 @@ class Invocation:
         return self.active in ("inactive", "failed")
 
 
+@dataclass(frozen=True, slots=True)
+class UnitFacts:
+    """Where a unit comes from, and who else wants it."""
+
+    name: str
+    names: tuple[str, ...]
+    """Its aliases are among them."""
+    load: str
+    """``loaded``, ``not-found``, ``masked`` and so on."""
+    active: str
+    fragment: str
+    drop_ins: tuple[str, ...]
+    transient: bool
+    stale: bool
+    """Whether its files are not what the manager has read."""
+    used_by: tuple[str, ...]
+    """The units that start, stop or follow it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFacts:
+    """What a timer has done (µs since the epoch), and will do (µs of the monotonic clock)."""
+
+    since: int
+    last_trigger: int
+    next_monotonic: int
+
+
+_USED_BY = (
+    "RequiredBy", "RequisiteOf", "WantedBy", "BoundBy", "UpheldBy", "ConsistsOf", "TriggeredBy",
+    "OnSuccessOf", "OnFailureOf", "StopPropagatedFrom", "ReloadPropagatedFrom",
+)  # fmt: skip
+
+
 class Manager:
     """One service manager: PID 1, or the calling user's own."""
 
@@ -100,6 +135,38 @@ class Manager:
     def version(self) -> str:
         """The manager's version, as it gives it itself."""
         return str(self._bus.property(OBJECT, MANAGER, "Version"))
+
+    def search_path(self) -> list[str]:
+        """The directories that units are read from."""
+        found: list[str] = self._bus.property(OBJECT, MANAGER, "UnitPath")
+        return found
+
+    def facts(self, unit: str) -> UnitFacts:
+        """What the manager knows of a unit, which it looks for if it has to."""
+        (path,) = self._bus.call(Call("LoadUnit", GLib.Variant("(s)", (unit,))))
+        parameters = GLib.Variant("(s)", (UNIT,))
+        (found,) = self._bus.call(Call("GetAll", parameters, path=path, interface=PROPERTIES))
+        return UnitFacts(
+            name=found["Id"],
+            names=tuple(found["Names"]),
+            load=found["LoadState"],
+            active=found["ActiveState"],
+            fragment=found["FragmentPath"],
+            drop_ins=tuple(found["DropInPaths"]),
+            transient=found["Transient"],
+            stale=found["NeedDaemonReload"],
+            used_by=tuple(other for name in _USED_BY for other in found.get(name, ())),
+        )
+
+    def timer(self, timer: str) -> TimerFacts:
+        """What a timer that is held has done and will do; all 0 for what is unknown."""
+        path = unit_path(timer)
+        following: int = self._bus.property(path, TIMER, "NextElapseUSecMonotonic")
+        return TimerFacts(
+            since=self.active_since(timer),
+            last_trigger=self._bus.property(path, TIMER, "LastTriggerUSec"),
+            next_monotonic=0 if following == _NEVER else following,
+        )
 
     # Units in bulk
 
@@ -204,6 +271,11 @@ class Manager:
         """Load a unit and keep it loaded as long as we are connected, whatever becomes of it."""
         self._bus.call(Call("LoadUnit", GLib.Variant("(s)", (unit,))))
         self._bus.call(Call("Ref", None, path=unit_path(unit), interface=UNIT))
+
+    def release(self, unit: str) -> None:
+        """Let go of a unit that is held."""
+        with suppress(SystemdError):
+            self._bus.call(Call("Unref", None, path=unit_path(unit), interface=UNIT))
 
     def invocation(self, unit: str) -> Invocation:
         """The latest run of a service unit; one that is not loaded has an empty execution ID."""

@@ -1,0 +1,605 @@
+"""A timer and a service that somebody wrote, translated into a job.
+
+Each directive has its row in a table: where it goes in the definition of a job, or the value that
+it must have because all jobs have it. What has no row goes to ``systemd:`` if it is one of
+``[Service]``, and is refused otherwise. Where a job is not quite what the units were, a note says
+so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from lunasched import compiler, sandbox, schedule, unitfile
+from lunasched.compiler import Context
+from lunasched.config import Mode
+from lunasched.ejection import OF_THE_UNITS_NAME, SCHEDULE_NOTE, ZONE_NOTE
+from lunasched.errors import InvalidInput, InvalidJob
+from lunasched.jobfile import job_from_mapping
+from lunasched.model import Job, Priority
+from lunasched.unitfile import INFINITY, Assignment, UnitFile
+
+Path = tuple[str | int, ...]
+
+_ELAPSES = (
+    "OnCalendar", "OnActiveSec", "OnBootSec", "OnStartupSec", "OnUnitActiveSec",
+    "OnUnitInactiveSec",
+)  # fmt: skip
+_NO_PLACE = "it has no place in a job"
+_SAME_INTERVAL = (
+    "only OnActiveSec= and OnUnitActiveSec= of the same whole seconds (every X), or "
+    "OnStartupSec=0 alone (@reboot), are a schedule"
+)
+_OTHER_FIELDS = "it is on one OnCalendar= line that a schedule is; make a job of each line"
+_YEARS = 11
+_ACCURACY = 60.0
+_PRIORITY = ("Nice", "CPUWeight", "IOWeight", "OOMScoreAdjust")
+# What systemd sets for a service with User= (systemd.exec(5)).
+_LOGIN_VARIABLES = ("HOME", "LOGNAME", "USER", "SHELL")
+_SIZE = re.compile(r"\d+(\.\d+)?[KMGT]?\Z", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A unit and its files, in the order in which systemd reads them."""
+
+    name: str
+    files: tuple[UnitFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """The job that does what the units did, and what is different all the same."""
+
+    job: Job
+    notes: tuple[str, ...]
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where the keys of the job come from."""
+
+    def placed(self, fault: str) -> str:
+        """What is wrong with a key of the job, and where it comes from."""
+        key, colon, message = fault.partition(": ")
+        return f"{self.places[key]}: {message}" if colon and key in self.places else fault
+
+
+@dataclass
+class _Draft:
+    """What was found so far."""
+
+    context: Context
+    service: str
+    definition: dict[str, Any]
+    places: dict[Path, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    elapses: list[Assignment] = field(default_factory=list)
+    type: str = "simple"
+    has_user: bool = False
+    ignores_sigpipe: bool = True
+
+    def set(self, path: Path, value: Any, place: str) -> None:
+        """Set a key of the definition."""
+        inner: dict[Any, Any] = self.definition
+        for key in path[:-1]:
+            inner = inner.setdefault(key, {})
+        inner[path[-1]] = value
+        self.places[path] = place
+
+    def place(self, path: Path) -> str:
+        """Where a key of the definition comes from."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.places:
+                return self.places[path[:length]]
+        return ""
+
+    def label(self, path: Path) -> str:
+        """What a key is called that comes from no directive."""
+        return "" if self.place(path) else _dotted(path)
+
+
+_Rule = Callable[[_Draft, Sequence[Assignment]], None]
+
+
+def adopt(
+    timer: Source, service: Source, *, name: str, enabled: bool, context: Context
+) -> Adoption:
+    """The job that ``timer`` and the ``service`` that it starts are.
+
+    Raises ``InvalidJob`` with all directives that have no place, each with its file and line.
+    """
+    draft = _Draft(context, service.name, {"name": name, "enabled": enabled})
+    problems: list[str] = []
+    for source, rules, sections in (
+        (timer, _TIMER_RULES, ("Unit", "Timer", "Install")),
+        (service, _SERVICE_RULES, ("Unit", "Service", "Install")),
+    ):
+        found, faults = unitfile.assignments(source.files)
+        problems += faults
+        in_force = _in_force(found)
+        # What other directives mean depends on it.
+        for section, directive in sorted(in_force, key=lambda key: key != ("Service", "Type")):
+            values = in_force[section, directive]
+            rule = rules.get((section, directive)) or _without_rule(section, sections)
+            problems += _apply(rule, draft, values)
+    problems += _read_schedule(draft, timer)
+    _fill_in(draft)
+    job = None
+    try:
+        job = job_from_mapping(draft.definition, label=draft.label, place=draft.place)
+    except InvalidJob as error:
+        told = tuple(draft.places.values())
+        # A missing key is the consequence of one that was refused.
+        problems += [
+            problem for problem in error.problems if not problems or problem.startswith(told)
+        ]
+    if problems or job is None:
+        raise InvalidJob(problems)
+    places = {_dotted(path): place for path, place in draft.places.items()}
+    return Adoption(job, tuple(dict.fromkeys(draft.notes)), places)
+
+
+def service_of(timer: Source) -> str:
+    """The unit that a timer starts; raises ``InvalidJob``."""
+    found, _ = unitfile.assignments(timer.files)
+    values = _in_force(found).get(("Timer", "Unit"))
+    if not values:
+        return timer.name.removesuffix(".timer") + ".service"
+    return values[-1].value
+
+
+def _apply(rule: _Rule, draft: _Draft, values: Sequence[Assignment]) -> list[str]:
+    try:
+        rule(draft, values)
+    except InvalidInput as error:
+        return [f"{values[-1].place}: {error}"]
+    return []
+
+
+def _in_force(found: Sequence[Assignment]) -> dict[tuple[str, str], list[Assignment]]:
+    """The assignments of each directive that an empty one has not reset."""
+    kept: dict[tuple[str, str], list[Assignment]] = {}
+    for each in found:
+        key = (each.section, each.directive)
+        if each.value:
+            kept.setdefault(key, []).append(each)
+            continue
+        timer = each.section == "Timer" and each.directive in _ELAPSES
+        for directive in _ELAPSES if timer else (each.directive,):
+            kept.pop((each.section, directive), None)
+        if each.directive == "CapabilityBoundingSet":
+            # Here an empty one is the empty set.
+            kept[key] = [each]
+    return kept
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(map(str, path))
+
+
+# Rules
+
+
+def _key(*path: str, read: Callable[[str], Any] = unitfile.without_specifiers) -> _Rule:
+    """Goes to a key; ``None`` is what the key has anyway."""
+
+    def rule(draft: _Draft, values: Sequence[Assignment]) -> None:
+        value = read(values[-1].value)
+        if value is not None:
+            draft.set(path, value, values[-1].place)
+
+    return rule
+
+
+def _same(*accepted: str, why: str = _NO_PLACE) -> _Rule:
+    """Has to be what all jobs have."""
+
+    def rule(_: _Draft, values: Sequence[Assignment]) -> None:
+        if values[-1].value.lower() not in accepted:
+            raise InvalidInput(f"{values[-1].value!r}: {why}")
+
+    return rule
+
+
+def _dropped(note: str) -> _Rule:
+    def rule(draft: _Draft, values: Sequence[Assignment]) -> None:
+        # What says no more than the units' names is not worth a word.
+        if values[-1].value not in (draft.definition["name"], draft.service.rpartition(".")[0]):
+            draft.notes.append(f"{values[-1].directive}= {note}")
+
+    return rule
+
+
+def _refuse(why: str) -> _Rule:
+    def rule(_draft: _Draft, _values: Sequence[Assignment]) -> None:
+        raise InvalidInput(why)
+
+    return rule
+
+
+def _without_rule(section: str, sections: Sequence[str]) -> _Rule:
+    if section not in sections:
+        return _refuse(f"the section [{section}] has no place in a job")
+    return _pass_on if section == "Service" else _refuse(_NO_PLACE)
+
+
+def _pass_on(draft: _Draft, values: Sequence[Assignment]) -> None:
+    """A directive of ``[Service]`` without a rule: of the sandbox, or as it is."""
+    directive = values[-1].directive
+    if directive in _SANDBOX:
+        draft.set(("sandbox", _SANDBOX[directive]), _sandbox_value(values), values[-1].place)
+        return
+    for each in values:
+        if found := OF_THE_UNITS_NAME.search(each.value):
+            raise InvalidInput(f"{found[0][-2:]!r} is another text in a unit of another name")
+    lines = [each.value for each in values]
+    draft.set(("systemd", directive), lines[0] if len(lines) == 1 else lines, values[-1].place)
+
+
+def _sandbox_value(values: Sequence[Assignment]) -> Any:
+    directive = values[-1].directive
+    if directive.endswith("Paths"):
+        return [
+            unitfile.without_specifiers(word)
+            for each in values
+            for word in unitfile.words(each.value, escapes=False)
+        ]
+    if directive not in _SANDBOX_LISTS:
+        return values[-1].value
+    if len(values) == 1 and values[0].value.lower() in ("yes", "no", "true", "false", "none"):
+        return values[0].value
+    found: list[str] = []
+    for each in values:
+        sign = "~" if each.value.startswith("~") else ""
+        found += [sign + word for word in each.value.removeprefix("~").split()]
+    return found or "none"
+
+
+def _type(draft: _Draft, values: Sequence[Assignment]) -> None:
+    draft.type = values[-1].value
+    if draft.type not in ("simple", "exec", "oneshot"):
+        raise InvalidInput(f"{draft.type}: a job is a program that ends: simple, exec or oneshot")
+
+
+def _exec_start(draft: _Draft, values: Sequence[Assignment]) -> None:
+    if len(values) > 1:
+        raise InvalidInput("there is more than one; a job has one command")
+    argv = unitfile.argv(values[0].value)
+    shell = len(argv) == 3 and argv[:2] == ("/bin/sh", "-c") and argv[2].strip()
+    draft.set(("command",), argv[2] if shell else list(argv), values[0].place)
+
+
+def _user(draft: _Draft, values: Sequence[Assignment]) -> None:
+    draft.has_user = True
+    user = unitfile.without_specifiers(values[-1].value)
+    if draft.context.mode is Mode.USER:
+        raise InvalidInput("a job of one's own manager runs as oneself")
+    if user not in ("root", "0"):
+        draft.set(("user",), user, values[-1].place)
+
+
+def _working_directory(draft: _Draft, values: Sequence[Assignment]) -> None:
+    path = unitfile.without_specifiers(values[-1].value)
+    if path == "~":
+        draft.notes.append("WorkingDirectory=~: where that home is missing, the job runs in /")
+    # As jobs run where nothing is said.
+    draft.set(("working_directory",), None if path in ("~", "-~") else path, values[-1].place)
+
+
+def _environment(draft: _Draft, values: Sequence[Assignment]) -> None:
+    variables: dict[str, str] = {}
+    for each in values:
+        for word in map(unitfile.without_specifiers, unitfile.words(each.value)):
+            name, equals, value = word.partition("=")
+            if not equals:
+                raise InvalidInput(f"{word!r} is not of the form NAME=value")
+            # As systemd has it, the last one counts.
+            variables.pop(name, None)
+            variables[name] = value
+    draft.set(("env",), variables, values[-1].place)
+
+
+def _start_limit(draft: _Draft, values: Sequence[Assignment]) -> None:
+    seconds = unitfile.timespan(values[-1].value)
+    if draft.type != "oneshot":
+        raise InvalidInput("it is no limit to the running time unless Type=oneshot; remove it")
+    if seconds not in (0, INFINITY):
+        draft.set(("resource_limits", "timeout_seconds"), seconds, values[-1].place)
+
+
+def _running_limit(draft: _Draft, values: Sequence[Assignment]) -> None:
+    seconds = unitfile.timespan(values[-1].value)
+    if draft.type == "oneshot":
+        raise InvalidInput("systemd ignores it where Type=oneshot; remove it")
+    if seconds not in (0, INFINITY):
+        draft.set(("resource_limits", "timeout_seconds"), seconds, values[-1].place)
+
+
+def _stop_limit(draft: _Draft, values: Sequence[Assignment]) -> None:
+    seconds = unitfile.timespan(values[-1].value)
+    if seconds in (0, INFINITY):
+        raise InvalidInput("a run that ignores SIGTERM is killed in the end")
+    draft.set(("resource_limits", "kill_after_seconds"), seconds, values[-1].place)
+
+
+def _both_limits(draft: _Draft, values: Sequence[Assignment]) -> None:
+    _start_limit(draft, values)
+    _stop_limit(draft, values)
+
+
+def _priority(draft: _Draft, values: Sequence[Assignment]) -> None:
+    draft.definition.setdefault("priority", {})[values[-1].directive] = values[-1]
+
+
+def _unit(draft: _Draft, values: Sequence[Assignment]) -> None:
+    if values[-1].value != draft.service:
+        raise InvalidInput(f"systemd starts {draft.service}")
+
+
+def _after(draft: _Draft, values: Sequence[Assignment]) -> None:
+    units = {unit for each in values for unit in each.value.split()}
+    known = draft.definition.get("catch_up") and draft.context.mode is Mode.SYSTEM
+    if units - ({"network-online.target"} if known else set()):
+        raise InvalidInput(
+            "the order of a job is given by its dependencies alone; one that catches up is "
+            "after network-online.target"
+        )
+
+
+def _accuracy(draft: _Draft, values: Sequence[Assignment]) -> None:
+    draft.set(("accuracy",), unitfile.timespan(values[-1].value), values[-1].place)
+
+
+def _fixed(draft: _Draft, values: Sequence[Assignment]) -> None:
+    draft.set(("fixed",), unitfile.boolean(values[-1].value), values[-1].place)
+
+
+def _install(draft: _Draft, values: Sequence[Assignment]) -> None:
+    units = [unit for each in values for unit in each.value.split()]
+    if units != ["timers.target"]:
+        draft.notes.append(
+            f"WantedBy={' '.join(units)}: the timer of a job is wanted by timers.target"
+        )
+
+
+def _sigpipe(draft: _Draft, values: Sequence[Assignment]) -> None:
+    draft.ignores_sigpipe = unitfile.boolean(values[-1].value)
+
+
+def _size(value: str) -> str | None:
+    if value == "infinity":
+        return None
+    if not _SIZE.match(value):
+        raise InvalidInput(f"{value!r} is no size such as 512M; a share of the memory is not taken")
+    return value
+
+
+def _percentage(value: str) -> str:
+    if not value.endswith("%"):
+        raise InvalidInput(f"{value!r} is no percentage")
+    return value
+
+
+def _number(value: str) -> str | None:
+    return None if value == "infinity" else value
+
+
+def _collect(draft: _Draft, values: Sequence[Assignment]) -> None:
+    draft.elapses += values
+
+
+_YES, _NO = ("yes", "true", "on", "1", "y", "t"), ("no", "false", "off", "0", "n", "f")
+_NOT_KEPT = "is not kept: a job is known by its name"
+_DESCRIPTIONS: Mapping[tuple[str, str], _Rule] = {
+    ("Unit", "Description"): _dropped(_NOT_KEPT),
+    ("Unit", "Documentation"): _dropped(_NOT_KEPT),
+}
+_TIMER_RULES: Mapping[tuple[str, str], _Rule] = {
+    **_DESCRIPTIONS,
+    **{("Timer", directive): _collect for directive in _ELAPSES},
+    ("Timer", "AccuracySec"): _accuracy,
+    ("Timer", "RandomizedDelaySec"): _key("jitter", read=unitfile.timespan),
+    ("Timer", "FixedRandomDelay"): _fixed,
+    ("Timer", "Persistent"): _key("catch_up", read=unitfile.boolean),
+    ("Timer", "Unit"): _unit,
+    ("Timer", "WakeSystem"): _same(*_NO, why="a job does not wake the machine"),
+    ("Timer", "RemainAfterElapse"): _same(*_YES),
+    ("Timer", "OnClockChange"): _same(*_NO),
+    ("Timer", "OnTimezoneChange"): _same(*_NO),
+    ("Install", "WantedBy"): _install,
+}
+_SERVICE_RULES: Mapping[tuple[str, str], _Rule] = {
+    **_DESCRIPTIONS,
+    ("Unit", "After"): _after,
+    ("Unit", "StartLimitIntervalSec"): _same("0", "0s", why="no job is refused for its starts"),
+    ("Unit", "CollectMode"): _same("inactive-or-failed"),
+    ("Install", "WantedBy"): _dropped("is not kept: a job is started by its timer"),
+    ("Service", "Type"): _type,
+    ("Service", "ExecStart"): _exec_start,
+    ("Service", "User"): _user,
+    ("Service", "WorkingDirectory"): _working_directory,
+    ("Service", "Environment"): _environment,
+    ("Service", "MemoryMax"): _key("resource_limits", "max_memory", read=_size),
+    ("Service", "CPUQuota"): _key("resource_limits", "cpu_quota", read=_percentage),
+    ("Service", "TasksMax"): _key("resource_limits", "tasks_max", read=_number),
+    ("Service", "TimeoutStartSec"): _start_limit,
+    ("Service", "RuntimeMaxSec"): _running_limit,
+    ("Service", "TimeoutStopSec"): _stop_limit,
+    ("Service", "TimeoutSec"): _both_limits,
+    **{("Service", directive): _priority for directive in _PRIORITY},
+    ("Service", "IgnoreSIGPIPE"): _sigpipe,
+    ("Service", "SyslogIdentifier"): _dropped("is not kept: it is the name of the job's unit"),
+    ("Service", "LogRateLimitIntervalSec"): _same("0", "0s", why="no output of a job is dropped"),
+    ("Service", "CPUAccounting"): _same(*_YES),
+    ("Service", "MemoryAccounting"): _same(*_YES),
+    ("Service", "Restart"): _same("no", why="a run that failed is tried again by retry_policy"),
+    ("Service", "RemainAfterExit"): _same(*_NO, why="a run is over when its program ends"),
+    ("Service", "SendSIGKILL"): _same(*_YES),
+    ("Service", "StandardOutput"): _same(
+        "journal", "inherit", why="what a run prints goes to the journal"
+    ),
+    ("Service", "StandardError"): _same(
+        "journal", "inherit", why="what a run prints goes to the journal"
+    ),
+}  # fmt: skip
+_SANDBOX = {option.directive: key for key, option in sandbox.OPTIONS.items()}
+_SANDBOX_LISTS = {
+    "RestrictNamespaces", "RestrictAddressFamilies", "SystemCallFilter", "CapabilityBoundingSet"
+}  # fmt: skip
+
+
+# The schedule
+
+
+def _read_schedule(draft: _Draft, timer: Source) -> list[str]:
+    """Find the schedule of the elapses; returns what is wrong with them."""
+    elapses = draft.elapses
+    if not elapses:
+        return [f"{timer.files[0].path}:1: [Timer]: it never elapses"]
+    place = elapses[0].place
+    problems = []
+    values: list[tuple[str, str | float]] = []
+    for each in elapses:
+        try:
+            text = unitfile.without_specifiers(each.value)
+            calendar = each.directive == "OnCalendar"
+            values.append((each.directive, text if calendar else unitfile.timespan(text)))
+        except InvalidInput as error:
+            problems.append(f"{each.place}: {error}")
+    if problems:
+        return problems
+    if _is_noted(draft, timer, values, place):
+        return []
+    match dict(values):
+        case {"OnCalendar": line} if len(values) == 1:
+            draft.set(("schedule",), f"calendar:{line}", place)
+        case {"OnActiveSec": first, "OnUnitActiveSec": interval} if (
+            len(values) == 2 and first == interval and isinstance(interval, int) and interval
+        ):
+            draft.set(("schedule",), _every(interval), place)
+        case {"OnStartupSec": 0} | {"OnBootSec": 0} if len(values) == 1:
+            draft.set(("schedule",), "@reboot", place)
+        case _:
+            only_calendar = all(each.directive == "OnCalendar" for each in elapses)
+            why = _OTHER_FIELDS if only_calendar else _SAME_INTERVAL
+            return [f"{each.place}: {why}" for each in elapses]
+    return []
+
+
+def _is_noted(
+    draft: _Draft, timer: Source, values: Sequence[tuple[str, str | float]], place: str
+) -> bool:
+    """Whether a comment of ``eject`` says which schedule it is, and the lines are still its."""
+    notes = dict(
+        comment.split(": ", 1) for comment in unitfile.comments(timer.files[0].text)
+        if ": " in comment
+    )  # fmt: skip
+    text, zone = notes.get(SCHEDULE_NOTE), notes.get(ZONE_NOTE)
+    if text is None:
+        return False
+    context = draft.context
+    for year in range(context.now.year, context.now.year - _YEARS, -1):
+        try:
+            timing = schedule.timing(
+                schedule.parse(text),
+                timezone=zone,
+                host_timezone=context.host_timezone,
+                now=datetime(year, 1, 1, tzinfo=timezone.utc),
+            )
+        except InvalidInput:
+            return False
+        if _elapses(timing) == sorted(values, key=str):
+            draft.set(("schedule",), text, place)
+            if zone is not None:
+                draft.set(("timezone",), zone, place)
+            return True
+        if timing.valid_until is None:
+            return False
+    return False
+
+
+def _elapses(timing: schedule.Timing) -> list[tuple[str, str | float]]:
+    found: list[tuple[str, str | float]] = [("OnCalendar", line) for line in timing.on_calendar]
+    for directive, seconds in (
+        ("OnStartupSec", timing.on_startup_sec),
+        ("OnActiveSec", timing.on_active_sec),
+        ("OnUnitActiveSec", timing.on_unit_active_sec),
+    ):
+        if seconds is not None:
+            found.append((directive, seconds))
+    return sorted(found, key=str)
+
+
+def _every(seconds: int) -> str:
+    text = "every "
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, seconds = divmod(seconds, size)
+        text += f"{count}{unit}" if count else ""
+    return text
+
+
+# What the units did not say
+
+
+def _fill_in(draft: _Draft) -> None:
+    definition, notes = draft.definition, draft.notes
+    calendar = any(each.directive == "OnCalendar" for each in draft.elapses)
+    if not calendar:
+        # Persistent= is for OnCalendar= alone.
+        definition.pop("catch_up", None)
+        if str(definition.get("schedule", "")).startswith("every"):
+            notes.append("its interval counts from now, and goes on across a reboot")
+    ours = 1.0 if calendar else 0.1
+    accuracy = definition.pop("accuracy", _ACCURACY)
+    if accuracy > ours:
+        notes.append(f"it starts within {ours:g} s of its time, and not within {accuracy:g} s")
+    elif accuracy < ours:
+        notes.append(f"it may start {ours:g} s late, and not {accuracy:g} s")
+    fixed = definition.pop("fixed", False)
+    if definition.get("jitter"):
+        often = "" if fixed else ", and not for each run"
+        notes.append(f"its random delay is drawn anew, once{often}")
+    _fill_in_priority(draft)
+    if draft.context.mode is Mode.SYSTEM:
+        definition.setdefault("working_directory", "/")
+        _keep_login_variables_unset(draft)
+    notes.append("it runs in lunasched.slice")
+    if draft.ignores_sigpipe:
+        notes.append("SIGPIPE is not ignored, and ends its programs as in a shell")
+
+
+def _fill_in_priority(draft: _Draft) -> None:
+    """The priority that sets the same; what none sets goes where it says why it cannot be."""
+    chosen: dict[str, Assignment] = draft.definition.pop("priority", {})
+    values = {directive: each.value for directive, each in chosen.items()}
+    for priority in Priority:
+        lines, _ = compiler.priority_values(priority, draft.context.mode)
+        weight = values.get("IOWeight")
+        rest = {key: value for key, value in lines.items() if key != "IOWeight"}
+        if rest == {key: value for key, value in values.items() if key != "IOWeight"}:
+            if weight != lines.get("IOWeight"):
+                if weight is None:
+                    continue
+                place = chosen["IOWeight"].place
+                draft.set(("resource_limits", "io_weight"), weight, place)
+            if lines:
+                draft.definition["priority"] = priority.value
+            return
+    for directive, each in chosen.items():
+        draft.set(("systemd", directive), each.value, each.place)
+
+
+def _keep_login_variables_unset(draft: _Draft) -> None:
+    """Without ``User=`` a service of the system has none of them; a job always has a user."""
+    if draft.has_user:
+        return
+    directives = draft.definition.get("systemd", {})
+    if {"EnvironmentFile", "PassEnvironment", "UnsetEnvironment", "PAMName"} & directives.keys():
+        notes = ", ".join(_LOGIN_VARIABLES)
+        draft.notes.append(f"its environment has {notes} of root")
+        return
+    unset = [name for name in _LOGIN_VARIABLES if name not in draft.definition.get("env", {})]
+    if unset:
+        draft.definition.setdefault("systemd", {})["UnsetEnvironment"] = " ".join(unset)

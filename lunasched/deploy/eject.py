@@ -1,0 +1,182 @@
+"""Plain units in the place of those of a job."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from lunasched import ejection, schedule, unittext
+from lunasched.deploy.change import unit_names
+from lunasched.deploy.handover import Record, RecordFile, check_idle, lost_slot, runs_of
+from lunasched.deploy.loader import raise_first
+from lunasched.ejection import Ejection
+from lunasched.errors import LunaschedError, UnitConflict
+from lunasched.unitdir import UnitDirectory
+
+if TYPE_CHECKING:
+    from lunasched.compiler import Context
+    from lunasched.config import Paths
+    from lunasched.model import Job
+    from lunasched.systemd import Manager
+
+FIRST_RUN = "lunasched-first-run.conf"
+"""A drop-in of the running system alone, by which an interval goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ejector:
+    """One service manager, and where its units are."""
+
+    KIND: ClassVar[str] = "eject"
+
+    manager: Manager
+    units: UnitDirectory
+    paths: Paths
+    context: Context
+    record: RecordFile
+
+    def check_free(self, found: Ejection) -> None:
+        """Refuse names that mean something to systemd already; raises ``UnitConflict``."""
+        for unit in (f"{found.name}.service", f"{found.name}.timer"):
+            facts = self.manager.facts(unit)
+            taken = facts.fragment or (facts.load != "not-found" and f"a {facts.load} unit")
+            for directory in map(Path, self.manager.search_path()):
+                for name in _names_that_apply(unit):
+                    path = directory / name
+                    if os.path.lexists(path) and not self._is_first_run(path):
+                        taken = str(path)
+            if taken or facts.active != "inactive":
+                raise UnitConflict(
+                    f"there is a unit {unit} already ({taken or facts.active}), and nothing was "
+                    "changed; choose another name with --as"
+                )
+
+    def swap(self, found: Ejection, now: int) -> None:
+        """Stop the job's timer and start the plain one. The files of the job stay."""
+        job, new = found.job, found.timer
+        old = unittext.timer_name(job.name)
+        plain = self._plain(found.name)
+        check_idle(self.manager, *runs_of(job.name))
+        with plain.stage({unit.name: unit.text for unit in found.units}) as staged:
+            beside = (f"{found.name}.timer", f"{found.name}.service")
+            self.record.write(Record(self.KIND, job.name, beside))
+            if new is None or not job.enabled:
+                raise_first(self.manager.stop([old]))
+                check_idle(self.manager, *runs_of(job.name))
+                staged.install()
+                return
+            # Its state is of interest when it has stopped.
+            self.manager.hold(old)
+            before = self.manager.timer(old)
+            raise_first(self.manager.stop([old]))
+            check_idle(self.manager, *runs_of(job.name))
+            last = self.manager.timer(old).last_trigger
+            self.units.unwant([old])
+            staged.install()
+            self._carry_over(found, old, before.next_monotonic)
+            plain.want([new.name])
+        if _only_at_boot(job):
+            return
+        raise_first(self.manager.start([new.name]))
+        # A Persistent= timer makes up for it by itself.
+        if not job.catch_up and lost_slot(
+            job,
+            self.context.host_timezone,
+            before=now,
+            done=max(before.since, last),
+            until=self.manager.active_since(new.name),
+        ):
+            raise_first(self.manager.start([found.service.name]))
+
+    def take_back(self, name: str, job: Job) -> None:
+        """Undo ``swap`` as far as it came."""
+        timer, service = f"{name}.timer", f"{name}.service"
+        plain, old = self._plain(name), unittext.timer_name(job.name)
+        with suppress(LunaschedError):
+            self.manager.stop([timer])
+        plain.unwant(link for link in plain.wanted() if link == timer)
+        plain.remove([timer, service])
+        with suppress(LunaschedError):
+            self.manager.reset_failed([timer, service])
+        shutil.rmtree(self._first_run(timer), ignore_errors=True)
+        (self.paths.timer_stamps / f"stamp-{timer}").unlink(missing_ok=True)
+        if job.enabled and self.units.read(old) is not None:
+            self.units.want([old])
+            if not _only_at_boot(job):
+                raise_first(self.manager.start([old]))
+        self.record.drop()
+
+    def finish(self, record: Record, job: Job | None) -> None:
+        """What a process that was killed has left to do; ``job`` is what the database still has."""
+        timer = record.units[0]
+        name = timer.removesuffix(".timer")
+        if job is not None:
+            self.take_back(name, job)
+            return
+        old = unittext.timer_name(record.job)
+        self.units.unwant([old])
+        raise_first(self.manager.stop([old]))
+        self.units.remove(unit_names(record.job))
+        self.manager.reset_failed(unit_names(record.job))
+        plain = self._plain(name)
+        if timer in plain.wanted() and "OnStartupSec=" not in (plain.read(timer) or ""):
+            raise_first(self.manager.start([timer]))
+        self.record.drop()
+
+    def _carry_over(self, found: Ejection, old: str, following: int) -> None:
+        """Have the new timer go on where the old one was."""
+        assert found.timer is not None
+        new = found.timer.name
+        stamps = self.paths.timer_stamps
+        with suppress(OSError):
+            (stamps / f"stamp-{new}").unlink(missing_ok=True)
+            if found.job.catch_up:
+                shutil.copy2(stamps / f"stamp-{old}", stamps / f"stamp-{new}")
+        rule = schedule.parse(found.job.schedule)
+        if isinstance(rule, schedule.Every) and following:
+            remaining = following - time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            directory = UnitDirectory(self._first_run(new), mark="#", prefix=FIRST_RUN)
+            text = (
+                "# Until the next boot: the first run is when it would have been.\n\n"
+                f"[Timer]\nOnActiveSec=\nOnActiveSec={max(1, remaining // 1000)}ms\n"
+                f"OnUnitActiveSec={rule.seconds}s\n"
+            )
+            with directory.stage({FIRST_RUN: text}) as staged:
+                staged.install()
+
+    def _first_run(self, timer: str) -> Path:
+        return self.paths.runtime_units / f"{timer}.d"
+
+    def _is_first_run(self, path: Path) -> bool:
+        # What a process left that was killed, or an ejection that was adopted again.
+        try:
+            here = path.parent == self.paths.runtime_units
+            return here and [file.name for file in path.iterdir()] == [FIRST_RUN]
+        except OSError:
+            return False
+
+    def _plain(self, name: str) -> UnitDirectory:
+        return UnitDirectory(
+            self.paths.units, mark=ejection.MARK, prefix=(f"{name}.service", f"{name}.timer")
+        )
+
+
+def _only_at_boot(job: Job) -> bool:
+    return isinstance(schedule.parse(job.schedule), schedule.Reboot)
+
+
+def _names_that_apply(unit: str) -> list[str]:
+    """The names of files and directories that would be a unit's, or change it (systemd.unit(5))."""
+    name, _, kind = unit.rpartition(".")
+    parts = name.split("-")
+    prefixes = ["-".join(parts[:count]) + "-" for count in range(1, len(parts))]
+    return [
+        unit,
+        *(f"{unit}.{what}" for what in ("d", "wants", "requires", "upholds")),
+        *(f"{prefix}.{kind}.d" for prefix in prefixes),
+    ]

@@ -1,0 +1,264 @@
+"""Unit files as people write them: assignments with their places, words, spans of time.
+
+The reading is that of systemd.syntax(7), systemd.service(5) "COMMAND LINES" and systemd.time(7).
+What systemd would ignore with a warning is refused here: whoever wrote it meant something.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from lunasched.errors import InvalidInput
+
+INFINITY = float("inf")
+
+# systemd.syntax(7), "QUOTING".
+_ESCAPES = {
+    "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
+    "\\": "\\", '"': '"', "'": "'", "s": " ",
+}  # fmt: skip
+_NUMBERED = re.compile(
+    r"x([0-9a-fA-F]{2})|([0-3][0-7]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})", re.ASCII
+)
+_WHITESPACE = " \t\n\r"
+_SECTION = re.compile(r"\[([^\[\]]+)\]\Z")
+
+# systemd.time(7), "PARSING TIME SPANS".
+_SPAN_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Zµμ]*)\s*", re.ASCII)
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_SPAN_UNITS = {
+    **dict.fromkeys(("usec", "us", "µs", "μs"), 1e-6),
+    **dict.fromkeys(("msec", "ms"), 1e-3),
+    **dict.fromkeys(("seconds", "second", "sec", "s", ""), 1),
+    **dict.fromkeys(("minutes", "minute", "min", "m"), _MINUTE),
+    **dict.fromkeys(("hours", "hour", "hr", "h"), _HOUR),
+    **dict.fromkeys(("days", "day", "d"), _DAY),
+    **dict.fromkeys(("weeks", "week", "w"), 7 * _DAY),
+    **dict.fromkeys(("months", "month", "M"), 2_629_800),
+    **dict.fromkeys(("years", "year", "y"), 31_557_600),
+}
+_TRUE, _FALSE = ("1", "yes", "y", "true", "t", "on"), ("0", "no", "n", "false", "f", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One ``Directive=value`` of a unit, and where it stands."""
+
+    section: str
+    directive: str
+    value: str
+    file: str
+    line: int
+
+    @property
+    def place(self) -> str:
+        """How an error begins that is about it."""
+        return f"{self.file}:{self.line}: [{self.section}] {self.directive}="
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFile:
+    """The text of a unit's file or of one of its drop-ins."""
+
+    path: str
+    text: str
+
+
+def assignments(files: Iterable[UnitFile]) -> tuple[list[Assignment], list[str]]:
+    """What the files of a unit say, in the order in which systemd reads it, and what it cannot.
+
+    Sections whose names begin with ``X-`` are not for systemd and left out.
+    """
+    found: list[Assignment] = []
+    problems: list[str] = []
+    for file in files:
+        section = ""
+        for line, text in _logical_lines(file.text):
+            header = _SECTION.match(text)
+            directive, equals, value = text.partition("=")
+            if header:
+                section = header[1]
+            elif not equals or not directive.strip():
+                problems.append(
+                    f"{file.path}:{line}: this is no assignment, and systemd ignores it"
+                )
+            elif not section:
+                problems.append(f"{file.path}:{line}: this is not in a section")
+            elif not section.startswith("X-") and not directive.startswith("X-"):
+                value = value.strip(_WHITESPACE)
+                found.append(Assignment(section, directive.strip(), value, file.path, line))
+    return found, problems
+
+
+def comments(text: str) -> Iterator[str]:
+    """The comments before the first section, without their signs."""
+    for line in text.splitlines():
+        if line.startswith("["):
+            return
+        if line[:1] in ("#", ";"):
+            yield line[1:].strip()
+
+
+def words(value: str, *, escapes: bool = True) -> list[str]:
+    """The words of a value, unquoted; without ``escapes`` a backslash only protects what follows.
+
+    Raises ``InvalidInput`` where a quote is open or an escape unknown.
+    """
+    return [word for word, _ in _words(value, escapes)]
+
+
+def without_specifiers(value: str) -> str:
+    """The value with ``%%`` as ``%``; raises ``InvalidInput`` for any other specifier."""
+    if found := re.search(r"%(?!%)", value.replace("%%", "")):
+        specifier = value.replace("%%", "")[found.start() :][:2]
+        raise InvalidInput(f"the specifier {specifier!r} is not taken; write what it stands for")
+    return value.replace("%%", "%")
+
+
+def argv(value: str) -> tuple[str, ...]:
+    """The arguments that ``ExecStart=`` passes on, where all of them are written there.
+
+    Raises ``InvalidInput`` for prefixes, variables of systemd and several commands.
+    """
+    pairs = list(_words(value, escapes=True))
+    if not pairs:
+        raise InvalidInput("there is no command")
+    program = pairs[0][0]
+    if program[:1] in ("-", "@", ":", "+", "!", "|"):
+        raise InvalidInput(f"the prefix {program[:1]!r} has no place in a job")
+    # One in quotes is an argument.
+    if any(written == ";" for _, written in pairs):
+        raise InvalidInput("it is more than one command; a job has one")
+    found = [without_specifiers(word) for word, _ in pairs]
+    if "$" in found[0]:
+        raise InvalidInput("a '$' in the program's path is not taken")
+    return (found[0], *map(_without_variables, found[1:]))
+
+
+def timespan(value: str) -> float:
+    """Seconds, or ``INFINITY``; raises ``InvalidInput``."""
+    text = value.strip(_WHITESPACE)
+    if text == "infinity":
+        return INFINITY
+    seconds, end = 0.0, 0
+    while match := _SPAN_PART.match(text, end):
+        if match[2] not in _SPAN_UNITS:
+            break
+        seconds += float(match[1]) * _SPAN_UNITS[match[2]]
+        end = match.end()
+    if not text or end != len(text):
+        raise InvalidInput(f"{value!r} is no span of time")
+    # systemd counts microseconds.
+    seconds = round(seconds, 6)
+    return int(seconds) if seconds == int(seconds) else seconds
+
+
+def boolean(value: str) -> bool:
+    """Yes or no in one of systemd's words; raises ``InvalidInput``."""
+    word = value.lower()
+    if word not in (*_TRUE, *_FALSE):
+        raise InvalidInput(f"{value!r} is neither yes nor no")
+    return word in _TRUE
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines with what continues them, and the number of the first; without comments."""
+    begun: list[str] = []
+    start = 0
+    for number, line in enumerate(text.split("\n"), start=1):
+        stripped = line.strip(_WHITESPACE)
+        # Also within a continued line (systemd.syntax(7)).
+        if stripped[:1] in ("#", ";"):
+            continue
+        if not begun:
+            start = number
+        continued = (len(line) - len(line.rstrip("\\"))) % 2 == 1
+        begun.append(line[:-1] if continued else line)
+        if not continued:
+            whole = " ".join(begun).strip(_WHITESPACE)
+            begun = []
+            if whole:
+                yield start, whole
+    if "".join(begun).strip(_WHITESPACE):
+        yield start, " ".join(begun).strip(_WHITESPACE)
+
+
+def _words(value: str, escapes: bool) -> Iterator[tuple[str, str]]:
+    """Each word, and how it is written."""
+    position = 0
+    while True:
+        while position < len(value) and value[position] in _WHITESPACE:
+            position += 1
+        if position == len(value):
+            return
+        start = position
+        word, position = _word(value, position, escapes)
+        yield word, value[start:position].rstrip(_WHITESPACE)
+
+
+def _word(value: str, position: int, escapes: bool) -> tuple[str, int]:
+    found = bytearray()
+    quote = ""
+    while position < len(value):
+        char = value[position]
+        position += 1
+        if char == "\\":
+            if position == len(value):
+                raise InvalidInput("it ends with a backslash")
+            piece, position = (
+                _escape(value, position)
+                if escapes
+                else (
+                    value[position].encode(),
+                    position + 1,
+                )
+            )
+            found += piece
+        elif char == quote:
+            quote = ""
+        elif quote:
+            found += char.encode()
+        elif char in "\"'":
+            quote = char
+        elif char in _WHITESPACE:
+            break
+        else:
+            found += char.encode()
+    if quote:
+        raise InvalidInput(f"the quote {quote} is not closed")
+    try:
+        return found.decode(), position
+    except UnicodeDecodeError:
+        raise InvalidInput("its escapes are no UTF-8") from None
+
+
+def _escape(value: str, position: int) -> tuple[bytes, int]:
+    if value[position] in _ESCAPES:
+        return _ESCAPES[value[position]].encode(), position + 1
+    match = _NUMBERED.match(value, position)
+    if not match:
+        raise InvalidInput(f"'\\{value[position]}' is no escape of systemd")
+    if match[1] or match[2]:
+        code = int(match[1], 16) if match[1] else int(match[2], 8)
+        piece = bytes([code])
+    else:
+        code = int(match[3] or match[4], 16)
+        if code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
+            raise InvalidInput(f"'\\{match[0]}' is no character")
+        piece = chr(code).encode()
+    if not code:
+        raise InvalidInput("it holds a NUL byte")
+    return piece, match.end()
+
+
+def _without_variables(word: str) -> str:
+    """A word after systemd's substitution, where that needs no variable (systemd.service(5))."""
+    bare = word.replace("$$", "")
+    if "${" in bare or (word.startswith("$") and not word.startswith("$$")):
+        raise InvalidInput(
+            f"systemd would put a variable in the place of {word!r}; "
+            "let a shell do it: /bin/sh -c '...$NAME...'"
+        )
+    return word.replace("$$", "$")
