@@ -870,19 +870,21 @@ def test_runs_are_in_the_order_of_time(path: Path, rng: random.Random) -> None:
 
 
 @pytest.mark.slow
-def test_a_million_runs_in_bounded_memory(path: Path) -> None:
+def test_many_runs_in_bounded_memory(path: Path) -> None:
     legacy.make(path, jobs=[{"name": "a"}])
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) "
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) "
             "INSERT INTO history (job_id, run_at, status, output) SELECT 'a', "
             "datetime(1600000000 + i * 60, 'unixepoch'), 'success', 'Stdout:' || i FROM n"
         )
         connection.commit()
     code = (
-        "import resource, sys; from pathlib import Path; from lunasched.store import Store\n"
+        "import re, sys; from pathlib import Path; from lunasched.store import Store\n"
         "with Store.open(Path(sys.argv[1])) as store:\n"
-        "    print(store.migration.runs, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        # ru_maxrss would count what the process was forked from.
+        "    status = Path('/proc/self/status').read_text()\n"
+        "    print(store.migration.runs, re.search(r'VmHWM:\\s+(\\d+)', status)[1])"
     )
     began = time.monotonic()
     done = subprocess.run(
@@ -890,8 +892,8 @@ def test_a_million_runs_in_bounded_memory(path: Path) -> None:
     )
     runs, kib = map(int, done.stdout.split())
     print(f"{runs} runs in {time.monotonic() - began:.1f} s, {kib} KiB at most")
-    assert runs == 1_000_000
-    assert kib < 100 << 10
+    assert runs == 300_000
+    assert kib < 80 << 10
 
 
 def test_the_command_that_took_it_over_says_so_once(path: Path) -> None:

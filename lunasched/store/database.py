@@ -227,8 +227,17 @@ class Store:
 
         Raises ``StoreError`` where it is neither.
         """
-        # In this order: another process may make the tables and the mark, in one transaction,
-        # between two of these; tables that are seen are then never seen without their mark.
+        if self._connection.in_transaction:
+            return self._version_seen()
+        # In one transaction of reading: another process may make the tables, or take them over
+        # from 1.x, between two questions.
+        self._connection.execute("BEGIN")
+        try:
+            return self._version_seen()
+        finally:
+            self._connection.execute("ROLLBACK")
+
+    def _version_seen(self) -> int | None:
         tables = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         application = self._connection.execute("PRAGMA application_id").fetchone()[0]
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]

@@ -27,7 +27,7 @@ _NEWEST = 3
 _PREFIX = "lunasched_1_"
 _OUTPUT_MAX = 8192
 _BATCH = 1000
-_CACHE_KIB = 64 << 10
+_CACHE_KIB = 32 << 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LENGTH_OF_TIME = len("2025-01-31 12:00:00")
 
