@@ -67,6 +67,7 @@ PACKAGES = (
     "polkitd",
     "procps",
     "python3",
+    "python3-aiosmtpd",
     "python3-croniter",
     "python3-gi",
     "python3-jinja2",
