@@ -13,6 +13,7 @@ from functools import lru_cache
 from itertools import islice
 
 from lunasched import schedule
+from lunasched.errors import InvalidInput
 from lunasched.model import Job, Trigger
 from lunasched.schedule import UNTIMED, Every, OnDemand, Reboot, Schedule
 
@@ -106,6 +107,16 @@ def _next_elapse(text: str, zone: str, now: int) -> int | None:
     following = schedule.elapses(schedule.parse(text), timezone=zone, after=to_datetime(now))
     upcoming = next(following, None)
     return None if upcoming is None else to_usec(upcoming)
+
+
+def next_elapse(
+    job: Job, now: int, deployed_at: int, last_start: int | None, host_timezone: str
+) -> int | None:
+    """When the job elapses next (µs, UTC); never, where its schedule is not one any more."""
+    try:
+        return next_slot(job, now, Past(deployed_at, last_start, None), host_timezone)
+    except InvalidInput:
+        return None
 
 
 def to_datetime(usec: int) -> datetime:

@@ -6,7 +6,7 @@ import dataclasses
 
 from test_jobfile import EVERY_FIELD
 
-from lunasched.cli.definition import rows
+from lunasched.definition import rows
 from lunasched.model import ExecutionMode, Job, Overlap
 
 LEAST = Job(name="backup", schedule="every 1h", command="true")

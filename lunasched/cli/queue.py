@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional
+from typing import Optional
 
 import typer
 
 from lunasched.cli import render
 from lunasched.cli.app import JSON_OPTION, MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
 from lunasched.cli.session import Session
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from lunasched.store import Start
+from lunasched.starts import in_turn
 
 _retry = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Pending retries.")
 app.add_typer(_retry, name="retry")
@@ -27,14 +23,10 @@ def queue(
 ) -> None:
     """Show the starts that wait: retries for their time, others for their turn."""
     session = Session.choose(chosen_mode(ctx, system))
-    # As the supervisor takes them: what is due by priority, then what is due later.
     now = session.now()
-    starts = sorted(
-        session.store.starts.all(),
-        key=lambda start: (max(start.due_at, now), -start.priority, start.due_at, start.id),
-    )
+    starts = in_turn(session.store.starts.all(), now)
     if as_json:
-        render.print_json([_start_json(start, starts, now) for start in starts])
+        render.print_json([render.start_json(start, starts, now) for start in starts])
         return
     rows = [
         (
@@ -82,18 +74,3 @@ def drop_starts(session: Session, name: str, *, retries_only: bool) -> int:
     if dropped:
         session.manager.nudge()
     return len(dropped)
-
-
-def _start_json(start: Start, starts: Sequence[Start], now: int) -> dict[str, object]:
-    first = start.first_attempt_id
-    return {
-        "job": start.job,
-        "unit": start.unit,
-        "trigger": start.trigger.value,
-        "attempt": start.attempt,
-        "first_attempt_id": None if first is None else render.execution_id(first),
-        "scheduled_at": render.iso(start.scheduled_at),
-        "waiting_since": render.iso(start.created_at),
-        "due_at": render.iso(start.due_at),
-        "waits_for": render.waits_for(start, starts, now),
-    }

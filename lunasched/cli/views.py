@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Optional
 
 import typer
 
-from lunasched.cli import definition, render
+from lunasched import definition
+from lunasched.cli import render
 from lunasched.cli.app import JSON_OPTION, MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, NoSuchJob
@@ -95,7 +96,7 @@ def get(
         "Waits for": _waits_for(session, name),
         "Last run": _last_run(last, retries),
         "Its hooks": "\n".join(f"{hook.event.value}: {render.hook_ended(hook)}" for hook in hooks),
-        "Units": "\n".join(str(session.paths.units / unit) for unit in _units(job)),
+        "Units": "\n".join(str(session.paths.units / unit) for unit in definition.units(job)),
     }
     for key, value in shown.items():
         if value:
@@ -233,17 +234,6 @@ def _failed_hooks(hooks: Sequence[HookRun]) -> list[str]:
     ]
 
 
-def _units(job: Job) -> list[str]:
-    """The units of a job: its timer, if it has one, its service, a launcher, its hooks."""
-    from lunasched import concurrency, unittext
-    from lunasched.schedule import ON_DEMAND
-
-    timer = [] if job.schedule == ON_DEMAND else [unittext.timer_name(job.name)]
-    launcher = [concurrency.started_unit(job)] if concurrency.has_launcher(job) else []
-    hooks = [unittext.hook_name(job.name, event.value) for event in job.hooks.events()]
-    return [*timer, *launcher, unittext.service_name(job.name), *hooks]
-
-
 def _last_run(run: Run | None, retries: Mapping[str, Start]) -> str:
     if run is None:
         return "never"
@@ -255,17 +245,16 @@ def _next_elapses(
     session: Session, jobs: list[Job], latest: Mapping[str, Run]
 ) -> dict[str, int | None]:
     """When each job elapses next, from its schedule; a schedule that is not one any more: never."""
-    from lunasched.slot import Past, next_slot
+    from lunasched.slot import next_elapse
 
     now, deployed = session.now(), session.store.jobs.updated_at()
     elapses: dict[str, int | None] = {}
     for job in jobs:
         run = latest.get(job.name)
-        past = Past(deployed.get(job.name, now), run.started_at if run else None, None)
-        try:
-            elapses[job.name] = next_slot(job, now, past, session.host_timezone)
-        except InvalidInput:
-            elapses[job.name] = None
+        started = run.started_at if run else None
+        elapses[job.name] = next_elapse(
+            job, now, deployed.get(job.name, now), started, session.host_timezone
+        )
     return elapses
 
 

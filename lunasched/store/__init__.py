@@ -6,11 +6,11 @@ SQLite in WAL mode, so that the supervisor records while commands read. The stat
 
 from __future__ import annotations
 
+from lunasched.starts import Start
 from lunasched.store.database import Store
 from lunasched.store.hooks import OpenHook, PendingHook
 from lunasched.store.pruning import PrunedRuns, Pruning, pruned_totals
 from lunasched.store.runs import EndedRun, OpenRun, RunState, UnsettledRun
-from lunasched.store.starts import Start
 
 __all__ = [
     "EndedRun",

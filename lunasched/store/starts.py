@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lunasched.model import ExecutionMode, Job, Priority, Run, Trigger
+from lunasched.starts import Start
 from lunasched.store.jobs import Execute
 
 if TYPE_CHECKING:
@@ -13,33 +13,6 @@ if TYPE_CHECKING:
 
 
 _RANKS = {priority: rank for rank, priority in enumerate(Priority)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """A start of a job that is still to come (µs, UTC); ``failed_id`` is the run it retries."""
-
-    id: int
-    job: str
-    unit: str
-    trigger: Trigger
-    scheduled_at: int | None
-    due_at: int
-    priority: int
-    """Higher goes first."""
-    exclusive: bool
-    """Whether nothing else may run beside it."""
-    attempt: int
-    first_attempt_id: str | None
-    failed_id: str | None
-    created_at: int
-    claimed_at: int | None
-    tries: int
-
-    @property
-    def is_retry(self) -> bool:
-        """Whether it follows a failed run."""
-        return self.failed_id is not None
 
 
 class StartTable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lunasched.cli import render
+from lunasched import words
 from lunasched.model import (
     ExecutionMode,
     Hooks,
@@ -26,7 +26,7 @@ def rows(job: Job, *, host_timezone: str, owner: str) -> dict[str, str]:
         "Name": job.name,
         "Schedule": job.schedule,
         "Time zone": job.timezone or f"{host_timezone} (the host's)",
-        "Command": render.command_text(job.command),
+        "Command": words.command_text(job.command),
         "User": job.user or owner,
         "Directory": job.working_directory or "the user's home",
         "Environment": _lines(dict(job.environment)),
@@ -46,11 +46,23 @@ def rows(job: Job, *, host_timezone: str, owner: str) -> dict[str, str]:
     }
 
 
+def units(job: Job) -> list[str]:
+    """The units of a job: its timer, if it has one, its service, a launcher, its hooks."""
+    # Imported here, so that showing a definition costs no schedules' code.
+    from lunasched import concurrency, unittext
+    from lunasched.schedule import ON_DEMAND
+
+    timer = [] if job.schedule == ON_DEMAND else [unittext.timer_name(job.name)]
+    launcher = [concurrency.started_unit(job)] if concurrency.has_launcher(job) else []
+    hooks = [unittext.hook_name(job.name, event.value) for event in job.hooks.events()]
+    return [*timer, *launcher, unittext.service_name(job.name), *hooks]
+
+
 def _limits(limits: ResourceLimits) -> dict[str, str]:
     return {
         "Timeout": f"{limits.timeout:g}s" if limits.timeout else "",
         "Kill after": f"{limits.kill_after:g}s" if limits.kill_after else "",
-        "Memory limit": render.size(limits.max_memory) if limits.max_memory else "",
+        "Memory limit": words.size(limits.max_memory) if limits.max_memory else "",
         "CPU quota": f"{limits.cpu_quota:g} cores" if limits.cpu_quota else "",
         "Task limit": f"{limits.tasks_max}" if limits.tasks_max else "",
         "Disk weight": f"{limits.io_weight}" if limits.io_weight else "",
@@ -62,17 +74,15 @@ def _retries(retry: RetryPolicy) -> str:
         return ""
     said = f"up to {retry.max_attempts} attempts, {retry.backoff.value}"
     said += f", {retry.initial_delay:g}s to {retry.max_delay:g}s apart"
-    for codes, words in ((retry.retry_on, "only after"), (retry.no_retry_on, "not after")):
+    for codes, which in ((retry.retry_on, "only after"), (retry.no_retry_on, "not after")):
         if codes:
-            said += f", {words} exit code {', '.join(map(str, codes))}"
+            said += f", {which} exit code {', '.join(map(str, codes))}"
     return said
 
 
 def _hooks(hooks: Hooks) -> str:
     commands = {event.value: hooks.command(event) for event in hooks.events()}
-    said = _lines(
-        {event: render.command_text(command or "") for event, command in commands.items()}
-    )
+    said = _lines({event: words.command_text(command or "") for event, command in commands.items()})
     return f"{said}\n(at most {hooks.timeout:g}s each)" if said else ""
 
 
