@@ -20,6 +20,7 @@ from lunasched.document.limits import DEPTH_MAX, VALUES_MAX, InvalidDocument
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Path = tuple[str | int, ...]
 
+_TOO_DEEP = f"more than {DEPTH_MAX} levels are in one another"
 _NULL = {"", "~", "null", "Null", "NULL"}
 _BOOLEAN = {
     "true": True,
@@ -104,6 +105,9 @@ class _Builder:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else 1
+            if "maximum nesting depth" in str(error.problem):
+                # libyaml 0.2.6 has a limit of its own, and reads ahead.
+                raise InvalidDocument(f"{self.source}:{line}: {_TOO_DEEP}") from error
             raise InvalidDocument(
                 f"{self.source}:{line}: not valid YAML: {_explained(error, text, line)}"
             ) from error
@@ -123,7 +127,7 @@ class _Builder:
         if event.tag is not None and event.tag not in _COLLECTION_TAGS:
             raise self._fault(event, f"tags such as {event.tag!r} are not understood")
         if len(self.stack) >= DEPTH_MAX:
-            raise self._fault(event, f"more than {DEPTH_MAX} levels are in one another")
+            raise self._fault(event, _TOO_DEEP)
         is_mapping = isinstance(event, yaml.MappingStartEvent)
         if self.stack and self._needs_key():
             raise self._fault(event, "a key must be a text")
