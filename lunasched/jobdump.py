@@ -193,13 +193,15 @@ def _key(key: str) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, list):
         if _is_short(value):
-            return f"[{', '.join(map(_inline, value))}]"
+            return _inline(value)
         return "[\n" + "".join(f"    {_inline(one)},\n" for one in value) + "]"
     return _lines(value) if isinstance(value, str) and "\n" in value else _inline(value)
 
 
 def _inline(value: Any) -> str:
     """A value in one line."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_inline, value))}]"
     if isinstance(value, dict):
         return f"{{ {', '.join(f'{_key(key)} = {_inline(one)}' for key, one in value.items())} }}"
     if isinstance(value, bool):
