@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lunasched import jobvalues as values
+from lunasched import template
 from lunasched.errors import InvalidInput
 from lunasched.jobvalues import InvalidParts, Part
 from lunasched.model import TARGET_KEYS, Channel, ChannelType
@@ -16,6 +17,8 @@ from lunasched.model import TARGET_KEYS, Channel, ChannelType
 # RFC 5322 allows more; nothing that is left out is found in mailboxes.
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+(@[A-Za-z0-9.-]+)?\Z")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
+# What ntfy takes for a topic, at the end of a path.
+_TOPIC = re.compile(r"/[A-Za-z0-9_-]{1,64}\Z")
 LENGTH_MAX = 2048
 CHANNELS_MAX = 50
 
@@ -87,19 +90,82 @@ def _is_header_value(text: str) -> bool:
     return text.isascii() and text.isprintable() and text == text.strip()
 
 
+def read_subject(value: object) -> str:
+    """A template of one line, see ``template``."""
+    text = read_line(value)
+    template.check(text)
+    return text
+
+
+def read_body(value: object) -> str:
+    """A template of any number of lines."""
+    text = values.read_text(value)
+    if not text.strip() or "\0" in text:
+        raise InvalidInput("it must be a text")
+    template.check(text)
+    return text
+
+
+def read_token(value: object) -> str:
+    """A text that stands in a header, and is not repeated in a message."""
+    text = read_secret(value)
+    if not _is_header_value(text) or " " in text or len(text) > LENGTH_MAX:
+        raise InvalidInput("it must be ASCII text without spaces")
+    return text
+
+
+def read_ntfy_priority(value: object) -> str:
+    """One of ntfy's five priorities, by its word or number."""
+    text = str(value).strip().lower() if isinstance(value, (str, int)) else ""
+    words = dict(zip("12345", NTFY_PRIORITIES, strict=True))
+    if isinstance(value, bool) or (text not in words and text not in NTFY_PRIORITIES):
+        raise InvalidInput(f"{value!r} is no priority; they are {', '.join(NTFY_PRIORITIES)}")
+    return words.get(text, text)
+
+
+def read_topic(value: object) -> str:
+    """The URL of a topic of ntfy."""
+    url = read_url(value)
+    parts = urlsplit(url)
+    if parts.query or parts.fragment or not _TOPIC.search(parts.path):
+        raise InvalidInput("it is no URL of a topic, such as https://ntfy.sh/TOPIC")
+    return url
+
+
+NTFY_PRIORITIES = ("min", "low", "default", "high", "max")
+
 _URL = ChannelKey("target", read_url, "Where to send the message; keep it secret.")
+_SUBJECT = ChannelKey("subject", read_subject, "Subject in place of ours, a template.")
+_BODY = ChannelKey("body", read_body, "Text in place of ours, a template.")
 
 CHANNEL_KEYS: Mapping[ChannelType, Mapping[str, ChannelKey]] = {
     ChannelType.EMAIL: {
         "to": ChannelKey("target", read_address, "Addresses, separated by commas."),
-        "subject": ChannelKey("subject", read_line, "Subject in place of ours."),
+        "subject": _SUBJECT,
+        "body": _BODY,
     },
     ChannelType.WEBHOOK: {
         "url": _URL,
         "headers": ChannelKey("headers", read_headers, "Headers of the request."),
+        "secret": ChannelKey("secret", read_secret, "What the request is signed with."),
+        "body": ChannelKey("body", read_body, "Body of the request in place of ours, a template."),
     },
-    ChannelType.DISCORD: {"webhook_url": _URL},
-    ChannelType.SLACK: {"webhook_url": _URL},
+    ChannelType.DISCORD: {"webhook_url": _URL, "subject": _SUBJECT, "body": _BODY},
+    ChannelType.SLACK: {"webhook_url": _URL, "subject": _SUBJECT, "body": _BODY},
+    ChannelType.NTFY: {
+        "url": ChannelKey("target", read_topic, "Server and topic; keep it secret."),
+        "token": ChannelKey("token", read_token, "Access token of an account."),
+        "priority": ChannelKey("priority", read_ntfy_priority, "Priority in place of ours."),
+        "subject": _SUBJECT,
+        "body": _BODY,
+    },
+    ChannelType.EXEC: {
+        "command": ChannelKey("target", values.read_command, "Command that gets the message."),
+        "timeout": ChannelKey("timeout", values.read_time_limit, "Longest time it may take."),
+    },
+    ChannelType.HEARTBEAT: {
+        "url": ChannelKey("target", read_url, "URL that is pinged; keep it secret."),
+    },
 }
 """The keys of each type of channel, apart from ``type``."""
 
@@ -108,6 +174,27 @@ _TYPE = values.OneOf(ChannelType, "type of channel")
 
 def read_channels(value: object) -> tuple[Channel, ...]:
     """A list of channels, or one alone; raises ``InvalidParts`` with all that is wrong."""
+    return _listed(value, CHANNEL_KEYS)
+
+
+def read_messengers(value: object) -> tuple[Channel, ...]:
+    """The same without heartbeats, which have no word for what happened."""
+    return _listed(value, MESSENGER_KEYS)
+
+
+def read_heartbeat(value: object) -> Channel:
+    """The URL of a heartbeat."""
+    return Channel(ChannelType.HEARTBEAT, read_url(value))
+
+
+MESSENGER_KEYS: Mapping[ChannelType, Mapping[str, ChannelKey]] = {
+    type_: keys for type_, keys in CHANNEL_KEYS.items() if type_ is not ChannelType.HEARTBEAT
+}
+
+
+def _listed(
+    value: object, allowed: Mapping[ChannelType, Mapping[str, ChannelKey]]
+) -> tuple[Channel, ...]:
     listed = value if isinstance(value, (list, tuple)) else [value]
     if len(listed) > CHANNELS_MAX:
         raise InvalidInput(f"there can be {CHANNELS_MAX} channels at most")
@@ -115,7 +202,7 @@ def read_channels(value: object) -> tuple[Channel, ...]:
     found = []
     for number, one in enumerate(listed):
         try:
-            found.append(_channel(one))
+            found.append(_channel(one, allowed))
         except InvalidParts as error:
             prefix = (number,) if isinstance(value, (list, tuple)) else ()
             problems += [Part((*prefix, *part.path), part.message) for part in error.parts]
@@ -124,14 +211,18 @@ def read_channels(value: object) -> tuple[Channel, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _channel(value: object) -> Channel:
+def _channel(value: object, allowed: Mapping[ChannelType, Mapping[str, ChannelKey]]) -> Channel:
     if not isinstance(value, Mapping):
         raise InvalidParts([Part((), "it must be a mapping such as {type: email, to: ADDRESS}")])
     try:
         type_: ChannelType = _TYPE(value.get("type"))
     except InvalidInput as error:
         raise InvalidParts([Part(("type",), str(error))]) from error
-    keys, problems, fields = CHANNEL_KEYS[type_], [], {}
+    if type_ not in allowed:
+        raise InvalidParts(
+            [Part(("type",), "a heartbeat is for on_start, on_success and on_failure")]
+        )
+    keys, problems, fields = allowed[type_], [], {}
     for key, content in value.items():
         if key == "type":
             continue

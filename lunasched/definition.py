@@ -87,11 +87,22 @@ def _hooks(hooks: Hooks) -> str:
 
 
 def _notifications(notifications: Notifications) -> str:
-    return "\n".join(
-        f"{event.value}: {channel.type.value} {channel.target}"
-        for event in NotifyEvent
-        for channel in notifications.channels(event)
-    )
+    told = {event.value: getattr(notifications, event.value) for event in NotifyEvent}
+    lines = [
+        f"{event}: {channel.type.value} {channel.where}"
+        for event, channels in told.items()
+        for channel in channels or ()
+    ]
+    if notifications.on_recovery == ():
+        lines.append("on_recovery: nobody")
+    if notifications.heartbeat is not None:
+        lines.append(f"heartbeat: {notifications.heartbeat.where}")
+    if notifications.every_failure:
+        lines.append("(each failure)")
+    elif notifications.remind_every != Notifications().remind_every:
+        often = f"every {notifications.remind_every:g}s" if notifications.remind_every else "never"
+        lines.append(f"(reminds {often})")
+    return "\n".join(lines)
 
 
 def _mode(job: Job) -> str:

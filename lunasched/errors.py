@@ -15,7 +15,9 @@
     ├── UnitConflict              1  a file or unit stands where ours would go and is not ours
     ├── DeploymentFailed          1  units could not be written or loaded; nothing was changed
     ├── StoreError                1  the database cannot be read or written
-    └── JournalError              1  the journal cannot be read
+    ├── JournalError              1  the journal cannot be read
+    ├── NotifyError               1  a message could not be sent
+    └── TemplateFailed            1  a template of a message could not be filled in
 
 Libraries raise these; only ``lunasched.cli`` renders them. A message is one or two sentences:
 what is wrong, where, and what to do next.
@@ -136,3 +138,22 @@ class StoreError(LunaschedError):
 
 class JournalError(LunaschedError):
     """The journal cannot be opened or read."""
+
+
+class NotifyError(LunaschedError):
+    """A message could not be sent; its text holds no secret.
+
+    ``permanent``: sending it again would not help. ``retry_after``: seconds to wait before the next
+    attempt, where the service said so.
+    """
+
+    def __init__(
+        self, message: str, *, permanent: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+        self.retry_after = retry_after
+
+
+class TemplateFailed(LunaschedError):
+    """A template of a message could not be filled in."""

@@ -14,8 +14,16 @@ from typing import Any
 
 from lunasched import jobvalues as values
 from lunasched import sandbox
-from lunasched.channels import read_channels
-from lunasched.model import Backoff, ExecutionMode, HookEvent, NotifyEvent, Overlap, Priority
+from lunasched.channels import read_channels, read_heartbeat, read_messengers
+from lunasched.model import (
+    PINGED,
+    Backoff,
+    ExecutionMode,
+    HookEvent,
+    NotifyEvent,
+    Overlap,
+    Priority,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,21 @@ _HOOKS = {
 _HOOK_TIMEOUT = Key("hooks.timeout", values.read_time_limit, "Longest running time of a hook.")
 _JITTER = Key("jitter", values.read_duration, "Longest delay of a start, the same each time.")
 _USER = Key("user", values.read_user, "User that the job runs as; root if nothing is said.")
+
+_TOLD = {
+    NotifyEvent.ON_START: "Whom to tell of each start.",
+    NotifyEvent.ON_SUCCESS: "Whom to tell of each success.",
+    NotifyEvent.ON_FAILURE: "Whom to tell of failures that are not tried again.",
+    NotifyEvent.ON_RECOVERY: "Whom to tell of the success after them; those of on_failure if not.",
+    NotifyEvent.ON_SKIPPED: "Whom to tell of runs that were due and did not begin.",
+    NotifyEvent.ON_MISSED: "Whom to tell of slots that passed without a run.",
+}
+
+
+def _tells(event: NotifyEvent, about: str) -> Key:
+    read = read_channels if event in PINGED else read_messengers
+    return Key(f"notifications.{event.value}", read, about)
+
 
 KEYS: Mapping[str, Key] = {
     "name": Key("name", values.read_name, "Name of the job."),
@@ -153,16 +176,19 @@ GROUPS: Mapping[str, Mapping[str, Key]] = {
     },
     "hooks": {**_HOOKS, "timeout_seconds": _HOOK_TIMEOUT},
     "notification_config": {
-        NotifyEvent.ON_START.value: Key(
-            "notifications.on_start", read_channels, "Whom to tell of each start."
+        **{event.value: _tells(event, text) for event, text in _TOLD.items()},
+        "remind_every": Key(
+            "notifications.remind_every",
+            values.read_duration,
+            "Time between messages while a job goes on failing; 0 is none after the first.",
         ),
-        NotifyEvent.ON_SUCCESS.value: Key(
-            "notifications.on_success", read_channels, "Whom to tell of each success."
+        "every_failure": Key(
+            "notifications.every_failure", values.read_boolean, "Whether each failure is told."
         ),
-        NotifyEvent.ON_FAILURE.value: Key(
-            "notifications.on_failure",
-            read_channels,
-            "Whom to tell of each failure that is not tried again.",
+        "heartbeat": Key(
+            "notifications.heartbeat",
+            read_heartbeat,
+            "URL that is pinged at each start, success and failure.",
         ),
     },
     "sandbox": {

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any
 
-from lunasched import channels, directives, jobkeys, sandbox, settings
+from lunasched import channels, directives, jobkeys, sandbox, settings, template
 from lunasched import jobvalues as values
-from lunasched.channels import CHANNEL_KEYS
+from lunasched.channels import CHANNEL_KEYS, MESSENGER_KEYS, ChannelKey
 from lunasched.jobfile import OF_ONE_JOB
 from lunasched.jobkeys import (
     ARGUMENTS,
@@ -24,7 +24,7 @@ from lunasched.jobkeys import (
     GROUPS,
     KEYS,
 )
-from lunasched.model import TARGET_KEYS, Job
+from lunasched.model import TARGET_KEYS, ChannelType, Job
 from lunasched.settings import DEFAULTS, EXTENSION, JOBS, OBSOLETE, SCHEMA, SECTIONS, Settings
 
 Schema = dict[str, Any]
@@ -82,6 +82,7 @@ def _duration(least: Schema) -> Schema:
 
 _NAME: Schema = {"type": "string", "pattern": r"^[^\s-]"}
 _BOOLEANS = _anything_of({"type": "boolean"}, _words(sandbox.WORDS_FOR_BOOLEANS))
+_URL: Schema = {"type": "string", "pattern": rf"^\s*{_any_case('http')}[sS]?://"}
 _LISTED: Schema = {"type": "array", "minItems": 1, "items": _TEXT}
 
 _SHAPES: Mapping[Callable[[object], Any], tuple[str, Schema]] = {
@@ -146,10 +147,18 @@ _SHAPES: Mapping[Callable[[object], Any], tuple[str, Schema]] = {
     channels.read_address: ("address", _TEXT),
     channels.read_line: ("line", {**_TEXT, "maxLength": channels.LENGTH_MAX}),
     channels.read_secret: ("secret", _TEXT),
-    channels.read_url: (
-        "url",
-        {"type": "string", "pattern": rf"^\s*{_any_case('http')}[sS]?://"},
+    channels.read_subject: ("subject", {**_TEXT, "maxLength": channels.LENGTH_MAX}),
+    channels.read_body: ("body", {**_TEXT, "maxLength": template.LENGTH_MAX}),
+    channels.read_token: ("token", {**_TEXT, "maxLength": channels.LENGTH_MAX}),
+    channels.read_ntfy_priority: (
+        "ntfy_priority",
+        _anything_of(_words(channels.NTFY_PRIORITIES), _whole(values.Whole(1, 5))),
     ),
+    channels.read_url: ("url", _URL),
+    channels.read_heartbeat: ("heartbeat", _URL),
+    channels.read_topic: ("topic", {**_URL, "examples": ["https://ntfy.sh/TOPIC"]}),
+    settings.read_ip_address: ("ip_address", {**_TEXT, "examples": ["127.0.0.1", "::1"]}),
+    settings.read_textfile: ("textfile", {"type": "string", "pattern": r"^/.*\.prom$"}),
     channels.read_headers: (
         "headers",
         {
@@ -160,6 +169,12 @@ _SHAPES: Mapping[Callable[[object], Any], tuple[str, Schema]] = {
     ),
 }
 """What each reader takes, and what that is called."""
+
+
+_OF_CHANNELS: Mapping[Callable[[object], Any], str] = {
+    channels.read_channels: "channels",
+    channels.read_messengers: "messengers",
+}
 
 
 def shape(read: Callable[[object], Any]) -> Schema:
@@ -175,14 +190,15 @@ def shape(read: Callable[[object], Any]) -> Schema:
             word = {"type": "string", "pattern": f"^(?:{read.pattern})$"}
             listed = {"type": "array", "minItems": 1, "items": word}
             return _anything_of(*([_BOOLEANS] if read.boolean else []), word, listed)
-    return _ref("channels" if read is channels.read_channels else _SHAPES[read][0])
+    return _ref(_OF_CHANNELS.get(read) or _SHAPES[read][0])
 
 
 def schema() -> Schema:
     """The schema of a whole file."""
     job_keys = _job_properties()
     definitions: Schema = dict(_SHAPES.values())
-    definitions["channels"] = _channels()
+    definitions["channels"] = _channels(CHANNEL_KEYS)
+    definitions["messengers"] = _channels(MESSENGER_KEYS)
     for group, rows in GROUPS.items():
         definitions[group] = _mapping(_rows(_JOB, rows), nullable=False)
     definitions["job"] = _mapping(job_keys, ["name"], nullable=False)
@@ -288,9 +304,9 @@ def _directives() -> Schema:
     }
 
 
-def _channels() -> Schema:
+def _channels(known: Mapping[ChannelType, Mapping[str, ChannelKey]]) -> Schema:
     kinds = []
-    for kind, keys in CHANNEL_KEYS.items():
+    for kind, keys in known.items():
         properties = {"type": {"description": "Type of the channel.", **_words([kind.value])}}
         for key, row in keys.items():
             content = shape(row.read)
@@ -312,8 +328,7 @@ def _sections() -> Schema:
         properties = _rows(Settings(), rows)
         for key, why in OBSOLETE.get(section, {}).items():
             properties[key] = {"description": f"Without meaning: {why}.", "deprecated": True}
-        inner = _mapping(properties)
-        for name in reversed(section.split(".")[1:]):
-            inner = _mapping({name: inner})
-        found[section.partition(".")[0]] = inner
+        outer, _, name = section.rpartition(".")
+        where = found[outer]["properties"] if outer else found
+        where[name] = _mapping(properties)
     return found

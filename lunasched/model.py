@@ -8,8 +8,10 @@ them.
 from __future__ import annotations
 
 import dataclasses
+import json
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -71,15 +73,26 @@ class NotifyEvent(Enum):
     ON_SUCCESS = "on_success"
     ON_FAILURE = "on_failure"
     """A failed run that no further attempt follows."""
+    ON_RECOVERY = "on_recovery"
+    """A success after a failure that was told."""
+    ON_SKIPPED = "on_skipped"
+    """A run that was due and did not begin."""
+    ON_MISSED = "on_missed"
+    """Slots that passed without a run."""
 
 
 class ChannelType(Enum):
-    """A service that carries messages."""
+    """A way to carry messages."""
 
     EMAIL = "email"
     WEBHOOK = "webhook"
     DISCORD = "discord"
     SLACK = "slack"
+    NTFY = "ntfy"
+    EXEC = "exec"
+    """A command of one's own."""
+    HEARTBEAT = "heartbeat"
+    """Pings to a service that alerts when they stay away."""
 
 
 class Trigger(Enum):
@@ -165,45 +178,72 @@ class Hooks:
         return tuple(event for event in HookEvent if self.command(event) is not None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
     """Where a message goes. A URL may be a secret: whoever has it can write there."""
 
-    type: ChannelType
-    target: str
-    """The addresses of an email, the URL of anything else."""
+    type: ChannelType = field(kw_only=False)
+    target: Command = field(kw_only=False)
+    """The addresses of an email, the command of ``exec``, the URL of anything else."""
     subject: str | None = None
-    """Of an email; ``None`` is ours."""
+    """Template of a subject; ``None`` is ours."""
+    body: str | None = None
+    """Template of a text; ``None`` is ours."""
     headers: tuple[tuple[str, str], ...] = ()
     """Of a webhook's request."""
+    secret: str | None = None
+    """What a webhook's request is signed with."""
+    token: str | None = None
+    """Of an account at ntfy."""
+    priority: str | None = None
+    """How loud ntfy is: ``min``, ``low``, ``default``, ``high`` or ``max``; ``None`` is ours."""
+    timeout: float | None = None
+    """Seconds that the command of ``exec`` may take; ``None`` is that of hooks."""
+
+    @property
+    def where(self) -> str:
+        """The target as one text."""
+        return self.target if isinstance(self.target, str) else shlex.join(self.target)
+
+    @property
+    def key(self) -> str:
+        """What tells the channel from others: the same for the same type and target."""
+        import hashlib  # takes 7 ms to load
+
+        identity = json.dumps([self.type.value, _plain(self.target)])
+        return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
     def to_mapping(self) -> dict[str, Any]:
         """The channel with the keys of a job file."""
-        mapping: dict[str, Any] = {"type": self.type.value, TARGET_KEYS[self.type]: self.target}
-        if self.subject is not None:
-            mapping["subject"] = self.subject
+        mapping = {"type": self.type.value, TARGET_KEYS[self.type]: _plain(self.target)}
+        for name in _TEXTS_OF_CHANNELS:
+            if getattr(self, name) is not None:
+                mapping[name] = getattr(self, name)
         if self.headers:
             mapping["headers"] = dict(self.headers)
         return mapping
 
     def without_secrets(self) -> Channel:
         """The channel as it may be shown: of a URL the host alone, of headers the names."""
-        if self.type is ChannelType.EMAIL:
+        if self.type in (ChannelType.EMAIL, ChannelType.EXEC):
             return self
-        scheme, _, rest = self.target.partition("://")
-        host = rest.partition("/")[0].partition("?")[0].rpartition("@")[2]
-        hidden = tuple((name, HIDDEN) for name, _ in self.headers)
-        return Channel(self.type, f"{scheme}://{host}/{HIDDEN}", self.subject, hidden)
+        return dataclasses.replace(
+            self,
+            target=_host_alone(self.where),
+            headers=tuple((name, HIDDEN) for name, _ in self.headers),
+            secret=self.secret and HIDDEN,
+            token=self.token and HIDDEN,
+        )
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Channel:
-        """Read back what ``to_mapping`` gave."""
+        """Read back what ``to_mapping`` gave, also that of a version with fewer keys."""
         type_ = ChannelType(mapping["type"])
         return cls(
             type_,
-            mapping[TARGET_KEYS[type_]],
-            mapping.get("subject"),
-            tuple(mapping.get("headers", {}).items()),
+            _frozen(mapping[TARGET_KEYS[type_]]),
+            headers=tuple(mapping.get("headers", {}).items()),
+            **{name: mapping.get(name) for name in _TEXTS_OF_CHANNELS},
         )
 
 
@@ -215,30 +255,89 @@ TARGET_KEYS: Mapping[ChannelType, str] = {
     ChannelType.WEBHOOK: "url",
     ChannelType.DISCORD: "webhook_url",
     ChannelType.SLACK: "webhook_url",
+    ChannelType.NTFY: "url",
+    ChannelType.EXEC: "command",
+    ChannelType.HEARTBEAT: "url",
 }
 """What a channel's target is called in a job file."""
+
+_TEXTS_OF_CHANNELS = ("subject", "body", "secret", "token", "priority", "timeout")
+
+
+def _host_alone(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    host = rest.partition("/")[0].partition("?")[0].partition("#")[0].rpartition("@")[2]
+    return f"{scheme}://{host}/{HIDDEN}"
+
+
+PINGED = (NotifyEvent.ON_START, NotifyEvent.ON_SUCCESS, NotifyEvent.ON_FAILURE)
+"""The events that a heartbeat has pings for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notifications:
-    """Whom to tell of a job's runs."""
+    """Whom to tell of a job's runs, and how often."""
 
     on_start: tuple[Channel, ...] = ()
     on_success: tuple[Channel, ...] = ()
     on_failure: tuple[Channel, ...] = ()
+    on_recovery: tuple[Channel, ...] | None = None
+    """``None``: those of ``on_failure``, without pings."""
+    on_skipped: tuple[Channel, ...] = ()
+    on_missed: tuple[Channel, ...] = ()
+    remind_every: float = 86400
+    """Seconds between messages of a job that goes on failing; 0 is none after the first."""
+    every_failure: bool = False
+    """Whether each failure is told, and not the first of several."""
+    heartbeat: Channel | None = None
+    """What is pinged at each start, success and failure."""
 
     def channels(self, event: NotifyEvent) -> tuple[Channel, ...]:
-        """Who is told of an event."""
-        found: tuple[Channel, ...] = getattr(self, event.value)
+        """Who is told of an event, the heartbeat included."""
+        found: tuple[Channel, ...] | None = getattr(self, event.value)
+        if found is None:
+            found = tuple(one for one in self.on_failure if one.type is not ChannelType.HEARTBEAT)
+        if self.heartbeat is not None and event in PINGED and self.heartbeat not in found:
+            return (*found, self.heartbeat)
         return found
 
     def without_secrets(self) -> Notifications:
         """The same as it may be shown."""
-        return Notifications(
+        shown: dict[str, Any] = {
+            event.value: tuple(one.without_secrets() for one in listed)
+            for event in NotifyEvent
+            if (listed := getattr(self, event.value)) is not None
+        }
+        heartbeat = self.heartbeat and self.heartbeat.without_secrets()
+        return dataclasses.replace(self, **shown, heartbeat=heartbeat)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The keys of ``notification_config``."""
+        listed = {event.value: getattr(self, event.value) for event in NotifyEvent}
+        return {
             **{
-                event.value: tuple(one.without_secrets() for one in self.channels(event))
-                for event in NotifyEvent
-            }
+                event: None if channels is None else [one.to_mapping() for one in channels]
+                for event, channels in listed.items()
+            },
+            "remind_every": self.remind_every,
+            "every_failure": self.every_failure,
+            "heartbeat": self.heartbeat and self.heartbeat.where,
+        }
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Notifications:
+        """Read back what ``to_mapping`` gave, also that of a version with fewer keys."""
+        listed = {
+            event.value: tuple(map(Channel.from_mapping, mapping[event.value]))
+            for event in NotifyEvent
+            if mapping.get(event.value) is not None
+        }
+        heartbeat = mapping.get("heartbeat")
+        return cls(
+            **listed,
+            remind_every=mapping.get("remind_every", cls().remind_every),
+            every_failure=mapping.get("every_failure", False),
+            heartbeat=heartbeat and Channel(ChannelType.HEARTBEAT, heartbeat),
         )
 
 
@@ -321,10 +420,7 @@ class Job:
                 **{event.value: _plain(self.hooks.command(event)) for event in HookEvent},
                 "timeout_seconds": self.hooks.timeout,
             },
-            "notification_config": {
-                event.value: [one.to_mapping() for one in self.notifications.channels(event)]
-                for event in NotifyEvent
-            },
+            "notification_config": self.notifications.to_mapping(),
             "execution_mode": self.mode.value,
             "overlap": self.overlap.value,
             "max_concurrent": self.max_concurrent,
@@ -364,7 +460,7 @@ class Job:
             catch_up=mapping["catch_up"],
             retry=RetryPolicy() if retry is None else _retry_policy(retry),
             hooks=Hooks() if hooks is None else _hooks(hooks),
-            notifications=_notifications(mapping.get("notification_config", {})),
+            notifications=Notifications.from_mapping(mapping.get("notification_config", {})),
             mode=ExecutionMode(mapping.get("execution_mode", ExecutionMode.SEQUENTIAL.value)),
             overlap=Overlap(mapping.get("overlap", Overlap.QUEUE.value)),
             max_concurrent=mapping.get("max_concurrent", 0),
@@ -388,15 +484,6 @@ def _retry_policy(mapping: Mapping[str, Any]) -> RetryPolicy:
 def _hooks(mapping: Mapping[str, Any]) -> Hooks:
     commands = {event.value: _frozen(mapping.get(event.value)) for event in HookEvent}
     return Hooks(**commands, timeout=mapping["timeout_seconds"])
-
-
-def _notifications(mapping: Mapping[str, Any]) -> Notifications:
-    return Notifications(
-        **{
-            event.value: tuple(map(Channel.from_mapping, mapping.get(event.value, ())))
-            for event in NotifyEvent
-        }
-    )
 
 
 def _plain(value: Any) -> Any:

@@ -7,8 +7,10 @@ took its place.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,14 @@ class Retention:
     max_history_per_job: int = 10_000
 
 
+class Tls(Enum):
+    """How the connection to the mail server is encrypted."""
+
+    NONE = "none"
+    STARTTLS = "starttls"
+    TLS = "tls"
+
+
 @dataclass(frozen=True, slots=True)
 class EmailSettings:
     """How email is sent."""
@@ -41,6 +51,25 @@ class EmailSettings:
     smtp_username: str | None = None
     smtp_password: str | None = None
     from_address: str | None = None
+    tls: Tls | None = None
+    """``None``: by the port, and by what the server offers."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """Where the status page is."""
+
+    enabled: bool = True
+    address: str = "127.0.0.1"
+    port: int = 8080
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """Where metrics are written, other than to the status page's server."""
+
+    textfile: Path | None = None
+    """For the textfile collector of Prometheus's node_exporter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +82,29 @@ class Settings:
     """The zone of jobs that name none; ``None`` is the host's."""
     retention: Retention = Retention()
     email: EmailSettings = EmailSettings()
+    max_messages_per_hour: int = 30
+    """Most messages that a channel gets within an hour; 0 is no limit."""
+    web: WebSettings = WebSettings()
+    metrics: MetricsSettings = MetricsSettings()
     defaults: Defaults = NO_DEFAULTS
     """What jobs have that say nothing else, the zone included."""
 
     @classmethod
-    def load(cls, path: Path) -> Settings:
+    def load(cls, path: Path, environ: Mapping[str, str]) -> Settings:
         """Read the file; where there is none, everything has its default.
 
+        What ``environ`` has takes the place of what is in a credential of the unit
+        (``CREDENTIALS_DIRECTORY``, systemd.exec(5)), and that of what the file says.
         Raises ``InvalidInput`` with all that is wrong in it.
         """
         try:
             content = path.read_bytes()
         except FileNotFoundError:
-            return cls()
+            return _with_surroundings(cls(), environ)
         except OSError as error:
             raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
-        return of_document(read_document(content, str(path), Format.YAML)).settings
+        found = of_document(read_document(content, str(path), Format.YAML)).settings
+        return _with_surroundings(found, environ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +114,22 @@ class Key:
     field: str
     read: Callable[[object], Any]
     about: str
+
+
+def read_ip_address(value: object) -> str:
+    """An address to listen at."""
+    try:
+        return str(ipaddress.ip_address(values.read_text(value).strip()))
+    except ValueError:
+        raise InvalidInput(f"{value!r} is no IP address, such as 127.0.0.1 or ::1") from None
+
+
+def read_textfile(value: object) -> Path:
+    """A file that node_exporter reads: its suffix must be ``.prom``."""
+    path = Path(values.read_text(value))
+    if not path.is_absolute() or path.suffix != ".prom" or "\0" in str(path):
+        raise InvalidInput(f"{value!r} is no absolute path that ends in .prom")
+    return path
 
 
 _LIMIT = Key(
@@ -107,6 +159,13 @@ SECTIONS: Mapping[str, Mapping[str, Key]] = {
         ),
     },
     "logging": {},
+    "notifications": {
+        "max_per_hour": Key(
+            "max_messages_per_hour",
+            values.Whole(0, 100_000),
+            "Most messages that a channel gets within an hour; 0 is no limit.",
+        ),
+    },
     "notifications.email": {
         "enabled": Key("email.enabled", values.read_boolean, "Whether email is sent."),
         "smtp_server": Key("email.smtp_server", channels.read_line, "Host of the mail server."),
@@ -114,9 +173,58 @@ SECTIONS: Mapping[str, Mapping[str, Key]] = {
         "smtp_username": Key("email.smtp_username", channels.read_line, "Name to log in with."),
         "smtp_password": Key("email.smtp_password", channels.read_secret, "Password."),
         "from_address": Key("email.from_address", channels.read_address, "Sender."),
+        "tls": Key("email.tls", values.OneOf(Tls, "kind of encryption"), "Encryption."),
+    },
+    "web": {
+        "enabled": Key("web.enabled", values.read_boolean, "Whether there is a status page."),
+        "address": Key("web.address", read_ip_address, "IP address that it listens at."),
+        "port": Key("web.port", values.Whole(1, 65535), "Its port."),
+    },
+    "metrics": {
+        "textfile": Key(
+            "metrics.textfile",
+            read_textfile,
+            "File to write metrics to as well, for node_exporter's textfile collector.",
+        ),
     },
 }
 """The settings of each section."""
+
+SURROUNDINGS: Mapping[str, tuple[str, str]] = {
+    "LUNASCHED_SMTP_SERVER": ("smtp-server", "smtp_server"),
+    "LUNASCHED_SMTP_PORT": ("smtp-port", "smtp_port"),
+    "LUNASCHED_SMTP_USERNAME": ("smtp-username", "smtp_username"),
+    "LUNASCHED_SMTP_PASSWORD": ("smtp-password", "smtp_password"),
+    "LUNASCHED_EMAIL_FROM": ("email-from", "from_address"),
+}
+"""Variables of the environment, the credentials that say the same, and the settings of email."""
+
+
+def _with_surroundings(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    chosen = {}
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    for variable, (credential, name) in SURROUNDINGS.items():
+        text, source = environ.get(variable), variable
+        if not text and directory:
+            text, source = _credential(Path(directory, credential)), f"credential {credential}"
+        if text:
+            try:
+                chosen[name] = SECTIONS["notifications.email"][name].read(text)
+            except InvalidInput as error:
+                raise InvalidInput(f"{source}: {error}") from None
+    return replace(settings, email=replace(settings.email, **chosen)) if chosen else settings
+
+
+def _credential(path: Path) -> str | None:
+    """What a credential says; an editor leaves a line break at its end."""
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InvalidInput(f"credential {path.name} cannot be read: {reason}") from None
+
 
 _NO_SOCKET = "there is no socket any more; commands use the database and systemd"
 _THE_LOG = "the log is the journal: journalctl -u lunasched"
@@ -257,12 +365,16 @@ class _Reader:
             self.present.append(dotted(path))
 
     def settings(self) -> Settings:
-        parts: dict[str, dict[str, Any]] = {"retention": {}, "email": {}, "": {}}
+        parts: dict[str, dict[str, Any]] = {
+            "retention": {}, "email": {}, "web": {}, "metrics": {}, "": {}
+        }  # fmt: skip
         for target, value in self.fields.items():
             part, _, name = target.rpartition(".")
             parts[part][name] = value
         return Settings(
             retention=Retention(**parts["retention"]),
             email=EmailSettings(**parts["email"]),
+            web=WebSettings(**parts["web"]),
+            metrics=MetricsSettings(**parts["metrics"]),
             **parts[""],
         )

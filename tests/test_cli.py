@@ -281,6 +281,23 @@ def test_arguments_after_the_dashes_run_without_a_shell(cli: Cli) -> None:
     assert 'ExecStart=/bin/echo --x "$$Y"\n' in done.stdout
 
 
+def test_whom_to_tell_of_a_job_that_is_added(cli: Cli) -> None:
+    told = cli.fails(
+        ExitCode.USAGE, *ADD, "--dry-run", "--notify-email", "a@b,c d", "--notify-email", "e"
+    )
+    assert "--notify-email: 'c d' is no address for email" in told
+    (cli.home / "url").write_text("htp://SECRET\n")
+    told = cli.fails(ExitCode.USAGE, *ADD, "--heartbeat-from", str(cli.home / "url"))
+    assert "--heartbeat-from: it is no URL" in told
+    assert "SECRET" not in told
+    told = cli.fails(ExitCode.USAGE, *ADD, "--heartbeat-from", str(cli.home / "none"))
+    assert "none cannot be read: No such file" in told
+    (cli.home / "url").write_text("https://hc.example.org/SECRET\n")
+    done = cli(*ADD, "--dry-run", "--notify-email", "a@b", "--heartbeat-from", cli.home / "url")
+    assert done.returncode == 0, done.stderr
+    assert "SECRET" not in done.stdout
+
+
 def test_compiling_writes_what_a_dry_run_prints(filled: Cli) -> None:
     printed = filled("compile", "backup").stdout
     done = filled("compile", "backup", "--output", "out")

@@ -11,7 +11,16 @@ from lunasched.document import Format, read
 from lunasched.errors import InvalidInput
 from lunasched.jobfile import job_from_mapping
 from lunasched.model import Priority
-from lunasched.settings import EmailSettings, Retention, Settings, of_document
+from lunasched.settings import (
+    SURROUNDINGS,
+    EmailSettings,
+    MetricsSettings,
+    Retention,
+    Settings,
+    Tls,
+    WebSettings,
+    of_document,
+)
 
 
 @pytest.fixture
@@ -20,18 +29,18 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_without_a_file_everything_has_its_default(file: Path) -> None:
-    assert Settings.load(file) == Settings(max_concurrent_jobs=0)
+    assert Settings.load(file, {}) == Settings(max_concurrent_jobs=0)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "global:\n", "global: {}\n"])
 def test_an_empty_file_is_no_fault(file: Path, text: str) -> None:
     file.write_text(text)
-    assert Settings.load(file) == Settings()
+    assert Settings.load(file, {}) == Settings()
 
 
 def test_the_limit(file: Path) -> None:
     file.write_text("global:\n  max_concurrent_jobs: 4\n")
-    assert Settings.load(file).max_concurrent_jobs == 4
+    assert Settings.load(file, {}).max_concurrent_jobs == 4
 
 
 @pytest.mark.parametrize("value", ["-1", "true", "1.5", "many", "[]"])
@@ -40,13 +49,13 @@ def test_what_is_no_limit(file: Path, value: str) -> None:
     with pytest.raises(
         InvalidInput, match=rf"^{file}:2: global\.max_concurrent_jobs: .* is (not|out)"
     ):
-        Settings.load(file)
+        Settings.load(file, {})
 
 
 def test_all_that_is_wrong_is_told_at_once(file: Path) -> None:
     file.write_text("globl: {}\nglobal:\n  max_concurrent_jbos: 1\n  max_concurrent_jobs: x\n")
     with pytest.raises(InvalidInput) as raised:
-        Settings.load(file)
+        Settings.load(file, {})
     lines = str(raised.value).splitlines()
     assert len(lines) == 3
     assert [line.rpartition("; did")[0] or line for line in lines] == [
@@ -60,13 +69,13 @@ def test_all_that_is_wrong_is_told_at_once(file: Path) -> None:
 def test_what_is_no_configuration(file: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(InvalidInput, match=str(file)):
-        Settings.load(file)
+        Settings.load(file, {})
 
 
 def test_what_is_no_text(file: Path) -> None:
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InvalidInput, match=r"config\.yaml: the file is UTF-16"):
-        Settings.load(file)
+        Settings.load(file, {})
 
 
 @pytest.mark.parametrize("variable", ["LUNASCHED_CONFIG_PATH", "LUNASCHED_DB_PATH"])
@@ -93,7 +102,7 @@ defaults:
 jobs:
 """
     )
-    settings = Settings.load(file)
+    settings = Settings.load(file, {})
     assert settings.max_concurrent_jobs == 10
     assert settings.retention == Retention(30, 100)
     assert settings.email == EmailSettings(
@@ -118,11 +127,90 @@ jobs:
 def test_two_names_of_a_setting_must_agree(file: Path) -> None:
     file.write_text("server: {max_concurrent_jobs: 1}\nglobal: {max_concurrent_jobs: 2}\n")
     with pytest.raises(InvalidInput, match=r":2: global\.max_concurrent_jobs: server\.max.*keep"):
-        Settings.load(file)
+        Settings.load(file, {})
 
 
 def test_a_password_is_not_repeated(file: Path) -> None:
     file.write_text("notifications: {email: {smtp_password: 12345678}}\n")
     with pytest.raises(InvalidInput) as caught:
-        Settings.load(file)
+        Settings.load(file, {})
     assert "12345678" not in str(caught.value)
+
+
+def test_what_else_can_be_set(file: Path) -> None:
+    file.write_text(
+        """
+notifications: {max_per_hour: 0, email: {tls: TLS}}
+web: {enabled: false, address: "0:0::1", port: 9090}
+metrics: {textfile: /var/lib/prometheus/node-exporter/lunasched.prom}
+"""
+    )
+    settings = Settings.load(file, {})
+    assert settings.max_messages_per_hour == 0
+    assert settings.email.tls is Tls.TLS
+    assert settings.web == WebSettings(False, "::1", 9090)
+    textfile = Path("/var/lib/prometheus/node-exporter/lunasched.prom")
+    assert settings.metrics == MetricsSettings(textfile)
+    defaults = Settings()
+    assert (defaults.web, defaults.metrics.textfile) == (WebSettings(True, "127.0.0.1", 8080), None)
+    assert defaults.max_messages_per_hour == 30
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("web: {address: localhost}", "'localhost' is no IP address"),
+        ("web: {port: 65536}", "65536 is out of range"),
+        ("metrics: {textfile: /a/b.txt}", "is no absolute path that ends in .prom"),
+        ("metrics: {textfile: b.prom}", "is no absolute path that ends in .prom"),
+        ("notifications: {email: {tls: ssl}}", "'ssl' is no kind of encryption"),
+        ("notifications: {max_per_hour: -1}", "-1 is out of range"),
+    ],
+)
+def test_what_is_no_setting(file: Path, text: str, message: str) -> None:
+    file.write_text(text)
+    with pytest.raises(InvalidInput, match=message):
+        Settings.load(file, {})
+
+
+def test_how_email_is_sent_comes_from_the_environment_then_credentials_then_the_file(
+    file: Path, tmp_path: Path
+) -> None:
+    file.write_text(
+        "notifications: {email: {smtp_server: a, smtp_port: 1, smtp_username: a, "
+        'smtp_password: "a", from_address: a@a}}\n'
+    )
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    for name, text in (("smtp-server", "b"), ("smtp-port", "2\n"), ("smtp-password", " b b \n")):
+        (credentials / name).write_text(text)
+    environ = {
+        "CREDENTIALS_DIRECTORY": str(credentials),
+        "LUNASCHED_SMTP_SERVER": "c",
+        "LUNASCHED_EMAIL_FROM": "c@c",
+        "LUNASCHED_SMTP_USERNAME": "",
+    }
+    expected = EmailSettings(True, "c", 2, "a", " b b ", "c@c")
+    assert Settings.load(file, environ).email == expected
+    file.unlink()
+    without = EmailSettings(True, "c", 2, None, " b b ", "c@c")
+    assert Settings.load(file, environ).email == without
+
+
+def test_every_setting_of_the_surroundings_exists() -> None:
+    for _, name in SURROUNDINGS.values():
+        assert hasattr(EmailSettings(), name)
+
+
+def test_what_is_wrong_in_the_surroundings_is_told_without_a_secret(
+    file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInput, match=r"^LUNASCHED_SMTP_PORT: 'x' is not a whole number$"):
+        Settings.load(file, {"LUNASCHED_SMTP_PORT": "x"})
+    (tmp_path / "smtp-password").write_text("SECRET\nSECRET")
+    with pytest.raises(InvalidInput, match=r"^credential smtp-password: it must be") as caught:
+        Settings.load(file, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert "SECRET" not in str(caught.value)
+    (tmp_path / "smtp-password").write_bytes(b"\xff")
+    with pytest.raises(InvalidInput, match=r"cannot be read: it is not UTF-8$"):
+        Settings.load(file, {"CREDENTIALS_DIRECTORY": str(tmp_path)})

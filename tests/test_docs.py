@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer
 
-from lunasched import cli, config, configfile, document, jobkeys, retry, sandbox
+from lunasched import cli, config, configfile, document, jobkeys, retry, sandbox, template
 from lunasched.channels import CHANNEL_KEYS
 from lunasched.cli import render
 from lunasched.cli.app import app
@@ -40,7 +40,16 @@ from lunasched.model import (
     Trigger,
 )
 from lunasched.sandbox import UserMode
-from lunasched.settings import DEFAULTS, EXTENSION, JOBS, OBSOLETE, SCHEMA, SECTIONS, Settings
+from lunasched.settings import (
+    DEFAULTS,
+    EXTENSION,
+    JOBS,
+    OBSOLETE,
+    SCHEMA,
+    SECTIONS,
+    SURROUNDINGS,
+    Settings,
+)
 from lunasched.store import Store
 from lunasched.supervisor.consequences import Consequences
 
@@ -455,13 +464,27 @@ def test_examples_of_files(files_page: Page, tmp_path: Path) -> None:
     assert by_yaml == by_toml
     assert len(by_yaml) == 3
     (tmp_path / "config.yaml").write_text(configuration)
-    assert Settings.load(tmp_path / "config.yaml").max_concurrent_jobs == 8
+    assert Settings.load(tmp_path / "config.yaml", {}).max_concurrent_jobs == 8
 
 
 def test_our_environment_variables(page: Page) -> None:
     read = set(re.findall(r'"(LUNASCHED_\w+)"', inspect.getsource(config)))
     listed = items(page.part("Sh", "ENVIRONMENT"), "Ev")
-    assert {name for name in listed if name.startswith("LUNASCHED_")} == read
+    assert {name for name in listed if name.startswith("LUNASCHED_")} == read | set(SURROUNDINGS)
+
+
+def test_variables_and_credentials_of_email(files_page: Page) -> None:
+    text = files_page.part("Ss", "notifications.email")
+    rows = re.findall(r"^\.It Ev (\w+) Ta (\S+) Ta Li (\w+)$", text, re.MULTILINE)
+    assert rows == [(name, *rest) for name, rest in SURROUNDINGS.items()]
+
+
+def test_what_templates_have(files_page: Page) -> None:
+    text = files_page.part("Ss", "Templates")
+    assert tables(text) == [list(template.VARIABLES)]
+    filters = re.search(r"^and these filters:\n\.Cm (.*) \.$", text, re.MULTILINE)
+    assert filters
+    assert filters[1].split(" , ") == list(template.FILTERS)
 
 
 def test_paths(page: Page) -> None:

@@ -112,16 +112,36 @@ FURTHER = st.fixed_dictionaries(
                 "on_failure": st.lists(
                     st.fixed_dictionaries(
                         {"type": st.just("email"), "to": st.just("a@b")},
-                        optional={"subject": TEXTS | PLAIN},
+                        optional={"subject": TEXTS | PLAIN, "body": TEXTS | PLAIN},
                     )
                     | st.fixed_dictionaries(
                         {"type": st.just("webhook"), "url": st.just("https://x/y#z?a=b: c")}
                         | {"url": st.just("https://x/'\"")},
-                        optional={"headers": st.dictionaries(PLAIN, TEXTS | PLAIN)},
+                        optional={
+                            "headers": st.dictionaries(PLAIN, TEXTS | PLAIN),
+                            "secret": TEXTS,
+                        },
+                    )
+                    | st.fixed_dictionaries(
+                        {
+                            "type": st.just("exec"),
+                            "command": TEXTS | st.lists(TEXTS, min_size=1, max_size=2),
+                        },
+                        optional={"timeout": st.floats(0.001, 1e6)},
+                    )
+                    | st.fixed_dictionaries(
+                        {"type": st.just("ntfy"), "url": st.just("https://ntfy.sh/a")},
+                        optional={"priority": st.integers(1, 5), "token": PLAIN},
                     ),
                     max_size=3,
                 )
-            }
+            },
+            optional={
+                "on_recovery": st.just([]) | st.just([{"type": "email", "to": "c@d"}]),
+                "remind_every": st.floats(0, 1e6) | st.just("1d"),
+                "every_failure": st.booleans(),
+                "heartbeat": st.just("https://hc.example.org/ping/1"),
+            },
         ),
     },
 )

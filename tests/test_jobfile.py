@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +24,7 @@ from lunasched.model import (
     Hooks,
     Job,
     Notifications,
+    NotifyEvent,
     Priority,
     ResourceLimits,
     RetryPolicy,
@@ -41,7 +43,10 @@ NESTED: dict[str, tuple[str, ...]] = {
         "retry_on_exit_codes", "no_retry_on_exit_codes",
     ),
     "hooks": ("on_start", "on_success", "on_failure", "on_retry", "timeout_seconds"),
-    "notification_config": ("on_start", "on_success", "on_failure"),
+    "notification_config": (
+        "on_start", "on_success", "on_failure", "on_recovery", "on_skipped", "on_missed",
+        "remind_every", "every_failure", "heartbeat",
+    ),
     "sandbox": tuple(OPTIONS),
 }  # fmt: skip
 
@@ -92,11 +97,30 @@ EVERY_KEY: dict[str, Any] = {
     "hook_timeout": "2m",
     "notification_config": {
         "on_failure": [
-            {"type": "EMAIL", "to": "ops@example.org", "subject": "broken"},
+            {"type": "EMAIL", "to": "ops@example.org", "subject": "broken", "body": "{{ what }}\n"},
             {"type": "Slack", "webhook_url": "https://hooks.example.org/s/1"},
         ],
-        "on_success": {"type": "webhook", "url": "http://[::1]:80/x", "headers": {"X-A": "b"}},
+        "on_success": {
+            "type": "webhook",
+            "url": "http://[::1]:80/x",
+            "headers": {"X-A": "b"},
+            "secret": "s3",
+        },
         "on_start": [{"type": "discord", "webhook_url": "https://discord.example.org/d/1"}],
+        "on_recovery": [],
+        "on_skipped": {
+            "type": "ntfy",
+            "url": "https://ntfy.example.org/t",
+            "token": "tk_1",
+            "priority": 5,
+        },
+        "on_missed": [
+            {"type": "exec", "command": ["/bin/mail", "a b"], "timeout": "10s"},
+            {"type": "exec", "command": "wall < /dev/stdin"},
+        ],
+        "remind_every": "12h",
+        "every_failure": True,
+        "heartbeat": "https://hc.example.org/ping/1",
     },
     "execution_mode": "PARALLEL",
     "overlap": "Queue",
@@ -143,11 +167,24 @@ EVERY_FIELD = Job(
     ),
     notifications=Notifications(
         on_start=(Channel(ChannelType.DISCORD, "https://discord.example.org/d/1"),),
-        on_success=(Channel(ChannelType.WEBHOOK, "http://[::1]:80/x", None, (("X-A", "b"),)),),
+        on_success=(
+            Channel(ChannelType.WEBHOOK, "http://[::1]:80/x", headers=(("X-A", "b"),), secret="s3"),
+        ),
         on_failure=(
-            Channel(ChannelType.EMAIL, "ops@example.org", "broken"),
+            Channel(ChannelType.EMAIL, "ops@example.org", subject="broken", body="{{ what }}\n"),
             Channel(ChannelType.SLACK, "https://hooks.example.org/s/1"),
         ),
+        on_recovery=(),
+        on_skipped=(
+            Channel(ChannelType.NTFY, "https://ntfy.example.org/t", token="tk_1", priority="max"),
+        ),
+        on_missed=(
+            Channel(ChannelType.EXEC, ("/bin/mail", "a b"), timeout=10),
+            Channel(ChannelType.EXEC, "wall < /dev/stdin"),
+        ),
+        remind_every=43200,
+        every_failure=True,
+        heartbeat=Channel(ChannelType.HEARTBEAT, "https://hc.example.org/ping/1"),
     ),
     mode=ExecutionMode.PARALLEL,
     max_concurrent=4,
@@ -861,6 +898,19 @@ CHANNELS: list[tuple[Any, str]] = [
      "[0].headers.A b: it cannot be the name of a header"),
     ([{"type": "webhook", "url": "http://x", "headers": {"A": "c\r\nd"}}],
      "[0].headers.A: it must be one line"),
+    ([{"type": "webhook", "url": "http://x", "secret": 1}], "[0].secret: it must be one line"),
+    ([{"type": "email", "to": "a", "subject": "{{ jbo }}"}],
+     "[0].subject: it is no template: line 1: there is no variable 'jbo'; did you mean 'job'?"),
+    ([{"type": "email", "to": "a", "body": "a\n{% if"}], "[0].body: it is no template: line 2: "),
+    ([{"type": "email", "to": "a", "body": "x" * 8193}], "[0].body: a template has at most 8192"),
+    ([{"type": "ntfy", "url": "https://ntfy.sh"}], "[0].url: it is no URL of a topic"),
+    ([{"type": "ntfy", "url": "https://ntfy.sh/a?b=/c"}], "[0].url: it is no URL of a topic"),
+    ([{"type": "ntfy", "url": "https://ntfy.sh/a", "token": "a b"}], "[0].token: it must be ASCII"),
+    ([{"type": "ntfy", "url": "https://ntfy.sh/a", "priority": 6}], "[0].priority: 6 is no prior"),
+    ([{"type": "exec", "command": []}], "[0].command: "),
+    ([{"type": "exec"}], "[0].command: it is missing, and exec needs it"),
+    ([{"type": "exec", "command": "a", "timeout": 0}], "[0].timeout: a time limit must be longer"),
+    ([{"type": "heartbeat", "url": "hc"}], "[0].url: it is no URL"),
 ]  # fmt: skip
 
 
@@ -870,23 +920,95 @@ def test_what_is_no_channel(value: Any, message: str) -> None:
     assert problem.startswith(f"notification_config.on_failure{message}")
 
 
-def test_a_url_that_is_wrong_is_not_repeated() -> None:
-    channel = {"type": "discord", "webhook_url": "https//discord/SECRET"}
+@pytest.mark.parametrize(
+    "channel",
+    [
+        {"type": "discord", "webhook_url": "https//discord/SECRET"},
+        {"type": "ntfy", "url": "https://ntfy.sh/SECRET/a b"},
+        {"type": "ntfy", "url": "https://ntfy.sh/a", "token": "SECRET "},
+        {"type": "webhook", "url": "https://x", "secret": "SECRET\n"},
+        {"type": "webhook", "url": "https://x", "headers": {"A": "SECRET\n"}},
+        {"type": "heartbeat", "url": "SECRET"},
+    ],
+)
+def test_a_secret_that_is_wrong_is_not_repeated(channel: dict[str, Any]) -> None:
     (problem,) = problems({**LEAST, "notification_config": {"on_start": [channel]}})
     assert "SECRET" not in problem
 
 
+def test_a_heartbeat_has_no_word_for_what_is_not_a_run() -> None:
+    channel = {"type": "heartbeat", "url": "https://hc.example.org/ping/1"}
+    for event in ("on_recovery", "on_skipped", "on_missed"):
+        (problem,) = problems({**LEAST, "notification_config": {event: channel}})
+        assert problem == (
+            f"notification_config.{event}.type: "
+            "a heartbeat is for on_start, on_success and on_failure"
+        )
+
+
+def test_who_is_told() -> None:
+    email = Channel(ChannelType.EMAIL, "a@b")
+    ping = Channel(ChannelType.HEARTBEAT, "https://hc.example.org/1")
+    own = Channel(ChannelType.HEARTBEAT, "https://hc.example.org/2")
+    told = Notifications(on_failure=(email, own), heartbeat=ping)
+    assert told.channels(NotifyEvent.ON_START) == (ping,)
+    assert told.channels(NotifyEvent.ON_FAILURE) == (email, own, ping)
+    assert told.channels(NotifyEvent.ON_RECOVERY) == (email,)
+    assert told.channels(NotifyEvent.ON_MISSED) == ()
+    assert (
+        Notifications(on_failure=(email,), on_recovery=()).channels(NotifyEvent.ON_RECOVERY) == ()
+    )
+    twice = Notifications(on_start=(ping,), heartbeat=ping)
+    assert twice.channels(NotifyEvent.ON_START) == (ping,)
+
+
+def test_what_identifies_a_channel() -> None:
+    one = Channel(ChannelType.WEBHOOK, "https://x/y")
+    assert one.key == dataclasses.replace(one, headers=(("A", "b"),), secret="c").key
+    others = [
+        Channel(ChannelType.WEBHOOK, "https://x/z"),
+        Channel(ChannelType.SLACK, "https://x/y"),
+        Channel(ChannelType.EXEC, "a b"),
+        Channel(ChannelType.EXEC, ("a", "b")),
+    ]
+    assert len({channel.key for channel in (one, *others)}) == 5
+
+
+def test_jobs_of_versions_with_fewer_keys_are_read() -> None:
+    stored = EVERY_FIELD.to_mapping()
+    stored["notification_config"] = {
+        "on_start": [],
+        "on_success": [{"type": "webhook", "url": "http://x", "headers": {"A": "b"}}],
+        "on_failure": [{"type": "email", "to": "a@b", "subject": "s"}],
+    }
+    assert Job.from_mapping(stored).notifications == Notifications(
+        on_success=(Channel(ChannelType.WEBHOOK, "http://x", headers=(("A", "b"),)),),
+        on_failure=(Channel(ChannelType.EMAIL, "a@b", subject="s"),),
+    )
+    del stored["notification_config"]
+    assert Job.from_mapping(stored).notifications == Notifications()
+
+
 def test_of_a_channel_that_is_shown_the_secrets_are_left_out() -> None:
     secret = Channel(
-        ChannelType.WEBHOOK, "https://user:SECRET@h.example:8443/SECRET?SECRET", None,
-        (("Authorization", "SECRET"),),
+        ChannelType.WEBHOOK, "https://user:SECRET@h.example:8443/SECRET?SECRET", secret="SECRET",
+        headers=(("Authorization", "SECRET"),), token="SECRET",
     )  # fmt: skip
     shown = secret.without_secrets()
     assert "SECRET" not in repr(shown)
     assert shown.target == "https://h.example:8443/..."
     assert shown.headers == (("Authorization", "..."),)
-    email = EVERY_FIELD.notifications.on_failure[0]
-    assert email.without_secrets() == email
+    assert (shown.secret, shown.token) == ("...", "...")
+    for url in ("https://u:SECRET@h.example#SECRET", "https://h.example?SECRET"):
+        shown = Channel(ChannelType.HEARTBEAT, url).without_secrets()
+        assert shown.target == "https://h.example/..."
+    for known in (EVERY_FIELD.notifications.on_failure[0], *EVERY_FIELD.notifications.on_missed):
+        assert known.without_secrets() == known
+    hidden = EVERY_FIELD.notifications.without_secrets()
+    assert hidden == Notifications.from_mapping(hidden.to_mapping())
+    for text in ("tk_1", "'s3'", "/ping", ".org/t", "/s/1", "/d/1"):
+        assert text in repr(EVERY_FIELD.notifications)
+        assert text not in repr(hidden)
 
 
 def test_defaults_are_for_what_a_job_does_not_say() -> None:

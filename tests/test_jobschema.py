@@ -53,7 +53,7 @@ def test_every_reader_has_a_shape() -> None:
         reference = jobschema.shape(read).get("$ref", "").removeprefix("#/$defs/")
         used.add(reference)
         assert not reference or reference in SCHEMA["$defs"]
-    of_readers = {name for name, _ in jobschema._SHAPES.values()} | {"channels"}
+    of_readers = {name for name, _ in jobschema._SHAPES.values()} | {"channels", "messengers"}
     assert used - {""} == of_readers
 
 
@@ -71,7 +71,12 @@ def test_it_has_every_key() -> None:
         found = SCHEMA
         for name in section.split("."):
             found = found["properties"][name]
-        assert list(found["properties"]) == [*rows, *settings.OBSOLETE.get(section, {})]
+        inner = [
+            name.removeprefix(f"{section}.")
+            for name in settings.SECTIONS
+            if name.startswith(f"{section}.")
+        ]
+        assert list(found["properties"]) == [*rows, *settings.OBSOLETE.get(section, {}), *inner]
         for name in settings.OBSOLETE.get(section, {}):
             assert found["properties"][name]["deprecated"]
 
@@ -153,9 +158,44 @@ SINGLE: st.SearchStrategy[str] = st.one_of(
     st.text(max_size=4),
 )
 CHANNEL = st.dictionaries(
-    st.sampled_from(["type", "to", "url", "webhook_url", "subject", "headers", "x"]),
-    st.sampled_from(["email", "Slack", "a@b", "https://x/y", None, {"A": "b"}, {"A b": ""}, 1]),
-    max_size=4,
+    st.sampled_from(
+        [
+            "type",
+            "to",
+            "url",
+            "webhook_url",
+            "subject",
+            "body",
+            "headers",
+            "secret",
+            "token",
+            "priority",
+            "command",
+            "timeout",
+            "x",
+        ]
+    ),
+    st.sampled_from(
+        [
+            "email",
+            "Slack",
+            "ntfy",
+            "EXEC",
+            "heartbeat",
+            "webhook",
+            "a@b",
+            "https://x/y",
+            None,
+            {"A": "b"},
+            {"A b": ""},
+            1,
+            "high",
+            "1m",
+            ["a"],
+            "{{ job }}",
+        ]
+    ),
+    max_size=5,
 )
 
 
@@ -248,6 +288,12 @@ WHOLE: list[tuple[Any, bool]] = [
     ({"server": {"default_timezone": "UTC"}}, False),
     ({"notifications": {"email": {"smtp_port": 0}}}, False),
     ({"notifications": {"mail": {}}}, False),
+    ({"notifications": {"max_per_hour": 5, "email": {"tls": "STARTTLS"}}}, True),
+    ({"notifications": {"email": {"tls": "ssl"}}}, False),
+    ({"web": {"enabled": False, "address": "::1", "port": "9000"}}, True),
+    ({"web": {"port": 0}}, False),
+    ({"metrics": {"textfile": "/var/lib/x/lunasched.prom"}}, True),
+    ({"metrics": {"textfile": "lunasched.prom"}}, False),
     ({"logging": {"level": ["x"]}}, True),
     ({"systemd": {"a b": None}}, False),
     ({"defaults": {"systemd": {"ExecStart": None}}}, False),

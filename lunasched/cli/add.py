@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, List, Optional
 
 import typer
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 # What the keys of a job are called on the command line, where it is not the key with dashes.
 _OPTIONS = {"user": "--run-as", "dependencies": "--depends-on"}
+
+_NOTIFICATIONS = {"on_failure": "--notify-email", "heartbeat": "--heartbeat-from"}
 
 
 @app.command()
@@ -201,6 +205,20 @@ def add(
         help="Longest running time of these.  [default: 1m]",
         show_default=False,
     ),
+    notify_email: List[str] = typer.Option(
+        [],
+        "--notify-email",
+        metavar="A,B",
+        help="Addresses to write to when it begins to fail, and when it has recovered.",
+        show_default=False,
+    ),
+    heartbeat_from: Optional[Path] = typer.Option(
+        None,
+        "--heartbeat-from",
+        metavar="FILE",
+        help="File with the URL to ping at each start, success and failure; - is stdin.",
+        show_default=False,
+    ),
     execution_mode: Optional[str] = typer.Option(
         None,
         "--execution-mode",
@@ -286,6 +304,12 @@ def add(
         "on_failure": on_failure,
         "on_retry": on_retry,
         "hook_timeout": hook_timeout,
+        "notification_config": {
+            "on_failure": [{"type": "email", "to": ",".join(notify_email)}]
+            if notify_email
+            else None,
+            "heartbeat": _first_line(heartbeat_from) if heartbeat_from is not None else None,
+        },
         "execution_mode": execution_mode,
         "overlap": overlap,
         "max_concurrent": max_concurrent,
@@ -328,6 +352,16 @@ def _settings(option: str, pairs: List[str], *, alone: bool = False) -> dict[str
     return chosen
 
 
+def _first_line(path: Path) -> str:
+    """What a file says; as an argument, any user of the machine could read it."""
+    try:
+        text = sys.stdin.read(4096) if str(path) == "-" else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InvalidInput(f"--heartbeat-from: {path} cannot be read: {reason}") from None
+    return text.strip().partition("\n")[0].strip()
+
+
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
@@ -335,6 +369,8 @@ def _listed(value: Any) -> list[Any]:
 def _option(path: Sequence[str | int]) -> str:
     """What a key of a job, or one in it, is called on the command line."""
     key, *rest = map(str, path)
+    if key == "notification_config":
+        return _NOTIFICATIONS[rest[0]]
     return ".".join([_OPTIONS.get(key, f"--{key.replace('_', '-')}"), *rest])
 
 

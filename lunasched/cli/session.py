@@ -119,7 +119,7 @@ class Session:
         """What the configuration file says; raises ``InvalidInput``."""
         from lunasched.settings import Settings
 
-        return Settings.load(self.paths.settings)
+        return Settings.load(self.paths.settings, os.environ)
 
     @cached_property
     def deployer(self) -> Deployer:

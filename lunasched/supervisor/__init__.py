@@ -85,7 +85,7 @@ def _serve(mode: Mode, paths: Paths) -> int:
     from lunasched.supervisor.service import Supervisor
     from lunasched.systemd import Manager
 
-    settings = Settings.load(paths.settings)
+    settings = Settings.load(paths.settings, os.environ)
     with Store.open(paths.database, durable=False, mode=mode) as store:
         if store.migration is not None:
             for line in store.migration.summary():
