@@ -46,6 +46,7 @@ LAYERS = {
     "verify": 3,
     "journal": 3,
     "slotfile": 3,
+    "deploylock": 3,
     "runtimedir": 3,
     "store": 3,
     "deploy": 4,

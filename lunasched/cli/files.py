@@ -105,6 +105,8 @@ def _deploy(
         else:
             done = session.deployer.put_all(jobs, now=session.now(), replace=replace, prune=prune)
             wanted, compiled = done.plan, done.compiled
+            if done.settled:
+                print("note: what a killed command had begun was finished first", file=sys.stderr)
             plans.show(wanted)
             print(f"Done: {plans.counted(wanted, ('added', 'changed', 'removed'))}.")
     except InvalidInput as error:

@@ -4,7 +4,8 @@ One change at a time holds the deploy lock. The order makes every point of death
 files are written in full beside their places first (a full disk ends it there), then the database
 says what shall be, then the files are renamed and the timers started. What fails after that is
 taken back; what is killed after that is finished by ``sync``, which makes the units equal the
-database.
+database. The lock says that a change is being made (``deploylock``), so that who is next, and the
+supervisor, knows of one that was killed, and has that done.
 
 A job that others depend on has another service than one that nobody does (``dependencies``), so
 that a change of one job may change the service of the jobs that it depends on: in the same step.

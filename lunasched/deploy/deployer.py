@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from lunasched.deploy.loader import Loader, timers
 from lunasched.deploy.plan import Plan, plan
 from lunasched.deploy.successes import Successes
 from lunasched.deploy.sync import Reconciler, SyncReport
+from lunasched.deploylock import DeployLock
 from lunasched.ejection import Ejection
 from lunasched.errors import (
     DeploymentFailed,
@@ -51,6 +50,8 @@ class Deployed:
 
     plan: Plan
     compiled: tuple[CompiledJob, ...]
+    settled: bool = False
+    """Whether one that was killed before it was finished first."""
 
 
 class Deployer:
@@ -81,7 +82,7 @@ class Deployer:
         self._record = RecordFile(paths)
         self._ejector = Ejector(manager, self._units, paths, context, self._record)
         self._adopter = Adopter(manager, paths, context, self._record)
-        self._lock = paths.deploy_lock
+        self._lock = DeployLock(paths.deploy_lock)
         self._manager = manager
         self._context = context
 
@@ -91,7 +92,7 @@ class Deployer:
         ``now`` is in µs UTC. Raises ``JobExists``, ``InvalidJob``, ``UnitConflict``; whatever it
         raises, nothing was changed.
         """
-        with self._locked():
+        with self._locked(now):
             before = self._store.jobs.get(job.name)
             if before is not None and not replace:
                 raise JobExists(
@@ -111,7 +112,7 @@ class Deployer:
         ``JobExists`` where a job would change without ``replace``, ``InvalidJobs``,
         ``UnitConflict``; whatever it raises, nothing was changed.
         """
-        with self._locked():
+        with self._locked(now) as settled:
             wanted = plan(jobs, self._store, prune=prune)
             if wanted.changed and not replace:
                 names = ", ".join(repr(job.name) for job, _ in wanted.changed)
@@ -120,11 +121,11 @@ class Deployer:
                     "use --replace to change them, or other names"
                 )
             compiled = () if wanted.is_empty else self._deploy(wanted, now)
-            return Deployed(wanted, compiled)
+            return Deployed(wanted, compiled, settled)
 
     def set_enabled(self, name: str, enabled: bool, *, now: int) -> bool:
         """Start or stop the timer of a job for good; ``False`` if it was that way already."""
-        with self._locked():
+        with self._locked(now):
             job = self._existing(name)
             if job.enabled == enabled:
                 return False
@@ -136,7 +137,7 @@ class Deployer:
 
         Raises ``InvalidInput`` where other jobs depend on it.
         """
-        with self._locked():
+        with self._locked(now):
             self._deploy(Plan(removed=(self._existing(name),)), now)
 
     def eject(self, name: str, *, as_name: str | None, force: bool, now: int) -> Ejection:
@@ -145,20 +146,22 @@ class Deployer:
         Raises ``InvalidInput`` where something would be lost and ``force`` is not given, or other
         jobs depend on it, and ``UnitConflict`` where there are units of that name.
         """
-        with self._locked():
+        with self._locked(now):
             job = self._existing(name)
             found = ejection.eject(job, self._context, as_name)
             check_losses(found, force)
             wanted = Plan(removed=(job,))
             check_removable(wanted, JobSet(self._store, self._context, wanted.after), "ejected")
             self._ejector.check_free(found)
-            try:
-                self._ejector.swap(found, now)
-                self._deploy(wanted, now)
-            except BaseException:
-                self._ejector.take_back(found.name, job)
-                raise
-            self._record.drop()
+            with self._changing(wanted):
+                try:
+                    self._ejector.swap(found, now)
+                    self._deploy(wanted, now)
+                except BaseException:
+                    with self._lock.taking_back():
+                        self._ejector.take_back(found.name, job)
+                    raise
+                self._record.drop()
         return found
 
     def find_units(self, timer: str, name: str | None, *, now: int) -> FoundUnits:
@@ -183,16 +186,19 @@ class Deployer:
 
         Raises what ``find_units`` does; whatever it raises, nothing was changed.
         """
-        with self._locked():
+        with self._locked(now):
             found = self.find_units(timer, name, now=now)
-            try:
-                done = self._adopter.take_out(found)
-                begin = self._adopter.slots_from(found, now, done)
-                (compiled,) = self._put_one(Plan(added=(found.adoption.job,)), begin)
-            except BaseException:
-                self._adopter.take_back()
-                raise
-            self._adopter.make_up(found, now, done)
+            wanted = Plan(added=(found.adoption.job,))
+            with self._changing(wanted):
+                try:
+                    done = self._adopter.take_out(found)
+                    begin = self._adopter.slots_from(found, now, done)
+                    (compiled,) = self._put_one(wanted, begin)
+                except BaseException:
+                    with self._lock.taking_back():
+                        self._adopter.take_back()
+                    raise
+                self._adopter.make_up(found, now, done)
         return found, compiled
 
     def sync(self, *, now: int, allow_empty: bool = False) -> SyncReport:
@@ -201,37 +207,43 @@ class Deployer:
         ``now`` is in µs UTC. A database without any job, beside units that are deployed, is more
         likely a lost one than meant: without ``allow_empty`` that is refused.
         """
-        with self._locked() as settled:
-            deployed = self._units.owned()
-            if deployed and not allow_empty and not self._store.jobs.names():
-                raise DeploymentFailed(
-                    f"{self._store.path} has no jobs, but {len(deployed)} unit files of jobs are "
-                    "deployed, and none was removed. If the database was lost, restore it; if "
-                    "there shall be no jobs: lunasched sync --allow-empty"
-                )
-            jobs = self._store.jobs.all()
-            depended_on = {name for job in jobs for name in job.dependencies}
-            launched = {job.name for job in jobs if has_launcher(job)}
-            compiled: list[CompiledJob] = []
-            failed: dict[str, str] = {}
-            for job in jobs:
-                try:
-                    compiled.append(
-                        compiler.compile(
-                            job,
-                            self._context,
-                            depended_on=job.name in depended_on,
-                            launched=launched.intersection(job.dependencies),
-                        )
+        with self._lock.hold():
+            settled = self._finish_handover()
+            report = self._reconcile(now, allow_empty=allow_empty or self._lock.leaves_no_job)
+            return dataclasses.replace(report, settled=settled)
+
+    def _reconcile(self, now: int, *, allow_empty: bool) -> SyncReport:
+        deployed = self._units.owned()
+        if deployed and not allow_empty and not self._store.jobs.names():
+            raise DeploymentFailed(
+                f"{self._store.path} has no jobs, but {len(deployed)} unit files of jobs are "
+                "deployed, and none was removed. If the database was lost, restore it; if "
+                "there shall be no jobs: lunasched sync --allow-empty"
+            )
+        jobs = self._store.jobs.all()
+        depended_on = {name for job in jobs for name in job.dependencies}
+        launched = {job.name for job in jobs if has_launcher(job)}
+        compiled: list[CompiledJob] = []
+        failed: dict[str, str] = {}
+        for job in jobs:
+            try:
+                compiled.append(
+                    compiler.compile(
+                        job,
+                        self._context,
+                        depended_on=job.name in depended_on,
+                        launched=launched.intersection(job.dependencies),
                     )
-                except InvalidInput as error:
-                    failed[job.name] = str(error)
-            gate = self._gate.follow()
-            report = self._reconciler.reconcile(compiled, failed, now)
-            self._successes.forget_all(but=depended_on)
-            self._successes.mend(depended_on & {job.name for job in jobs})
-            self._loader.follow_zones(compiled, now)
-            return dataclasses.replace(report, written=(*gate, *report.written), settled=settled)
+                )
+            except InvalidInput as error:
+                failed[job.name] = str(error)
+        gate = self._gate.follow()
+        report = self._reconciler.reconcile(compiled, failed, now)
+        self._successes.forget_all(but=depended_on)
+        self._successes.mend(depended_on & {job.name for job in jobs})
+        self._loader.follow_zones(compiled, now)
+        self._lock.settle()
+        return dataclasses.replace(report, written=(*gate, *report.written))
 
     # One change
 
@@ -247,10 +259,16 @@ class Deployer:
         after = JobSet(self._store, self._context, wanted.after)
         compiled = compiled_if_valid(wanted, after, self._context, now)
         change = self._change(wanted, compiled, before, after)
+        with self._changing(wanted):
+            self._carry_out(change, wanted, before, now)
+            self._drop_pending(wanted)
+        return compiled
+
+    def _carry_out(self, change: Change, wanted: Plan, before: JobSet, now: int) -> None:
         with self._units.stage(texts(change.compiled)) as staged:
             self._store_change(wanted.after, now)
-            running = self._loader.running()
             try:
+                running = self._loader.running()
                 self._successes.note(change.gained)
                 # The timers of the jobs themselves count from now; those of the others go on.
                 keep = self._loader.keep(change.others, change.old_texts, running, now)
@@ -263,16 +281,25 @@ class Deployer:
                 self._loader.load(change.compiled, now, running, keep)
                 self._successes.forget_freed(change.compiled)
             except BaseException as error:
-                self._take_back(change, wanted, before, now)
+                with self._lock.taking_back():
+                    failure = self._take_back(change, wanted, before, now)
+                    if failure is not None:
+                        raise _not_taken_back(wanted, error, failure) from error
                 if isinstance(error, LunaschedError):
-                    failure = DeploymentFailed(
+                    failed = DeploymentFailed(
                         f"{_named(wanted)} deployed and nothing was changed: {error}"
                     )
-                    failure.exit_code = error.exit_code
-                    raise failure from error
+                    failed.exit_code = error.exit_code
+                    raise failed from error
                 raise
-        self._drop_pending(wanted)
-        return compiled
+
+    @contextmanager
+    def _changing(self, wanted: Plan) -> Iterator[None]:
+        """While this lasts, the lock says that a change is being made."""
+        gone = {job.name for job in wanted.removed}
+        leaves_no_job = not wanted.put and gone.issuperset(self._store.jobs.names())
+        with self._lock.changing(leaves_no_job=leaves_no_job):
+            yield
 
     def _store_change(self, jobs: Mapping[str, Job | None], now: int) -> None:
         with self._store.transaction():
@@ -342,31 +369,38 @@ class Deployer:
                     raise InvalidJob([f"dependencies: the job {other!r}: {error}"]) from error
         return found
 
-    def _take_back(self, change: Change, wanted: Plan, before: JobSet, now: int) -> None:
-        """Undo ``_deploy`` as far as the cause of its failure allows; ``sync`` can do the rest."""
+    def _take_back(
+        self, change: Change, wanted: Plan, before: JobSet, now: int
+    ) -> LunaschedError | None:
+        """Undo ``_carry_out`` as far as the cause of its failure allows.
+
+        What is left is for ``sync``: the first of the errors is given back.
+        """
         new = {job.name for job in wanted.added}
         added = [item for item in change.jobs if item.job.name in new]
         new_units = [unit.name for item in added for unit in item.units]
         own_timers = timers(change.jobs)
-        with suppress(LunaschedError):
+        failures: list[LunaschedError] = []
+        with _collected(failures):
             self._store_change(wanted.before, now)
-        with suppress(LunaschedError):
-            self._manager.stop(own_timers)
-        with suppress(LunaschedError):
+        with _collected(failures):
+            failures.extend(self._manager.stop(own_timers).values())
+        with _collected(failures):
             self._units.unwant(timers(added))
             self._units.remove(new_units)
             self._manager.reset_failed(new_units)
-        with suppress(LunaschedError):
+        with _collected(failures):
             self._successes.forget(change.gained)
-        with suppress(LunaschedError):
+        with _collected(failures):
             self._gate.follow()
         kept = {name: text for name, text in change.old_texts.items() if text is not None}
         if kept:
-            with suppress(LunaschedError):
+            with _collected(failures):
                 with self._units.stage(kept) as staged:
                     staged.install()
                 running = set(timers(change.others))
                 self._loader.load(self._as_before(change, wanted, before), now, running)
+        return failures[0] if failures else None
 
     def _as_before(self, change: Change, wanted: Plan, before: JobSet) -> list[CompiledJob]:
         jobs = [job for job in wanted.before.values() if job is not None]
@@ -396,20 +430,39 @@ class Deployer:
         return record.units if record is not None else ()
 
     @contextmanager
-    def _locked(self) -> Iterator[tuple[str, ...]]:
-        """Hold the deploy lock; the kernel drops it when its holder dies.
+    def _locked(self, now: int) -> Iterator[bool]:
+        """Hold the deploy lock, after what its last holder left half done when it was killed.
 
-        Gives the units of which the last holder died while it handed them over.
+        Gives whether there was such. What cannot be finished does not keep others from their
+        changes; ``sync`` says what is in its way.
         """
-        try:
-            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise DeploymentFailed(f"{self._lock}: {error.strerror}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield self._finish_handover()
-        finally:
-            os.close(descriptor)
+        with self._lock.hold():
+            settled = bool(self._finish_handover())
+            if self._lock.is_unfinished:
+                with suppress(LunaschedError):
+                    self._reconcile(now, allow_empty=self._lock.leaves_no_job)
+                    settled = True
+            yield settled
+
+
+@contextmanager
+def _collected(failures: list[LunaschedError]) -> Iterator[None]:
+    try:
+        yield
+    except LunaschedError as error:
+        failures.append(error)
+
+
+def _not_taken_back(
+    wanted: Plan, error: BaseException, failure: LunaschedError
+) -> DeploymentFailed:
+    found = DeploymentFailed(
+        f"{_named(wanted)} deployed: {error}\nWhat was done of it could not all be taken back: "
+        f"{failure}\nWhen nothing is in the way any more: lunasched sync"
+    )
+    if isinstance(error, LunaschedError):
+        found.exit_code = error.exit_code
+    return found
 
 
 def _named(wanted: Plan) -> str:

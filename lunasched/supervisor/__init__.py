@@ -78,6 +78,7 @@ def _serve(mode: Mode, paths: Paths) -> int:
     # Imported here, so that asking whether a supervisor runs costs no start-up time.
     from gi.repository import GLib
 
+    from lunasched.deploylock import DeployLock
     from lunasched.journal import Journal
     from lunasched.runtimedir import RuntimeDirectory
     from lunasched.slotfile import SlotDirectory
@@ -96,6 +97,7 @@ def _serve(mode: Mode, paths: Paths) -> int:
             journal=Journal(mode, os.getuid()),
             manager=Manager.connect(mode),
             slots=SlotDirectory(paths.slots),
+            deploy_lock=DeployLock(paths.deploy_lock),
             runtime=RuntimeDirectory(paths.runtime),
             max_concurrent_jobs=settings.max_concurrent_jobs,
             retention=settings.retention,

@@ -18,6 +18,7 @@ from gi.repository import GLib
 
 from lunasched import unittext
 from lunasched.config import Mode
+from lunasched.deploylock import DeployLock
 from lunasched.journal import Journal, RunWindow, Tail
 from lunasched.model import Result
 from lunasched.runtimedir import RuntimeDirectory
@@ -28,6 +29,7 @@ from lunasched.supervisor.clock import Clock
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.hooks import HookStarter
 from lunasched.supervisor.intervals import Intervals
+from lunasched.supervisor.killed import KilledChanges
 from lunasched.supervisor.pruner import Pruner
 from lunasched.supervisor.recorder import Recorder, result_of
 from lunasched.supervisor.starter import Starter
@@ -63,6 +65,7 @@ class Supervisor:
         host_timezone: str,
         boot_id: str,
         slots: SlotDirectory,
+        deploy_lock: DeployLock,
         runtime: RuntimeDirectory,
         max_concurrent_jobs: int,
         retention: Retention,
@@ -91,6 +94,7 @@ class Supervisor:
         self._boot_id = boot_id
         self._clock = Clock(store, manager, now, self.guard, stepped=self._starter.look)
         self._zones = Zones(slots, manager, self.guard)
+        self._killed = KilledChanges(deploy_lock, self._zones.bring_up_to_date, self.guard)
         self._pruner = Pruner(store, retention, now, self.guard)
         self._intervals = Intervals(store, manager, now, self.guard)
         self._now = now
@@ -113,6 +117,7 @@ class Supervisor:
         # A new zone is a new start: systemd starts us again, with nothing of the old one left.
         # What was taken over from Lunasched 1.x has no units yet.
         self._zones.watch(self._loop.quit, outdated=self._store.migration is not None)
+        self._killed.watch()
         self._clock.watch()
         # Before anybody takes us for ready: where there is a limit, the gate is shut from now on.
         self._starter.look()

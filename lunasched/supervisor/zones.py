@@ -46,15 +46,16 @@ class Zones:
             monitor.connect("changed", self._guard(lambda: self._compare(changed)))
             self._monitors.append(monitor)
         if outdated or self._slots.zones() != self._now:
-            self._sync()
+            self.bring_up_to_date()
 
     def _compare(self, changed: Callable[[], None]) -> bool:
         if zone_identity() != self._now:
             self._now = zone_identity()
-            self._sync()
+            self.bring_up_to_date()
             changed()
         return True
 
-    def _sync(self) -> None:
+    def bring_up_to_date(self) -> None:
+        """Have ``lunasched sync`` run, as who may write units."""
         for error in self._manager.start([SYNC_UNIT]).values():
             print(f"<4>the units cannot be brought up to date: {error}", flush=True)

@@ -366,31 +366,95 @@ def test_edit_asks_again_on_a_terminal(files: Files) -> None:
     assert "04:30:00 UTC" in files.timer("dump", "TimersCalendar")
 
 
+# What a change does to the world: to the database, to files, to systemd.
+CALLS = ("pwrite64", "fdatasync", "fsync", "rename", "unlink", "symlink", "sendmsg")
+
+
+def eight(hour: int) -> str:
+    """Every second job is one of all hours, so that a change adds, changes and removes."""
+    return "jobs:\n" + "".join(
+        f"  - {{name: k{number}, schedule: 'at {hour:02}:{number + 10}', command: 'true'}}\n"
+        for number in range(hour % 2, 16, 1 + hour % 2)
+    )
+
+
 @pytest.mark.slow
-def test_killed_at_any_moment(files: Files, rng: random.Random) -> None:
-    """After a SIGKILL the jobs are the old ones or the new ones, and sync makes it so."""
+@pytest.mark.parametrize("by", ["the supervisor", "the next command"])
+def test_killed_at_any_call(files: Files, rng: random.Random, by: str) -> None:
+    """After a SIGKILL the jobs are the old ones or the new ones, and soon their timers are, too."""
+    trace = ["strace", "-f", "-qq", "-o", "/tmp/trace"]
+    machine = files.machine
+    if by == "the next command":
+        machine.exec("systemctl stop lunasched")
 
-    def text(hour: int) -> str:
-        return "jobs:\n" + "".join(
-            f"  - {{name: k{number}, schedule: 'at {hour:02}:{number:02}', command: 'true'}}\n"
-            for number in range(hour % 2, 25, 1 + hour % 2)
-        )
+    def apply(hour: int, *before: str) -> int:
+        path = files.write(eight(hour))
+        done = machine.exec([*before, "lunasched", "apply", "--prune", path], check=False)
+        return int(done.returncode)
 
-    files.apply(text(1))
-    hours = {1}
-    for hour in range(2, 14):
-        delay = rng.uniform(0.3, 1.6)
-        path = files.write(text(hour))
-        files.machine.exec(
-            ["timeout", "-s", "KILL", f"{delay:.3f}", "lunasched", "apply", "--prune", path],
-            check=False,
-        )
-        schedules = {job["schedule"] for job in files.luna.json("list")}
-        (found,) = {int(schedule[3:5]) for schedule in schedules}
-        assert found in {max(hours), hour}
-        assert len(schedules) == text(found).count("name")
-        files.luna("sync")
+    def in_place() -> bool:
+        wanted = {job["name"]: job["schedule"] for job in files.luna.json("list")}
+        shown = machine.exec(
+            "systemctl show 'lunasched-job@k*.timer' -p Id,TimersCalendar,ActiveState"
+        ).stdout.split("\n\n")
+        have = {}
+        for text in shown:
+            found = re.search(r"OnCalendar=\*-\*-\* (\S+):00", text)
+            name = re.search(r"Id=lunasched-job@(k\d+)\.timer", text)
+            if found and name and "ActiveState=active" in text:
+                have[name[1]] = f"at {found[1]}"
+        return have == wanted
+
+    apply(1)
+    assert apply(2, *trace) == 0
+    calls = re.findall(r"^\d+ +(\w+)\(", machine.exec("cat /tmp/trace").stdout, re.MULTILINE)
+    old, killed = 2, 0
+    for hour in range(3, 21):
+        call = rng.choice(CALLS)
+        number = rng.randint(1, calls.count(call))
+        inject = f"inject={call}:signal=KILL:when={number}"
+        killed += apply(hour, *trace, "-e", f"trace={call}", "-e", inject) != 0
+        listed = {job["schedule"][3:5] for job in files.luna.json("list")}
+        (found,) = map(int, listed)
+        assert found in (old, hour), (call, number)
+        if by == "the supervisor":
+            machine.wait_for(in_place, 30, what=f"timers after a kill at {call} {number}")
+        else:
+            assert apply(found) == 0
+            assert in_place(), (call, number)
         assert "as it should be" in files.luna("sync").stdout
-        active = files.machine.exec("systemctl list-timers --no-legend 'lunasched-job@k*'").stdout
-        assert len(active.splitlines()) == len(schedules)
-        hours = {found}
+        left = machine.exec(f"find {UNITS} /var/lib/lunasched* -name '*lunasched-new*'").stdout
+        assert left == "", (call, number)
+        old = found
+    assert killed > 9
+
+
+def test_all_jobs_are_pruned_where_that_was_killed(files: Files) -> None:
+    """A database without jobs is no lost one then."""
+    files.apply(eight(2))
+    files.machine.exec("systemctl stop lunasched")
+    inject = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=unlink"]
+    inject += ["-e", "inject=unlink:signal=KILL:when=3"]
+    prune = ["lunasched", "apply", "--prune", "--allow-empty", files.write("jobs: []\n")]
+    assert files.machine.exec([*inject, *prune], check=False).returncode != 0
+    assert files.names() == []
+    assert "lunasched-job@k1" in files.traces()
+    files.luna("sync")
+    assert "lunasched-job@k" not in files.traces()
+
+
+def test_what_cannot_be_taken_back_is_said_and_put_right_later(files: Files) -> None:
+    """The disk fails in the middle of a change, and while that is taken back."""
+    files.apply(eight(2))
+    files.machine.exec("systemctl stop lunasched")
+    inject = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=rename"]
+    inject += ["-e", "inject=rename:error=EIO:when=4+"]
+    broken = files.machine.exec(
+        [*inject, "lunasched", "apply", "--prune", files.write(eight(4))], check=False
+    )
+    assert broken.returncode == 1
+    assert "could not all be taken back" in broken.stderr and "lunasched sync" in broken.stderr
+    again = files.luna("apply", "--prune", files.path)
+    assert "what a killed command had begun was finished first" in again.stderr
+    assert "04:1" in files.timer("k1", "TimersCalendar")
+    assert "as it should be" in files.luna("sync").stdout

@@ -1,0 +1,62 @@
+"""Noticing that a command was killed while it changed jobs.
+
+Its jobs may have no timers then, and nobody would know. What it began is finished by
+``lunasched-sync.service``, which the supervisor may start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gi.repository import Gio, GLib
+
+if TYPE_CHECKING:
+    from lunasched.deploylock import DeployLock
+
+# The kernel tells nobody that a lock is free. While jobs are changed, and not otherwise, we look.
+_LOOK_SECONDS = 1
+
+
+class KilledChanges:
+    """The lock of who changes jobs, watched."""
+
+    def __init__(
+        self,
+        lock: DeployLock,
+        finish: Callable[[], None],
+        guard: Callable[..., Callable[..., bool]],
+    ) -> None:
+        """``finish`` is called where a change was killed; ``guard`` wraps our callbacks."""
+        self._lock = lock
+        self._finish = finish
+        self._guard = guard
+        self._looking = 0
+        self._monitor: Gio.FileMonitor | None = None
+
+    def watch(self) -> None:
+        """Begin, also with what was killed before, or ended by a power cut."""
+        self._monitor = Gio.File.new_for_path(str(self._lock.path)).monitor_file(
+            Gio.FileMonitorFlags.NONE, None
+        )
+        begin = self._guard(self._begin)
+        # That it is opened and closed is no word of a change.
+        written = Gio.FileMonitorEvent.CHANGED
+        self._monitor.connect("changed", lambda *said: said[-1] == written and begin())
+        self._begin()
+
+    def _begin(self) -> bool:
+        if self._lock.is_unfinished and not self._looking:
+            self._looking = GLib.timeout_add_seconds(_LOOK_SECONDS, self._guard(self._look))
+        return True
+
+    def _look(self) -> bool:
+        """Whether to look again."""
+        if not self._lock.is_unfinished:
+            self._looking = 0
+            return False
+        if self._lock.is_held:
+            return True
+        self._looking = 0
+        self._finish()
+        return False
