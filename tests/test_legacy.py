@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -726,6 +726,54 @@ def test_a_job_that_cannot_be_is_reported_and_does_not_stop_the_others(
     assert any(problem in line for line in said), report.summary()
     assert "lunasched add --name job" in report.text()
     assert report.written.read_text() == report.text()
+
+
+# What nobody's program would have written there.
+ODD: list[Any] = [
+    None, "", 0, -1, 10**18, 1.5, float("inf"), "null", "[]", "{}", "[1]", '{"a": 1}', "x", "a\nb",
+    b"\xff\x00", "NaN", "1e999", "[" * 3000, '{"a":' * 3000, "9" * 5000, '"\\ud800"', '["\\u0000"]',
+    '{"max_attempts": 1e400}', '{"max_attempts": "3"}', '{"max_attempts": true}',
+    '{"timeout_seconds": -1}', '{"max_memory_mb": 1e400}', '{"cpu_quota": 1e400}', '[["a"]]',
+    '{"on_start": {}}', '{"on_start": [{"Email": null}]}', '{"on_start": ["a"]}', "Parallel",
+    '{"days_of_week": [0, 8], "time": [1, 2, 3]}', '{"time": [1]}', '{"time": ["a", 2, 3]}',
+    '{"days_of_week": [1e400], "time": [1, 2, 3]}', '{"nth_weekday": [9, 9], "time": [1, 2, 3]}',
+    "\x1b[31m", "cron", "every", "calendar", "0 0 * * *", "* * * * * *", "9999-99-99", "é",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_whatever_is_in_a_row_the_others_are_taken_over(path: Path, rng: random.Random) -> None:
+    columns = [
+        "name", "schedule_type", "schedule_value", "command", "args", "env", "enabled", "owner",
+        "retry_policy", "resource_limits", "jitter_seconds", "timezone", "tags", "dependencies",
+        "hooks", "max_concurrent", "priority", "execution_mode", "notification_config",
+    ]  # fmt: skip
+    odd = 0
+    for _ in range(500):
+        for file in path.parent.iterdir():
+            file.unlink()
+        legacy.make(path, jobs=[{"name": "odd"}, {"name": "other"}], history=RUNS)
+        chosen = {rng.choice(columns): rng.choice(ODD) for _ in range(rng.randint(1, 3))}
+        with closing(sqlite3.connect(path)) as connection:
+            for column, value in chosen.items():
+                statement = f"UPDATE OR IGNORE jobs SET {column} = ? WHERE id = 'odd'"
+                with suppress(sqlite3.IntegrityError):
+                    connection.execute(statement, (value,))
+            column = rng.choice(["job_id", "run_at", "status", "output"])
+            with suppress(sqlite3.IntegrityError):
+                statement = f"UPDATE history SET {column} = ? WHERE id = 1"
+                connection.execute(statement, (rng.choice(ODD),))
+            connection.commit()
+        try:
+            report, jobs = taken_over(path)
+        except BaseException:
+            print(chosen)
+            raise
+        assert "other" in [job.name for job in jobs], chosen
+        assert report.written.read_text() == report.text()
+        odd += len(jobs) == 2
+    # Some of it is taken for what it may have meant, and some is not.
+    assert 50 < odd < 450
 
 
 def test_the_command_to_add_a_job_says_all_of_it(path: Path) -> None:

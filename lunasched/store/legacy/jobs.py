@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -182,7 +183,7 @@ class _Row:
         text = self.text(column)
         try:
             value = json.loads(text) if text.strip() else None
-        except ValueError:
+        except (ValueError, RecursionError):
             value = text
         if value is not None and not isinstance(value, kind):
             self.notes.append(f"{column} cannot be read and counts as empty, as in Lunasched 1.x")
@@ -206,8 +207,13 @@ class _Row:
         return zone
 
 
+_UNREADABLE = (
+    ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
+
+
 def _every(value: str) -> str:
-    if not value.isascii() or not value.isdigit() or int(value) == 0:
+    if not re.fullmatch(r"[0-9]{1,30}", value, re.ASCII) or int(value) == 0:
         raise InvalidInput(f"{value!r} is not a number of seconds")
     seconds = int(value)
     size, unit = next(pair for pair in _UNITS if seconds % pair[0] == 0)
@@ -221,7 +227,7 @@ def _calendar(value: str) -> str:
         hour, minute, second = map(int, content["time"])
         days = None if days is None else sorted({int(day) for day in days})
         ordinal, weekday = map(int, nth) if nth is not None else (0, 0)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise InvalidInput(f"{value!r} cannot be read as a calendar") from error
     time = f"at {hour:02}:{minute:02}" + (f":{second:02}" if second else "")
     if nth is not None:
@@ -262,7 +268,7 @@ def _arguments(mapping: Mapping[str, Any]) -> Iterator[str]:
             suffix = "M" if inner == "max_memory_mb" else ""
             yield from (option, f"{value}{suffix}")
     attempts = mapping["retry_policy"].get("max_attempts", 1)
-    if attempts != 1:
+    if isinstance(attempts, int) and attempts > 1:
         yield from ("--max-retries", str(attempts - 1))
     for name, text in mapping["env"].items():
         yield from ("--env", f"{name}={text}")
