@@ -424,6 +424,18 @@ def test_text_of_a_job_cannot_steer_the_terminal(filled: Cli) -> None:
         assert "\x07" not in shown
 
 
+def test_text_of_a_file_that_is_wrong_cannot_steer_the_terminal(cli: Cli) -> None:
+    for name in ("tab", "tab\x1b[31m"):
+        (cli.home / name).write_text("PATH=/bin\x1b[31m\n* * * * * true\n@x\x9b31m y\n")
+        done = cli("import-crontab", name)
+        assert done.returncode == 2
+        assert f"{name}:1: PATH=/bin".replace("\x1b", "\\x1b") in done.stderr
+        assert done.stderr.isascii() and done.stderr.replace("\n", "").isprintable()
+        refused = cli("import-config", name)
+        assert refused.returncode == 2
+        assert refused.stderr.replace("\n", "").isprintable()
+
+
 @pytest.mark.parametrize(
     ("command", "count"), [(("history",), 0), (("list", "--json"), 1), (("list",), 1000)]
 )

@@ -46,7 +46,7 @@ def main() -> int:
     except LunaschedError as error:
         if debug:
             raise
-        print(f"lunasched: {error}", file=sys.stderr)
+        _tell(str(error))
         return error.exit_code
     except _InterruptedError:
         return 130
@@ -57,9 +57,15 @@ def main() -> int:
     except Exception as error:
         if debug:
             raise
-        print(
-            f"lunasched: an unexpected error, {type(error).__name__}: {error}. "
-            "Run the command again with --debug and report what it shows.",
-            file=sys.stderr,
+        _tell(
+            f"an unexpected error, {type(error).__name__}: {error}. "
+            "Run the command again with --debug and report what it shows."
         )
         return ExitCode.FAILED
+
+
+def _tell(message: str) -> None:
+    """Say what is wrong; what it repeats of a file or a name cannot steer the terminal."""
+    from lunasched.words import printable
+
+    print(f"lunasched: {printable(message)}", file=sys.stderr)
