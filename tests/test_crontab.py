@@ -6,18 +6,22 @@ import base64
 import re
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import debian_crontabs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mutations import mutated
 
 from lunasched import compiler
 from lunasched.config import Mode
 from lunasched.crontab import CronFormat, Crontab, Source, read
 from lunasched.crontab.command import base_name, input_directives, leaves_behind, split_percent
 from lunasched.model import Channel, ChannelType, Job
+
+if TYPE_CHECKING:
+    import random
 
 TREE = Path(__file__).resolve().parent.parent
 USER = Source("mine", CronFormat.USER)
@@ -582,7 +586,7 @@ def test_no_text_breaks_it(data: bytes, source: Source, guessed: bool) -> None:
         assert entry.job.name
 
 
-# What Debian ships
+# What Debian ships, and what is nearly that
 
 REFUSED: dict[str, str] = {}
 """The files with an entry that cannot be imported, and why."""
@@ -633,3 +637,29 @@ def test_every_cron_file_of_debian(shipped: dict[str, dict[str, bytes]]) -> None
                 assert compiled.timer is not None
                 assert entry.job.name not in imported
                 imported[entry.job.name] = path
+
+
+@pytest.mark.slow
+def test_changed_crontabs_are_read_or_refused(
+    shipped: dict[str, dict[str, bytes]], rng: random.Random
+) -> None:
+    """No traceback, every fault with its place, and units of all that is taken."""
+    texts = [data for files in shipped.values() for data in files.values()]
+    taken = 0
+    for _ in range(10_000):
+        data = mutated(rng, texts)
+        source = rng.choice([USER, SYSTEM, SYSTEM, ANACRON])
+        try:
+            crontab = read(data, source)
+            for problem in crontab.problems:
+                assert re.match(rf"{source.label}(:\d+)?: ", problem), problem
+            if not crontab.problems:
+                names = [entry.job.name for entry in crontab.entries]
+                assert len(set(names)) == len(names)
+                for entry in crontab.entries[:3]:
+                    compiler.compile(entry.job, CONTEXT)
+                taken += 1
+        except BaseException:
+            print(data)
+            raise
+    assert 500 < taken < 9500
