@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lunasched import concurrency, dependencies, directives, sandbox, schedule, unittext
+from lunasched import commands, concurrency, dependencies, directives, sandbox, schedule, unittext
 from lunasched.config import Mode
 from lunasched.errors import InvalidInput, InvalidJob, ScheduleError
 from lunasched.model import Command, Job, Priority, ResourceLimits
@@ -241,23 +241,31 @@ def _hooks(
     """A unit for each hook; ``run-hook`` tells it about the run, and runs without us, too."""
     template = _environment(context.templates).get_template("hook.service.j2")
     units = []
-    for event in job.hooks.events():
-        name = unittext.hook_name(job.name, event.value)
-        command = job.hooks.command(event)
-        assert command is not None
-        about = context.runtime / "hooks" / unittext.hook_instance(job.name, event.value)
+    for event, command, timeout, kind in _hook_commands(job):
+        name = unittext.hook_name(job.name, event)
+        about = context.runtime / "hooks" / unittext.hook_instance(job.name, event)
         argv = ["/bin/sh", "-c", command] if isinstance(command, str) else command
         values = {
             **service_values,
-            "identifier": UnitText(unittext.hook_instance(job.name, event.value)),
-            "description": unittext.sentence(f"{job.name} {event.value} (lunasched hook)"),
+            "identifier": UnitText(unittext.hook_instance(job.name, event)),
+            "description": unittext.sentence(f"{job.name} {event} (lunasched {kind})"),
             "exec_start": unittext.command_line(
                 ["/bin/bash", str(context.scripts / "run-hook"), str(about), *argv]
             ),
-            "timeout": unittext.plain(_seconds(job.hooks.timeout)),
+            "timeout": unittext.plain(_seconds(timeout)),
         }
         units.append(Unit(name, template.render(common | values)))
     return tuple(units)
+
+
+def _hook_commands(job: Job) -> Iterator[tuple[str, Command, float, str]]:
+    """What runs as a hook: its event, its command, how long it may take, what it is."""
+    for event in job.hooks.events():
+        command = job.hooks.command(event)
+        assert command is not None
+        yield event.value, command, job.hooks.timeout, "hook"
+    for name, channel in commands.of(job).items():
+        yield name, channel.target, channel.timeout or job.hooks.timeout, "channel"
 
 
 def _guard(job: Job, context: Context) -> UnitText:

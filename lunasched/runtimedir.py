@@ -9,11 +9,16 @@ directory that another user owns: no link in it is followed. ::
     gate              no job starts but with a pass
     passes/INSTANCE   this one may
     hooks/INSTANCE    the run that a hook is about, as NAME=value lines
+
+Of a command that carries a message, ``hooks/INSTANCE.text`` is its standard input. That can hold
+what a job printed: it is for the job's user alone, whom an access control list lets in (acl(5)).
 """
 
 from __future__ import annotations
 
 import os
+import pwd
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -85,20 +90,48 @@ class RuntimeDirectory:
 
     def describe_run(self, hook_unit: str, facts: Mapping[str, str]) -> None:
         """Write what the hook will find in its environment; raises ``OSError``."""
-        text = "".join(f"{name}={value}\n" for name, value in facts.items())
-        self._write("hooks", _instance(hook_unit), text)
+        self._write("hooks", _instance(hook_unit), _lines(facts))
 
-    def _write(self, directory: str, name: str, text: str) -> None:
+    def give_message(
+        self, hook_unit: str, facts: Mapping[str, str], text: str, reader: str | None
+    ) -> None:
+        """Write what a command will find in its environment and on its standard input.
+
+        ``reader`` is the user that it runs as, ``None`` for oneself or root. Raises ``OSError``,
+        and ``KeyError`` where there is no such user.
+        """
+        uid = None if reader is None else pwd.getpwnam(reader).pw_uid
+        for name, content in (("", _lines(facts)), (".text", text)):
+            self._write("hooks", _instance(hook_unit) + name, content, secret=True, reader=uid)
+
+    def forget_message(self, hook_unit: str) -> None:
+        """Remove what a command has found."""
+        for name in ("", ".text"):
+            self._remove("hooks", _instance(hook_unit) + name)
+
+    def _write(
+        self,
+        directory: str,
+        name: str,
+        text: str,
+        *,
+        secret: bool = False,
+        reader: int | None = None,
+    ) -> None:
         self.path.mkdir(parents=True, exist_ok=True, mode=0o755)
         with self._opened(directory, make=True) as opened:
             # A new file each time: whoever reads the old one reads it whole.
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=opened)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            file = os.open(name, flags, 0o644, dir_fd=opened)
+            file = os.open(name, flags, 0o600, dir_fd=opened)
             try:
-                os.fchmod(file, 0o644)
-                os.write(file, text.encode())
+                if not secret:
+                    os.fchmod(file, 0o644)
+                elif reader is not None:
+                    os.setxattr(file, "system.posix_acl_access", _acl(reader))
+                with os.fdopen(os.dup(file), "wb") as stream:
+                    stream.write(text.encode(errors="replace"))
             finally:
                 os.close(file)
 
@@ -122,6 +155,20 @@ class RuntimeDirectory:
             yield opened
         finally:
             os.close(opened)
+
+
+def _lines(facts: Mapping[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in facts.items())
+
+
+def _acl(uid: int) -> bytes:
+    """Reading and writing for the owner, reading for one user, as the kernel has it.
+
+    Version 2 of a list of tag, permissions and ID: owner, user, group, mask, others.
+    """
+    nobody = (1 << 32) - 1
+    entries = ((1, 6, nobody), (2, 4, uid), (4, 0, nobody), (16, 4, nobody), (32, 0, nobody))
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
 
 
 def _instance(unit: str) -> str:

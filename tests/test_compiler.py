@@ -72,6 +72,14 @@ EVERYTHING: dict[str, Any] = {
         "on_retry": "logger again",
         "timeout_seconds": "90s",
     },
+    "notification_config": {
+        "on_failure": [
+            {"type": "exec", "command": 'mail -s "$LUNASCHED_SUBJECT" ops@50%', "timeout": "2m"},
+            {"type": "exec", "command": ["/usr/local/bin/page", "$X", "%h"]},
+            {"type": "email", "to": "ops@example.org"},
+        ],
+        "on_success": {"type": "exec", "command": ["/usr/local/bin/page", "$X", "%h"]},
+    },
     "overlap": "skip",
     "dependencies": ["dump: 50%", "mount"],
     "sandbox": {
@@ -360,8 +368,11 @@ def test_units_are_named_after_the_job() -> None:
     assert job.service.name == r"lunasched-job@nightly\x3a\x2050\x25\x20\xc3\xbc.service"
     assert job.timer.name == r"lunasched-job@nightly\x3a\x2050\x25\x20\xc3\xbc.timer"
     hook = r"lunasched-hook@nightly\x3a\x2050\x25\x20\xc3\xbc:{}.service"
+    events = ("on_start", "on_success", "on_failure", "on_retry")
+    # What runs twice is one unit, called after what it runs.
+    channels = ("exec-940fd25c", "exec-58b6c3ac")
     assert [unit.name for unit in job.hooks] == [
-        hook.format(event) for event in ("on_start", "on_success", "on_failure", "on_retry")
+        hook.format(event) for event in (*events, *channels)
     ]
     assert job.units == (job.service, job.timer, *job.hooks)
 

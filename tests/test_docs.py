@@ -52,6 +52,7 @@ from lunasched.settings import (
 )
 from lunasched.store import Store
 from lunasched.supervisor.consequences import Consequences
+from lunasched.supervisor.messages import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -300,7 +301,7 @@ def failed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sto
             store.runs.running(RUN.execution_id)
             store.runs.process_ended(RUN.execution_id, exit_code=1, signal=None)
             store.runs.end(RUN.execution_id, Result.EXIT_CODE, 1)
-            Consequences(store, lambda: 0).settled(RUN.execution_id)
+            Consequences(store, Origin.here(Mode.USER), lambda: 0).settled(RUN.execution_id)
         yield store
 
 

@@ -12,15 +12,18 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from lunasched.config import Mode
 from lunasched.journal import Event, EventKind, Position
 from lunasched.model import ExecutionMode, HookEvent, Job, Result, Run, Trigger
 from lunasched.store import Store
 from lunasched.supervisor.consequences import Consequences
+from lunasched.supervisor.messages import Origin
 from lunasched.supervisor.recorder import Recorder, result_of
 
 SECOND = 1_000_000
 START = int(datetime(2026, 2, 10, 12, tzinfo=timezone.utc).timestamp()) * SECOND
 BOOT = "b" * 32
+ORIGIN = Origin("box", "UTC", Mode.SYSTEM)
 RUN = "1" * 32
 UNIT = "lunasched-job@backup.service"
 
@@ -55,7 +58,7 @@ RESOURCES = replace(event(EventKind.RESOURCES, 2), cpu_usec=123_456, memory_peak
 
 
 def recorder(store: Store) -> Recorder:
-    return Recorder(store, "UTC", Consequences(store, lambda: 0))
+    return Recorder(store, "UTC", Consequences(store, ORIGIN, lambda: 0))
 
 
 def take(store: Store, events: Sequence[Event | None], first_cursor: int = 1) -> int:

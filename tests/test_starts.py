@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from lunasched.config import unit_templates
+from lunasched.config import Mode, unit_templates
 from lunasched.jobfile import job_from_mapping
 from lunasched.model import HookEvent, HookRun, Job, Result, Run, Trigger
 from lunasched.runtimedir import RuntimeDirectory
 from lunasched.store import Start, Store
 from lunasched.supervisor.consequences import Consequences
+from lunasched.supervisor.messages import Origin
 from lunasched.unittext import launch_name, run_service_name, service_name
 
 BOOT = "b" * 32
@@ -32,7 +33,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def consequences(store: Store) -> Consequences:
-    return Consequences(store, lambda: NOW)
+    return Consequences(store, Origin("box", "UTC", Mode.SYSTEM), lambda: NOW)
 
 
 def job(store: Store, name: str = "backup", **keys: Any) -> Job:

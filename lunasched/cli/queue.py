@@ -62,9 +62,7 @@ def cancel(
 
 def drop_starts(session: Session, name: str, *, retries_only: bool) -> int:
     """Drop what is to be started of a job, with what follows from that; how much there was."""
-    from lunasched.supervisor.consequences import Consequences
-
-    starts, consequences = session.store.starts, Consequences(session.store, session.now)
+    starts, consequences = session.store.starts, session.consequences
     with session.store.transaction():
         dropped = starts.drop_retries(name) if retries_only else starts.drop_job(name)
         job = session.store.jobs.get(name)

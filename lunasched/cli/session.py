@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lunasched.model import Job
     from lunasched.settings import Settings
     from lunasched.store import Start, Store
+    from lunasched.supervisor.consequences import Consequences
     from lunasched.systemd import Manager
 
 
@@ -134,6 +135,14 @@ class Session:
             self.context,
             max_concurrent_jobs=self.settings.max_concurrent_jobs,
         )
+
+    @cached_property
+    def consequences(self) -> Consequences:
+        """What follows where a command decides what becomes of a run."""
+        from lunasched.supervisor.consequences import Consequences
+        from lunasched.supervisor.messages import Origin
+
+        return Consequences(self.store, Origin.here(self.mode), self.now)
 
     def job(self, name: str) -> Job:
         """The job of this name; raises ``NoSuchJob``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from lunasched import unittext
+from lunasched import commands, unittext
 from lunasched.compiler import CompiledJob
 from lunasched.dependencies import keeps_success
 from lunasched.model import HookEvent
@@ -40,6 +40,10 @@ class Change:
                 for unit in unit_names(item.job.name)
                 if unit not in names and self.old_texts[unit] is not None
             ]
+        kept = texts(self.compiled).keys()
+        for unit, text in self.old_texts.items():
+            if commands.is_unit(unit) and text is not None and unit not in kept:
+                stale.append(unit)
         return stale
 
     @property
@@ -49,7 +53,7 @@ class Change:
 
 
 def unit_names(job: str) -> list[str]:
-    """The units that a job may have."""
+    """The units that a job may have, apart from those of commands, which are called after them."""
     return [
         unittext.service_name(job),
         unittext.timer_name(job),

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lunasched import compiler, ejection, unittext
+from lunasched import commands, compiler, ejection, unittext
 from lunasched.compiler import CompiledJob, Context
 from lunasched.concurrency import has_launcher
 from lunasched.config import Paths
@@ -318,6 +318,8 @@ class Deployer:
             for job in wanted.removed:
                 self._store.starts.drop_job(job.name)
                 self._store.hooks.drop_job(job.name)
+                # What was to be told of it is told all the same.
+                self._store.outbox.set_outage(job.name, None)
 
     def _forget(self, removed: Sequence[str]) -> None:
         self._slots.remove(removed)
@@ -329,7 +331,9 @@ class Deployer:
     ) -> Change:
         affected = tuple(self._affected(wanted, before, after))
         own = (unit for name in wanted.after for unit in unit_names(name))
-        names = dict.fromkeys((*own, *texts(affected)))
+        definitions = (*wanted.before.values(), *wanted.after.values())
+        of_commands = (unit for job in definitions if job for unit in commands.unit_names(job))
+        names = dict.fromkeys((*own, *of_commands, *texts(affected)))
         return Change(
             compiled,
             affected,

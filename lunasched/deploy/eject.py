@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from lunasched import ejection, schedule, unittext
+from lunasched import commands, ejection, schedule, unittext
 from lunasched.deploy.change import unit_names
 from lunasched.deploy.handover import Record, RecordFile, check_idle, lost_slot, runs_of
 from lunasched.deploy.loader import raise_first
@@ -121,8 +121,10 @@ class Ejector:
         old = unittext.timer_name(record.job)
         self.units.unwant([old])
         raise_first(self.manager.stop([old]))
-        self.units.remove(unit_names(record.job))
-        self.manager.reset_failed(unit_names(record.job))
+        gone = unit_names(record.job)
+        gone += [unit for unit in self.units.owned() if commands.is_unit(unit, record.job)]
+        self.units.remove(gone)
+        self.manager.reset_failed(gone)
         plain = self._plain(name)
         if timer in plain.wanted() and "OnStartupSec=" not in (plain.read(timer) or ""):
             raise_first(self.manager.start([timer]))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lunasched import unittext
+from lunasched import commands, unittext
 from lunasched.deploy.change import gained, texts, unit_names
 from lunasched.deploy.loader import Loader, raise_first, timers, to_start
 
@@ -55,8 +55,10 @@ class Reconciler:
     ) -> SyncReport:
         """Have the units of ``compiled`` deployed, and no others but those of ``failed``."""
         self.units.remove_leftovers()
+        owned = self.units.owned()
         left_alone = {unit for name in failed for unit in unit_names(name)}
-        stale = sorted(self.units.owned() - left_alone - texts(compiled).keys())
+        left_alone |= {unit for name in failed for unit in owned if commands.is_unit(unit, name)}
+        stale = sorted(owned - left_alone - texts(compiled).keys())
         wanted = self.units.wanted() - left_alone
         running = self.loader.running()
         changed, keep = self._replace(compiled, stale, running, now)

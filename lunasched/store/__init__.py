@@ -9,13 +9,19 @@ from __future__ import annotations
 from lunasched.starts import Start
 from lunasched.store.database import Store
 from lunasched.store.hooks import OpenHook, PendingHook
+from lunasched.store.outbox import COMMANDS, EndedCommand, Entry, MessageState, Outgoing
 from lunasched.store.pruning import PrunedRuns, Pruning, pruned_totals
 from lunasched.store.runs import EndedRun, OpenRun, RunState, UnsettledRun
 
 __all__ = [
+    "COMMANDS",
+    "EndedCommand",
     "EndedRun",
+    "Entry",
+    "MessageState",
     "OpenHook",
     "OpenRun",
+    "Outgoing",
     "PendingHook",
     "PrunedRuns",
     "Pruning",

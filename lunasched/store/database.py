@@ -17,6 +17,7 @@ from lunasched.config import Mode
 from lunasched.errors import PermissionDenied, StoreError
 from lunasched.store.hooks import HookTable
 from lunasched.store.jobs import JobTable
+from lunasched.store.outbox import OutboxTable
 from lunasched.store.runs import RunTable
 from lunasched.store.starts import StartTable
 
@@ -43,6 +44,7 @@ class Store:
         self.runs = RunTable(self.execute)
         self.starts = StartTable(self.execute)
         self.hooks = HookTable(self.execute)
+        self.outbox = OutboxTable(self.execute)
 
     @classmethod
     def open(

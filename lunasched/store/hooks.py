@@ -12,12 +12,18 @@ from lunasched.store.jobs import Execute
 
 @dataclass(frozen=True, slots=True)
 class PendingHook:
-    """A hook that is to be started; ``facts`` are the variables it finds."""
+    """A hook that is to be started; ``facts`` are the variables it finds.
+
+    A command that carries a message has a ``text`` on its standard input, which like the facts is
+    for one user alone, the ``reader``.
+    """
 
     id: int
     unit: str
     facts: dict[str, str]
     tries: int
+    text: str | None = None
+    reader: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +46,42 @@ class HookTable:
     def put(
         self,
         execution_id: str,
-        event: HookEvent,
+        event: HookEvent | str,
         job: str,
         unit: str,
         facts: Mapping[str, str],
         now: int,
+        *,
+        text: str | None = None,
+        reader: str | None = None,
     ) -> None:
-        """Have a hook run for a run; once, however often this is called."""
+        """Have a hook run for a run; once, however often this is called.
+
+        For a command, ``execution_id`` is the key of its message.
+        """
         self._execute(
             "put_hook",
             execution_id=execution_id,
-            event=event.value,
+            event=event.value if isinstance(event, HookEvent) else event,
             job=job,
             unit=unit,
             facts=json.dumps(facts),
+            text=text,
+            reader=reader,
             created_at=now,
         )
 
     def next(self) -> list[PendingHook]:
         """The hooks to start: of each unit the oldest, if none of it is under way."""
         return [
-            PendingHook(row["id"], row["unit"], json.loads(row["facts"]), row["tries"])
+            PendingHook(
+                row["id"],
+                row["unit"],
+                json.loads(row["facts"]),
+                row["tries"],
+                row["text"],
+                row["reader"],
+            )
             for row in self._execute("next_hooks")
         ]
 

@@ -8,6 +8,9 @@ ones. What is kept however old it is:
   slot: they decide what comes next;
 - all attempts of a chain, if one of them is kept.
 
+Messages that were sent, or will not be, go with the days that the history is kept for, and where
+there are more than ten thousand of them.
+
 A clock that is far in the future makes every run an old one. So runs are too old only where the
 clock is borne out: where there is a run that began within ``history_days``, and no less than a week
 ago (or half of them, if that is less).
@@ -31,6 +34,7 @@ _BATCH = 500
 _DAY = 86_400_000_000
 _PROOF = 7 * _DAY
 _NEVER = 1 << 62
+_MESSAGES_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +76,23 @@ class Pruning:
         return next(self._batches, None)
 
     def _all_batches(self) -> Iterator[int]:
-        if self._days:
-            yield from self._old()
+        yield from self._old()
         if self._most:
             yield from self._many()
+        yield from self._messages()
 
-    def _old(self) -> Iterator[int]:
+    def _cutoff(self) -> int | None:
+        """Since when runs are not too old; ``None`` if the clock does not tell."""
+        if not self._days:
+            return None
         span = self._days * _DAY
         cutoff, before = self._now - span, self._now - min(_PROOF, span // 2)
         is_known = self._store.execute("clock_is_borne_out", cutoff=cutoff, before=before)
-        if not self._trust_clock and not is_known[0][0]:
+        return cutoff if self._trust_clock or is_known[0][0] else None
+
+    def _old(self) -> Iterator[int]:
+        cutoff = self._cutoff()
+        if cutoff is None:
             return
         at, after = -_NEVER, 0
         while batch := self._store.execute(
@@ -102,6 +113,14 @@ class Pruning:
                 after = batch[-1]["sequence"]
                 yield self._remove(batch, cutoff=_NEVER, before=before)
             # Counting, too, is a piece of work.
+            yield 0
+
+    def _messages(self) -> Iterator[int]:
+        newer = self._store.execute("messages_beyond", most=_MESSAGES_MAX)
+        cutoff = max(self._cutoff() or -_NEVER, newer[0]["settled_at"] + 1 if newer else -_NEVER)
+        while batch := self._store.execute("old_messages", cutoff=cutoff, count=_BATCH):
+            with self._store.transaction():
+                self._store.execute("delete_messages", ids=json.dumps([row["id"] for row in batch]))
             yield 0
 
     def _remove(self, batch: list[sqlite3.Row], *, cutoff: int, before: int) -> int:

@@ -242,11 +242,13 @@ DELETE FROM starts WHERE job = :job RETURNING *;
 DELETE FROM starts WHERE job = :job AND failed_id IS NOT NULL RETURNING *;
 
 -- name: put_hook
-INSERT INTO hooks (execution_id, event, job, unit, facts, created_at)
-VALUES (:execution_id, :event, :job, :unit, :facts, :created_at) ON CONFLICT DO NOTHING;
+INSERT INTO hooks (execution_id, event, job, unit, facts, text, reader, created_at)
+VALUES (:execution_id, :event, :job, :unit, :facts, :text, :reader, :created_at)
+ON CONFLICT DO NOTHING;
 
 -- name: next_hooks
-SELECT id, unit, facts, tries FROM hooks WHERE result IS NULL AND claimed_at IS NULL AND NOT EXISTS (
+SELECT id, unit, facts, text, reader, tries FROM hooks
+WHERE result IS NULL AND claimed_at IS NULL AND NOT EXISTS (
     SELECT 1 FROM hooks AS earlier
     WHERE earlier.unit = hooks.unit AND earlier.result IS NULL AND earlier.id < hooks.id)
 ORDER BY id;
@@ -354,6 +356,183 @@ DELETE FROM runs WHERE sequence IN (SELECT value FROM json_each(:sequences));
 
 -- name: pruned_totals
 SELECT * FROM pruned_runs ORDER BY job, result;
+
+-- name: outage
+SELECT since, failures, alerted_at FROM outages WHERE job = :job;
+
+-- name: put_outage
+INSERT INTO outages (job, since, failures, alerted_at) VALUES (:job, :since, :failures, :alerted_at)
+ON CONFLICT (job) DO UPDATE SET since = excluded.since, failures = excluded.failures,
+    alerted_at = excluded.alerted_at;
+
+-- name: end_outage
+DELETE FROM outages WHERE job = :job;
+
+-- name: put_message
+INSERT INTO outbox (key, cause, job, event, kind, channel, type, server, counter, lane, report,
+    awaits_output, created_at, due_at)
+VALUES (:key, :cause, :job, :event, :kind, :channel, :type, :server, :counter, :lane, :report,
+    :awaits_output, :now, :now)
+ON CONFLICT (key) DO NOTHING RETURNING id;
+
+-- name: supersede_messages
+UPDATE outbox SET state = 'superseded', settled_at = :now, channel = :shown, report = NULL,
+    awaits_output = 0
+WHERE lane = :lane AND state = 'waiting' AND claimed_at IS NULL AND id < :id AND cause <> :cause;
+
+-- name: release_lane
+UPDATE outbox SET ready = 1
+WHERE id = (SELECT min(id) FROM outbox WHERE lane = :lane AND state = 'waiting')
+    AND awaits_output = 0 AND ready = 0;
+
+-- name: set_output_of_messages
+UPDATE outbox SET awaits_output = 0, report = json_set(report, '$.output', :output)
+WHERE cause = :cause AND awaits_output = 1 RETURNING lane;
+
+-- name: ready_messages
+-- The first of each server; from server to server, not through all that waits.
+WITH RECURSIVE servers (server) AS (
+    SELECT min(server) FROM outbox WHERE state = 'waiting' AND claimed_at IS NULL AND ready = 1
+    UNION ALL
+    SELECT (SELECT min(outbox.server) FROM outbox
+            WHERE state = 'waiting' AND claimed_at IS NULL AND ready = 1
+                AND outbox.server > servers.server)
+    FROM servers WHERE servers.server IS NOT NULL
+)
+SELECT outbox.* FROM servers JOIN outbox ON outbox.id = (
+    SELECT first.id FROM outbox AS first
+    WHERE first.state = 'waiting' AND first.claimed_at IS NULL AND first.ready = 1
+        AND first.server = servers.server
+    ORDER BY first.due_at, first.id LIMIT 1)
+WHERE servers.server NOT IN (SELECT value FROM json_each(:busy))
+ORDER BY outbox.due_at, outbox.id;
+
+-- name: claim_message
+UPDATE outbox SET claimed_at = :now, tries = tries + 1
+WHERE id = :id AND state = 'waiting' AND claimed_at IS NULL RETURNING *;
+
+-- name: unclaim_messages
+UPDATE outbox SET claimed_at = NULL
+WHERE state = 'waiting' AND claimed_at IS NOT NULL AND hook_id IS NULL;
+
+-- name: settle_message
+UPDATE outbox SET state = :state, settled_at = :now, channel = :shown, report = NULL,
+    awaits_output = 0, claimed_at = NULL, subject = :subject, answer = :answer
+WHERE id = :id AND state IN ('waiting', 'held');
+
+-- name: postpone_message
+UPDATE outbox SET claimed_at = NULL, hook_id = NULL, due_at = :now + :delay, delay = :delay,
+    waited = waited + :delay, subject = :subject, answer = :answer
+WHERE id = :id;
+
+-- name: postpone_server
+UPDATE outbox SET due_at = :now + :delay, delay = :delay,
+    waited = waited + :now + :delay - max(due_at, :now)
+WHERE server = :server AND state = 'waiting' AND claimed_at IS NULL AND due_at < :now + :delay;
+
+-- name: postpone_lanes
+UPDATE outbox SET due_at = :now + :delay, delay = :delay,
+    waited = waited + :now + :delay - max(due_at, :now)
+WHERE lane BETWEEN :first AND :last AND state = 'waiting' AND claimed_at IS NULL
+    AND due_at < :now + :delay;
+
+-- name: outwaited_messages
+SELECT * FROM outbox
+WHERE server = :server AND state = 'waiting' AND claimed_at IS NULL AND waited > :most
+ORDER BY id LIMIT :count;
+
+-- name: later_ping
+SELECT 1 FROM outbox
+WHERE lane = :lane AND state = 'waiting' AND id > :id AND cause <> :cause LIMIT 1;
+
+-- name: follow_clock
+UPDATE outbox SET due_at = :now + delay WHERE state = 'waiting' AND due_at > :now + delay;
+
+-- name: sent_lately
+SELECT sent_at FROM sent_messages WHERE counter = :counter AND sent_at > :since
+ORDER BY sent_at DESC;
+
+-- name: count_sent
+INSERT INTO sent_messages (counter, sent_at) VALUES (:counter, :now);
+
+-- name: count_sent_from_now
+-- The clock was set back behind them: an hour has begun that they are all in.
+UPDATE sent_messages SET sent_at = :now WHERE counter = :counter AND sent_at > :now;
+
+-- name: forget_sent
+DELETE FROM sent_messages WHERE counter = :counter AND sent_at <= :before;
+
+-- name: forget_all_sent
+DELETE FROM sent_messages WHERE sent_at <= :before;
+
+-- name: hold_message
+UPDATE outbox SET state = 'held' WHERE id = :id AND state = 'waiting' AND claimed_at IS NULL;
+
+-- name: held_channels
+WITH RECURSIVE counters (counter) AS (
+    SELECT min(counter) FROM outbox WHERE state = 'held'
+    UNION ALL
+    SELECT (SELECT min(outbox.counter) FROM outbox
+            WHERE state = 'held' AND outbox.counter > counters.counter)
+    FROM counters WHERE counters.counter IS NOT NULL
+)
+SELECT counter FROM counters WHERE counter IS NOT NULL;
+
+-- name: any_held
+SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'held' AND counter = :counter);
+
+-- name: held_messages
+SELECT * FROM outbox WHERE state = 'held' AND counter = :counter ORDER BY id LIMIT :count;
+
+-- name: give_message_to_hook
+UPDATE outbox SET subject = :subject, hook_id = (
+    SELECT id FROM hooks WHERE execution_id = :key AND event = :event)
+WHERE id = :id;
+
+-- name: count_commands
+SELECT count(*) AS open FROM outbox WHERE state = 'waiting' AND hook_id IS NOT NULL;
+
+-- name: ended_commands
+SELECT outbox.*, hooks.result, hooks.exit_code, hooks.signal
+FROM outbox INDEXED BY outbox_commands LEFT JOIN hooks ON hooks.id = outbox.hook_id
+WHERE outbox.state = 'waiting' AND outbox.hook_id IS NOT NULL
+    AND (hooks.id IS NULL OR hooks.result IS NOT NULL);
+
+-- name: delete_hook
+DELETE FROM hooks WHERE id = :id;
+
+-- name: messages
+SELECT * FROM outbox ORDER BY id DESC LIMIT :count;
+
+-- name: messages_of_job
+SELECT * FROM outbox WHERE job = :job ORDER BY id DESC LIMIT :count;
+
+-- name: failed_messages
+SELECT * FROM outbox WHERE state = 'failed' ORDER BY id DESC LIMIT :count;
+
+-- name: failed_messages_of_job
+SELECT * FROM outbox WHERE state = 'failed' AND job = :job ORDER BY id DESC LIMIT :count;
+
+-- name: message
+SELECT * FROM outbox WHERE key = :key;
+
+-- name: open_messages
+SELECT (SELECT count(*) FROM outbox WHERE state = 'waiting')
+    + (SELECT count(*) FROM outbox WHERE state = 'held') AS open;
+
+-- name: any_open_messages
+SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'waiting')
+    OR EXISTS (SELECT 1 FROM outbox WHERE state = 'held') AS any_open;
+
+-- name: old_messages
+SELECT id FROM outbox WHERE settled_at < :cutoff ORDER BY settled_at LIMIT :count;
+
+-- name: messages_beyond
+SELECT settled_at FROM outbox WHERE settled_at IS NOT NULL
+ORDER BY settled_at DESC LIMIT 1 OFFSET :most;
+
+-- name: delete_messages
+DELETE FROM outbox WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- name: free_pages
 SELECT freelist_count AS free FROM pragma_freelist_count;

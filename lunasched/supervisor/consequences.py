@@ -1,4 +1,4 @@
-"""What follows a run: retries, hooks, and the jobs that waited for it to succeed.
+"""What follows a run: retries, hooks, messages, and the jobs that waited for it to succeed.
 
 Everything here is rows, written in the transaction that recorded the cause; nothing is started.
 A run has two moments that matter: when it is known to go ahead (it was not refused), and when it
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from lunasched import concurrency, retry, schedule, unittext
 from lunasched.errors import InvalidInput
 from lunasched.model import HookEvent, Job, Outcome, Result, Run, Trigger
-from lunasched.slot import to_datetime
+from lunasched.supervisor import facts
+from lunasched.supervisor.messages import Messages, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 class Consequences:
     """The rows that runs give rise to."""
 
-    def __init__(self, store: Store, now: Callable[[], int]) -> None:
+    def __init__(self, store: Store, origin: Origin, now: Callable[[], int]) -> None:
         self._store = store
+        self._messages = Messages(store, origin)
         self._now = now
 
     def went_ahead(self, execution_id: str) -> None:
@@ -36,6 +38,7 @@ class Consequences:
         for replaced in self._store.starts.take_replaced(run):
             self.dropped(replaced, job)
         self._hook(job, run, HookEvent.ON_START)
+        self._messages.started(job, run, self._now())
 
     def settled(self, execution_id: str) -> None:
         """A run is over for good: decide on a retry, and on what success or failure entails."""
@@ -44,6 +47,7 @@ class Consequences:
         if run is None or run.result is None or job is None or run.result is Result.STOPPED:
             return
         if run.result is Result.SKIPPED:
+            self._messages.skipped(job, run, self._now())
             # A retry that was refused was the last that its chain will see.
             if run.first_attempt_id is not None:
                 self._failed_for_good(job, run.first_attempt_id)
@@ -53,6 +57,7 @@ class Consequences:
             self.went_ahead(execution_id)
         if run.result is Result.SUCCESS:
             self._hook(job, run, HookEvent.ON_SUCCESS)
+            self._messages.succeeded(job, run, self._now())
             self._start_dependents(job)
         else:
             self._failed(job, run)
@@ -62,14 +67,18 @@ class Consequences:
         if start.failed_id is not None:
             failed = self._store.runs.get(start.failed_id)
             if failed is not None:
-                self._hook(job, failed, HookEvent.ON_FAILURE)
+                self._final(job, failed)
+
+    def missed(self, job: Job, count: int, first_at: int, last_at: int) -> None:
+        """Slots of a job passed without a run: so many, between two points in time (µs, UTC)."""
+        self._messages.missed(job, count, first_at, last_at, self._now())
 
     def _failed(self, job: Job, run: Run) -> None:
         now = self._now()
         outcome = Outcome(run.result or Result.LOST, run.exit_code, run.signal)
         following = retry.decide(job.retry, run.attempt, outcome, run.ended_at or now)
         if following is None or not job.enabled or self._store.runs.has_later(run.execution_id):
-            self._hook(job, run, HookEvent.ON_FAILURE)
+            self._final(job, run)
             return
         self._store.starts.put_retry(
             job,
@@ -84,7 +93,12 @@ class Consequences:
     def _failed_for_good(self, job: Job, first_attempt_id: str) -> None:
         last = self._store.runs.last_of_chain(job.name, first_attempt_id)
         if last is not None:
-            self._hook(job, last, HookEvent.ON_FAILURE)
+            self._final(job, last)
+
+    def _final(self, job: Job, run: Run) -> None:
+        """A run failed, and no further attempt follows."""
+        self._hook(job, run, HookEvent.ON_FAILURE)
+        self._messages.failed(job, run, self._now())
 
     def _start_dependents(self, job: Job) -> None:
         """Have jobs without a schedule started whose dependencies have all succeeded by now."""
@@ -116,12 +130,12 @@ class Consequences:
     ) -> None:
         if job.hooks.command(event) is None:
             return
-        facts = _facts(job, run, event)
+        told = facts.of_run(job, run, event)
         if following is not None:
-            facts["LUNASCHED_NEXT_ATTEMPT"] = str(following.attempt)
-            facts["LUNASCHED_NEXT_ATTEMPT_AT"] = _iso(following.due_at)
+            told["LUNASCHED_NEXT_ATTEMPT"] = str(following.attempt)
+            told["LUNASCHED_NEXT_ATTEMPT_AT"] = facts.iso(following.due_at)
         unit = unittext.hook_name(job.name, event.value)
-        self._store.hooks.put(run.execution_id, event, job.name, unit, facts, self._now())
+        self._store.hooks.put(run.execution_id, event, job.name, unit, told, self._now())
 
 
 def _is_on_demand(job: Job) -> bool:
@@ -129,35 +143,3 @@ def _is_on_demand(job: Job) -> bool:
         return isinstance(schedule.parse(job.schedule), schedule.OnDemand)
     except InvalidInput:
         return False
-
-
-def _facts(job: Job, run: Run, event: HookEvent) -> dict[str, str]:
-    """The environment that a hook has besides the job's own (lunasched(1), "HOOKS")."""
-    facts: dict[str, object] = {
-        "JOB": run.job,
-        "EVENT": event.value,
-        "EXECUTION_ID": unittext.uuid(run.execution_id),
-        "FIRST_ATTEMPT_ID": unittext.uuid(run.first_attempt_id or run.execution_id),
-        "ATTEMPT": run.attempt,
-        "MAX_ATTEMPTS": job.retry.max_attempts,
-        "TRIGGER": run.trigger.value,
-        "UNIT": run.unit,
-        "SCHEDULED_AT": _iso(run.scheduled_at),
-        "STARTED_AT": _iso(run.started_at),
-    }
-    # When it begins, what is to come of it is not known, even where it is on record by now.
-    if event is not HookEvent.ON_START:
-        facts |= {
-            "ENDED_AT": _iso(run.ended_at),
-            "RESULT": run.result.value if run.result else "",
-            "EXIT_CODE": "" if run.exit_code is None else run.exit_code,
-            "SIGNAL": "" if run.signal is None else run.signal,
-        }
-    return {f"LUNASCHED_{name}": str(value) for name, value in facts.items()}
-
-
-def _iso(usec: int | None) -> str:
-    """ISO 8601 in UTC, and empty where there is no such time."""
-    if usec is None:
-        return ""
-    return to_datetime(usec).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -53,6 +53,10 @@ class HookStarter:
             if self._store.hooks.claim(hook, self._now()):
                 self._start(hook)
 
+    def forget_message(self, unit: str) -> None:
+        """Remove what a command that carried a message has found."""
+        self._runtime.forget_message(unit)
+
     def reconcile(self) -> bool:
         """The journal is silent: find out about the hooks that it does not tell of.
 
@@ -69,7 +73,13 @@ class HookStarter:
 
     def _start(self, hook: PendingHook) -> None:
         try:
-            self._runtime.describe_run(hook.unit, hook.facts)
+            if hook.text is None:
+                self._runtime.describe_run(hook.unit, hook.facts)
+            else:
+                self._runtime.give_message(hook.unit, hook.facts, hook.text, hook.reader)
+        except KeyError:
+            self._fail(hook.id, hook.unit, f"there is no user {hook.reader}")
+            return
         except OSError as error:
             self._fail(hook.id, hook.unit, f"{error.filename}: {error.strerror}")
             return

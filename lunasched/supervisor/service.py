@@ -10,6 +10,7 @@ on that is stored with the rows: what was missed is read later, what is read aga
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -30,6 +31,7 @@ from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.hooks import HookStarter
 from lunasched.supervisor.intervals import Intervals
 from lunasched.supervisor.killed import KilledChanges
+from lunasched.supervisor.messages import Origin
 from lunasched.supervisor.pruner import Pruner
 from lunasched.supervisor.recorder import Recorder, result_of
 from lunasched.supervisor.starter import Starter
@@ -76,7 +78,8 @@ class Supervisor:
         self._journal = journal
         self._manager = manager
         self._runtime = runtime
-        self._consequences = Consequences(store, now)
+        origin = Origin(os.uname().nodename, host_timezone, mode)
+        self._consequences = Consequences(store, origin, now)
         self._recorder = Recorder(store, host_timezone, self._consequences)
         self._hooks = HookStarter(
             mode, store, manager, runtime, now=now, guard=self.guard, asked=self._wake
@@ -189,9 +192,13 @@ class Supervisor:
         A job that others depend on seems to have failed until it is known that it was stopped:
         with ``last_word`` there has been time for that.
         """
+        unclear: set[str] = set()
         for run in self._store.runs.unsettled():
             stopped_maybe = run.result in (Result.SIGNAL, Result.EXIT_CODE)
             if not last_word and stopped_maybe and self._store.jobs.dependent_names(run.job):
+                unclear.add(run.job)
+            if run.job in unclear:
+                # What came after it is not to be taken for what came before.
                 continue
             number = self._clean_signal(run)
             with self._store.transaction():
@@ -214,6 +221,7 @@ class Supervisor:
         with self._store.transaction():
             for run, output in zip(pending, outputs, strict=True):
                 self._store.runs.set_output(run.execution_id, output)
+                self._store.outbox.set_output(run.execution_id, output)
 
     def complete_late(self) -> None:
         """The journal is never silent: take the output of what ended a moment ago as it is."""

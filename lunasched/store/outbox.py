@@ -1,0 +1,406 @@
+"""The tables of messages: what is to be sent, what became of it, and which jobs fail.
+
+A message waits in its lane, which is its job and channel: the recovery is not told before the
+failure. To send one means to claim it, to do it, and to settle it; whoever dies in between leaves a
+claim, and the next supervisor sends it again under the same key.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from lunasched.alerting import Outage
+from lunasched.message import Report
+from lunasched.model import Channel, ChannelType, NotifyEvent, Result
+from lunasched.store.jobs import Execute
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable
+
+COMMANDS = "exec"
+"""The server of all commands, which systemd runs."""
+MAIL = "smtp"
+"""The server of all email."""
+
+
+_ID_DIGITS = 32
+
+
+class MessageState(Enum):
+    """What has become of a message."""
+
+    WAITING = "waiting"
+    """It is to be sent, or is being sent."""
+    HELD = "held"
+    """Its channel has had as many as it takes in an hour; a digest will tell of it."""
+    SENT = "sent"
+    FAILED = "failed"
+    """It was refused, or tried for too long."""
+    DIGESTED = "digested"
+    """A digest has told of it, or is about to."""
+    SUPERSEDED = "superseded"
+    """A ping that could not be sent before the next run of the job had one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A message that is to be sent (times µs, UTC; spans µs)."""
+
+    id: int
+    key: str
+    cause: str
+    job: str
+    event: str
+    channel: Channel
+    server: str
+    counter: str
+    lane: str
+    report: Report
+    due_at: int
+    waited: int
+    tries: int
+    subject: str | None
+
+    @property
+    def is_ping(self) -> bool:
+        """Whether it is one for a service that alerts when they stay away."""
+        return self.channel.type is ChannelType.HEARTBEAT
+
+
+@dataclass(frozen=True, slots=True)
+class EndedCommand:
+    """A message whose command is over; without a result it will not run any more."""
+
+    message: Outgoing
+    hook_id: int
+    result: Result | None
+    exit_code: int | None
+    signal: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A message as it is shown; its channel without secrets."""
+
+    key: str
+    cause: str
+    job: str
+    event: str
+    kind: str
+    channel: Channel
+    state: MessageState
+    created_at: int
+    due_at: int
+    claimed_at: int | None
+    tries: int
+    settled_at: int | None
+    subject: str | None
+    answer: str | None
+
+    @property
+    def is_about_a_run(self) -> bool:
+        """Whether ``cause`` is an execution ID."""
+        return len(self.cause) == _ID_DIGITS
+
+
+class OutboxTable:
+    """Messages by their keys."""
+
+    def __init__(self, execute: Execute) -> None:
+        self._execute = execute
+
+    # Outages
+
+    def outage(self, job: str) -> Outage | None:
+        """The outage of a job, if it has one."""
+        rows = self._execute("outage", job=job)
+        return Outage(*rows[0]) if rows else None
+
+    def set_outage(self, job: str, outage: Outage | None) -> None:
+        """Note that a job fails, or that it is well."""
+        if outage is None:
+            self._execute("end_outage", job=job)
+            return
+        self._execute(
+            "put_outage",
+            job=job,
+            since=outage.since,
+            failures=outage.failures,
+            alerted_at=outage.alerted_at,
+        )
+
+    # What is to be sent
+
+    def put(
+        self,
+        report: Report,
+        channel: Channel,
+        *,
+        job: str,
+        key: str,
+        cause: str,
+        now: int,
+        complete: bool = True,
+    ) -> bool:
+        """Have a message sent; once, however often this is called.
+
+        ``job`` is what it is listed under, and may be empty; ``cause`` is the execution ID of the
+        run that it is about. Unless the report is ``complete``, it waits for the output of that
+        run. Returns whether it is a new one.
+        """
+        counter = _counter(channel, job)
+        lane = f"{counter}:{job}"
+        added = self._execute(
+            "put_message",
+            key=key,
+            cause=cause,
+            job=job,
+            event=event_of(report),
+            kind=report.kind.value,
+            channel=_json(channel),
+            type=channel.type.value,
+            server=_server(channel),
+            counter=counter,
+            lane=lane,
+            report=json.dumps(report.to_mapping(), ensure_ascii=False),
+            awaits_output=not complete,
+            now=now,
+        )
+        if added and channel.type is ChannelType.HEARTBEAT:
+            self._execute(
+                "supersede_messages",
+                lane=lane,
+                id=added[0]["id"],
+                cause=cause,
+                shown=_json(channel.without_secrets()),
+                now=now,
+            )
+        if added:
+            self._execute("release_lane", lane=lane)
+        return bool(added)
+
+    def set_output(self, execution_id: str, output: str) -> None:
+        """Give the messages about a run its output, which they waited for."""
+        lanes = self._execute("set_output_of_messages", cause=execution_id, output=output)
+        for lane in {row["lane"] for row in lanes}:
+            self._execute("release_lane", lane=lane)
+
+    def ready(self, busy: Iterable[str]) -> list[Outgoing]:
+        """Of each server that is not ``busy`` the message that is due first, or will be."""
+        return [_outgoing(row) for row in self._execute("ready_messages", busy=json.dumps([*busy]))]
+
+    def is_idle(self) -> bool:
+        """Whether there is nothing to be sent, now or later."""
+        return not self._execute("any_open_messages")[0][0]
+
+    def claim(self, message: Outgoing, now: int) -> Outgoing | None:
+        """Take the message upon oneself, for one more try; ``None`` if it is gone or claimed."""
+        rows = self._execute("claim_message", id=message.id, now=now)
+        return _outgoing(rows[0]) if rows else None
+
+    def unclaim_all(self) -> None:
+        """Give back what a supervisor that is no more was sending."""
+        self._execute("unclaim_messages")
+
+    def settle(
+        self,
+        message: Outgoing,
+        state: MessageState,
+        now: int,
+        *,
+        subject: str | None = None,
+        answer: str | None = None,
+    ) -> None:
+        """Note what became of the message, and forget what was needed to send it."""
+        self._execute(
+            "settle_message",
+            id=message.id,
+            state=state.value,
+            shown=_json(message.channel.without_secrets()),
+            subject=subject,
+            answer=answer,
+            now=now,
+        )
+        self._execute("release_lane", lane=message.lane)
+        if state is MessageState.SENT and not message.is_ping:
+            self._execute("count_sent", counter=message.counter, now=now)
+
+    def postpone(
+        self, message: Outgoing, delay: int, now: int, *, subject: str | None, answer: str
+    ) -> None:
+        """Have the message tried again after ``delay`` µs; the others of its lane wait as long."""
+        self._execute(
+            "postpone_message", id=message.id, delay=delay, now=now, subject=subject, answer=answer
+        )
+        self._postpone_lanes(message.lane, message.lane, delay, now)
+
+    def postpone_channel(self, message: Outgoing, delay: int, now: int) -> None:
+        """Have nothing sent to the channel of a message for ``delay`` µs."""
+        self._postpone_lanes(f"{message.counter}:", f"{message.counter};", delay, now)
+
+    def postpone_server(self, message: Outgoing, delay: int, now: int) -> None:
+        """Have nothing asked of the server of a message for ``delay`` µs."""
+        self._execute("postpone_server", server=message.server, delay=delay, now=now)
+
+    def _postpone_lanes(self, first: str, last: str, delay: int, now: int) -> None:
+        self._execute("postpone_lanes", first=first, last=last, delay=delay, now=now)
+
+    def outwaited(self, server: str, most: int, count: int) -> list[Outgoing]:
+        """The messages to a server that have waited for more than ``most`` µs."""
+        rows = self._execute("outwaited_messages", server=server, most=most, count=count)
+        return [_outgoing(row) for row in rows]
+
+    def is_superseded(self, message: Outgoing) -> bool:
+        """Whether it is a ping, and a later run has one in the same lane."""
+        return message.is_ping and bool(
+            self._execute("later_ping", lane=message.lane, id=message.id, cause=message.cause)
+        )
+
+    def follow_clock(self, now: int) -> None:
+        """After the clock was set back: nothing waits for longer than it was to."""
+        self._execute("follow_clock", now=now)
+
+    # Limits and digests
+
+    def sent_lately(self, counter: str, since: int, now: int) -> list[int]:
+        """When a channel took messages between two points in time, the latest first.
+
+        What was counted at a time that is yet to come, was sent now: the clock was set back.
+        """
+        self._execute("count_sent_from_now", counter=counter, now=now)
+        self._execute("forget_sent", counter=counter, before=since)
+        rows = self._execute("sent_lately", counter=counter, since=since)
+        return [row["sent_at"] for row in rows]
+
+    def hold(self, message: Outgoing) -> None:
+        """Leave a message to a digest."""
+        self._execute("hold_message", id=message.id)
+        self._execute("release_lane", lane=message.lane)
+
+    def holds(self, counter: str) -> bool:
+        """Whether messages to a channel are left to a digest."""
+        return bool(self._execute("any_held", counter=counter)[0][0])
+
+    def held_counters(self) -> list[str]:
+        """The channels that have messages left to a digest."""
+        return [row["counter"] for row in self._execute("held_channels")]
+
+    def held(self, counter: str, count: int) -> list[Outgoing]:
+        """The messages to a channel that are left to a digest, the oldest first."""
+        rows = self._execute("held_messages", counter=counter, count=count)
+        return [_outgoing(row) for row in rows]
+
+    # Commands
+
+    def give_to_hook(self, message: Outgoing, event: str, subject: str) -> None:
+        """Note that the hook of this event has taken the message over."""
+        self._execute(
+            "give_message_to_hook", id=message.id, key=message.key, event=event, subject=subject
+        )
+
+    def open_commands(self) -> int:
+        """How many messages are with commands that are not over."""
+        return int(self._execute("count_commands")[0]["open"])
+
+    def ended_commands(self) -> list[EndedCommand]:
+        """The messages whose commands are over."""
+        return [
+            EndedCommand(
+                _outgoing(row),
+                row["hook_id"],
+                Result(row["result"]) if row["result"] else None,
+                row["exit_code"],
+                row["signal"],
+            )
+            for row in self._execute("ended_commands")
+        ]
+
+    def forget_command(self, command: EndedCommand) -> None:
+        """Drop the row that had the command run."""
+        self._execute("delete_hook", id=command.hook_id)
+
+    # What is shown
+
+    def entries(self, job: str | None, *, failed: bool, count: int | None) -> list[Entry]:
+        """The latest ``count`` messages (all: ``None``), newest first."""
+        query = "failed_messages" if failed else "messages"
+        limit = -1 if count is None else count
+        if job is None:
+            return [_entry(row) for row in self._execute(query, count=limit)]
+        return [_entry(row) for row in self._execute(f"{query}_of_job", job=job, count=limit)]
+
+    def entry(self, key: str) -> Entry | None:
+        """One message."""
+        rows = self._execute("message", key=key)
+        return _entry(rows[0]) if rows else None
+
+    def depth(self) -> int:
+        """How many messages are still to be sent, those that were held back included."""
+        return int(self._execute("open_messages")[0]["open"])
+
+
+def event_of(report: Report) -> str:
+    """What a message is told of: an event of a job, or ``digest``, or ``test``."""
+    event: NotifyEvent | None = report.kind.event
+    return report.kind.value if event is None else event.value
+
+
+def _server(channel: Channel) -> str:
+    if channel.type is ChannelType.EMAIL:
+        return MAIL
+    if channel.type is ChannelType.EXEC:
+        return COMMANDS
+    parts = urlsplit(channel.where)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+
+
+def _counter(channel: Channel, job: str) -> str:
+    # A command is run by a unit of its job: it is a channel of its own for each.
+    return f"{channel.key}/{job}" if channel.type is ChannelType.EXEC else channel.key
+
+
+def _json(channel: Channel) -> str:
+    return json.dumps(channel.to_mapping(), ensure_ascii=False)
+
+
+def _outgoing(row: sqlite3.Row) -> Outgoing:
+    return Outgoing(
+        id=row["id"],
+        key=row["key"],
+        cause=row["cause"],
+        job=row["job"],
+        event=row["event"],
+        channel=Channel.from_mapping(json.loads(row["channel"])),
+        server=row["server"],
+        counter=row["counter"],
+        lane=row["lane"],
+        report=Report.from_mapping(json.loads(row["report"])),
+        due_at=row["due_at"],
+        waited=row["waited"],
+        tries=row["tries"],
+        subject=row["subject"],
+    )
+
+
+def _entry(row: sqlite3.Row) -> Entry:
+    return Entry(
+        key=row["key"],
+        cause=row["cause"],
+        job=row["job"],
+        event=row["event"],
+        kind=row["kind"],
+        channel=Channel.from_mapping(json.loads(row["channel"])).without_secrets(),
+        state=MessageState(row["state"]),
+        created_at=row["created_at"],
+        due_at=row["due_at"],
+        claimed_at=row["claimed_at"],
+        tries=row["tries"],
+        settled_at=row["settled_at"],
+        subject=row["subject"],
+        answer=row["answer"],
+    )

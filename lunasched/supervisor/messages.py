@@ -1,0 +1,159 @@
+"""Who is told of a run: rows of the outbox, written in the transaction of their cause."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from lunasched import alerting
+from lunasched.alerting import Alert, Decision
+from lunasched.config import Mode, host_timezone
+from lunasched.message import Kind, Report
+from lunasched.model import Channel, ChannelType, Job, NotifyEvent, Run
+
+if TYPE_CHECKING:
+    from lunasched.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where messages come from."""
+
+    host: str
+    timezone: str
+    """The host's own."""
+    mode: Mode
+
+    @classmethod
+    def here(cls, mode: Mode) -> Origin:
+        """This machine."""
+        return cls(os.uname().nodename, host_timezone(), mode)
+
+
+class Messages:
+    """What is to be told of runs. Everything here belongs in the transaction of its cause."""
+
+    def __init__(self, store: Store, origin: Origin) -> None:
+        self._store = store
+        self._origin = origin
+
+    def started(self, job: Job, run: Run, now: int) -> None:
+        """A run's program was executed."""
+        report = replace(
+            self._report(Kind.START, job, run.started_at, run),
+            # What is to come of it is not known, even where it is on record by now.
+            result=None, exit_code=None, signal=None, ended_at=None, output="",
+        )  # fmt: skip
+        self._tell(job, report, run.execution_id, now, complete=True)
+
+    def succeeded(self, job: Job, run: Run, now: int) -> None:
+        """A run succeeded."""
+        at = run.ended_at or now
+        self._tell_of_run(job, self._report(Kind.SUCCESS, job, at, run), run, now)
+        decision = alerting.succeeded(self._store.outbox.outage(job.name))
+        if decision.alert is not None:
+            self._tell_of_run(job, self._of_outage(Kind.RECOVERY, job, at, run, decision), run, now)
+            self._store.outbox.set_outage(job.name, decision.outage)
+
+    def failed(self, job: Job, run: Run, now: int) -> None:
+        """A run failed, and no further attempt follows."""
+        at = run.ended_at or now
+        outage = self._store.outbox.outage(job.name)
+        listening = [
+            one
+            for one in job.notifications.channels(NotifyEvent.ON_FAILURE)
+            if one.type is not ChannelType.HEARTBEAT
+        ]
+        decision = alerting.failed(job.notifications, outage, at, heard=bool(listening))
+        self._store.outbox.set_outage(job.name, decision.outage)
+        kind = Kind.REMINDER if decision.alert is Alert.REMINDER else Kind.FAILURE
+        report = self._of_outage(kind, job, at, run, decision)
+        # Pings say how each run went; the rest is told of what is news.
+        self._tell_of_run(job, report, run, now, pings_only=decision.alert is None)
+
+    def skipped(self, job: Job, run: Run, now: int) -> None:
+        """A run that was due was refused."""
+        at = run.ended_at or run.started_at
+        self._tell_of_run(job, self._report(Kind.SKIPPED, job, at, run), run, now)
+
+    def missed(self, job: Job, count: int, first_at: int, last_at: int, now: int) -> None:
+        """Slots passed without a run."""
+        report = replace(
+            self._report(Kind.MISSED, job, last_at),
+            missed=count, missed_first_at=first_at, missed_last_at=last_at,
+        )  # fmt: skip
+        self._tell(job, report, f"{job.name}/{first_at}/{last_at}", now, complete=True)
+
+    def _of_outage(self, kind: Kind, job: Job, at: int, run: Run, decision: Decision) -> Report:
+        about = decision.about
+        assert about is not None
+        return replace(
+            self._report(kind, job, at, run), failures=about.failures, failing_since=about.since
+        )
+
+    def _tell_of_run(
+        self, job: Job, report: Report, run: Run, now: int, *, pings_only: bool = False
+    ) -> None:
+        complete = run.output is not None
+        self._tell(job, report, run.execution_id, now, complete=complete, pings_only=pings_only)
+
+    def _tell(
+        self,
+        job: Job,
+        report: Report,
+        cause: str,
+        now: int,
+        *,
+        complete: bool,
+        pings_only: bool = False,
+    ) -> None:
+        event = report.kind.event
+        assert event is not None
+        for channel, key in keys(cause, event, job.notifications.channels(event)):
+            if channel.type is ChannelType.HEARTBEAT or not pings_only:
+                self._store.outbox.put(
+                    report, channel, job=job.name, key=key, cause=cause, now=now, complete=complete
+                )
+
+    def _report(self, kind: Kind, job: Job, at: int, run: Run | None = None) -> Report:
+        of_run: dict[str, Any] = {}
+        if run is not None:
+            of_run = {
+                "execution_id": run.execution_id,
+                "trigger": run.trigger,
+                "result": run.result,
+                "exit_code": run.exit_code,
+                "signal": run.signal,
+                "attempt": run.attempt,
+                "scheduled_at": run.scheduled_at,
+                "started_at": run.started_at,
+                "ended_at": run.ended_at,
+                "cpu_usec": run.cpu_usec,
+                "memory_peak": run.memory_peak,
+                "output": run.output or "",
+            }
+        return Report(
+            kind=kind,
+            job=job.name,
+            host=self._origin.host,
+            at=at,
+            timezone=job.timezone or self._origin.timezone,
+            user_mode=self._origin.mode is Mode.USER,
+            max_attempts=job.retry.max_attempts,
+            time_limit=job.limits.timeout,
+            memory_limit=job.limits.max_memory,
+            **of_run,
+        )
+
+
+def keys(
+    cause: str, event: NotifyEvent, channels: Iterable[Channel]
+) -> Iterable[tuple[Channel, str]]:
+    """The channels, each with the key of its message about ``cause``."""
+    seen: Counter[str] = Counter()
+    for channel in channels:
+        yield channel, alerting.message_key(cause, event.value, channel.key, seen[channel.key])
+        seen[channel.key] += 1
