@@ -158,6 +158,10 @@ _SHAPES: Mapping[Callable[[object], Any], tuple[str, Schema]] = {
     channels.read_heartbeat: ("heartbeat", _URL),
     channels.read_topic: ("topic", {**_URL, "examples": ["https://ntfy.sh/TOPIC"]}),
     settings.read_ip_address: ("ip_address", {**_TEXT, "examples": ["127.0.0.1", "::1"]}),
+    settings.read_hosts: (
+        "hosts",
+        {"type": "array", "items": {**_TEXT, "pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"}},
+    ),
     settings.read_textfile: ("textfile", {"type": "string", "pattern": r"^/.*\.prom$"}),
     channels.read_headers: (
         "headers",

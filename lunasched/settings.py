@@ -8,6 +8,7 @@ took its place.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -23,6 +24,7 @@ from lunasched.jobfile import NO_DEFAULTS, Defaults, defaults_from_mapping, dott
 
 _DAYS_MAX = 36500
 _ROWS_MAX = 1_000_000_000
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,16 @@ class EmailSettings:
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """Where the status page is."""
+    """Where the status page is, and who may see what on it."""
 
-    enabled: bool = True
+    enabled: bool | None = None
+    """``None``: in system mode, and not in user mode."""
     address: str = "127.0.0.1"
     port: int = 8080
+    hosts: tuple[str, ...] = ()
+    """Names of the machine, or of a proxy, that browsers use."""
+    show_output: bool = False
+    """Whether whoever sees the page sees outputs, and not only who may read the journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +131,17 @@ def read_ip_address(value: object) -> str:
         raise InvalidInput(f"{value!r} is no IP address, such as 127.0.0.1 or ::1") from None
 
 
+def read_hosts(value: object) -> tuple[str, ...]:
+    """Names of a host, without a port."""
+    if not isinstance(value, (list, tuple)):
+        raise InvalidInput("it must be a list of names of this host")
+    names = tuple(values.read_text(name).strip().lower().rstrip(".") for name in value)
+    for name in names:
+        if not _HOST.match(name):
+            raise InvalidInput(f"{name!r} is no name of a host, such as cron.example.org")
+    return names
+
+
 def read_textfile(value: object) -> Path:
     """A file that node_exporter reads: its suffix must be ``.prom``."""
     path = Path(values.read_text(value))
@@ -179,6 +197,12 @@ SECTIONS: Mapping[str, Mapping[str, Key]] = {
         "enabled": Key("web.enabled", values.read_boolean, "Whether there is a status page."),
         "address": Key("web.address", read_ip_address, "IP address that it listens at."),
         "port": Key("web.port", values.Whole(1, 65535), "Its port."),
+        "hosts": Key("web.hosts", read_hosts, "Names that it is asked for by."),
+        "show_output": Key(
+            "web.show_output",
+            values.read_boolean,
+            "Whether it shows the output of jobs to everybody who can open it.",
+        ),
     },
     "metrics": {
         "textfile": Key(

@@ -141,18 +141,18 @@ def test_what_else_can_be_set(file: Path) -> None:
     file.write_text(
         """
 notifications: {max_per_hour: 0, email: {tls: TLS}}
-web: {enabled: false, address: "0:0::1", port: 9090}
+web: {enabled: false, address: "0:0::1", port: 9090, hosts: [Cron.example.org.], show_output: true}
 metrics: {textfile: /var/lib/prometheus/node-exporter/lunasched.prom}
 """
     )
     settings = Settings.load(file, {})
     assert settings.max_messages_per_hour == 0
     assert settings.email.tls is Tls.TLS
-    assert settings.web == WebSettings(False, "::1", 9090)
+    assert settings.web == WebSettings(False, "::1", 9090, ("cron.example.org",), True)
     textfile = Path("/var/lib/prometheus/node-exporter/lunasched.prom")
     assert settings.metrics == MetricsSettings(textfile)
     defaults = Settings()
-    assert (defaults.web, defaults.metrics.textfile) == (WebSettings(True, "127.0.0.1", 8080), None)
+    assert (defaults.web, defaults.metrics.textfile) == (WebSettings(None, "127.0.0.1", 8080), None)
     assert defaults.max_messages_per_hour == 30
 
 
@@ -161,6 +161,8 @@ metrics: {textfile: /var/lib/prometheus/node-exporter/lunasched.prom}
     [
         ("web: {address: localhost}", "'localhost' is no IP address"),
         ("web: {port: 65536}", "65536 is out of range"),
+        ("web: {hosts: [cron.example.org:8080]}", "'cron.example.org:8080' is no name of a host"),
+        ("web: {hosts: cron.example.org}", "it must be a list"),
         ("metrics: {textfile: /a/b.txt}", "is no absolute path that ends in .prom"),
         ("metrics: {textfile: b.prom}", "is no absolute path that ends in .prom"),
         ("notifications: {email: {tls: ssl}}", "'ssl' is no kind of encryption"),

@@ -97,7 +97,6 @@ _MODULES = {
     "explain": "times",
     "next": "times",
     "vacuum": "vacuum",
-    "doctor": "doctor",
 }
 
 

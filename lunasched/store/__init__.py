@@ -9,7 +9,6 @@ from __future__ import annotations
 from lunasched.starts import Start
 from lunasched.store.database import Store
 from lunasched.store.hooks import OpenHook, PendingHook
-from lunasched.store.inspection import Inspection, inspect
 from lunasched.store.outbox import COMMANDS, EndedCommand, Entry, MessageState, Outgoing
 from lunasched.store.pruning import PrunedRuns, Pruning, pruned_totals
 from lunasched.store.runs import EndedRun, OpenRun, RunState, UnsettledRun
@@ -19,7 +18,6 @@ __all__ = [
     "EndedCommand",
     "EndedRun",
     "Entry",
-    "Inspection",
     "MessageState",
     "OpenHook",
     "OpenRun",
@@ -31,6 +29,5 @@ __all__ = [
     "Start",
     "Store",
     "UnsettledRun",
-    "inspect",
     "pruned_totals",
 ]

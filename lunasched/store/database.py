@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from lunasched.store.legacy import MigrationReport
 
 # "luna" in ASCII, in the header of the file (PRAGMA application_id).
-APPLICATION_ID = 0x6C756E61
+_APPLICATION_ID = 0x6C756E61
 _BUSY_SECONDS = 30.0
+_READ_SECONDS = 5.0
 _HERE = Path(__file__).parent
 
 
@@ -90,6 +91,21 @@ class Store:
                 raise _explain(error, path) from error
             raise
         return store
+
+    @classmethod
+    def open_to_read(cls, path: Path) -> Store:
+        """Open a database that is there and up to date, to look at one state of it.
+
+        What others write after the first look is not seen. Raises ``StoreError``.
+        """
+        try:
+            uri = f"{path.absolute().as_uri()}?mode=ro"
+            connection = sqlite3.connect(uri, uri=True, timeout=_READ_SECONDS, isolation_level=None)
+            connection.row_factory = sqlite3.Row
+            connection.execute("BEGIN")
+        except sqlite3.Error as error:
+            raise _explain(error, path) from error
+        return cls(connection, path)
 
     @classmethod
     def in_memory(cls) -> Store:
@@ -222,7 +238,7 @@ class Store:
             for statement in _statements(script):
                 self._connection.execute(statement)
             self._connection.execute(f"PRAGMA user_version = {number}")
-        self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
 
     def _version(self) -> int | None:
         """The schema version of the file, ``None`` for one of Lunasched 1.x.
@@ -243,7 +259,7 @@ class Store:
         tables = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         application = self._connection.execute("PRAGMA application_id").fetchone()[0]
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if application != APPLICATION_ID and tables:
+        if application != _APPLICATION_ID and tables:
             from lunasched.store import legacy
 
             if application == 0 and legacy.is_legacy(self._connection):
@@ -281,11 +297,6 @@ def _queries() -> dict[str, str]:
     text = (_HERE / "queries.sql").read_text(encoding="utf-8")
     parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
-
-
-def schema_version() -> int:
-    """The version of the schema that this program makes and knows."""
-    return len(_migrations())
 
 
 @lru_cache(maxsize=1)

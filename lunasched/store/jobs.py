@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lunasched.model import Job
+from lunasched.model import Command, Job
+from lunasched.overview import JobLine
+from lunasched.words import command_text
 
 if TYPE_CHECKING:
     import sqlite3
@@ -36,6 +39,23 @@ class JobTable:
         """The job of this name and when it was last added or changed."""
         rows = self._execute("one_job", name=name)
         return (_job(rows[0]), rows[0]["updated_at"]) if rows else None
+
+    def some(self, names: Iterable[str]) -> dict[str, tuple[Job, int]]:
+        """These jobs, by their names, each with when it was last added or changed."""
+        rows = self._execute("some_jobs", names=json.dumps(list(names)))
+        return {row["name"]: (_job(row), row["updated_at"]) for row in rows}
+
+    def lines(self) -> list[JobLine]:
+        """As much of every job as it takes to find it, in the order of the names."""
+        return [
+            JobLine(
+                row["name"],
+                bool(row["enabled"]),
+                tuple(json.loads(row["tags"])),
+                command_text(_frozen(json.loads(row["command"]))),
+            )
+            for row in self._execute("job_lines")
+        ]
 
     def names(self) -> list[str]:
         """The names of all jobs, in order."""
@@ -69,6 +89,10 @@ class JobTable:
     def updated_at(self) -> dict[str, int]:
         """When each job was last added or changed."""
         return {row["name"]: row["updated_at"] for row in self._execute("job_times")}
+
+
+def _frozen(command: str | list[str]) -> Command:
+    return command if isinstance(command, str) else tuple(command)
 
 
 def _job(row: sqlite3.Row) -> Job:

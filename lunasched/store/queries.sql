@@ -4,6 +4,15 @@ SELECT name FROM jobs ORDER BY name;
 -- name: all_jobs
 SELECT definition FROM jobs ORDER BY name;
 
+-- name: some_jobs
+SELECT name, definition, updated_at FROM jobs
+WHERE name IN (SELECT value FROM json_each(:names)) ORDER BY name;
+
+-- name: job_lines
+SELECT name, json_extract(definition, '$.enabled') AS enabled,
+    json_extract(definition, '$.tags') AS tags,
+    json_quote(json_extract(definition, '$.command')) AS command FROM jobs ORDER BY name;
+
 -- name: one_job
 SELECT definition, updated_at FROM jobs WHERE name = :name;
 
@@ -51,6 +60,58 @@ FROM runs WHERE sequence IN (
     SELECT (SELECT sequence FROM runs WHERE runs.job = jobs.name
             ORDER BY sequence DESC LIMIT 1)
     FROM jobs);
+
+-- name: latest_runs_of
+SELECT execution_id, job, unit, "trigger", scheduled_at, started_at, ended_at, result, exit_code,
+    signal, attempt, first_attempt_id, cpu_usec, memory_peak, NULL AS output
+FROM runs WHERE sequence IN (
+    SELECT (SELECT sequence FROM runs WHERE runs.job = wanted.value
+            ORDER BY sequence DESC LIMIT 1)
+    FROM json_each(:jobs) AS wanted);
+
+-- name: latest_outcomes
+SELECT execution_id, job, unit, "trigger", scheduled_at, started_at, ended_at, result, exit_code,
+    signal, attempt, first_attempt_id, cpu_usec, memory_peak, NULL AS output
+FROM runs WHERE sequence IN (
+    SELECT (SELECT sequence FROM runs
+            WHERE runs.job = jobs.name AND result IS NOT 'skipped' AND phase = 'ended'
+            ORDER BY sequence DESC LIMIT 1)
+    FROM jobs);
+
+-- name: running_jobs
+-- With the plus, the few open runs are grouped, and not all runs looked through in groups.
+SELECT job, min(started_at) AS started_at FROM runs WHERE phase <> 'ended' GROUP BY +job;
+
+-- name: page_of_all
+SELECT * FROM runs WHERE started_at >= :since AND (started_at, sequence) < (:at, :before)
+ORDER BY started_at DESC, sequence DESC LIMIT :count;
+
+-- name: page_of_job
+SELECT * FROM runs
+WHERE job = :job AND started_at >= :since AND (started_at, sequence) < (:at, :before)
+ORDER BY started_at DESC, sequence DESC LIMIT :count;
+
+-- name: marks
+-- Before it, only the run that began last can reach into the time that is shown.
+WITH shown AS (
+    SELECT runs.job, runs.started_at, runs.ended_at, runs.result
+    FROM json_each(:jobs) AS wanted CROSS JOIN runs
+    WHERE runs.job = wanted.value AND runs.started_at >= :since
+    UNION ALL
+    SELECT runs.job, runs.started_at, runs.ended_at, runs.result
+    FROM json_each(:jobs) AS wanted CROSS JOIN runs
+    WHERE runs.sequence = (
+            SELECT sequence FROM runs AS earlier
+            WHERE earlier.job = wanted.value AND earlier.started_at < :since
+            ORDER BY earlier.started_at DESC LIMIT 1)
+        AND (runs.ended_at > :since OR runs.result IS NULL))
+SELECT job, CASE
+        WHEN result IS NULL THEN 'running'
+        WHEN result = 'success' THEN 'success'
+        WHEN result IN ('skipped', 'stopped') THEN 'neutral'
+        ELSE 'failure' END AS kind,
+    min(started_at) AS started_at, max(ended_at) AS ended_at, count(*) AS how_many
+FROM shown GROUP BY job, kind, (started_at - :since) / :step ORDER BY 1, 3;
 
 -- name: next_start
 SELECT following.started_at FROM runs AS following, runs AS this

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lunasched.model import Result, Run, Trigger
+from lunasched.overview import Mark, MarkKind
 from lunasched.store.jobs import Execute
 
 if TYPE_CHECKING:
@@ -55,6 +58,9 @@ class UnsettledRun:
     result: Result
 
 
+_END = 2**63 - 1
+
+
 class RunTable:
     """Runs by execution ID.
 
@@ -81,6 +87,49 @@ class RunTable:
     def latest(self) -> dict[str, Run]:
         """The latest run of each job that exists, without its output."""
         return {row["job"]: _run(row) for row in self._execute("latest_runs")}
+
+    def latest_of(self, jobs: Iterable[str]) -> dict[str, Run]:
+        """The latest run of each of these jobs, without its output."""
+        rows = self._execute("latest_runs_of", jobs=json.dumps(list(jobs)))
+        return {row["job"]: _run(row) for row in rows}
+
+    def outcomes(self) -> dict[str, Run]:
+        """The latest run of each job that is over and was not refused, without its output."""
+        return {row["job"]: _run(row) for row in self._execute("latest_outcomes")}
+
+    def in_progress(self) -> dict[str, int]:
+        """Since when the jobs run that do (µs, UTC)."""
+        return {row["job"]: row["started_at"] for row in self._execute("running_jobs")}
+
+    def page(
+        self,
+        job: str | None,
+        *,
+        since: int,
+        before: tuple[int, int] | None,
+        count: int,
+    ) -> list[tuple[tuple[int, int], Run]]:
+        """Up to ``count`` runs of a job or of all, from ``since`` on, the newest first.
+
+        Each comes with its place: ``before`` is that of a run, to go on after it.
+        """
+        at, sequence = before or (_END, _END)
+        query = "page_of_all" if job is None else "page_of_job"
+        named = {} if job is None else {"job": job}
+        rows = self._execute(query, since=since, at=at, before=sequence, count=count, **named)
+        return [((row["started_at"], row["sequence"]), _run(row)) for row in rows]
+
+    def marks(self, jobs: Iterable[str], *, since: int, step: int) -> dict[str, list[Mark]]:
+        """What a timeline of jobs from ``since`` on shows, the earliest first (µs, UTC).
+
+        Runs of a job that began within the same ``step`` and ended alike are one mark.
+        """
+        found: dict[str, list[Mark]] = {}
+        rows = self._execute("marks", jobs=json.dumps(list(jobs)), since=since, step=step)
+        for row in rows:
+            mark = Mark(MarkKind(row["kind"]), row["started_at"], row["ended_at"], row["how_many"])
+            found.setdefault(row["job"], []).append(mark)
+        return found
 
     def next_start(self, execution_id: str) -> int | None:
         """When the unit of a run was started after it."""

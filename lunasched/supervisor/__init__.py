@@ -101,6 +101,7 @@ def _serve(mode: Mode, paths: Paths) -> int:
             runtime=RuntimeDirectory(paths.runtime),
             max_concurrent_jobs=settings.max_concurrent_jobs,
             retention=settings.retention,
+            web=settings.web,
             host_timezone=host_timezone(),
             boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""),
             now=lambda: time.time_ns() // 1000,

@@ -23,7 +23,7 @@ from lunasched.deploylock import DeployLock
 from lunasched.journal import Journal, RunWindow, Tail
 from lunasched.model import Result
 from lunasched.runtimedir import RuntimeDirectory
-from lunasched.settings import Retention
+from lunasched.settings import Retention, WebSettings
 from lunasched.slotfile import SlotDirectory
 from lunasched.store import EndedRun, OpenRun, Store, UnsettledRun
 from lunasched.supervisor.clock import Clock
@@ -32,6 +32,7 @@ from lunasched.supervisor.hooks import HookStarter
 from lunasched.supervisor.intervals import Intervals
 from lunasched.supervisor.killed import KilledChanges
 from lunasched.supervisor.messages import Origin
+from lunasched.supervisor.pages import Pages
 from lunasched.supervisor.pruner import Pruner
 from lunasched.supervisor.recorder import Recorder, result_of
 from lunasched.supervisor.starter import Starter
@@ -71,6 +72,7 @@ class Supervisor:
         runtime: RuntimeDirectory,
         max_concurrent_jobs: int,
         retention: Retention,
+        web: WebSettings,
         now: Callable[[], int],
     ) -> None:
         self._mode = mode
@@ -100,6 +102,15 @@ class Supervisor:
         self._killed = KilledChanges(deploy_lock, self._zones.bring_up_to_date, self.guard)
         self._pruner = Pruner(store, retention, now, self.guard)
         self._intervals = Intervals(store, manager, now, self.guard)
+        self._pages = Pages(
+            web,
+            mode=mode,
+            database=store.path,
+            host_timezone=host_timezone,
+            metrics=None,
+            now=now,
+            guard=self.guard,
+        )
         self._now = now
         self._loop = GLib.MainLoop()
         self._error: BaseException | None = None
@@ -127,6 +138,7 @@ class Supervisor:
         self._wake()
         notify("READY=1")
         self._loop.run()
+        self._pages.close()
         if self._follow is not None:
             self._follow.close()
         notify("STOPPING=1")
@@ -166,6 +178,7 @@ class Supervisor:
     def _wake(self) -> None:
         if self._follow is None:
             self._follow = _Follow(self)
+            self._pages.look()
         self._follow.poke()
 
     def _close_runs_of_earlier_boots(self) -> None:

@@ -1,0 +1,14 @@
+"""The status page: what the history holds, for browsers and other programs, read-only.
+
+This is everything but the waiting: a request on a connection becomes an answer, from one state of
+the store, which whoever composes it opens. How connections come is the supervisor's business.
+"""
+
+from __future__ import annotations
+
+from lunasched.web.access import Access
+from lunasched.web.http import serve
+from lunasched.web.site import Identity, Site
+from lunasched.web.source import Source
+
+__all__ = ["Access", "Identity", "Site", "Source", "serve"]

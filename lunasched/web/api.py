@@ -1,0 +1,169 @@
+"""The same as JSON, with the keys of the commands' ``--json`` (lunasched-daemon(8), "API")."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from http import HTTPStatus
+from typing import Any
+
+from lunasched.errors import InvalidInput
+from lunasched.jsonview import job_json, run_json
+from lunasched.model import HIDDEN, Job, Run
+from lunasched.slot import next_elapse, to_usec
+from lunasched.starts import Start
+from lunasched.web.http import Request, Response
+from lunasched.web.source import Place, Source
+
+RUNS_DEFAULT, RUNS_MAX = 100, 1000
+"""How many runs an answer has."""
+PARAMETERS = ("job", "since", "limit", "cursor")
+"""What can be asked of the runs."""
+
+_PLACE = re.compile(r"(-?\d{1,18})\.(\d{1,18})\Z")
+# The characters of a date and of what parts it from the time, which may be a space.
+_DATE = 11
+_CSP = ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What an answer depends on besides the store."""
+
+    now: int
+    host_timezone: str
+    trusted: bool
+    """Whether outputs are shown."""
+
+
+def jobs(source: Source, view: View) -> Response:
+    """Every job."""
+    return _json({"jobs": list(_jobs(source, view, source.jobs.names()))})
+
+
+def job(source: Source, view: View, name: str) -> Response:
+    """One job."""
+    for found in _jobs(source, view, [name]):
+        return _json(found)
+    return fault(HTTPStatus.NOT_FOUND, f"there is no job {name!r}")
+
+
+def runs(source: Source, view: View, request: Request) -> Response:
+    """Runs of a job or of all, the newest first, a part of them at a time."""
+    try:
+        since, before, count = _asked(request.query)
+    except InvalidInput as error:
+        return fault(HTTPStatus.BAD_REQUEST, str(error))
+    found = source.runs.page(request.query.get("job"), since=since, before=before, count=count)
+    more = cursor(found[-1][0]) if len(found) == count else None
+    return _json(
+        {"runs": _runs(source, view, [run for _, run in found]), "next_cursor": more},
+    )
+
+
+def run(source: Source, view: View, text: str) -> Response:
+    """One run."""
+    execution_id = text.replace("-", "").lower()
+    found = source.runs.get(execution_id)
+    if found is None:
+        return fault(HTTPStatus.NOT_FOUND, f"there is no run {text!r}")
+    return _json(_runs(source, view, [found])[0])
+
+
+def fault(status: HTTPStatus, text: str) -> Response:
+    """What is wrong with a request."""
+    return _json({"error": text}, status)
+
+
+def shown(job: Job) -> Job:
+    """A job as it may be shown: without values that may be secrets.
+
+    What a job runs is no secret on the machine: every user can ask systemd for it.
+    """
+    return job.evolve(
+        notifications=job.notifications.without_secrets(),
+        environment=tuple((name, HIDDEN) for name, _ in job.environment),
+        directives=tuple((name, HIDDEN) for name, _ in job.directives),
+    )
+
+
+def cursor(place: Place) -> str:
+    """A run's place as a text."""
+    return f"{place[0]}.{place[1]}"
+
+
+def place(text: str) -> Place:
+    """A run's place from its text; raises ``InvalidInput``."""
+    match = _PLACE.match(text)
+    if match is None:
+        raise InvalidInput(f"cursor: {text!r} is none; take next_cursor of an earlier answer")
+    return int(match[1]), int(match[2])
+
+
+def retries(starts: Iterable[Start]) -> dict[str, Start]:
+    """The pending retries, by the execution ID of the run that failed."""
+    return {start.failed_id: start for start in starts if start.failed_id}
+
+
+def _jobs(source: Source, view: View, names: list[str]) -> Iterable[dict[str, Any]]:
+    latest = source.runs.latest_of(names)
+    hooks = source.hooks.of(run.execution_id for run in latest.values())
+    pending = retries(source.starts.all())
+    for found, deployed_at in source.jobs.some(names).values():
+        last = latest.get(found.name)
+        yield job_json(
+            shown(found),
+            next_elapse(
+                found, view.now, deployed_at, last.started_at if last else None, view.host_timezone
+            ),
+            last,
+            hooks.get(last.execution_id, ()) if last else (),
+            pending.get(last.execution_id) if last else None,
+        )
+
+
+def _runs(source: Source, view: View, found: list[Run]) -> list[dict[str, Any]]:
+    hooks = source.hooks.of(run.execution_id for run in found)
+    pending = retries(source.starts.all())
+    return [
+        run_json(
+            run if view.trusted else replace(run, output=None),
+            hooks.get(run.execution_id, ()),
+            pending.get(run.execution_id),
+        )
+        for run in found
+    ]
+
+
+def _asked(query: dict[str, str]) -> tuple[int, Place | None, int]:
+    unknown = [name for name in query if name not in PARAMETERS]
+    if unknown:
+        raise InvalidInput(f"{unknown[0]!r} cannot be asked for; {', '.join(PARAMETERS)} can")
+    since = _time(query["since"]) if "since" in query else -(2**63)
+    limit = query.get("limit", str(RUNS_DEFAULT))
+    digits = limit.isascii() and limit.isdigit() and len(limit) < 10
+    if not digits or not 1 <= int(limit) <= RUNS_MAX:
+        raise InvalidInput(f"limit: {limit!r} is no whole number from 1 to {RUNS_MAX}")
+    return since, (place(query["cursor"]) if "cursor" in query else None), int(limit)
+
+
+def _time(text: str) -> int:
+    """ISO 8601; a plus sign that came as the space that it means in a query is one again."""
+    try:
+        zone = text[_DATE:].replace(" ", "+").replace("Z", "+00:00")
+        moment = datetime.fromisoformat(text[:_DATE] + zone)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=timezone.utc)
+        return to_usec(moment)
+    except (ValueError, OverflowError):
+        raise InvalidInput(
+            f"since: {text!r} is no time in ISO 8601, such as 2026-11-24T06:00:00Z"
+        ) from None
+
+
+def _json(value: Any, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return Response(status, "application/json; charset=utf-8", f"{text}\n".encode(), (_CSP,))

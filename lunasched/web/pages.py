@@ -1,0 +1,289 @@
+"""The pages for people: HTML that needs nothing but itself, no script, and a style of its own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import jinja2
+from markupsafe import Markup
+
+from lunasched import __version__, definition, words
+from lunasched.errors import InvalidInput
+from lunasched.jsonview import iso
+from lunasched.model import Result, Run
+from lunasched.overview import MarkKind, State, chosen, counts, standings
+from lunasched.slot import next_elapse
+from lunasched.starts import in_turn, waits_for
+from lunasched.unittext import uuid
+from lunasched.web import api, plot, timeline
+from lunasched.web.http import Request, Response
+from lunasched.web.source import Place, Source
+
+if TYPE_CHECKING:
+    from lunasched.web.site import Identity
+
+JOBS_MAX = 100
+"""Jobs on one page."""
+RUNS_MAX = 50
+"""Runs on one page of a job."""
+PLOTTED_MAX = 300
+"""Runs whose durations are drawn."""
+QUEUE_MAX = 10
+"""Starts to come that are listed before the rest is only counted."""
+REFRESH_SECONDS = 60
+
+_HERE = Path(__file__).parent
+_EVER = -(2**63)
+
+
+class Pages:
+    """The pages of one site; used by many threads at once."""
+
+    def __init__(self, identity: Identity, now: Callable[[], int]) -> None:
+        self._identity = identity
+        self._now = now
+        style = (_HERE / "templates" / "style.css").read_text(encoding="utf-8")
+        self._environment = _environment()
+        self._environment.globals |= {
+            "State": State,
+            "MarkKind": MarkKind,
+            "identity": identity,
+            "plot": plot,
+            "refresh_seconds": REFRESH_SECONDS,
+            "style": Markup(style),
+            "timeline": timeline,
+            "version": __version__,
+        }
+        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+        # Only what the pages have: their one style, the icon, and the form to search with.
+        self._policy = (
+            f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
+            "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        )
+
+    def overview(self, source: Source, request: Request) -> Response:
+        """All jobs, what needs an eye first."""
+        now, query = self._now(), request.query
+        starts = in_turn(source.starts.all(), now)
+        found = standings(
+            source.jobs.lines(), source.runs.outcomes(), source.runs.in_progress(), starts
+        )
+        state = next((one for one in State if one.value == query.get("state")), None)
+        tag = query.get("tag") or None
+        listed = chosen(found, words=query.get("q", ""), tag=tag, state=state)
+        pages = max(1, -(-len(listed) // JOBS_MAX))
+        page = min(_whole(query.get("page")), pages)
+        shown = listed[(page - 1) * JOBS_MAX : page * JOBS_MAX]
+        names = [standing.job.name for standing in shown]
+        latest = source.runs.latest_of(names)
+        jobs = source.jobs.some(names)
+        elapses = {}
+        for name, (job, deployed_at) in jobs.items():
+            started = latest[name].started_at if name in latest else None
+            elapses[name] = next_elapse(job, now, deployed_at, started, self._identity.timezone)
+        kept = {key: query[key] for key in ("q", "tag", "state", "refresh") if query.get(key)}
+        return self._render(
+            "overview.html.j2",
+            request,
+            now=now,
+            counts=counts(found),
+            total=len(found),
+            standings=shown,
+            listed=len(listed),
+            jobs={name: job for name, (job, _) in jobs.items()},
+            elapses=elapses,
+            marks=source.runs.marks(names, since=now - timeline.SPAN, step=timeline.STEP),
+            retries=api.retries(starts),
+            queue=[(start, waits_for(start, starts, now)) for start in starts[:QUEUE_MAX]],
+            queued=len(starts),
+            tags=sorted({tag for one in found for tag in one.job.tags}),
+            state=state,
+            tag=tag,
+            query=kept,
+            is_filtered=any(key != "refresh" for key in kept),
+            page=page,
+            pages=pages,
+        )
+
+    def job(self, source: Source, request: Request, name: str, *, trusted: bool) -> Response:
+        """One job: its definition, and how it has been."""
+        now = self._now()
+        found = source.jobs.some([name]).get(name)
+        if found is None and not source.runs.exist_for(name):
+            return self.missing(f"There is no job “{name}”.")
+        before: Place | None = None
+        if "before" in request.query:
+            try:
+                before = api.place(request.query["before"])
+            except InvalidInput:
+                return self.missing("There is no such page.")
+        starts = in_turn(source.starts.all(), now)
+        latest = source.runs.latest_of([name]).get(name)
+        job = elapse = None
+        if found is not None:
+            job = api.shown(found[0])
+            started = latest.started_at if latest else None
+            elapse = next_elapse(found[0], now, found[1], started, self._identity.timezone)
+        recent = source.runs.page(name, since=_EVER, before=None, count=PLOTTED_MAX)
+        history = source.runs.page(name, since=_EVER, before=before, count=RUNS_MAX + 1)
+        marks = source.runs.marks([name], since=now - timeline.SPAN, step=timeline.STEP)
+        older = api.cursor(history[RUNS_MAX - 1][0]) if len(history) > RUNS_MAX else None
+        runs = [run for _, run in history[:RUNS_MAX]]
+        rows = (
+            {}
+            if job is None
+            else definition.rows(
+                job, host_timezone=self._identity.timezone, owner=self._identity.owner
+            )
+        )
+        return self._render(
+            "job.html.j2",
+            request,
+            now=now,
+            name=name,
+            job=job,
+            definition={key: text for key, text in rows.items() if text},
+            units=[] if job is None else definition.units(job),
+            elapse=elapse,
+            latest=latest,
+            marks=marks.get(name, []),
+            drawn=plot.plot([run for _, run in recent]),
+            runs=runs,
+            hooks=source.hooks.of(run.execution_id for run in runs),
+            retries=api.retries(starts),
+            waiting=[
+                (start, waits_for(start, starts, now)) for start in starts if start.job == name
+            ],
+            older=older,
+            is_first=before is None,
+            trusted=trusted,
+        )
+
+    def run(self, source: Source, request: Request, text: str, *, trusted: bool) -> Response:
+        """One run, and what it printed."""
+        execution_id = text.replace("-", "").lower()
+        run = source.runs.get(execution_id)
+        if run is None:
+            return self.missing("There is no such run in the history.")
+        return self._render(
+            "run.html.j2",
+            request,
+            now=self._now(),
+            run=run,
+            hooks=source.hooks.of([execution_id]).get(execution_id, []),
+            retry=api.retries(source.starts.all()).get(execution_id),
+            trusted=trusted,
+        )
+
+    def missing(self, text: str) -> Response:
+        """What is not there."""
+        return self._respond("missing.html.j2", HTTPStatus.NOT_FOUND, text=text)
+
+    def _render(self, template: str, request: Request, **content: Any) -> Response:
+        return self._respond(
+            template, HTTPStatus.OK, refresh=request.query.get("refresh") == "on", **content
+        )
+
+    def _respond(self, template: str, status: HTTPStatus, **content: Any) -> Response:
+        text = self._environment.get_template(template).render(content)
+        policy = ("Content-Security-Policy", self._policy)
+        return Response(status, "text/html; charset=utf-8", text.encode(), (policy,))
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "ago": _ago,
+        "changed": _with,
+        "day_time": _day_time,
+        "duration": words.duration,
+        "ended": words.run_ended,
+        "hook_ended": words.hook_ended,
+        "iso": iso,
+        "job_url": job_url,
+        "local": words.local_time,
+        "look": _look,
+        "one_line": words.one_line,
+        "printable": words.printable,
+        "quoted": _quoted,
+        "run_url": run_url,
+        "said": timeline.said,
+        "shapes": timeline.shapes,
+        "took": _took,
+        "uuid": uuid,
+    }
+    return environment
+
+
+def job_url(name: str) -> str:
+    """Where the page of a job is."""
+    if name in (".", ".."):
+        # In a path these lead elsewhere, percent-encoded too.
+        return f"/jobs/?{urlencode({'name': name})}"
+    return f"/jobs/{quote(name, safe='')}"
+
+
+def run_url(execution_id: str) -> str:
+    """Where the page of a run is."""
+    return f"/runs/{uuid(execution_id)}"
+
+
+def _ago(at: int, now: int) -> str:
+    """How far a moment is from now."""
+    if abs(now - at) < 1_000_000:
+        return "now"
+    span = words.duration(abs(now - at) // 1_000_000 * 1_000_000).replace(".0s", "s")
+    return f"{span} ago" if at < now else f"in {span}"
+
+
+def _day_time(at: int) -> str:
+    """A moment on the host's clock, for who knows which year it is."""
+    moment = datetime.fromtimestamp(at // 1_000_000, tz=timezone.utc).astimezone()
+    return moment.strftime("%a %d %b %H:%M:%S")
+
+
+def _took(run: Run) -> str:
+    return words.duration(None if run.ended_at is None else run.ended_at - run.started_at)
+
+
+def _look(result: Result | None) -> str:
+    """What kind of end it was; none yet is a run in progress."""
+    if result is None:
+        return MarkKind.RUNNING.value
+    if result is Result.SUCCESS:
+        return MarkKind.SUCCESS.value
+    neutral = result in (Result.SKIPPED, Result.STOPPED)
+    kind = MarkKind.NEUTRAL if neutral else MarkKind.FAILURE
+    return str(kind.value)
+
+
+def _with(query: Mapping[str, str], **changes: str | int | None) -> str:
+    """A query with some fields set, or left out."""
+    fields = {**query, **changes}
+    given = {key: value for key, value in fields.items() if value is not None}
+    return f"?{urlencode(given)}" if given else "?"
+
+
+def _quoted(text: str) -> str:
+    """A text as one word of a shell's."""
+    return words.command_text((text,))
+
+
+def _whole(text: str | None) -> int:
+    """A page's number."""
+    if text is not None and text.isascii() and text.isdigit() and len(text) < 10:
+        return max(1, int(text))
+    return 1

@@ -1,0 +1,122 @@
+"""Which request gets what."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from http import HTTPStatus
+from threading import Lock
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from lunasched.errors import LunaschedError
+from lunasched.web import api
+from lunasched.web.access import Access
+from lunasched.web.http import Request, Response, plain
+from lunasched.web.source import Source
+
+if TYPE_CHECKING:
+    from lunasched.web.pages import Pages
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_API = "/api/v1/"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose jobs these are."""
+
+    host: str
+    timezone: str
+    """The host's own, in which schedules are that name none."""
+    owner: str
+    """Whom a job belongs to that names no user."""
+    command: str
+    """How lunasched is called for these jobs: with ``--user``, or without."""
+
+
+class Site:
+    """All that can be asked for; used by many threads at once."""
+
+    def __init__(
+        self,
+        *,
+        open_source: Callable[[], AbstractContextManager[Source]],
+        metrics: Callable[[], bytes] | None,
+        access: Access,
+        identity: Identity,
+        now: Callable[[], int],
+    ) -> None:
+        """``metrics`` gives the text for Prometheus; ``now`` is µs since the epoch, UTC."""
+        self._open_source = open_source
+        self._metrics = metrics
+        self._access = access
+        self._identity = identity
+        self._now = now
+        self._lock = Lock()
+        self._made: Pages | None = None
+
+    def answer(self, request: Request) -> Response:
+        """The answer to a request; what goes wrong is told in the journal, and no more than that
+        to the client."""
+        try:
+            return self._answer(request)
+        except LunaschedError as error:
+            print(f"<4>the status page could not be made: {error}", file=sys.stderr)
+            return plain(HTTPStatus.SERVICE_UNAVAILABLE, "the history cannot be read right now")
+        except Exception as error:
+            # A fault of ours; it is not to end more than this answer.
+            print(f"<3>the status page: {type(error).__name__}: {error}", file=sys.stderr)
+            return plain(HTTPStatus.INTERNAL_SERVER_ERROR, "this page could not be made")
+
+    def _answer(self, request: Request) -> Response:
+        if not self._access.knows(request.host):
+            text = "this server does not answer to that name; see web.hosts in lunasched.yaml(5)"
+            return plain(HTTPStatus.MISDIRECTED_REQUEST, text)
+        if not self._access.admits(request):
+            return plain(HTTPStatus.FORBIDDEN, "these are another user's jobs")
+        path = request.path
+        if path == "/metrics" and self._metrics is not None:
+            return Response(HTTPStatus.OK, METRICS_TYPE, self._metrics())
+        if path.startswith(_API):
+            return self._api(path.removeprefix(_API), request)
+        return self._page(path, request)
+
+    def _api(self, path: str, request: Request) -> Response:
+        kind, _, rest = path.partition("/")
+        name = unquote(rest)
+        view = api.View(self._now(), self._identity.timezone, self._access.trusts(request))
+        with self._open_source() as source:
+            if kind == "jobs":
+                if not rest:
+                    return api.jobs(source, view)
+                return api.job(source, view, name)
+            if kind == "runs":
+                return api.run(source, view, name) if rest else api.runs(source, view, request)
+        return api.fault(HTTPStatus.NOT_FOUND, f"there is no {request.path} here")
+
+    def _page(self, path: str, request: Request) -> Response:
+        pages = self._pages()
+        kind, _, rest = path.removeprefix("/").partition("/")
+        if path == "/":
+            with self._open_source() as source:
+                return pages.overview(source, request)
+        # A name such as ".." does not survive in a path, however it is written.
+        name = unquote(rest) or request.query.get("name", "")
+        if kind in ("jobs", "runs") and name:
+            trusted = self._access.trusts(request)
+            with self._open_source() as source:
+                page = pages.job if kind == "jobs" else pages.run
+                return page(source, request, name, trusted=trusted)
+        return pages.missing("There is no such page.")
+
+    def _pages(self) -> Pages:
+        # Imported here: who only scrapes metrics has no use for templates.
+        from lunasched.web.pages import Pages
+
+        with self._lock:
+            if self._made is None:
+                self._made = Pages(self._identity, self._now)
+            return self._made

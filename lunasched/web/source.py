@@ -1,0 +1,60 @@
+"""What the pages read: as much of the store as they need, whoever provides it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from lunasched.model import HookRun, Job, Run
+from lunasched.overview import JobLine, Mark
+from lunasched.starts import Start
+
+Place = tuple[int, int]
+"""Where a run stands among the others: when it began (µs), and its number."""
+
+
+class Jobs(Protocol):
+    """Jobs by name."""
+
+    def lines(self) -> list[JobLine]: ...
+    def names(self) -> list[str]: ...
+    def some(self, names: Iterable[str]) -> dict[str, tuple[Job, int]]: ...
+
+
+class Runs(Protocol):
+    """Runs by execution ID."""
+
+    def get(self, execution_id: str) -> Run | None: ...
+    def outcomes(self) -> dict[str, Run]: ...
+    def in_progress(self) -> dict[str, int]: ...
+    def latest_of(self, jobs: Iterable[str]) -> dict[str, Run]: ...
+    def exist_for(self, job: str) -> bool: ...
+    def marks(self, jobs: Iterable[str], *, since: int, step: int) -> dict[str, list[Mark]]: ...
+    def page(
+        self, job: str | None, *, since: int, before: Place | None, count: int
+    ) -> list[tuple[Place, Run]]: ...
+
+
+class Starts(Protocol):
+    """What is to be started."""
+
+    def all(self) -> list[Start]: ...
+
+
+class Hooks(Protocol):
+    """The hooks of runs."""
+
+    def of(self, runs: Iterable[str]) -> dict[str, list[HookRun]]: ...
+
+
+class Source(Protocol):
+    """One state of all of it."""
+
+    @property
+    def jobs(self) -> Jobs: ...
+    @property
+    def runs(self) -> Runs: ...
+    @property
+    def starts(self) -> Starts: ...
+    @property
+    def hooks(self) -> Hooks: ...
