@@ -5,6 +5,8 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
 MAN := $(wildcard man/*.[1-9])
+# Where packages are put.
+DIST := dist
 # Where `make install` installs.
 PREFIX := /usr/local
 LIBRARY := $(PREFIX)/lib/lunasched
@@ -14,7 +16,7 @@ USER_UNITS := $(wildcard packaging/systemd/user/lunasched*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help venv packages image lint format test test-fast test-vm demo bench install uninstall \
+.PHONY: help venv packages image lint format test test-fast test-vm demo bench deb install uninstall \
     clean
 .DELETE_ON_ERROR:
 
@@ -33,12 +35,15 @@ test-fast: $(STAMP) ## the tests that need no booted systemd, in less than 2 min
 test-vm: $(STAMP) image ## the tests that set clocks and cut power, in a qemu virtual machine
 	@$(BIN)/pytest -m vm
 
-lint: $(STAMP) ## ruff, mypy --strict, and mandoc on the man pages
+lint: $(STAMP) ## ruff, mypy --strict, and mandoc and man on the man pages
 	@$(BIN)/ruff check --quiet --output-format concise
 	@$(BIN)/ruff format --check --quiet || \
 	    { $(BIN)/ruff format --check; echo "run: make format" >&2; exit 1; }
-	@$(BIN)/mypy --strict --no-error-summary lunasched tests/machine.py tests/vm.py
-	@$(if $(MAN),mandoc -T lint -W warning $(MAN))
+	@$(BIN)/mypy --strict --no-error-summary lunasched tests/machine.py tests/vm.py packaging/completions/generate.py
+	@mandoc -T lint -W warning $(MAN)
+	@said=$$(for page in $(MAN); do \
+	    LC_ALL=C.UTF-8 MANWIDTH=100 man --warnings --local-file $$page 2>&1 >/dev/null; \
+	done); [ -z "$$said" ] || { echo "$$said"; exit 1; }
 	@echo "lint: clean"
 
 format: $(STAMP) ## lay out the code as lint wants it
@@ -61,6 +66,9 @@ packages:
 
 image: | packages ## make the root of the test machines
 	@$(PYTHON) tests/machine.py image >/dev/null
+
+deb: ## build the Debian package for this release of Debian (DIST=dist)
+	@packaging/build-deb $(DIST)
 
 install: ## install lunasched from this tree, as root (PREFIX=/usr/local)
 	@$(PYTHON) -c 'import gi, pydbus, systemd.journal' || { \

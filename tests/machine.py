@@ -119,6 +119,15 @@ done
 rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap"
 """
 
+# Before that, where packages are to be installed later, without network: apt finds their archives
+# in its cache. Documentation is installed there as on any machine.
+KEEP_ARCHIVES = r"""
+set -e
+APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --quiet --yes --no-install-recommends --download-only \
+    install {}
+rm -f "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"
+"""
+
 # PID 1's first act, needed on a host with cgroup v1 and without effect on cgroup v2.
 # nspawn mounts the controllers read-only, and systemd would then ignore MemoryMax= and
 # CPUQuota=. Doing it before systemd starts, and not with a daemon-reexec afterwards, serves every
@@ -222,15 +231,20 @@ def _act(options: argparse.Namespace, command: list[str]) -> int:
 # The image
 
 
-def image(suite: str = "bookworm", extra_packages: Sequence[str] = ()) -> Path:
+def image(
+    suite: str = "bookworm", extra_packages: Sequence[str] = (), available: Sequence[str] = ()
+) -> Path:
     """Return the root directory of the cached image, after making it if there is none.
 
-    Two processes may call this at once, and either may be killed: the image appears under its
-    name, complete, by a rename.
+    The `available` packages are not installed, but apt can do so without network. Two processes
+    may call this at once, and either may be killed: the image appears under its name, complete,
+    by a rename.
     """
     _require_host()
-    packages = sorted({*PACKAGES, *extra_packages})
+    packages = sorted({*PACKAGES, *extra_packages} - set(available))
     recipe = "\0".join([suite, *packages, CUSTOMIZE])
+    if available:
+        recipe = "\0".join([recipe, *sorted(available), KEEP_ARCHIVES])
     key = f"machine-{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
     cache = cache_directory()
     root = cache / key
@@ -243,7 +257,7 @@ def image(suite: str = "bookworm", extra_packages: Sequence[str] = ()) -> Path:
         partial = cache / f"{key}.partial"
         remove_tree(partial)
         print(f"machine: making the {suite} image, once, about 40 s", file=sys.stderr)
-        mmdebstrap(suite, packages, partial, lock)
+        mmdebstrap(suite, packages, partial, lock, available=available)
         partial.rename(root)
     return root
 
@@ -254,15 +268,23 @@ def cache_directory() -> Path:
 
 
 def mmdebstrap(
-    suite: str, packages: Sequence[str], target: Path, lock: int, *, variant: str = "minbase"
+    suite: str,
+    packages: Sequence[str],
+    target: Path,
+    lock: int,
+    *,
+    variant: str = "minbase",
+    available: Sequence[str] = (),
 ) -> None:
     """Make a Debian root of the packages and what they need, for as long as `lock` is held.
 
-    The variant ``extract`` only unpacks them: no script of a package runs, nor `CUSTOMIZE`.
+    The variant ``extract`` only unpacks them: no script of a package runs, nor `CUSTOMIZE`. The
+    archives of what is `available` are kept, and apt's lists with them.
     """
     with tempfile.TemporaryDirectory(prefix="lunasched-image-") as scratch:
         hook = Path(scratch, "customize")
-        hook.write_text("#!/bin/sh" + CUSTOMIZE)
+        script = KEEP_ARCHIVES.format(shlex.join(available)) if available else ""
+        hook.write_text("#!/bin/sh" + script + CUSTOMIZE)
         hook.chmod(0o755)
         done = subprocess.run(
             [
@@ -277,6 +299,7 @@ def mmdebstrap(
                 "--dpkgopt=path-exclude=/usr/share/locale/*",
                 *(f"--aptopt={option}" for option in _apt_options_of_host()),
                 *([] if variant == "extract" else [f"--customize-hook={hook}"]),
+                *(["--skip=cleanup/apt"] if available else []),
                 suite,
                 str(target),
                 *_mirrors_of_host(suite),
@@ -397,6 +420,7 @@ class Machine:
         *,
         suite: str = "bookworm",
         extra_packages: Sequence[str] = (),
+        available: Sequence[str] = (),
         binds: Sequence[tuple[Path, str]] = (),
         writable_binds: Sequence[tuple[Path, str]] = (),
         disk: str = "4G",
@@ -405,16 +429,17 @@ class Machine:
     ) -> Machine:
         """Make a machine with a name of its own and wait until it is up.
 
-        The repository is at /opt/lunasched (read-only), its commands in /usr/local/bin.
+        The repository is at /opt/lunasched (read-only), its commands in /usr/local/bin; not so
+        where packages are only `available`, see `image`.
         `binds` are (host path, path inside). `disk` is the most that the overlay can hold.
         With `keep` the machine outlives this process.
         """
-        root = image(suite, extra_packages)
+        root = image(suite, extra_packages, available)
         remove_leftovers()
         name = name_prefix or "luna"
         if not exact_name:
             name = f"{name}-{secrets.token_hex(3)}"
-        all_binds = [(str(REPOSITORY), "/opt/lunasched", False)]
+        all_binds = [] if available else [(str(REPOSITORY), "/opt/lunasched", False)]
         all_binds += [(str(source), target, False) for source, target in binds]
         all_binds += [(str(source), target, True) for source, target in writable_binds]
         owner = None if keep else ProcessId.of(os.getpid())
@@ -427,7 +452,7 @@ class Machine:
             machine._state.save(machine.directory)
         atexit.register(machine._down_at_exit)
         try:
-            machine._make_root(disk)
+            machine._make_root(disk, {} if available else WRAPPERS)
             machine.start()
         except BaseException:
             machine.down()
@@ -520,7 +545,7 @@ class Machine:
         if self._state.owner and self._state.owner.pid == os.getpid():
             self.down()
 
-    def _make_root(self, disk: str) -> None:
+    def _make_root(self, disk: str, wrappers: Mapping[str, str]) -> None:
         overlay = self.directory / "overlay"
         for directory in (overlay, self.root):
             directory.mkdir()
@@ -532,10 +557,11 @@ class Machine:
         self._put("/etc/machine-id", uuid.uuid4().hex + "\n", 0o444)
         self._put("/etc/hostname", self.name + "\n", 0o644)
         self._put(INIT_PATH, INIT, 0o755)
-        for name, module in WRAPPERS.items():
+        for name, module in wrappers.items():
             self._put(f"/usr/local/bin/{name}", WRAPPER.format(module=module), 0o755)
-        (self.root / "var/cache/lunasched-pyc").mkdir()
-        (self.root / "var/cache/lunasched-pyc").chmod(0o1777)
+        if wrappers:
+            (self.root / "var/cache/lunasched-pyc").mkdir()
+            (self.root / "var/cache/lunasched-pyc").chmod(0o1777)
 
     def _put(self, path: str, text: str, mode: int) -> None:
         """Write a file of the machine before it is booted."""

@@ -3,9 +3,9 @@
 # prints the one command that does, if it is not.
 set -eu
 
-packages="chromium debian-archive-keyring e2fsprogs make mandoc mmdebstrap python3 python3-cairo
-    python3-gi python3-pydbus python3-systemd python3-venv qemu-system-x86 qemu-utils systemd
-    systemd-container util-linux"
+packages="chromium debian-archive-keyring e2fsprogs make man-db mandoc mmdebstrap python3
+    python3-cairo python3-gi python3-pydbus python3-systemd python3-venv qemu-system-x86 qemu-utils
+    systemd systemd-container util-linux"
 
 if ! command -v dpkg-query >/dev/null; then
     echo "lunasched is developed on Debian (12 or later) and its relatives; needed here are:" >&2

@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import inspect
 import json
+import os
 import pkgutil
 import re
 import shlex
@@ -516,6 +517,19 @@ def test_man_pages_are_clean(path: Path) -> None:
         ["mandoc", "-T", "lint", "-W", "warning", path], capture_output=True, text=True, check=False
     )
     assert done.stdout + done.stderr == ""
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_man_shows_the_pages_without_a_warning(path: Path) -> None:
+    done = subprocess.run(
+        ["man", "--warnings", "--local-file", path],
+        env={**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": "100"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout
+    assert done.stderr == ""
 
 
 # What is shown as an example

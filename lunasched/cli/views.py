@@ -28,11 +28,18 @@ def list_jobs(
     tag: Optional[str] = typer.Option(
         None, "--tag", help="Only jobs with this tag.", show_default=False
     ),
+    names: bool = typer.Option(False, "--names", help="Print the names only, one a line."),
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """List the jobs with their last result and next elapse."""
     session = Session.choose(chosen_mode(ctx, system))
+    if names:
+        # Shells ask for them at a press of a key, which makes no database.
+        for job in session.store_as_is.jobs.all():
+            if tag is None or tag in job.tags:
+                print(job.name)
+        return
     jobs = [job for job in session.store.jobs.all() if tag is None or tag in job.tags]
     latest = session.store.runs.latest()
     upcoming = _next_elapses(session, jobs, latest)

@@ -1,0 +1,56 @@
+"""Packages of this tree, built on each Debian release, and machines to install them on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from machine import Machine
+from packaged import BUILDERS, OLDER, SHELLS, SUITES, Built, available
+
+# The same package as an older one.
+AS_OLDER = f"""
+set -e
+cd /srv/built
+mkdir older
+dpkg-deb --raw-extract dist/*.deb /tmp/older
+sed -i 's/^Version: .*/Version: {OLDER}/' /tmp/older/DEBIAN/control
+sed -i 's/^__version__ = .*/__version__ = "{OLDER}"/' \\
+    /tmp/older/usr/lib/python3/dist-packages/lunasched/__init__.py
+dpkg-deb --build --root-owner-group -Zgzip /tmp/older older/lunasched_{OLDER}_all.deb
+"""
+
+
+@pytest.fixture(scope="session", params=SUITES)
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The Debian packages, built as the README says."""
+    suite = request.param
+    directory = tmp_path_factory.mktemp(f"deb-{suite}")
+    with Machine.boot(
+        f"build-{suite}",
+        suite=suite,
+        extra_packages=BUILDERS,
+        writable_binds=[(directory, "/srv/built")],
+    ) as builder:
+        builder.run("make -C /opt/lunasched deb DIST=/srv/built/dist", timeout=300)
+        builder.run(AS_OLDER)
+        checked = builder.run(
+            "lintian --fail-on error,warning --allow-root /srv/built/dist/*.changes",
+            check=False,
+            timeout=300,
+        )
+    return Built(suite, directory, checked.stdout + checked.stderr)
+
+
+@pytest.fixture(scope="session")
+def clean(built: Built) -> Iterator[Machine]:
+    """A machine without lunasched and without what it needs; the packages are in /srv/built."""
+    with Machine.boot(
+        f"clean-{built.suite}",
+        suite=built.suite,
+        extra_packages=SHELLS,
+        available=available(),
+        binds=[(built.directory, "/srv/built")],
+    ) as machine:
+        machine.write_file("/etc/apt/apt.conf.d/90yes", 'APT::Get::Assume-Yes "true";\n')
+        yield machine

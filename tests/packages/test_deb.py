@@ -1,0 +1,317 @@
+"""The Debian package in the life of a machine: installed, upgraded, removed, purged."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from packaged import OLDER, TREE, Built, commands, readme_part
+
+from lunasched import __version__
+
+if TYPE_CHECKING:
+    from machine import Machine
+
+pytestmark = [pytest.mark.machine, pytest.mark.slow]
+
+UNITS = "/etc/systemd/system"
+TEMPLATE = "/usr/lib/python3/dist-packages/lunasched/unit-templates/job.service.j2"
+DATABASE = "/var/lib/lunasched/lunasched.db"
+NEEDS_RELOAD = "systemctl show -P NeedDaemonReload 'lunasched*' | grep -qx yes"
+
+# What differs from hour to hour on any machine: caches, logs, lists, backups of /etc/passwd, and
+# what belongs to users.
+PASSING = re.compile(
+    r"/(?:var/(?:cache|log|tmp|lib/(?:apt|dpkg|systemd))|tmp|run|root|home|proc|sys|dev|srv)(?:/|\Z)"
+    r"|/etc/(?:\.pwd\.lock|ld\.so\.cache|(?:passwd|group|shadow|gshadow)-)( |\Z)|.*/__pycache__"
+)
+
+
+@pytest.fixture(scope="module")
+def dependencies(clean: Machine) -> Machine:
+    """The machine, with what the package needs, as apt finds it; the package itself is gone."""
+    pristine = traces(clean)
+    assert pristine == []
+    install(clean, "dist")
+    sh(clean, "apt-get purge lunasched")
+    assert traces(clean) == pristine
+    return clean
+
+
+@pytest.fixture
+def debian(dependencies: Machine) -> Iterator[Machine]:
+    """The machine without lunasched, before a test and after it."""
+    yield dependencies
+    sh(dependencies, "apt-get purge lunasched; rm -rf /home/luna/.local /home/luna/.config")
+
+
+def sh(machine: Machine, command: str, **options: Any) -> str:
+    """What a command prints, run as root beside the directory ``dist``."""
+    environment = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    line = f"cd /srv/built && {command}"
+    return machine.run(line, env=environment, timeout=300, **options).stdout
+
+
+def install(machine: Machine, directory: str) -> None:
+    sh(machine, f"apt-get install --no-install-recommends ./{directory}/lunasched_*_all.deb")
+
+
+def lunasched(machine: Machine, *arguments: str) -> str:
+    return machine.run(["lunasched", *arguments]).stdout
+
+
+def listed(machine: Machine) -> list[dict[str, Any]]:
+    return json.loads(lunasched(machine, "list", "--json"))  # type: ignore[no-any-return]
+
+
+def history(machine: Machine, name: str) -> list[dict[str, Any]]:
+    """All runs of a job, newest first."""
+    return json.loads(lunasched(machine, "history", name, "--all", "--json"))  # type: ignore[no-any-return]
+
+
+def wait_for_end(machine: Machine, name: str, result: str) -> None:
+    """Wait until a job's newest run is on record with this result, and its output."""
+    machine.wait_for(
+        lambda: (
+            [run["result"] for run in history(machine, name)[:1] if run["output"] is not None]
+            == [result]
+        ),
+        what=f"a run of {name} that ended with {result}",
+        interval=0.2,
+    )
+
+
+def traces(machine: Machine) -> list[str]:
+    """Everything of lunasched on the machine, by name."""
+    found = "find / -xdev -path /srv -prune -o -path /var/log -prune -o -name '*lunasched*' -print"
+    users = "getent passwd lunasched; getent group lunasched"
+    return machine.exec(f"{found}; {users}; true").stdout.split()
+
+
+def files(machine: Machine) -> dict[str, str]:
+    """Every file that does not change by itself: mode, owner, target, below /etc the content."""
+    script = (
+        r"find / -xdev -printf '%p\t%M %u:%g %l\n';"
+        r"find /etc -type f -exec md5sum {} + | sed 's/^\([^ ]*\)  \(.*\)/\2 content\t\1/'"
+    )
+    found = (line.partition("\t") for line in machine.exec(script).stdout.splitlines())
+    return {path: facts for path, _, facts in found if not PASSING.match(path)}
+
+
+def active(machine: Machine, pattern: str) -> list[str]:
+    """The units of a pattern that are active."""
+    command = f"systemctl list-units --plain --no-legend --state=active,activating '{pattern}'"
+    return [line.split()[0] for line in machine.exec(command).stdout.splitlines()]
+
+
+# The package
+
+
+def test_lintian_finds_nothing(built: Built) -> None:
+    assert built.lintian == ""
+
+
+def test_has_the_version_of_the_tree(built: Built) -> None:
+    (package,) = Path(built.directory, "dist").glob("*.deb")
+    assert package.name == f"lunasched_{__version__}_all.deb"
+
+
+def test_installed_files(debian: Machine) -> None:
+    """The supervisor runs; its configuration is for it alone, and says nothing yet."""
+    install(debian, "dist")
+    assert active(debian, "lunasched.service") == ["lunasched.service"]
+    modes = "stat -c '%a %U:%G' /etc/lunasched /etc/lunasched/config.yaml /etc/lunasched/jobs.d"
+    assert debian.exec(modes).stdout.splitlines() == [
+        "750 root:lunasched",
+        "640 root:lunasched",
+        "750 root:root",
+    ]
+    configuration = debian.read_file("/etc/lunasched/config.yaml")
+    assert "#  history_days:" in configuration
+    assert all(line.startswith("#") for line in configuration.splitlines() if line)
+    uncommented = re.sub(r"^#(?=[a-z ]*[a-z_]+:)", "", configuration, flags=re.M)
+    assert re.findall(r"^ *\w+:.*", uncommented, re.M) == re.findall(
+        r"^ *\w+:.*", (TREE / "packaging/examples/config.yaml").read_text(), re.M
+    )
+    assert debian.exec("man -w lunasched lunasched-daemon lunasched.yaml").returncode == 0
+    for name in ("README.md.gz", "NEWS.md.gz", "copyright", "examples/jobs.yaml"):
+        assert debian.exec(f"test -s /usr/share/doc/lunasched/{name}").returncode == 0
+    assert debian.exec("systemctl is-system-running").stdout == "running\n"
+
+
+def test_quick_start(debian: Machine) -> None:
+    """The README's own commands, word for word; after the last of them nothing is left."""
+    install_block = commands(readme_part("Installation"))[0]
+    sh(debian, install_block[-1])
+    *blocks, removal = commands(readme_part("Quick start").partition("Schedules are")[0])
+    shown = {}
+    for line in [line for block in blocks for line in block]:
+        if line.startswith("lunasched history"):
+            wait_for_end(debian, line.split()[-1], "success")
+        shown[line] = sh(debian, line)
+    assert re.search(r"lunasched-job@backup\.timer +lunasched-job@backup\.service", str(shown))
+    assert "done at" in shown["lunasched start backup --wait"]
+    assert "done at" in shown["journalctl -u lunasched-job@backup"]
+    assert re.search(r"backup +manual .* success +done at", shown["lunasched history backup"])
+    attempts = shown["lunasched history flaky"].splitlines()[1:]
+    assert re.search(r"retry .* 2 +success", attempts[0])
+    assert re.search(r"manual .* 1 +exit-code \(3\)", attempts[1])
+    remove, purge = removal
+    sh(debian, remove)
+    assert active(debian, "lunasched*") == []
+    assert debian.exec(["test", "-s", DATABASE]).returncode == 0
+    sh(debian, purge)
+    assert traces(debian) == []
+
+
+# Upgrade
+
+# The database as the first migration leaves one, with all of what it has a place for.
+TO_THE_FIRST_SCHEMA = r"""
+set -e
+cd /var/lib/lunasched
+migrations=/usr/lib/python3/dist-packages/lunasched/store/migrations
+sqlite3 first.db <"$(ls $migrations/0001_*.sql)"
+sqlite3 first.db "
+    PRAGMA user_version = 1;
+    PRAGMA application_id = $(sqlite3 lunasched.db 'PRAGMA application_id');"
+for table in jobs runs journal_position; do
+    columns=$(sqlite3 first.db \
+        "SELECT group_concat(json_quote(name)) FROM pragma_table_info('$table')")
+    sqlite3 first.db "ATTACH 'lunasched.db' AS now;
+        INSERT INTO main.$table ($columns) SELECT $columns FROM now.$table;"
+done
+chown lunasched: first.db
+chmod 640 first.db
+rm -f lunasched.db-wal lunasched.db-shm
+mv first.db lunasched.db
+"""
+
+
+def test_upgrade_while_jobs_run(debian: Machine) -> None:
+    install(debian, "older")
+    assert lunasched(debian, "--version") == f"lunasched {OLDER}\n"
+    # The older version wrote units that are not what this one writes.
+    debian.exec(f"sed -i 's/^CollectMode=/# As it was then.\\n&/' {TEMPLATE}")
+    debian.exec("echo '# Mine.' >>/etc/lunasched/config.yaml")
+    debian.exec("systemctl --user start lunasched", user="luna")
+    slots = ("add", "--name", "slots", "--schedule", "calendar:*:*:0/4")
+    lunasched(debian, *slots, "--command", "date +%s >>/var/tmp/slots")
+    waits = "while [ ! -e /run/go ]; do sleep 0.1; done; exit 7"
+    lunasched(debian, "add", "--name", "long", "--schedule", "@yearly", "--command", waits)
+    lunasched(debian, "start", "long")
+    assert "# As it was then." in debian.read_file(f"{UNITS}/lunasched-job@long.service")
+    # Without the supervisor, so that it is for the new one to record what happens from here on.
+    debian.exec("systemctl stop lunasched")
+    debian.exec(TO_THE_FIRST_SCHEMA)
+    invocation = "systemctl show -P InvocationID lunasched-job@long.service"
+    before = debian.exec(invocation).stdout
+    own = debian.exec("systemctl --user show -P MainPID lunasched", user="luna").stdout
+    debian.wait_for("test $(wc -l </var/tmp/slots) -ge 2", what="two slots before the upgrade")
+
+    install(debian, "dist")
+
+    assert lunasched(debian, "--version") == f"lunasched {__version__}\n"
+    assert active(debian, "lunasched.service") == ["lunasched.service"]
+    version = debian.exec(["sqlite3", DATABASE, "PRAGMA user_version"]).stdout
+    assert int(version) == len(list((TREE / "lunasched/store/migrations").glob("*.sql")))
+    assert "# As it was then." not in debian.read_file(f"{UNITS}/lunasched-job@long.service")
+    assert debian.exec(NEEDS_RELOAD, check=False).returncode == 1
+    assert debian.exec(invocation).stdout == before
+    restarted = debian.exec("systemctl --user show -P MainPID lunasched", user="luna").stdout
+    assert restarted not in (own, "0\n")
+    assert debian.read_file("/etc/lunasched/config.yaml").endswith("# Mine.\n")
+    modes = debian.exec("stat -c '%a %U:%G' /etc/lunasched/config.yaml").stdout
+    assert modes == "640 root:lunasched\n"
+
+    debian.exec("touch /run/go")
+    wait_for_end(debian, "long", "exit-code")
+    (long,) = history(debian, "long")
+    assert long["exit_code"] == 7
+    assert long["execution_id"].replace("-", "") == before.strip()
+
+    seen = len(debian.read_file("/var/tmp/slots").split())
+    debian.wait_for(f"test $(wc -l </var/tmp/slots) -ge {seen + 2}", what="slots after the upgrade")
+    lunasched(debian, "disable", "slots")
+    ran = debian.read_file("/var/tmp/slots").split()
+    debian.wait_for(
+        lambda: len([run for run in history(debian, "slots") if run["result"]]) == len(ran),
+        what="all slots on record",
+        interval=0.2,
+    )
+    scheduled = sorted(
+        datetime.fromisoformat(run["scheduled_at"]) for run in history(debian, "slots")
+    )
+    assert {later - earlier for earlier, later in pairwise(scheduled)} == {timedelta(seconds=4)}
+    debian.exec("rm /var/tmp/slots /run/go")
+
+
+# Removal
+
+
+def test_removed_jobs_stop_and_come_back(debian: Machine) -> None:
+    """What is not lunasched's stays, and after a purge there is nothing else than before."""
+    before = files(debian)
+    install(debian, "dist")
+    every = ("--schedule", "every 1h")
+    endless = ("--", "sleep", "infinity")
+    lunasched(debian, "add", "--name", "with space", *every, "--catch-up", "--command", "true")
+    lunasched(debian, "add", "--name", "single", *every, "--execution-mode", "Exclusive", *endless)
+    lunasched(debian, "add", "--name", "many", *every, "--execution-mode", "Parallel", *endless)
+    lunasched(debian, "add", "--name", "off", *every, "--disabled", "--command", "true")
+    lunasched(debian, "add", "--name", "feed", *every, "--command", "true")
+    lunasched(debian, "eject", "feed", "--as", "feed-cron")
+    hand_written = f"{UNITS}/lunasched-job@mine.service"
+    debian.write_file(hand_written, "[Service]\nExecStart=/usr/bin/true\n")
+    lunasched(debian, "start", "many")
+    lunasched(debian, "start", "many")
+    assert len(active(debian, "lunasched-job@many:*.service")) == 2
+    jobs = listed(debian)
+    timers = active(debian, "lunasched-job@*.timer")
+    assert len(timers) == 3
+
+    sh(debian, "apt-get remove lunasched")
+    assert active(debian, "lunasched*") == []
+    assert debian.exec("pgrep -x sleep", check=False).stdout == ""
+    assert debian.exec(f"ls {UNITS}/lunasched*@*").stdout.split() == [hand_written]
+    assert debian.exec("ls /run/systemd/system/lunasched-job@*:*", check=False).stdout == ""
+    assert active(debian, "feed-cron.timer") == ["feed-cron.timer"]
+    assert debian.exec(NEEDS_RELOAD, check=False).returncode == 1
+    debian.exec("systemctl daemon-reload")  # changes nothing
+    assert active(debian, "lunasched*") == []
+
+    install(debian, "dist")
+    definitions = [{**job, "next_elapse": 0, "last_run": None} for job in jobs]
+    assert [{**job, "next_elapse": 0, "last_run": None} for job in listed(debian)] == definitions
+    assert active(debian, "lunasched-job@*.timer") == timers
+    wait_for_end(debian, "many", "stopped")
+
+    sh(debian, "apt-get purge lunasched")
+    after = files(debian)
+    left = {path.removesuffix(" content") for path in after.keys() - before.keys()}
+    ejected = {f"{UNITS}/feed-cron.{suffix}" for suffix in ("service", "timer")}
+    wants = f"{UNITS}/timers.target.wants/feed-cron.timer"
+    assert left == {*ejected, wants, hand_written}
+    assert {path: after[path] for path in before} == before
+    assert active(debian, "feed-cron.timer") == ["feed-cron.timer"]
+    debian.exec(f"systemctl disable --now feed-cron.timer; rm {hand_written} {' '.join(ejected)}")
+
+
+def test_a_purge_again_does_no_harm(debian: Machine) -> None:
+    """The scripts may find done what they are to do: the units, the user, the directories gone."""
+    install(debian, "dist")
+    debian.exec("cp /var/lib/dpkg/info/lunasched.p* /usr/libexec/lunasched/maintain /var/tmp/")
+    for _ in range(2):
+        debian.exec("/var/tmp/lunasched.postinst configure ''")
+    for _ in range(2):
+        debian.exec("/var/tmp/maintain removing")
+    sh(debian, "apt-get purge lunasched")
+    debian.exec("/var/tmp/lunasched.postrm purge")
+    debian.exec("rm /var/tmp/lunasched.p* /var/tmp/maintain")
+    assert traces(debian) == []
