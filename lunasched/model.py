@@ -508,6 +508,16 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class MissedSlots:
+    """Slots of a job that passed without a run: how many, the first and the last of them."""
+
+    job: str
+    count: int
+    first_at: int
+    last_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class HookRun:
     """One hook of one run; its own execution ID, and no result while it waits or runs."""
 

@@ -92,13 +92,29 @@ def next_slot(job: Job, now: int, past: Past, host_timezone: str) -> int | None:
     """When the job's timer elapses next (µs, UTC), without its jitter."""
     if not job.enabled:
         return None
-    rule = schedule.parse(job.schedule)
+    counted_from = max(past.deployed_at, past.last_start or 0)
+    return next_elapse(job.schedule, job.timezone or host_timezone, now, counted_from)
+
+
+def next_elapse(text: str, zone: str, now: int, counted_from: int) -> int | None:
+    """When a timer with this schedule elapses next; its interval counts from a point in time."""
+    rule = schedule.parse(text)
     if isinstance(rule, Every):
-        counted_from = max(past.deployed_at, past.last_start or 0)
         return max(now, counted_from + rule.seconds * 1_000_000)
     if isinstance(rule, UNTIMED):
         return None
-    return _next_elapse(job.schedule, job.timezone or host_timezone, now)
+    return _next_elapse(text, zone, now)
+
+
+def second_slot(text: str, zone: str, after: int) -> int | None:
+    """The second slot after a point in time, or the end of the second interval from there."""
+    rule = schedule.parse(text)
+    if isinstance(rule, Every):
+        return after + 2 * rule.seconds * 1_000_000
+    if isinstance(rule, UNTIMED):
+        return None
+    first = _next_elapse(text, zone, after)
+    return None if first is None else _next_elapse(text, zone, first)
 
 
 @lru_cache(maxsize=1024)

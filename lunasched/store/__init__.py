@@ -10,8 +10,9 @@ from lunasched.starts import Start
 from lunasched.store.database import Store
 from lunasched.store.hooks import OpenHook, PendingHook
 from lunasched.store.outbox import COMMANDS, EndedCommand, Entry, MessageState, Outgoing
-from lunasched.store.pruning import PrunedRuns, Pruning, pruned_totals
+from lunasched.store.pruning import Pruning
 from lunasched.store.runs import EndedRun, OpenRun, RunState, UnsettledRun
+from lunasched.store.slots import MissedTotal
 
 __all__ = [
     "COMMANDS",
@@ -19,15 +20,14 @@ __all__ = [
     "EndedRun",
     "Entry",
     "MessageState",
+    "MissedTotal",
     "OpenHook",
     "OpenRun",
     "Outgoing",
     "PendingHook",
-    "PrunedRuns",
     "Pruning",
     "RunState",
     "Start",
     "Store",
     "UnsettledRun",
-    "pruned_totals",
 ]

@@ -19,11 +19,13 @@ from lunasched.store.hooks import HookTable
 from lunasched.store.jobs import JobTable
 from lunasched.store.outbox import OutboxTable
 from lunasched.store.runs import RunTable
+from lunasched.store.slots import SlotTable
 from lunasched.store.starts import StartTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lunasched.snapshot import Snapshot
     from lunasched.store.legacy import MigrationReport
 
 # "luna" in ASCII, in the header of the file (PRAGMA application_id).
@@ -46,6 +48,7 @@ class Store:
         self.starts = StartTable(self.execute)
         self.hooks = HookTable(self.execute)
         self.outbox = OutboxTable(self.execute)
+        self.slots = SlotTable(self.execute)
 
     @classmethod
     def open(
@@ -167,6 +170,12 @@ class Store:
     def set_cursor(self, cursor: str) -> None:
         """Remember how far the journal was read; belongs in the transaction of its rows."""
         self.execute("set_cursor", cursor=cursor)
+
+    def snapshot(self, now: int) -> Snapshot:
+        """What is on record of all jobs."""
+        from lunasched.store import snapshot
+
+        return snapshot.take(self, now)
 
     def _run(
         self, statement: str, parameters: Mapping[str, Any] | None = None

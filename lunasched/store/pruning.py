@@ -11,6 +11,8 @@ ones. What is kept however old it is:
 Messages that were sent, or will not be, go with the days that the history is kept for, and where
 there are more than ten thousand of them.
 
+What a job's runs come to was counted when they ended (``store.totals``), and stays.
+
 A clock that is far in the future makes every run an old one. So runs are too old only where the
 clock is borne out: where there is a run that began within ``history_days``, and no less than a week
 ago (or half of them, if that is less).
@@ -20,10 +22,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from lunasched.model import Result
 
 if TYPE_CHECKING:
     import sqlite3
@@ -35,18 +34,6 @@ _DAY = 86_400_000_000
 _PROOF = 7 * _DAY
 _NEVER = 1 << 62
 _MESSAGES_MAX = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class PrunedRuns:
-    """The sums of the runs of a job that ended alike and are in the history no more."""
-
-    job: str
-    result: Result
-    runs: int
-    retries: int
-    took_usec: int
-    cpu_usec: int
 
 
 class Pruning:
@@ -133,22 +120,6 @@ class Pruning:
             going = [row["sequence"] for row in rows if row["chain"] not in kept]
             if going:
                 sequences = json.dumps(going)
-                self._store.execute("count_pruned", sequences=sequences)
                 self._store.execute("delete_hooks_of_pruned", sequences=sequences)
                 self._store.execute("delete_runs", sequences=sequences)
         return len(going)
-
-
-def pruned_totals(store: Store) -> list[PrunedRuns]:
-    """What was removed, by job and result."""
-    return [
-        PrunedRuns(
-            row["job"],
-            Result(row["result"]),
-            row["runs"],
-            row["retries"],
-            row["took_usec"],
-            row["cpu_usec"],
-        )
-        for row in store.execute("pruned_totals")
-    ]

@@ -164,6 +164,12 @@ UPDATE runs SET phase = 'ended', result = 'skipped', ended_at = :ended_at, "trig
     scheduled_at = :slot
 WHERE execution_id = :execution_id AND (phase <> 'ended' OR result = 'lost');
 
+-- name: count_cpu
+INSERT INTO job_totals (job, cpu_usec)
+SELECT job, max(0, :cpu_usec - coalesce(cpu_usec, 0)) FROM runs
+WHERE execution_id = :execution_id AND :cpu_usec IS NOT NULL
+ON CONFLICT (job) DO UPDATE SET cpu_usec = cpu_usec + excluded.cpu_usec;
+
 -- name: run_resources
 UPDATE runs SET cpu_usec = coalesce(:cpu_usec, cpu_usec),
     memory_peak = coalesce(:memory_peak, memory_peak)
@@ -206,6 +212,21 @@ FROM runs WHERE phase = 'ended' AND output IS NULL;
 -- name: unsettled_runs
 SELECT execution_id, job, unit, result, ended_at FROM runs WHERE phase = 'ended' AND settled = 0
 ORDER BY sequence;
+
+-- name: count_settled
+INSERT INTO job_totals (job, successes, failures, stopped, skipped, retries, elapses, took_usec,
+    durations)
+SELECT job, result = 'success', result NOT IN ('success', 'stopped', 'skipped'),
+    result = 'stopped', result = 'skipped', attempt > 1, "trigger" IN ('timer', 'catch-up'),
+    max(0, coalesce(ended_at - started_at, 0)),
+    CASE WHEN result = 'skipped' OR ended_at IS NULL THEN ''
+        ELSE printf('%014d', min(99999999999999, max(0, ended_at - started_at))) END
+FROM runs WHERE execution_id = :execution_id AND phase = 'ended' AND settled = 0
+ON CONFLICT (job) DO UPDATE SET successes = successes + excluded.successes,
+    failures = failures + excluded.failures, stopped = stopped + excluded.stopped,
+    skipped = skipped + excluded.skipped, retries = retries + excluded.retries,
+    elapses = elapses + excluded.elapses, took_usec = took_usec + excluded.took_usec,
+    durations = substr(durations || excluded.durations, -1400);
 
 -- name: set_settled
 UPDATE runs SET settled = 1 WHERE execution_id = :execution_id;
@@ -399,24 +420,12 @@ FROM runs WHERE sequence IN (
     UNION SELECT sequence FROM runs
     WHERE first_attempt_id IN (SELECT value FROM json_each(:chains)));
 
--- name: count_pruned
-INSERT INTO pruned_runs (job, result, runs, retries, took_usec, cpu_usec)
-SELECT job, result, count(*), sum(attempt > 1), sum(max(0, coalesce(ended_at - started_at, 0))),
-    sum(coalesce(cpu_usec, 0))
-FROM runs WHERE sequence IN (SELECT value FROM json_each(:sequences)) GROUP BY job, result
-ON CONFLICT (job, result) DO UPDATE SET runs = runs + excluded.runs,
-    retries = retries + excluded.retries, took_usec = took_usec + excluded.took_usec,
-    cpu_usec = cpu_usec + excluded.cpu_usec;
-
 -- name: delete_hooks_of_pruned
 DELETE FROM hooks WHERE execution_id IN (
     SELECT execution_id FROM runs WHERE sequence IN (SELECT value FROM json_each(:sequences)));
 
 -- name: delete_runs
 DELETE FROM runs WHERE sequence IN (SELECT value FROM json_each(:sequences));
-
--- name: pruned_totals
-SELECT * FROM pruned_runs ORDER BY job, result;
 
 -- name: outage
 SELECT since, failures, alerted_at FROM outages WHERE job = :job;
@@ -618,3 +627,80 @@ PRAGMA optimize;
 
 -- name: fold_log_in
 PRAGMA wal_checkpoint(TRUNCATE);
+
+-- name: job_snapshots
+SELECT jobs.name, jobs.updated_at, json_extract(definition, '$.schedule') AS schedule,
+    json_extract(definition, '$.timezone') AS timezone,
+    json_extract(definition, '$.enabled') AS enabled,
+    coalesce(successes, 0) AS successes, coalesce(failures, 0) AS failures,
+    coalesce(stopped, 0) AS stopped, coalesce(skipped, 0) AS skipped,
+    coalesce(retries, 0) AS retries, coalesce(took_usec, 0) AS took_usec,
+    coalesce(job_totals.cpu_usec, 0) AS cpu_usec, coalesce(durations, '') AS durations,
+    coalesce(missed, 0) AS missed, latest.started_at AS last_start,
+    coalesce(success.ended_at, success.started_at) AS last_success,
+    slotted.started_at - slotted.scheduled_at AS lateness,
+    ended.result, ended.exit_code, ended.signal, ended.memory_peak
+FROM jobs
+LEFT JOIN job_totals ON job_totals.job = jobs.name
+LEFT JOIN checked_slots ON checked_slots.job = jobs.name
+LEFT JOIN runs AS latest ON latest.sequence = (
+    SELECT sequence FROM runs WHERE job = jobs.name AND result IS NOT 'skipped'
+    ORDER BY sequence DESC LIMIT 1)
+LEFT JOIN runs AS ended ON ended.sequence = (
+    SELECT sequence FROM runs WHERE job = jobs.name AND result IS NOT 'skipped'
+        AND phase = 'ended' AND result <> 'stopped'
+    ORDER BY sequence DESC LIMIT 1)
+LEFT JOIN runs AS success ON success.sequence = (
+    SELECT sequence FROM runs WHERE job = jobs.name AND result = 'success'
+    ORDER BY sequence DESC LIMIT 1)
+LEFT JOIN runs AS slotted ON slotted.sequence = (
+    SELECT sequence FROM runs WHERE job = jobs.name AND scheduled_at IS NOT NULL
+        AND result IS NOT 'skipped'
+    ORDER BY sequence DESC LIMIT 1)
+ORDER BY jobs.name;
+
+-- name: running_jobs
+-- The plus: by the few open runs, not along the index of all of them.
+SELECT job, count(*) AS runs, sum(attempt > 1) AS retries FROM runs WHERE phase <> 'ended'
+GROUP BY +job;
+
+-- name: waiting_jobs
+SELECT job, sum(due_at <= :now) AS due, count(failed_id) AS retries FROM starts GROUP BY job;
+
+-- name: count_elapses
+SELECT coalesce(sum(elapses), 0) AS elapses FROM job_totals;
+
+-- name: checked_slots
+SELECT * FROM checked_slots WHERE job = :job;
+
+-- name: set_checked_slots
+INSERT INTO checked_slots (job, checked_until, highest, checked_sequence)
+SELECT :job, :until, :highest, coalesce(
+    (SELECT min(sequence) - 1 FROM runs
+        WHERE job = :job AND sequence > known.sequence
+            AND (phase <> 'ended' OR coalesce(ended_at, started_at) > :until)),
+    (SELECT sequence FROM runs WHERE job = :job ORDER BY sequence DESC LIMIT 1), 0)
+FROM (SELECT coalesce((SELECT checked_sequence FROM checked_slots WHERE job = :job), 0)
+    AS sequence) AS known
+WHERE true
+ON CONFLICT (job) DO UPDATE SET checked_until = excluded.checked_until,
+    highest = excluded.highest, checked_sequence = excluded.checked_sequence;
+
+-- name: add_missed_slots
+UPDATE checked_slots SET missed = missed + :count, last_missed = :count,
+    first_missed_at = :first_at, last_missed_at = :last_at
+WHERE job = :job;
+
+-- name: slot_covers
+SELECT "trigger", scheduled_at, started_at, ended_at, phase = 'ended' AS is_over FROM runs
+WHERE job = :job AND sequence > coalesce(
+    (SELECT checked_sequence FROM checked_slots WHERE job = :job), 0)
+UNION ALL
+SELECT "trigger", scheduled_at, created_at, NULL, 0 FROM starts
+WHERE job = :job AND failed_id IS NULL;
+
+-- name: newest_run
+SELECT coalesce(max(sequence), 0) AS sequence FROM runs;
+
+-- name: jobs_with_runs_since
+SELECT job, max(sequence) AS newest FROM runs WHERE sequence > :sequence GROUP BY +job;

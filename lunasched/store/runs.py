@@ -214,7 +214,8 @@ class RunTable:
     def resources(
         self, execution_id: str, *, cpu_usec: int | None, memory_peak: int | None
     ) -> None:
-        """Record what the run used."""
+        """Record what the run used, and add it to the job's totals."""
+        self._execute("count_cpu", execution_id=execution_id, cpu_usec=cpu_usec)
         self._execute(
             "run_resources",
             execution_id=execution_id,
@@ -263,7 +264,11 @@ class RunTable:
         ]
 
     def set_settled(self, execution_id: str) -> None:
-        """Note that the consequences have been drawn; belongs in the transaction with them."""
+        """Note that the consequences have been drawn; belongs in the transaction with them.
+
+        From now on the run counts in the job's totals, once, as it is on record now.
+        """
+        self._execute("count_settled", execution_id=execution_id)
         self._execute("set_settled", execution_id=execution_id)
 
     def without_output(self) -> list[EndedRun]:

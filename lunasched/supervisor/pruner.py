@@ -32,8 +32,13 @@ class Pruner:
         retention: Retention,
         now: Callable[[], int],
         guard: Callable[..., Callable[..., bool]],
+        needs_runs: Callable[[], bool],
     ) -> None:
-        """``guard`` wraps the callbacks of the main loop."""
+        """``guard`` wraps the callbacks of the main loop.
+
+        ``needs_runs`` is whether someone has still to look at runs that were just recorded.
+        """
+        self._needs_runs = needs_runs
         self._store = store
         self._retention = retention
         self._now = now
@@ -67,7 +72,7 @@ class Pruner:
         GLib.timeout_add(_PAUSE_MS, self._guard(self._step), priority=GLib.PRIORITY_LOW)
 
     def _step(self) -> bool:
-        if self._pass is not None and self._pass.step() is None:
+        if self._pass is not None and not self._needs_runs() and self._pass.step() is None:
             self._pass = None
         if self._pass is not None:
             self._go_on()

@@ -33,6 +33,7 @@ from lunasched.supervisor.intervals import Intervals
 from lunasched.supervisor.killed import KilledChanges
 from lunasched.supervisor.messages import Origin
 from lunasched.supervisor.pages import Pages
+from lunasched.supervisor.missed import SlotChecker
 from lunasched.supervisor.pruner import Pruner
 from lunasched.supervisor.recorder import Recorder, result_of
 from lunasched.supervisor.starter import Starter
@@ -97,10 +98,13 @@ class Supervisor:
             asked=self._wake,
         )
         self._boot_id = boot_id
-        self._clock = Clock(store, manager, now, self.guard, stepped=self._starter.look)
+        self._clock = Clock(store, manager, now, self.guard, stepped=self._stepped)
         self._zones = Zones(slots, manager, self.guard)
         self._killed = KilledChanges(deploy_lock, self._zones.bring_up_to_date, self.guard)
-        self._pruner = Pruner(store, retention, now, self.guard)
+        self._checker = SlotChecker(store, host_timezone, now, self.guard)
+        self._pruner = Pruner(
+            store, retention, now, self.guard, needs_runs=lambda: self._checker.is_busy
+        )
         self._intervals = Intervals(store, manager, now, self.guard)
         self._pages = Pages(
             web,
@@ -133,6 +137,7 @@ class Supervisor:
         self._zones.watch(self._loop.quit, outdated=self._store.migration is not None)
         self._killed.watch()
         self._clock.watch()
+        self._checker.woke()
         # Before anybody takes us for ready: where there is a limit, the gate is shut from now on.
         self._starter.look()
         self._wake()
@@ -166,6 +171,11 @@ class Supervisor:
             self._changed_at[path] = self._now()
             self._wake()
 
+    def _stepped(self) -> None:
+        """The clock was set, or the machine resumed."""
+        self._starter.look()
+        self._checker.woke()
+
     def _nudged(self) -> None:
         self.guard(self._act)()
 
@@ -196,6 +206,7 @@ class Supervisor:
         events = self._recorder.take(tail.drain())
         if events:
             self.conclude()
+            self._checker.recorded()
             self._pruner.recorded(events)
         return events
 

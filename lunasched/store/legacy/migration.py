@@ -232,6 +232,10 @@ def _history(
                 runs,
             )
     connection.execute("DROP TABLE IF EXISTS temp.windows")
+    connection.execute(
+        "INSERT INTO job_totals (job, successes, failures) "
+        "SELECT job, sum(result = 'success'), sum(result <> 'success') FROM runs GROUP BY job"
+    )
     return taken, left
 
 

@@ -1,0 +1,317 @@
+"""Metrics in Prometheus's text format, version 0.0.4: those of Lunasched 1.x, and what else tells
+how jobs are doing.
+
+Counters come from the store: they outlive restarts and what is pruned of the history. The text is
+written here and not by a library because each scrape has some 27,000 lines for 1,000 jobs:
+prometheus_client's ``generate_latest`` takes 65 ms for so many, and this 10 ms (its parser reads
+them back in the tests).
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import ceil
+from threading import Lock
+
+from lunasched import __version__, slot
+from lunasched.errors import InvalidInput
+from lunasched.model import Result
+from lunasched.snapshot import DURATION_DIGITS, JobSnapshot, Snapshot, Source
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+QUANTILES = (0.5, 0.95, 0.99)
+
+_SECOND = 1_000_000
+_SIGNALLED = 128
+
+Value = float | bool | None
+"""``None`` is no sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric as it is declared; ``suffixes`` are those of its samples' names."""
+
+    name: str
+    type: str
+    help: str
+    suffixes: tuple[str, ...] = ("",)
+
+
+@dataclass(frozen=True, slots=True)
+class _OfJob:
+    metric: Metric
+    value: Callable[[JobSnapshot], Value]
+
+
+def _seconds(usec: int | None) -> float | None:
+    return None if usec is None else usec / _SECOND
+
+
+def _exit_code(job: JobSnapshot) -> int | None:
+    if job.last_signal is not None:
+        return _SIGNALLED + job.last_signal
+    return job.last_exit_code
+
+
+def _counter(name: str, help_: str, value: Callable[[JobSnapshot], Value]) -> _OfJob:
+    return _OfJob(Metric(f"lunasched_job_{name}", "counter", help_), value)
+
+
+def _gauge(name: str, help_: str, value: Callable[[JobSnapshot], Value]) -> _OfJob:
+    return _OfJob(Metric(f"lunasched_job_{name}", "gauge", help_), value)
+
+
+OF_JOBS = (
+    _counter("executions_total", "Runs, each attempt one, skipped ones left out.",
+             lambda job: job.executions),
+    _counter("successes_total", "Runs that succeeded.", lambda job: job.successes),
+    _counter("failures_total", "Runs that failed, each attempt one.", lambda job: job.failures),
+    _counter("skipped_total", "Runs that were refused before they began.",
+             lambda job: job.skipped),
+    _counter("retries_total", "Runs that were attempts after the first.",
+             lambda job: job.retries),
+    _counter("missed_slots_total", "Slots that passed without a run, and with none in progress.",
+             lambda job: job.missed),
+    _counter("cpu_seconds_total", "CPU time that runs took.", lambda job: _seconds(job.cpu_usec)),
+    _gauge("enabled", "Whether the job's timer is on.", lambda job: job.enabled),
+    _gauge("running", "Runs in progress.", lambda job: job.running),
+    _gauge("retry_pending", "Whether a retry waits for its time or is in progress.",
+           lambda job: job.retrying),
+    _gauge("last_run_timestamp_seconds", "When the latest run began.",
+           lambda job: _seconds(job.last_start)),
+    _gauge("last_success_timestamp_seconds", "When the latest success ended.",
+           lambda job: _seconds(job.last_success)),
+    _gauge("last_run_success",
+           "Whether the latest run that ended, and was not stopped, succeeded.",
+           lambda job: None if job.last_result is None else job.last_result is Result.SUCCESS),
+    _gauge("last_exit_code", "Exit code of that run, or 128 and the number of the signal.",
+           _exit_code),
+    _gauge("last_memory_peak_bytes", "Most memory that this run had at a time.",
+           lambda job: job.last_memory_peak),
+    _gauge("last_lateness_seconds", "How long after its slot the latest run began that had one.",
+           lambda job: _seconds(job.lateness)),
+)  # fmt: skip
+"""The metrics that each job has one sample of, at most."""
+
+NEXT_ELAPSE = Metric(
+    "lunasched_job_next_elapse_timestamp_seconds", "gauge", "When the job's timer elapses next."
+)
+SUCCESS_DUE = Metric(
+    "lunasched_job_success_due_timestamp_seconds",
+    "gauge",
+    "The second slot after the latest success or change of the job: it should have succeeded by "
+    "then.",
+)
+DURATION_MS = Metric(
+    "lunasched_job_duration_ms", "gauge", "How long the latest 100 runs took (as Lunasched 1.x)."
+)
+DURATION = Metric(
+    "lunasched_job_duration_seconds",
+    "summary",
+    "How long runs took; the quantiles are of the latest 100.",
+    ("", "_sum", "_count"),
+)
+TICKS = Metric(
+    "lunasched_scheduler_ticks_total",
+    "counter",
+    "Elapses of timers on record; there is no tick of a scheduler any more.",
+)
+QUEUE_DEPTH = Metric(
+    "lunasched_queue_depth", "gauge", "Starts that are due and wait for their turn."
+)
+DATABASE_SIZE = Metric(
+    "lunasched_database_size_bytes", "gauge", "The database and its write-ahead log."
+)
+BUILD = Metric("lunasched_build_info", "gauge", "The version of lunasched and of Python.")
+RUNNING = Metric("lunasched_supervisor_running", "gauge", "Whether the supervisor records runs.")
+STARTED = Metric(
+    "lunasched_supervisor_start_time_seconds", "gauge", "When the supervisor was started."
+)
+LAG = Metric(
+    "lunasched_recording_lag_seconds",
+    "gauge",
+    "For how long what has happened to jobs has not been on record.",
+)
+
+METRICS = (
+    *(of_job.metric for of_job in OF_JOBS),
+    NEXT_ELAPSE,
+    SUCCESS_DUE,
+    DURATION_MS,
+    DURATION,
+    TICKS,
+    QUEUE_DEPTH,
+    DATABASE_SIZE,
+    BUILD,
+    RUNNING,
+    STARTED,
+    LAG,
+)
+"""All of them, in the order of the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """What the store does not know: of the supervisor itself."""
+
+    running: bool
+    started_at: int | None = None
+    lag_usec: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Instants:
+    """Points in time of a schedule, as they were computed at ``at`` (µs)."""
+
+    key: tuple[object, ...]
+    at: int
+    next_elapse: int | None
+    success_due: int | None
+
+    def hold(self, key: tuple[object, ...], now: int) -> bool:
+        # A clock that was set back makes other slots the next ones.
+        return (
+            key == self.key
+            and self.at <= now
+            and (self.next_elapse is None or now < self.next_elapse)
+        )
+
+
+class Metrics:
+    """Renders metrics; keeps what is costly to compute from one time to the next.
+
+    May be called by several threads, each with a store of its own.
+    """
+
+    def __init__(self, host_timezone: str, supervision: Callable[[], Supervision]) -> None:
+        """``supervision`` is asked at each rendering."""
+        self._host_timezone = host_timezone
+        self._supervision = supervision
+        self._lock = Lock()
+        self._instants: dict[str, _Instants] = {}
+        self._quantiles: dict[str, tuple[str, tuple[int, ...]]] = {}
+
+    def render(self, store: Source, now: int) -> bytes:
+        """The text, in UTF-8, at ``now`` (µs, UTC)."""
+        snapshot = store.snapshot(now)
+        with self._lock:
+            self._forget({job.name for job in snapshot.jobs})
+            supervision = self._supervision()
+            return b"".join(part.encode() for part in self._parts(snapshot, supervision, now))
+
+    def _parts(self, snapshot: Snapshot, supervision: Supervision, now: int) -> Iterator[str]:
+        """The text of one metric after the other."""
+        jobs = [(job, f'job_id="{_escaped(job.name)}"') for job in snapshot.jobs]
+        for of_job in OF_JOBS:
+            value = of_job.value
+            yield _text(of_job.metric, [("", labels, value(job)) for job, labels in jobs])
+        instants = [(labels, self._instants_of(job, now)) for job, labels in jobs]
+        yield _text(NEXT_ELAPSE, [("", at, _seconds(one.next_elapse)) for at, one in instants])
+        yield _text(SUCCESS_DUE, [("", at, _seconds(one.success_due)) for at, one in instants])
+        quantiles = [(labels, self._quantiles_of(job)) for job, labels in jobs]
+        yield _text(DURATION_MS, _quantile_samples(quantiles, 1_000))
+        sums = [
+            sample
+            for job, labels in jobs
+            for sample in (
+                ("_sum", labels, _seconds(job.took_usec)),
+                ("_count", labels, job.executions),
+            )
+        ]
+        yield _text(DURATION, [*_quantile_samples(quantiles, _SECOND), *sums])
+        versions = f'version="{__version__}",python="{platform.python_version()}"'
+        for metric, labels, number in (
+            (TICKS, "", snapshot.elapses),
+            (QUEUE_DEPTH, "", snapshot.queue_depth),
+            (DATABASE_SIZE, "", snapshot.database_size),
+            (BUILD, versions, 1),
+            (RUNNING, "", supervision.running),
+            (STARTED, "", _seconds(supervision.started_at)),
+            (LAG, "", _seconds(supervision.lag_usec)),
+        ):
+            yield _text(metric, [("", labels, number)])
+
+    def _instants_of(self, job: JobSnapshot, now: int) -> _Instants:
+        key = (job.schedule, job.timezone, job.enabled, job.deployed_at, job.last_start,
+               job.last_success)  # fmt: skip
+        known = self._instants.get(job.name)
+        if known is None or not known.hold(key, now):
+            known = _Instants(key, now, *self._compute(job, now))
+            self._instants[job.name] = known
+        return known
+
+    def _compute(self, job: JobSnapshot, now: int) -> tuple[int | None, int | None]:
+        if not job.enabled:
+            return None, None
+        zone = job.timezone or self._host_timezone
+        started, succeeded = job.last_start or 0, job.last_success or 0
+        try:
+            return (
+                slot.next_elapse(job.schedule, zone, now, max(job.deployed_at, started)),
+                slot.second_slot(job.schedule, zone, max(job.deployed_at, succeeded)),
+            )
+        except InvalidInput:
+            # A schedule that an earlier version accepted.
+            return None, None
+
+    def _quantiles_of(self, job: JobSnapshot) -> tuple[int, ...]:
+        known = self._quantiles.get(job.name)
+        if known is None or known[0] != job.durations:
+            known = job.durations, _nearest_ranks(job.durations)
+            self._quantiles[job.name] = known
+        return known[1]
+
+    def _forget(self, but: set[str]) -> None:
+        for name in self._instants.keys() - but:
+            del self._instants[name]
+        for name in self._quantiles.keys() - but:
+            del self._quantiles[name]
+
+
+def _nearest_ranks(durations: str) -> tuple[int, ...]:
+    """The quantiles (µs): each the least that so large a part of the runs did not exceed."""
+    # Of numbers with as many digits, the texts are in the same order.
+    taken = sorted(
+        durations[start : start + DURATION_DIGITS]
+        for start in range(0, len(durations), DURATION_DIGITS)
+    )
+    if not taken:
+        return ()
+    return tuple(int(taken[ceil(quantile * len(taken)) - 1]) for quantile in QUANTILES)
+
+
+def _quantile_samples(
+    quantiles: Iterable[tuple[str, tuple[int, ...]]], unit: int
+) -> list[tuple[str, str, Value]]:
+    return [
+        ("", f'{labels},quantile="{quantile}"', value / unit)
+        for labels, values in quantiles
+        for quantile, value in zip(QUANTILES, values, strict=False)
+    ]
+
+
+def _text(metric: Metric, samples: Iterable[tuple[str, str, Value]]) -> str:
+    """One metric with its samples: suffix of the name, labels, value."""
+    name = metric.name
+    lines = [f"# HELP {name} {metric.help}", f"# TYPE {name} {metric.type}"]
+    for suffix, labels, value in samples:
+        if value is not None:
+            shown = f"{{{labels}}}" if labels else ""
+            lines.append(
+                f"{name}{suffix}{shown} {value:d}"
+                if isinstance(value, int)
+                else f"{name}{suffix}{shown} {value!r}"
+            )
+    if len(lines) == 2:
+        return ""
+    return "\n".join(lines) + "\n"
+
+
+_ESCAPES: Mapping[int, str] = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+
+def _escaped(value: str) -> str:
+    return value.translate(_ESCAPES)

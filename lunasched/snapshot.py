@@ -1,0 +1,81 @@
+"""What is on record of all jobs at one moment, for those who watch: metrics, pages.
+
+Points in time and durations are microseconds, as everywhere; sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from lunasched.model import Result
+
+DURATION_DIGITS = 14
+"""How many digits each of ``JobSnapshot.durations`` has."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobSnapshot:
+    """One job. Counters never go down: not when runs are pruned, nor when the job is changed."""
+
+    name: str
+    schedule: str
+    timezone: str | None
+    enabled: bool
+    deployed_at: int
+    """When it was last added or changed."""
+
+    successes: int
+    failures: int
+    """Runs that were neither successes nor stopped nor skipped, each attempt by itself."""
+    stopped: int
+    skipped: int
+    """Runs that were refused; no others count among the rest."""
+    retries: int
+    missed: int
+    """Slots that passed without a run."""
+    took_usec: int
+    cpu_usec: int
+    durations: str
+    """How long the latest 100 runs took: microseconds, with leading zeros, one after the other."""
+
+    running: int
+    """How many runs are in progress."""
+    retrying: bool
+    """Whether a retry waits for its time, or is in progress."""
+    last_start: int | None
+    """Of a run that was not refused."""
+    last_success: int | None
+    """When the latest success ended."""
+    lateness: int | None
+    """How long after its slot the latest run began that had one."""
+    last_result: Result | None
+    """Of the latest run that ended, and was neither stopped nor skipped; the same for the rest."""
+    last_exit_code: int | None
+    last_signal: int | None
+    last_memory_peak: int | None
+
+    @property
+    def executions(self) -> int:
+        """How many runs there were, each attempt one."""
+        return self.successes + self.failures + self.stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All jobs, in the order of their names, and what there is one of."""
+
+    jobs: tuple[JobSnapshot, ...]
+    elapses: int
+    """Runs that a timer started, skipped ones included, also of jobs that are gone."""
+    queue_depth: int
+    """Starts that are due and wait for their turn."""
+    database_size: int
+
+
+class Source(Protocol):
+    """Where a snapshot comes from: the store."""
+
+    def snapshot(self, now: int) -> Snapshot:
+        """What is on record now."""
+        ...

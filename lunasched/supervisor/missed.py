@@ -1,0 +1,153 @@
+"""Slots that passed without a run: found when there is nothing else to do, each counted once.
+
+When a run is on record, the slots of its job before its own will not run any more. All jobs are
+looked at a while after the start, after a step of the clock and after a resume, when what was due
+has had time to begin, and once an hour if anything was recorded. In between nothing wakes up.
+
+Up to when slots were looked at is a row of the transaction that counts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gi.repository import GLib
+
+from lunasched import missed
+from lunasched.errors import InvalidInput
+from lunasched.missed import Checked
+
+if TYPE_CHECKING:
+    from lunasched.model import Job
+    from lunasched.store import Store
+
+_SECOND = 1_000_000
+# How late a run may begin, or come to be on record, besides its jitter.
+_PATIENCE_USEC = 300 * _SECOND
+# systemd lets a job wait for those that it depends on.
+_PATIENCE_FOR_OTHERS_USEC = 86_400 * _SECOND
+_INTERVAL_USEC = 3600 * _SECOND
+# A batch holds the lock for so long; what runs beside it needs the core, too.
+_BATCH_USEC = 10_000
+_PAUSE_MS = 20
+
+
+class SlotChecker:
+    """Looks at the slots of jobs, a few jobs at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        host_timezone: str,
+        now: Callable[[], int],
+        guard: Callable[..., Callable[..., bool]],
+        monotonic: Callable[[], int] = GLib.get_monotonic_time,
+    ) -> None:
+        """``guard`` wraps the callbacks of the main loop; ``monotonic`` counts µs while awake."""
+        self._monotonic = monotonic
+        self._store = store
+        self._host_timezone = host_timezone
+        self._now = now
+        self._guard = guard
+        # An ordered set: the jobs to be looked at.
+        self._jobs: dict[str, None] = {}
+        self._step_source = 0
+        self._later_source = 0
+        # Of CLOCK_MONOTONIC: when the time began that runs had to begin in, and the last full look.
+        self._awake_since = monotonic()
+        self._looked_at = self._awake_since
+        self._sequence = store.slots.newest()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there are jobs to be looked at, for which their latest runs are needed."""
+        return bool(self._jobs)
+
+    def woke(self) -> None:
+        """Time may have passed without us: look at all jobs, once what is due has begun."""
+        self._awake_since = self._monotonic()
+        self._look_later(_PATIENCE_USEC)
+
+    def recorded(self) -> None:
+        """Runs were recorded: look at their jobs, or at all if that was long ago."""
+        self._sequence, jobs = self._store.slots.jobs_since(self._sequence)
+        self._look(jobs)
+        if self._monotonic() - self._looked_at >= _INTERVAL_USEC:
+            self._look_at_all()
+
+    def _look_at_all(self) -> None:
+        self._looked_at = self._monotonic()
+        self._look(self._store.jobs.names())
+
+    def _look(self, jobs: list[str]) -> None:
+        self._jobs |= dict.fromkeys(jobs)
+        if self._jobs and not self._step_source:
+            self._go_on()
+
+    def _look_later(self, usec: int) -> None:
+        if self._later_source:
+            GLib.source_remove(self._later_source)
+        self._later_source = GLib.timeout_add_seconds(
+            usec // _SECOND + 1, self._guard(self._elapsed), priority=GLib.PRIORITY_LOW
+        )
+
+    def _elapsed(self) -> bool:
+        self._later_source = 0
+        self._look_at_all()
+        return False
+
+    def _go_on(self) -> None:
+        self._step_source = GLib.timeout_add(
+            _PAUSE_MS, self._guard(self._step), priority=GLib.PRIORITY_LOW
+        )
+
+    def _step(self) -> bool:
+        self._step_source = 0
+        began = self._monotonic()
+        with self._store.transaction():
+            while self._jobs and self._monotonic() - began < _BATCH_USEC:
+                name = next(iter(self._jobs))
+                self.check(name)
+                del self._jobs[name]
+        if self._jobs:
+            self._go_on()
+        return False
+
+    def check(self, name: str) -> None:
+        """Count the slots that a job has missed by now; belongs in a transaction."""
+        found = self._store.jobs.get_with_time(name)
+        if found is None or not _has_slots(found[0]):
+            return
+        job, deployed_at = found
+        now, slots = self._now(), self._store.slots
+        checked = (slots.checked(name) or Checked(deployed_at, deployed_at)).at(now)
+        covers = slots.covers(name)
+        until = max((cover.slot for cover in covers if cover.slot is not None), default=0)
+        until = min(now, max(until, self._over_by_now(job, now)))
+        after = max(checked.until, deployed_at)
+        if until <= after:
+            return
+        result = missed.find(job, self._host_timezone, covers, after=after, until=until)
+        slots.set_checked(name, checked.up_to(until))
+        if result is not None:
+            slots.add_missed(result)
+
+    def _over_by_now(self, job: Job, now: int) -> int:
+        """Up to when a slot of the job would have been run by now."""
+        patience = _PATIENCE_FOR_OTHERS_USEC if job.dependencies else _PATIENCE_USEC
+        patience += int(job.jitter * _SECOND)
+        left = patience - (self._monotonic() - self._awake_since)
+        if left <= 0:
+            return now - patience
+        if not self._later_source:
+            self._look_later(left)
+        return 0
+
+
+def _has_slots(job: Job) -> bool:
+    try:
+        return missed.has_slots(job)
+    except InvalidInput:
+        # A schedule that an earlier version accepted.
+        return False
