@@ -186,9 +186,20 @@ class Metrics:
     May be called by several threads, each with a store of its own.
     """
 
-    def __init__(self, host_timezone: str, supervision: Callable[[], Supervision]) -> None:
-        """``supervision`` is asked at each rendering."""
+    def __init__(
+        self,
+        host_timezone: str,
+        supervision: Callable[[], Supervision],
+        *,
+        duration_ms: bool = True,
+    ) -> None:
+        """``supervision`` is asked at each rendering.
+
+        ``duration_ms`` is whether to have the one metric of 1.x whose name and type are not as
+        Prometheus wants them.
+        """
         self._host_timezone = host_timezone
+        self._duration_ms = duration_ms
         self._supervision = supervision
         self._lock = Lock()
         self._instants: dict[str, _Instants] = {}
@@ -212,7 +223,8 @@ class Metrics:
         yield _text(NEXT_ELAPSE, [("", at, _seconds(one.next_elapse)) for at, one in instants])
         yield _text(SUCCESS_DUE, [("", at, _seconds(one.success_due)) for at, one in instants])
         quantiles = [(labels, self._quantiles_of(job)) for job, labels in jobs]
-        yield _text(DURATION_MS, _quantile_samples(quantiles, 1_000))
+        if self._duration_ms:
+            yield _text(DURATION_MS, _quantile_samples(quantiles, 1_000))
         sums = [
             sample
             for job, labels in jobs
@@ -250,7 +262,7 @@ class Metrics:
         started, succeeded = job.last_start or 0, job.last_success or 0
         try:
             return (
-                slot.next_elapse(job.schedule, zone, now, max(job.deployed_at, started)),
+                slot.timer_elapse(job.schedule, zone, now, max(job.deployed_at, started)),
                 slot.second_slot(job.schedule, zone, max(job.deployed_at, succeeded)),
             )
         except InvalidInput:

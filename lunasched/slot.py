@@ -93,10 +93,10 @@ def next_slot(job: Job, now: int, past: Past, host_timezone: str) -> int | None:
     if not job.enabled:
         return None
     counted_from = max(past.deployed_at, past.last_start or 0)
-    return next_elapse(job.schedule, job.timezone or host_timezone, now, counted_from)
+    return timer_elapse(job.schedule, job.timezone or host_timezone, now, counted_from)
 
 
-def next_elapse(text: str, zone: str, now: int, counted_from: int) -> int | None:
+def timer_elapse(text: str, zone: str, now: int, counted_from: int) -> int | None:
     """When a timer with this schedule elapses next; its interval counts from a point in time."""
     rule = schedule.parse(text)
     if isinstance(rule, Every):

@@ -218,7 +218,7 @@ INSERT INTO job_totals (job, successes, failures, stopped, skipped, retries, ela
     durations)
 SELECT job, result = 'success', result NOT IN ('success', 'stopped', 'skipped'),
     result = 'stopped', result = 'skipped', attempt > 1, "trigger" IN ('timer', 'catch-up'),
-    max(0, coalesce(ended_at - started_at, 0)),
+    (result <> 'skipped') * max(0, coalesce(ended_at - started_at, 0)),
     CASE WHEN result = 'skipped' OR ended_at IS NULL THEN ''
         ELSE printf('%014d', min(99999999999999, max(0, ended_at - started_at))) END
 FROM runs WHERE execution_id = :execution_id AND phase = 'ended' AND settled = 0

@@ -10,7 +10,7 @@ CREATE TABLE job_totals (
     retries INTEGER NOT NULL DEFAULT 0,
     -- Those that a timer had started, skipped ones included.
     elapses INTEGER NOT NULL DEFAULT 0,
-    -- Microseconds, of the runs that they are known of.
+    -- Microseconds, of the runs that they are known of; of skipped ones, none.
     took_usec INTEGER NOT NULL DEFAULT 0,
     cpu_usec INTEGER NOT NULL DEFAULT 0,
     -- How long the latest 100 runs took: microseconds, 14 digits each, the newest last.
@@ -21,7 +21,8 @@ INSERT INTO job_totals (job, successes, failures, stopped, skipped, retries, ela
     cpu_usec)
 SELECT job, sum(runs * (result = 'success')),
     sum(runs * (result NOT IN ('success', 'stopped', 'skipped'))), sum(runs * (result = 'stopped')),
-    sum(runs * (result = 'skipped')), sum(retries), sum(elapses), sum(took_usec), sum(cpu_usec)
+    sum(runs * (result = 'skipped')), sum(retries), sum(elapses),
+    sum(took_usec * (result <> 'skipped')), sum(cpu_usec)
 FROM (
     SELECT job, result, runs, retries, 0 AS elapses, took_usec, cpu_usec FROM pruned_runs
     UNION ALL
