@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -10,9 +11,21 @@ from pathlib import Path
 import pytest
 
 from lunasched import missed
+from lunasched.config import Mode
 from lunasched.missed import Checked, Cover
-from lunasched.model import Job, MissedSlots, Result, Run, Trigger
+from lunasched.model import (
+    Channel,
+    ChannelType,
+    Job,
+    MissedSlots,
+    Notifications,
+    Result,
+    Run,
+    Trigger,
+)
 from lunasched.store import Pruning, Store
+from lunasched.supervisor.consequences import Consequences
+from lunasched.supervisor.messages import Origin
 from lunasched.supervisor.missed import SlotChecker
 
 SECOND = 1_000_000
@@ -145,8 +158,9 @@ def check(store: Store, time: Time) -> Callable[..., int]:
 
     def check(name: str = "hourly", awake: int = 0) -> int:
         time.awake = 0
+        consequences = Consequences(store, Origin("box", "UTC", Mode.SYSTEM), lambda: time.now)
         checker = SlotChecker(
-            store, "UTC", lambda: time.now, lambda action: action, lambda: time.awake
+            store, consequences, "UTC", lambda: time.now, lambda action: action, lambda: time.awake
         )
         time.awake = awake
         with store.transaction():
@@ -295,6 +309,21 @@ def test_a_clock_that_was_set_back_counts_nothing_again(
         assert check(awake=DAY) == 3
     time.now = START + 4 * HOUR + 10 * MINUTE
     assert check(awake=DAY) == 4
+
+
+def test_who_wants_to_be_told_is_told_once(
+    store: Store, time: Time, check: Callable[..., int]
+) -> None:
+    channel = Channel(ChannelType.NTFY, "https://ntfy.example/backups")
+    store.jobs.put(HOURLY.evolve(notifications=Notifications(on_missed=(channel,))), START)
+    time.now = START + 3 * HOUR + 10 * MINUTE
+    assert [check(awake=DAY), check(awake=DAY)] == [3, 3]
+    (message,) = store._run("SELECT event, job, report FROM outbox")
+    assert (message["event"], message["job"]) == ("on_missed", "hourly")
+    report = json.loads(message["report"])
+    assert (report["missed"], report["missed_first_at"], report["missed_last_at"]) == (
+        3, START + HOUR, START + 3 * HOUR,
+    )  # fmt: skip
 
 
 def test_what_is_killed_before_the_end_counts_nothing(

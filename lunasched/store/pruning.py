@@ -11,7 +11,7 @@ ones. What is kept however old it is:
 Messages that were sent, or will not be, go with the days that the history is kept for, and where
 there are more than ten thousand of them.
 
-What a job's runs come to was counted when they ended (``store.totals``), and stays.
+What a job's runs come to was counted when they ended (``job_totals``), and stays.
 
 A clock that is far in the future makes every run an old one. So runs are too old only where the
 clock is borne out: where there is a run that began within ``history_days``, and no less than a week

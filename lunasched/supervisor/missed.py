@@ -21,6 +21,7 @@ from lunasched.missed import Checked
 if TYPE_CHECKING:
     from lunasched.model import Job
     from lunasched.store import Store
+    from lunasched.supervisor.consequences import Consequences
 
 _SECOND = 1_000_000
 # How late a run may begin, or come to be on record, besides its jitter.
@@ -39,6 +40,7 @@ class SlotChecker:
     def __init__(
         self,
         store: Store,
+        consequences: Consequences,
         host_timezone: str,
         now: Callable[[], int],
         guard: Callable[..., Callable[..., bool]],
@@ -47,6 +49,7 @@ class SlotChecker:
         """``guard`` wraps the callbacks of the main loop; ``monotonic`` counts µs while awake."""
         self._monotonic = monotonic
         self._store = store
+        self._consequences = consequences
         self._host_timezone = host_timezone
         self._now = now
         self._guard = guard
@@ -132,6 +135,7 @@ class SlotChecker:
         slots.set_checked(name, checked.up_to(until))
         if result is not None:
             slots.add_missed(result)
+            self._consequences.missed(job, result.count, result.first_at, result.last_at)
 
     def _over_by_now(self, job: Job, now: int) -> int:
         """Up to when a slot of the job would have been run by now."""

@@ -101,7 +101,7 @@ class Supervisor:
         self._clock = Clock(store, manager, now, self.guard, stepped=self._stepped)
         self._zones = Zones(slots, manager, self.guard)
         self._killed = KilledChanges(deploy_lock, self._zones.bring_up_to_date, self.guard)
-        self._checker = SlotChecker(store, host_timezone, now, self.guard)
+        self._checker = SlotChecker(store, self._consequences, host_timezone, now, self.guard)
         self._pruner = Pruner(
             store, retention, now, self.guard, needs_runs=lambda: self._checker.is_busy
         )
