@@ -17,8 +17,11 @@ from threading import Lock
 
 from lunasched import __version__, slot
 from lunasched.errors import InvalidInput
-from lunasched.model import Result
+from lunasched.model import ChannelType, Result
 from lunasched.snapshot import DURATION_DIGITS, JobSnapshot, Snapshot, Source
+
+FATES = ("sent", "failed", "digested", "superseded")
+"""What becomes of notifications: the states of a message that are final."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 QUANTILES = (0.5, 0.95, 0.99)
@@ -28,6 +31,8 @@ _SIGNALLED = 128
 
 Value = float | bool | None
 """``None`` is no sample."""
+_Sample = tuple[str, str, Value]
+"""What a sample adds to the name of its metric, its labels, its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,21 @@ TICKS = Metric(
 QUEUE_DEPTH = Metric(
     "lunasched_queue_depth", "gauge", "Starts that are due and wait for their turn."
 )
+OUTBOX_DEPTH = Metric(
+    "lunasched_outbox_depth",
+    "gauge",
+    "Notifications that are to be sent (waiting), or to be told of in a digest (held).",
+)
+OLDEST_MESSAGE = Metric(
+    "lunasched_outbox_oldest_timestamp_seconds",
+    "gauge",
+    "Since when the notification waits that has waited longest.",
+)
+MESSAGES = Metric(
+    "lunasched_notifications_total",
+    "counter",
+    "Notifications by type of channel and by what became of them.",
+)
 DATABASE_SIZE = Metric(
     "lunasched_database_size_bytes", "gauge", "The database and its write-ahead log."
 )
@@ -144,6 +164,9 @@ METRICS = (
     DURATION,
     TICKS,
     QUEUE_DEPTH,
+    OUTBOX_DEPTH,
+    OLDEST_MESSAGE,
+    MESSAGES,
     DATABASE_SIZE,
     BUILD,
     RUNNING,
@@ -234,17 +257,7 @@ class Metrics:
             )
         ]
         yield _text(DURATION, [*_quantile_samples(quantiles, _SECOND), *sums])
-        versions = f'version="{__version__}",python="{platform.python_version()}"'
-        for metric, labels, number in (
-            (TICKS, "", snapshot.elapses),
-            (QUEUE_DEPTH, "", snapshot.queue_depth),
-            (DATABASE_SIZE, "", snapshot.database_size),
-            (BUILD, versions, 1),
-            (RUNNING, "", supervision.running),
-            (STARTED, "", _seconds(supervision.started_at)),
-            (LAG, "", _seconds(supervision.lag_usec)),
-        ):
-            yield _text(metric, [("", labels, number)])
+        yield from _of_everything(snapshot, supervision)
 
     def _instants_of(self, job: JobSnapshot, now: int) -> _Instants:
         key = (job.schedule, job.timezone, job.enabled, job.deployed_at, job.last_start,
@@ -283,6 +296,28 @@ class Metrics:
             del self._quantiles[name]
 
 
+def _of_everything(snapshot: Snapshot, supervision: Supervision) -> Iterator[str]:
+    """The text of the metrics that are not of jobs."""
+    yield _text(TICKS, [("", "", snapshot.elapses)])
+    yield _text(QUEUE_DEPTH, [("", "", snapshot.queue_depth)])
+    depths = {"waiting": snapshot.messages_waiting, "held": snapshot.messages_held}
+    yield _text(OUTBOX_DEPTH, [("", f'state="{state}"', n) for state, n in depths.items()])
+    yield _text(OLDEST_MESSAGE, [("", "", _seconds(snapshot.oldest_message))])
+    # Zeros, too: what is not there before its first failure does not increase by it.
+    messages = [
+        ("", f'type="{kind.value}",state="{fate}"', snapshot.messages.get((kind.value, fate), 0))
+        for kind in ChannelType
+        for fate in FATES
+    ]
+    yield _text(MESSAGES, messages)
+    versions = f'version="{__version__}",python="{platform.python_version()}"'
+    yield _text(DATABASE_SIZE, [("", "", snapshot.database_size)])
+    yield _text(BUILD, [("", versions, 1)])
+    yield _text(RUNNING, [("", "", supervision.running)])
+    yield _text(STARTED, [("", "", _seconds(supervision.started_at))])
+    yield _text(LAG, [("", "", _seconds(supervision.lag_usec))])
+
+
 def _nearest_ranks(durations: str) -> tuple[int, ...]:
     """The quantiles (µs): each the least that so large a part of the runs did not exceed."""
     # Of numbers with as many digits, the texts are in the same order.
@@ -295,9 +330,7 @@ def _nearest_ranks(durations: str) -> tuple[int, ...]:
     return tuple(int(taken[ceil(quantile * len(taken)) - 1]) for quantile in QUANTILES)
 
 
-def _quantile_samples(
-    quantiles: Iterable[tuple[str, tuple[int, ...]]], unit: int
-) -> list[tuple[str, str, Value]]:
+def _quantile_samples(quantiles: Iterable[tuple[str, tuple[int, ...]]], unit: int) -> list[_Sample]:
     return [
         ("", f'{labels},quantile="{quantile}"', value / unit)
         for labels, values in quantiles
@@ -305,8 +338,8 @@ def _quantile_samples(
     ]
 
 
-def _text(metric: Metric, samples: Iterable[tuple[str, str, Value]]) -> str:
-    """One metric with its samples: suffix of the name, labels, value."""
+def _text(metric: Metric, samples: Iterable[_Sample]) -> str:
+    """One metric with its samples; none at all if there are none."""
     name = metric.name
     lines = [f"# HELP {name} {metric.help}", f"# TYPE {name} {metric.type}"]
     for suffix, labels, value in samples:

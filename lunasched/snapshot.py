@@ -5,6 +5,7 @@ Points in time and durations are microseconds, as everywhere; sizes are bytes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -70,6 +71,13 @@ class Snapshot:
     """Runs that a timer started, skipped ones included, also of jobs that are gone."""
     queue_depth: int
     """Starts that are due and wait for their turn."""
+    messages_waiting: int
+    messages_held: int
+    """Those that a digest will tell of."""
+    oldest_message: int | None
+    """Since when the message waits that has waited longest."""
+    messages: Mapping[tuple[str, str], int]
+    """How many there were of a type of channel that ended in a state; counters, too."""
     database_size: int
 
 

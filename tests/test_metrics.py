@@ -15,10 +15,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lunasched import __version__
-from lunasched.metrics import METRICS, Metrics, Supervision
+from lunasched.message import Kind, Report
+from lunasched.metrics import FATES, METRICS, Metrics, Supervision
 from lunasched.missed import Checked
-from lunasched.model import Job, MissedSlots, Result, Run, Trigger
-from lunasched.store import Pruning, Store, space
+from lunasched.model import Channel, ChannelType, Job, MissedSlots, Result, Run, Trigger
+from lunasched.store import MessageState, Pruning, Store, space
 
 TREE = Path(__file__).resolve().parent.parent
 GOLDEN = TREE / "tests/golden/metrics.txt"
@@ -26,6 +27,7 @@ SECOND = 1_000_000
 HOUR = 3600 * SECOND
 DAY = 24 * HOUR
 NOW = int(datetime(2026, 2, 10, 12, tzinfo=timezone.utc).timestamp()) * SECOND
+NTFY = Channel(ChannelType.NTFY, "https://ntfy.example/backups")
 STRANGE = 'a"b\\c\nd'
 SUPERVISION = Supervision(True, NOW - DAY, 20_000)
 
@@ -93,6 +95,18 @@ def lived_in(store: Store) -> Store:
     add_run(store, 41, "off", NOW - HOUR, Result.SKIPPED)
     store.jobs.put(Job(name="asked", schedule="on demand", command="x"), NOW - DAY)
     store.starts.put(backup, unit="v", trigger=Trigger.TIMER, slot=NOW, due_at=NOW, now=NOW)
+    first, *others = MessageState
+    assert first is MessageState.WAITING
+    told = Report(kind=Kind.TEST, job="", host="box", at=NOW, timezone="UTC")
+    for number, state in enumerate([*others, MessageState.SENT, first]):
+        store.outbox.put(
+            told, NTFY, job="backup", key=str(number), cause=str(number), now=NOW - number
+        )
+        (message,) = store.outbox.ready([])
+        if state is MessageState.HELD:
+            store.outbox.hold(message)
+        elif state is not MessageState.WAITING:
+            store.outbox.settle(message, state, NOW)
     store.jobs.put(Job(name=STRANGE, schedule="no schedule", command="x"), NOW)
     return store
 
@@ -122,6 +136,19 @@ def test_every_metric_is_declared_once_with_its_type(lived_in: Store) -> None:
     assert declared == [(metric.name, metric.type) for metric in METRICS]
     names = {f"{metric.name}{suffix}" for metric in METRICS for suffix in metric.suffixes}
     assert {name for name, _ in values(text.encode())} == names
+
+
+def test_what_becomes_of_messages_is_what_metrics_count(lived_in: Store) -> None:
+    final = {state.value for state in MessageState} - {"waiting", "held"}
+    assert set(FATES) == final
+    assert {kind for kind, _ in lived_in.snapshot(NOW).messages} == {"ntfy"}
+    before = lived_in.snapshot(NOW).messages
+    lived_in._run("DELETE FROM outbox WHERE settled_at IS NOT NULL")
+    assert (
+        lived_in.snapshot(NOW).messages
+        == before
+        == {("ntfy", state): 1 + (state == "sent") for state in final}
+    )
 
 
 def test_a_name_with_quotes_is_read_back(lived_in: Store) -> None:

@@ -704,3 +704,11 @@ SELECT coalesce(max(sequence), 0) AS sequence FROM runs;
 
 -- name: jobs_with_runs_since
 SELECT job, max(sequence) AS newest FROM runs WHERE sequence > :sequence GROUP BY +job;
+
+-- name: open_message_counts
+SELECT (SELECT count(*) FROM outbox WHERE state = 'waiting') AS waiting,
+    (SELECT count(*) FROM outbox WHERE state = 'held') AS held,
+    (SELECT min(created_at) FROM outbox WHERE state = 'waiting') AS oldest;
+
+-- name: message_totals
+SELECT * FROM message_totals;

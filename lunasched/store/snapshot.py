@@ -19,10 +19,16 @@ def take(store: Store, now: int) -> Snapshot:
     """What is on record at ``now``."""
     running = {row["job"]: row for row in store.execute("running_jobs")}
     starts = {row["job"]: row for row in store.execute("waiting_jobs", now=now)}
+    (messages,) = store.execute("open_message_counts")
+    totals = store.execute("message_totals")
     return Snapshot(
         jobs=tuple(_job(row, running, starts) for row in store.execute("job_snapshots")),
         elapses=store.execute("count_elapses")[0]["elapses"],
         queue_depth=sum(row["due"] for row in starts.values()),
+        messages_waiting=messages["waiting"],
+        messages_held=messages["held"],
+        oldest_message=messages["oldest"],
+        messages={(row["type"], row["state"]): row["messages"] for row in totals},
         database_size=space.size(store.path),
     )
 

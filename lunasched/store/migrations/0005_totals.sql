@@ -64,3 +64,22 @@ INSERT INTO checked_slots (job, checked_until, highest, checked_sequence)
 SELECT name, 1000000 * strftime('%s'), 1000000 * strftime('%s'),
     coalesce((SELECT max(sequence) FROM runs), 0)
 FROM jobs;
+
+-- What became of messages, by type of channel: they, too, are pruned. Here and not beside each
+-- statement that settles some, so that none is left out or counted twice.
+CREATE TABLE message_totals (
+    type TEXT NOT NULL,
+    state TEXT NOT NULL,
+    messages INTEGER NOT NULL,
+    PRIMARY KEY (type, state)
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO message_totals (type, state, messages)
+SELECT type, state, count(*) FROM outbox WHERE settled_at IS NOT NULL GROUP BY type, state;
+
+CREATE TRIGGER message_settled AFTER UPDATE OF settled_at ON outbox
+WHEN OLD.settled_at IS NULL AND NEW.settled_at IS NOT NULL
+BEGIN
+    INSERT INTO message_totals (type, state, messages) VALUES (NEW.type, NEW.state, 1)
+    ON CONFLICT (type, state) DO UPDATE SET messages = messages + 1;
+END;
