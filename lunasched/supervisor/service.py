@@ -32,8 +32,8 @@ from lunasched.supervisor.hooks import HookStarter
 from lunasched.supervisor.intervals import Intervals
 from lunasched.supervisor.killed import KilledChanges
 from lunasched.supervisor.messages import Origin
-from lunasched.supervisor.pages import Pages
 from lunasched.supervisor.missed import SlotChecker
+from lunasched.supervisor.pages import Pages
 from lunasched.supervisor.pruner import Pruner
 from lunasched.supervisor.recorder import Recorder, result_of
 from lunasched.supervisor.starter import Starter
