@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -748,3 +749,9 @@ def test_every_earlier_schema_is_taken_over(version: int, path: Path) -> None:
 def test_migrations_are_numbered_without_a_gap() -> None:
     numbers = [int(script.name[:4]) for script in MIGRATIONS]
     assert numbers == [*range(1, len(MIGRATIONS) + 1)]
+
+
+def test_no_two_queries_have_the_same_name() -> None:
+    text = Path(database.__file__).with_name("queries.sql").read_text()
+    names = re.findall(r"^-- name: (\w+)$", text, re.MULTILINE)
+    assert sorted(names) == sorted(set(names))

@@ -200,7 +200,7 @@ def test_what_an_earlier_schema_had_is_counted(tmp_path: Path) -> None:
         assert durations == "".join(f"{number:014}" for number in executed[-100:])
 
 
-PLANNED = "job_snapshots running_jobs waiting_jobs count_elapses count_settled count_cpu"
+PLANNED = "job_snapshots count_running waiting_jobs count_elapses count_settled count_cpu"
 
 
 @pytest.mark.parametrize("query", PLANNED.split())

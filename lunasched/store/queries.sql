@@ -659,7 +659,7 @@ LEFT JOIN runs AS slotted ON slotted.sequence = (
     ORDER BY sequence DESC LIMIT 1)
 ORDER BY jobs.name;
 
--- name: running_jobs
+-- name: count_running
 -- The plus: by the few open runs, not along the index of all of them.
 SELECT job, count(*) AS runs, sum(attempt > 1) AS retries FROM runs WHERE phase <> 'ended'
 GROUP BY +job;

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def take(store: Store, now: int) -> Snapshot:
     """What is on record at ``now``."""
-    running = {row["job"]: row for row in store.execute("running_jobs")}
+    running = {row["job"]: row for row in store.execute("count_running")}
     starts = {row["job"]: row for row in store.execute("waiting_jobs", now=now)}
     (messages,) = store.execute("open_message_counts")
     totals = store.execute("message_totals")
