@@ -54,6 +54,9 @@ from lunasched.settings import (
 from lunasched.store import Store
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin
+from lunasched.web.access import JOURNAL_GROUPS
+from lunasched.web.api import PARAMETERS, RUNS_DEFAULT, RUNS_MAX
+from lunasched.web.pages import PLOTTED_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -245,6 +248,16 @@ def test_options_of_the_supervisor(capsys: pytest.CaptureFixture[str]) -> None:
     daemon = Page(TREE / "man/lunasched-daemon.8")
     assert defined(daemon.text) == existing
     assert flags(daemon.part("Sh", "SYNOPSIS")) == existing
+
+
+def test_parameters_of_the_api() -> None:
+    daemon = Page(TREE / "man/lunasched-daemon.8")
+    text = daemon.part("Sh", "API")
+    assert re.findall(r"^\.It Li (\w+) Ns = Ns Ar \w+$", text, re.MULTILINE) == list(PARAMETERS)
+    assert f"from 1 to {RUNS_MAX}; {RUNS_DEFAULT} if nothing" in text
+    for name in JOURNAL_GROUPS:
+        assert re.search(rf"\b{name}\b", daemon.part("Ss", "Who sees what"))
+    assert f"{PLOTTED_MAX} runs" in daemon.part("Sh", "STATUS PAGE")
 
 
 def test_exit_codes(page: Page) -> None:

@@ -23,6 +23,8 @@ from lunasched.model import HIDDEN, ExecutionMode, Result, Trigger
 from lunasched.settings import WebSettings
 from lunasched.store import Store
 from lunasched.supervisor import pages as pages_module
+from lunasched.supervisor.consequences import Consequences
+from lunasched.supervisor.messages import Origin
 from lunasched.supervisor.pages import AT_ONCE_MAX
 from lunasched.unittext import uuid
 from lunasched.web import http as web_http
@@ -512,6 +514,22 @@ def test_the_page_of_a_job_shows_its_definition_without_secrets(
     assert "lunasched-hook@backup:on_failure.service" in shown
     said = shown + server.get("/api/v1/jobs/backup").text + server.get("/").text
     assert "hunter" not in said
+
+
+def test_the_page_of_a_job_shows_its_messages_without_secrets(
+    history: History, server: Server, store: Store
+) -> None:
+    url = "https://hooks.example/hunter5"
+    history.job("backup", notification_config={"on_failure": [{"type": "webhook", "url": url}]})
+    failed = history.run("backup", 60, Result.EXIT_CODE, exit_code=3)
+    origin = Origin("host", "UTC", Mode.SYSTEM)
+    with store.transaction():
+        Consequences(store, origin, lambda: history.now).settled(failed.execution_id)
+    shown = page(server.get("/jobs/backup")).text
+    assert "Messages" in shown
+    assert "webhook https://hooks.example/..." in shown
+    assert "waiting" in shown
+    assert "hunter" not in shown
 
 
 def test_the_page_of_a_job_shows_how_long_its_runs_took(history: History, server: Server) -> None:

@@ -10,7 +10,8 @@ import pytest
 from browser import Browser
 from web_server import NASTY, History, Server, served
 
-from lunasched.model import Result, Trigger
+from lunasched.message import Kind, Report
+from lunasched.model import Channel, ChannelType, Result, Trigger
 from lunasched.store import Store
 from lunasched.web.pages import job_url
 
@@ -32,6 +33,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             history.run(NASTY, number * 1500, failed, took=number * 7, exit_code=3, output=NASTY)
         store.starts.put(
             job, unit="u", trigger=Trigger.TIMER, slot=None, due_at=history.now, now=history.now
+        )
+        store.outbox.put(
+            Report(kind=Kind.FAILURE, job=NASTY, host="box", at=history.now, timezone="UTC"),
+            Channel(ChannelType.EXEC, NASTY),
+            job=NASTY,
+            key="k",
+            cause="c",
+            now=history.now,
         )
         history.job(LONG, command="y" * 300, tags=["z" * 80])
         history.run(LONG, 4000, Result.STOPPED, output="w" * 4000)

@@ -37,6 +37,8 @@ PLOTTED_MAX = 300
 """Runs whose durations are drawn."""
 QUEUE_MAX = 10
 """Starts to come that are listed before the rest is only counted."""
+MESSAGES_MAX = 10
+"""Messages about a job that are listed."""
 REFRESH_SECONDS = 60
 
 _HERE = Path(__file__).parent
@@ -161,6 +163,7 @@ class Pages:
             waiting=[
                 (start, waits_for(start, starts, now)) for start in starts if start.job == name
             ],
+            messages=source.outbox.entries(name, failed=False, count=MESSAGES_MAX),
             older=older,
             is_first=before is None,
             trusted=trusted,
@@ -216,6 +219,7 @@ def _environment() -> jinja2.Environment:
         "job_url": job_url,
         "local": words.local_time,
         "look": _look,
+        "message_look": _message_look,
         "one_line": words.one_line,
         "printable": words.printable,
         "quoted": _quoted,
@@ -268,6 +272,12 @@ def _look(result: Result | None) -> str:
     neutral = result in (Result.SKIPPED, Result.STOPPED)
     kind = MarkKind.NEUTRAL if neutral else MarkKind.FAILURE
     return str(kind.value)
+
+
+def _message_look(state: str) -> str:
+    """What has become of a message is like what becomes of a run."""
+    looks = {"sent": "success", "failed": "failure", "waiting": "waiting", "held": "waiting"}
+    return looks.get(state, "neutral")
 
 
 def _with(query: Mapping[str, str], **changes: str | int | None) -> str:

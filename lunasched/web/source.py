@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from enum import Enum
 from typing import Protocol
 
-from lunasched.model import HookRun, Job, Run
+from lunasched.model import Channel, HookRun, Job, Run
 from lunasched.overview import JobLine, Mark
 from lunasched.starts import Start
 
@@ -47,6 +48,29 @@ class Hooks(Protocol):
     def of(self, runs: Iterable[str]) -> dict[str, list[HookRun]]: ...
 
 
+class Message(Protocol):
+    """A message about a job, without secrets."""
+
+    @property
+    def event(self) -> str: ...
+    @property
+    def channel(self) -> Channel: ...
+    @property
+    def state(self) -> Enum: ...
+    @property
+    def created_at(self) -> int: ...
+    @property
+    def tries(self) -> int: ...
+    @property
+    def answer(self) -> str | None: ...
+
+
+class Outbox(Protocol):
+    """Messages."""
+
+    def entries(self, job: str | None, *, failed: bool, count: int | None) -> Sequence[Message]: ...
+
+
 class Source(Protocol):
     """One state of all of it."""
 
@@ -58,3 +82,5 @@ class Source(Protocol):
     def starts(self) -> Starts: ...
     @property
     def hooks(self) -> Hooks: ...
+    @property
+    def outbox(self) -> Outbox: ...
