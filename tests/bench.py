@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lunasched.model import Job
+    from lunasched.store import Store
 
 TREE = Path(__file__).resolve().parent.parent
 JOBS = 1000
@@ -31,6 +32,8 @@ RUNS = 500
 HISTORY = 1_000_000
 MANY = "/var/tmp/bench/jobs.db"
 """Where the database of so many jobs is in the machine."""
+LOOKED_AT = "/var/tmp/bench/history.db"
+"""Where that is which has so many runs as well."""
 SCHEDULES = (
     "every 15m",
     "every 1h",
@@ -54,9 +57,13 @@ def main() -> int:
         database = Path(directory, "jobs.db")
         _on_the_host(database)
         _prune(Path(directory, "history.db"))
+        history = Path(directory, "history-of-jobs.db")
+        _fill_jobs_and_history(history)
         with Machine.boot("bench") as machine:
             machine.copy(database, MANY)
             _in_a_machine(machine)
+            machine.copy(history, LOOKED_AT)
+            _look_at(machine)
     return 0
 
 
@@ -89,18 +96,9 @@ def _prune(database: Path) -> None:
     """A year of many jobs, of which a quarter is to stay: all of it, and what holds the lock."""
     from lunasched.store import Pruning, Store, space
 
-    now, minute = time.time_ns() // 1000, 60_000_000
+    now = time.time_ns() // 1000
     with Store.open(database, durable=False) as store:
-        with store.transaction():
-            store._run(
-                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count) "
-                "INSERT INTO runs (execution_id, job, unit, boot_id, phase, settled, "
-                '"trigger", started_at, ended_at, result, output) '
-                "SELECT lower(hex(randomblob(16))), 'job-' || (i % 1000), 'u', 'b', 'ended', 1, "
-                "'timer', :now - (:count - i) * :step, :now - (:count - i) * :step, 'success', "
-                "'some output' FROM n",
-                {"count": HISTORY, "now": now, "step": 365 * 1440 * minute // HISTORY},
-            )
+        _fill_history(store, days=365, now=now)
         pruning = Pruning(store, history_days=90, max_history_per_job=0, now=now)
         steps = [0.0]
         began = time.perf_counter()
@@ -110,6 +108,28 @@ def _prune(database: Path) -> None:
         _report("  the longest transaction of that", [max(steps)])
         taken = _measure(lambda: list(space.give_back(store)), 1)
         _report("  their space given back", taken)
+
+
+def _fill_history(store: Store, *, days: int, now: int) -> None:
+    """So many runs of the jobs in turn, one in 50 a failure, over the days before now (µs)."""
+    with store.transaction():
+        store._run(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count) "
+            "INSERT INTO runs (execution_id, job, unit, boot_id, phase, settled, "
+            '"trigger", scheduled_at, started_at, ended_at, result, exit_code, output) '
+            "SELECT lower(hex(randomblob(16))), 'job-' || (i % :jobs), "
+            "'lunasched-job@job-' || (i % :jobs) || '.service', 'b', 'ended', 1, 'timer', "
+            ":now - (:count - i) * :step, :now - (:count - i) * :step, "
+            ":now - (:count - i) * :step + abs(random() % 60000000), "
+            "CASE i / :jobs % 50 WHEN 7 THEN 'exit-code' ELSE 'success' END, "
+            "CASE i / :jobs % 50 WHEN 7 THEN 3 ELSE 0 END, 'some output' FROM n",
+            {
+                "count": HISTORY,
+                "jobs": JOBS,
+                "now": now,
+                "step": days * 86_400_000_000 // HISTORY,
+            },
+        )
 
 
 def _jobs() -> list[Job]:
@@ -221,6 +241,65 @@ with open("/tmp/bench.yaml", "w") as file:
         print(f"    command: /usr/bin/true {number}", file=file)
         print("    resource_limits: {timeout_seconds: 60, max_memory_mb: 128}", file=file)
         print("    tags: [a, b]", file=file)
+"""
+
+
+def _fill_jobs_and_history(database: Path) -> None:
+    """What the status page is to show: jobs that no timer starts meanwhile, and their runs."""
+    from lunasched.store import Store
+
+    now = time.time_ns() // 1000
+    with Store.open(database, durable=False) as store:
+        with store.transaction():
+            for job in _jobs():
+                store.jobs.put(job.evolve(schedule="@yearly"), now - 90 * 86_400_000_000)
+        _fill_history(store, days=80, now=now)
+
+
+def _look_at(machine: Machine) -> None:
+    """The pages of the running supervisor, and what memory it has had for all of them.
+
+    It finds its byte code made, as a package's is: to make it takes memory too.
+    """
+    print(f"the supervisor of {JOBS} jobs and {HISTORY} runs:")
+    machine.run(
+        f"set -e; python3 -c '{_COMPILE}'; systemctl stop lunasched; "
+        "rm -f /var/lib/lunasched/lunasched.db*; "
+        f"mv {LOOKED_AT} /var/lib/lunasched/lunasched.db; "
+        "chown lunasched: /var/lib/lunasched/lunasched.db; systemctl start lunasched"
+    )
+    pid = machine.exec("systemctl show -P MainPID lunasched").stdout.strip()
+    for what, path, target in (
+        ("the status page", "/", 0.300),
+        ("the page of a job", "/jobs/job-7", None),
+        ("a scrape of the metrics", "/metrics", 0.150),
+        ("all jobs as JSON", "/api/v1/jobs", None),
+        ("1000 runs as JSON", "/api/v1/runs?limit=1000", None),
+    ):
+        done = machine.run(["/usr/bin/python3", "-c", _FETCH, path], check=False, timeout=300)
+        if done.returncode == 0:
+            _report(what, json.loads(done.stdout), target)
+    status = machine.read_file(f"/proc/{pid}/status").splitlines()
+    held = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+    peak = f"{held / 1000:.0f} MB"
+    print(f"{'  its peak memory, after all of these':<48}{peak:>10}{'':>10}{'60 MB':>10}")
+
+
+_COMPILE = (
+    "import compileall, sys; "
+    'sys.pycache_prefix = "/var/cache/lunasched-pyc"; '
+    'compileall.compile_dir("/opt/lunasched/lunasched", quiet=1)'
+)
+_FETCH = """
+import json, sys, time, urllib.request
+
+taken = []
+for _ in range(11):
+    begun = time.monotonic()
+    with urllib.request.urlopen("http://127.0.0.1:8080" + sys.argv[1]) as answer:
+        answer.read()
+    taken.append(time.monotonic() - begun)
+print(json.dumps(taken))
 """
 
 

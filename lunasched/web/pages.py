@@ -46,7 +46,7 @@ _EVER = -(2**63)
 
 
 class Pages:
-    """The pages of one site; used by many threads at once."""
+    """The pages of one site."""
 
     def __init__(self, identity: Identity, now: Callable[[], int]) -> None:
         self._identity = identity
