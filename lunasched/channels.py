@@ -41,6 +41,14 @@ def read_address(value: object) -> str:
     return ", ".join(addresses)
 
 
+def read_sender(value: object) -> str:
+    """One address."""
+    address = read_address(value)
+    if "," in address:
+        raise InvalidInput("there can be one sender only")
+    return address
+
+
 def read_url(value: object) -> str:
     """A URL of HTTP; what is wrong with it is said without repeating it, for it may be secret."""
     url = values.read_text(value).strip()

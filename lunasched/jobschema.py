@@ -145,6 +145,7 @@ _SHAPES: Mapping[Callable[[object], Any], tuple[str, Schema]] = {
     sandbox.read_paths: ("paths", _anything_of(_TEXT, _LISTED)),
     sandbox.read_mask: ("mask", {"type": "string", "pattern": "^0?[0-7]{3}$"}),
     channels.read_address: ("address", _TEXT),
+    channels.read_sender: ("sender", _TEXT),
     channels.read_line: ("line", {**_TEXT, "maxLength": channels.LENGTH_MAX}),
     channels.read_secret: ("secret", _TEXT),
     channels.read_subject: ("subject", {**_TEXT, "maxLength": channels.LENGTH_MAX}),

@@ -190,7 +190,7 @@ SECTIONS: Mapping[str, Mapping[str, Key]] = {
         "smtp_port": Key("email.smtp_port", values.Whole(1, 65535), "Its port."),
         "smtp_username": Key("email.smtp_username", channels.read_line, "Name to log in with."),
         "smtp_password": Key("email.smtp_password", channels.read_secret, "Password."),
-        "from_address": Key("email.from_address", channels.read_address, "Sender."),
+        "from_address": Key("email.from_address", channels.read_sender, "Sender."),
         "tls": Key("email.tls", values.OneOf(Tls, "kind of encryption"), "Encryption."),
     },
     "web": {

@@ -57,6 +57,7 @@ LAYERS = {
     "store": 3,
     "web": 3,
     "metrics": 3,
+    "notify": 3,
     "deploy": 4,
     "guard": 4,
     "supervisor": 4,
@@ -70,6 +71,8 @@ ONLY_IMPORTER = {
     "pydbus": {"systemd"},
     "systemd": {"journal"},
     "sqlite3": {"store"},
+    "requests": {"notify"},
+    "smtplib": {"notify"},
 }
 CLOCKS = {"time", "time_ns", "now", "utcnow", "today", "monotonic"}
 

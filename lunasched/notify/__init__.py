@@ -1,0 +1,53 @@
+"""Sending messages: one module a channel, one way to HTTP and one to SMTP.
+
+Everything here blocks, for at most the time limit; the supervisor calls it from threads.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Mapping
+
+from lunasched.errors import NotifyError
+from lunasched.message import Message
+from lunasched.model import Channel, ChannelType
+from lunasched.notify import discord, email, heartbeat, http, ntfy, slack, smtp, webhook
+from lunasched.settings import EmailSettings
+
+TIMEOUT = 30.0
+"""Seconds that sending a message may take, the server's answer included."""
+
+_REQUESTS: Mapping[ChannelType, Callable[[Channel, Message, int], http.Request]] = {
+    ChannelType.WEBHOOK: webhook.request,
+    ChannelType.DISCORD: discord.request,
+    ChannelType.SLACK: slack.request,
+    ChannelType.NTFY: ntfy.request,
+    ChannelType.HEARTBEAT: heartbeat.request,
+}
+
+
+def send(
+    channel: Channel,
+    message: Message,
+    *,
+    key: str,
+    settings: EmailSettings,
+    timeout: float = TIMEOUT,
+) -> str:
+    """Send a message, and return what the server answered, in one line.
+
+    ``key`` is the same each time the same message is sent, so that who gets it twice can tell.
+    Raises ``NotifyError``; neither it nor the answer holds a secret. A command (``exec``) is not
+    run here: it is a unit.
+    """
+    if channel.type is ChannelType.EMAIL:
+        mail = email.build(channel, message, key=key, settings=settings, host=socket.getfqdn())
+        return smtp.deliver(mail, email.recipients(channel), settings, timeout)
+    if channel.type not in _REQUESTS:
+        raise NotifyError(f"{channel.type.value}: nothing is sent to it", permanent=True)
+    request = _REQUESTS[channel.type](channel, message, int(time.time()))
+    answer = http.post(request, key=key, timeout=timeout)
+    if channel.type is ChannelType.HEARTBEAT:
+        heartbeat.check(answer)
+    return answer

@@ -1,0 +1,56 @@
+"""Email (RFC 5322)."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta, timezone
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+
+from lunasched import __version__
+from lunasched.message import SUBJECT_MAX, Message
+from lunasched.message.output import one_line
+from lunasched.model import Channel
+from lunasched.settings import EmailSettings
+from lunasched.unittext import uuid
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def build(
+    channel: Channel, message: Message, *, key: str, settings: EmailSettings, host: str
+) -> EmailMessage:
+    """The message as an email; ``host`` is the machine's full name."""
+    report = message.report
+    mail = EmailMessage(policy=SMTP)
+    mail["From"] = _address(settings.from_address or f"lunasched@{host}", "lunasched")
+    mail["To"] = [_address(one) for one in recipients(channel)]
+    mail["Subject"] = one_line(message.subject, SUBJECT_MAX)
+    mail["Date"] = format_datetime(_EPOCH + timedelta(microseconds=report.at))
+    # The same for the same message, so that a copy can be told.
+    mail["Message-ID"] = f"<{hashlib.sha256(key.encode()).hexdigest()[:32]}@lunasched.{host}>"
+    # No machine answers to it (RFC 3834).
+    mail["Auto-Submitted"] = "auto-generated"
+    mail["X-Auto-Response-Suppress"] = "All"
+    mail["X-Mailer"] = f"lunasched {__version__}"
+    mail["X-Lunasched-Host"] = one_line(report.host, SUBJECT_MAX)
+    mail["X-Lunasched-Event"] = report.kind.event.value if report.kind.event else report.kind.value
+    if report.job:
+        mail["X-Lunasched-Job"] = one_line(report.job, SUBJECT_MAX)
+    if report.execution_id:
+        mail["X-Lunasched-Execution-Id"] = uuid(report.execution_id)
+    mail.set_content(message.text)
+    return mail
+
+
+def _address(text: str, name: str = "") -> Address:
+    """An address; a user of the mail server's own has no host."""
+    user, _, host = text.rpartition("@") if "@" in text else (text, "", "")
+    return Address(name, user, host)
+
+
+def recipients(channel: Channel) -> list[str]:
+    """The addresses of a channel."""
+    return [one.strip() for one in channel.where.split(",")]
