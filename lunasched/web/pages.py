@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import jinja2
-from markupsafe import Markup
 
 from lunasched import __version__, definition, words
 from lunasched.errors import InvalidInput
@@ -59,7 +58,7 @@ class Pages:
             "identity": identity,
             "plot": plot,
             "refresh_seconds": REFRESH_SECONDS,
-            "style": Markup(style),
+            "style": style,
             "timeline": timeline,
             "version": __version__,
         }
