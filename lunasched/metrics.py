@@ -9,21 +9,22 @@ them back in the tests).
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 from threading import Lock
 
 from lunasched import __version__, slot
-from lunasched.errors import InvalidInput
+from lunasched.errors import InvalidInput, LunaschedError, PermissionDenied
 from lunasched.model import ChannelType, Result
 from lunasched.snapshot import DURATION_DIGITS, JobSnapshot, Snapshot, Source
 
 FATES = ("sent", "failed", "digested", "superseded")
 """What becomes of notifications: the states of a message that are final."""
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 QUANTILES = (0.5, 0.95, 0.99)
 
 _SECOND = 1_000_000
@@ -294,6 +295,27 @@ class Metrics:
             del self._instants[name]
         for name in self._quantiles.keys() - but:
             del self._quantiles[name]
+
+
+def write_textfile(path: Path, text: bytes) -> None:
+    """Put the text in the place of what the file has, whole; all users may read it.
+
+    Raises ``LunaschedError``.
+    """
+    # Not named like what the collector reads, and beside it, to be renamed.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            with temporary.open("wb") as file:
+                os.fchmod(file.fileno(), 0o644)
+                file.write(text)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        kind = PermissionDenied if isinstance(error, PermissionError) else LunaschedError
+        raise kind(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _of_everything(snapshot: Snapshot, supervision: Supervision) -> Iterator[str]:

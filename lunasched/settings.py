@@ -77,6 +77,8 @@ class MetricsSettings:
 
     textfile: Path | None = None
     """For the textfile collector of Prometheus's node_exporter."""
+    duration_ms: bool = True
+    """Whether the one metric of 1.x that is not as Prometheus wants it is among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,11 @@ SECTIONS: Mapping[str, Mapping[str, Key]] = {
             "metrics.textfile",
             read_textfile,
             "File to write metrics to as well, for node_exporter's textfile collector.",
+        ),
+        "duration_ms": Key(
+            "metrics.duration_ms",
+            values.read_boolean,
+            "Whether lunasched_job_duration_ms of Lunasched 1.x is among them.",
         ),
     },
 }

@@ -27,6 +27,7 @@ from lunasched.config import Mode, Paths
 from lunasched.document.limits import BYTES_MAX, DEPTH_MAX, VALUES_MAX
 from lunasched.errors import ExitCode
 from lunasched.jobvalues import OneOf
+from lunasched.metrics import METRICS
 from lunasched.model import (
     Backoff,
     ExecutionMode,
@@ -640,3 +641,13 @@ def test_make_targets_in_the_readme_exist() -> None:
     text = (TREE / "README.md").read_text()
     named = re.findall(r"`make ([a-z-]+)", text) + re.findall(r"^make ([a-z-]+)", text, re.M)
     assert {"demo", "test"} <= set(named) <= targets
+
+
+def test_metrics() -> None:
+    """Every metric is in the manual, and the setting that leaves one out."""
+    text = Page(TREE / "man/lunasched-daemon.8").part("Sh", "METRICS")
+    listed = re.findall(r"^\.It Li (lunasched_\w+)$", text, re.MULTILINE)
+    assert sorted(listed) == sorted(metric.name for metric in METRICS)
+    assert set(re.findall(r"\blunasched_[a-z_]+\b", text)) == set(listed)
+    settings = re.findall(r"^\.Li metrics\.(\w+)$", text, re.MULTILINE)
+    assert set(settings) == set(SECTIONS["metrics"])

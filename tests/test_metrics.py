@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import re
+import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -15,8 +20,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lunasched import __version__
+from lunasched.errors import LunaschedError
 from lunasched.message import Kind, Report
-from lunasched.metrics import FATES, METRICS, Metrics, Supervision
+from lunasched.metrics import FATES, METRICS, Metrics, Supervision, write_textfile
 from lunasched.missed import Checked
 from lunasched.model import Channel, ChannelType, Job, MissedSlots, Result, Run, Trigger
 from lunasched.store import MessageState, Pruning, Store, space
@@ -285,3 +291,83 @@ def test_several_threads_at_a_time(tmp_path: Path) -> None:
         thread.join()
     assert len(found) == 80
     assert all(text.count(b"lunasched_job_enabled{") == 50 for text in found)
+
+
+# In a file, and printed
+
+
+def test_a_file_is_replaced_whole_and_may_be_read_by_all(tmp_path: Path) -> None:
+    file = tmp_path / "lunasched.prom"
+    before = os.umask(0o077)
+    try:
+        for text in (b"a 1\n", b"a 2\n"):
+            write_textfile(file, text)
+            assert file.read_bytes() == text
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    assert [one.name for one in tmp_path.iterdir()] == ["lunasched.prom"]
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(LunaschedError, match=r"none/lunasched\.prom cannot be written: No such"):
+        write_textfile(tmp_path / "none/lunasched.prom", b"")
+    (tmp_path / "lunasched.prom").mkdir()
+    with pytest.raises(LunaschedError, match="Is a directory"):
+        write_textfile(tmp_path / "lunasched.prom", b"")
+    assert [one.name for one in tmp_path.iterdir()] == ["lunasched.prom"]
+
+
+def command(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).with_name("lunasched"), "--user", *arguments],
+        env={
+            "LUNASCHED_DB_PATH": str(directory / "lunasched.db"),
+            "LUNASCHED_CONFIG_PATH": str(directory / "config.yaml"),
+            "HOME": str(directory),
+            "PATH": "/usr/bin:/bin",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_prints_what_is_scraped(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "lunasched.db") as store:
+        store.jobs.put(Job(name="backup", schedule="every 1h", command="x"), NOW)
+        add_run(store, 1, "backup", NOW)
+    done = command(tmp_path, "metrics")
+    assert (done.returncode, done.stderr) == (0, "")
+    text = done.stdout.encode()
+    assert value(text, "job_successes_total", job_id="backup") == 1
+    assert value(text, "supervisor_running") == 0
+    # It has no supervisor to ask.
+    assert value(text, "recording_lag_seconds") is None
+    file = tmp_path / "x.prom"
+    done = command(tmp_path, "metrics", "--textfile", str(file))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert values(file.read_bytes()).keys() == values(text).keys()
+    tmp_path.joinpath("config.yaml").write_text("metrics: {duration_ms: false}\n")
+    assert "lunasched_job_duration_ms" in done.stdout + text.decode()
+    assert "duration_ms" not in command(tmp_path, "metrics").stdout
+
+
+def test_without_a_database_none_is_made(tmp_path: Path) -> None:
+    done = command(tmp_path, "metrics")
+    assert done.returncode == 0
+    assert value(done.stdout.encode(), "scheduler_ticks_total") == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_shows_what_it_missed(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "lunasched.db") as store:
+        store.jobs.put(Job(name="backup", schedule="@hourly", command="x"), NOW)
+        assert "Missed" not in command(tmp_path, "get", "backup").stdout
+        store.slots.set_checked("backup", Checked(NOW, NOW))
+        for count in (4, 1):
+            store.slots.add_missed(MissedSlots("backup", count, NOW - count * HOUR, NOW - HOUR))
+            shown = command(tmp_path, "get", "backup").stdout
+            assert ("Missed slots: 4, the last 4 of them from" in shown) == (count == 4)
+    assert "Missed slots: 5, the last of them at 2026-02-10" in shown
+    assert json.loads(command(tmp_path, "get", "backup", "--json").stdout)["missed_slots"] == 5

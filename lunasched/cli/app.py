@@ -97,6 +97,7 @@ _MODULES = {
     "explain": "times",
     "next": "times",
     "vacuum": "vacuum",
+    "metrics": "metrics",
 }
 
 

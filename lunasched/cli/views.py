@@ -17,7 +17,7 @@ from lunasched.model import HookRun, Job, Result, Run
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lunasched.store import Start
+    from lunasched.store import MissedTotal, Start
 
 _RECENT = 5
 
@@ -92,9 +92,11 @@ def get(
     elapse = _next_elapses(session, [job], {name: last} if last else {})[name]
     hooks = session.store.hooks.of([last.execution_id]).get(last.execution_id, []) if last else []
     retries = session.retries()
+    missed = session.store.slots.missed(name)
     if as_json:
         following = retries.get(last.execution_id) if last else None
-        render.print_json(render.job_json(job, elapse, last, hooks, following))
+        shown_job = render.job_json(job, elapse, last, hooks, following)
+        render.print_json({**shown_job, "missed_slots": missed.count})
         return
     owner = "root" if session.mode.value == "system" else "yourself"
     shown = {
@@ -102,6 +104,7 @@ def get(
         "Next elapse": render.local_time(elapse),
         "Waits for": _waits_for(session, name),
         "Last run": _last_run(last, retries),
+        "Missed slots": _missed(missed),
         "Its hooks": "\n".join(f"{hook.event.value}: {render.hook_ended(hook)}" for hook in hooks),
         "Units": "\n".join(str(session.paths.units / unit) for unit in definition.units(job)),
     }
@@ -110,6 +113,15 @@ def get(
             indented = render.printable(value).replace("\n", "\n" + " " * 14)
             print(f"{key + ':':<13} {indented}")
     session.note_supervisor()
+
+
+def _missed(missed: MissedTotal) -> str:
+    if missed.latest is None:
+        return ""
+    first, last = (render.local_time(at) for at in (missed.latest.first_at, missed.latest.last_at))
+    if missed.latest.count == 1:
+        return f"{missed.count}, the last of them at {last}"
+    return f"{missed.count}, the last {missed.latest.count} of them from {first} to {last}"
 
 
 @app.command()

@@ -102,6 +102,7 @@ def _serve(mode: Mode, paths: Paths) -> int:
             max_concurrent_jobs=settings.max_concurrent_jobs,
             retention=settings.retention,
             web=settings.web,
+            metrics=settings.metrics,
             host_timezone=host_timezone(),
             boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""),
             now=lambda: time.time_ns() // 1000,

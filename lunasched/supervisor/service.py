@@ -21,9 +21,10 @@ from lunasched import unittext
 from lunasched.config import Mode
 from lunasched.deploylock import DeployLock
 from lunasched.journal import Journal, RunWindow, Tail
+from lunasched.metrics import Metrics, Supervision
 from lunasched.model import Result
 from lunasched.runtimedir import RuntimeDirectory
-from lunasched.settings import Retention, WebSettings
+from lunasched.settings import MetricsSettings, Retention, WebSettings
 from lunasched.slotfile import SlotDirectory
 from lunasched.store import EndedRun, OpenRun, Store, UnsettledRun
 from lunasched.supervisor.clock import Clock
@@ -31,12 +32,14 @@ from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.hooks import HookStarter
 from lunasched.supervisor.intervals import Intervals
 from lunasched.supervisor.killed import KilledChanges
+from lunasched.supervisor.lag import Lag
 from lunasched.supervisor.messages import Origin
 from lunasched.supervisor.missed import SlotChecker
 from lunasched.supervisor.pages import Pages
 from lunasched.supervisor.pruner import Pruner
 from lunasched.supervisor.recorder import Recorder, result_of
 from lunasched.supervisor.starter import Starter
+from lunasched.supervisor.textfile import TextFile
 from lunasched.supervisor.zones import Zones
 from lunasched.systemd import Manager, notify, unit_path
 
@@ -74,6 +77,7 @@ class Supervisor:
         max_concurrent_jobs: int,
         retention: Retention,
         web: WebSettings,
+        metrics: MetricsSettings,
         now: Callable[[], int],
     ) -> None:
         self._mode = mode
@@ -111,12 +115,23 @@ class Supervisor:
             mode=mode,
             database=store.path,
             host_timezone=host_timezone,
-            metrics=None,
+            metrics=lambda store: self._metrics.render(store, now()),
+            now=now,
+            guard=self.guard,
+        )
+        self._started_at = now()
+        self._lag = Lag()
+        self._metrics = Metrics(host_timezone, self._supervision, duration_ms=metrics.duration_ms)
+        self._textfile = TextFile(
+            metrics.textfile,
+            metrics=self._metrics,
+            database=store.path,
             now=now,
             guard=self.guard,
         )
         self._now = now
         self._loop = GLib.MainLoop()
+        self._is_running = True
         self._error: BaseException | None = None
         self._follow: _Follow | None = None
         # When the units that changed during this follow last did so.
@@ -147,9 +162,14 @@ class Supervisor:
         if self._follow is not None:
             self._follow.close()
         notify("STOPPING=1")
+        self._is_running = False
+        self._textfile.close()
         if self._error is not None:
             raise self._error
         return 0
+
+    def _supervision(self) -> Supervision:
+        return Supervision(self._is_running, self._started_at, self._lag.usec)
 
     def stop(self) -> bool:
         """End ``run``. What has not been read stays in the journal for the next start."""
@@ -169,6 +189,7 @@ class Supervisor:
         label = path.removeprefix(_JOBS)
         if label.startswith(_OUR_LABELS) and label.endswith(_SERVICE_LABEL):
             self._changed_at[path] = self._now()
+            self._lag.noticed()
             self._wake()
 
     def _stepped(self) -> None:
@@ -205,9 +226,11 @@ class Supervisor:
         """Record what has been written, and act on it; how many events there were."""
         events = self._recorder.take(tail.drain())
         if events:
+            self._lag.recorded()
             self.conclude()
             self._checker.recorded()
             self._pruner.recorded(events)
+            self._textfile.changed()
         return events
 
     def conclude(self, *, last_word: bool = False) -> None:
@@ -337,6 +360,8 @@ class Supervisor:
         """The follow is over; sleep on D-Bus alone, if nothing is left to be done."""
         self._follow = None
         self._changed_at.clear()
+        self._lag.recorded()
+        self._textfile.changed()
         self.conclude(last_word=True)
         unclear = [self._hooks.reconcile(), self._starter.reconcile()]
         if any(unclear):

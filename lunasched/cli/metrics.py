@@ -1,0 +1,42 @@
+"""The command that prints metrics."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Optional
+
+import typer
+
+from lunasched.cli.app import MODE_OPTION, app, chosen_mode
+from lunasched.cli.session import Session
+
+
+@app.command("metrics")
+def print_metrics(
+    ctx: typer.Context,
+    textfile: Optional[Path] = typer.Option(
+        None,
+        "--textfile",
+        metavar="PATH",
+        help="Write them to this file, whole, for node_exporter.",
+        show_default=False,
+    ),
+    system: Optional[bool] = MODE_OPTION,
+) -> None:
+    """Print the metrics of all jobs, as Prometheus scrapes them from the supervisor."""
+    from lunasched.metrics import Metrics, Supervision, write_textfile
+    from lunasched.supervisor import is_running
+
+    session = Session.choose(chosen_mode(ctx, system))
+    supervision = Supervision(running=is_running(session.paths.database))
+    metrics = Metrics(
+        session.host_timezone,
+        lambda: supervision,
+        duration_ms=session.settings.metrics.duration_ms,
+    )
+    text = metrics.render(session.store_as_is, session.now())
+    if textfile is None:
+        sys.stdout.buffer.write(text)
+        return
+    write_textfile(textfile.absolute(), text)

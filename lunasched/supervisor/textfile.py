@@ -1,0 +1,115 @@
+"""Metrics in a file for node_exporter, rewritten after something was recorded.
+
+Not at once, for one thing seldom comes alone, and not more often than anybody looks. A thread
+writes it, with a look at the database of its own, so that nothing waits for a slow disk.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from gi.repository import GLib
+
+from lunasched import metrics
+from lunasched.errors import LunaschedError
+from lunasched.store import Store
+
+if TYPE_CHECKING:
+    from lunasched.metrics import Metrics
+
+_DELAY_MS = 1_000
+_INTERVAL_MS = 15_000
+
+
+class TextFile:
+    """The file, where the configuration names one."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        metrics: Metrics,
+        database: Path,
+        now: Callable[[], int],
+        guard: Callable[..., Callable[..., bool]],
+    ) -> None:
+        """``guard`` wraps the callbacks of the main loop."""
+        self._path = path
+        self._metrics = metrics
+        self._database = database
+        self._now = now
+        self._guard = guard
+        self._source = 0
+        self._writing: Thread | None = None
+        self._is_outdated = False
+        self._began_at: int | None = None
+        self._complained = ""
+
+    def changed(self) -> None:
+        """Have it written soon."""
+        if self._path is None or self._source:
+            return
+        if self._writing is not None:
+            self._is_outdated = True
+            return
+        self._source = GLib.timeout_add(
+            self._wait(), self._guard(self._begin), priority=GLib.PRIORITY_LOW
+        )
+
+    def close(self) -> None:
+        """Write it a last time, now that the supervisor ends."""
+        if self._source:
+            GLib.source_remove(self._source)
+            self._source = 0
+        if self._writing is not None:
+            self._writing.join()
+        if self._path is not None:
+            self._note(self._write(self._path))
+
+    def _wait(self) -> int:
+        if self._began_at is None:
+            return _DELAY_MS
+        since = (GLib.get_monotonic_time() - self._began_at) // 1000
+        return int(max(_DELAY_MS, _INTERVAL_MS - since))
+
+    def _begin(self) -> bool:
+        self._source = 0
+        self._began_at = GLib.get_monotonic_time()
+        self._writing = Thread(target=self._write_beside, name="textfile", daemon=True)
+        self._writing.start()
+        return False
+
+    def _write_beside(self) -> None:
+        assert self._path is not None
+        problem = self._write(self._path)
+        GLib.idle_add(self._guard(partial(self._written, problem)))
+
+    def _write(self, path: Path) -> str:
+        """What went wrong, in words; empty if nothing did."""
+        try:
+            with Store.open_to_read(self._database) as store:
+                metrics.write_textfile(path, self._metrics.render(store, self._now()))
+        except LunaschedError as error:
+            return str(error)
+        return ""
+
+    def _written(self, problem: str) -> bool:
+        self._writing = None
+        self._note(problem)
+        if self._is_outdated:
+            self._is_outdated = False
+            self.changed()
+        return False
+
+    def _note(self, problem: str) -> None:
+        """Complain once of the same."""
+        if problem and problem != self._complained:
+            print(f"<4>the metrics are not written: {problem}", file=sys.stderr)
+        elif self._complained and not problem:
+            print(f"<5>the metrics are written to {self._path} again", file=sys.stderr)
+        self._complained = problem
