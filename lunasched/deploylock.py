@@ -11,8 +11,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lunasched.errors import DeploymentFailed
@@ -21,6 +22,8 @@ from lunasched.errors import DeploymentFailed
 _AT_REST = b"-"
 _CHANGING = b"+"
 _EMPTYING = b"0"
+# The supervisor, which is another user, reads it; its directory is closed to others.
+_MODE = 0o644
 
 
 class DeployLock:
@@ -62,11 +65,14 @@ class DeployLock:
     def hold(self) -> Iterator[None]:
         """Hold the lock; the kernel drops it when its holder dies."""
         try:
-            # The supervisor, which is another user, reads it; its directory is closed to others.
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
         except OSError as error:
             raise self._failure(error) from error
         try:
+            if stat.S_IMODE(os.fstat(self._descriptor).st_mode) != _MODE:
+                # By the umask, or by an earlier version.
+                with suppress(PermissionError):
+                    os.fchmod(self._descriptor, _MODE)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             self._stays = self.is_unfinished
             yield

@@ -269,11 +269,15 @@ def test_jobs_d_is_read_without_a_file(files: Files) -> None:
         files.write("not a job file", f"{directory}/30-three.yaml.bak")
         files.luna("apply", "--prune")
         assert files.names() == ["one", "two"]
-        files.machine.exec(["chmod", "o+w", f"{directory}/20-two.toml"])
-        refused = files.luna("apply", check=False)
-        assert refused.returncode == 2
-        assert "can be written by others than root" in refused.stderr
-        files.machine.exec(["chmod", "o-w", f"{directory}/20-two.toml"])
+        two = f"{directory}/20-two.toml"
+        for change in (f"chmod o+w {two}", f"chmod g+w {two}; chgrp luna {two}",
+                       f"chown luna {two}", f"chmod o+w {directory}"):  # fmt: skip
+            files.machine.exec(change)
+            refused = files.luna("apply", check=False)
+            assert refused.returncode == 2
+            assert "can be written by others than root" in refused.stderr
+            files.machine.exec(f"chown root:root {directory} {two}; chmod go-w {directory} {two}")
+        files.luna("apply")
         files.write("jobs: [{name: one, schedule: '@weekly', command: 'true'}]\n",
                     f"{directory}/40-again.yaml")  # fmt: skip
         double = files.luna("apply", check=False)
@@ -386,6 +390,8 @@ def test_killed_at_any_call(files: Files, rng: random.Random, by: str) -> None:
     machine = files.machine
     if by == "the next command":
         machine.exec("systemctl stop lunasched")
+    # As an earlier version made it, or an umask would.
+    machine.exec("chmod 600 /var/lib/lunasched/lunasched.db.deploy-lock", check=False)
 
     def apply(hour: int, *before: str) -> int:
         path = files.write(eight(hour))
