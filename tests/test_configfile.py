@@ -105,6 +105,7 @@ def test_changed_files_are_read_or_refused(suffix: str, rng: random.Random) -> N
     assert 500 < read_well < 9500
 
 
+TWICE = "; a key or a table is there a second time"
 BYTES: list[tuple[str, bytes, str]] = [
     ("yaml", b"\xef\xbb\xbfjobs: []\r\n", ""),
     ("toml", b"\xef\xbb\xbfjobs = []\r\n", ""),
@@ -129,8 +130,10 @@ BYTES: list[tuple[str, bytes, str]] = [
     ("yaml", b"x-a: {<<: {<<: 3}}", "1: << takes a mapping"),
     ("yaml", b"? [a]\n: 1", "1: a key must be a text"),
     ("yaml", b"a: 1\n'a': 2", "2: the key 'a' is there a second time"),
-    ("toml", b"a = 1\n'a' = 2", "2: not valid TOML"),
-    ("toml", b"[a]\n[a]", "2: not valid TOML"),
+    ("toml", b"a = 1\n'a' = 2", f"2: not valid TOML: Cannot overwrite a value{TWICE}"),
+    ("toml", b"a.b = 1\n[a]\n[a]", f"2: not valid TOML: Cannot declare ('a',) twice{TWICE}"),
+    ("toml", b"[a]\n[a]", f"2: not valid TOML: Cannot declare ('a',) twice{TWICE}"),
+    ("toml", b"a = {b = 1, b = 2}", f"1: not valid TOML: Duplicate inline table key 'b'{TWICE}"),
     ("yaml", b"#" * (32 << 20) + b"\n", " the file is larger than 32 MiB"),
     ("yaml", b"x-a: [" + b"1," * 2_000_001 + b"]", "1: there are more than 2,000,000 values"),
 ]

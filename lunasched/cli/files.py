@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
 import sys
 from pathlib import Path
@@ -221,10 +222,12 @@ def _check_owner(path: Path) -> None:
         about = path.stat()
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
-    if about.st_uid != 0 or about.st_mode & stat.S_IWOTH:
+    by_group = about.st_gid != 0 and about.st_mode & stat.S_IWGRP
+    if about.st_uid != 0 or by_group or about.st_mode & stat.S_IWOTH:
+        quoted = shlex.quote(str(path))
         raise InvalidInput(
             f"{path} can be written by others than root, so it was not read; "
-            f"if its jobs are right: chown root {path} && chmod o-w {path}"
+            f"if its jobs are right: chown root {quoted} && chmod go-w {quoted}"
         )
 
 

@@ -16,6 +16,10 @@ else:
 
 _Path = tuple[str | int, ...]
 _BITS_MAX = 2000
+# How tomllib says that something is there twice.
+_TWICE = (
+    "Cannot overwrite", "Cannot declare", "Cannot mutate", "Cannot redefine", "Duplicate inline",
+)  # fmt: skip
 _PLACE = re.compile(r" \(at line (\d+), column \d+\)$")
 
 
@@ -34,6 +38,8 @@ def load(text: str, source: str) -> dict[str, Any]:
         said = _PLACE.sub("", said).removesuffix(" (at end of document)")
         if "integer string conversion" in said:
             said = "a number has too many digits"
+        elif said.startswith(_TWICE):
+            said += "; a key or a table is there a second time"
         raise InvalidDocument(f"{source}:{line}: not valid TOML: {said}") from error
     try:
         plain: dict[str, Any] = _plain(value, ())
