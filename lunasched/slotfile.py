@@ -61,6 +61,8 @@ class SlotDirectory:
         except PermissionError as error:
             raise PermissionDenied(f"{self.path} cannot be written by this user") from error
         except OSError as error:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise DeploymentFailed(f"{target}: {error.strerror}") from error
 
     def zones(self) -> str:

@@ -394,16 +394,21 @@ class Deployer:
             self._units.remove(new_units)
             self._manager.reset_failed(new_units)
         with _collected(failures):
+            self._slots.remove(new)
             self._successes.forget(change.gained)
         with _collected(failures):
             self._gate.follow()
         kept = {name: text for name, text in change.old_texts.items() if text is not None}
         if kept:
+            with _collected(failures), self._units.stage(kept) as staged:
+                staged.install()
+            jobs = self._as_before(change, wanted, before)
             with _collected(failures):
-                with self._units.stage(kept) as staged:
-                    staged.install()
-                running = set(timers(change.others))
-                self._loader.load(self._as_before(change, wanted, before), now, running)
+                self._loader.prepare(jobs, now, set(timers(change.others)))
+            # Also where the disk is full: a job that does not run at all is worse than one that
+            # might run for a slot again.
+            with _collected(failures):
+                self._loader.activate(jobs)
         return failures[0] if failures else None
 
     def _as_before(self, change: Change, wanted: Plan, before: JobSet) -> list[CompiledJob]:

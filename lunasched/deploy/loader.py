@@ -76,6 +76,10 @@ class Loader:
         self.prepare(
             [job for job in compiled if not (job.timer and job.timer.name in kept)], now, running
         )
+        self.activate(compiled)
+
+    def activate(self, compiled: Sequence[CompiledJob]) -> None:
+        """The same without a word to the slot guard, which asks us then."""
         enabled = [job for job in compiled if job.job.enabled]
         self._units.unwant(timers(job for job in compiled if not job.job.enabled))
         self._units.want(timers(enabled))

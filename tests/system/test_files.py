@@ -236,6 +236,39 @@ def test_all_or_nothing_when_systemd_refuses(files: Files) -> None:
     assert "as it should be" in files.luna("sync").stdout
 
 
+def test_timers_go_on_where_the_disk_is_full_of_what_the_guard_knows(files: Files) -> None:
+    """The last of a change that needs space: what was there before runs on without it."""
+
+    def listed(hour: int, letter: str, first: int) -> str:
+        return "".join(
+            f"  - {{name: {letter}{number}, schedule: 'at {hour:02}:{number + 10}', command: a}}\n"
+            for number in range(first, 30)
+        )
+
+    files.apply("jobs:\n" + listed(1, "s", 0))
+    changed = files.write("jobs:\n" + listed(2, "s", 10) + listed(2, "t", 0))
+    slots = "/var/lib/lunasched-slots"
+    # In a mount namespace of the command alone, with space for some of them.
+    script = f"""
+        cp -a {slots} /tmp/slots.$$
+        mount -t tmpfs -o size=64m none {slots}
+        cp -a /tmp/slots.$$/. {slots}
+        used=$(df -k --output=used {slots} | tail -1)
+        mount -o remount,size=$((used + 8))k {slots}
+        head -c 4k /dev/zero > {slots}/full
+        lunasched apply --prune {changed}
+    """
+    refused = files.machine.exec(["unshare", "--mount", "sh", "-c", script], check=False)
+    assert refused.returncode == 1
+    assert "space" in refused.stderr, refused.stderr
+    for name in ("s0", "s15", "s29"):
+        assert "ActiveState=active" in files.timer(name, "ActiveState"), refused.stderr
+        assert "01:" in files.timer(name, "TimersCalendar")
+    assert len(files.names()) == 30
+    files.luna("sync")
+    assert "as it should be" in files.luna("sync").stdout
+
+
 def test_nothing_fires_because_of_an_apply(files: Files) -> None:
     def text(command: str) -> str:
         schedules = ["* * * * *", "@daily", "@hourly", "every 1d", "at 00:00", "@reboot"]
