@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from mutations import mutated
 
@@ -236,6 +237,59 @@ def test_json_is_read_as_yaml(value: Any) -> None:
         return
     if "Infinity" not in text:
         assert found == value
+
+
+GOOD_VALUES = st.sampled_from(
+    ["every 1h", "@daily", "*/5 * * * *", "on 1st Mon at 09:00", "30m", "2G", "50%", "1,75",
+     "High", "Parallel", "fixed", "root", "Europe/Berlin", "echo a", ["/bin/echo", "%h"], 0, 1, 3,
+     0.5, True,
+     ["a"], {"A": "b"}, {"type": "email", "to": "a@b"}, [{"type": "SLACK", "webhook_url": "x"}]]
+)  # fmt: skip
+
+
+def mappings(*keys: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Some of these keys, now and then one that there is not, with values good and bad."""
+    known = st.sampled_from([*keys * 4, "nam", "timeouts", "x", ""])
+    return st.dictionaries(known, GOOD_VALUES | VALUES, max_size=4)
+
+
+def whole_jobs() -> st.SearchStrategy[dict[str, Any]]:
+    """Jobs that would be right but for a few keys."""
+    right = st.fixed_dictionaries(
+        {
+            "name": st.integers(0, 30).map(lambda number: f"job-{number}"),
+            "schedule": st.sampled_from(["@daily", "every 1h", "at 02:30"]),
+            "command": st.just("true"),
+        }
+    )
+    groups = st.sampled_from(sorted(jobkeys.GROUPS)).flatmap(
+        lambda group: st.fixed_dictionaries({group: mappings(*jobkeys.GROUPS[group])})
+    )
+    others = mappings(*jobkeys.KEYS, *jobkeys.GROUPS, "args", "systemd")
+    return st.tuples(right, groups | st.just({}), others | st.just({})).map(
+        lambda parts: {**parts[0], **parts[1], **parts[2]}
+    )
+
+
+def whole_files() -> st.SearchStrategy[dict[str, Any]]:
+    """What may be at the beginning of a file."""
+    sections = {
+        name: mappings(*rows) | VALUES
+        for name, rows in settings.SECTIONS.items()
+        if "." not in name and name
+    }
+    return st.fixed_dictionaries(
+        {"jobs": st.lists(whole_jobs(), max_size=3) | st.lists(VALUES, max_size=2)},
+        optional={"defaults": mappings(*jobkeys.KEYS, *jobkeys.GROUPS), **sections},
+    )
+
+
+@pytest.mark.slow
+@hypothesis_settings(max_examples=2_000)
+@given(content=whole_files(), flow=st.sampled_from([None, True, False]))
+def test_files_of_any_values_are_read_or_refused(content: Any, flow: bool | None) -> None:
+    text = yaml.dump(content, default_flow_style=flow, allow_unicode=True, sort_keys=False)
+    check(text.encode(), "x.yaml")
 
 
 KEYS = st.sampled_from(["a", "b-1", "1", "a b", "ü", 'c"', "x.y", "#", ""])
