@@ -12,13 +12,14 @@ import pkgutil
 import re
 import shlex
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
 
-from lunasched import cli, config, configfile, document, jobkeys, retry, sandbox, template
+from lunasched import cli, config, configfile, document, jobkeys, notify, retry, sandbox, template
 from lunasched.channels import CHANNEL_KEYS
 from lunasched.cli import render
 from lunasched.cli.app import app
@@ -27,9 +28,12 @@ from lunasched.config import Mode, Paths
 from lunasched.document.limits import BYTES_MAX, DEPTH_MAX, VALUES_MAX
 from lunasched.errors import ExitCode
 from lunasched.jobvalues import OneOf
+from lunasched.message import Kind, Report, compose, output
 from lunasched.metrics import METRICS
 from lunasched.model import (
     Backoff,
+    Channel,
+    ChannelType,
     ExecutionMode,
     HookEvent,
     HookRun,
@@ -41,6 +45,7 @@ from lunasched.model import (
     Run,
     Trigger,
 )
+from lunasched.notify import ntfy, webhook
 from lunasched.sandbox import UserMode
 from lunasched.settings import (
     DEFAULTS,
@@ -493,6 +498,39 @@ def test_variables_and_credentials_of_email(files_page: Page) -> None:
     text = files_page.part("Ss", "notifications.email")
     rows = re.findall(r"^\.It Ev (\w+) Ta (\S+) Ta Li (\w+)$", text, re.MULTILINE)
     assert rows == [(name, *rest) for name, rest in SURROUNDINGS.items()]
+
+
+def test_keys_of_a_webhook(files_page: Page) -> None:
+    report = Report(
+        kind=Kind.FAILURE, job="x", host="h", at=0, timezone="UTC", execution_id="0" * 32
+    )
+    told = webhook.payload(compose(report))
+    text = files_page.part("Ss", "webhook")
+    assert tables(text) == [list(told), list(told["run"])]
+    kinds = re.search(r"^\.It Li kind Ta (.*)$", text, re.MULTILINE)
+    assert kinds
+    assert re.findall(r"\w+", kinds[1].replace(" or ", " ")) == [kind.value for kind in Kind]
+    code = re.search(r"^\.Bd -literal.*?\n(.*?)^\.Ed$", text, re.M | re.S)
+    assert code
+    names: dict[str, Any] = {}
+    exec(code[1], names)
+    channel = Channel(ChannelType.WEBHOOK, "https://x", secret="s")
+    request = webhook.request(channel, compose(report), int(time.time()))
+    assert names["is_genuine"](b"s", request.headers, request.body)
+    assert not names["is_genuine"](b"s", request.headers, request.body + b" ")
+    old = webhook.request(channel, compose(report), int(time.time()) - 301)
+    assert not names["is_genuine"](b"s", old.headers, old.body)
+
+
+def test_limits_of_messages(files_page: Page) -> None:
+    text = files_page.part("Sh", "MESSAGES")
+    for number in (output.LINES, output.LINE_MAX, int(notify.TIMEOUT), ntfy.MESSAGE_MAX):
+        assert re.search(rf"\b{number}\b", text), number
+
+
+def test_every_channel_is_described(files_page: Page) -> None:
+    text = files_page.part("Sh", "MESSAGES")
+    assert re.findall(r"^\.Ss (\w+)$", text, re.MULTILINE) == [kind.value for kind in ChannelType]
 
 
 def test_what_templates_have(files_page: Page) -> None:

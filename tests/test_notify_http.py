@@ -279,6 +279,24 @@ def test_an_answer_in_any_bytes_is_told_in_one_line() -> None:
         assert sent(Channel(ChannelType.WEBHOOK, server.url())).isprintable()
 
 
+def test_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with HttpServer(answering("200 OK", "by proxy")) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url())
+        assert sent(Channel(ChannelType.WEBHOOK, "http://far.invalid/SECRET")) == "200 OK: by proxy"
+    assert proxy.received[0].path == "http://far.invalid/SECRET"
+    with HttpServer(slow_status) as proxy, pytest.raises(NotifyError) as caught:
+        url = proxy.url(user="user:SECRET@")
+        monkeypatch.setenv("http_proxy", url)
+        sent(Channel(ChannelType.WEBHOOK, "http://far.invalid/SECRET"), timeout=0.5)
+    assert str(caught.value) == "far.invalid: no answer within 0.5 s"
+    # Nobody listens any more.
+    with pytest.raises(NotifyError) as caught:
+        sent(Channel(ChannelType.WEBHOOK, "http://far.invalid/SECRET"))
+    assert str(caught.value) == "far.invalid, by the proxy: Connection refused"
+
+
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

@@ -199,6 +199,8 @@ def _failed(host: str | None, error: BaseException, timeout: float) -> NotifyErr
 
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
         return NotifyError(f"{host}: the URL cannot be used", permanent=True)
+    if isinstance(error, requests.exceptions.ProxyError):
+        host = f"{host}, by the proxy"
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLError):
             return NotifyError(f"{host}: {trust.refused(cause)}")
@@ -214,8 +216,6 @@ def _failed(host: str | None, error: BaseException, timeout: float) -> NotifyErr
             return NotifyError(f"{host}: {cause.strerror}")
     if isinstance(error, requests.Timeout):
         return _no_answer(host, timeout)
-    if isinstance(error, (requests.exceptions.ProxyError, urllib3.exceptions.ProxyError)):
-        return NotifyError(f"{host}: the proxy cannot be used")
     return NotifyError(f"{host}: the connection failed ({type(error).__name__})")
 
 

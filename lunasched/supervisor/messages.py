@@ -123,6 +123,7 @@ class Messages:
         if run is not None:
             of_run = {
                 "execution_id": run.execution_id,
+                "first_attempt_id": run.first_attempt_id,
                 "trigger": run.trigger,
                 "result": run.result,
                 "exit_code": run.exit_code,
