@@ -204,6 +204,10 @@ def _failed(host: str | None, error: BaseException, timeout: float) -> NotifyErr
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLError):
             return NotifyError(f"{host}: {trust.refused(cause)}")
+        if type(cause).__name__ == "CertificateError":  # urllib3 1.26 compares names itself
+            return NotifyError(
+                f"{host}: its certificate is not trusted: {one_line(str(cause), 200)}"
+            )
         if isinstance(cause, socket.gaierror):
             return NotifyError(f"{host}: its name cannot be resolved: {cause.strerror}")
         if isinstance(cause, TimeoutError):
