@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import json
 import socket
@@ -302,6 +303,18 @@ def test_nobody_listens() -> None:
         port = listener.getsockname()[1]
     with pytest.raises(NotifyError, match=r"^127\.0\.0\.1: Connection refused$") as caught:
         sent(Channel(ChannelType.WEBHOOK, f"http://127.0.0.1:{port}/SECRET"))
+    assert not caught.value.permanent
+
+
+def test_nobody_takes_the_connection() -> None:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        address = listener.getsockname()
+        # Its queue is full, so the kernel does not answer.
+        waiting = socket.create_connection(address)
+        stack.enter_context(waiting)
+        with pytest.raises(NotifyError, match=r"no (connection|answer) within 0\.5 s$") as caught:
+            sent(Channel(ChannelType.WEBHOOK, f"http://127.0.0.1:{address[1]}/"), timeout=0.5)
     assert not caught.value.permanent
 
 

@@ -199,6 +199,8 @@ def _failed(host: str | None, error: BaseException, timeout: float) -> NotifyErr
 
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
         return NotifyError(f"{host}: the URL cannot be used", permanent=True)
+    if isinstance(error, requests.ConnectTimeout):
+        return NotifyError(f"{host}: no connection within {min(timeout, _CONNECT_MAX):g} s")
     if isinstance(error, requests.exceptions.ProxyError):
         host = f"{host}, by the proxy"
     for cause in _causes(error):
