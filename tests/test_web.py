@@ -679,6 +679,23 @@ def test_runs_come_in_parts_each_once(history: History, server: Server, store: S
     assert len(runs(server)["runs"]) == RUNS_DEFAULT
 
 
+def test_long_outputs_make_an_answer_shorter(
+    history: History, server: Server, store: Store
+) -> None:
+    with store.transaction():
+        for number in range(300):
+            history.run("backup", number, output="\1" * 8192)
+    seen: list[str] = []
+    part = runs(server, limit="1000")
+    assert len(part["runs"]) == 100
+    while True:
+        seen += [run["execution_id"] for run in part["runs"]]
+        if part["next_cursor"] is None:
+            break
+        part = runs(server, limit="1000", cursor=part["next_cursor"])
+    assert len(seen) == len(set(seen)) == 300
+
+
 def test_runs_since_a_time(history: History, server: Server) -> None:
     for hours in range(10):
         history.run("backup", hours * 3600 + 1)

@@ -91,6 +91,11 @@ SELECT * FROM runs
 WHERE job = :job AND started_at >= :since AND (started_at, sequence) < (:at, :before)
 ORDER BY started_at DESC, sequence DESC LIMIT :count;
 
+-- name: recent_runs
+SELECT execution_id, job, unit, "trigger", scheduled_at, started_at, ended_at, result, exit_code,
+    signal, attempt, first_attempt_id, cpu_usec, memory_peak, NULL AS output
+FROM runs WHERE job = :job ORDER BY started_at DESC, sequence DESC LIMIT :count;
+
 -- name: marks
 -- Before it, only the run that began last can reach into the time that is shown.
 WITH shown AS (

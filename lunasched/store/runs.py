@@ -119,6 +119,10 @@ class RunTable:
         rows = self._execute(query, since=since, at=at, before=sequence, count=count, **named)
         return [((row["started_at"], row["sequence"]), _run(row)) for row in rows]
 
+    def recent(self, job: str, count: int) -> list[Run]:
+        """The runs of a job that began last, newest first, without their output."""
+        return [_run(row) for row in self._execute("recent_runs", job=job, count=count)]
+
     def marks(self, jobs: Iterable[str], *, since: int, step: int) -> dict[str, list[Mark]]:
         """What a timeline of jobs from ``since`` on shows, the earliest first (µs, UTC).
 

@@ -20,6 +20,8 @@ from lunasched.web.source import Place, Source
 
 RUNS_DEFAULT, RUNS_MAX = 100, 1000
 """How many runs an answer has."""
+BYTES_MAX = 2 << 20
+"""How long an answer becomes before no more runs are added to it."""
 PARAMETERS = ("job", "since", "limit", "cursor")
 """What can be asked of the runs."""
 
@@ -65,10 +67,19 @@ def runs(source: Source, view: View, request: Request) -> Response:
         since, before, count = _asked(request.query)
     except InvalidInput as error:
         return fault(HTTPStatus.BAD_REQUEST, str(error))
-    found = source.runs.page(request.query.get("job"), since=since, before=before, count=count)
-    more = cursor(found[-1][0]) if len(found) == count else None
-    return _json(
-        {"runs": _runs(source, view, [run for _, run in found]), "next_cursor": more},
+    job, parts, size = request.query.get("job"), [], 0
+    # In parts, and not for ever: what they have printed may be long.
+    while count and size < BYTES_MAX:
+        most = min(count, _AT_ONCE)
+        found = source.runs.page(job, since=since, before=before, count=most)
+        if found:
+            parts += [_encoded(one) for one in _runs(source, view, [run for _, run in found])]
+            size = sum(map(len, parts))
+        before = found[-1][0] if len(found) == most else None
+        count = 0 if before is None else count - most
+    more = None if before is None else cursor(before)
+    return _answer(
+        b'{"runs":[' + b",".join(parts) + b'],"next_cursor":' + _encoded(more) + b"}",
     )
 
 

@@ -16,7 +16,7 @@ import jinja2
 from lunasched import __version__, definition, words
 from lunasched.errors import InvalidInput
 from lunasched.jsonview import iso
-from lunasched.model import Result, Run
+from lunasched.model import Job, Result, Run
 from lunasched.overview import MarkKind, State, chosen, counts, standings
 from lunasched.slot import next_elapse
 from lunasched.starts import in_turn, waits_for
@@ -83,12 +83,7 @@ class Pages:
         page = min(_whole(query.get("page")), pages)
         shown = listed[(page - 1) * JOBS_MAX : page * JOBS_MAX]
         names = [standing.job.name for standing in shown]
-        latest = source.runs.latest_of(names)
-        jobs = source.jobs.some(names)
-        elapses = {}
-        for name, (job, deployed_at) in jobs.items():
-            started = latest[name].started_at if name in latest else None
-            elapses[name] = next_elapse(job, now, deployed_at, started, self._identity.timezone)
+        jobs, latest = source.jobs.some(names), source.runs.latest_of(names)
         kept = {key: query[key] for key in ("q", "tag", "state", "refresh") if query.get(key)}
         return self._render(
             "overview.html.j2",
@@ -99,9 +94,11 @@ class Pages:
             standings=shown,
             listed=len(listed),
             jobs={name: job for name, (job, _) in jobs.items()},
-            elapses=elapses,
+            elapses={
+                name: self._elapse(job, now, since, latest.get(name))
+                for name, (job, since) in jobs.items()
+            },
             marks=source.runs.marks(names, since=now - timeline.SPAN, step=timeline.STEP),
-            retries=api.retries(starts),
             queue=[(start, waits_for(start, starts, now)) for start in starts[:QUEUE_MAX]],
             queued=len(starts),
             tags=sorted({tag for one in found for tag in one.job.tags}),
@@ -127,35 +124,20 @@ class Pages:
                 return self.missing("There is no such page.")
         starts = in_turn(source.starts.all(), now)
         latest = source.runs.latest_of([name]).get(name)
-        job = elapse = None
-        if found is not None:
-            job = api.shown(found[0])
-            started = latest.started_at if latest else None
-            elapse = next_elapse(found[0], now, found[1], started, self._identity.timezone)
-        recent = source.runs.page(name, since=_EVER, before=None, count=PLOTTED_MAX)
         history = source.runs.page(name, since=_EVER, before=before, count=RUNS_MAX + 1)
-        marks = source.runs.marks([name], since=now - timeline.SPAN, step=timeline.STEP)
-        older = api.cursor(history[RUNS_MAX - 1][0]) if len(history) > RUNS_MAX else None
         runs = [run for _, run in history[:RUNS_MAX]]
-        rows = (
-            {}
-            if job is None
-            else definition.rows(
-                job, host_timezone=self._identity.timezone, owner=self._identity.owner
-            )
-        )
+        marks = source.runs.marks([name], since=now - timeline.SPAN, step=timeline.STEP)
         return self._render(
             "job.html.j2",
             request,
             now=now,
             name=name,
-            job=job,
-            definition={key: text for key, text in rows.items() if text},
-            units=[] if job is None else definition.units(job),
-            elapse=elapse,
+            job=found[0] if found else None,
+            elapse=self._elapse(found[0], now, found[1], latest) if found else None,
+            **self._defined(found[0] if found else None),
             latest=latest,
             marks=marks.get(name, []),
-            drawn=plot.plot([run for _, run in recent]),
+            drawn=plot.plot(source.runs.recent(name, PLOTTED_MAX)),
             runs=runs,
             hooks=source.hooks.of(run.execution_id for run in runs),
             retries=api.retries(starts),
@@ -163,7 +145,7 @@ class Pages:
                 (start, waits_for(start, starts, now)) for start in starts if start.job == name
             ],
             messages=source.outbox.entries(name, failed=False, count=MESSAGES_MAX),
-            older=older,
+            older=api.cursor(history[RUNS_MAX - 1][0]) if len(history) > RUNS_MAX else None,
             is_first=before is None,
             trusted=trusted,
         )
@@ -187,6 +169,21 @@ class Pages:
     def missing(self, text: str) -> Response:
         """What is not there."""
         return self._respond("missing.html.j2", HTTPStatus.NOT_FOUND, text=text)
+
+    def _elapse(self, job: Job, now: int, deployed_at: int, latest: Run | None) -> int | None:
+        started = latest.started_at if latest else None
+        return next_elapse(job, now, deployed_at, started, self._identity.timezone)
+
+    def _defined(self, job: Job | None) -> dict[str, Any]:
+        """What a job is, in words and in units."""
+        if job is None:
+            return {"definition": {}, "units": []}
+        zone, owner = self._identity.timezone, self._identity.owner
+        rows = definition.rows(api.shown(job), host_timezone=zone, owner=owner)
+        return {
+            "definition": {key: text for key, text in rows.items() if text},
+            "units": definition.units(job),
+        }
 
     def _render(self, template: str, request: Request, **content: Any) -> Response:
         return self._respond(
