@@ -24,6 +24,8 @@ BUILDERS = (
     "python3-all",
     "python3-hatchling",
 )
+# What the rpm and the installation from source need besides, which Debian 13 has not all of.
+OTHER_BUILDERS = ("cpio", "python3-venv", "rpm", "rpmlint")
 SHELLS = ("bash-completion", "fish", "man-db", "zsh")
 
 

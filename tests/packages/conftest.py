@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from machine import Machine
-from packaged import BUILDERS, OLDER, SHELLS, SUITES, Built, available
+from packaged import BUILDERS, OLDER, OTHER_BUILDERS, SHELLS, SUITES, Built, available
 
 # The same package as an older one.
 AS_OLDER = f"""
@@ -53,4 +53,12 @@ def clean(built: Built) -> Iterator[Machine]:
         binds=[(built.directory, "/srv/built")],
     ) as machine:
         machine.write_file("/etc/apt/apt.conf.d/90yes", 'APT::Get::Assume-Yes "true";\n')
+        yield machine
+
+
+@pytest.fixture(scope="session")
+def workshop() -> Iterator[Machine]:
+    """A machine to build on whatever is no Debian package, and to install it on."""
+    with Machine.boot("workshop", extra_packages=(*BUILDERS, *OTHER_BUILDERS)) as machine:
+        machine.exec("rm /usr/local/bin/lunasched /usr/local/bin/lunasched-daemon")
         yield machine
