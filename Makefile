@@ -82,6 +82,7 @@ install: ## install lunasched from this tree, as root (PREFIX=/usr/local)
 	@mkdir -p $(PREFIX)/bin
 	@ln -sf $(LIBRARY)/bin/lunasched $(LIBRARY)/bin/lunasched-daemon $(PREFIX)/bin/
 	@packaging/install-units --prefix $(PREFIX)
+	@$(LIBRARY)/bin/python packaging/completions/generate.py --prefix $(PREFIX)
 	@echo "installed in $(PREFIX); now run:"
 	@echo "    systemd-sysusers && systemctl daemon-reload"
 	@echo "    systemctl enable --now lunasched"
@@ -98,6 +99,9 @@ uninstall: ## remove what `make install` installed; jobs, their units and the hi
 	    $(patsubst packaging/systemd/%,$(PREFIX)/lib/systemd/system/%,$(SYSTEM_UNITS)) \
 	    $(patsubst packaging/systemd/%,$(PREFIX)/lib/systemd/%,$(USER_UNITS)) \
 	    $(PREFIX)/lib/sysusers.d/lunasched.conf \
+	    $(PREFIX)/share/bash-completion/completions/lunasched \
+	    $(PREFIX)/share/zsh/site-functions/_lunasched \
+	    $(PREFIX)/share/fish/vendor_completions.d/lunasched.fish \
 	    $(if $(filter /usr,$(PREFIX)),/usr/share,/etc)/polkit-1/rules.d/50-lunasched.rules \
 	    $(foreach page,$(MAN),$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 	@echo "uninstalled from $(PREFIX); now run: systemctl daemon-reload"

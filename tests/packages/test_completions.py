@@ -41,6 +41,8 @@ for number, line in enumerate(lines):
     os.write(terminal, line.encode() + b"\t\x01echo 'begin" + str(number).encode() + b"' '<'\x05")
     enter("'>'")
     print(wait_for(f"(?:\n|\r)begin{number} < ?(.*?)>")[1])
+enter("exit")
+os.waitpid(pid, 0)
 """
 
 SHELLS = {

@@ -1,0 +1,69 @@
+"""Installed without a package: the README's own commands, word for word, on a booted machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from packaged import commands, readme_part
+
+if TYPE_CHECKING:
+    from machine import Machine
+
+pytestmark = [pytest.mark.machine, pytest.mark.slow]
+
+TREE = "/srv/tree"
+# There is no network: what pip needs is installed.
+PIP = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "false", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+HOUR = "--schedule @hourly --command 'echo done'"
+
+
+@pytest.fixture(scope="module")
+def tree(workshop: Machine) -> Machine:
+    """The machine, with a copy of the tree in /srv/tree."""
+    workshop.run(
+        f"/opt/lunasched/packaging/build-tree {TREE} && cp /opt/lunasched/Makefile {TREE}/"
+    )
+    return workshop
+
+
+def installation(number: int) -> list[str]:
+    """The commands of one of the README's ways."""
+    return commands(readme_part("Installation"))[number]
+
+
+def test_in_a_virtual_environment(tree: Machine) -> None:
+    """For one's own jobs, by an ordinary user."""
+    packages, *own = installation(1)
+    tree.run(packages)
+    for command in own:
+        tree.run(f"cd {TREE} && {command}", user="luna", env=PIP, timeout=300)
+    path = {"PATH": "/home/luna/.local/bin:/usr/bin:/bin"}
+
+    def luna(command: str) -> str:
+        return tree.run(command, user="luna", env=path).stdout
+
+    luna("systemctl --user start lunasched")
+    luna(f"lunasched add --name mine {HOUR}")
+    assert luna("lunasched start mine --wait") == "done\n"
+    tree.wait_for(lambda: "success" in luna("lunasched history mine"), what="its run on record")
+    assert "lunasched-job@mine.timer" in luna("systemctl --user list-timers")
+    assert "/home/luna/.local/lib/lunasched/" in luna("systemctl --user cat lunasched-job@mine")
+    assert luna("man -w lunasched").startswith("/home/luna/.local/share/man/")
+    luna("lunasched remove mine; systemctl --user stop lunasched")
+    luna("rm -rf ~/.local ~/.config; systemctl --user daemon-reload")
+
+
+def test_from_source(tree: Machine) -> None:
+    """And uninstalled: jobs go on running, and are still there when it is back."""
+    for turn in range(2):
+        for command in installation(2):
+            tree.run(f"cd {TREE} && {command}", env=PIP, timeout=300)
+        if turn == 0:
+            tree.run(f"lunasched add --name hourly {HOUR}")
+        assert tree.run("lunasched start hourly --wait").stdout == "done\n"
+        tree.run(f"make -C {TREE} uninstall && systemctl daemon-reload")
+        assert tree.run("find /usr/local -name '*lunasched*'").stdout == ""
+        assert tree.run("systemctl is-active lunasched-job@hourly.timer").stdout == "active\n"
+    tree.run("systemctl stop lunasched-job@hourly.timer; rm -r /var/lib/lunasched*")
+    tree.run("rm /etc/systemd/system/lunasched-job@hourly.* /etc/systemd/system/*/lunasched-job@*")
