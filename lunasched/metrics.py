@@ -13,6 +13,8 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from io import BytesIO
+from itertools import chain
 from math import ceil
 from pathlib import Path
 from threading import Lock
@@ -227,37 +229,39 @@ class Metrics:
         self._supervision = supervision
         self._lock = Lock()
         self._instants: dict[str, _Instants] = {}
-        self._quantiles: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self._quantiles: dict[str, tuple[int, tuple[int, ...]]] = {}
 
     def render(self, store: Source, now: int) -> bytes:
         """The text, in UTF-8, at ``now`` (µs, UTC)."""
         snapshot = store.snapshot(now)
         with self._lock:
             self._forget({job.name for job in snapshot.jobs})
-            supervision = self._supervision()
-            return b"".join(part.encode() for part in self._parts(snapshot, supervision, now))
+            text = BytesIO()
+            for part in self._parts(snapshot, self._supervision(), now):
+                text.write(part.encode())
+        return text.getvalue()
 
     def _parts(self, snapshot: Snapshot, supervision: Supervision, now: int) -> Iterator[str]:
         """The text of one metric after the other."""
         jobs = [(job, f'job_id="{_escaped(job.name)}"') for job in snapshot.jobs]
         for of_job in OF_JOBS:
             value = of_job.value
-            yield _text(of_job.metric, [("", labels, value(job)) for job, labels in jobs])
+            yield _text(of_job.metric, (("", labels, value(job)) for job, labels in jobs))
         instants = [(labels, self._instants_of(job, now)) for job, labels in jobs]
         yield _text(NEXT_ELAPSE, [("", at, _seconds(one.next_elapse)) for at, one in instants])
         yield _text(SUCCESS_DUE, [("", at, _seconds(one.success_due)) for at, one in instants])
         quantiles = [(labels, self._quantiles_of(job)) for job, labels in jobs]
         if self._duration_ms:
             yield _text(DURATION_MS, _quantile_samples(quantiles, 1_000))
-        sums = [
+        sums = (
             sample
             for job, labels in jobs
             for sample in (
                 ("_sum", labels, _seconds(job.took_usec)),
                 ("_count", labels, job.executions),
             )
-        ]
-        yield _text(DURATION, [*_quantile_samples(quantiles, _SECOND), *sums])
+        )
+        yield _text(DURATION, chain(_quantile_samples(quantiles, _SECOND), sums))
         yield from _of_everything(snapshot, supervision)
 
     def _instants_of(self, job: JobSnapshot, now: int) -> _Instants:
@@ -285,8 +289,9 @@ class Metrics:
 
     def _quantiles_of(self, job: JobSnapshot) -> tuple[int, ...]:
         known = self._quantiles.get(job.name)
-        if known is None or known[0] != job.durations:
-            known = job.durations, _nearest_ranks(job.durations)
+        # There are other durations where there was another run.
+        if known is None or known[0] != job.executions:
+            known = job.executions, _nearest_ranks(job.durations)
             self._quantiles[job.name] = known
         return known[1]
 
@@ -352,12 +357,12 @@ def _nearest_ranks(durations: str) -> tuple[int, ...]:
     return tuple(int(taken[ceil(quantile * len(taken)) - 1]) for quantile in QUANTILES)
 
 
-def _quantile_samples(quantiles: Iterable[tuple[str, tuple[int, ...]]], unit: int) -> list[_Sample]:
-    return [
-        ("", f'{labels},quantile="{quantile}"', value / unit)
-        for labels, values in quantiles
-        for quantile, value in zip(QUANTILES, values, strict=False)
-    ]
+def _quantile_samples(
+    quantiles: Iterable[tuple[str, tuple[int, ...]]], unit: int
+) -> Iterator[_Sample]:
+    for labels, values in quantiles:
+        for quantile, value in zip(QUANTILES, values, strict=False):
+            yield "", f'{labels},quantile="{quantile}"', value / unit
 
 
 def _text(metric: Metric, samples: Iterable[_Sample]) -> str:
