@@ -16,8 +16,8 @@ USER_UNITS := $(wildcard packaging/systemd/user/lunasched*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help venv packages image lint format test test-fast test-vm demo bench deb rpm install \
-    uninstall clean
+.PHONY: help venv packages image lint format test test-fast test-vm demo bench deb rpm release-check \
+    install uninstall clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -72,6 +72,9 @@ deb: ## build the Debian package for this release of Debian (DIST=dist)
 
 rpm: ## build the rpm package (DIST=dist)
 	@packaging/build-rpm $(DIST)
+
+release-check: ## see whether this tree can be released
+	@packaging/release-check
 
 install: ## install lunasched from this tree, as root (PREFIX=/usr/local)
 	@$(PYTHON) -c 'import gi, pydbus, systemd.journal' || { \

@@ -25,6 +25,11 @@ TEMPLATE = "/usr/lib/python3/dist-packages/lunasched/unit-templates/job.service.
 DATABASE = "/var/lib/lunasched/lunasched.db"
 NEEDS_RELOAD = "systemctl show -P NeedDaemonReload 'lunasched*' | grep -qx yes"
 
+SCRAPE = """
+from urllib.request import urlopen
+print(urlopen("http://127.0.0.1:8080/metrics").read().decode())
+"""
+
 # What differs from hour to hour on any machine: caches, logs, lists, backups of /etc/passwd, and
 # what belongs to users.
 PASSING = re.compile(
@@ -159,6 +164,9 @@ def test_quick_start(debian: Machine) -> None:
     assert "done at" in shown["lunasched start backup --wait"]
     assert "done at" in shown["journalctl -u lunasched-job@backup"]
     assert re.search(r"backup +manual .* success +done at", shown["lunasched history backup"])
+    counted = 'lunasched_job_executions_total{job_id="backup"} 1'
+    assert counted in shown["lunasched metrics"]
+    assert counted in debian.exec(["python3", "-c", SCRAPE]).stdout
     attempts = shown["lunasched history flaky"].splitlines()[1:]
     assert re.search(r"retry .* 2 +success", attempts[0])
     assert re.search(r"manual .* 1 +exit-code \(3\)", attempts[1])
