@@ -28,7 +28,7 @@ from lunasched.model import Channel, ChannelType, Job, MissedSlots, Result, Run,
 from lunasched.store import MessageState, Pruning, Store, space
 
 TREE = Path(__file__).resolve().parent.parent
-GOLDEN = TREE / "tests/golden/metrics.txt"
+GOLDEN = TREE / "tests/golden/metrics/page.txt"
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
 DAY = 24 * HOUR
