@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 TREE = Path(__file__).resolve().parent.parent
 JOBS = 1000
+MANY_JOBS = 10_000
 RUNS = 500
 HISTORY = 1_000_000
 MANY = "/var/tmp/bench/jobs.db"
@@ -57,6 +58,7 @@ def main() -> int:
         database = Path(directory, "jobs.db")
         _on_the_host(database)
         _prune(Path(directory, "history.db"))
+        _miss_slots(Path(directory, "missed.db"))
         history = Path(directory, "history-of-jobs.db")
         _fill_jobs_and_history(history)
         with Machine.boot("bench") as machine:
@@ -110,6 +112,36 @@ def _prune(database: Path) -> None:
         _report("  their space given back", taken)
 
 
+def _miss_slots(database: Path) -> None:
+    """A week without a supervisor or a run: how long it takes to see what each job missed."""
+    from lunasched.config import Mode
+    from lunasched.store import Store
+    from lunasched.supervisor.consequences import Consequences
+    from lunasched.supervisor.messages import Origin
+    from lunasched.supervisor.missed import SlotChecker
+
+    now, day = time.time_ns() // 1000, 86_400_000_000
+    awake = iter([0])
+    with Store.open(database, durable=False) as store:
+        with store.transaction():
+            for number in range(MANY_JOBS):
+                store.jobs.put(_job(number).evolve(schedule="* * * * *"), now - 7 * day)
+        consequences = Consequences(store, Origin("bench", "UTC", Mode.SYSTEM), lambda: now)
+        checker = SlotChecker(
+            store, consequences, "UTC", lambda: now, lambda action: action, lambda: next(awake, day)
+        )
+        steps = []
+        for name in store.jobs.names():
+            begun = time.perf_counter()
+            with store.transaction():
+                checker.check(name)
+            steps.append(time.perf_counter() - begun)
+        _report(f"slots that {MANY_JOBS} jobs missed in a week, in all", [sum(steps)])
+        _report("  the longest transaction of that", [max(steps)])
+        again = _measure(lambda: [checker.check(name) for name in store.jobs.names()], 1)
+        _report("  looked at again", again)
+
+
 def _fill_history(store: Store, *, days: int, now: int) -> None:
     """So many runs of the jobs in turn, one in 50 a failure, over the days before now (µs)."""
     with store.transaction():
@@ -133,20 +165,21 @@ def _fill_history(store: Store, *, days: int, now: int) -> None:
 
 
 def _jobs() -> list[Job]:
+    return [_job(number) for number in range(JOBS)]
+
+
+def _job(number: int) -> Job:
     from lunasched.jobfile import job_from_mapping
 
-    return [
-        job_from_mapping(
-            {
-                "name": f"job-{number}",
-                "schedule": SCHEDULES[number % len(SCHEDULES)],
-                "command": f"/usr/local/bin/job --number {number}",
-                "timezone": ZONES[number % len(ZONES)],
-                "tags": ["bench", f"group-{number % 7}"],
-            }
-        )
-        for number in range(JOBS)
-    ]
+    return job_from_mapping(
+        {
+            "name": f"job-{number}",
+            "schedule": SCHEDULES[number % len(SCHEDULES)],
+            "command": f"/usr/local/bin/job --number {number}",
+            "timezone": ZONES[number % len(ZONES)],
+            "tags": ["bench", f"group-{number % 7}"],
+        }
+    )
 
 
 def _fill(database: Path) -> None:

@@ -1,0 +1,65 @@
+"""Slots that the clock was set past are missed, each once, however it is set afterwards."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from installed import INSTALL, REMOVE, Installed, successes, utc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vm import VirtualMachine
+
+pytestmark = [pytest.mark.vm, pytest.mark.slow]
+
+
+@pytest.fixture
+def jobs(vm: VirtualMachine) -> Iterator[Installed]:
+    """Jobs on the shared machine, with the supervisor running."""
+    vm.set_clock(utc(2028, 2, 10, 12, 30))
+    vm.exec(INSTALL, timeout=120)
+    installed = Installed(vm, "steps")
+    yield installed
+    installed.remove()
+    vm.exec(REMOVE, timeout=120)
+
+
+def missed(jobs: Installed) -> int:
+    shown = jobs.vm.exec(f"lunasched get {jobs.names[0]} --json").stdout
+    return int(json.loads(shown)["missed_slots"])
+
+
+def slots(jobs: Installed) -> list[datetime | None]:
+    return [slot for _, slot in successes(jobs.recorded()["hourly"])]
+
+
+def test_slots_that_the_clock_was_set_past(jobs: Installed) -> None:
+    vm = jobs.vm
+    jobs.add({"hourly": ["--schedule", "0 * * * *", "--timezone", "UTC"]})
+    vm.travel([utc(2028, 2, 10, 13)])
+    assert (slots(jobs), missed(jobs)) == ([utc(2028, 2, 10, 13)], 0)
+
+    # Forward: systemd starts the job once, for the latest slot.
+    vm.set_clock(utc(2028, 2, 10, 17, 20))
+    ran = [utc(2028, 2, 10, 13), utc(2028, 2, 10, 17)]
+    vm.wait_for(lambda: missed(jobs) == 3, what="three missed slots", timeout=60)
+    assert slots(jobs) == ran
+
+    # Back by a little, and by a correction: they pass again, and do not count again.
+    vm.set_clock(utc(2028, 2, 10, 16, 50))
+    vm.travel([utc(2028, 2, 10, 17)])
+    assert (slots(jobs), missed(jobs)) == (ran, 3)
+    vm.travel([utc(2028, 2, 10, 18)])
+    assert (slots(jobs), missed(jobs)) == ([*ran, utc(2028, 2, 10, 18)], 3)
+    vm.set_clock(utc(2028, 2, 9, 5, 50))
+    vm.travel([utc(2028, 2, 9, 6)])
+    assert missed(jobs) == 3
+
+    # As a clock is set at boot on a machine that has none of its own: what was looked at is not
+    # looked at again, and what passed since counts.
+    vm.set_clock(utc(2028, 2, 10, 20, 20))
+    vm.wait_for(lambda: missed(jobs) == 4, what="one more", timeout=60)
