@@ -235,7 +235,7 @@ def test_a_taken_port_is_a_warning_and_tried_again(
             mode=Mode.SYSTEM,
             database=database,
             host_timezone="UTC",
-            metrics=None,
+            metrics=lambda store: b"",
             now=lambda: 0,
             guard=lambda action: lambda *_: action(),
         )
@@ -266,7 +266,7 @@ def test_when_there_is_a_page(database: Path, mode: Mode, enabled: bool, listens
         mode=mode,
         database=database,
         host_timezone="UTC",
-        metrics=None,
+        metrics=lambda store: b"",
         now=lambda: 0,
         guard=lambda action: lambda *_: action(),
     )

@@ -52,7 +52,7 @@ class Pages:
         mode: Mode,
         database: Path,
         host_timezone: str,
-        metrics: Callable[[Store], bytes] | None,
+        metrics: Callable[[Store], bytes],
         now: Callable[[], int],
         guard: Callable[..., Callable[..., bool]],
     ) -> None:
@@ -209,7 +209,7 @@ class Pages:
         host, is_users = socket.gethostname(), self._mode is Mode.USER
         return Site(
             open_source=lambda: Store.open_to_read(self._database),
-            metrics=None if self._metrics is None else self._write_metrics,
+            metrics=self._write_metrics,
             access=Access(
                 names=frozenset(name.lower() for name in (host, *self._settings.hosts)),
                 private=is_users,
@@ -227,7 +227,6 @@ class Pages:
         )
 
     def _write_metrics(self) -> bytes:
-        assert self._metrics
         with Store.open_to_read(self._database) as store:
             return self._metrics(store)
 

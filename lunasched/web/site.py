@@ -44,7 +44,7 @@ class Site:
         self,
         *,
         open_source: Callable[[], AbstractContextManager[Source]],
-        metrics: Callable[[], bytes] | None,
+        metrics: Callable[[], bytes],
         access: Access,
         identity: Identity,
         now: Callable[[], int],
@@ -80,7 +80,7 @@ class Site:
         if not self._access.admits(request):
             return plain(HTTPStatus.FORBIDDEN, "these are another user's jobs")
         path = request.path
-        if path == "/metrics" and self._metrics is not None:
+        if path == "/metrics":
             return Response(HTTPStatus.OK, METRICS_TYPE, self._metrics())
         if path.startswith(_API):
             return self._api(path.removeprefix(_API), request)
