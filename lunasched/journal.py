@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import Any
 
 from lunasched.config import Mode
@@ -189,6 +190,14 @@ class Journal:
             else:
                 reader.seek_cursor(after)
             yield Tail(reader, after, self._event)
+
+    def first_event(self, after: str | None, records: int = 20_000) -> Event | None:
+        """The first event after a cursor, if it is one of so many records."""
+        with self.tail(after) as tail:
+            for position in islice(tail.drain(), records):
+                if position.event is not None:
+                    return position.event
+        return None
 
     def output(self, run: RunWindow, limit: int = OUTPUT_BYTES) -> str:
         """The end of what a run printed, at most ``limit`` bytes of UTF-8."""

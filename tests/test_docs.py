@@ -25,6 +25,7 @@ from lunasched.cli import render
 from lunasched.cli.app import app
 from lunasched.compiler import GATE_NAME
 from lunasched.config import Mode, Paths
+from lunasched.diagnosis import CHECKS, Finding, Severity
 from lunasched.document.limits import BYTES_MAX, DEPTH_MAX, VALUES_MAX
 from lunasched.errors import ExitCode
 from lunasched.jobvalues import OneOf
@@ -366,6 +367,17 @@ def test_columns_that_are_mentioned_exist(
         assert mentioned <= set(re.split(r"\s{2,}", header))
         assert ", retry " in row
     assert {"ATTEMPT", "RESULT"} <= set(re.findall(r"[A-Z]{3,}", documented["history"]))
+
+
+def test_checks_of_the_doctor(documented: dict[str, str]) -> None:
+    text = documented["doctor"]
+    part = re.search(r'^\.\\" CHECKS\n(.*?)^\.\\" END$', text, re.MULTILINE | re.DOTALL)
+    assert part
+    assert items(part[1], "Cm") == list(CHECKS)
+    for severity in Severity:
+        assert re.search(rf"\bCm\b.*\b{severity.value}\b", text)
+    for key in (field.name for field in dataclasses.fields(Finding)):
+        assert re.search(rf"^\.Li {key}\b", text, re.MULTILINE)
 
 
 def test_results_that_are_tried_again(page: Page) -> None:

@@ -98,6 +98,7 @@ _MODULES = {
     "next": "times",
     "vacuum": "vacuum",
     "metrics": "metrics",
+    "doctor": "doctor",
 }
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lunasched import commands, compiler, ejection, unittext
+from lunasched.compilation import compile_all
 from lunasched.compiler import CompiledJob, Context
 from lunasched.concurrency import has_launcher
 from lunasched.config import Paths
@@ -221,24 +222,10 @@ class Deployer:
                 "there shall be no jobs: lunasched sync --allow-empty"
             )
         jobs = self._store.jobs.all()
-        depended_on = {name for job in jobs for name in job.dependencies}
-        launched = {job.name for job in jobs if has_launcher(job)}
-        compiled: list[CompiledJob] = []
-        failed: dict[str, str] = {}
-        for job in jobs:
-            try:
-                compiled.append(
-                    compiler.compile(
-                        job,
-                        self._context,
-                        depended_on=job.name in depended_on,
-                        launched=launched.intersection(job.dependencies),
-                    )
-                )
-            except InvalidInput as error:
-                failed[job.name] = str(error)
+        found = compile_all(jobs, self._context)
+        compiled, depended_on = found.compiled, found.depended_on
         gate = self._gate.follow()
-        report = self._reconciler.reconcile(compiled, failed, now)
+        report = self._reconciler.reconcile(compiled, dict(found.failed), now)
         self._successes.forget_all(but=depended_on)
         self._successes.mend(depended_on & {job.name for job in jobs})
         self._loader.follow_zones(compiled, now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from lunasched.starts import Start
 from lunasched.store.database import Store
 from lunasched.store.hooks import OpenHook, PendingHook
+from lunasched.store.inspection import Inspection, inspect
 from lunasched.store.outbox import COMMANDS, EndedCommand, Entry, MessageState, Outgoing
 from lunasched.store.pruning import Pruning
 from lunasched.store.runs import EndedRun, OpenRun, RunState, UnsettledRun
@@ -19,6 +20,7 @@ __all__ = [
     "EndedCommand",
     "EndedRun",
     "Entry",
+    "Inspection",
     "MessageState",
     "MissedTotal",
     "OpenHook",
@@ -30,4 +32,5 @@ __all__ = [
     "Start",
     "Store",
     "UnsettledRun",
+    "inspect",
 ]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lunasched.store.legacy import MigrationReport
 
 # "luna" in ASCII, in the header of the file (PRAGMA application_id).
-_APPLICATION_ID = 0x6C756E61
+APPLICATION_ID = 0x6C756E61
 _BUSY_SECONDS = 30.0
 _READ_SECONDS = 5.0
 _HERE = Path(__file__).parent
@@ -247,7 +247,7 @@ class Store:
             for statement in _statements(script):
                 self._connection.execute(statement)
             self._connection.execute(f"PRAGMA user_version = {number}")
-        self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
     def _version(self) -> int | None:
         """The schema version of the file, ``None`` for one of Lunasched 1.x.
@@ -268,7 +268,7 @@ class Store:
         tables = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         application = self._connection.execute("PRAGMA application_id").fetchone()[0]
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if application != _APPLICATION_ID and tables:
+        if application != APPLICATION_ID and tables:
             from lunasched.store import legacy
 
             if application == 0 and legacy.is_legacy(self._connection):
@@ -306,6 +306,11 @@ def _queries() -> dict[str, str]:
     text = (_HERE / "queries.sql").read_text(encoding="utf-8")
     parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def schema_version() -> int:
+    """The version of the schema that this program makes and knows."""
+    return len(_migrations())
 
 
 @lru_cache(maxsize=1)

@@ -3,5 +3,15 @@
 from lunasched.systemd.bus import Answered
 from lunasched.systemd.manager import Invocation, Manager, UnitFacts, UnitState, unit_path
 from lunasched.systemd.notify import notify
+from lunasched.systemd.polkit import may_start
 
-__all__ = ["Answered", "Invocation", "Manager", "UnitFacts", "UnitState", "notify", "unit_path"]
+__all__ = [
+    "Answered",
+    "Invocation",
+    "Manager",
+    "UnitFacts",
+    "UnitState",
+    "may_start",
+    "notify",
+    "unit_path",
+]

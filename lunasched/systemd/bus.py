@@ -63,11 +63,12 @@ class Call:
     parameters: Any
     path: str = OBJECT
     interface: str = MANAGER
+    destination: str = NAME
 
     def arguments(self, timeout_ms: int) -> tuple[Any, ...]:
         """What Gio's ``call`` and ``call_sync`` both take first."""
         return (
-            NAME,
+            self.destination,
             self.path,
             self.interface,
             self.method,

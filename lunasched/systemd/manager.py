@@ -208,6 +208,12 @@ class Manager:
 
     def need_reload(self, units: Iterable[str]) -> bool:
         """Whether the manager holds any of ``units`` in a version older than its file."""
+        return bool(self.stale(units))
+
+    def stale(self, units: Iterable[str]) -> list[str]:
+        """The units that the manager holds in a version older than their files."""
+        # Asking about a unit loads it; what is not loaded cannot be old.
+        loaded = self._loaded(units)
         calls = [
             Call(
                 "Get",
@@ -215,15 +221,15 @@ class Manager:
                 path=unit_path(unit),
                 interface=PROPERTIES,
             )
-            # Asking about a unit loads it; what is not loaded cannot be old.
-            for unit in self._loaded(units)
+            for unit in loaded
         ]
-        for outcome in self._bus.call_all(calls):
+        found = []
+        for unit, outcome in zip(loaded, self._bus.call_all(calls), strict=True):
             if isinstance(outcome, LunaschedError):
                 raise outcome
             if outcome[0]:
-                return True
-        return False
+                found.append(unit)
+        return found
 
     def _loaded(self, units: Iterable[str]) -> list[str]:
         """Of many units those that are loaded, by one call; few are not worth it."""
@@ -237,9 +243,17 @@ class Manager:
         """Have the manager read all unit files again (``daemon-reload``). Slow with many units."""
         self._bus.call(Call("Reload", None), timeout_ms=_RELOAD_TIMEOUT_MS)
 
-    def states(self, pattern: str) -> dict[str, UnitState]:
-        """The loaded units whose names match a glob pattern."""
-        parameters = GLib.Variant("(asas)", ([], [pattern]))
+    def file_state(self, unit: str) -> str:
+        """What ``systemctl is-enabled`` says of a unit; empty where there is no such unit."""
+        try:
+            parameters = GLib.Variant("(s)", (unit,))
+            return str(self._bus.call(Call("GetUnitFileState", parameters))[0])
+        except SystemdError:
+            return ""
+
+    def states(self, *patterns: str) -> dict[str, UnitState]:
+        """The loaded units whose names match one of some glob patterns."""
+        parameters = GLib.Variant("(asas)", ([], patterns))
         (listed,) = self._bus.call(Call("ListUnitsByPatterns", parameters))
         return {
             entry[0]: UnitState(entry[2], entry[3], entry[4], has_job=bool(entry[7]))

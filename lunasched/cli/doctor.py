@@ -1,0 +1,112 @@
+"""The command that says what is wrong, and what mends it."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from typing import TYPE_CHECKING, Any, Optional
+
+import typer
+
+from lunasched.cli import render
+from lunasched.cli.app import JSON_OPTION, MODE_OPTION, app, chosen_mode
+from lunasched.cli.session import Session
+from lunasched.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lunasched.diagnosis import Finding
+
+_WIDTH = 100
+_INDENT = " " * 9
+
+
+@app.command()
+def doctor(
+    ctx: typer.Context,
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show what is right, too."),
+    as_json: bool = JSON_OPTION,
+    system: Optional[bool] = MODE_OPTION,
+) -> None:
+    """Look for what keeps jobs from running or being recorded, and say what mends it.
+
+    Nothing is changed. Exits with 1 where there is an error.
+    """
+    from lunasched.diagnosis import Severity, diagnose
+    from lunasched.examination import examine
+    from lunasched.supervisor import is_running
+
+    session = Session.choose(chosen_mode(ctx, system))
+    facts = examine(
+        session.mode, session.paths, session.context, now=session.now(), is_running=is_running
+    )
+    findings = diagnose(facts)
+    counts = dict.fromkeys(Severity, 0)
+    for finding in findings:
+        counts[finding.severity] += 1
+    if as_json:
+        render.print_json(
+            {
+                "mode": session.mode.value,
+                **{_COUNTED[severity.value]: count for severity, count in counts.items()},
+                "findings": [_finding_json(finding) for finding in findings],
+            }
+        )
+    else:
+        # The worst at the end, where a long output on a terminal is seen first.
+        for severity in Severity:
+            if severity is not Severity.OK or verbose:
+                _print([finding for finding in findings if finding.severity is severity])
+        print(
+            f"{_counted(counts[Severity.ERROR], 'error')}, "
+            f"{_counted(counts[Severity.WARNING], 'warning')}; "
+            f"{_counted(counts[Severity.OK], 'check')} passed, "
+            f"{counts[Severity.UNKNOWN]} could not be made."
+        )
+    if counts[Severity.ERROR]:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        print(_wrapped(f"{finding.severity.value:<8} ", f"{finding.check}: {finding.what}"))
+        if finding.why:
+            print(_wrapped(_INDENT, f"{finding.why[0].upper()}{finding.why[1:]}."))
+        if finding.mend:
+            by_root = finding.as_root and os.geteuid() != 0
+            print(f"{_INDENT}{'To mend it, as root:' if by_root else 'To mend it:'}")
+            for command in finding.mend:
+                print(f"{_INDENT}    {render.printable(command)}")
+
+
+def _wrapped(before: str, text: str) -> str:
+    return "\n".join(
+        textwrap.wrap(
+            render.printable(text).replace("\n", " "),
+            _WIDTH,
+            initial_indent=before,
+            subsequent_indent=_INDENT,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
+
+
+# Not their words alone: "ok" is no noun.
+_COUNTED = {"ok": "passed", "unknown": "unknown", "warning": "warnings", "error": "errors"}
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _finding_json(finding: Finding) -> dict[str, Any]:
+    return {
+        "check": finding.check,
+        "severity": finding.severity.value,
+        "what": finding.what,
+        "why": finding.why,
+        "mend": list(finding.mend),
+        "as_root": finding.as_root,
+    }

@@ -1,0 +1,85 @@
+"""What is wrong with an installation, and what mends it: facts in, findings out.
+
+The facts are gathered by ``examination``; each check looks at some of them. A check changes
+nothing, says why what it found matters, and names a command that mends it, where one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from lunasched.diagnosis import around, deployed, own
+from lunasched.diagnosis.facts import (
+    ClockFacts,
+    CronLine,
+    DatabaseFacts,
+    DeployedFacts,
+    DiskFacts,
+    Facts,
+    FileFacts,
+    JournalFacts,
+    ManagerFacts,
+    PolkitFacts,
+    RecordingFacts,
+    SettingsFacts,
+    UnitSeen,
+    Unseen,
+    ZoneFacts,
+)
+from lunasched.diagnosis.finding import Finding, Severity
+
+Check = Callable[[Facts], Iterable[Finding]]
+
+CHECKS: Mapping[str, Check] = {
+    "systemd": around.systemd,
+    "cgroups": around.cgroups,
+    "clock": around.clock,
+    "zones": around.zones,
+    "journal": around.journal,
+    "polkit": around.polkit,
+    "linger": around.linger,
+    "disk": around.disk,
+    "configuration": own.configuration,
+    "database": own.database,
+    "supervisor": own.supervisor,
+    "recording": own.recording,
+    "scripts": own.scripts,
+    "units": deployed.units,
+    "timers": deployed.timers,
+    "orphans": deployed.orphans,
+    "users": deployed.users,
+    "cron": deployed.cron,
+}
+"""The checks by name, in the order in which they are told."""
+
+
+def diagnose(facts: Facts) -> list[Finding]:
+    """What every check found; a check that found nothing wrong says so in one finding."""
+    return [finding for name, check in CHECKS.items() for finding in _named(name, check(facts))]
+
+
+def _named(name: str, findings: Iterable[Finding]) -> list[Finding]:
+    return [finding.of(name) for finding in findings]
+
+
+__all__ = [
+    "CHECKS",
+    "ClockFacts",
+    "CronLine",
+    "DatabaseFacts",
+    "DeployedFacts",
+    "DiskFacts",
+    "Facts",
+    "FileFacts",
+    "Finding",
+    "JournalFacts",
+    "ManagerFacts",
+    "PolkitFacts",
+    "RecordingFacts",
+    "SettingsFacts",
+    "Severity",
+    "UnitSeen",
+    "Unseen",
+    "ZoneFacts",
+    "diagnose",
+]

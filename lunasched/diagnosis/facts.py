@@ -1,0 +1,233 @@
+"""What the checks look at: how things are, without any judgement.
+
+What could not be seen is an ``Unseen`` with the reason, in the place of the fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lunasched.config import Mode, Paths
+from lunasched.model import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Something that could not be looked at, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnitSeen:
+    """A loaded unit as the service manager lists it."""
+
+    load: str
+    active: str
+    sub: str
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerFacts:
+    """What the service manager says."""
+
+    version: str
+    units: Mapping[str, UnitSeen]
+    """The loaded units of ours, and those of cron and polkit."""
+    supervisor: str
+    """What ``systemctl is-enabled lunasched.service`` says; empty where there is no such unit."""
+    unread: tuple[str, ...] | Unseen
+    """The units of ours whose files are newer than what the manager has read."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalFacts:
+    """How the journal is kept, by journald.conf(5)."""
+
+    storage: str
+    """``persistent``, ``volatile`` or ``none``, as it is now."""
+    limit: int | None
+    """Bytes that it may have at most, where somebody has set that."""
+    readable: bool | Unseen
+    """Whether the supervisor can read what is about its jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockFacts:
+    """The machine's clock."""
+
+    synchronised: bool
+    """Whether something keeps it right; of a container's clock only the host knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneFacts:
+    """Time zones and their database."""
+
+    now: str
+    """What units depend on (``config.zone_identity``), as it is."""
+    deployed: str
+    """The same when the units were made; empty where none were."""
+    version: str
+    """The version of the zone database, such as ``2025b``."""
+    released: int
+    """The year of that version; 0 where it is not known."""
+    changing: tuple[str, ...]
+    """The zones of jobs whose clocks will be changed within a year."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolkitFacts:
+    """What polkit(8) lets the supervisor do."""
+
+    unit: str
+    """The load state of ``polkit.service``."""
+    may_start_jobs: bool | Unseen
+    may_start_others: bool | Unseen
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFacts:
+    """A file system that something of ours is on."""
+
+    path: Path
+    free: int
+    """Bytes."""
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """Whose a file is, and who may read it."""
+
+    path: Path
+    owner: str
+    group: str
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsFacts:
+    """The configuration file."""
+
+    file: FileFacts | None
+    problem: str
+    """What is wrong in it."""
+    has_secrets: bool
+    readable_by_supervisor: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """The database."""
+
+    file: FileFacts | None
+    directory: FileFacts | None
+    damage: str
+    """What SQLite finds wrong with it."""
+    state: str
+    """``current``, ``older``, ``newer``, ``1.x`` or ``foreign``."""
+    checked: bool
+    """Whether it was read as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingFacts:
+    """How far the supervisor has come."""
+
+    running: bool
+    unrecorded_since: int | Unseen | None
+    """When systemd wrote the first of what is not recorded yet (µs, UTC)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CronLine:
+    """A line of a crontab that runs what a job runs."""
+
+    file: str
+    line: int
+    job: str
+    mend: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedFacts:
+    """What is deployed beside what the database says."""
+
+    jobs: tuple[Job, ...]
+    timers: Mapping[str, Job]
+    """The timers that should run, by name."""
+    missing: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    """Paths of files that stand where ours would, and are not ours."""
+    unlinked: tuple[str, ...] = ()
+    """Timers that would not be started at boot."""
+    orphans: tuple[str, ...] = ()
+    """Files of ours that belong to no job, and links to them."""
+    failed: tuple[tuple[str, str], ...] = ()
+    """Jobs that cannot be compiled any more, and why."""
+    handover: bool = False
+    """Whether an ``eject`` or ``adopt`` was killed half-way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All of it."""
+
+    mode: Mode
+    user: str
+    """The name of who is asking."""
+    now: int
+    """Microseconds since the epoch, UTC."""
+    host_timezone: str
+    paths: Paths
+    manager: ManagerFacts | Unseen
+    cgroup: str
+    """``v2``, ``v1`` or ``hybrid``."""
+    controllers: frozenset[str] | Unseen
+    """The controllers of cgroup v2 that jobs' limits have to work with."""
+    clock: ClockFacts | Unseen
+    zones: ZoneFacts
+    journal: JournalFacts | Unseen
+    polkit: PolkitFacts | Unseen | None
+    """``None`` in user mode."""
+    lingers: bool | None
+    """``None`` in system mode."""
+    disks: tuple[DiskFacts, ...]
+    settings: SettingsFacts | Unseen
+    database: DatabaseFacts | Unseen
+    recording: RecordingFacts | Unseen
+    scripts: Path
+    missing_scripts: tuple[str, ...]
+    deployed: DeployedFacts | Unseen
+    unknown_users: Mapping[str, str] = field(default_factory=dict)
+    """Jobs whose users there are not, and the names of these."""
+    cron_lines: tuple[CronLine, ...] | Unseen = ()
+    in_container: bool = False
+    has_supervisor_user: bool = True
+    """Whether there is the user that the system's supervisor runs as; in user mode, always."""
+    reinstall: tuple[str, ...] = ()
+    """How lunasched is installed once more, by what has installed it."""
+
+    @property
+    def systemctl(self) -> str:
+        """``systemctl`` for the manager in question."""
+        return "systemctl" if self.mode is Mode.SYSTEM else "systemctl --user"
+
+    @property
+    def lunasched(self) -> str:
+        """``lunasched`` for the mode in question."""
+        return f"lunasched --{self.mode.value}"
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether there are jobs, as far as could be seen."""
+        return isinstance(self.deployed, Unseen) or bool(self.deployed.jobs)
+
+    @property
+    def is_system(self) -> bool:
+        """Whether it is about the system's jobs, which root alone can mend."""
+        return self.mode is Mode.SYSTEM

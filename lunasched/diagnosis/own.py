@@ -1,0 +1,294 @@
+"""Checks of what is lunasched's own: its configuration, database, supervisor and scripts."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from lunasched.config import SUPERVISOR_USER
+from lunasched.diagnosis.facts import DatabaseFacts, Facts, ManagerFacts, Unseen
+from lunasched.diagnosis.finding import Finding, error, fine, unseen, warning
+
+BEHIND_USEC = 30_000_000
+"""The supervisor reads the journal within seconds; 30 of them are no storm any more."""
+
+_OTHERS = 0o007
+_ENABLED = ("enabled", "enabled-runtime", "static", "linked", "alias", "indirect", "generated")
+
+
+def configuration(facts: Facts) -> Iterator[Finding]:
+    """Whether the configuration file is valid, and in the right hands."""
+    known = facts.settings
+    if isinstance(known, Unseen):
+        yield unseen("the configuration file", known)
+        return
+    if known.file is None:
+        yield fine("there is no configuration file; everything has its default")
+        return
+    path = shlex.quote(str(known.file.path))
+    found = []
+    if known.problem:
+        found.append(
+            error(
+                f"the configuration file is not valid: {known.problem}",
+                "the supervisor does not start with it, and no job can be changed",
+                f"${{EDITOR:-vi}} {path}",
+                f"{facts.systemctl} restart lunasched.service",
+                as_root=facts.is_system,
+            )
+        )
+    if known.has_secrets and known.file.mode & _OTHERS:
+        found.append(
+            error(
+                f"{known.file.path} has passwords or other secrets in it and mode "
+                f"{known.file.mode:04o}",
+                "every user of the machine can read them",
+                *_close(facts, path),
+                as_root=facts.is_system,
+            )
+        )
+    elif not known.readable_by_supervisor:
+        found.append(
+            error(
+                f"{known.file.path} cannot be read by the user {SUPERVISOR_USER}",
+                "the supervisor does not start",
+                *_close(facts, path),
+                f"{facts.systemctl} restart lunasched.service",
+                as_root=facts.is_system,
+            )
+        )
+    yield from found or [fine(f"{known.file.path} is valid")]
+
+
+def _close(facts: Facts, path: str) -> tuple[str, ...]:
+    if facts.is_system:
+        return f"chgrp {SUPERVISOR_USER} {path}", f"chmod 0640 {path}"
+    return (f"chmod 0600 {path}",)
+
+
+def database(facts: Facts) -> Iterator[Finding]:
+    """Whether the database is whole, and in the right hands."""
+    known = facts.database
+    if isinstance(known, Unseen):
+        yield unseen("the database", known)
+        return
+    if known.file is None:
+        yield fine("there is no database yet; the first job makes it")
+        return
+    path = known.file.path
+    found = [*_in_wrong_hands(facts, known)]
+    if known.damage:
+        found.append(
+            error(
+                f"{path} is damaged: {known.damage}",
+                "restore it from a backup; without one, this saves what can be read",
+                *_recover(facts, path),
+                as_root=facts.is_system,
+            )
+        )
+    if known.state in _STATES:
+        found.append(_other_state(facts, path, known.state))
+    checked = "whole" if known.checked else "in order, and too large to be read as a whole here"
+    yield from found or [fine(f"{path} is {checked}")]
+
+
+_STATES = {
+    "older": "is of an earlier version of lunasched",
+    "1.x": "is of Lunasched 1.x and has not been taken over yet",
+    "newer": "is of a newer version of lunasched",
+    "foreign": "is a database, but not one of lunasched",
+}
+
+
+def _other_state(facts: Facts, path: Path, state: str) -> Finding:
+    what = f"{path} {_STATES[state]}"
+    if state in ("older", "1.x"):
+        return warning(
+            what,
+            "it is brought up to date when the supervisor starts",
+            f"{facts.systemctl} restart lunasched.service",
+            as_root=facts.is_system,
+        )
+    why = "nothing is recorded, and no job can be changed"
+    if state == "newer":
+        return error(what, f"{why}; upgrade lunasched")
+    return error(
+        what,
+        why,
+        f"mv {shlex.quote(str(path))} {shlex.quote(f'{path}.other')}",
+        f"{facts.systemctl} restart lunasched.service",
+        as_root=facts.is_system,
+    )
+
+
+def _in_wrong_hands(facts: Facts, known: DatabaseFacts) -> Iterator[Finding]:
+    assert known.file is not None
+    owner = SUPERVISOR_USER if facts.is_system else facts.user
+    path = shlex.quote(str(known.file.path))
+    if known.file.owner != owner:
+        yield error(
+            f"{known.file.path} belongs to {known.file.owner}, not to {owner}",
+            "the supervisor cannot write to it: no run is recorded",
+            f"chown {owner}: {path}*",
+            f"{facts.systemctl} restart lunasched.service",
+            as_root=True,
+        )
+    shut = known.directory is not None and not known.directory.mode & _OTHERS
+    if known.file.mode & _OTHERS and not shut:
+        yield error(
+            f"{known.file.path} has mode {known.file.mode:04o}",
+            "every user of the machine can read the secrets of jobs, and what they print",
+            f"chmod o= {path}*",
+            as_root=facts.is_system,
+        )
+
+
+def _recover(facts: Facts, path: Path) -> tuple[str, ...]:
+    # Not .recover: Debian 12's sqlite3 does not have what that needs.
+    database, damaged = shlex.quote(str(path)), shlex.quote(f"{path}.damaged")
+    owner = f"{SUPERVISOR_USER}:" if facts.is_system else facts.user
+    numbers = [
+        f"PRAGMA {name} = $(sqlite3 {damaged} 'PRAGMA {name}');"
+        for name in ("application_id", "user_version")
+    ]
+    return (
+        f"{facts.systemctl} stop lunasched.service",
+        f"mv {database} {damaged}",
+        *(f"[ ! -e {database}{end} ] || mv {database}{end} {damaged}{end}" for end in _LOG),
+        f"sqlite3 {damaged} .dump | sed 's/^ROLLBACK;.*/COMMIT;/' | sqlite3 {database}",
+        f'sqlite3 {database} "{" ".join(numbers)}"',
+        f"chown {owner} {database}",
+        f"chmod 0600 {database}",
+        f"{facts.systemctl} start lunasched.service",
+    )
+
+
+_LOG = ("-wal", "-shm")
+
+
+def supervisor(facts: Facts) -> Iterator[Finding]:
+    """Whether the supervisor runs, and will after a boot."""
+    manager = facts.manager
+    if not facts.has_supervisor_user:
+        yield error(
+            f"there is no user {SUPERVISOR_USER}, as which the supervisor runs",
+            "no run is recorded; retries and hooks are not started",
+            "systemd-sysusers",
+            "systemctl restart lunasched.service",
+            as_root=True,
+        )
+    running = not isinstance(facts.recording, Unseen) and facts.recording.running
+    if isinstance(manager, Unseen):
+        if isinstance(facts.recording, Unseen):
+            yield unseen("the supervisor", facts.recording)
+        elif running:
+            yield fine("the supervisor runs")
+        else:
+            yield error("the supervisor does not run", _WITHOUT_SUPERVISOR)
+        return
+    unit = manager.units.get("lunasched.service")
+    if unit is not None and unit.active in ("active", "reloading"):
+        yield from _for_good(facts, manager)
+    elif running and unit is None:
+        yield fine("a supervisor runs, though not as lunasched.service")
+    else:
+        yield _down(facts, manager, unit.active if unit else "inactive", unit.sub if unit else "")
+
+
+_WITHOUT_SUPERVISOR = (
+    "jobs run without it, and what they did is recorded once it runs; until then there are no "
+    "retries, hooks or notifications, and Exclusive and dependent jobs wait"
+)
+
+
+def _for_good(facts: Facts, manager: ManagerFacts) -> Iterator[Finding]:
+    if manager.supervisor in _ENABLED:
+        yield fine("the supervisor runs, and starts at boot")
+    else:
+        when = "boot" if facts.is_system else "login"
+        yield warning(
+            f"the supervisor runs and will not after the next {when}",
+            _WITHOUT_SUPERVISOR,
+            f"{facts.systemctl} enable lunasched.service",
+            as_root=facts.is_system,
+        )
+
+
+def _down(facts: Facts, manager: ManagerFacts, active: str, sub: str) -> Finding:
+    root = facts.is_system
+    log = "journalctl -u" if root else "journalctl --user -u"
+    if not manager.supervisor:
+        return error(
+            "systemd does not know lunasched.service",
+            _WITHOUT_SUPERVISOR,
+            f"{facts.systemctl} daemon-reload",
+            f"{facts.systemctl} enable --now lunasched.service",
+            as_root=root,
+        )
+    if manager.supervisor == "masked":
+        return error(
+            "lunasched.service is masked",
+            _WITHOUT_SUPERVISOR,
+            f"{facts.systemctl} unmask lunasched.service",
+            f"{facts.systemctl} enable --now lunasched.service",
+            as_root=root,
+        )
+    if active in ("failed", "activating"):
+        state = "starts again and again" if active == "activating" else f"has failed ({sub})"
+        return error(
+            f"the supervisor {state}; {log} lunasched.service -n 20 --no-pager says why",
+            _WITHOUT_SUPERVISOR,
+            f"{facts.systemctl} restart lunasched.service",
+            as_root=root,
+        )
+    severity = error if facts.has_jobs else warning
+    return severity(
+        "the supervisor does not run",
+        _WITHOUT_SUPERVISOR,
+        f"{facts.systemctl} enable --now lunasched.service",
+        as_root=root,
+    )
+
+
+def recording(facts: Facts) -> Iterator[Finding]:
+    """Whether the supervisor keeps up with the journal."""
+    known = facts.recording
+    if isinstance(known, Unseen):
+        yield unseen("how far runs are recorded", known)
+        return
+    since = known.unrecorded_since
+    if isinstance(since, Unseen):
+        yield unseen("how far runs are recorded", since)
+        return
+    behind = 0 if since is None else facts.now - since
+    if behind < BEHIND_USEC:
+        yield fine("runs are recorded up to now")
+        return
+    yield error(
+        f"runs of the last {_span(behind)} are not recorded",
+        "the history lacks them, and what follows from them waits",
+        f"{facts.systemctl} {'restart' if known.running else 'start'} lunasched.service",
+        as_root=facts.is_system,
+    )
+
+
+def _span(usec: int) -> str:
+    seconds = usec // 1_000_000
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} seconds"
+
+
+def scripts(facts: Facts) -> Iterator[Finding]:
+    """Whether the scripts are there that units run."""
+    if not facts.missing_scripts:
+        yield fine(f"the scripts that units run are in {facts.scripts}")
+        return
+    yield error(
+        f"in {facts.scripts} there is no {', '.join(facts.missing_scripts)}",
+        "slots may run twice, and hooks and Parallel jobs fail",
+        *facts.reinstall,
+        as_root=True,
+    )

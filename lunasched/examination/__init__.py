@@ -1,0 +1,315 @@
+"""Gathering what ``diagnosis`` judges: everything is looked at, and nothing is changed.
+
+What cannot be seen, for want of a right, a bus or a database, is noted with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from lunasched import host, schedule
+from lunasched.config import SUPERVISOR_USER, Mode
+from lunasched.diagnosis import (
+    ClockFacts,
+    CronLine,
+    DatabaseFacts,
+    DeployedFacts,
+    DiskFacts,
+    Facts,
+    FileFacts,
+    JournalFacts,
+    ManagerFacts,
+    PolkitFacts,
+    RecordingFacts,
+    SettingsFacts,
+    UnitSeen,
+    Unseen,
+    ZoneFacts,
+)
+from lunasched.errors import InvalidInput, LunaschedError
+from lunasched.examination.crontabs import lines_of_jobs
+from lunasched.examination.units import deployed_facts
+from lunasched.journal import Journal
+from lunasched.settings import Settings
+from lunasched.slot import to_datetime
+from lunasched.slotfile import SlotDirectory
+from lunasched.store import inspect
+
+if TYPE_CHECKING:
+    from lunasched.compiler import Context
+    from lunasched.config import Paths
+    from lunasched.model import Job
+    from lunasched.store import Inspection, Store
+
+SUPERVISOR = "lunasched.service"
+_PATTERNS = ("lunasched-job@*", "lunasched*.service", "lunasched*.timer", "cron*.service")
+_CRONS = ("cron.service", "crond.service", "cronie.service")
+# More than that would take a second, a call for each.
+_UNREAD_MAX = 1000
+_SECRET = re.compile(
+    rb"^[^#\n]*(passw|secret|token|webhook|authorization|://[^/\s]+/\S)", re.M | re.I
+)
+_DPKG_LIST = Path("/var/lib/dpkg/info/lunasched.list")
+_A_JOB, _NO_JOB = "lunasched-job@doctor.service", "ssh.service"
+_YEAR_USEC = 366 * 86_400_000_000
+
+_NO_DATABASE = Unseen("the database cannot be read")
+
+_T = TypeVar("_T")
+
+
+def examine(
+    mode: Mode,
+    paths: Paths,
+    context: Context,
+    *,
+    now: int,
+    is_running: Callable[[Path], bool],
+) -> Facts:
+    """Look at everything; ``is_running`` tells whether a supervisor holds a database's lock."""
+    user = pwd.getpwuid(os.getuid()).pw_name
+    settings = _seen(lambda: _settings(mode, paths.settings))
+    looked = _seen(lambda: _inspection(paths.database))
+    store = None if isinstance(looked, Unseen) or looked is None else looked.store
+    jobs = _jobs(looked, store)
+    manager = _seen(lambda: _manager(mode, paths))
+    deployed: DeployedFacts | Unseen = (
+        jobs
+        if isinstance(jobs, Unseen)
+        else _seen(lambda: deployed_facts(jobs, paths, context, _limit(paths.settings)))
+    )
+    known = () if isinstance(jobs, Unseen) else jobs
+    return Facts(
+        mode=mode,
+        user=user,
+        now=now,
+        host_timezone=context.host_timezone,
+        paths=paths,
+        manager=manager,
+        cgroup=host.cgroup_version(),
+        controllers=_seen(
+            lambda: host.cgroup_controllers(None if mode is Mode.SYSTEM else os.getuid())
+        ),
+        clock=_seen(lambda: ClockFacts(host.clock_is_synchronised())),
+        zones=_zones(paths, context, known, now),
+        journal=_seen(lambda: _journal(mode)),
+        polkit=None if mode is Mode.USER else _seen(_polkit),
+        lingers=None if mode is Mode.SYSTEM else host.lingers(user),
+        disks=_disks(paths),
+        settings=settings,
+        database=_seen(lambda: _database(paths.database, looked)),
+        recording=_seen(lambda: _recording(mode, paths.database, looked, store, is_running)),
+        scripts=context.scripts,
+        missing_scripts=tuple(
+            name for name in _SCRIPTS if not os.access(context.scripts / name, os.R_OK)
+        ),
+        deployed=deployed,
+        unknown_users={
+            job.name: job.user for job in known if job.user and not host.user_exists(job.user)
+        },
+        cron_lines=_seen(lambda: _cron(mode, manager, known, user)),
+        in_container=host.is_container(),
+        has_supervisor_user=mode is Mode.USER or host.user_exists(SUPERVISOR_USER),
+        reinstall=_reinstall(context.scripts),
+    )
+
+
+_SCRIPTS = ("slot-guard", "overlap-guard", "run-hook", "launch")
+
+
+def _seen(look: Callable[[], _T]) -> _T | Unseen:
+    """What ``look`` sees, or why it sees nothing."""
+    try:
+        return look()
+    except LunaschedError as error:
+        return Unseen(str(error))
+    except ImportError as error:
+        return Unseen(f"the Python module {error.name!r} is missing; install python3-{error.name}")
+    except PermissionError as error:
+        return Unseen(f"{error.filename}: this user may not read it")
+    except OSError as error:
+        return Unseen(f"{error.filename or ''}: {error.strerror}".removeprefix(": "))
+
+
+def _file(path: Path) -> FileFacts | None:
+    found = host.file_facts(path)
+    return FileFacts(path, found.owner, found.group, found.mode) if found else None
+
+
+def _settings(mode: Mode, path: Path) -> SettingsFacts:
+    file = _file(path)
+    if file is None:
+        return SettingsFacts(None, "", has_secrets=False, readable_by_supervisor=True)
+    content, problem = path.read_bytes(), ""
+    try:
+        Settings.load(path, os.environ)
+    except InvalidInput as error:
+        problem = str(error)
+    readable = mode is Mode.USER or bool(
+        file.mode & 0o004
+        or (file.group == SUPERVISOR_USER and file.mode & 0o040)
+        or (file.owner == SUPERVISOR_USER and file.mode & 0o400)
+    )
+    return SettingsFacts(file, problem, bool(_SECRET.search(content)), readable)
+
+
+def _limit(settings: Path) -> int:
+    """The limit to all jobs, which a file that is not valid does not say."""
+    try:
+        return Settings.load(settings, os.environ).max_concurrent_jobs
+    except InvalidInput:
+        return 0
+
+
+def _inspection(database: Path) -> Inspection | None:
+    return inspect(database) if host.file_facts(database) is not None else None
+
+
+def _database(path: Path, looked: Inspection | Unseen | None) -> DatabaseFacts | Unseen:
+    if isinstance(looked, Unseen):
+        return looked
+    if looked is None:
+        return DatabaseFacts(None, None, "", "current", checked=True)
+    return DatabaseFacts(
+        _file(path), _file(path.parent), looked.damage, looked.state, looked.checked
+    )
+
+
+def _jobs(looked: Inspection | Unseen | None, store: Store | None) -> tuple[Job, ...] | Unseen:
+    """The jobs that there are."""
+    if isinstance(looked, Unseen):
+        return _NO_DATABASE
+    if looked is None:
+        return ()
+    if store is None:
+        return _NO_DATABASE
+    return _seen(lambda: tuple(store.jobs.all()))
+
+
+def _recording(
+    mode: Mode,
+    database: Path,
+    looked: Inspection | Unseen | None,
+    store: Store | None,
+    is_running: Callable[[Path], bool],
+) -> RecordingFacts | Unseen:
+    running = is_running(database)
+    if looked is None:
+        return RecordingFacts(running, None)
+    if isinstance(looked, Unseen) or store is None:
+        return RecordingFacts(running, _NO_DATABASE)
+
+    def since() -> int | None:
+        event = Journal(mode, os.getuid()).first_event(store.cursor())
+        return None if event is None else event.at
+
+    return RecordingFacts(running, _seen(since))
+
+
+def _manager(mode: Mode, paths: Paths) -> ManagerFacts:
+    from lunasched.systemd import Manager
+
+    manager = Manager.connect(mode)
+    states = manager.states(*_PATTERNS)
+    units = {
+        name: UnitSeen(state.load, state.active, state.sub)
+        for name, state in states.items()
+        # What a manager remembers of units that there are not.
+        if state.load != "not-found" or state.active != "inactive"
+    }
+    ours = [name for name in units if name.startswith("lunasched")]
+    unread: tuple[str, ...] | Unseen
+    if len(ours) > _UNREAD_MAX:
+        unread = Unseen(
+            f"there are more than {_UNREAD_MAX} units; systemctl status tells it of one"
+        )
+    else:
+        unread = _seen(lambda: tuple(manager.stale(ours)))
+    return ManagerFacts(manager.version(), units, manager.file_state(SUPERVISOR), unread)
+
+
+def _zones(paths: Paths, context: Context, jobs: Sequence[Job], now: int) -> ZoneFacts:
+    version = host.zone_database_version()
+    moment, then = to_datetime(now), to_datetime(now + _YEAR_USEC)
+    names = sorted({job.timezone or context.host_timezone for job in jobs})
+    changing = []
+    for name in names:
+        try:
+            if schedule.transitions(name, moment, then):
+                changing.append(name)
+        except InvalidInput:
+            continue
+    released = re.match(r"\d{4}", version)
+    return ZoneFacts(
+        now=context.zones,
+        deployed=SlotDirectory(paths.slots).zones(),
+        version=version,
+        released=int(released[0]) if released else 0,
+        changing=tuple(changing),
+    )
+
+
+def _journal(mode: Mode) -> JournalFacts:
+    uid = os.getuid()
+    return JournalFacts(
+        storage=host.journal_storage(),
+        limit=host.journal_limit(),
+        # The system's supervisor is in the group systemd-journal.
+        readable=mode is Mode.SYSTEM or host.reads_journal_of(uid),
+    )
+
+
+def _polkit() -> PolkitFacts:
+    from lunasched.systemd import Manager, may_start
+
+    load = Manager.connect(Mode.SYSTEM).facts("polkit.service").load
+    uid = host.user_id(SUPERVISOR_USER)
+    if os.geteuid() != 0:
+        return PolkitFacts(load, Unseen("root may ask polkit, and nobody else"), Unseen(""))
+    if uid is None or load != "loaded":
+        return PolkitFacts(load, Unseen(f"there is no user {SUPERVISOR_USER}"), Unseen(""))
+    return PolkitFacts(
+        load, _seen(lambda: may_start(uid, _A_JOB)), _seen(lambda: may_start(uid, _NO_JOB))
+    )
+
+
+def _disks(paths: Paths) -> tuple[DiskFacts, ...]:
+    """The file systems that we write to, each once."""
+    found: dict[tuple[int, int], DiskFacts] = {}
+    for path in (paths.database.parent, paths.units, host.JOURNAL):
+        free_and_total = _seen(lambda path=path: host.free_and_total(path))  # type: ignore[misc]
+        if not isinstance(free_and_total, Unseen):
+            found.setdefault(free_and_total, DiskFacts(path, *free_and_total))
+    return tuple(found.values())
+
+
+def _cron(
+    mode: Mode, manager: ManagerFacts | Unseen, jobs: Sequence[Job], user: str
+) -> tuple[CronLine, ...]:
+    if isinstance(manager, Unseen) or not jobs:
+        return ()
+    if mode is Mode.SYSTEM:
+        if not any(_is_active(manager, cron) for cron in _CRONS):
+            return ()
+        return lines_of_jobs(host.crontabs(), jobs)
+    return lines_of_jobs(host.own_crontab(user), jobs)
+
+
+def _is_active(manager: ManagerFacts, unit: str) -> bool:
+    return unit in manager.units and manager.units[unit].active == "active"
+
+
+def _reinstall(scripts: Path) -> tuple[str, ...]:
+    if _DPKG_LIST.exists():
+        return ("apt-get install --reinstall lunasched",)
+    if scripts.is_relative_to("/usr/libexec"):
+        return ("dnf reinstall lunasched",)
+    return ("make install  # in the source tree of lunasched",)
+
+
+__all__ = ["examine"]

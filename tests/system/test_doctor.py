@@ -1,0 +1,505 @@
+"""Real machines broken in the ways that the doctor knows: found, and gone after what it says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import debian_crontabs
+import pytest
+from conftest import INSTALL, Lunasched
+from machine import Machine
+
+pytestmark = pytest.mark.machine
+
+UNITS = "/etc/systemd/system"
+SETTINGS = "/etc/lunasched/config.yaml"
+DATABASE = "/var/lib/lunasched/lunasched.db"
+WRONG = ("warning", "error")
+
+
+@pytest.fixture(scope="module")
+def machine_to_break() -> Iterator[Machine]:
+    """A machine of its own: what is broken here would not be the same for other tests."""
+    with Machine.boot("doctor") as machine:
+        machine.run(INSTALL)
+        yield machine
+
+
+class Patient(Lunasched):
+    """The commands of that machine, and its doctor."""
+
+    def findings(self, check: str) -> list[dict[str, Any]]:
+        """What a check says that is not well."""
+        printed = self("doctor", "--json", check=False).stdout
+        return [
+            one
+            for one in json.loads(printed)["findings"]
+            if one["check"] == check and one["severity"] in WRONG
+        ]
+
+    def found(self, check: str, text: str) -> dict[str, Any] | None:
+        """The finding of a check with a text in it."""
+        matching = [one for one in self.findings(check) if text in one["what"]]
+        return matching[0] if matching else None
+
+    def mends(self, check: str, text: str) -> dict[str, Any]:
+        """It is found; the commands that it names are run, word for word; then it is not found."""
+        self.machine.wait_for(
+            lambda: self.found(check, text) is not None, what=f"{check}: {text}", interval=0.3
+        )
+        finding = self.found(check, text)
+        assert finding is not None
+        assert finding["mend"]
+        for command in finding["mend"]:
+            self.machine.run(command, user=None if finding["as_root"] else self.user)
+        self.machine.wait_for(
+            lambda: self.found(check, text) is None, what=f"mended {check}: {text}", interval=0.3
+        )
+        return finding
+
+    def job(self, *options: str, schedule: str = "@daily") -> str:
+        """Add a job; the name of its timer."""
+        self("add", "--name", self.name, "--schedule", schedule, *options, "--command", "true")
+        return f"lunasched-job@{self.name}.timer"
+
+
+@pytest.fixture
+def patient(machine_to_break: Machine) -> Iterator[Patient]:
+    """The system's jobs on that machine, with everything in order."""
+    command = Patient(machine_to_break)
+    yield command
+    machine_to_break.run("systemctl reset-failed; systemctl start lunasched.service")
+    command.remove_all()
+    assert errors(command) == []
+
+
+@pytest.fixture
+def own_patient(machine_to_break: Machine) -> Iterator[Patient]:
+    """The same of the ordinary user."""
+    machine_to_break.run(
+        "systemctl --user daemon-reload; systemctl --user enable --now lunasched", user="luna"
+    )
+    command = Patient(machine_to_break, "luna")
+    yield command
+    command.remove_all()
+    assert errors(command) == []
+
+
+def errors(patient: Patient) -> list[dict[str, Any]]:
+    printed = json.loads(patient("doctor", "--json", check=False).stdout)
+    return [one for one in printed["findings"] if one["severity"] == "error"]
+
+
+def test_a_machine_in_order(patient: Patient) -> None:
+    patient.job()
+    done = patient("doctor", "--verbose")
+    assert done.stdout.splitlines()[-1].startswith("0 errors, ")
+    assert "ok       supervisor: " in done.stdout
+    assert "ok       " not in patient("doctor").stdout
+
+
+def test_nothing_is_changed(patient: Patient) -> None:
+    timer = patient.job()
+    patient.machine.run(f"systemctl stop lunasched.service {timer}; rm {UNITS}/{timer}")
+    state = (
+        "find /etc /var/lib /run/lunasched -xdev -printf '%p %m %u %s %T@\\n' | sort; "
+        f"sha256sum {DATABASE}"
+    )
+    before = patient.machine.run(state).stdout
+    assert patient("doctor", check=False).returncode == 1
+    assert patient.machine.run(state).stdout == before
+    assert patient.found("units", "missing")
+    patient("sync")
+
+
+# The supervisor
+
+
+def test_a_stopped_supervisor(patient: Patient) -> None:
+    patient.job()
+    patient.machine.run("systemctl disable --now lunasched.service")
+    assert patient.mends("supervisor", "does not run")["severity"] == "error"
+    assert patient.found("supervisor", "") is None
+
+
+def test_a_supervisor_that_will_not_start_at_boot(patient: Patient) -> None:
+    patient.machine.run("systemctl disable lunasched.service")
+    patient.mends("supervisor", "will not after the next boot")
+
+
+def test_a_masked_supervisor(patient: Patient) -> None:
+    patient.machine.run("systemctl disable --now lunasched.service")
+    patient.machine.run("systemctl mask lunasched.service")
+    patient.mends("supervisor", "masked")
+
+
+def test_a_supervisor_that_hangs(patient: Patient) -> None:
+    patient.job()
+    patient.machine.run("systemctl kill --signal=STOP lunasched.service")
+    patient.machine.run(["systemctl", "start", f"lunasched-job@{patient.name}.service"])
+    patient.machine.wait_for(
+        lambda: patient.found("recording", "are not recorded") is not None, 120, interval=2
+    )
+    patient.mends("recording", "are not recorded")
+    patient.wait_for_runs(patient.name, 1)
+
+
+# The journal
+
+
+def journald(patient: Patient, settings: str) -> None:
+    conf = "/etc/systemd/journald.conf.d/zz-broken.conf"
+    patient.machine.write_file(conf, f"[Journal]\n{settings}\n")
+    patient.machine.run("systemctl restart systemd-journald.service")
+
+
+@pytest.fixture
+def journald_restored(machine_to_break: Machine) -> Iterator[None]:
+    yield
+    machine_to_break.run(
+        "rm -f /etc/systemd/journald.conf.d/zz-*; systemctl restart systemd-journald.service"
+    )
+
+
+@pytest.mark.usefixtures("journald_restored")
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ("Storage=volatile", "does not outlive a reboot"),
+        ("Storage=none", "stores nothing"),
+        ("SystemMaxUse=16M", "no more than 16 MiB"),
+    ],
+)
+def test_a_journal_that_forgets(patient: Patient, settings: str, text: str) -> None:
+    journald(patient, settings)
+    patient.mends("journal", text)
+    patient.job()
+    patient("start", patient.name, "--wait")
+    patient.wait_for_runs(patient.name, 1)
+
+
+@pytest.mark.usefixtures("journald_restored")
+def test_a_user_reads_no_journal_but_a_persistent_one(own_patient: Patient) -> None:
+    journald(own_patient, "Storage=volatile")
+    own_patient.machine.run("mv /var/log/journal /var/log/journal.old")
+    finding = own_patient.mends("journal", "does not outlive a reboot")
+    assert finding["severity"] == "error"
+    own_patient.machine.run("rm -r /var/log/journal.old")
+
+
+# Units and timers
+
+
+def test_a_unit_file_that_is_missing(patient: Patient) -> None:
+    patient.job()
+    patient.machine.run(f"rm '{UNITS}/lunasched-job@{patient.name}.service'")
+    patient.mends("units", "missing")
+
+
+def test_a_unit_file_that_was_edited(patient: Patient) -> None:
+    patient.job()
+    patient.machine.run(f"echo Nice=5 >>'{UNITS}/lunasched-job@{patient.name}.service'")
+    patient.mends("units", "not what lunasched makes")
+
+
+def test_a_file_of_somebody_else_in_the_place_of_one(patient: Patient) -> None:
+    timer = patient.job()
+    patient.machine.run(f"ln -sf /dev/null {UNITS}/{timer}; systemctl daemon-reload")
+    patient.mends("units", "stands where")
+    assert patient.found("timers", "") is None
+    patient.machine.run(f"rm {UNITS}/{timer}.saved")
+
+
+def test_a_timer_that_is_not_started_at_boot(patient: Patient) -> None:
+    timer = patient.job()
+    patient.machine.run(f"rm {UNITS}/timers.target.wants/{timer}")
+    patient.mends("units", "started at boot")
+
+
+def test_the_gates_drop_in(patient: Patient) -> None:
+    patient.job("--execution-mode", "Exclusive")
+    patient.machine.run(f"rm -r {UNITS}/lunasched-job@.service.d")
+    patient.mends("units", "gate")
+
+
+def test_a_unit_that_systemd_has_not_read(patient: Patient) -> None:
+    timer = patient.job()
+    patient.machine.write_file(f"{UNITS}/{timer}.d/x.conf", "[Timer]\nAccuracySec=1s\n")
+    patient.mends("units", "older version")
+    patient.machine.run(f"rm -r {UNITS}/{timer}.d; systemctl daemon-reload")
+
+
+def test_a_stopped_timer(patient: Patient) -> None:
+    timer = patient.job()
+    patient.machine.run(["systemctl", "stop", timer])
+    patient.mends("timers", "do not run")
+
+
+def test_a_timer_that_never_elapses(patient: Patient) -> None:
+    timer = patient.job()
+    drop_in = f"{UNITS}/{timer}.d/past.conf"
+    patient.machine.write_file(drop_in, "[Timer]\nOnCalendar=\nOnCalendar=2001-01-01\n")
+    patient.machine.run(
+        f"systemctl daemon-reload; systemctl restart {timer}; rm -r {UNITS}/{timer}.d"
+    )
+    patient.mends("timers", "never elapse again")
+
+
+def test_units_without_a_job(patient: Patient) -> None:
+    timer = patient.job()
+    copy = (
+        f"for end in timer service; do cp {UNITS}/lunasched-job@{patient.name}.$end "
+        f"{UNITS}/lunasched-job@ghost.$end; done"
+    )
+    patient.machine.run(copy)
+    patient.mends("orphans", "ghost")
+    ghost = timer.replace(patient.name, "ghost")
+    patient.machine.run(f"{copy}; systemctl start {ghost}; rm {UNITS}/lunasched-job@ghost.*")
+    patient.mends("orphans", f"timers run that belong to no job: {ghost}")
+
+
+def test_units_without_any_job(patient: Patient) -> None:
+    timer = patient.job()
+    patient.machine.run(f"cp {UNITS}/{timer} /root/")
+    patient("remove", patient.name)
+    patient.machine.run(f"cp /root/{timer} {UNITS}/")
+    patient.mends("orphans", "there are no jobs")
+
+
+def test_a_user_that_is_gone(patient: Patient) -> None:
+    patient.machine.run("useradd gone")
+    patient.job("--run-as", "gone")
+    patient.machine.run("userdel gone")
+    found = patient.found("users", "runs as gone")
+    assert found is not None
+    assert found["mend"] == [f"lunasched --system edit {patient.name}"]
+    editor = {"EDITOR": "sed -i s/gone/root/"}
+    patient.machine.run(f"{found['mend'][0]}", env=editor)
+    assert patient.found("users", "") is None
+
+
+# Zones
+
+
+def test_an_old_zone_database(patient: Patient) -> None:
+    patient.job("--timezone", "Europe/Berlin")
+    database = "/usr/share/zoneinfo/tzdata.zi"
+    patient.machine.run(f"cp {database} /root/; sed -i '1s/.*/# version 2019c/' {database}")
+    patient.machine.wait_for(
+        lambda: patient.found("zones", "is 2019c, of") is not None, what="an old database"
+    )
+    patient.machine.run(f"cp /root/tzdata.zi {database}")
+    patient.machine.wait_for(lambda: patient.findings("zones") == [], what="the new one")
+
+
+def test_units_of_another_zone(patient: Patient) -> None:
+    patient.job()
+    patient.machine.run("systemctl stop lunasched.service")
+    patient.machine.run("ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime")
+    patient.mends("zones", "Etc/UTC")
+    patient.machine.run("ln -sf /usr/share/zoneinfo/Etc/UTC /etc/localtime")
+    patient.machine.run(["lunasched", "sync"])
+
+
+def test_what_brings_units_up_to_date_fails(patient: Patient) -> None:
+    patient.job()
+    drop_in = f"{UNITS}/lunasched-sync.service.d/x.conf"
+    patient.machine.write_file(drop_in, "[Service]\nExecStart=\nExecStart=/bin/false\n")
+    patient.machine.run("systemctl daemon-reload; ! systemctl start lunasched-sync.service")
+    patient.machine.run(f"rm -r $(dirname {drop_in}); systemctl daemon-reload")
+    patient.mends("zones", "has failed")
+    patient.machine.run("systemctl stop lunasched-sync.timer")
+    patient.mends("zones", "timer does not run")
+
+
+# polkit
+
+
+def test_a_polkit_that_is_masked(patient: Patient) -> None:
+    patient.machine.run("systemctl mask --now polkit.service")
+    patient.mends("polkit", "masked")
+
+
+def test_a_rule_that_is_missing(patient: Patient) -> None:
+    rule = "/etc/polkit-1/rules.d/50-lunasched.rules"
+    patient.machine.run(f"rm {rule}; systemctl restart polkit")
+    assert patient.found("polkit", "does not let the supervisor start jobs")
+    # What `make install` installs besides Python.
+    patient.machine.run("/opt/lunasched/packaging/install-units; systemctl restart polkit")
+    assert patient.findings("polkit") == []
+
+
+def test_a_rule_that_lets_everything_pass(patient: Patient) -> None:
+    rule = "/etc/polkit-1/rules.d/10-all.rules"
+    patient.machine.write_file(rule, 'polkit.addRule(function() { return "yes"; });')
+    patient.machine.run("systemctl restart polkit")
+    assert patient.found("polkit", "that are not lunasched's")
+    patient.machine.run(f"rm {rule}; systemctl restart polkit")
+    assert patient.findings("polkit") == []
+
+
+# Configuration, database, disk
+
+
+@pytest.fixture
+def settings_removed(machine_to_break: Machine) -> Iterator[None]:
+    yield
+    machine_to_break.run(f"rm -f {SETTINGS}; systemctl reset-failed lunasched.service")
+    machine_to_break.run("systemctl restart lunasched.service")
+
+
+@pytest.mark.usefixtures("settings_removed")
+def test_a_configuration_that_is_not_valid(patient: Patient) -> None:
+    patient.machine.write_file(SETTINGS, "retention: {history_dayz: 3}\n")
+    found = patient.found("configuration", "there is no such setting")
+    assert found is not None
+    assert "EDITOR" in found["mend"][0]
+    patient.machine.run("systemctl restart lunasched.service", check=False)
+    patient.machine.wait_for(
+        lambda: patient.found("supervisor", "again and again") is not None, what="a restart"
+    )
+    patient.machine.run("sed -i s/dayz/days/ " + SETTINGS)
+    patient.mends("supervisor", "again and again")
+    assert patient.findings("configuration") == []
+
+
+@pytest.mark.usefixtures("settings_removed")
+def test_a_configuration_in_the_wrong_hands(patient: Patient) -> None:
+    secret = "notifications: {email: {smtp_password: hunter2}}\n"
+    patient.machine.write_file(SETTINGS, secret, mode=0o644)
+    patient.mends("configuration", "secrets in it and mode 0644")
+    patient.machine.write_file(SETTINGS, secret, mode=0o600)
+    patient.mends("configuration", "cannot be read by the user lunasched")
+
+
+def test_a_database_in_the_wrong_hands(patient: Patient) -> None:
+    patient.machine.run(f"chown root: {DATABASE}")
+    patient.mends("database", "belongs to root")
+    patient.machine.run(f"chmod 0644 {DATABASE}; chmod 0755 $(dirname {DATABASE})")
+    patient.mends("database", "mode 0644")
+
+
+def test_a_damaged_database(patient: Patient) -> None:
+    timer = patient.job()
+    patient("start", patient.name, "--wait")
+    patient.wait_for_runs(patient.name, 1)
+    patient.machine.run("systemctl stop lunasched.service")
+    # An index whose page is no page of an index: its table can be read.
+    patient.machine.run(
+        ["python3", "-c", _DAMAGE, DATABASE],
+    )
+    patient.mends("database", "is damaged")
+    assert [job["name"] for job in patient.json("list")] == [patient.name]
+    assert len(patient.history(patient.name)) == 1
+    assert patient.found("timers", timer) is None
+    patient.machine.run(f"rm {DATABASE}.damaged*")
+
+
+_DAMAGE = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+size, = database.execute("PRAGMA page_size").fetchone()
+page, = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'runs_by_age'").fetchone()
+database.close()
+with open(sys.argv[1], "r+b") as file:
+    file.seek((page - 1) * size)
+    file.write(bytes(range(256)) * (size // 256))
+"""
+
+
+def test_a_database_of_another_program_and_of_another_version(patient: Patient) -> None:
+    patient.machine.run("systemctl stop lunasched.service")
+    patient.machine.run(f"mv {DATABASE} /root/saved.db")
+    make = f"sqlite3 {DATABASE} 'CREATE TABLE x (y)'; chown lunasched: {DATABASE}"
+    patient.machine.run(make)
+    patient.mends("database", "not one of lunasched")
+    patient.machine.run(
+        f"systemctl stop lunasched; rm {DATABASE}*; cp -p /root/saved.db {DATABASE}"
+    )
+    newer = f"sqlite3 {DATABASE} 'PRAGMA user_version = 99'"
+    patient.machine.run(f"{newer}; chown lunasched: {DATABASE}*")
+    assert patient.found("database", "newer version")
+    patient.machine.run(f"rm {DATABASE}*; mv /root/saved.db {DATABASE}")
+
+
+def test_a_disk_that_is_nearly_full(patient: Patient) -> None:
+    directory = "/var/lib/lunasched"
+    patient.machine.run(
+        f"systemctl stop lunasched; cp -a {directory} /root/; "
+        f"mount -t tmpfs -o size=32M,mode=0700 none {directory}; "
+        f"cp -a /root/lunasched/. {directory}; head -c 24M /dev/zero >{directory}/x"
+    )
+    found = patient.found("disk", "/var/lib/lunasched has ")
+    assert found is not None
+    assert found["severity"] == "error"
+    patient.machine.run(f"rm {directory}/x")
+    assert patient.findings("disk") == []
+    patient.machine.run(f"umount {directory}; rm -r /root/lunasched")
+
+
+# Cron
+
+
+def test_cron_runs_what_a_job_runs(
+    patient: Patient, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    deb = debian_crontabs.debs(("cron",))["cron"]
+    root: Path = tmp_path_factory.mktemp("cron")
+    debian_crontabs.extracted(deb, root)
+    for path in ("usr/sbin/cron", "usr/bin/crontab", "lib/systemd/system/cron.service"):
+        found = root / path if (root / path).exists() else root / "usr" / path
+        patient.machine.copy(found, f"/{path}")
+    patient.machine.run("groupadd -f crontab; mkdir -p /var/spool/cron/crontabs")
+    patient.machine.write_file("/etc/cron.d/twice", "# twice\n5 4 * * * root true\n")
+    patient.machine.run("printf '0 1 * * * true\\n' | crontab -")
+    patient.job()
+    assert patient.findings("cron") == []
+    patient.machine.run("systemctl daemon-reload; systemctl start cron.service")
+    patient.mends("cron", "/etc/cron.d/twice:2 runs")
+    patient.mends("cron", "the crontab of root:1 runs")
+    patient.machine.run("systemctl stop cron.service; rm -f /etc/cron.d/twice; crontab -r")
+
+
+# Who is asking
+
+
+def test_an_ordinary_user_learns_what_can_be_seen(patient: Patient) -> None:
+    doctor = ["lunasched", "--system", "doctor", "--json"]
+    done = patient.machine.run(doctor, user="luna", check=False)
+    found = {one["check"]: one for one in json.loads(done.stdout)["findings"]}
+    assert found["database"]["severity"] == found["polkit"]["severity"] == "unknown"
+    assert "this user may not read it" in found["database"]["what"]
+    assert found["supervisor"]["severity"] == "ok"
+    assert done.stderr == ""
+
+
+def test_without_a_bus(patient: Patient) -> None:
+    broken = {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nowhere"}
+    done = patient.machine.run(["lunasched", "doctor", "-v"], env=broken, check=False)
+    assert done.returncode == 1
+    assert "systemd: systemd does not answer" in done.stdout
+    assert "ok       database: " in done.stdout
+
+
+def test_no_linger(own_patient: Patient) -> None:
+    machine = own_patient.machine
+    machine.run("loginctl disable-linger luna")
+    machine.wait_for("! systemctl is-active user@1000.service", what="the end of luna's manager")
+    printed = own_patient("doctor", check=False).stdout
+    assert "systemd: your own systemd manager does not answer" in printed
+    assert "linger: your jobs run only while you are logged in" in printed
+    found = own_patient.found("linger", "logged in")
+    assert found is not None
+    machine.run(found["mend"][0])
+    machine.wait_for("systemctl is-active user@1000.service", what="luna's manager")
+    machine.wait_for(lambda: own_patient.findings("systemd") == [], what="an answer")
+    assert own_patient.findings("linger") == []
+
+
+def test_cgroups_of_this_machine(patient: Patient) -> None:
+    """What the host has, the container has; tests/vm/test_doctor.py has cgroup v2."""
+    unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    assert bool(patient.findings("cgroups")) is not unified

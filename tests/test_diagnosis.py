@@ -1,0 +1,400 @@
+"""What each check makes of the facts; tests/system/test_doctor.py breaks real machines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lunasched.config import Mode, Paths
+from lunasched.diagnosis import (
+    CHECKS,
+    ClockFacts,
+    CronLine,
+    DatabaseFacts,
+    DeployedFacts,
+    DiskFacts,
+    Facts,
+    FileFacts,
+    JournalFacts,
+    ManagerFacts,
+    PolkitFacts,
+    RecordingFacts,
+    SettingsFacts,
+    Severity,
+    UnitSeen,
+    Unseen,
+    ZoneFacts,
+    diagnose,
+)
+from lunasched.model import Job, ResourceLimits
+
+NOW = 1_800_000_000_000_000  # January 2027
+PATHS = Paths.of(Mode.SYSTEM, {})
+TIMER = "lunasched-job@x.timer"
+JOB = Job(name="x", schedule="every 1h", command="true")
+RUNNING = UnitSeen("loaded", "active", "waiting")
+UNITS = {
+    TIMER: RUNNING,
+    "lunasched.service": UnitSeen("loaded", "active", "running"),
+    "lunasched-sync.timer": RUNNING,
+}
+MANAGER = ManagerFacts("252.1", UNITS, "enabled", ())
+DEPLOYED = DeployedFacts((JOB,), {TIMER: JOB})
+ZONES = ZoneFacts("UTC 1", "UTC 1", "2026b", 2026, ())
+JOURNAL = JournalFacts("persistent", None, readable=True)
+SETTINGS_FILE = FileFacts(PATHS.settings, "root", "lunasched", 0o640)
+SETTINGS = SettingsFacts(SETTINGS_FILE, "", has_secrets=True, readable_by_supervisor=True)
+FILE = FileFacts(PATHS.database, "lunasched", "lunasched", 0o600)
+DATABASE = DatabaseFacts(FILE, replace(FILE, mode=0o700), "", "current", checked=True)
+POLKIT = PolkitFacts("loaded", may_start_jobs=True, may_start_others=False)
+
+HEALTHY = Facts(
+    mode=Mode.SYSTEM,
+    user="root",
+    now=NOW,
+    host_timezone="UTC",
+    paths=PATHS,
+    manager=MANAGER,
+    cgroup="v2",
+    controllers=frozenset({"cpu", "io", "memory", "pids"}),
+    clock=ClockFacts(synchronised=True),
+    zones=ZONES,
+    journal=JOURNAL,
+    polkit=POLKIT,
+    lingers=None,
+    disks=(DiskFacts(Path("/"), 10 << 30, 20 << 30),),
+    settings=SETTINGS,
+    database=DATABASE,
+    recording=RecordingFacts(running=True, unrecorded_since=None),
+    scripts=Path("/scripts"),
+    missing_scripts=(),
+    deployed=DEPLOYED,
+    reinstall=("apt-get install --reinstall lunasched",),
+)
+USER: dict[str, Any] = {"mode": Mode.USER, "user": "luna", "polkit": None, "lingers": True}
+
+
+def units(**changed: UnitSeen | None) -> ManagerFacts:
+    """The manager with other units; ``_`` stands for what names have and words have not."""
+    names = {"timer": TIMER, "supervisor": "lunasched.service", "sync": "lunasched-sync.timer"}
+    found = {**UNITS, **{names.get(name, name): unit for name, unit in changed.items()}}
+    return replace(MANAGER, units={name: unit for name, unit in found.items() if unit})
+
+
+LIMITED = Job(name="x", schedule="every 1h", command="true", limits=ResourceLimits(io_weight=10))
+PAST = Job(name="x", schedule="calendar:2001-01-01", command="true")
+ELAPSED = UnitSeen("loaded", "active", "elapsed")
+CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
+    ("systemd", Severity.ERROR, "does not answer: no bus", {"manager": Unseen("no bus")}),
+    ("systemd", Severity.ERROR, "older than 240", {"manager": replace(MANAGER, version="239")}),
+    ("systemd", Severity.WARNING, "than 252", {"manager": replace(MANAGER, version="249.11")}),
+    ("cgroups", Severity.WARNING, "cgroup v1", {"cgroup": "v1"}),
+    ("cgroups", Severity.WARNING, "cgroup hybrid", {"cgroup": "hybrid", **USER}),
+    ("cgroups", Severity.UNKNOWN, "no file", {"controllers": Unseen("no file")}),
+    (
+        "cgroups",
+        Severity.ERROR,
+        "'io' is not there for jobs that need it: x",
+        {
+            **USER,
+            "controllers": frozenset({"cpu"}),
+            "deployed": DeployedFacts((LIMITED,), {TIMER: JOB}),
+        },
+    ),
+    ("clock", Severity.WARNING, "not synchronised", {"clock": ClockFacts(synchronised=False)}),
+    ("clock", Severity.UNKNOWN, "denied", {"clock": Unseen("denied")}),
+    ("zones", Severity.ERROR, "'UTC 1', and it is 'UTC 2'", {"zones": replace(ZONES, now="UTC 2")}),
+    ("zones", Severity.WARNING, "is not known", {"zones": replace(ZONES, version="", released=0)}),
+    (
+        "zones",
+        Severity.WARNING,
+        "2024a, of 3 years ago, and the clocks of Europe/Berlin",
+        {"zones": replace(ZONES, version="2024a", released=2024, changing=("Europe/Berlin",))},
+    ),
+    (
+        "zones",
+        Severity.ERROR,
+        "has failed",
+        {
+            "manager": replace(
+                MANAGER,
+                units={**UNITS, "lunasched-sync.service": UnitSeen("loaded", "failed", "failed")},
+            )
+        },
+    ),
+    ("zones", Severity.WARNING, "sync.timer does not run", {"manager": units(sync=None)}),
+    ("journal", Severity.ERROR, "Storage=none", {"journal": replace(JOURNAL, storage="none")}),
+    (
+        "journal",
+        Severity.WARNING,
+        "does not outlive a reboot",
+        {"journal": replace(JOURNAL, storage="volatile")},
+    ),
+    (
+        "journal",
+        Severity.ERROR,
+        "does not outlive a reboot",
+        {"journal": JournalFacts("volatile", None, readable=False), **USER},
+    ),
+    (
+        "journal",
+        Severity.ERROR,
+        "luna cannot read the journal",
+        {"journal": replace(JOURNAL, readable=False), **USER},
+    ),
+    (
+        "journal",
+        Severity.WARNING,
+        "no more than 16 MiB",
+        {"journal": replace(JOURNAL, limit=16 << 20)},
+    ),
+    ("polkit", Severity.ERROR, "is masked", {"polkit": replace(POLKIT, unit="masked")}),
+    ("polkit", Severity.ERROR, "is not installed", {"polkit": replace(POLKIT, unit="not-found")}),
+    (
+        "polkit",
+        Severity.ERROR,
+        "does not let the supervisor",
+        {"polkit": replace(POLKIT, may_start_jobs=False)},
+    ),
+    (
+        "polkit",
+        Severity.ERROR,
+        "that are not lunasched's",
+        {"polkit": replace(POLKIT, may_start_others=True)},
+    ),
+    (
+        "polkit",
+        Severity.UNKNOWN,
+        "root may ask",
+        {"polkit": replace(POLKIT, may_start_jobs=Unseen("root may ask"))},
+    ),
+    ("linger", Severity.WARNING, "only while you are logged in", {**USER, "lingers": False}),
+    (
+        "disk",
+        Severity.WARNING,
+        "has 100 MiB left of 20480",
+        {"disks": (DiskFacts(Path("/var"), 100 << 20, 20 << 30),)},
+    ),
+    ("disk", Severity.ERROR, "has 1 MiB", {"disks": (DiskFacts(Path("/"), 1 << 20, 1 << 30),)}),
+    (
+        "configuration",
+        Severity.ERROR,
+        "not valid: config.yaml:1",
+        {"settings": replace(SETTINGS, problem="config.yaml:1: no")},
+    ),
+    (
+        "configuration",
+        Severity.ERROR,
+        "secrets in it and mode 0644",
+        {"settings": replace(SETTINGS, file=replace(SETTINGS_FILE, mode=0o644))},
+    ),
+    (
+        "configuration",
+        Severity.ERROR,
+        "cannot be read by the user lunasched",
+        {"settings": replace(SETTINGS, readable_by_supervisor=False)},
+    ),
+    (
+        "database",
+        Severity.ERROR,
+        "belongs to root, not to lunasched",
+        {"database": replace(DATABASE, file=replace(FILE, owner="root"))},
+    ),
+    (
+        "database",
+        Severity.ERROR,
+        "has mode 0644",
+        {
+            "database": replace(
+                DATABASE, file=replace(FILE, mode=0o644), directory=replace(FILE, mode=0o755)
+            )
+        },
+    ),
+    (
+        "database",
+        Severity.ERROR,
+        "is damaged: malformed",
+        {"database": replace(DATABASE, damage="malformed")},
+    ),
+    ("database", Severity.WARNING, "earlier", {"database": replace(DATABASE, state="older")}),
+    ("database", Severity.WARNING, "1.x", {"database": replace(DATABASE, state="1.x")}),
+    ("database", Severity.ERROR, "newer", {"database": replace(DATABASE, state="newer")}),
+    ("database", Severity.ERROR, "not one of", {"database": replace(DATABASE, state="foreign")}),
+    ("supervisor", Severity.ERROR, "no user lunasched", {"has_supervisor_user": False}),
+    (
+        "supervisor",
+        Severity.ERROR,
+        "the supervisor does not run",
+        {
+            "manager": units(supervisor=None),
+            "recording": RecordingFacts(running=False, unrecorded_since=None),
+        },
+    ),
+    (
+        "supervisor",
+        Severity.WARNING,
+        "the supervisor does not run",
+        {
+            **USER,
+            "manager": units(supervisor=None),
+            "recording": RecordingFacts(running=False, unrecorded_since=None),
+            "deployed": DeployedFacts((), {}),
+        },
+    ),
+    (
+        "supervisor",
+        Severity.ERROR,
+        "starts again and again",
+        {"manager": units(supervisor=UnitSeen("loaded", "activating", "auto-restart"))},
+    ),
+    (
+        "supervisor",
+        Severity.ERROR,
+        "masked",
+        {
+            "manager": replace(units(supervisor=None), supervisor="masked"),
+            "recording": RecordingFacts(running=False, unrecorded_since=None),
+        },
+    ),
+    (
+        "supervisor",
+        Severity.ERROR,
+        "does not know",
+        {
+            "manager": replace(units(supervisor=None), supervisor=""),
+            "recording": RecordingFacts(running=False, unrecorded_since=None),
+        },
+    ),
+    (
+        "supervisor",
+        Severity.WARNING,
+        "will not after the next boot",
+        {"manager": replace(MANAGER, supervisor="disabled")},
+    ),
+    (
+        "recording",
+        Severity.ERROR,
+        "of the last 3 minutes are not",
+        {"recording": RecordingFacts(running=True, unrecorded_since=NOW - 200_000_000)},
+    ),
+    (
+        "recording",
+        Severity.UNKNOWN,
+        "no journal",
+        {"recording": RecordingFacts(running=True, unrecorded_since=Unseen("no journal"))},
+    ),
+    ("scripts", Severity.ERROR, "there is no launch", {"missing_scripts": ("launch",)}),
+    ("units", Severity.ERROR, "are missing: a", {"deployed": replace(DEPLOYED, missing=("a",))}),
+    ("units", Severity.WARNING, "jobs: a", {"deployed": replace(DEPLOYED, changed=("a",))}),
+    ("units", Severity.ERROR, "at boot: a", {"deployed": replace(DEPLOYED, unlinked=("a",))}),
+    ("units", Severity.ERROR, "half-way", {"deployed": replace(DEPLOYED, handover=True)}),
+    ("units", Severity.ERROR, "/a stands", {"deployed": replace(DEPLOYED, foreign=("/a",))}),
+    ("units", Severity.ERROR, "bad", {"deployed": replace(DEPLOYED, failed=(("x", "bad"),))}),
+    ("units", Severity.WARNING, "version of a", {"manager": replace(MANAGER, unread=("a",))}),
+    ("timers", Severity.ERROR, "do not run: lunasched-job@x", {"manager": units(timer=None)}),
+    ("timers", Severity.ERROR, "will never elapse", {"manager": units(timer=ELAPSED)}),
+    (
+        "orphans",
+        Severity.WARNING,
+        "belong to no job: lunasched-job@y.service",
+        {"deployed": replace(DEPLOYED, orphans=("lunasched-job@y.service",))},
+    ),
+    (
+        "orphans",
+        Severity.ERROR,
+        "there are no jobs, but 1 unit files",
+        {"deployed": DeployedFacts((), {}, orphans=("lunasched-job@x.timer",))},
+    ),
+    (
+        "orphans",
+        Severity.ERROR,
+        "timers run that belong to no job: lunasched-job@y.timer",
+        {"manager": replace(MANAGER, units={**UNITS, "lunasched-job@y.timer": RUNNING})},
+    ),
+    ("users", Severity.ERROR, "runs as bob", {"unknown_users": {"x": "bob"}}),
+    (
+        "cron",
+        Severity.WARNING,
+        "/etc/crontab:3 runs what the job 'x' runs",
+        {"cron_lines": (CronLine("/etc/crontab", 3, "x", ("sed",)),)},
+    ),
+]
+
+
+def test_a_healthy_machine_passes_every_check() -> None:
+    findings = diagnose(HEALTHY)
+    assert {finding.severity for finding in findings} == {Severity.OK}
+    assert {finding.check for finding in findings} == CHECKS.keys() - {"linger"}
+    assert {finding.check for finding in diagnose(replace(HEALTHY, **USER))} >= {"linger"}
+
+
+@pytest.mark.parametrize(
+    ("check", "severity", "text", "changed"), CASES, ids=lambda one: str(one)[:40]
+)
+def test_what_is_wrong_is_found(
+    check: str, severity: Severity, text: str, changed: dict[str, Any]
+) -> None:
+    findings = diagnose(replace(HEALTHY, **changed))
+    (found,) = [
+        finding
+        for finding in findings
+        if finding.check == check and finding.severity is not Severity.OK
+    ]
+    assert found.severity is severity
+    assert text in found.what
+    assert found.why or severity is Severity.UNKNOWN
+    # A check that finds something wrong does not say that all is well beside it.
+    if check not in ("zones", "supervisor"):
+        assert len([finding for finding in findings if finding.check == check]) == 1
+
+
+def test_every_check_has_a_case() -> None:
+    assert {check for check, *_ in CASES} == set(CHECKS)
+
+
+def test_a_timer_whose_schedule_is_over_has_done_its_work() -> None:
+    over = replace(
+        HEALTHY, manager=units(timer=ELAPSED), deployed=DeployedFacts((PAST,), {TIMER: PAST})
+    )
+    assert [one.severity for one in diagnose(over) if one.check == "timers"] == [Severity.OK]
+
+
+def test_what_has_an_error_in_system_mode_wants_root() -> None:
+    for _, severity, _, changed in CASES:
+        if changed.get("mode") is Mode.USER:
+            continue
+        for finding in diagnose(replace(HEALTHY, **changed)):
+            if finding.severity is severity and finding.mend:
+                assert finding.as_root
+
+
+def test_names_that_the_shell_would_read_are_quoted() -> None:
+    name = r"lunasched-job@a\x20b.timer"
+    job = JOB.evolve(name="a b")
+    deployed = DeployedFacts((job,), {name: job})
+    seen = {**UNITS, name: ELAPSED}
+    del seen[TIMER]
+    (found,) = [
+        one
+        for one in diagnose(
+            replace(HEALTHY, deployed=deployed, manager=replace(MANAGER, units=seen))
+        )
+        if one.severity is Severity.ERROR
+    ]
+    assert found.mend[-1] == r"systemctl restart 'lunasched-job@a\x20b.timer'"
+
+
+def test_many_names_are_cut_and_all_of_them_mended() -> None:
+    timers = {f"lunasched-job@{number}.timer": JOB for number in range(120)}
+    seen = {**UNITS, **dict.fromkeys(timers, ELAPSED)}
+    facts = replace(
+        HEALTHY,
+        deployed=DeployedFacts(tuple(JOB.evolve(name=str(n)) for n in range(120)), timers),
+        manager=replace(MANAGER, units=seen),
+    )
+    (found,) = [one for one in diagnose(facts) if one.check == "timers"]
+    assert found.what.endswith("and 115 more")
+    assert sum(line.count(".timer") for line in found.mend) == 120
