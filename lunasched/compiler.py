@@ -108,7 +108,7 @@ def compile(  # noqa: A001 - the design's word for it
     environment = _environment(context.templates)
     common = {
         "ownership": UnitText(f"{OWNERSHIP_MARK} for the job of this name."),
-        "job_hash": UnitText(f"# Job: sha256:{job_hash(job)}"),
+        "job_hash": UnitText(job_hash_line(job)),
         "description": unittext.sentence(f"{job.name} (lunasched job)"),
     }
     timing = _timing(job, context)
@@ -189,6 +189,11 @@ def priority_values(priority: Priority, mode: Mode) -> tuple[Mapping[str, str], 
     ]
     kept = {directive: value for directive, value in values.items() if directive not in refused}
     return kept, refused
+
+
+def job_hash_line(job: Job) -> str:
+    """The comment in a job's units that says of which definition they were made."""
+    return f"# Job: sha256:{job_hash(job)}"
 
 
 def job_hash(job: Job) -> str:

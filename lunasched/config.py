@@ -72,8 +72,8 @@ class Paths:
             database = state / "lunasched" / "lunasched.db"
             units = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "systemd" / "user"
             slots = state / "lunasched" / "slots"
-            runtime = _runtime(environ) / "lunasched"
-            runtime_units = _runtime(environ) / "systemd" / "user"
+            runtime = runtime_directory(environ) / "lunasched"
+            runtime_units = runtime_directory(environ) / "systemd" / "user"
             configuration = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "lunasched"
             stamps = _xdg(environ, "XDG_DATA_HOME", ".local/share") / "systemd" / "timers"
         settings, job_files = configuration / "config.yaml", configuration / "jobs.d"
@@ -131,10 +131,24 @@ def _absolute(environ: Mapping[str, str], variable: str) -> Path:
     return value
 
 
-def _runtime(environ: Mapping[str, str]) -> Path:
-    """``XDG_RUNTIME_DIR``, which a user's manager has even where a login shell lacks it."""
+def runtime_directory(environ: Mapping[str, str]) -> Path:
+    """``XDG_RUNTIME_DIR``, which a user's manager has even where a login shell lacks it.
+
+    After su(1) it is that of the user who called it.
+    """
     value = Path(environ.get("XDG_RUNTIME_DIR", ""))
-    return value if value.is_absolute() else Path(f"/run/user/{os.getuid()}")
+    own = Path(f"/run/user/{os.getuid()}")
+    return value if value.is_absolute() and (value == own or is_own(value)) else own
+
+
+def is_own(path: Path) -> bool:
+    """Whether a path, if there is such a thing, belongs to the calling user."""
+    try:
+        return path.stat().st_uid == os.getuid()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:

@@ -65,7 +65,8 @@ class DeployLock:
     def hold(self) -> Iterator[None]:
         """Hold the lock; the kernel drops it when its holder dies."""
         try:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._descriptor = os.open(self.path, flags, _MODE)
         except OSError as error:
             raise self._failure(error) from error
         try:

@@ -19,7 +19,7 @@ from lunasched import channels
 from lunasched import jobvalues as values
 from lunasched.document import Document, Format
 from lunasched.document import read as read_document
-from lunasched.errors import InvalidInput, InvalidJob
+from lunasched.errors import InvalidInput, InvalidJob, PermissionDenied
 from lunasched.jobfile import NO_DEFAULTS, Defaults, defaults_from_mapping, dotted
 
 _DAYS_MAX = 36500
@@ -110,6 +110,10 @@ class Settings:
             content = path.read_bytes()
         except FileNotFoundError:
             return _with_surroundings(cls(), environ)
+        except PermissionError:
+            raise PermissionDenied(
+                f"{path} cannot be read by this user; run as root, or use --user for your own jobs"
+            ) from None
         except OSError as error:
             raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
         found = of_document(read_document(content, str(path), Format.YAML)).settings

@@ -89,7 +89,7 @@ def python(code: str, *arguments: object, before: str = "") -> subprocess.Comple
 # A new database
 
 
-def test_a_new_database_is_for_its_owner_and_group(tmp_path: Path) -> None:
+def test_a_new_database_is_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "new" / "lunasched.db"
     before = os.umask(0)
     try:
@@ -98,11 +98,11 @@ def test_a_new_database_is_for_its_owner_and_group(tmp_path: Path) -> None:
             modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     finally:
         os.umask(before)
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o750
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert modes == {
-        "lunasched.db": 0o640,
-        "lunasched.db-wal": 0o640,
-        "lunasched.db-shm": 0o640,
+        "lunasched.db": 0o600,
+        "lunasched.db-wal": 0o600,
+        "lunasched.db-shm": 0o600,
     }
 
 

@@ -10,6 +10,7 @@ import typer
 
 from lunasched.cli import units
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode, environment
+from lunasched.cli.firstuse import after_adding
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, JobExists
 
@@ -397,4 +398,4 @@ def _report_added(session: Session, job: Job, compiled: CompiledJob) -> None:
         state = f"first run {local_time(elapse)}"
     unit = compiled.timer or compiled.service
     print(f"Added job {job.name!r} as {unit.name}; {state}.")
-    session.note_linger()
+    after_adding(session)

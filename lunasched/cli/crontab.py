@@ -15,6 +15,7 @@ import typer
 
 from lunasched.cli import plans, render
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode
+from lunasched.cli.firstuse import after_adding
 from lunasched.cli.session import Session
 from lunasched.config import Mode
 from lunasched.errors import InvalidInput, InvalidJobs, PermissionDenied
@@ -74,7 +75,7 @@ def import_crontab(
     _note_gone(session, jobs, source)
     if not dry_run:
         print(f"cron runs them, too, until you switch them off there: {_off(source, found)}")
-        session.note_linger()
+        after_adding(session)
 
 
 _NOTHING = "nothing was imported"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, List, Optional
 import typer
 
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode
+from lunasched.cli.firstuse import after_adding
 from lunasched.cli.session import Session
 from lunasched.errors import ExitCode, InvalidInput, LunaschedError
 
@@ -114,7 +115,7 @@ def _deploy(
         raise plans.with_places(error, entries) from error
     plans.warn(compiled)
     if not dry_run and wanted.put:
-        session.note_linger()
+        after_adding(session)
     return not wanted.is_empty
 
 

@@ -9,6 +9,7 @@ from typing import Optional
 import typer
 
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
+from lunasched.cli.firstuse import after_adding
 from lunasched.cli.session import Session
 
 
@@ -74,6 +75,8 @@ def adopt(
         for _, kept in found.moves:
             print(f"Kept {kept}")
     _print_notes(found.adoption.notes)
+    if not dry_run:
+        after_adding(session)
 
 
 def _print_notes(notes: Iterable[str]) -> None:

@@ -88,11 +88,14 @@ def sync(
     allow_empty: bool = typer.Option(
         False, "--allow-empty", help="Remove all units if the database has no jobs."
     ),
+    vouched: bool = typer.Option(
+        False, "--vouched", help="Only for jobs that are in the database as root deployed them."
+    ),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Make the deployed units and timers equal the database."""
     session = Session.choose(chosen_mode(ctx, system))
-    report = session.deployer.sync(now=session.now(), allow_empty=allow_empty)
+    report = session.deployer.sync(now=session.now(), allow_empty=allow_empty, vouched=vouched)
     for verb, units in (
         ("settled", report.settled),
         ("wrote", report.written),

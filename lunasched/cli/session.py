@@ -9,7 +9,6 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lunasched.config import (
@@ -171,17 +170,12 @@ class Session:
                 file=sys.stderr,
             )
 
-    def note_linger(self) -> None:
-        """Tell an ordinary user whose jobs would end with the session."""
-        if self.mode is not Mode.USER:
-            return
-        user = pwd.getpwuid(os.getuid()).pw_name
-        if not Path("/var/lib/systemd/linger", user).exists():
-            print(
-                "note: your jobs run only while you are logged in; to let them always run: "
-                f"loginctl enable-linger {user}",
-                file=sys.stderr,
-            )
+    @property
+    def lingers(self) -> bool:
+        """Whether the caller's own manager runs while they are logged out."""
+        from lunasched import host
+
+        return host.lingers(pwd.getpwuid(os.getuid()).pw_name)
 
     def _database_owner(self) -> tuple[int, int] | None:
         """The supervisor's user, where root makes the system's database."""

@@ -25,6 +25,7 @@ from lunasched.deploy.loader import Loader, timers
 from lunasched.deploy.plan import Plan, plan
 from lunasched.deploy.successes import Successes
 from lunasched.deploy.sync import Reconciler, SyncReport
+from lunasched.deploy.vouchers import UNVOUCHED, Vouchers
 from lunasched.deploylock import DeployLock
 from lunasched.ejection import Ejection
 from lunasched.errors import (
@@ -80,6 +81,7 @@ class Deployer:
             self._units, self._slots, self._loader, self._successes, manager
         )
         self._gate = Gate(store, manager, context, max_concurrent_jobs)
+        self._vouchers = Vouchers(context.mode, paths, self._units)
         self._record = RecordFile(paths)
         self._ejector = Ejector(manager, self._units, paths, context, self._record)
         self._adopter = Adopter(manager, paths, context, self._record)
@@ -130,6 +132,7 @@ class Deployer:
             job = self._existing(name)
             if job.enabled == enabled:
                 return False
+            self._vouchers.check(job)
             self._put_one(Plan(changed=((job, job.evolve(enabled=enabled)),)), now)
         return True
 
@@ -149,6 +152,7 @@ class Deployer:
         """
         with self._locked(now):
             job = self._existing(name)
+            self._vouchers.check(job)
             found = ejection.eject(job, self._context, as_name)
             check_losses(found, force)
             wanted = Plan(removed=(job,))
@@ -202,18 +206,21 @@ class Deployer:
                 self._adopter.make_up(found, now, done)
         return found, compiled
 
-    def sync(self, *, now: int, allow_empty: bool = False) -> SyncReport:
+    def sync(self, *, now: int, allow_empty: bool = False, vouched: bool = False) -> SyncReport:
         """Make units and timers what the database says; a second call finds nothing to do.
 
         ``now`` is in µs UTC. A database without any job, beside units that are deployed, is more
-        likely a lost one than meant: without ``allow_empty`` that is refused.
+        likely a lost one than meant: without ``allow_empty`` that is refused. With ``vouched``,
+        only for what root has asked for (``vouchers``).
         """
         with self._lock.hold():
             settled = self._finish_handover()
-            report = self._reconcile(now, allow_empty=allow_empty or self._lock.leaves_no_job)
+            report = self._reconcile(
+                now, allow_empty=allow_empty or self._lock.leaves_no_job, vouched=vouched
+            )
             return dataclasses.replace(report, settled=settled)
 
-    def _reconcile(self, now: int, *, allow_empty: bool) -> SyncReport:
+    def _reconcile(self, now: int, *, allow_empty: bool, vouched: bool) -> SyncReport:
         deployed = self._units.owned()
         if deployed and not allow_empty and not self._store.jobs.names():
             raise DeploymentFailed(
@@ -224,12 +231,24 @@ class Deployer:
         jobs = self._store.jobs.all()
         found = compile_all(jobs, self._context)
         compiled, depended_on = found.compiled, found.depended_on
+        failed, others = dict(found.failed), None
+        # Where nothing was ever brought up to date, all is new: a database of Lunasched 1.x.
+        if vouched and self._slots.zones():
+            compiled = tuple(item for item in compiled if self._vouchers.stand_for(item.job))
+            known = {item.job.name for item in compiled}
+            failed |= {
+                job.name: UNVOUCHED.format(name=job.name)
+                for job in jobs
+                if job.name not in known and job.name not in failed
+            }
+            others = self._vouchers.removed()
         gate = self._gate.follow()
-        report = self._reconciler.reconcile(compiled, dict(found.failed), now)
+        report = self._reconciler.reconcile(compiled, failed, now, removed=others)
         self._successes.forget_all(but=depended_on)
         self._successes.mend(depended_on & {job.name for job in jobs})
         self._loader.follow_zones(compiled, now)
         self._lock.settle()
+        self._vouchers.drop()
         return dataclasses.replace(report, written=(*gate, *report.written))
 
     # One change
@@ -285,8 +304,13 @@ class Deployer:
         """While this lasts, the lock says that a change is being made."""
         gone = {job.name for job in wanted.removed}
         leaves_no_job = not wanted.put and gone.issuperset(self._store.jobs.names())
-        with self._lock.changing(leaves_no_job=leaves_no_job):
-            yield
+        try:
+            with self._lock.changing(leaves_no_job=leaves_no_job):
+                self._vouchers.note(wanted.put, wanted.removed)
+                yield
+        finally:
+            if not self._lock.is_unfinished:
+                self._vouchers.drop()
 
     def _store_change(self, jobs: Mapping[str, Job | None], now: int) -> None:
         with self._store.transaction():
@@ -353,6 +377,7 @@ class Deployer:
             job = after.get(other)
             try:
                 if job is not None:
+                    self._vouchers.check(job)
                     found.append(after.compile(job))
             except InvalidInput as error:
                 # What cannot be compiled any more keeps its units, as in ``sync``.
@@ -436,7 +461,7 @@ class Deployer:
             settled = bool(self._finish_handover())
             if self._lock.is_unfinished:
                 with suppress(LunaschedError):
-                    self._reconcile(now, allow_empty=self._lock.leaves_no_job)
+                    self._reconcile(now, allow_empty=self._lock.leaves_no_job, vouched=True)
                     settled = True
             yield settled
 

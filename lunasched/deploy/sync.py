@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,12 +51,24 @@ class Reconciler:
     manager: Manager
 
     def reconcile(
-        self, compiled: Sequence[CompiledJob], failed: Mapping[str, str], now: int
+        self,
+        compiled: Sequence[CompiledJob],
+        failed: Mapping[str, str],
+        now: int,
+        *,
+        removed: Collection[str] | None = None,
     ) -> SyncReport:
-        """Have the units of ``compiled`` deployed, and no others but those of ``failed``."""
+        """Have the units of ``compiled`` deployed, and no others but those of ``failed``.
+
+        ``removed`` are the only jobs whose units may go; ``None`` is all that there are no more.
+        """
         self.units.remove_leftovers()
         owned = self.units.owned()
         left_alone = {unit for name in failed for unit in unit_names(name)}
+        if removed is not None:
+            gone = {unit for name in removed for unit in unit_names(name)}
+            gone |= {unit for name in removed for unit in owned if commands.is_unit(unit, name)}
+            left_alone |= (owned | self.units.wanted()) - gone - texts(compiled).keys()
         left_alone |= {unit for name in failed for unit in owned if commands.is_unit(unit, name)}
         stale = sorted(owned - left_alone - texts(compiled).keys())
         wanted = self.units.wanted() - left_alone

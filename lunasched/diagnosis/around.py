@@ -60,7 +60,6 @@ def _no_manager(facts: Facts, reason: Unseen) -> Finding:
         f"your own systemd manager does not answer: {reason.reason}",
         "your jobs do not run while it does not",
         f"loginctl enable-linger {facts.user}",
-        as_root=True,
     )
 
 

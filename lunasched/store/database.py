@@ -286,14 +286,14 @@ class Store:
 
 
 def _prepare(path: Path, owner: tuple[int, int] | None) -> None:
-    """Make the directory (0750) and an empty database (0640), owned by ``owner``."""
+    """Make the directory (0700) and an empty database (0600), owned by ``owner``."""
     if not path.parent.is_dir():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if owner:
             os.chown(path.parent, *owner)
     if not path.exists():
         with suppress(FileExistsError):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 if owner:
                     os.fchown(descriptor, *owner)

@@ -56,7 +56,7 @@ def running_lock(database: Path) -> Iterator[None]:
     """Be the one supervisor of this database; the kernel ends that with the process."""
     path = _lock_path(database)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise LunaschedError(f"{path}: {error.strerror}") from error

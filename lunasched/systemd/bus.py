@@ -8,6 +8,7 @@ and every ``GLib.Error`` becomes an error of ours.
 from __future__ import annotations
 
 import os
+import pwd
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import Any
 import pydbus
 from gi.repository import Gio, GLib
 
+from lunasched import config
 from lunasched.config import Mode
 from lunasched.errors import LunaschedError, PermissionDenied, SystemdError, SystemdUnreachable
 
@@ -217,18 +219,31 @@ def unreachable(mode: Mode, reason: str) -> SystemdUnreachable:
             f"systemd does not answer on the system bus ({reason}); is this a systemd machine?"
         )
     return SystemdUnreachable(
-        f"your own systemd manager does not answer ({reason}); log in, or let root run "
-        "'loginctl enable-linger' for you, or use --system as root"
+        f"your own systemd manager does not answer ({reason}); it runs while you are logged in, "
+        f"and always after: loginctl enable-linger {_user_name()}. "
+        "For the system's jobs, run as root"
     )
 
 
 def _user_bus_address() -> str:
-    """The bus of the user's manager, found as systemctl(1) does even without a session."""
-    address = os.environ.get("DBUS_SESSION_BUS_ADDRESS")
-    if address:
+    """The bus of the user's manager, found as systemctl(1) does even without a session.
+
+    After su(1), the variables are those of the user who called it; the bus of another one is of no
+    use.
+    """
+    address = os.environ.get("DBUS_SESSION_BUS_ADDRESS", "")
+    runtime = config.runtime_directory(os.environ)
+    path = address.removeprefix("unix:path=").partition(",")[0]
+    if address and (not address.startswith("unix:path=") or config.is_own(Path(path))):
         return address
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
-    return f"unix:path={Path(runtime) / 'bus'}"
+    return f"unix:path={runtime / 'bus'}"
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _translate(error: Any, method: str) -> LunaschedError:

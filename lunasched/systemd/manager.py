@@ -251,6 +251,10 @@ class Manager:
         except SystemdError:
             return ""
 
+    def enable(self, unit: str) -> None:
+        """Have a unit started when its target is, as ``systemctl enable`` does."""
+        self._bus.call(Call("EnableUnitFiles", GLib.Variant("(asbb)", ([unit], False, False))))
+
     def states(self, *patterns: str) -> dict[str, UnitState]:
         """The loaded units whose names match one of some glob patterns."""
         parameters = GLib.Variant("(asas)", ([], patterns))

@@ -1,0 +1,76 @@
+"""What follows from a user's first jobs: their supervisor is started, and lingering explained."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from lunasched.config import Mode
+from lunasched.errors import LunaschedError
+
+if TYPE_CHECKING:
+    from lunasched.cli.session import Session
+
+_SUPERVISOR = "lunasched.service"
+
+
+def after_adding(session: Session) -> None:
+    """Have a user's jobs recorded from now on, and tell when they run; nothing in system mode."""
+    if session.mode is not Mode.USER:
+        return
+    # Whoever had a supervisor and has stopped it has their reasons.
+    first = session.store.cursor() is None
+    if first:
+        _start_supervisor(session)
+    if not session.lingers:
+        _offer_linger(first)
+
+
+def _start_supervisor(session: Session) -> None:
+    from lunasched.supervisor import is_running
+
+    if is_running(session.paths.database):
+        return
+    manager = session.manager
+    try:
+        if not manager.file_state(_SUPERVISOR):
+            # Installed since the user's manager was started.
+            manager.reload()
+        manager.enable(_SUPERVISOR)
+        for error in manager.start([_SUPERVISOR]).values():
+            raise error
+    except LunaschedError as error:
+        print(
+            f"note: your supervisor, which records runs, could not be started: {error}\n"
+            "note: jobs run without it; 'lunasched doctor' says more",
+            file=sys.stderr,
+        )
+    else:
+        print(f"Started your supervisor, {_SUPERVISOR}, which records what your jobs do.")
+
+
+def _offer_linger(first: bool) -> None:
+    about = "your jobs run only while you are logged in"
+    # With the name: without one, loginctl wants a session, which su does not always make.
+    command = ("loginctl", "enable-linger", pwd.getpwuid(os.getuid()).pw_name)
+    if not first or not _asked(f"note: {about}. Let them always run ({' '.join(command)})?"):
+        print(f"note: {about}; to let them always run: {' '.join(command)}", file=sys.stderr)
+        return
+    try:
+        subprocess.run(command, check=False)
+    except OSError as error:
+        print(f"note: {command[0]} cannot be run: {error.strerror}", file=sys.stderr)
+
+
+def _asked(question: str) -> bool:
+    """The answer of somebody at a terminal; who is at none is not asked."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    with suppress(EOFError):
+        return input().strip().lower() in ("y", "yes")
+    return False

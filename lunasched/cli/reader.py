@@ -1,0 +1,182 @@
+"""The system's jobs and history for those who may read them and not the database.
+
+The database holds secrets of jobs beside the history, so nobody but root and the supervisor's user
+opens it. Members of the group ``lunasched-history`` may connect to a socket of systemd's, which
+starts this program as the supervisor's user for one of a few commands that only read; what it
+prints goes straight to the caller's own output, which is passed along. ::
+
+    lunasched --system list          lunasched-history@.service
+        arguments, stdout, stderr ──►  the same command, as the user lunasched
+                      exit status ◄──
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import typer
+
+from lunasched.cli.app import app
+from lunasched.errors import ExitCode, InvalidInput, LunaschedError, PermissionDenied
+
+SOCKET = "/run/lunasched-history.socket"
+GROUP = "lunasched-history"
+COMMANDS = ("list", "get", "history", "logs", "graph", "queue", "next")
+"""What a reader may ask for."""
+
+_BYTES_MAX = 1 << 16
+# What of the caller's environment changes what is printed.
+_VARIABLES = ("TZ", "NO_COLOR", "COLUMNS")
+_ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*\Z")
+_SECRETS = "--show-secrets"
+
+
+def is_for(arguments: Sequence[str]) -> bool:
+    """Whether the command is one for readers, of somebody who is one."""
+    return (
+        "--system" in arguments
+        and os.geteuid() != 0
+        and _command(arguments) in COMMANDS
+        and os.path.exists(SOCKET)  # noqa: PTH110 - pathlib is slower to be loaded than this
+        and not _owns_database()
+    )
+
+
+def ask(arguments: Sequence[str]) -> int:
+    """Have the command run for us; its exit status. Raises ``PermissionDenied``."""
+    environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    request = json.dumps({"arguments": list(arguments), "environment": environment}) + "\n"
+    sys.stdout.flush()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            connection.connect(SOCKET)
+        except PermissionError:
+            raise PermissionDenied(
+                "the system's jobs are for root, and to be read for members of the group "
+                f"{GROUP} (usermod --append --groups {GROUP} USER); --user is for your own"
+            ) from None
+        except OSError as error:
+            raise LunaschedError(
+                f"{SOCKET}: {error.strerror}; see: systemctl status lunasched-history.socket"
+            ) from error
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # The output goes along with the first byte.
+        sent = socket.send_fds(connection, [request.encode()], [1, 2])
+        connection.sendall(request.encode()[sent:])
+        answer = connection.recv(16)
+    return int(answer) if answer.strip().isdigit() else ExitCode.FAILED
+
+
+@app.command("serve-reader", hidden=True)
+def serve_reader() -> None:
+    """Run one command for who is connected to standard input (lunasched-history@.service)."""
+    connection = socket.socket(fileno=os.dup(0))
+    request, outputs = _received(connection)
+    if len(outputs) != 2:
+        raise InvalidInput("the caller passed no output along")
+    child = os.fork()
+    if child == 0:
+        status: int = ExitCode.FAILED
+        try:
+            for number, output in enumerate(outputs, start=1):
+                os.dup2(output, number)
+            connection.close()
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            status = _run(request)
+        finally:
+            os._exit(status)
+    for output in outputs:
+        os.close(output)
+    status = _wait(child, connection)
+    with suppress(OSError):
+        connection.sendall(str(status).encode())
+    raise typer.Exit(ExitCode.DONE)
+
+
+def _run(request: str) -> int:
+    """Run the command that is asked for, if it may be."""
+    from lunasched.cli import main
+
+    arguments, environment = _checked(json.loads(request))
+    os.environ.update(environment)
+    time.tzset()
+    sys.argv[1:] = arguments
+    try:
+        return main()
+    finally:
+        sys.stdout.flush()
+
+
+def _checked(request: object) -> tuple[list[str], dict[str, str]]:
+    """The arguments and variables of a request; refuses what is not for readers."""
+    arguments = request.get("arguments") if isinstance(request, dict) else None
+    given = request.get("environment") if isinstance(request, dict) else None
+    if (
+        not isinstance(arguments, list)
+        or not all(isinstance(word, str) for word in arguments)
+        or _command(arguments) not in COMMANDS
+        or _SECRETS in arguments
+        or "--user" in arguments
+        or "--system" not in arguments
+    ):
+        print(
+            f"lunasched: members of {GROUP} can ask for {', '.join(COMMANDS)}, with --system",
+            file=sys.stderr,
+        )
+        os._exit(ExitCode.PERMISSION)
+    environment = {
+        name: value
+        for name, value in (given if isinstance(given, dict) else {}).items()
+        if name in _VARIABLES and isinstance(value, str)
+    }
+    # A path would be a file that is read for somebody else.
+    if not _ZONE.match(environment.get("TZ", "UTC")):
+        del environment["TZ"]
+    return arguments, environment
+
+
+def _received(connection: socket.socket) -> tuple[str, list[int]]:
+    """What the caller sent: a line, and open files."""
+    data, outputs = b"", list[int]()
+    while not data.endswith(b"\n"):
+        more, files, _, _ = socket.recv_fds(connection, _BYTES_MAX, 2)
+        outputs += files
+        data += more
+        if not more or len(data) > _BYTES_MAX:
+            raise InvalidInput("the caller sent no command")
+    return data.decode(), outputs
+
+
+def _wait(child: int, connection: socket.socket) -> int:
+    """The exit status of the child, which ends with the caller: nobody else would stop it."""
+    ended = os.pidfd_open(child)
+    poll = select.poll()
+    poll.register(ended, select.POLLIN)
+    poll.register(connection, select.POLLHUP)
+    if all(descriptor != ended for descriptor, _ in poll.poll()):
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status) & 0xFF
+
+
+def _command(arguments: Sequence[str]) -> str | None:
+    return next((word for word in arguments if not word.startswith("-")), None)
+
+
+def _owns_database() -> bool:
+    """Whether we are the supervisor's user, who needs no help."""
+    import pwd
+
+    from lunasched.config import SUPERVISOR_USER
+
+    return pwd.getpwuid(os.geteuid()).pw_name == SUPERVISOR_USER
