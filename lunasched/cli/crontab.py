@@ -49,7 +49,7 @@ def import_crontab(
     replace: bool = typer.Option(False, "--replace", help="Change jobs that exist."),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Make a job of each entry of a crontab, and say what differs from cron."""
+    """Make a job of each entry of a crontab. What differs from cron is said."""
     from lunasched import crontab
 
     session = Session.choose(chosen_mode(ctx, system))

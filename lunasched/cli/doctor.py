@@ -29,9 +29,10 @@ def doctor(
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Look for what keeps jobs from running or being recorded, and say what mends it.
+    """Look for what is wrong, and say what mends it.
 
-    Nothing is changed. Exits with 1 where there is an error.
+    Nothing is changed. The exit status is 1 where something keeps jobs from running or from being
+    recorded.
     """
     from lunasched.diagnosis import Severity, diagnose
     from lunasched.examination import examine

@@ -44,7 +44,7 @@ def export_config(
     ),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Write jobs as a file that import-config reads back to the same jobs."""
+    """Write jobs as a file that import-config reads."""
     from lunasched.jobdump import dump
 
     session = Session.choose(chosen_mode(ctx, system))

@@ -66,7 +66,7 @@ def apply(
     ),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Make jobs what files say: add, change, and with --prune remove them, all or none."""
+    """Make jobs what files say, all or none. With --prune, others are removed."""
     session = Session.choose(chosen_mode(ctx, system))
     try:
         entries = _entries(session, files or [], format_)

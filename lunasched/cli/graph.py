@@ -29,7 +29,7 @@ def graph(
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Show what jobs depend on, as trees: below each job what has to succeed before it."""
+    """Show what jobs depend on, as trees. Below each job is what has to succeed before it."""
     if as_dot and as_json:
         raise InvalidInput("--dot and --json exclude each other; leave one out")
     session = Session.choose(chosen_mode(ctx, system))

@@ -28,7 +28,7 @@ def eject(
     dry_run: bool = typer.Option(False, "--dry-run", help="Print the units, change nothing."),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Turn a job into a timer and a service that need no lunasched, and forget the job."""
+    """Turn a job into units that need no lunasched. The job is forgotten."""
     session = Session.choose(chosen_mode(ctx, system))
     if dry_run:
         from lunasched import ejection
@@ -59,7 +59,7 @@ def adopt(
     dry_run: bool = typer.Option(False, "--dry-run", help="Print the units, change nothing."),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Turn a timer and its service that somebody wrote into a job."""
+    """Turn a timer and its service into a job. Their files are kept, renamed."""
     from lunasched.cli import units
 
     session = Session.choose(chosen_mode(ctx, system))

@@ -20,7 +20,7 @@ def remove(
     name: str = NAME_ARGUMENT,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Remove a job and its units; a run in progress ends by itself, the history stays."""
+    """Remove a job and its units. A run in progress ends by itself, the history stays."""
     session = Session.choose(chosen_mode(ctx, system))
     session.deployer.remove(name, now=session.now())
     print(f"Removed job {name!r}.")
@@ -42,7 +42,7 @@ def disable(
     name: str = NAME_ARGUMENT,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Stop a job's timer, now and at boot; the job can still be started by hand."""
+    """Stop a job's timer, now and at boot. The job can still be started by hand."""
     from lunasched.cli.queue import drop_starts
 
     session = Session.choose(chosen_mode(ctx, system))
@@ -65,7 +65,7 @@ def compile_units(
     ),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Print or write the units of a job, without touching systemd."""
+    """Print or write the units of a job, and change nothing."""
     session = Session.choose(chosen_mode(ctx, system))
     job = session.job(name)
     compiled = compiled_now(session, job)

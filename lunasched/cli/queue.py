@@ -21,7 +21,7 @@ def queue(
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Show the starts that wait: retries for their time, others for their turn."""
+    """Show the starts that wait for their time or their turn."""
     session = Session.choose(chosen_mode(ctx, system))
     now = session.now()
     starts = in_turn(session.store.starts.all(), now)
@@ -53,7 +53,7 @@ def cancel(
     name: str = NAME_ARGUMENT,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Drop the pending retry of a job; the failure of its last attempt is final."""
+    """Drop the pending retry of a job. The failure of its last attempt is final."""
     session = Session.choose(chosen_mode(ctx, system))
     session.job(name)
     dropped = drop_starts(session, name, retries_only=True)

@@ -73,7 +73,7 @@ def stop(
     name: str = NAME_ARGUMENT,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Stop the runs of a job that are in progress and drop its retry; its timer goes on."""
+    """Stop the runs of a job that are in progress. Its retry is dropped, its timer goes on."""
     from lunasched.cli.queue import drop_starts
 
     session = Session.choose(chosen_mode(ctx, system))

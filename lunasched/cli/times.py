@@ -44,7 +44,7 @@ def explain(
     count: int = typer.Option(5, "-n", "--count", min=1, help="How many times to show."),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Say what a schedule means, as systemd is told it, with the times to come."""
+    """Say what a schedule means, and the times to come."""
     from lunasched.schedule import check_timezone, describe, parse, timing
 
     host = Session.choose(None).host_timezone
@@ -93,7 +93,7 @@ def next_runs(
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Show the runs to come, of a job or of all jobs, in the order of time."""
+    """Show the runs to come, of a job or of all jobs."""
     session = Session.choose(chosen_mode(ctx, system))
     jobs = session.store.jobs.all() if name is None else [session.job(name)]
     deployed = session.store.jobs.updated_at()

@@ -85,7 +85,7 @@ def get(
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Show one job: its definition, its units, its last run and next elapse."""
+    """Show one job: definition, units, last run, next elapse."""
     session = Session.choose(chosen_mode(ctx, system))
     job = session.job(name)
     last = next(iter(session.store.runs.history(name, 1)), None)
@@ -181,7 +181,7 @@ def logs(
     follow: bool = typer.Option(False, "--follow", "-f", help="Show what is added, as it comes."),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Show what a job printed and what systemd said of it (journalctl)."""
+    """Show what a job printed, and what systemd said of it."""
     from lunasched import unittext
     from lunasched.journal import RunWindow, journalctl
 

@@ -501,6 +501,6 @@ def test_no_linger(own_patient: Patient) -> None:
 
 
 def test_cgroups_of_this_machine(patient: Patient) -> None:
-    """What the host has, the container has; tests/vm/test_doctor.py has cgroup v2."""
+    """What the host has, the container has; tests/vm/test_doctor_clock.py has cgroup v2."""
     unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
     assert bool(patient.findings("cgroups")) is not unified
