@@ -277,12 +277,10 @@ class Metrics:
         if not job.enabled:
             return None, None
         zone = job.timezone or self._host_timezone
-        started, succeeded = job.last_start or 0, job.last_success or 0
+        started = max(job.deployed_at, job.last_start or 0)
+        succeeded = max(job.deployed_at, job.last_success or 0)
         try:
-            return (
-                slot.timer_elapse(job.schedule, zone, now, max(job.deployed_at, started)),
-                slot.second_slot(job.schedule, zone, max(job.deployed_at, succeeded)),
-            )
+            return slot.next_and_second(job.schedule, zone, now, started, succeeded)
         except InvalidInput:
             # A schedule that an earlier version accepted.
             return None, None

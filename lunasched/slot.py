@@ -106,15 +106,21 @@ def timer_elapse(text: str, zone: str, now: int, counted_from: int) -> int | Non
     return _next_elapse(text, zone, now)
 
 
-def second_slot(text: str, zone: str, after: int) -> int | None:
-    """The second slot after a point in time, or the end of the second interval from there."""
+def next_and_second(
+    text: str, zone: str, now: int, counted_from: int, after: int
+) -> tuple[int | None, int | None]:
+    """``timer_elapse``, and the second slot (or end of an interval) after a point in time."""
     rule = schedule.parse(text)
     if isinstance(rule, Every):
-        return after + 2 * rule.seconds * 1_000_000
+        second = after + 2 * rule.seconds * 1_000_000
+        return timer_elapse(text, zone, now, counted_from), second
     if isinstance(rule, UNTIMED):
-        return None
+        return None, None
     first = _next_elapse(text, zone, after)
-    return None if first is None else _next_elapse(text, zone, first)
+    # Mostly there is no slot in between, and the first is the next.
+    first_is_next = after <= now and (first is None or first > now)
+    upcoming = first if first_is_next else _next_elapse(text, zone, now)
+    return upcoming, None if first is None else _next_elapse(text, zone, first)
 
 
 @lru_cache(maxsize=1024)

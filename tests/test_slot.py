@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from itertools import islice
 from typing import Any
 
 import pytest
 
+from lunasched import slot
 from lunasched.model import Job, Trigger
+from lunasched.schedule import elapses, parse
 from lunasched.slot import Past, attribute, next_slot, to_datetime, to_usec
 
 HOST = "Europe/Berlin"
@@ -260,3 +263,18 @@ def test_when_a_job_elapses_next(job: Job, now: int, past: Past, expected: int |
 @pytest.mark.parametrize("usec", [0, 1, -1, 1_782_000_000_123_456])
 def test_times_keep_their_microseconds(usec: int) -> None:
     assert to_usec(to_datetime(usec)) == usec
+
+
+@pytest.mark.parametrize("text", ["0 * * * *", "calendar:2026-02-10 12,13,14:00", "every 1h"])
+def test_next_and_second_are_what_each_is_by_itself(text: str) -> None:
+    hour, noon = HOUR, at("2026-02-10 12:00")
+    for now in range(noon - 2 * hour, noon + 4 * hour, hour // 2):
+        for after in range(noon - 2 * hour, noon + 4 * hour, hour // 2):
+            upcoming, second = slot.next_and_second(text, "UTC", now, after, after)
+            assert upcoming == slot.timer_elapse(text, "UTC", now, after)
+            if text.startswith("every"):
+                assert second == after + 2 * hour
+            else:
+                found = elapses(parse(text), timezone="UTC", after=to_datetime(after))
+                slots = [to_usec(one) for one in islice(found, 2)]
+                assert second == (slots[1] if len(slots) == 2 else None)
