@@ -162,15 +162,6 @@ def _fill_history(store: Store, *, days: int, now: int) -> None:
                 "step": days * 86_400_000_000 // HISTORY,
             },
         )
-        store._run(
-            "INSERT INTO job_totals (job, successes, failures, elapses, took_usec, durations) "
-            "SELECT job, sum(result = 'success'), sum(result <> 'success'), count(*), "
-            "sum(ended_at - started_at), ("
-            "SELECT group_concat(printf('%014d', took), '') FROM ("
-            "SELECT ended_at - started_at AS took FROM runs AS latest "
-            "WHERE latest.job = runs.job ORDER BY sequence DESC LIMIT 100)) "
-            "FROM runs GROUP BY job"
-        )
 
 
 def _jobs() -> list[Job]:
