@@ -144,13 +144,20 @@ class NotifyError(LunaschedError):
     """A message could not be sent; its text holds no secret.
 
     ``permanent``: sending it again would not help. ``retry_after``: seconds to wait before the next
-    attempt, where the service said so.
+    attempt, where the service said so. ``unreachable``: no other message to the same server would
+    fare better now.
     """
 
     def __init__(
-        self, message: str, *, permanent: bool = False, retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        permanent: bool = False,
+        retry_after: float | None = None,
+        unreachable: bool = False,
     ) -> None:
         super().__init__(message)
+        self.unreachable = unreachable
         self.permanent = permanent
         self.retry_after = retry_after
 

@@ -80,7 +80,9 @@ def post(request: Request, *, key: str, timeout: float) -> str:
             if isinstance(error, AttributeError):
                 raise
             # Exceptions of requests have the URL in their texts.
-            raise _failed(host, error, timeout) from None
+            failure = _failed(host, error, timeout)
+            failure.unreachable = not failure.permanent
+            raise failure from None
     return _judged(response, text, (*request.secrets, *of_url(request.url)))
 
 
@@ -189,7 +191,7 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 
 def _no_answer(host: str | None, timeout: float) -> NotifyError:
-    return NotifyError(f"{host}: no answer within {timeout:g} s")
+    return NotifyError(f"{host}: no answer within {timeout:g} s", unreachable=True)
 
 
 def _failed(host: str | None, error: BaseException, timeout: float) -> NotifyError:

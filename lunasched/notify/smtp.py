@@ -40,7 +40,9 @@ def deliver(
         except (smtplib.SMTPException, OSError, ValueError, AttributeError) as error:
             # AttributeError: a connection that the deadline ended in the middle of a call.
             if deadline.expired:
-                raise NotifyError(f"{host}:{port}: no answer within {timeout:g} s") from None
+                raise NotifyError(
+                    f"{host}:{port}: no answer within {timeout:g} s", unreachable=True
+                ) from None
             if isinstance(error, AttributeError):
                 raise
             raise _failed(f"{host}:{port}", error, settings, tls) from None
@@ -174,4 +176,8 @@ def _failed(
         case _:
             said, permanent = "the answer is not SMTP", False
     unset = "" if settings.smtp_server else " (notifications.email.smtp_server is not set)"
-    return NotifyError(f"{place}: {hidden(said, secrets)}{unset}", permanent=permanent)
+    # What smtplib has a name for, a server said.
+    unreachable = not isinstance(error, smtplib.SMTPException) and isinstance(error, OSError)
+    return NotifyError(
+        f"{place}: {hidden(said, secrets)}{unset}", permanent=permanent, unreachable=unreachable
+    )
