@@ -17,20 +17,17 @@ GIVEN_UP_AFTER = 86400
 """Seconds of waiting in all."""
 
 
-def backoff(tries: int) -> float:
-    """Seconds between try number ``tries`` (from 1) and the next: 30 s, doubled up to an hour."""
-    return float(min(FIRST_DELAY << min(tries - 1, 32), LONGEST_DELAY))
+def delay(waited: float, retry_after: float | None) -> float | None:
+    """Seconds from a try that failed to the next one; ``None``: it is given up.
 
-
-def delay(tries: int, waited: float, retry_after: float | None) -> float | None:
-    """Seconds from try number ``tries``, which failed, to the next one; ``None``: given up.
-
-    ``waited`` are the seconds that were waited between the tries so far. A service that says when
-    to come back is not asked before; one that says so again and again, less and less often.
+    ``waited`` are the seconds that were waited so far: the waits are 30 s and twice as long each
+    time, up to an hour. A service that says when to come back is not asked before; one that always
+    wants to be asked soon, less and less often.
     """
-    wait = backoff(tries)
-    if retry_after is not None:
-        wait = max(retry_after, min(1 << min(tries - 1, 32), LONGEST_DELAY))
+    if retry_after is None:
+        wait = min(waited + FIRST_DELAY, LONGEST_DELAY)
+    else:
+        wait = max(retry_after, min(waited + 1, LONGEST_DELAY))
     return None if waited + wait > GIVEN_UP_AFTER else float(wait)
 
 

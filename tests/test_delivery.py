@@ -14,8 +14,8 @@ DAY_S = 86400
 def delays(retry_after: list[float | None]) -> list[float]:
     """The waits between the tries, each of which fails and says when to come back, or nothing."""
     waited, found = 0.0, []
-    for tries, said in enumerate(retry_after, 1):
-        wait = delivery.delay(tries, waited, said)
+    for said in retry_after:
+        wait = delivery.delay(waited, said)
         if wait is None:
             break
         waited += wait
@@ -27,6 +27,10 @@ def test_waits_double_from_half_a_minute_to_an_hour() -> None:
     assert delays([None] * 9) == [30, 60, 120, 240, 480, 960, 1920, 3600, 3600]
 
 
+def test_what_was_put_off_with_another_goes_on_as_if_it_had_been_tried() -> None:
+    assert delivery.delay(210, None) == 240
+
+
 def test_after_a_day_of_waiting_it_is_given_up() -> None:
     found = delays([None] * 100)
     assert len(found) == 29
@@ -35,7 +39,7 @@ def test_after_a_day_of_waiting_it_is_given_up() -> None:
 
 def test_a_service_is_not_asked_before_it_wants_to_be() -> None:
     assert delays([2.5]) == [2.5]
-    assert delays([7200.0, None]) == [7200, 60]
+    assert delays([7200.0, None]) == [7200, 3600]
     assert delays([float(DAY_S + 1)]) == []
 
 

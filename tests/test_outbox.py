@@ -117,6 +117,13 @@ def test_the_messages_of_a_job_to_a_channel_keep_their_order(store: Store, put: 
     assert ready(store) == [second]
 
 
+def test_a_test_waits_for_nothing_that_was_to_be_sent_before(store: Store, put: Writer) -> None:
+    put()
+    store.outbox.postpone(claim(store), 60 * SECOND, 0, subject=None, answer="no")
+    test = put(kind=Kind.TEST)
+    assert ready(store) == [test]
+
+
 def test_of_each_server_the_first(store: Store, put: Writer) -> None:
     elsewhere = Channel(ChannelType.SLACK, "https://b.example:8443/y")
     keys = [put(job="a"), put(MAIL, job="b"), put(elsewhere, job="c"), put(job="d")]
@@ -194,8 +201,8 @@ def test_a_server_that_is_away_is_left_alone(store: Store, put: Writer) -> None:
     assert due == {elsewhere: 0, a: 60 * SECOND}
     assert entry(store, b).due_at == 60 * SECOND
     # What has waited with it is given up with it.
-    assert len(store.outbox.outwaited("https://a.example", 60 * SECOND, 9)) == 0
-    assert len(store.outbox.outwaited("https://a.example", 60 * SECOND - 1, 9)) == 2
+    assert len(store.outbox.outwaited("https://a.example", 60 * SECOND + 1, 9)) == 0
+    assert len(store.outbox.outwaited("https://a.example", 60 * SECOND, 9)) == 2
 
 
 def test_a_channel_that_wants_a_pause_gets_it_from_all_jobs(store: Store, put: Writer) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lunasched.alerting import Outage
-from lunasched.message import Report
+from lunasched.message import Kind, Report
 from lunasched.model import Channel, ChannelType, NotifyEvent, Result
 from lunasched.store.jobs import Execute
 
@@ -155,6 +155,9 @@ class OutboxTable:
         """
         counter = _counter(channel, job)
         lane = f"{counter}:{job}"
+        if report.kind is Kind.TEST:
+            # Whoever tests does not wait for what was to be sent before.
+            lane = f"{lane}:{key}"
         added = self._execute(
             "put_message",
             key=key,
@@ -250,9 +253,9 @@ class OutboxTable:
     def _postpone_lanes(self, first: str, last: str, delay: int, now: int) -> None:
         self._execute("postpone_lanes", first=first, last=last, delay=delay, now=now)
 
-    def outwaited(self, server: str, most: int, count: int) -> list[Outgoing]:
-        """The messages to a server that have waited for more than ``most`` µs."""
-        rows = self._execute("outwaited_messages", server=server, most=most, count=count)
+    def outwaited(self, server: str, waited: int, count: int) -> list[Outgoing]:
+        """The messages to a server that have waited for as long, or longer (µs)."""
+        rows = self._execute("outwaited_messages", server=server, waited=waited, count=count)
         return [_outgoing(row) for row in rows]
 
     def is_superseded(self, message: Outgoing) -> bool:

@@ -513,7 +513,7 @@ WHERE lane BETWEEN :first AND :last AND state = 'waiting' AND claimed_at IS NULL
 
 -- name: outwaited_messages
 SELECT * FROM outbox
-WHERE server = :server AND state = 'waiting' AND claimed_at IS NULL AND waited > :most
+WHERE server = :server AND state = 'waiting' AND claimed_at IS NULL AND waited >= :waited
 ORDER BY id LIMIT :count;
 
 -- name: later_ping
