@@ -65,6 +65,7 @@ def of_message(message: Outgoing, composed: Message) -> dict[str, str]:
 def _of_the_run(report: Report) -> dict[str, object]:
     return {
         "EXECUTION_ID": unittext.uuid(report.execution_id or ""),
+        "FIRST_ATTEMPT_ID": unittext.uuid(report.first_attempt_id or report.execution_id or ""),
         "ATTEMPT": report.attempt,
         "MAX_ATTEMPTS": report.max_attempts,
         "TRIGGER": report.trigger.value if report.trigger else "",

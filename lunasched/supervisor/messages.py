@@ -42,11 +42,18 @@ class Messages:
 
     def started(self, job: Job, run: Run, now: int) -> None:
         """A run's program was executed."""
-        report = replace(
-            self._report(Kind.START, job, run.started_at, run),
-            # What is to come of it is not known, even where it is on record by now.
-            result=None, exit_code=None, signal=None, ended_at=None, output="",
-        )  # fmt: skip
+        # What is to come of it is not known, even where it is on record by now.
+        begun = replace(
+            run,
+            ended_at=None,
+            result=None,
+            exit_code=None,
+            signal=None,
+            cpu_usec=None,
+            memory_peak=None,
+            output=None,
+        )
+        report = self._report(Kind.START, job, run.started_at, begun)
         self._tell(job, report, run.execution_id, now, complete=True)
 
     def succeeded(self, job: Job, run: Run, now: int) -> None:
@@ -81,18 +88,23 @@ class Messages:
 
     def missed(self, job: Job, count: int, first_at: int, last_at: int, now: int) -> None:
         """Slots passed without a run."""
-        report = replace(
-            self._report(Kind.MISSED, job, last_at),
-            missed=count, missed_first_at=first_at, missed_last_at=last_at,
-        )  # fmt: skip
+        report = Report(
+            kind=Kind.MISSED,
+            job=job.name,
+            host=self._origin.host,
+            at=last_at,
+            timezone=job.timezone or self._origin.timezone,
+            user_mode=self._origin.mode is Mode.USER,
+            missed=count,
+            missed_first_at=first_at,
+            missed_last_at=last_at,
+        )
         self._tell(job, report, f"{job.name}/{first_at}/{last_at}", now, complete=True)
 
     def _of_outage(self, kind: Kind, job: Job, at: int, run: Run, decision: Decision) -> Report:
         about = decision.about
         assert about is not None
-        return replace(
-            self._report(kind, job, at, run), failures=about.failures, failing_since=about.since
-        )
+        return self._report(kind, job, at, run, failures=about.failures, failing_since=about.since)
 
     def _tell_of_run(
         self, job: Job, report: Report, run: Run, now: int, *, pings_only: bool = False
@@ -118,24 +130,7 @@ class Messages:
                     report, channel, job=job.name, key=key, cause=cause, now=now, complete=complete
                 )
 
-    def _report(self, kind: Kind, job: Job, at: int, run: Run | None = None) -> Report:
-        of_run: dict[str, Any] = {}
-        if run is not None:
-            of_run = {
-                "execution_id": run.execution_id,
-                "first_attempt_id": run.first_attempt_id,
-                "trigger": run.trigger,
-                "result": run.result,
-                "exit_code": run.exit_code,
-                "signal": run.signal,
-                "attempt": run.attempt,
-                "scheduled_at": run.scheduled_at,
-                "started_at": run.started_at,
-                "ended_at": run.ended_at,
-                "cpu_usec": run.cpu_usec,
-                "memory_peak": run.memory_peak,
-                "output": run.output or "",
-            }
+    def _report(self, kind: Kind, job: Job, at: int, run: Run, **outage: Any) -> Report:
         return Report(
             kind=kind,
             job=job.name,
@@ -143,10 +138,23 @@ class Messages:
             at=at,
             timezone=job.timezone or self._origin.timezone,
             user_mode=self._origin.mode is Mode.USER,
+            execution_id=run.execution_id,
+            first_attempt_id=run.first_attempt_id,
+            trigger=run.trigger,
+            result=run.result,
+            exit_code=run.exit_code,
+            signal=run.signal,
+            attempt=run.attempt,
             max_attempts=job.retry.max_attempts,
+            scheduled_at=run.scheduled_at,
+            started_at=run.started_at,
+            ended_at=run.ended_at,
             time_limit=job.limits.timeout,
             memory_limit=job.limits.max_memory,
-            **of_run,
+            cpu_usec=run.cpu_usec,
+            memory_peak=run.memory_peak,
+            output=run.output or "",
+            **outage,
         )
 
 

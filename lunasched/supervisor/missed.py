@@ -45,8 +45,13 @@ class SlotChecker:
         now: Callable[[], int],
         guard: Callable[..., Callable[..., bool]],
         monotonic: Callable[[], int] = GLib.get_monotonic_time,
+        told: Callable[[], None] = lambda: None,
     ) -> None:
-        """``guard`` wraps the callbacks of the main loop; ``monotonic`` counts µs while awake."""
+        """``guard`` wraps the callbacks of the main loop; ``monotonic`` counts µs while awake.
+
+        ``told`` is called when there may be messages to send.
+        """
+        self._told = told
         self._monotonic = monotonic
         self._store = store
         self._consequences = consequences
@@ -115,6 +120,7 @@ class SlotChecker:
                 del self._jobs[name]
         if self._jobs:
             self._go_on()
+        self._told()
         return False
 
     def check(self, name: str) -> None:

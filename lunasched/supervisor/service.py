@@ -24,7 +24,7 @@ from lunasched.journal import Journal, RunWindow, Tail
 from lunasched.metrics import Metrics, Supervision
 from lunasched.model import Result
 from lunasched.runtimedir import RuntimeDirectory
-from lunasched.settings import MetricsSettings, Retention, WebSettings
+from lunasched.settings import Settings
 from lunasched.slotfile import SlotDirectory
 from lunasched.store import EndedRun, OpenRun, Store, UnsettledRun
 from lunasched.supervisor.clock import Clock
@@ -35,6 +35,7 @@ from lunasched.supervisor.killed import KilledChanges
 from lunasched.supervisor.lag import Lag
 from lunasched.supervisor.messages import Origin
 from lunasched.supervisor.missed import SlotChecker
+from lunasched.supervisor.notifier import Notifier
 from lunasched.supervisor.pages import Pages
 from lunasched.supervisor.pruner import Pruner
 from lunasched.supervisor.recorder import Recorder, result_of
@@ -53,6 +54,8 @@ _FORGET_USEC = 30 * 86400 * 1_000_000
 _PATIENCE = 15
 # How much later than a run's end its last records come, at most but in a storm.
 _MOMENT_USEC = 1_000_000
+# How long a stop waits for messages that are being sent.
+_LAST_SENDS_S = 3
 
 _JOBS = unit_path("")
 _OUR_LABELS = (unittext.bus_label(unittext.JOB_PREFIX), unittext.bus_label(unittext.HOOK_PREFIX))
@@ -74,10 +77,7 @@ class Supervisor:
         slots: SlotDirectory,
         deploy_lock: DeployLock,
         runtime: RuntimeDirectory,
-        max_concurrent_jobs: int,
-        retention: Retention,
-        web: WebSettings,
-        metrics: MetricsSettings,
+        settings: Settings,
         now: Callable[[], int],
     ) -> None:
         self._mode = mode
@@ -91,12 +91,15 @@ class Supervisor:
         self._hooks = HookStarter(
             mode, store, manager, runtime, now=now, guard=self.guard, asked=self._wake
         )
+        self._notifier = Notifier(
+            store, self._hooks, origin, settings=settings, now=now, guard=self.guard
+        )
         self._starter = Starter(
             store,
             manager,
             runtime,
             self._consequences,
-            limit=max_concurrent_jobs,
+            limit=settings.max_concurrent_jobs,
             now=now,
             guard=self.guard,
             asked=self._wake,
@@ -105,13 +108,20 @@ class Supervisor:
         self._clock = Clock(store, manager, now, self.guard, stepped=self._stepped)
         self._zones = Zones(slots, manager, self.guard)
         self._killed = KilledChanges(deploy_lock, self._zones.bring_up_to_date, self.guard)
-        self._checker = SlotChecker(store, self._consequences, host_timezone, now, self.guard)
+        self._checker = SlotChecker(
+            store,
+            self._consequences,
+            host_timezone,
+            now,
+            self.guard,
+            told=self._notifier.look,
+        )
         self._pruner = Pruner(
-            store, retention, now, self.guard, needs_runs=lambda: self._checker.is_busy
+            store, settings.retention, now, self.guard, needs_runs=lambda: self._checker.is_busy
         )
         self._intervals = Intervals(store, manager, now, self.guard)
         self._pages = Pages(
-            web,
+            settings.web,
             mode=mode,
             database=store.path,
             host_timezone=host_timezone,
@@ -121,9 +131,11 @@ class Supervisor:
         )
         self._started_at = now()
         self._lag = Lag()
-        self._metrics = Metrics(host_timezone, self._supervision, duration_ms=metrics.duration_ms)
+        self._metrics = Metrics(
+            host_timezone, self._supervision, duration_ms=settings.metrics.duration_ms
+        )
         self._textfile = TextFile(
-            metrics.textfile,
+            settings.metrics.textfile,
             metrics=self._metrics,
             database=store.path,
             now=now,
@@ -155,6 +167,7 @@ class Supervisor:
         self._checker.woke()
         # Before anybody takes us for ready: where there is a limit, the gate is shut from now on.
         self._starter.look()
+        self._notifier.begin()
         self._wake()
         notify("READY=1")
         self._loop.run()
@@ -163,6 +176,7 @@ class Supervisor:
             self._follow.close()
         notify("STOPPING=1")
         self._is_running = False
+        self._notifier.finish(_LAST_SENDS_S)
         self._textfile.close()
         if self._error is not None:
             raise self._error
@@ -196,6 +210,7 @@ class Supervisor:
         """The clock was set, or the machine resumed."""
         self._starter.look()
         self._checker.woke()
+        self._notifier.clock_stepped()
 
     def _nudged(self) -> None:
         self.guard(self._act)()
@@ -204,6 +219,7 @@ class Supervisor:
         """Start what is to be started."""
         self._hooks.look()
         self._starter.look()
+        self._notifier.look()
         return True
 
     def _wake(self) -> None:
@@ -269,6 +285,7 @@ class Supervisor:
             for run, output in zip(pending, outputs, strict=True):
                 self._store.runs.set_output(run.execution_id, output)
                 self._store.outbox.set_output(run.execution_id, output)
+        self._notifier.look()
 
     def complete_late(self) -> None:
         """The journal is never silent: take the output of what ended a moment ago as it is."""
@@ -364,6 +381,7 @@ class Supervisor:
         self._textfile.changed()
         self.conclude(last_word=True)
         unclear = [self._hooks.reconcile(), self._starter.reconcile()]
+        self._notifier.look()
         if any(unclear):
             self._wake()
 

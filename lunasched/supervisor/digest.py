@@ -1,0 +1,39 @@
+"""Messages that were held back, told of in one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lunasched import alerting
+from lunasched.config import Mode
+from lunasched.message import Held, Kind, Report
+from lunasched.message.words import what_happened
+
+if TYPE_CHECKING:
+    from lunasched.supervisor.messages import Origin
+
+
+def of(reports: Sequence[Report], origin: Origin, now: int) -> Report:
+    """The report of a digest: how much there was of each kind and job, and what came last."""
+    found: dict[tuple[Kind, str], Held] = {}
+    for report in reports:
+        before = found.get((report.kind, report.job))
+        count = 1 if before is None else before.count + 1
+        found[report.kind, report.job] = Held(
+            report.kind, report.job, count, report.at, what_happened(report)
+        )
+    return Report(
+        kind=Kind.DIGEST,
+        job="",
+        host=origin.host,
+        at=now,
+        timezone=origin.timezone,
+        user_mode=origin.mode is Mode.USER,
+        held=tuple(found.values()),
+    )
+
+
+def key(first: str) -> str:
+    """The key of a digest, from that of the first message in it."""
+    return alerting.message_key(first, Kind.DIGEST.value, "")

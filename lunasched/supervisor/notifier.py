@@ -1,0 +1,337 @@
+"""Sending what is in the outbox: threads that wait for servers, so that recording does not.
+
+A message is claimed, composed and sent by a thread of its own that ends with it, and settled here.
+Nothing but the main loop touches the database. One server is asked for one thing at a time, a few
+servers at the same time; what cannot be sent now is put off, and a timer is set for it: with an
+empty outbox nothing wakes up.
+
+Commands (channels of type ``exec``) are composed in a thread, too, and then run as hooks are: as
+units of systemd, whose end is in the journal.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gi.repository import GLib
+
+from lunasched import commands, delivery
+from lunasched.errors import NotifyError
+from lunasched.message import Kind
+from lunasched.model import ChannelType, Result
+from lunasched.store import COMMANDS, EndedCommand, MessageState, Outgoing
+from lunasched.supervisor import digest, facts
+
+if TYPE_CHECKING:
+    from lunasched.message import Message
+    from lunasched.settings import EmailSettings, Settings
+    from lunasched.store import Store
+    from lunasched.supervisor.hooks import HookStarter
+    from lunasched.supervisor.messages import Origin
+
+_THREADS = 4
+_COMMANDS = 16
+_USEC = 1_000_000
+# How much is done before the main loop gets its turn again.
+_AT_ONCE = 200
+_IN_A_DIGEST = 10_000
+# GLib counts milliseconds in 32 bits.
+_LONGEST_WAIT_MS = 2**31
+# The command's way to say that it might do another time (EX_TEMPFAIL of sysexits(3)).
+_TEMPORARY = 75
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What came of a try: the server's answer or the error, and the subject if there was one."""
+
+    message: Message | None
+    answer: str = ""
+    error: NotifyError | None = None
+
+
+class Notifier:
+    """Carries out the rows of the outbox."""
+
+    def __init__(
+        self,
+        store: Store,
+        hooks: HookStarter,
+        origin: Origin,
+        *,
+        settings: Settings,
+        now: Callable[[], int],
+        guard: Callable[[Callable[[], bool]], Callable[..., bool]],
+    ) -> None:
+        """``guard`` wraps main-loop callbacks."""
+        self._store = store
+        self._outbox = store.outbox
+        self._hooks = hooks
+        self._origin = origin
+        self._email = settings.email
+        self._most = settings.max_messages_per_hour
+        self._now = now
+        self._guard = guard
+        self._sending: dict[int, Outgoing] = {}
+        self._stopping = False
+        self._timer = 0
+
+    def begin(self) -> None:
+        """Take over what an earlier supervisor left half done."""
+        with self._store.transaction():
+            self._outbox.unclaim_all()
+            self._outbox.follow_clock(self._now())
+        self.look()
+
+    def clock_stepped(self) -> None:
+        """The clock was set: nothing waits longer than it was to, and nothing less."""
+        with self._store.transaction():
+            self._outbox.follow_clock(self._now())
+        self.look()
+
+    def look(self) -> None:
+        """Send what may be sent now, and plan for what is due later."""
+        if self._stopping or self._outbox.is_idle():
+            self._cancel()
+            return
+        with self._store.transaction():
+            self._settle_commands()
+            digest_at = self._digest()
+            handled = 0
+            while (found := self._next_due()) is not None and handled < _AT_ONCE:
+                self._take(found)
+                handled += 1
+            later = [message.due_at for message in self._ready() if message.due_at > self._now()]
+        self._plan([*later, *digest_at], at_once=found is not None)
+
+    def finish(self, seconds: float) -> None:
+        """Wait a little for what is being sent, so that it is not sent again by the next one."""
+        self._stopping = True
+        deadline = time.monotonic() + seconds
+        timer = GLib.timeout_add(50, lambda: True)
+        while self._sending and time.monotonic() < deadline:
+            GLib.MainContext.default().iteration(True)
+        GLib.source_remove(timer)
+
+    # What is next
+
+    def _ready(self) -> list[Outgoing]:
+        busy = {message.server for message in self._sending.values()}
+        if self._outbox.open_commands() >= _COMMANDS:
+            busy.add(COMMANDS)
+        return self._outbox.ready(busy) if len(self._sending) < _THREADS else []
+
+    def _next_due(self) -> Outgoing | None:
+        first = next(iter(self._ready()), None)
+        return first if first is not None and first.due_at <= self._now() else None
+
+    def _take(self, message: Outgoing) -> None:
+        """Send a message, or leave it to a digest where its channel has had enough."""
+        if self._is_limited(message) and (
+            self._outbox.holds(message.counter) or self._allowed_at(message.counter) > self._now()
+        ):
+            self._outbox.hold(message)
+        elif (claimed := self._outbox.claim(message, self._now())) is not None:
+            self._send(claimed)
+
+    @staticmethod
+    def _is_limited(message: Outgoing) -> bool:
+        return not message.is_ping and message.report.kind not in (Kind.DIGEST, Kind.TEST)
+
+    def _allowed_at(self, counter: str) -> int:
+        now = self._now()
+        if not self._most:
+            return now
+        sent = self._outbox.sent_lately(counter, now - delivery.HOUR_USEC, now)
+        return delivery.allowed_at(sent, self._most, now)
+
+    def _digest(self) -> list[int]:
+        """Make digests of what was held back and may be told now; when the others may."""
+        later = []
+        for counter in self._outbox.held_counters():
+            allowed_at = self._allowed_at(counter)
+            if allowed_at > self._now():
+                later.append(allowed_at)
+                continue
+            held = self._outbox.held(counter, _IN_A_DIGEST)
+            self._put_digest(held)
+            for message in held:
+                self._outbox.settle(message, MessageState.DIGESTED, self._now())
+        return later
+
+    def _put_digest(self, held: list[Outgoing]) -> None:
+        jobs = {message.job for message in held}
+        report = digest.of([message.report for message in held], self._origin, self._now())
+        self._outbox.put(
+            report,
+            held[-1].channel,
+            job=jobs.pop() if len(jobs) == 1 else "",
+            key=digest.key(held[0].key),
+            cause="",
+            now=self._now(),
+        )
+
+    # Sending
+
+    def _send(self, message: Outgoing) -> None:
+        self._sending[message.id] = message
+        # A daemon: a server that does not answer keeps nobody from stopping us.
+        thread = threading.Thread(target=self._work, args=(message,), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._soon(partial(self._done, message, _unforeseen(None, error)))
+
+    def _work(self, message: Outgoing) -> None:
+        """In a thread: everything that may take long."""
+        outcome = _attempt(message, self._email)
+        self._soon(partial(self._done, message, outcome))
+
+    def _done(self, message: Outgoing, outcome: _Outcome) -> bool:
+        del self._sending[message.id]
+        with self._store.transaction():
+            if outcome.error is not None:
+                self._put_off(message, outcome.error, outcome.message)
+            elif outcome.message is not None and message.channel.type is ChannelType.EXEC:
+                self._run_command(message, outcome.message)
+            elif outcome.message is not None:
+                subject = outcome.message.subject
+                self._settle(message, MessageState.SENT, subject, outcome.answer)
+        self._hooks.look()
+        self.look()
+        return False
+
+    def _settle(
+        self, message: Outgoing, state: MessageState, subject: str | None, answer: str
+    ) -> None:
+        if state is MessageState.FAILED:
+            about = f"the message of {message.event}" + (f" of {message.job}" * bool(message.job))
+            type_ = message.channel.type.value
+            print(f"<4>{about} cannot be sent ({type_}): {answer}", file=sys.stderr)
+        self._outbox.settle(message, state, self._now(), subject=subject, answer=answer)
+
+    def _put_off(
+        self, message: Outgoing, error: NotifyError, composed: Message | None = None
+    ) -> None:
+        """Have the message tried again, and its server and channel left alone for as long."""
+        now, subject = self._now(), composed.subject if composed else message.subject
+        if self._outbox.is_superseded(message):
+            self._settle(message, MessageState.SUPERSEDED, subject, str(error))
+            return
+        wait = delivery.delay(message.waited / _USEC, error.retry_after)
+        if error.permanent or wait is None or message.report.kind is Kind.TEST:
+            self._settle(message, MessageState.FAILED, subject, str(error))
+            if error.unreachable and wait is None:
+                self._give_up(message, str(error))
+            return
+        delay = round(wait * _USEC)
+        self._outbox.postpone(message, delay, now, subject=subject, answer=str(error))
+        if error.retry_after is not None:
+            self._outbox.postpone_channel(message, delay, now)
+        elif error.unreachable:
+            # A moment less: another one is tried next, in case this one is what it fails at.
+            self._outbox.postpone_server(message, delay - 1, now)
+
+    def _give_up(self, message: Outgoing, reason: str) -> None:
+        """What waited for a server as long as the message that is given up is given up, too."""
+        waited = message.waited - _USEC
+        while given_up := self._outbox.outwaited(message.server, waited, _AT_ONCE):
+            for other in given_up:
+                self._settle(other, MessageState.FAILED, other.subject, reason)
+
+    # Commands
+
+    def _run_command(self, message: Outgoing, composed: Message) -> None:
+        event = commands.event_name(message.channel)
+        job = self._store.jobs.get(message.job)
+        unit = commands.unit_name(message.job, message.channel)
+        if job is None or event not in commands.of(job):
+            self._settle(
+                message, MessageState.FAILED, composed.subject, "the job has this command no more"
+            )
+            return
+        self._store.hooks.put(
+            message.key,
+            event,
+            message.job,
+            unit,
+            facts.of_message(message, composed),
+            self._now(),
+            text=composed.text,
+            reader=job.user,
+        )
+        self._outbox.give_to_hook(message, event, composed.subject)
+
+    def _settle_commands(self) -> None:
+        for ended in self._outbox.ended_commands():
+            message, text = ended.message, _how_it_ended(ended)
+            self._outbox.forget_command(ended)
+            self._hooks.forget_message(commands.unit_name(message.job, message.channel))
+            if ended.result is Result.SUCCESS:
+                self._settle(message, MessageState.SENT, message.subject, text)
+            else:
+                error = NotifyError(text, permanent=ended.exit_code != _TEMPORARY)
+                self._put_off(message, error)
+
+    # When to look again
+
+    def _plan(self, later: list[int], *, at_once: bool) -> None:
+        self._cancel()
+        if at_once:
+            self._timer = self._soon(self._elapsed)
+        elif later:
+            wait = max(0, min(later) - self._now()) // 1000 + 1
+            self._timer = GLib.timeout_add(min(wait, _LONGEST_WAIT_MS), self._guard(self._elapsed))
+
+    def _soon(self, action: Callable[[], bool]) -> int:
+        """Have the main loop call it, in its turn, also from a thread; not when all is idle."""
+        source: int = GLib.idle_add(self._guard(action), priority=GLib.PRIORITY_DEFAULT)
+        return source
+
+    def _cancel(self) -> None:
+        if self._timer:
+            GLib.source_remove(self._timer)
+            self._timer = 0
+
+    def _elapsed(self) -> bool:
+        self._timer = 0
+        self.look()
+        return False
+
+
+def _attempt(message: Outgoing, email: EmailSettings) -> _Outcome:
+    """One try, in a thread."""
+    # Loaded where they cost no time of the main loop.
+    from lunasched import notify
+    from lunasched.message import compose
+
+    composed = None
+    try:
+        composed = compose(message.report, message.channel)
+        if message.channel.type is ChannelType.EXEC:
+            return _Outcome(composed)
+        answer = notify.send(message.channel, composed, key=message.key, settings=email)
+    except NotifyError as error:
+        return _Outcome(composed, error=error)
+    except Exception as error:
+        return _unforeseen(composed, error)
+    return _Outcome(composed, answer)
+
+
+def _unforeseen(composed: Message | None, error: Exception) -> _Outcome:
+    # Its text may hold anything.
+    return _Outcome(composed, error=NotifyError(f"it cannot be sent: {type(error).__name__}"))
+
+
+def _how_it_ended(ended: EndedCommand) -> str:
+    if ended.result is None:
+        return "the job was removed before the command could run"
+    if ended.exit_code is not None:
+        return f"exit code {ended.exit_code}"
+    return ended.result.value if ended.signal is None else f"signal {ended.signal}"
