@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from lunasched import words
 from lunasched.model import (
+    Channel,
     ExecutionMode,
     Hooks,
     Job,
@@ -17,7 +18,7 @@ from lunasched.model import (
 )
 
 
-def rows(job: Job, *, host_timezone: str, owner: str) -> dict[str, str]:
+def rows(job: Job, *, host_timezone: str, owner: str, show_secrets: bool = False) -> dict[str, str]:
     """What each part is called, and says; empty where it is the default.
 
     ``owner`` is whom a job belongs to that names no user.
@@ -35,7 +36,9 @@ def rows(job: Job, *, host_timezone: str, owner: str) -> dict[str, str]:
         "Priority": job.priority.value,
         "Retries": _retries(job.retry),
         "Hooks": _hooks(job.hooks),
-        "Tells": _notifications(job.notifications.without_secrets()),
+        "Tells": _notifications(
+            job.notifications if show_secrets else job.notifications.without_secrets()
+        ),
         "Mode": _mode(job),
         "Depends on": "\n".join(job.dependencies),
         "Sandbox": _lines(dict(job.sandbox)),
@@ -47,14 +50,15 @@ def rows(job: Job, *, host_timezone: str, owner: str) -> dict[str, str]:
 
 
 def units(job: Job) -> list[str]:
-    """The units of a job: its timer, if it has one, its service, a launcher, its hooks."""
+    """The units of a job: its timer, if it has one, its service, a launcher, hooks and commands."""
     # Imported here, so that showing a definition costs no schedules' code.
-    from lunasched import concurrency, unittext
+    from lunasched import commands, concurrency, unittext
     from lunasched.schedule import ON_DEMAND
 
     timer = [] if job.schedule == ON_DEMAND else [unittext.timer_name(job.name)]
     launcher = [concurrency.started_unit(job)] if concurrency.has_launcher(job) else []
     hooks = [unittext.hook_name(job.name, event.value) for event in job.hooks.events()]
+    hooks += commands.unit_names(job)
     return [*timer, *launcher, unittext.service_name(job.name), *hooks]
 
 
@@ -89,7 +93,7 @@ def _hooks(hooks: Hooks) -> str:
 def _notifications(notifications: Notifications) -> str:
     told = {event.value: getattr(notifications, event.value) for event in NotifyEvent}
     lines = [
-        f"{event}: {channel.type.value} {channel.where}"
+        f"{event}: {_channel(channel)}"
         for event, channels in told.items()
         for channel in channels or ()
     ]
@@ -103,6 +107,16 @@ def _notifications(notifications: Notifications) -> str:
         often = f"every {notifications.remind_every:g}s" if notifications.remind_every else "never"
         lines.append(f"(reminds {often})")
     return "\n".join(lines)
+
+
+def _channel(channel: Channel) -> str:
+    parts = [channel.type.value, channel.where]
+    parts += [f"{name}={value}" for name, value in channel.headers]
+    for name in ("token", "secret"):
+        value = getattr(channel, name)
+        if value is not None:
+            parts.append(f"{name}={value}")
+    return " ".join(parts)
 
 
 def _mode(job: Job) -> str:

@@ -55,10 +55,14 @@ def job_json(
     last: Run | None,
     hooks: Sequence[HookRun] = (),
     following: Start | None = None,
+    *,
+    show_secrets: bool = False,
 ) -> dict[str, Any]:
     """A job with the keys of a job file, when it elapses next, and its last run."""
+    if not show_secrets:
+        job = job.evolve(notifications=job.notifications.without_secrets())
     return {
-        **job.evolve(notifications=job.notifications.without_secrets()).to_mapping(),
+        **job.to_mapping(),
         "next_elapse": iso(next_elapse),
         "last_run": None if last is None else run_json(last, hooks, following),
     }

@@ -100,6 +100,8 @@ _MODULES = {
     "metrics": "metrics",
     "doctor": "doctor",
     "serve-reader": "reader",
+    "notifications": "notifications",
+    "notify-test": "notifications",
 }
 
 

@@ -99,9 +99,3 @@ def warn(compiled: Iterable[CompiledJob]) -> None:
     for item in compiled:
         for warning in item.warnings:
             print(f"warning: {item.job.name}: {warning}", file=sys.stderr)
-    told = sum(item.job.notifications != type(item.job.notifications)() for item in compiled)
-    if told:
-        print(
-            f"warning: notification_config is kept ({told} jobs), but this version sends nothing",
-            file=sys.stderr,
-        )

@@ -11,7 +11,7 @@ from lunasched import definition
 from lunasched.cli import render
 from lunasched.cli.app import JSON_OPTION, MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
 from lunasched.cli.session import Session
-from lunasched.errors import InvalidInput, NoSuchJob
+from lunasched.errors import InvalidInput, NoSuchJob, PermissionDenied
 from lunasched.model import HookRun, Job, Result, Run
 
 if TYPE_CHECKING:
@@ -82,11 +82,16 @@ def list_jobs(
 def get(
     ctx: typer.Context,
     name: str = NAME_ARGUMENT,
+    show_secrets: bool = typer.Option(
+        False, "--show-secrets", help="Show URLs and tokens of channels in full (as root)."
+    ),
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Show one job: definition, units, last run, next elapse."""
     session = Session.choose(chosen_mode(ctx, system))
+    if show_secrets and session.mode.value == "system" and os.geteuid() != 0:
+        raise PermissionDenied("--show-secrets: the secrets of the system's jobs are for root")
     job = session.job(name)
     last = next(iter(session.store.runs.history(name, 1)), None)
     elapse = _next_elapses(session, [job], {name: last} if last else {})[name]
@@ -95,12 +100,17 @@ def get(
     missed = session.store.slots.missed(name)
     if as_json:
         following = retries.get(last.execution_id) if last else None
-        shown_job = render.job_json(job, elapse, last, hooks, following)
+        shown_job = render.job_json(job, elapse, last, hooks, following, show_secrets=show_secrets)
         render.print_json({**shown_job, "missed_slots": missed.count})
         return
     owner = "root" if session.mode.value == "system" else "yourself"
     shown = {
-        **definition.rows(job, host_timezone=session.host_timezone, owner=owner),
+        **definition.rows(
+            job,
+            host_timezone=session.host_timezone,
+            owner=owner,
+            show_secrets=show_secrets,
+        ),
         "Next elapse": render.local_time(elapse),
         "Waits for": _waits_for(session, name),
         "Last run": _last_run(last, retries),
