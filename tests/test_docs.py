@@ -40,6 +40,7 @@ from lunasched.model import (
     HookRun,
     Hooks,
     Job,
+    NotifyEvent,
     Overlap,
     Result,
     RetryPolicy,
@@ -58,7 +59,8 @@ from lunasched.settings import (
     SURROUNDINGS,
     Settings,
 )
-from lunasched.store import Store
+from lunasched.store import MessageState, Store
+from lunasched.supervisor import facts
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin
 from lunasched.web.access import JOURNAL_GROUPS
@@ -310,6 +312,10 @@ RETRIED = Job(
 )
 
 
+CHANNEL = Channel(ChannelType.EXEC, "true")
+FAILED = Report(kind=Kind.FAILURE, job="retried", host="box", at=0, timezone="UTC")
+
+
 @pytest.fixture
 def failed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """The database of user mode: a run failed, and its retry and two hooks are to follow."""
@@ -335,13 +341,17 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def test_json_keys(page: Page, failed_once: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    of_runs, of_hooks, of_starts = tables(page.part("Ss", "JSON"))
+    of_runs, of_hooks, of_starts, of_messages = tables(page.part("Ss", "JSON"))
     hook = HookRun(HookEvent.ON_START, None, None, None, None)
     run = render.run_json(RUN, [hook])
     assert of_runs == list(run)
     assert of_hooks == list(run["hooks"][0])
     (start,) = json.loads(printed(capsys, "queue", "--json"))
     assert of_starts == list(start)
+    with failed_once.transaction():
+        failed_once.outbox.put(FAILED, CHANNEL, job=RUN.job, key="k", cause="", now=0)
+    (message,) = json.loads(printed(capsys, "notifications", "--json"))
+    assert of_messages == list(message)
 
 
 def test_columns_and_reasons_of_the_queue(
@@ -413,6 +423,24 @@ def test_variables_of_hooks(page: Page, failed_once: Store) -> None:
     always, ended, retried = [names for part in lists if (names := items(part, "Ev"))]
     facts = {hook.facts["LUNASCHED_EVENT"]: list(hook.facts) for hook in failed_once.hooks.next()}
     assert facts == {"on_start": always, "on_retry": always + ended + retried}
+
+
+def test_events_and_states_of_messages(page: Page) -> None:
+    part = page.part("Sh", "NOTIFICATIONS")
+    events, states = [event.value for event in NotifyEvent], [state.value for state in MessageState]
+    assert [item for item in items(part, "Cm") if item in {*events, *states}] == events + states
+
+
+def test_variables_of_commands(page: Page, failed_once: Store) -> None:
+    for kind in (Kind.FAILURE, Kind.MISSED):
+        report = dataclasses.replace(
+            FAILED, kind=kind, execution_id=RUN.execution_id, failures=1, missed=1
+        )
+        failed_once.outbox.put(report, CHANNEL, job=RUN.job, key=kind.value, cause="", now=0)
+    found = failed_once.outbox.ready(())
+    variables = facts.of_message(found[0], compose(found[0].report))
+    part = page.part("Sh", "NOTIFICATIONS")
+    assert set(re.findall(r"\bLUNASCHED_[A-Z_]+", part)) == set(variables)
 
 
 def test_execution_modes(page: Page) -> None:
