@@ -26,7 +26,7 @@ BUILDERS = (
 )
 # What the rpm and the installation from source need besides, which Debian 13 has not all of.
 OTHER_BUILDERS = ("cpio", "python3-venv", "rpm", "rpmlint")
-SHELLS = ("bash-completion", "fish", "man-db", "zsh")
+SHELLS = ("bash-completion", "fish", "zsh")
 
 
 def available() -> list[str]:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import legacy
 import pytest
 from packaged import OLDER, TREE, Built, commands, readme_part
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.machine, pytest.mark.slow]
 
+PAGES = sorted(TREE.glob("man/*.[1-9]"), key=lambda page: (page.suffix, page.name))
 UNITS = "/etc/systemd/system"
 TEMPLATE = "/usr/lib/python3/dist-packages/lunasched/unit-templates/job.service.j2"
 DATABASE = "/var/lib/lunasched/lunasched.db"
@@ -38,22 +40,13 @@ PASSING = re.compile(
 )
 
 
-@pytest.fixture(scope="module")
-def dependencies(clean: Machine) -> Machine:
-    """The machine, with what the package needs, as apt finds it; the package itself is gone."""
-    pristine = traces(clean)
-    assert pristine == []
-    install(clean, "dist")
-    sh(clean, "apt-get purge lunasched")
-    assert traces(clean) == pristine
-    return clean
-
-
 @pytest.fixture
-def debian(dependencies: Machine) -> Iterator[Machine]:
-    """The machine without lunasched, before a test and after it."""
-    yield dependencies
-    sh(dependencies, "apt-get purge lunasched; rm -rf /home/luna/.local /home/luna/.config")
+def debian(clean: Machine) -> Iterator[Machine]:
+    """The machine without anything of lunasched, before a test and after it."""
+    assert traces(clean) == []
+    yield clean
+    sh(clean, "apt-get purge lunasched; rm -rf /home/luna/.local /home/luna/.config")
+    assert traces(clean) == []
 
 
 def sh(machine: Machine, command: str, **options: Any) -> str:
@@ -144,10 +137,20 @@ def test_installed_files(debian: Machine) -> None:
     assert re.findall(r"^ *\w+:.*", uncommented, re.M) == re.findall(
         r"^ *\w+:.*", (TREE / "packaging/examples/config.yaml").read_text(), re.M
     )
-    assert debian.exec("man -w lunasched lunasched-daemon lunasched.yaml").returncode == 0
+    pages = debian.exec("cd /usr/share/man && ls */lunasched*").stdout.split()
+    assert pages == [f"man{page.suffix[1:]}/{page.name}.gz" for page in PAGES]
     for name in ("README.md.gz", "NEWS.md.gz", "copyright", "examples/jobs.yaml"):
         assert debian.exec(f"test -s /usr/share/doc/lunasched/{name}").returncode == 0
     assert debian.exec("systemctl is-system-running").stdout == "running\n"
+
+    # What the scripts of the package are to do may be done already.
+    debian.exec("cp /var/lib/dpkg/info/lunasched.p* /usr/libexec/lunasched/maintain /var/tmp/")
+    for _ in range(2):
+        debian.exec("/var/tmp/lunasched.postinst configure ''")
+    for _ in range(2):
+        debian.exec("/var/tmp/maintain removing")
+    sh(debian, "apt-get purge lunasched")
+    debian.exec("/var/tmp/lunasched.postrm purge; rm /var/tmp/lunasched.p* /var/tmp/maintain")
 
 
 def test_quick_start(debian: Machine) -> None:
@@ -260,11 +263,49 @@ def test_upgrade_while_jobs_run(debian: Machine) -> None:
     debian.exec("rm /var/tmp/slots /run/go")
 
 
+OLD_DAEMON = """
+[Service]
+ExecStart=/usr/local/bin/lunasched-daemon
+User=lunasched
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def test_upgrade_from_lunasched_1(debian: Machine, tmp_path: Path) -> None:
+    """The README's own commands, on a machine with what 1.x had."""
+    hourly = {"name": "hourly", "schedule_type": "every", "schedule_value": "3600"}
+    history = [("hourly", "2025-03-01 10:00:00", "failed", "Stdout:\nlong ago\n")]
+    legacy.make(tmp_path / "lunasched.db", jobs=[hourly], history=history)
+    debian.copy(tmp_path / "lunasched.db", DATABASE)
+    debian.exec("useradd --system --user-group lunasched; chown -R lunasched: /var/lib/lunasched")
+    debian.write_file("/etc/lunasched/config.yaml", "global: {max_concurrent_jobs: 3}\n")
+    debian.write_file(f"{UNITS}/lunasched.service", OLD_DAEMON)
+    for name in ("lunasched", "lunasched-daemon"):
+        debian.write_file(f"/usr/local/bin/{name}", "#!/bin/sh\nsleep infinity\n", mode=0o755)
+    debian.exec("systemctl daemon-reload; systemctl enable --now lunasched")
+
+    # An empty line is the answer that dpkg suggests: to keep the configuration.
+    shown = [sh(debian, line, input="\n") for line in commands(readme_part("Installation"))[3]]
+
+    assert re.search(r"hourly +every 1h +yes +2025-03-01 .* exit-code", shown[-1])
+    assert active(debian, "lunasched-job@*.timer") == ["lunasched-job@hourly.timer"]
+    fragment = debian.exec("systemctl show -P FragmentPath lunasched").stdout
+    assert fragment.endswith("/lib/systemd/system/lunasched.service\n")
+    assert active(debian, "lunasched.service") == ["lunasched.service"]
+    assert debian.read_file("/etc/lunasched/config.yaml") == "global: {max_concurrent_jobs: 3}\n"
+    modes = debian.exec("stat -c '%a %U:%G' /etc/lunasched /etc/lunasched/config.yaml").stdout
+    assert modes == "750 root:lunasched\n640 root:lunasched\n"
+
+
 # Removal
 
 
 def test_removed_jobs_stop_and_come_back(debian: Machine) -> None:
     """What is not lunasched's stays, and after a purge there is nothing else than before."""
+    if debian.exec("dpkg --status python3-pydbus", check=False).returncode != 0:
+        install(debian, "dist")
+        sh(debian, "apt-get purge lunasched")
     before = files(debian)
     install(debian, "dist")
     every = ("--schedule", "every 1h")
@@ -309,17 +350,3 @@ def test_removed_jobs_stop_and_come_back(debian: Machine) -> None:
     assert {path: after[path] for path in before} == before
     assert active(debian, "feed-cron.timer") == ["feed-cron.timer"]
     debian.exec(f"systemctl disable --now feed-cron.timer; rm {hand_written} {' '.join(ejected)}")
-
-
-def test_a_purge_again_does_no_harm(debian: Machine) -> None:
-    """The scripts may find done what they are to do: the units, the user, the directories gone."""
-    install(debian, "dist")
-    debian.exec("cp /var/lib/dpkg/info/lunasched.p* /usr/libexec/lunasched/maintain /var/tmp/")
-    for _ in range(2):
-        debian.exec("/var/tmp/lunasched.postinst configure ''")
-    for _ in range(2):
-        debian.exec("/var/tmp/maintain removing")
-    sh(debian, "apt-get purge lunasched")
-    debian.exec("/var/tmp/lunasched.postrm purge")
-    debian.exec("rm /var/tmp/lunasched.p* /var/tmp/maintain")
-    assert traces(debian) == []

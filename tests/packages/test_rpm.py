@@ -70,7 +70,8 @@ def test_unpacked_it_is_the_debian_package(built: Built, builder: Machine) -> No
             .replace("/usr/usr/", "/usr/")
             for name in names
         }
-        apart = re.compile(r"/usr/share/(doc|licenses|lintian)/|.*/licenses/LICENSE$")
+        records = r".*\.dist-info/(RECORD|INSTALLER|licenses/.*)$"
+        apart = re.compile(rf"/usr/share/(doc|licenses|lintian)/|{records}")
         return {name for name in plain if not apart.match(name)}
 
     assert common(set(unpacked)) == common(of_debian)
