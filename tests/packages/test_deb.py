@@ -32,6 +32,13 @@ from urllib.request import urlopen
 print(urlopen("http://127.0.0.1:8080/metrics").read().decode())
 """
 
+MAIL = "/var/tmp/mail"
+MAIL_SERVER = [
+    *("python3", "-m", "aiosmtpd", "--nosetuid", "--listen", "localhost:25"),
+    *("--class", "aiosmtpd.handlers.Mailbox", MAIL),
+]
+LISTENS = "import socket; socket.create_connection(('localhost', 25))"
+
 # What differs from hour to hour on any machine: caches, logs, lists, backups of /etc/passwd, and
 # what belongs to users.
 PASSING = re.compile(
@@ -157,11 +164,16 @@ def test_quick_start(debian: Machine) -> None:
     """The README's own commands, word for word; after the last of them nothing is left."""
     install_block = commands(readme_part("Installation"))[0]
     sh(debian, install_block[-1])
+    sh(debian, "apt-get install --no-install-recommends python3-aiosmtpd")
+    debian.exec(["systemd-run", "--quiet", "--unit=mail-server", *MAIL_SERVER])
+    debian.wait_for(["python3", "-c", LISTENS], what="the mail server")
     *blocks, removal = commands(readme_part("Quick start").partition("Schedules are")[0])
     shown = {}
     for line in [line for block in blocks for line in block]:
         if line.startswith("lunasched history"):
             wait_for_end(debian, line.split()[-1], "success")
+        if line.startswith("lunasched notifications"):
+            debian.wait_for(f"grep -rq 'no space left' {MAIL}/new", what="the message")
         shown[line] = sh(debian, line)
     assert re.search(r"lunasched-job@backup\.timer +lunasched-job@backup\.service", str(shown))
     assert "done at" in shown["lunasched start backup --wait"]
@@ -173,6 +185,10 @@ def test_quick_start(debian: Machine) -> None:
     attempts = shown["lunasched history flaky"].splitlines()[1:]
     assert re.search(r"retry .* 2 +success", attempts[0])
     assert re.search(r"manual .* 1 +exit-code \(3\)", attempts[1])
+    assert "root@localhost" in shown["lunasched notifications broken"]
+    message = debian.exec(f"cat {MAIL}/new/*").stdout
+    assert re.search(r"^Subject: .*broken", message, re.M)
+    debian.exec(f"systemctl stop mail-server; rm -r {MAIL}")
     remove, purge = removal
     sh(debian, remove)
     assert active(debian, "lunasched*") == []
