@@ -200,10 +200,11 @@ def test_a_caret_points_at_what_is_wrong_in_a_schedule(cli: Cli) -> None:
     told = cli.fails(
         ExitCode.USAGE, "add", "--name", "a", "--schedule", "at 25:00", "--command", "true"
     )
-    _, text, caret = told.splitlines()
+    _, text, caret, further = told.splitlines()
     assert text.strip() == "at 25:00"
     assert caret.strip() == "^"
     assert caret.index("^") == text.index("25")
+    assert "lunasched-schedule(5)" in further
 
 
 @pytest.mark.parametrize("command", ["get", "history", "remove", "start", "logs"])

@@ -20,12 +20,14 @@ from lunasched.diagnosis import (
     FileFacts,
     JournalFacts,
     ManagerFacts,
+    MessageFacts,
     PolkitFacts,
     RecordingFacts,
     SettingsFacts,
     Severity,
     UnitSeen,
     Unseen,
+    WebFacts,
     ZoneFacts,
     diagnose,
 )
@@ -49,6 +51,7 @@ SETTINGS_FILE = FileFacts(PATHS.settings, "root", "lunasched", 0o640)
 SETTINGS = SettingsFacts(SETTINGS_FILE, "", has_secrets=True, readable_by_supervisor=True)
 FILE = FileFacts(PATHS.database, "lunasched", "lunasched", 0o600)
 DATABASE = DatabaseFacts(FILE, replace(FILE, mode=0o700), "", "current", checked=True)
+WEB = WebFacts(wanted=True, where="127.0.0.1:8080", port=8080, held_by=("lunasched",))
 POLKIT = PolkitFacts("loaded", may_start_jobs=True, may_start_others=False)
 
 HEALTHY = Facts(
@@ -69,6 +72,8 @@ HEALTHY = Facts(
     settings=SETTINGS,
     database=DATABASE,
     recording=RecordingFacts(running=True, unrecorded_since=None),
+    web=WEB,
+    messages=MessageFacts(0, ""),
     scripts=Path("/scripts"),
     missing_scripts=(),
     deployed=DEPLOYED,
@@ -286,6 +291,19 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
         "no journal",
         {"recording": RecordingFacts(running=True, unrecorded_since=Unseen("no journal"))},
     ),
+    (
+        "web",
+        Severity.WARNING,
+        "is taken by a program of www-data",
+        {"web": replace(WEB, held_by=("www-data",))},
+    ),
+    ("web", Severity.WARNING, "nothing listens at 127", {"web": replace(WEB, held_by=())}),
+    (
+        "notifications",
+        Severity.WARNING,
+        "2 notifications of the last week were given up; the latest was on_failure",
+        {"messages": MessageFacts(2, "on_failure of x by email: 550")},
+    ),
     ("scripts", Severity.ERROR, "there is no launch", {"missing_scripts": ("launch",)}),
     ("units", Severity.ERROR, "are missing: a", {"deployed": replace(DEPLOYED, missing=("a",))}),
     ("units", Severity.WARNING, "jobs: a", {"deployed": replace(DEPLOYED, changed=("a",))}),
@@ -349,6 +367,16 @@ def test_what_is_wrong_is_found(
     # A check that finds something wrong does not say that all is well beside it.
     if check not in ("zones", "supervisor"):
         assert len([finding for finding in findings if finding.check == check]) == 1
+
+
+def test_another_port_is_written_where_there_is_no_configuration() -> None:
+    taken = replace(
+        HEALTHY,
+        web=replace(WEB, held_by=("root",)),
+        settings=SettingsFacts(None, "", has_secrets=False, readable_by_supervisor=True),
+    )
+    (found,) = [one for one in diagnose(taken) if one.check == "web"]
+    assert "printf 'web: {port: 8081}\\n' >/etc/lunasched/config.yaml" in found.mend
 
 
 def test_every_check_has_a_case() -> None:

@@ -46,7 +46,12 @@ def main() -> int:
     except LunaschedError as error:
         if debug:
             raise
+        from lunasched.cli.pointers import pointer
+
         _tell(str(error))
+        further = pointer(error, arguments)
+        if further:
+            print(f"see: {further}", file=sys.stderr)
         return error.exit_code
     except _InterruptedError:
         return 130

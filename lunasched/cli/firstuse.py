@@ -33,14 +33,14 @@ def after_adding(session: Session) -> None:
 def _start_supervisor(session: Session) -> None:
     from lunasched.supervisor import is_running
 
-    if is_running(session.paths.database):
-        return
-    manager = session.manager
+    manager, running = session.manager, is_running(session.paths.database)
     try:
         if not manager.file_state(_SUPERVISOR):
             # Installed since the user's manager was started.
             manager.reload()
         manager.enable(_SUPERVISOR)
+        if running:
+            return
         for error in manager.start([_SUPERVISOR]).values():
             raise error
     except LunaschedError as error:

@@ -143,6 +143,27 @@ class RecordingFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class WebFacts:
+    """The server of the status page and the metrics."""
+
+    wanted: bool
+    where: str
+    """Address and port."""
+    port: int
+    held_by: tuple[str, ...]
+    """The users whose programs listen at the port."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFacts:
+    """Notifications of the last week that were given up."""
+
+    failed: int
+    latest: str
+    """Of which job the latest of them was, by which channel, and what was answered."""
+
+
+@dataclass(frozen=True, slots=True)
 class CronLine:
     """A line of a crontab that runs what a job runs."""
 
@@ -200,6 +221,8 @@ class Facts:
     settings: SettingsFacts | Unseen
     database: DatabaseFacts | Unseen
     recording: RecordingFacts | Unseen
+    web: WebFacts | Unseen
+    messages: MessageFacts | Unseen
     scripts: Path
     missing_scripts: tuple[str, ...]
     deployed: DeployedFacts | Unseen

@@ -281,6 +281,63 @@ def _span(usec: int) -> str:
     return f"{seconds} seconds"
 
 
+def web(facts: Facts) -> Iterator[Finding]:
+    """Whether the status page and the metrics are served where they shall be."""
+    known = facts.web
+    if isinstance(known, Unseen):
+        yield unseen("the status page", known)
+        return
+    running = not isinstance(facts.recording, Unseen) and facts.recording.running
+    if not known.wanted:
+        yield fine("there is to be no status page")
+        return
+    if not running:
+        return
+    owner = SUPERVISOR_USER if facts.is_system else facts.user
+    if owner in known.held_by:
+        yield fine(f"the status page is at {known.where}")
+    elif known.held_by:
+        yield warning(
+            f"{known.where}, where the status page shall be, is taken by a program of "
+            f"{', '.join(known.held_by)}",
+            "there is no page, and there are no metrics; 'ss -ltnp' tells root what listens there",
+            *_other_port(facts, known.port + 1 if known.port < 65535 else 8080),
+            f"{facts.systemctl} restart lunasched.service",
+            as_root=facts.is_system,
+        )
+    else:
+        yield warning(
+            f"nothing listens at {known.where}, where the status page shall be",
+            "there is no page, and there are no metrics; the port was taken when the supervisor "
+            "started, or it is no address of this machine",
+            f"{facts.systemctl} restart lunasched.service",
+            as_root=facts.is_system,
+        )
+
+
+def _other_port(facts: Facts, port: int) -> tuple[str, ...]:
+    path = shlex.quote(str(facts.paths.settings))
+    if isinstance(facts.settings, Unseen) or facts.settings.file is not None:
+        return (f"${{EDITOR:-vi}} {path}",)
+    directory = shlex.quote(str(facts.paths.settings.parent))
+    return f"mkdir -p {directory}", f"printf 'web: {{port: {port}}}\\n' >{path}"
+
+
+def notifications(facts: Facts) -> Iterator[Finding]:
+    """Whether people were told what they were to be told."""
+    known = facts.messages
+    if isinstance(known, Unseen):
+        yield unseen("notifications", known)
+    elif known.failed:
+        yield warning(
+            f"{known.failed} notifications of the last week were given up; the latest was "
+            f"{known.latest}",
+            "nobody was told of what they are about",
+        )
+    else:
+        yield fine("no notification of the last week was given up")
+
+
 def scripts(facts: Facts) -> Iterator[Finding]:
     """Whether the scripts are there that units run."""
     if not facts.missing_scripts:

@@ -24,18 +24,20 @@ from lunasched.diagnosis import (
     FileFacts,
     JournalFacts,
     ManagerFacts,
+    MessageFacts,
     PolkitFacts,
     RecordingFacts,
     SettingsFacts,
     UnitSeen,
     Unseen,
+    WebFacts,
     ZoneFacts,
 )
 from lunasched.errors import InvalidInput, LunaschedError
 from lunasched.examination.crontabs import lines_of_jobs
 from lunasched.examination.units import deployed_facts
 from lunasched.journal import Journal
-from lunasched.settings import Settings
+from lunasched.settings import Settings, WebSettings
 from lunasched.slot import to_datetime
 from lunasched.slotfile import SlotDirectory
 from lunasched.store import inspect
@@ -56,6 +58,8 @@ _SECRET = re.compile(
 )
 _DPKG_LIST = Path("/var/lib/dpkg/info/lunasched.list")
 _A_JOB, _NO_JOB = "lunasched-job@doctor.service", "ssh.service"
+_MESSAGES_MAX = 1000
+_WEEK_USEC = 7 * 86_400_000_000
 _YEAR_USEC = 366 * 86_400_000_000
 
 _NO_DATABASE = Unseen("the database cannot be read")
@@ -104,6 +108,8 @@ def examine(
         settings=settings,
         database=_seen(lambda: _database(paths.database, looked)),
         recording=_seen(lambda: _recording(mode, paths.database, looked, store, is_running)),
+        web=_seen(lambda: _web(mode, paths.settings)),
+        messages=_seen(lambda: _messages(store, now)) if store else _no_messages(looked),
         scripts=context.scripts,
         missing_scripts=tuple(
             name for name in _SCRIPTS if not os.access(context.scripts / name, os.R_OK)
@@ -209,6 +215,39 @@ def _recording(
         return None if event is None else event.at
 
     return RecordingFacts(running, _seen(since))
+
+
+def _web(mode: Mode, path: Path) -> WebFacts:
+    try:
+        settings = Settings.load(path, os.environ).web
+    except InvalidInput:
+        settings = WebSettings()
+    host_ = f"[{settings.address}]" if ":" in settings.address else settings.address
+    return WebFacts(
+        wanted=mode is Mode.SYSTEM if settings.enabled is None else settings.enabled,
+        where=f"{host_}:{settings.port}",
+        port=settings.port,
+        held_by=host.listeners(settings.port),
+    )
+
+
+def _messages(store: Store, now: int) -> MessageFacts:
+    failed = [
+        entry
+        for entry in store.outbox.entries(None, failed=True, count=_MESSAGES_MAX)
+        if (entry.settled_at or entry.created_at) > now - _WEEK_USEC
+    ]
+    latest = ""
+    if failed:
+        one = failed[0]
+        latest = (
+            f"{one.event} of {one.job} by {one.channel.type.value}: {one.answer or 'no answer'}"
+        )
+    return MessageFacts(len(failed), latest)
+
+
+def _no_messages(looked: Inspection | Unseen | None) -> MessageFacts | Unseen:
+    return MessageFacts(0, "") if looked is None else _NO_DATABASE
 
 
 def _manager(mode: Mode, paths: Paths) -> ManagerFacts:

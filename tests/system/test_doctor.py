@@ -440,6 +440,22 @@ def test_a_disk_that_is_nearly_full(patient: Patient) -> None:
     patient.machine.run(f"umount {directory}; rm -r /root/lunasched")
 
 
+# The status page
+
+
+@pytest.mark.usefixtures("settings_removed")
+def test_a_port_that_is_taken(patient: Patient) -> None:
+    patient.machine.run("systemctl stop lunasched.service")
+    other = "systemd-run --unit other --uid nobody python3 -m http.server 8080 --bind 127.0.0.1"
+    patient.machine.run(other)
+    patient.machine.wait_for("grep -q ':1F90 .* 0A ' /proc/net/tcp", what="another server")
+    patient.machine.run("systemctl start lunasched.service")
+    patient.mends("web", "is taken by a program of nobody")
+    shown = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8081/').status)"
+    assert patient.machine.run(["python3", "-c", shown]).stdout == "200\n"
+    patient.machine.run("systemctl stop other.service")
+
+
 # Cron
 
 
