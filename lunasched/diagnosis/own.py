@@ -332,7 +332,8 @@ def notifications(facts: Facts) -> Iterator[Finding]:
         yield warning(
             f"{known.failed} notifications of the last week were given up; the latest was "
             f"{known.latest}",
-            "nobody was told of what they are about",
+            f"nobody was told of what they are about; '{facts.lunasched} notifications --failed' "
+            "shows them, and 'lunasched notify-test' tries a channel",
         )
     else:
         yield fine("no notification of the last week was given up")

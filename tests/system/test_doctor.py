@@ -456,6 +456,37 @@ def test_a_port_that_is_taken(patient: Patient) -> None:
     patient.machine.run("systemctl stop other.service")
 
 
+NOT_FOUND = """
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class NotFound(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.send_error(404)
+HTTPServer(("127.0.0.1", 8099), NotFound).serve_forever()
+"""
+TOLD = """
+jobs: [{{name: {name}, schedule: '@yearly', command: 'false', notification_config:
+  {{on_failure: [{{type: webhook, url: 'http://127.0.0.1:8099/no-such-thing'}}]}}}}]
+"""
+
+
+def test_a_notification_that_was_given_up(patient: Patient) -> None:
+    patient.machine.write_file("/root/server.py", NOT_FOUND)
+    patient.machine.run("systemd-run --unit other python3 /root/server.py")
+    patient.machine.write_file("/root/jobs.yaml", TOLD.format(name=patient.name))
+    patient("import-config", "/root/jobs.yaml")
+    patient.machine.wait_for("grep -q ':1FA3 .* 0A ' /proc/net/tcp", what="the server")
+    patient("start", patient.name, "--wait", check=False)
+    patient.machine.wait_for(
+        lambda: patient.found("notifications", "1 notifications") is not None, what="the finding"
+    )
+    found = patient.found("notifications", "were given up")
+    assert found is not None
+    assert f"on_failure of {patient.name} by webhook: " in found["what"]
+    assert "404" in found["what"]
+    assert "no-such-thing" not in found["what"]
+    patient.machine.run("systemctl stop other.service")
+
+
 # Cron
 
 
