@@ -119,6 +119,8 @@ def test_every_version_is_taken_over(version: int, journal: str, path: Path) -> 
         assert store.runs.unsettled() == []
         assert store.runs.without_output() == []
         assert store.runs.latest_outcome("hello") == (Result.EXEC_ERROR, None)
+        counted = {job.name: (job.successes, job.failures) for job in store.snapshot(0).jobs}
+        assert counted == {"hello": (1, 2), "later": (0, 0)}
     assert (report.schema, report.runs, report.runs_left) == (version, 4, 0)
     assert dump(report.backup) == before
     with Store.open(path) as store:

@@ -203,10 +203,15 @@ def test_slots_that_pass_while_the_timer_is_stopped_are_missed(luna: Lunasched) 
 
 def test_slots_without_a_supervisor_are_not_missed(luna: Lunasched) -> None:
     """The jobs ran, and are on record when it is back."""
-    luna("add", "--name", luna.name, "--schedule", SECONDLY, "--command", "true")
+    proof = f"/var/tmp/{luna.name}"
+    command = ["--command", f"date >> {proof}"]
+    luna("add", "--name", luna.name, "--schedule", "calendar:*:*:0/4", *command)
     luna.wait_for_runs(luna.name, 1)
-    luna.machine.run("systemctl stop lunasched.service; sleep 3; systemctl start lunasched.service")
-    luna.wait_for_runs(luna.name, 8)
+    luna.machine.run("systemctl stop lunasched.service")
+    before = int(luna.machine.run(f"wc -l <{proof}").stdout)
+    luna.machine.wait_for(f"test $(wc -l <{proof}) -ge {before + 3}", what="three more runs")
+    luna.machine.run("systemctl start lunasched.service")
+    luna.wait_for_runs(luna.name, before + 4)
     assert luna.json("get", luna.name)["missed_slots"] == 0
 
 
