@@ -46,6 +46,8 @@ class HookStarter:
         self._runtime = runtime
         self._now = now
         self._asked = asked
+        # The hooks that the manager does not know of any more, when the journal was last read.
+        self._doubted: set[int] = set()
 
     def look(self) -> None:
         """Start the hooks whose turn it is."""
@@ -62,12 +64,14 @@ class HookStarter:
 
         Returns whether something was asked for too short a time ago to tell.
         """
-        unclear = False
+        unclear, doubted = False, self._doubted
+        self._doubted = set()
         for hook in self._store.hooks.open():
             if 0 <= self._now() - hook.claimed_at < _SETTLED_USEC:
                 unclear = True
-            else:
-                self._check(hook)
+            elif not self._check(hook, doubted=hook.id in doubted):
+                self._doubted.add(hook.id)
+                unclear = True
         self.look()
         return unclear
 
@@ -101,16 +105,22 @@ class HookStarter:
         print(f"<4>{unit} could not be started: {reason}", file=sys.stderr)
         self._store.hooks.fail(hook_id, Result.EXEC_ERROR, self._now())
 
-    def _check(self, hook: OpenHook) -> None:
+    def _check(self, hook: OpenHook, *, doubted: bool) -> bool:
+        """Settle a hook that is over; ``False`` if the journal is to be read once more before.
+
+        It may have ended after the journal was read, and be unloaded by now.
+        """
         state = self._manager.state(hook.unit)
         if state is not None and (state.is_active or state.has_job):
-            return
+            return True
         if hook.hook_execution_id is None:
+            if not doubted:
+                return False
             if hook.tries < _TRIES:
                 self._store.hooks.unclaim(hook.id)
             else:
                 self._fail(hook.id, hook.unit, "systemd does not begin it")
-            return
+            return True
         held = self._manager.invocation(hook.unit)
         same = held.execution_id == hook.hook_execution_id
         if same and held.result != "success":
@@ -118,6 +128,9 @@ class HookStarter:
         elif same or self._mode is Mode.USER:
             # A user's manager logs failures only.
             result = Result.SUCCESS
-        else:
+        elif doubted:
             result = Result.LOST
+        else:
+            return False
         self._store.hooks.ended(hook.hook_execution_id, result, held.ended_at if same else None)
+        return True

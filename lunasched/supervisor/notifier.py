@@ -276,8 +276,9 @@ class Notifier:
             if ended.result is Result.SUCCESS:
                 self._settle(message, MessageState.SENT, message.subject, text)
             else:
-                error = NotifyError(text, permanent=ended.exit_code != _TEMPORARY)
-                self._put_off(message, error)
+                # Of a command that was lost nobody knows whether it did its work.
+                again = ended.exit_code == _TEMPORARY or ended.result is Result.LOST
+                self._put_off(message, NotifyError(text, permanent=not again))
 
     # When to look again
 
