@@ -72,6 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "body": body.decode(errors="replace"),
                 "status": status,
                 "at": time.time(),
+                "uptime": time.monotonic(),
             }
         )
         if status == "hang":
