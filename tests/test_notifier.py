@@ -55,6 +55,7 @@ class Sender:
             settings=Settings(max_messages_per_hour=max_per_hour),
             now=lambda: self.now,
             guard=self.guard,
+            tried=lambda: None,
         )
 
     def guard(self, action: Callable[[], bool]) -> Callable[..., bool]:

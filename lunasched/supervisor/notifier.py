@@ -68,8 +68,10 @@ class Notifier:
         settings: Settings,
         now: Callable[[], int],
         guard: Callable[[Callable[[], bool]], Callable[..., bool]],
+        tried: Callable[[], None],
     ) -> None:
-        """``guard`` wraps main-loop callbacks."""
+        """``guard`` wraps main-loop callbacks; ``tried`` is called after each try."""
+        self._tried = tried
         self._store = store
         self._outbox = store.outbox
         self._hooks = hooks
@@ -205,6 +207,7 @@ class Notifier:
                 self._settle(message, MessageState.SENT, subject, outcome.answer)
         self._hooks.look()
         self.look()
+        self._tried()
         return False
 
     def _settle(

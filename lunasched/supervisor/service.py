@@ -92,7 +92,13 @@ class Supervisor:
             mode, store, manager, runtime, now=now, guard=self.guard, asked=self._wake
         )
         self._notifier = Notifier(
-            store, self._hooks, origin, settings=settings, now=now, guard=self.guard
+            store,
+            self._hooks,
+            origin,
+            settings=settings,
+            now=now,
+            guard=self.guard,
+            tried=lambda: self._textfile.changed(),
         )
         self._starter = Starter(
             store,

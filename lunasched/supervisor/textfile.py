@@ -1,4 +1,4 @@
-"""Metrics in a file for node_exporter, rewritten after something was recorded.
+"""Metrics in a file for node_exporter, rewritten after something was recorded or sent.
 
 Not at once, for one thing seldom comes alone, and not more often than anybody looks. A thread
 writes it, with a look at the database of its own, so that nothing waits for a slow disk.
