@@ -27,6 +27,16 @@ scrape_configs:
   - job_name: lunasched
     static_configs: [{targets: ["localhost:8080"]}]
 """
+SLOW_BOOT = """
+[Unit]
+DefaultDependencies=no
+Before=sysinit.target
+[Service]
+Type=oneshot
+ExecStart=/bin/sleep 3
+[Install]
+WantedBy=sysinit.target
+"""
 DROP_IN = "/etc/systemd/system/lunasched.service.d/metrics.conf"
 TEXTFILE = "/var/lib/prometheus/node-exporter/lunasched.prom"
 FETCH = "import sys, urllib.request as r; sys.stdout.write(r.urlopen(sys.argv[1]).read().decode())"
@@ -164,6 +174,8 @@ def test_counters_go_on_after_a_reboot_and_a_vacuum(alone: Lunasched) -> None:
         alone("start", "fails", "--wait", check=False)
     alone.wait_for_runs("tick", 5)
     alone.wait_for_runs("fails", 3)
+    machine.write_file("/etc/systemd/system/slow-boot.service", SLOW_BOOT)
+    machine.run("systemctl daemon-reload; systemctl enable slow-boot")
     before = scrape(machine).counters
     missed = alone.json("get", "tick")["missed_slots"]
     alone("vacuum", "--max-history", "1", "--history-days", "1")
@@ -171,11 +183,11 @@ def test_counters_go_on_after_a_reboot_and_a_vacuum(alone: Lunasched) -> None:
     alone.wait_for_runs("tick", 3)
     # While the machine was down, slots of each second passed.
     machine.wait_for(
-        lambda: alone.json("get", "tick")["missed_slots"] > missed, what="missed slots"
+        lambda: alone.json("get", "tick")["missed_slots"] >= missed + 2, 90, what="missed slots"
     )
     after = scrape(machine)
     assert {key for key, value in before.items() if after.values[key] < value} == set()
-    assert after("job_missed_slots_total", "tick") == alone.json("get", "tick")["missed_slots"]
+    assert (after("job_missed_slots_total", "tick") or 0) >= missed + 2
     assert after("job_failures_total", "fails") == 3
 
 
