@@ -283,6 +283,7 @@ OLD_DAEMON = """
 [Service]
 ExecStart=/usr/local/bin/lunasched-daemon
 User=lunasched
+TimeoutStopSec=1
 [Install]
 WantedBy=multi-user.target
 """
@@ -298,7 +299,7 @@ def test_upgrade_from_lunasched_1(debian: Machine, tmp_path: Path) -> None:
     debian.write_file("/etc/lunasched/config.yaml", "global: {max_concurrent_jobs: 3}\n")
     debian.write_file(f"{UNITS}/lunasched.service", OLD_DAEMON)
     for name in ("lunasched", "lunasched-daemon"):
-        debian.write_file(f"/usr/local/bin/{name}", "#!/bin/sh\nsleep infinity\n", mode=0o755)
+        debian.write_file(f"/usr/local/bin/{name}", "#!/bin/sh\nexec sleep infinity\n", mode=0o755)
     debian.exec("systemctl daemon-reload; systemctl enable --now lunasched")
 
     # An empty line is the answer that dpkg suggests: to keep the configuration.
