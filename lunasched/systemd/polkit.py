@@ -12,6 +12,8 @@ from lunasched.systemd.bus import Bus, Call
 _NAME = "org.freedesktop.PolicyKit1"
 _AUTHORITY = "org.freedesktop.PolicyKit1.Authority"
 _PATH = "/org/freedesktop/PolicyKit1/Authority"
+# What systemd asks for by this is the start of a unit that there is, not of a transient one.
+_START = "Authentication is required to start '$(unit)'."
 _MANAGE_UNITS = "org.freedesktop.systemd1.manage-units"
 
 
@@ -27,7 +29,7 @@ def may_start(uid: int, unit: str) -> bool:
         "start-time": GLib.Variant("t", 0),
         "uid": GLib.Variant("i", uid),
     }
-    details = {"unit": unit, "verb": "start"}
+    details = {"unit": unit, "verb": "start", "polkit.message": _START}
     parameters = GLib.Variant(
         "((sa{sv})sa{ss}us)", (("unix-process", subject), _MANAGE_UNITS, details, 0, "")
     )

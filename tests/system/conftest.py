@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
@@ -11,6 +12,9 @@ import pytest
 from machine import Machine
 
 _NUMBERS = count(1)
+
+SUITE = os.environ.get("LUNASCHED_SUITE", "bookworm")
+"""The Debian release of machines that tests boot for themselves, as of the shared one."""
 
 INSTALL = """
 /opt/lunasched/packaging/install-units

@@ -9,7 +9,7 @@ from typing import Any
 
 import debian_crontabs
 import pytest
-from conftest import INSTALL, Lunasched
+from conftest import INSTALL, SUITE, Lunasched
 from machine import Machine
 
 pytestmark = pytest.mark.machine
@@ -23,7 +23,7 @@ WRONG = ("warning", "error")
 @pytest.fixture(scope="module")
 def machine_to_break() -> Iterator[Machine]:
     """A machine of its own: what is broken here would not be the same for other tests."""
-    with Machine.boot("doctor") as machine:
+    with Machine.boot("doctor", suite=SUITE) as machine:
         machine.run(INSTALL)
         yield machine
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from conftest import INSTALL, Lunasched
+from conftest import INSTALL, SUITE, Lunasched
 from machine import Machine
 
 pytestmark = pytest.mark.machine
@@ -30,7 +30,7 @@ WantedBy=multi-user.target
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Machine]:
     """A machine with a job that has secrets, a victim, a reader, and nobody special."""
-    with Machine.boot("guarded") as machine:
+    with Machine.boot("guarded", suite=SUITE) as machine:
         machine.run(INSTALL)
         machine.write_file(f"/etc/systemd/system/{VICTIM}", UNIT)
         machine.run(
@@ -126,6 +126,24 @@ def test_the_supervisor_may_start_no_unit_but_lunascheds(guarded: Machine, comma
     assert not re.search(r"^(Warning: The unit file|Job for)", said, re.M), said
     assert guarded.run(["systemctl", "is-active", VICTIM]).stdout == "active\n"
     assert not guarded.run("ls /tmp/evil", check=False).stdout
+
+
+@pytest.mark.parametrize("suite", ["bookworm", "trixie"])
+def test_a_transient_unit_by_the_name_of_a_job(suite: str) -> None:
+    """systemd 257 asks polkit for it as for a start, 252 does not name the unit."""
+    with Machine.boot("transient", suite=suite) as machine:
+        machine.run(INSTALL)
+        machine.run(["lunasched", "add", "--name", "told", "--schedule", "@yearly", "--", "true"])
+        for options in ("", "--on-active=1h", "--timer-property=AccuracySec=1s --on-active=1s"):
+            for unit in ("lunasched-job@evil", "lunasched-hook@evil", "lunasched-launch@told"):
+                tried(machine, f"systemd-run --unit {unit} {options} /bin/touch /tmp/evil")
+        tried(machine, "systemd-run --scope --unit lunasched-job@evil /bin/touch /tmp/evil")
+        for command in ("start", "restart", "stop", "reset-failed"):
+            machine.run(["systemctl", command, "lunasched-job@told.service"], user="lunasched")
+        machine.run(["systemctl", "start", "lunasched-sync.service"], user="lunasched")
+        found = machine.run(["lunasched", "doctor", "--json"], check=False).stdout
+        (polkit,) = [one for one in json.loads(found)["findings"] if one["check"] == "polkit"]
+        assert polkit["severity"] == "ok"
 
 
 def test_the_supervisor_may_start_and_stop_jobs(guarded: Machine) -> None:
