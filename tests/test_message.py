@@ -121,9 +121,9 @@ SUBJECTS: list[tuple[dict[str, Any], str]] = [
     ({"kind": Kind.RECOVERY, "failing_since": 0, "failures": 1, "at": 5_000_000},
      "x works again on h after 5 s and 1 failure"),
     ({"kind": Kind.RECOVERY, "failing_since": None}, "x works again on h"),
-    ({"kind": Kind.SKIPPED, "reason": "its slot ran already"},
-     "x was skipped on h: its slot ran already"),
-    ({"kind": Kind.SKIPPED}, "x was skipped on h"),
+    ({"kind": Kind.SKIPPED, "result": Result.SKIPPED, "output": "why\nthis slot ran already\n"},
+     "x was skipped on h: this slot ran already"),
+    ({"kind": Kind.SKIPPED, "result": Result.SKIPPED, "output": ""}, "x was skipped on h"),
     ({"kind": Kind.MISSED, "missed": 1}, "x missed 1 run on h"),
     ({"kind": Kind.MISSED, "missed": 7}, "x missed 7 runs on h"),
     ({"kind": Kind.DIGEST, "held": (Held(Kind.FAILURE, "x", 5, 0, "exit code 3"),)},
@@ -160,7 +160,7 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     ({"result": Result.EXEC_ERROR, "exit_code": 250}, "could not be started"),
     ({"result": Result.STOPPED}, "stopped by hand"),
     ({"result": Result.LOST}, "the machine went down while it ran"),
-    ({"result": Result.SKIPPED, "kind": Kind.SKIPPED}, "skipped"),
+    ({"result": Result.SKIPPED, "kind": Kind.SKIPPED, "output": ""}, "skipped"),
     ({"result": Result.SUCCESS, "kind": Kind.SUCCESS}, "success"),
 ]  # fmt: skip
 

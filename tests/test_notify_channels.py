@@ -38,7 +38,7 @@ REPORTS = st.builds(
     kind=st.sampled_from(Kind),
     job=HOSTILE | LONG,
     host=HOSTILE,
-    reason=HOSTILE,
+    result=st.sampled_from(Result),
     output=HOSTILE | LONG | st.lists(LONG, max_size=30).map("\n".join),
     failures=st.integers(0, 10**6),
     failing_since=st.none() | st.just(REPORT.started_at),

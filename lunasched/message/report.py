@@ -89,8 +89,6 @@ class Report:
     memory_peak: int | None = None
     output: str = ""
     """The end of what the run wrote."""
-    reason: str = ""
-    """Why a run was skipped, in words."""
     failures: int = 0
     """Failures in a row up to this one, or up to the success that ended them."""
     failing_since: int | None = None
@@ -101,6 +99,15 @@ class Report:
     missed_last_at: int | None = None
     held: tuple[Held, ...] = ()
     """What a digest is of."""
+
+    @property
+    def reason(self) -> str:
+        """Why a run was skipped: what the condition that refused it wrote last."""
+        if self.result is not Result.SKIPPED:
+            return ""
+        return next(
+            (line.strip() for line in reversed(self.output.splitlines()) if line.strip()), ""
+        )
 
     def to_mapping(self) -> dict[str, Any]:
         """The same for JSON, without what is not there."""

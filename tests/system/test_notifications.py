@@ -187,6 +187,8 @@ def test_a_skipped_run_is_told(luna: Lunasched, inbox: Inbox) -> None:
     wait_for_messages(luna, "sent")
     (message,) = messages(luna)
     assert message["event"] == "on_skipped"
+    (told,) = inbox.requests(luna.name)
+    assert f"dependency '{other}' has not succeeded" in json.loads(told["body"])["subject"]
 
 
 def test_the_heartbeat_is_pinged_at_each_start_and_end(luna: Lunasched, inbox: Inbox) -> None:
@@ -474,6 +476,18 @@ def secret() -> str:
     return uuid.uuid4().hex
 
 
+FETCH = "python3 -c 'import sys, urllib.request as r; " + (
+    'print(r.urlopen("http://127.0.0.1:8080" + sys.argv[1]).read().decode())\''
+)
+
+
+def pages(luna: Lunasched) -> list[str]:
+    """What the supervisor's server has on a job and its latest run."""
+    run_id = luna.history(luna.name)[0]["execution_id"].replace("-", "")
+    paths = ["/", "/metrics", "/api/v1/jobs", "/api/v1/runs", f"/runs/{run_id}"]
+    return [*paths, *(f"{start}/jobs/{luna.name}" for start in ("", "/api/v1"))]
+
+
 def test_no_secret_is_shown_anywhere(luna: Lunasched, inbox: Inbox) -> None:
     name, secrets = luna.name, [secret() for _ in range(7)]
     path, query, header, signed, token, ping, discord = secrets
@@ -500,6 +514,7 @@ def test_no_secret_is_shown_anywhere(luna: Lunasched, inbox: Inbox) -> None:
         luna.machine.exec("cat /etc/systemd/system/lunasched-*").stdout,
         luna.machine.exec("systemctl show 'lunasched*' --all").stdout,
         luna.machine.exec("grep -r . /run/lunasched; ps axeww").stdout,
+        *(luna.machine.exec(f"{FETCH} {path}").stdout for path in pages(luna)),
     ]
     for text in shown:
         for word in secrets:
