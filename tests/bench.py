@@ -330,7 +330,7 @@ def _look_at(machine: Machine) -> None:
                 _report("  the first of them", taken[:1], target)
     status = machine.read_file(f"/proc/{pid}/status").splitlines()
     held = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
-    peak = f"{held / 1000:.0f} MB"
+    peak = f"{held * 1024 / 1e6:.0f} MB"
     print(f"{'  its peak memory, after all of these':<48}{peak:>10}{'':>10}{'60 MB':>10}")
 
 

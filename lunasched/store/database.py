@@ -105,6 +105,8 @@ class Store:
             uri = f"{path.absolute().as_uri()}?mode=ro"
             connection = sqlite3.connect(uri, uri=True, timeout=_READ_SECONDS, isolation_level=None)
             connection.row_factory = sqlite3.Row
+            # Each page is read once: what a larger cache holds is memory of the supervisor's.
+            connection.execute("PRAGMA cache_size=-256")
             connection.execute("BEGIN")
         except sqlite3.Error as error:
             raise _explain(error, path) from error
