@@ -67,6 +67,8 @@ class Starter:
         self._asked = asked
         self._timer = 0
         self._marked: set[tuple[str, str]] = set()
+        # What systemd did not seem to have begun when the journal was last read.
+        self._doubted: set[int] = set()
 
     def look(self) -> None:
         """Start what may start now, and plan for what is due later."""
@@ -91,7 +93,8 @@ class Starter:
 
         Returns whether something was asked for too short a time ago to tell.
         """
-        unclear = False
+        unclear, doubted = False, self._doubted
+        self._doubted = set()
         for start in self._store.starts.all():
             if start.claimed_at is None:
                 continue
@@ -102,7 +105,11 @@ class Starter:
             state = self._manager.state(start.unit)
             if state is not None and (state.is_active or state.has_job):
                 continue
-            if start.tries < _TRIES:
+            if start.id not in doubted:
+                # It may have begun, and be over, since the journal was read: read it once more.
+                self._doubted.add(start.id)
+                unclear = True
+            elif start.tries < _TRIES:
                 self._store.starts.unclaim(start)
             else:
                 self._give_up(start, "systemd does not begin it")
