@@ -133,7 +133,7 @@ rm -f "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"
 # CPUQuota=. Doing it before systemd starts, and not with a daemon-reexec afterwards, serves every
 # boot of the machine alike. And in a container nobody tells systemd that a cgroup became empty:
 # the stop of a user manager waits for the whole of its timeout, 2 minutes, for (sd-pam), and now
-# and then the stop of a job for its main process, a zombie that v1 still counts.
+# and then the stop of a job, or its launcher, for its main process, a zombie that v1 still counts.
 INIT = """\
 #!/bin/sh
 for controller in memory cpu cpuacct cpu,cpuacct pids blkio; do
@@ -143,7 +143,8 @@ for controller in memory cpu cpuacct cpu,cpuacct pids blkio; do
 done
 if [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then
     for unit in system/user@ system/lunasched-job@ user/lunasched-job@ \\
-        system/lunasched-hook@ user/lunasched-hook@; do
+        system/lunasched-hook@ user/lunasched-hook@ system/lunasched-launch@ \\
+        user/lunasched-launch@; do
         mkdir -p "/run/systemd/$unit.service.d"
         printf '[Service]\\nTimeoutStopSec=500ms\\n' >"/run/systemd/$unit.service.d/cgroup-v1.conf"
     done
