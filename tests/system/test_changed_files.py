@@ -31,6 +31,7 @@ sys.path.insert(0, "/opt/lunasched")
 from lunasched import configfile, document
 from lunasched.cli import main
 from lunasched.cli.session import Session
+from lunasched.commands import unit_names as commands
 from lunasched.deploy.change import unit_names
 from lunasched.errors import InvalidInput
 
@@ -71,7 +72,8 @@ for number, (suffix, prune, encoded) in enumerate(json.load(open("/tmp/changed.j
     wanted = {entry.job.name: entry.job for entry in configfile.read(read).entries}
     assert jobs == (wanted if prune else {**before[0], **wanted}), about
     names = {Path(file).name for file, _, _ in files} - {"lunasched-job@.service.d"}
-    assert names <= {unit for name in jobs for unit in unit_names(name)}, about
+    known = {unit for job in jobs.values() for unit in (*unit_names(job.name), *commands(job))}
+    assert names <= known, about
     done += 1
 print(json.dumps([done, refused]))
 """
