@@ -26,6 +26,21 @@ _EMPTYING = b"0"
 _MODE = 0o644
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of a file right now."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 class DeployLock:
     """The lock of one database."""
 
@@ -49,17 +64,7 @@ class DeployLock:
     @property
     def is_held(self) -> bool:
         """Whether a process is changing jobs right now."""
-        try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        return is_locked(self.path)
 
     @contextmanager
     def hold(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lunasched import __version__
 from lunasched.config import Mode, Paths, host_timezone
+from lunasched.deploylock import DeployLock, is_locked
 from lunasched.errors import LunaschedError
 from lunasched.settings import Settings
 
@@ -38,17 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def is_running(database: Path) -> bool:
     """Whether a supervisor records into this database right now."""
-    try:
-        descriptor = os.open(_lock_path(database), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return is_locked(_lock_path(database))
 
 
 @contextmanager
@@ -78,7 +69,6 @@ def _serve(mode: Mode, paths: Paths) -> int:
     # Imported here, so that asking whether a supervisor runs costs no start-up time.
     from gi.repository import GLib
 
-    from lunasched.deploylock import DeployLock
     from lunasched.journal import Journal
     from lunasched.runtimedir import RuntimeDirectory
     from lunasched.slotfile import SlotDirectory
