@@ -101,7 +101,7 @@ uninstall: ## remove what `make install` installed; jobs, their units and the hi
 	@rm -f $(PREFIX)/bin/lunasched $(PREFIX)/bin/lunasched-daemon \
 	    $(patsubst packaging/systemd/%,$(PREFIX)/lib/systemd/system/%,$(SYSTEM_UNITS)) \
 	    $(patsubst packaging/systemd/%,$(PREFIX)/lib/systemd/%,$(USER_UNITS)) \
-	    $(PREFIX)/lib/sysusers.d/lunasched.conf \
+	    $(PREFIX)/lib/sysusers.d/lunasched.conf $(PREFIX)/lib/tmpfiles.d/lunasched.conf \
 	    $(PREFIX)/share/bash-completion/completions/lunasched \
 	    $(PREFIX)/share/zsh/site-functions/_lunasched \
 	    $(PREFIX)/share/fish/vendor_completions.d/lunasched.fish \

@@ -23,6 +23,8 @@ pytestmark = [pytest.mark.machine, pytest.mark.slow]
 
 PAGES = sorted(TREE.glob("man/*.[1-9]"), key=lambda page: (page.suffix, page.name))
 UNITS = "/etc/systemd/system"
+DIRECTORIES = "/var/lib/lunasched /var/lib/lunasched-slots"
+"""Those that are there before the first job."""
 TEMPLATE = "/usr/lib/python3/dist-packages/lunasched/unit-templates/job.service.j2"
 DATABASE = "/var/lib/lunasched/lunasched.db"
 NEEDS_RELOAD = "systemctl show -P NeedDaemonReload 'lunasched*' | grep -qx yes"
@@ -132,10 +134,12 @@ def test_installed_files(debian: Machine) -> None:
     install(debian, "dist")
     assert active(debian, "lunasched.service") == ["lunasched.service"]
     modes = "stat -c '%a %U:%G' /etc/lunasched /etc/lunasched/config.yaml /etc/lunasched/jobs.d"
-    assert debian.exec(modes).stdout.splitlines() == [
+    assert debian.exec(f"{modes} {DIRECTORIES}").stdout.splitlines() == [
         "750 root:lunasched",
         "640 root:lunasched",
         "750 root:root",
+        "700 lunasched:lunasched",
+        "755 root:root",
     ]
     configuration = debian.read_file("/etc/lunasched/config.yaml")
     assert "#  history_days:" in configuration
