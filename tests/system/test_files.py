@@ -183,7 +183,10 @@ def test_all_that_is_wrong_is_told_with_its_place(files: Files) -> None:
     ]
     text = text.replace("dependencies: [c]", "").replace("2020", "2120")
     said = files.apply(text, check=False).stderr.removeprefix("lunasched: ").splitlines()
-    assert said == [f"{files.path}:8: jobs[3].dependencies: they go round in a circle: e -> f -> e"]
+    assert said == [
+        f"{files.path}:8: jobs[3].dependencies: they go round in a circle: e -> f -> e",
+        "see: lunasched.yaml(5)",
+    ]
     said = files.apply(text.replace(", dependencies: [e]", ""), check=False).stderr
     assert f"{files.path}:6: jobs[1].systemd: " in said or "jobs[1].systemd.LimitNOFILE" in said
     assert files.names() == []
