@@ -214,8 +214,7 @@ def _busy_units(session: Session, name: str) -> set[str]:
 
     instance = unittext.instance_name(name)
     unit = unittext.service_name(name)
-    state = session.manager.state(unit)
-    waiting = {unit} if state is not None and (state.is_active or state.has_job) else set()
+    waiting = {unit} if session.manager.is_busy(unit) else set()
     return waiting | session.manager.busy(f"{unittext.JOB_PREFIX}{instance}:*.service")
 
 

@@ -46,7 +46,7 @@ class HookStarter:
         self._runtime = runtime
         self._now = now
         self._asked = asked
-        # The hooks that the manager does not know of any more, when the journal was last read.
+        # The hooks that systemd did not know of any more when it was last asked.
         self._doubted: set[int] = set()
 
     def look(self) -> None:
@@ -59,21 +59,30 @@ class HookStarter:
         """Remove what a command that carried a message has found."""
         self._runtime.forget_message(unit)
 
+    def doubt(self) -> None:
+        """Note what is over for systemd; the journal is read once more before ``reconcile``."""
+        self._doubted = {
+            hook.id
+            for hook in self._store.hooks.open()
+            if not self._is_fresh(hook) and not self._manager.is_busy(hook.unit)
+        }
+
     def reconcile(self) -> bool:
         """The journal is silent: find out about the hooks that it does not tell of.
 
-        Returns whether something was asked for too short a time ago to tell.
+        Returns whether it is too early to tell.
         """
-        unclear, doubted = False, self._doubted
-        self._doubted = set()
+        doubted, self._doubted = self._doubted, set()
+        unclear = False
         for hook in self._store.hooks.open():
-            if 0 <= self._now() - hook.claimed_at < _SETTLED_USEC:
-                unclear = True
-            elif not self._check(hook, doubted=hook.id in doubted):
-                self._doubted.add(hook.id)
+            if self._is_fresh(hook) or not self._check(hook, doubted=hook.id in doubted):
                 unclear = True
         self.look()
         return unclear
+
+    def _is_fresh(self, hook: OpenHook) -> bool:
+        # Below 0 the clock has been set back since.
+        return 0 <= self._now() - hook.claimed_at < _SETTLED_USEC
 
     def _start(self, hook: PendingHook) -> None:
         try:
@@ -110,8 +119,7 @@ class HookStarter:
 
         It may have ended after the journal was read, and be unloaded by now.
         """
-        state = self._manager.state(hook.unit)
-        if state is not None and (state.is_active or state.has_job):
+        if self._manager.is_busy(hook.unit):
             return True
         if hook.hook_execution_id is None:
             if not doubted:

@@ -48,6 +48,8 @@ from lunasched.systemd import Manager, notify, unit_path
 _COALESCE_MS = 20
 _TICK_MS = 250
 _QUIET_TICKS = 8
+# When systemd is asked what is over, so that what ends meanwhile has been read by the last tick.
+_DOUBT_TICK = 6
 # The journal may be read as late as this and still meet what was kept for its runs.
 _FORGET_USEC = 30 * 86400 * 1_000_000
 # For so many quiet periods the journal may be behind what systemd says of a unit.
@@ -379,6 +381,11 @@ class Supervisor:
             result = Result.SUCCESS if held.result == "success" else result_of(held.result)
             self._store.runs.end(run.execution_id, result, held.ended_at)
 
+    def doubt(self) -> None:
+        """It will be quiet soon: note what the journal should have told of by then."""
+        self._hooks.doubt()
+        self._starter.doubt()
+
     def followed(self) -> None:
         """The follow is over; sleep on D-Bus alone, if nothing is left to be done."""
         self._follow = None
@@ -475,6 +482,8 @@ class _Follow:
         self._supervisor.notice_running()
         self._supervisor.notice_successes()
         self._supervisor.conclude(last_word=True)
+        if self._quiet == _DOUBT_TICK:
+            self._supervisor.doubt()
         if self._quiet < _QUIET_TICKS:
             return True
         self._supervisor.take(self._tail)

@@ -67,7 +67,7 @@ class Starter:
         self._asked = asked
         self._timer = 0
         self._marked: set[tuple[str, str]] = set()
-        # What systemd did not seem to have begun when the journal was last read.
+        # What systemd did not seem to have begun when it was last asked.
         self._doubted: set[int] = set()
 
     def look(self) -> None:
@@ -88,26 +88,34 @@ class Starter:
         if not shut and self._runtime.gate_is_shut():
             self._runtime.open_gate()
 
+    def doubt(self) -> None:
+        """Note what systemd has not begun, or what is over: it may not have been read yet.
+
+        The journal is read once more before ``reconcile``.
+        """
+        self._doubted = {
+            start.id
+            for start in self._store.starts.all()
+            if start.claimed_at is not None
+            and not self._is_fresh(start.claimed_at)
+            and not self._manager.is_busy(start.unit)
+        }
+
     def reconcile(self) -> bool:
         """The journal is silent: what was asked for and did not begin is to be asked for again.
 
-        Returns whether something was asked for too short a time ago to tell.
+        Returns whether it is too early to tell.
         """
-        unclear, doubted = False, self._doubted
-        self._doubted = set()
+        doubted, self._doubted = self._doubted, set()
+        unclear = False
         for start in self._store.starts.all():
             if start.claimed_at is None:
                 continue
-            # Below 0 the clock has been set back since.
-            if 0 <= self._now() - start.claimed_at < _SETTLED_USEC:
+            if self._is_fresh(start.claimed_at):
                 unclear = True
+            elif self._manager.is_busy(start.unit):
                 continue
-            state = self._manager.state(start.unit)
-            if state is not None and (state.is_active or state.has_job):
-                continue
-            if start.id not in doubted:
-                # It may have begun, and be over, since the journal was read: read it once more.
-                self._doubted.add(start.id)
+            elif start.id not in doubted:
                 unclear = True
             elif start.tries < _TRIES:
                 self._store.starts.unclaim(start)
@@ -115,6 +123,10 @@ class Starter:
                 self._give_up(start, "systemd does not begin it")
         self.look()
         return unclear
+
+    def _is_fresh(self, claimed_at: int) -> bool:
+        # Below 0 the clock has been set back since.
+        return 0 <= self._now() - claimed_at < _SETTLED_USEC
 
     def _choose(self, due: list[Start], claimed: list[Start]) -> list[Start]:
         """Those of the due starts whose turn it is, in their order."""

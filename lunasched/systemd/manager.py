@@ -269,6 +269,11 @@ class Manager:
         # systemd matches with FNM_NOESCAPE: a backslash in a name stands for itself.
         return self.states(unit).get(unit)
 
+    def is_busy(self, unit: str) -> bool:
+        """Whether a unit is started, on its way there or back, or about to be."""
+        state = self.state(unit)
+        return state is not None and (state.is_active or state.has_job)
+
     def busy(self, pattern: str) -> set[str]:
         """The units matching a glob pattern that are started, or on their way there or back."""
         parameters = GLib.Variant("(asas)", (_BUSY_STATES, [pattern]))
