@@ -26,7 +26,7 @@ help: ## list the targets
 demo: $(STAMP) image ## see a job run on a booted systemd, in a throw-away container
 	@$(PYTHON) tests/demo.py
 
-test: lint image ## set up, lint and run every test (as root: it boots containers)
+test: lint image ## set up, lint and run every test, in parts beside each other (as root: it boots containers)
 	@$(BIN)/python tests/everything.py
 
 test-fast: $(STAMP) ## the tests that need no booted systemd, in less than 2 minutes
