@@ -45,6 +45,10 @@ class JobTable:
         rows = self._execute("some_jobs", names=json.dumps(list(names)))
         return {row["name"]: (_job(row), row["updated_at"]) for row in rows}
 
+    def without_a_run(self) -> list[tuple[Job, int]]:
+        """The jobs that have not run since they were added or changed, each with when that was."""
+        return [(_job(row), row["updated_at"]) for row in self._execute("jobs_without_a_run")]
+
     def lines(self) -> list[JobLine]:
         """As much of every job as it takes to find it, in the order of the names."""
         return [

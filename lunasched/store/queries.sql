@@ -41,6 +41,14 @@ ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, updated_at = 
 -- name: delete_job
 DELETE FROM jobs WHERE name = :name;
 
+-- name: jobs_without_a_run
+SELECT name, definition, updated_at FROM jobs
+WHERE updated_at > coalesce((
+    SELECT started_at FROM runs
+    WHERE runs.job = jobs.name AND runs.result IS NOT 'skipped'
+    ORDER BY sequence DESC LIMIT 1
+), 0);
+
 -- name: job_times
 SELECT name, updated_at FROM jobs;
 

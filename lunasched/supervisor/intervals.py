@@ -1,9 +1,13 @@
-"""``every X`` across a boot: the interval goes on from the last start, and not from the boot.
+"""``every X`` across a boot or a reload: the interval goes on from where it began.
 
 A timer's ``OnActiveSec=`` counts from the start of the timer, which after a boot is later than the
 last run. So for each such job the supervisor plans one start, at the end of the interval that the
 last run began, or at once where that is over; once, however many intervals were missed. The
 timer is restarted with it: from there on it counts from this start by itself, supervisor or not.
+
+A daemon-reload has a timer that has not elapsed yet count from the reload (seen with systemd 252
+and 257), so that the first run of ``every 7d`` would never come where packages are installed each
+week. A start is planned for the moment that it should have been.
 
 Nothing is kept of a plan. After a kill it is made again from the history, where the run that was
 started counts as the last one.
@@ -41,6 +45,15 @@ class Intervals:
         self._manager = manager
         self._now = now
         self._guard = guard
+        # When what each planned start waits for the end of began.
+        self._planned: dict[str, int] = {}
+        self._look = 0
+
+    def watch(self) -> None:
+        """Plan what is to be planned now, and after every daemon-reload."""
+        self.plan()
+        self._plan_moved()
+        self._manager.on_reloaded(self._reloaded)
 
     def plan(self) -> None:
         """Plan a start for every job whose timer was started after its last run."""
@@ -64,8 +77,31 @@ class Intervals:
         delay = max(0, (due - self._now()) // 1000) + int(spread)
         self._start_in(delay, job.name, began)
 
+    def _reloaded(self) -> None:
+        # They come in a row, as when packages are installed.
+        if not self._look:
+            self._look = GLib.timeout_add(_RELOADS_MS, self._guard(self._plan_moved))
+
+    def _plan_moved(self) -> bool:
+        """Plan a start for every job whose first run a daemon-reload has put off."""
+        self._look = 0
+        for job, deployed_at in self._store.jobs.without_a_run():
+            rule = parse(job.schedule)
+            if not job.enabled or not isinstance(rule, Every):
+                continue
+            if self._planned.get(job.name) == deployed_at:
+                continue
+            timer = self._manager.timer(unittext.timer_name(job.name))
+            due = timer.since_monotonic + rule.seconds * 1_000_000
+            latest = due + round(job.jitter * 1_000_000) + _MOVED_USEC
+            if timer.since and timer.next_monotonic > latest:
+                delay = max(0, (due - GLib.get_monotonic_time()) // 1000)
+                self._start_in(delay, job.name, deployed_at)
+        return False
+
     def _start_in(self, delay: int, name: str, began: int) -> None:
         """Start a job after so many milliseconds, which may be ten years."""
+        self._planned[name] = began
         wait = min(delay, _LONGEST_WAIT_MS)
 
         def elapsed() -> bool:
@@ -78,6 +114,8 @@ class Intervals:
 
     def _start(self, name: str, began: int) -> bool:
         """Start the job unless it was started, changed or removed since; never again."""
+        if self._planned.get(name) == began:
+            del self._planned[name]
         found = self._store.jobs.get_with_time(name)
         if found is None or not found[0].enabled:
             return False
@@ -98,5 +136,9 @@ class Intervals:
 
 # A timer is started a moment after its job is written to the database.
 _DEPLOYMENT_USEC = 60_000_000
+# How soon after a daemon-reload the timers are looked at.
+_RELOADS_MS = 1000
+# What moved by less is let alone.
+_MOVED_USEC = 500_000
 # GLib counts milliseconds in 32 bits.
 _LONGEST_WAIT_MS = 2**31

@@ -166,7 +166,7 @@ class Supervisor:
         self._runtime.clear()
         self._store.runs.forget(before=self._now() - _FORGET_USEC)
         self._close_runs_of_earlier_boots()
-        self._intervals.plan()
+        self._intervals.watch()
         # A new zone is a new start: systemd starts us again, with nothing of the old one left.
         # What was taken over from Lunasched 1.x has no units yet.
         self._zones.watch(self._loop.quit, outdated=self._store.migration is not None)

@@ -105,6 +105,7 @@ class TimerFacts:
     """What a timer has done (µs since the epoch), and will do (µs of the monotonic clock)."""
 
     since: int
+    since_monotonic: int
     last_trigger: int
     next_monotonic: int
 
@@ -164,6 +165,7 @@ class Manager:
         following: int = self._bus.property(path, TIMER, "NextElapseUSecMonotonic")
         return TimerFacts(
             since=self.active_since(timer),
+            since_monotonic=self._bus.property(path, UNIT, "ActiveEnterTimestampMonotonic"),
             last_trigger=self._bus.property(path, TIMER, "LastTriggerUSec"),
             next_monotonic=0 if following == _NEVER else following,
         )
@@ -404,6 +406,15 @@ class Manager:
             lambda path, _: changed(path),
             argument=UNIT,
         )
+
+    def on_reloaded(self, reloaded: Callable[[], None]) -> None:
+        """Call ``reloaded`` after every ``daemon-reload``; needs ``subscribe``."""
+
+        def received(_path: str, parameters: GLib.Variant) -> None:
+            if not parameters[0]:
+                reloaded()
+
+        self._bus.on_signal(NAME, MANAGER, "Reloading", OBJECT, received)
 
     def nudge(self) -> None:
         """Tell the supervisor on this bus that there is something for it in the database."""
