@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from conftest import Lunasched
 
-pytestmark = pytest.mark.machine
+pytestmark = [pytest.mark.machine, pytest.mark.slow]
 
 LATER = ("--schedule", "every 1d")
 LONGEST = 3.0

@@ -13,7 +13,7 @@ from lunasched.unittext import launch_name
 if TYPE_CHECKING:
     from conftest import Lunasched
 
-pytestmark = pytest.mark.machine
+pytestmark = [pytest.mark.machine, pytest.mark.slow]
 
 LATER = ("--schedule", "every 1d")
 

@@ -99,7 +99,8 @@ def test_travel_passes_over_the_moments_alone(vm: VirtualMachine) -> None:
     moments = [AUTUMN + timedelta(minutes=each) for each in (-30, 30, 90)]
     began = time.monotonic()
     vm.travel(moments)
-    assert time.monotonic() - began < 40
+    # Two hours and more, of which most have not passed.
+    assert time.monotonic() - began < (moments[-1] - moments[0]).total_seconds() / 10
     ran = [int(each) for each in vm.read_file("/root/night").split()]
     vm.exec("systemctl stop night.timer; rm /root/night")
     vm.set_timezone("Etc/UTC")
