@@ -132,6 +132,16 @@ class DeploymentFailed(LunaschedError):
     """A change of units could not be completed and was taken back."""
 
 
+class ZonesChanged(LunaschedError):
+    """The time zones changed between the start of a command and its turn to change jobs."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the time zone of this machine changed while other jobs were being changed; "
+            "nothing was done: give the command again"
+        )
+
+
 class StoreError(LunaschedError):
     """The database cannot be opened, read or written."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Optional
 
@@ -11,7 +12,7 @@ from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
 from lunasched.cli.session import Session
 from lunasched.cli.units import compiled as compiled_now
 from lunasched.cli.units import print_units
-from lunasched.errors import InvalidJob
+from lunasched.errors import InvalidJob, ZonesChanged
 
 
 @app.command()
@@ -94,8 +95,14 @@ def sync(
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Make the deployed units and timers equal the database."""
-    session = Session.choose(chosen_mode(ctx, system))
-    report = session.deployer.sync(now=session.now(), allow_empty=allow_empty, vouched=vouched)
+    report = None
+    while report is None:
+        session = Session.choose(chosen_mode(ctx, system))
+        # It brings the units up to date with the zones: with those of now, however long it waited.
+        with suppress(ZonesChanged):
+            report = session.deployer.sync(
+                now=session.now(), allow_empty=allow_empty, vouched=vouched
+            )
     for verb, units in (
         ("settled", report.settled),
         ("wrote", report.written),

@@ -12,7 +12,7 @@ from lunasched import commands, compiler, ejection, unittext
 from lunasched.compilation import compile_all
 from lunasched.compiler import CompiledJob, Context
 from lunasched.concurrency import has_launcher
-from lunasched.config import Paths
+from lunasched.config import Paths, zone_identity
 from lunasched.dependencies import keeps_success
 from lunasched.deploy.adopt import Adopter, FoundUnits
 from lunasched.deploy.change import Change, texts, unit_names
@@ -36,6 +36,7 @@ from lunasched.errors import (
     JobExists,
     LunaschedError,
     NoSuchJob,
+    ZonesChanged,
 )
 from lunasched.model import Job
 from lunasched.slotfile import SlotDirectory
@@ -211,9 +212,10 @@ class Deployer:
 
         ``now`` is in µs UTC. A database without any job, beside units that are deployed, is more
         likely a lost one than meant: without ``allow_empty`` that is refused. With ``vouched``,
-        only for what root has asked for (``vouchers``).
+        only for what root has asked for (``vouchers``). Raises ``ZonesChanged``.
         """
         with self._lock.hold():
+            self._check_zones()
             settled = self._finish_handover()
             report = self._reconcile(
                 now, allow_empty=allow_empty or self._lock.leaves_no_job, vouched=vouched
@@ -458,12 +460,18 @@ class Deployer:
         changes; ``sync`` says what is in its way.
         """
         with self._lock.hold():
+            self._check_zones()
             settled = bool(self._finish_handover())
             if self._lock.is_unfinished:
                 with suppress(LunaschedError):
                     self._reconcile(now, allow_empty=self._lock.leaves_no_job, vouched=True)
                     settled = True
             yield settled
+
+    def _check_zones(self) -> None:
+        """What would be compiled is for the zones of when we began to wait for the lock."""
+        if zone_identity() != self._context.zones:
+            raise ZonesChanged
 
 
 @contextmanager

@@ -52,11 +52,10 @@ class KilledChanges:
 
     def _look(self) -> bool:
         """Whether to look again."""
-        if not self._lock.is_unfinished:
-            self._looking = 0
-            return False
+        # In this order: what was unfinished a moment ago may be finished, and the lock free.
         if self._lock.is_held:
             return True
         self._looking = 0
-        self._finish()
+        if self._lock.is_unfinished:
+            self._finish()
         return False

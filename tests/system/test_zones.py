@@ -62,6 +62,32 @@ def test_the_hosts_zone_changes(utc: Lunasched, how: str) -> None:
     assert "as it should be" in luna("sync").stdout
 
 
+def test_a_command_that_waited_knows_the_new_zone(utc: Lunasched) -> None:
+    luna = utc
+    luna("add", "--name", luna.name, "--schedule", "30 2 * * *", "--command", "true")
+    # Nobody else brings the units up to date.
+    luna.machine.exec("systemctl stop lunasched; systemctl stop lunasched-sync.service")
+    holder = luna.machine.popen("exec flock /var/lib/lunasched/lunasched.db.deploy-lock sleep 1000")
+    try:
+        commands = [
+            luna.machine.popen(f"lunasched {command}; echo $? >/tmp/status-{number}")
+            for number, command in enumerate(("sync", f"disable {luna.name}"))
+        ]
+        luna.machine.wait_for(
+            "[ $(grep -c -e '-> FLOCK' /proc/locks) -ge 2 ]", what="both to wait for the lock"
+        )
+        luna.machine.exec("ln -sfn /usr/share/zoneinfo/Europe/Berlin /etc/localtime")
+    finally:
+        luna.machine.exec("pkill -x sleep; pkill -x flock", check=False)
+        holder.wait()
+    for command in commands:
+        command.wait()
+    assert luna.machine.read_file("/tmp/status-0") == "0\n"
+    assert luna.machine.read_file("/tmp/status-1") == "1\n"
+    assert "Europe/Berlin" in seen(luna, luna.name)[0]
+    assert luna.json("get", luna.name)["enabled"]
+
+
 def test_the_zone_database_changes(luna: Lunasched) -> None:
     """Its version is the first line of tzdata.zi; the slots that the guard knows are found anew."""
     luna("add", "--name", luna.name, "--schedule", "30 2 * * *", "--command", "true")
