@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gi.repository import Gio
+from gi.repository import Gio, GLib
 
 from lunasched.config import LOCALTIME, ZONE_DATABASE, zone_identity
+from lunasched.errors import LunaschedError
 
 if TYPE_CHECKING:
     from lunasched.slotfile import SlotDirectory
@@ -37,7 +38,8 @@ class Zones:
     def watch(self, changed: Callable[[], None], *, outdated: bool = False) -> None:
         """Bring the units up to date if they are not; call ``changed`` when they are not again.
 
-        ``outdated`` is whether they are known not to be.
+        ``changed`` ends this supervisor: nothing more is recorded by the old zone, not even while
+        the units are brought up to date. ``outdated`` is whether they are known not to be.
         """
         for path in (LOCALTIME, ZONE_DATABASE):
             monitor = Gio.File.new_for_path(str(path)).monitor_file(
@@ -47,15 +49,25 @@ class Zones:
             self._monitors.append(monitor)
         if outdated or self._slots.zones() != self._now:
             self.bring_up_to_date()
+        # They may have changed before they were watched.
+        GLib.idle_add(self._guard(lambda: not self._compare(changed)))
 
     def _compare(self, changed: Callable[[], None]) -> bool:
         if zone_identity() != self._now:
             self._now = zone_identity()
-            self.bring_up_to_date()
+            # Without waiting: meanwhile runs would be recorded.
+            try:
+                self._manager.request_start(SYNC_UNIT)
+            except LunaschedError as error:
+                _complain(error)
             changed()
         return True
 
     def bring_up_to_date(self) -> None:
         """Have ``lunasched sync`` run, as who may write units."""
         for error in self._manager.start([SYNC_UNIT]).values():
-            print(f"<4>the units cannot be brought up to date: {error}", flush=True)
+            _complain(error)
+
+
+def _complain(error: LunaschedError) -> None:
+    print(f"<4>the units cannot be brought up to date: {error}", flush=True)

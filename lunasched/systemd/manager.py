@@ -282,6 +282,10 @@ class Manager:
         (listed,) = self._bus.call(Call("ListUnitsByPatterns", parameters))
         return {entry[0] for entry in listed}
 
+    def request_start(self, unit: str) -> None:
+        """Have a unit started; neither its start is waited for, nor is anything else done."""
+        self._bus.call(Call("StartUnit", GLib.Variant("(ss)", (unit, "replace"))))
+
     def start_later(self, unit: str, answered: Callable[[LunaschedError | None], None]) -> None:
         """Ask for the start of a unit; ``answered`` is called when systemd has taken it on, or not.
 

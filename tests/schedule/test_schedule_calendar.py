@@ -94,7 +94,8 @@ def differing(expressions: list[str], base: datetime, zone: str, count: int) -> 
         if answer.gave_up:
             continue
         ours = list(islice(elapses(schedule, timezone=zone, after=base), count))
-        # systemd looks as far as 2199, we forty years.
+        # systemd looks as far as 2199, we forty years from one elapse to the next.
+        ours = [instant for instant in ours if instant.year < 2200]
         shown = [instant.replace(microsecond=0) for instant in ours]
         if shown != answer.elapses[: len(ours)] or (len(ours) < count and count < 3):
             found.append(f"{text!r} in {zone} after {base}")
