@@ -152,6 +152,7 @@ class Supervisor:
         self._now = now
         self._loop = GLib.MainLoop()
         self._is_running = True
+        self._is_over = False
         self._error: BaseException | None = None
         self._follow: _Follow | None = None
         # When the units that changed during this follow last did so.
@@ -169,7 +170,7 @@ class Supervisor:
         self._intervals.watch()
         # A new zone is a new start: systemd starts us again, with nothing of the old one left.
         # What was taken over from Lunasched 1.x has no units yet.
-        self._zones.watch(self._loop.quit, outdated=self._store.migration is not None)
+        self._zones.watch(self._quit, outdated=self._store.migration is not None)
         self._killed.watch()
         self._clock.watch()
         self._checker.woke()
@@ -178,7 +179,9 @@ class Supervisor:
         self._notifier.begin()
         self._wake()
         notify("READY=1")
-        self._loop.run()
+        # What was waited for until here has had a main loop, too, which may have ended us.
+        if not self._is_over:
+            self._loop.run()
         self._pages.close()
         if self._follow is not None:
             self._follow.close()
@@ -195,12 +198,16 @@ class Supervisor:
 
     def stop(self) -> bool:
         """End ``run``. What has not been read stays in the journal for the next start."""
-        self._loop.quit()
+        self._quit()
         return True
+
+    def _quit(self) -> None:
+        self._is_over = True
+        self._loop.quit()
 
     def _fail(self, error: BaseException) -> None:
         self._error = error
-        self._loop.quit()
+        self._quit()
 
     def _bus_lost(self) -> None:
         from lunasched.errors import SystemdUnreachable

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gi.repository import Gio, GLib
+from gi.repository import Gio
 
 from lunasched.config import LOCALTIME, ZONE_DATABASE, zone_identity
 from lunasched.errors import LunaschedError
@@ -47,14 +47,13 @@ class Zones:
             )
             monitor.connect("changed", self._guard(lambda: self._compare(changed)))
             self._monitors.append(monitor)
+        # They may have changed before they were watched.
+        self._compare(changed)
         if outdated or self._slots.zones() != self._now:
             self.bring_up_to_date()
-        # They may have changed before they were watched.
-        GLib.idle_add(self._guard(lambda: not self._compare(changed)))
 
     def _compare(self, changed: Callable[[], None]) -> bool:
         if zone_identity() != self._now:
-            self._now = zone_identity()
             # Without waiting: meanwhile runs would be recorded.
             try:
                 self._manager.request_start(SYNC_UNIT)

@@ -283,7 +283,7 @@ class Manager:
         return {entry[0] for entry in listed}
 
     def request_start(self, unit: str) -> None:
-        """Have a unit started; neither its start is waited for, nor is anything else done."""
+        """Have a unit started without waiting for it; the main loop does nothing meanwhile."""
         self._bus.call(Call("StartUnit", GLib.Variant("(ss)", (unit, "replace"))))
 
     def start_later(self, unit: str, answered: Callable[[LunaschedError | None], None]) -> None:
