@@ -105,8 +105,8 @@ class DeployLock:
             self._write(_CHANGING if self._stays else _AT_REST)
 
     @contextmanager
-    def taking_back(self) -> Iterator[None]:
-        """Where what takes a change back raises, the change has not come to its end."""
+    def unfinished_if_it_raises(self) -> Iterator[None]:
+        """What raises in here, while a change is made, has it not come to its end."""
         before, self._stays = self._stays, True
         yield
         self._stays = before
@@ -125,6 +125,9 @@ class DeployLock:
             return b""
 
     def _write(self, word: bytes) -> None:
+        # The supervisor is told of each write, and would begin anew what fails each time.
+        if word == self._word():
+            return
         try:
             os.pwrite(self._descriptor, word, 0)
         except OSError as error:

@@ -24,6 +24,7 @@ from lunasched.unittext import instance_name, success_name
 
 # ":" does not occur in the names of jobs' files.
 _ZONES = "zones:"
+_TEMPORARY = ".{pid}.new"
 
 
 class SlotDirectory:
@@ -49,7 +50,7 @@ class SlotDirectory:
     def write(self, job: str, state: SlotState, *, durable: bool) -> None:
         """Replace what is known, whole; ``durable`` outlives a power cut that comes after."""
         target = self.file(job)
-        temporary = self.path / f".{os.getpid()}.new"
+        temporary = self.path / _TEMPORARY.format(pid=os.getpid())
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o755)
             with temporary.open("w", encoding="utf-8") as file:
@@ -114,6 +115,13 @@ class SlotDirectory:
         for job in jobs:
             with suppress(OSError):
                 self.file(job).unlink(missing_ok=True)
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes were writing; the guards of starting jobs may write now."""
+        for leftover in self.path.glob(_TEMPORARY.format(pid="*[0-9]")):
+            if not Path("/proc", leftover.name.split(".")[1]).exists():
+                with suppress(OSError):
+                    leftover.unlink(missing_ok=True)
 
 
 def _text(state: SlotState) -> str:

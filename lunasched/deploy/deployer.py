@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -159,12 +159,12 @@ class Deployer:
             wanted = Plan(removed=(job,))
             check_removable(wanted, JobSet(self._store, self._context, wanted.after), "ejected")
             self._ejector.check_free(found)
-            with self._changing(wanted):
+            with self._changing_by(wanted):
                 try:
                     self._ejector.swap(found, now)
                     self._deploy(wanted, now)
                 except BaseException:
-                    with self._lock.taking_back():
+                    with self._lock.unfinished_if_it_raises():
                         self._ejector.take_back(found.name, job)
                     raise
                 self._record.drop()
@@ -195,13 +195,13 @@ class Deployer:
         with self._locked(now):
             found = self.find_units(timer, name, now=now)
             wanted = Plan(added=(found.adoption.job,))
-            with self._changing(wanted):
+            with self._changing_by(wanted):
                 try:
                     done = self._adopter.take_out(found)
                     begin = self._adopter.slots_from(found, now, done)
                     (compiled,) = self._put_one(wanted, begin)
                 except BaseException:
-                    with self._lock.taking_back():
+                    with self._lock.unfinished_if_it_raises():
                         self._adopter.take_back()
                     raise
                 self._adopter.make_up(found, now, done)
@@ -223,6 +223,9 @@ class Deployer:
             return dataclasses.replace(report, settled=settled)
 
     def _reconcile(self, now: int, *, allow_empty: bool, vouched: bool) -> SyncReport:
+        begun = self._lock.is_unfinished
+        for place in (self._units, self._slots, self._record, self._gate):
+            place.remove_leftovers()
         deployed = self._units.owned()
         if deployed and not allow_empty and not self._store.jobs.names():
             raise DeploymentFailed(
@@ -244,14 +247,22 @@ class Deployer:
                 if job.name not in known and job.name not in failed
             }
             others = self._vouchers.removed()
-        gate = self._gate.follow()
-        report = self._reconciler.reconcile(compiled, failed, now, removed=others)
+        difference = self._reconciler.compare(compiled, failed, removed=others)
+        with ExitStack() as change:
+            if not difference.is_empty or self._gate.differs:
+                put = () if vouched else difference.jobs
+                change.enter_context(self._changing(put, difference.gone, not jobs))
+                change.enter_context(self._lock.unfinished_if_it_raises())
+            gate = self._gate.follow()
+            report = self._reconciler.reconcile(difference, now, all_unread=begun)
         self._successes.forget_all(but=depended_on)
         self._successes.mend(depended_on & {job.name for job in jobs})
         self._loader.follow_zones(compiled, now)
         self._lock.settle()
         self._vouchers.drop()
-        return dataclasses.replace(report, written=(*gate, *report.written))
+        return dataclasses.replace(
+            report, written=(*gate, *report.written), failed=tuple(sorted(failed.items()))
+        )
 
     # One change
 
@@ -267,7 +278,7 @@ class Deployer:
         after = JobSet(self._store, self._context, wanted.after)
         compiled = compiled_if_valid(wanted, after, self._context, now)
         change = self._change(wanted, compiled, before, after)
-        with self._changing(wanted):
+        with self._changing_by(wanted):
             self._carry_out(change, wanted, before, now)
             self._drop_pending(wanted)
         return compiled
@@ -289,7 +300,7 @@ class Deployer:
                 self._loader.load(change.compiled, now, running, keep)
                 self._successes.forget_freed(change.compiled)
             except BaseException as error:
-                with self._lock.taking_back():
+                with self._lock.unfinished_if_it_raises():
                     failure = self._take_back(change, wanted, before, now)
                     if failure is not None:
                         raise _not_taken_back(wanted, error, failure) from error
@@ -301,14 +312,19 @@ class Deployer:
                     raise failed from error
                 raise
 
-    @contextmanager
-    def _changing(self, wanted: Plan) -> Iterator[None]:
-        """While this lasts, the lock says that a change is being made."""
+    def _changing_by(self, wanted: Plan) -> AbstractContextManager[None]:
         gone = {job.name for job in wanted.removed}
         leaves_no_job = not wanted.put and gone.issuperset(self._store.jobs.names())
+        return self._changing(wanted.put, gone, leaves_no_job)
+
+    @contextmanager
+    def _changing(
+        self, put: Iterable[Job], removed: Iterable[str], leaves_no_job: bool
+    ) -> Iterator[None]:
+        """While this lasts, the lock says that a change is being made."""
         try:
             with self._lock.changing(leaves_no_job=leaves_no_job):
-                self._vouchers.note(wanted.put, wanted.removed)
+                self._vouchers.note(put, removed)
                 yield
         finally:
             if not self._lock.is_unfinished:

@@ -29,23 +29,41 @@ class Gate:
         self._context = context
         self._limit = limit
 
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes staged; only for who holds the deploy lock."""
+        self._files.remove_leftovers()
+        self._remove_directory()
+
+    @property
+    def differs(self) -> bool:
+        """Whether the drop-in is not as the jobs and the limit have it."""
+        return self._files.read(self._name) != self._wanted
+
     def follow(self) -> tuple[str, ...]:
         """Put the drop-in there or take it away, as the jobs and the limit have it.
 
         Returns its name if that was a change, else nothing. systemd has to read all units again
         for it: a loaded service, as those of started timers are, would not see it otherwise.
         """
-        wanted = None
-        if self._limit or self._store.jobs.any_exclusive():
-            wanted = compiler.gate(self._context).text
-        if self._files.read(self._name) == wanted:
+        if not self.differs:
             return ()
+        wanted = self._wanted
         if wanted is None:
             self._files.remove([self._name])
-            with suppress(OSError):
-                self._directory.rmdir()
+            self._remove_directory()
         else:
             with self._files.stage({self._name: wanted}) as staged:
                 staged.install()
         self._manager.reload()
         return (compiler.GATE_NAME,)
+
+    @property
+    def _wanted(self) -> str | None:
+        if self._limit or self._store.jobs.any_exclusive():
+            return compiler.gate(self._context).text
+        return None
+
+    def _remove_directory(self) -> None:
+        # Only an empty one: there may be our drop-in, or those of an administrator.
+        with suppress(OSError):
+            self._directory.rmdir()

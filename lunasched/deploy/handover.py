@@ -71,6 +71,10 @@ class RecordFile:
     def drop(self) -> None:
         """Forget it."""
         self._files.remove([self._path.name])
+        self.remove_leftovers()
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes staged beside the slots; only for who holds the lock."""
         self._files.remove_leftovers()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from lunasched.deploy.loader import Loader, raise_first, timers, to_start
 if TYPE_CHECKING:
     from lunasched.compiler import CompiledJob
     from lunasched.deploy.successes import Successes
+    from lunasched.model import Job
     from lunasched.slotfile import SlotDirectory
     from lunasched.systemd import Manager
     from lunasched.unitdir import UnitDirectory
@@ -30,7 +31,7 @@ class SyncReport:
     removed: tuple[str, ...]
     started: tuple[str, ...]
     stopped: tuple[str, ...]
-    failed: tuple[tuple[str, str], ...]
+    failed: tuple[tuple[str, str], ...] = ()
     settled: tuple[str, ...] = ()
     """What a killed ``eject`` or ``adopt`` had left half done."""
 
@@ -38,6 +39,36 @@ class SyncReport:
     def changed(self) -> bool:
         """Whether anything had to be done."""
         return bool(self.written or self.removed or self.started or self.stopped or self.settled)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How the unit files differ from what they should be."""
+
+    compiled: tuple[CompiledJob, ...]
+    """What there should be; what cannot be compiled is left as it is."""
+    old_texts: dict[str, str | None]
+    changed: tuple[CompiledJob, ...]
+    stale: tuple[str, ...]
+    """The units that should not be there."""
+    wanted: frozenset[str]
+    """The timers that start at boot."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all files are as they should be."""
+        return not self.changed and not self.stale
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The jobs whose files are to be written."""
+        return [item.job for item in self.changed]
+
+    @property
+    def gone(self) -> list[str]:
+        """The jobs whose timers should not be there."""
+        names = (unittext.job_name(unit) for unit in self.stale if unit.endswith(".timer"))
+        return [name for name in names if name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,66 +81,72 @@ class Reconciler:
     successes: Successes
     manager: Manager
 
-    def reconcile(
+    def compare(
         self,
         compiled: Sequence[CompiledJob],
-        failed: Mapping[str, str],
-        now: int,
+        failed: Iterable[str],
         *,
         removed: Collection[str] | None = None,
-    ) -> SyncReport:
-        """Have the units of ``compiled`` deployed, and no others but those of ``failed``.
+    ) -> Difference:
+        """How what is deployed differs from ``compiled``; what is of ``failed`` may stay.
 
         ``removed`` are the only jobs whose units may go; ``None`` is all that there are no more.
         """
-        self.units.remove_leftovers()
-        owned = self.units.owned()
+        owned, wanted, made = self.units.owned(), self.units.wanted(), texts(compiled)
         left_alone = {unit for name in failed for unit in unit_names(name)}
         if removed is not None:
             gone = {unit for name in removed for unit in unit_names(name)}
             gone |= {unit for name in removed for unit in owned if commands.is_unit(unit, name)}
-            left_alone |= (owned | self.units.wanted()) - gone - texts(compiled).keys()
+            left_alone |= (owned | wanted) - gone - made.keys()
         left_alone |= {unit for name in failed for unit in owned if commands.is_unit(unit, name)}
-        stale = sorted(owned - left_alone - texts(compiled).keys())
-        wanted = self.units.wanted() - left_alone
-        running = self.loader.running()
-        changed, keep = self._replace(compiled, stale, running, now)
-        enabled = [job for job in compiled if job.job.enabled]
-        should_run = set(timers(enabled))
-        self.units.unwant(sorted(wanted - should_run))
-        self.units.want(sorted(should_run - wanted))
-        to_stop = sorted((running & set(timers(compiled))) - should_run)
-        raise_first(self.manager.stop(to_stop))
-        starting = sorted(set(to_start(enabled)) - (running - (set(timers(changed)) - keep)))
-        self.loader.prepare(
-            [job for job in compiled if job.timer and job.timer.name in starting], now, running
-        )
-        self.loader.reload_if_needed(changed)
-        raise_first(self.manager.start(starting))
-        return SyncReport(
-            written=tuple(sorted(texts(changed))),
-            removed=tuple(stale),
-            started=tuple(starting),
-            stopped=tuple(to_stop),
-            failed=tuple(sorted(failed.items())),
+        old_texts = {name: self.units.read(name) for name in made}
+        return Difference(
+            compiled=tuple(compiled),
+            old_texts=old_texts,
+            changed=tuple(
+                job
+                for job in compiled
+                if any(old_texts[unit.name] != unit.text for unit in job.units)
+            ),
+            stale=tuple(sorted(owned - left_alone - made.keys())),
+            wanted=frozenset(wanted - left_alone),
         )
 
-    def _replace(
-        self, compiled: Sequence[CompiledJob], stale: Sequence[str], running: set[str], now: int
-    ) -> tuple[list[CompiledJob], set[str]]:
-        """Write what is not as it should be; the jobs in question, and the timers that go on."""
-        old_texts = {name: self.units.read(name) for name in texts(compiled)}
-        changed = [
-            job for job in compiled if any(old_texts[unit.name] != unit.text for unit in job.units)
-        ]
-        keep = self.loader.keep(changed, old_texts, running, now)
-        if changed or stale:
-            with self.units.stage(texts(changed)) as staged:
-                self.successes.note(gained(changed, old_texts))
-                self.loader.unload_stale(stale)
-                self.loader.unload(changed, keep)
+    def reconcile(self, found: Difference, now: int, *, all_unread: bool) -> SyncReport:
+        """Have the units of ``found`` deployed, and their timers run.
+
+        With ``all_unread``, systemd may not have read any of the files that are there.
+        """
+        running = self.loader.running()
+        keep = self._replace(found, running, now)
+        enabled = [job for job in found.compiled if job.job.enabled]
+        should_run = set(timers(enabled))
+        self.units.unwant(sorted(found.wanted - should_run))
+        self.units.want(sorted(should_run - found.wanted))
+        to_stop = sorted((running & set(timers(found.compiled))) - should_run)
+        raise_first(self.manager.stop(to_stop))
+        begin = set(to_start(enabled)) - (running - (set(timers(found.changed)) - keep))
+        starting = [job for job in enabled if job.timer and job.timer.name in begin]
+        self.loader.prepare(starting, now, running)
+        unread = found.compiled if all_unread else (*found.changed, *starting)
+        self.loader.reload_if_needed(unread)
+        raise_first(self.manager.start(sorted(begin)))
+        return SyncReport(
+            written=tuple(sorted(texts(found.changed))),
+            removed=found.stale,
+            started=tuple(sorted(begin)),
+            stopped=tuple(to_stop),
+        )
+
+    def _replace(self, found: Difference, running: set[str], now: int) -> set[str]:
+        """Write what is not as it should be; the timers of it that go on."""
+        keep = self.loader.keep(found.changed, found.old_texts, running, now)
+        if not found.is_empty:
+            with self.units.stage(texts(found.changed)) as staged:
+                self.successes.note(gained(found.changed, found.old_texts))
+                self.loader.unload_stale(found.stale)
+                self.loader.unload(found.changed, keep)
                 staged.install()
-                self.units.remove(stale)
-                gone = [name for name in stale if name.endswith(".timer")]
-                self.slots.remove(filter(None, map(unittext.job_name, gone)))
-        return changed, keep
+                self.units.remove(found.stale)
+                self.slots.remove(found.gone)
+        return keep

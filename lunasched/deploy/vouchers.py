@@ -38,14 +38,14 @@ class Vouchers:
         self._path = paths.slots / _NAME
         self._files = UnitDirectory(self._path.parent, mark="", prefix=self._path.name)
 
-    def note(self, put: Iterable[Job], removed: Iterable[Job]) -> None:
-        """Say what is about to be changed; what was said of an unfinished change stays."""
+    def note(self, put: Iterable[Job], removed: Iterable[str]) -> None:
+        """Say what root is about to change; what was said of an unfinished change stays."""
         if not self._needed:
             return
         hashes, names = self._noted()
         record = {
             "put": sorted({*hashes, *map(job_hash, put)}),
-            "removed": sorted({*names, *(job.name for job in removed)}),
+            "removed": sorted({*names, *removed}),
         }
         with self._files.stage({_NAME: json.dumps(record)}) as staged:
             staged.install()

@@ -49,6 +49,25 @@ class Files:
         """
         return str(self.machine.exec(script).stdout)
 
+    def in_place(self) -> bool:
+        """Whether the timers of the jobs are started, and systemd has them as they should be."""
+        wanted = {job["name"]: job["schedule"] for job in self.luna.json("list")}
+        shown = self.machine.exec(
+            "systemctl show 'lunasched-job@k*.timer' -p Id,TimersCalendar,ActiveState"
+        ).stdout.split("\n\n")
+        have = {}
+        for text in shown:
+            found = re.search(r"OnCalendar=\*-\*-\* (\S+):00", text)
+            name = re.search(r"Id=lunasched-job@(k\d+)\.timer", text)
+            if found and name and "ActiveState=active" in text:
+                have[name[1]] = f"at {found[1]}"
+        return have == wanted
+
+    def leftovers(self) -> str:
+        places = f"{UNITS} /var/lib/lunasched*"
+        found = self.machine.exec(f"find {places} -name '*lunasched-new*' -o -name '.*.new'")
+        return str(found.stdout)
+
     def reloads(self) -> int:
         log = self.machine.exec(["journalctl", "-b", "_PID=1", "-o", "cat"]).stdout
         return int(log.count("Reloading."))
@@ -411,9 +430,14 @@ CALLS = ("pwrite64", "fdatasync", "fsync", "rename", "unlink", "symlink", "sendm
 
 
 def eight(hour: int) -> str:
-    """Every second job is one of all hours, so that a change adds, changes and removes."""
+    """Every second job is one of all hours, so that a change adds, changes and removes.
+
+    In every third hour, one of them is Exclusive, so that the gate comes and goes.
+    """
+    modes = {15: "Sequential" if hour % 3 else "Exclusive"}
     return "jobs:\n" + "".join(
-        f"  - {{name: k{number}, schedule: 'at {hour:02}:{number + 10}', command: 'true'}}\n"
+        f"  - {{name: k{number}, schedule: 'at {hour:02}:{number + 10}', command: 'true',"
+        f" execution_mode: {modes.get(number, 'Sequential')}}}\n"
         for number in range(hour % 2, 16, 1 + hour % 2)
     )
 
@@ -434,41 +458,68 @@ def test_killed_at_any_call(files: Files, rng: random.Random, by: str) -> None:
         done = machine.exec([*before, "lunasched", "apply", "--prune", path], check=False)
         return int(done.returncode)
 
-    def in_place() -> bool:
-        wanted = {job["name"]: job["schedule"] for job in files.luna.json("list")}
-        shown = machine.exec(
-            "systemctl show 'lunasched-job@k*.timer' -p Id,TimersCalendar,ActiveState"
-        ).stdout.split("\n\n")
-        have = {}
-        for text in shown:
-            found = re.search(r"OnCalendar=\*-\*-\* (\S+):00", text)
-            name = re.search(r"Id=lunasched-job@(k\d+)\.timer", text)
-            if found and name and "ActiveState=active" in text:
-                have[name[1]] = f"at {found[1]}"
-        return have == wanted
-
     apply(1)
     assert apply(2, *trace) == 0
     calls = re.findall(r"^\d+ +(\w+)\(", machine.exec("cat /tmp/trace").stdout, re.MULTILINE)
     old, killed = 2, 0
-    for hour in range(3, 21):
+    # First where each of them leaves a half-written file: the record, the gate, and at random.
+    places = [("fsync", 1), ("fsync", calls.count("fsync")), ("rename", 1)]
+    for hour in range(3, 24):
         call = rng.choice(CALLS)
         number = rng.randint(1, calls.count(call))
+        if places:
+            call, number = places.pop()
         inject = f"inject={call}:signal=KILL:when={number}"
         killed += apply(hour, *trace, "-e", f"trace={call}", "-e", inject) != 0
         listed = {job["schedule"][3:5] for job in files.luna.json("list")}
         (found,) = map(int, listed)
         assert found in (old, hour), (call, number)
         if by == "the supervisor":
-            machine.wait_for(in_place, 30, what=f"timers after a kill at {call} {number}")
+            machine.wait_for(files.in_place, 30, what=f"timers after a kill at {call} {number}")
         else:
             assert apply(found) == 0
-            assert in_place(), (call, number)
+            assert files.in_place(), (call, number)
         assert "as it should be" in files.luna("sync").stdout
-        left = machine.exec(f"find {UNITS} /var/lib/lunasched* -name '*lunasched-new*'").stdout
-        assert left == "", (call, number)
+        assert files.leftovers() == "", (call, number)
         old = found
-    assert killed > 9
+    assert killed > 6
+
+
+@pytest.mark.slow
+def test_a_sync_killed_at_any_call(files: Files, rng: random.Random) -> None:
+    """The next one does not take files for what systemd has: it may not have read them."""
+    machine = files.machine
+    machine.exec("systemctl stop lunasched")
+    files.apply(eight(2))
+    files.apply(eight(3), "--prune")
+    gate = f"rm -r {UNITS}/lunasched-job@.service.d; systemctl daemon-reload"
+    others = f"""
+        rm {UNITS}/timers.target.wants/lunasched-job@k1.timer {UNITS}/lunasched-job@k3.service
+        sed -i s/03:1./12:10/ {UNITS}/lunasched-job@k*.timer
+        {gate}; systemctl stop lunasched-job@k5.timer
+        sed -i s/^Nice=.*/Nice=19/ {UNITS}/lunasched-job@k7.service
+    """
+    machine.exec(others)
+    machine.exec("strace -f -qq -o /tmp/trace lunasched sync")
+    calls = re.findall(r"^\d+ +(\w+)\(", machine.exec("cat /tmp/trace").stdout, re.MULTILINE)
+    # The record is fsync 1 and 2, the gate 3 and, in its place, 4.
+    places = [(gate, "fsync", 4)]
+    places += [(others, "fsync", number) for number in (1, 3, calls.count("fsync"))]
+    places += [(others, call, rng.randint(1, calls.count(call))) for call in CALLS if call in calls]
+    killed = 0
+    for before, call, number in places:
+        machine.exec(before)
+        inject = f"-e trace={call} -e inject={call}:signal=KILL:when={number}"
+        killed += machine.exec(
+            f"strace -f -qq -o /dev/null {inject} lunasched sync", check=False
+        ).returncode in (-9, 137)
+        files.luna("sync")
+        assert files.in_place(), (call, number)
+        loaded = ["systemctl", "show", "--all", "lunasched-job@*.service", "-p", "NeedDaemonReload"]
+        assert "yes" not in machine.exec(loaded).stdout, (call, number)
+        assert "as it should be" in files.luna("sync").stdout
+        assert files.leftovers() == "", (call, number)
+    assert killed > 4
 
 
 def test_all_jobs_are_pruned_where_that_was_killed(files: Files) -> None:
