@@ -10,7 +10,8 @@ from lunasched import retry
 from lunasched.model import Backoff, Outcome, Result, RetryPolicy
 
 FAILED = Outcome(Result.EXIT_CODE, exit_code=1)
-DELAYS = st.integers(0, 10**6) | st.floats(0, 10**6, allow_subnormal=False)
+# Delays count in microseconds.
+DELAYS = st.integers(0, 10**6) | st.floats(1e-6, 10**6)
 
 
 @st.composite
