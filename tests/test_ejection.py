@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -16,9 +17,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_compiler import EVERYTHING, SYSTEM, USER
 
-from lunasched import adoption, ejection
+from lunasched import adoption, compiler, ejection
 from lunasched.adoption import Source
 from lunasched.compiler import Context
+from lunasched.config import Mode
 from lunasched.ejection import Ejection
 from lunasched.errors import InvalidInput
 from lunasched.jobfile import job_from_mapping
@@ -56,7 +58,13 @@ def kept(found: Job) -> Job:
     if directory and directory[-1] in " \\":
         # As a unit has to say it: the same directory.
         directory += "/"
+    weight = compiler.priority_values(found.priority, Mode.SYSTEM)[0].get("IOWeight")
+    limits = found.limits
+    if weight is not None and limits.io_weight == int(weight):
+        # As the priority sets it: the same line.
+        limits = dataclasses.replace(limits, io_weight=None)
     return found.evolve(
+        limits=limits,
         command=command,
         working_directory=directory,
         user=None if found.user in ("root", "0") else found.user,
@@ -202,6 +210,7 @@ KEYS = st.fixed_dictionaries(
 @given(KEYS, st.sampled_from([SYSTEM, USER]))
 @example({"schedule": "@daily", "command": "true", "working_directory": "/srv/\\"}, SYSTEM)
 @example({"schedule": "@daily", "command": "true", "working_directory": "/srv/ "}, SYSTEM)
+@example({"schedule": "@daily", "command": "0", "io_weight": 30, "priority": "Low"}, SYSTEM)
 def test_any_job_is_adopted_as_it_was(keys: dict[str, Any], context: Context) -> None:
     try:
         the_job = job(**keys)
