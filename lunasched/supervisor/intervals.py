@@ -91,10 +91,11 @@ class Intervals:
                 continue
             if self._planned.get(job.name) == deployed_at:
                 continue
-            timer = self._manager.timer(unittext.timer_name(job.name))
-            due = timer.since_monotonic + rule.seconds * 1_000_000
+            timer = unittext.timer_name(job.name)
+            due = self._manager.since_monotonic(timer) + rule.seconds * 1_000_000
             latest = due + round(job.jitter * 1_000_000) + _MOVED_USEC
-            if timer.since and timer.next_monotonic > latest:
+            # One that was stopped keeps the time that it had.
+            if self._manager.next_monotonic(timer) > latest and self._manager.active_since(timer):
                 delay = max(0, (due - GLib.get_monotonic_time()) // 1000)
                 self._start_in(delay, job.name, deployed_at)
         return False

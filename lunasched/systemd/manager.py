@@ -105,7 +105,6 @@ class TimerFacts:
     """What a timer has done (µs since the epoch), and will do (µs of the monotonic clock)."""
 
     since: int
-    since_monotonic: int
     last_trigger: int
     next_monotonic: int
 
@@ -162,13 +161,21 @@ class Manager:
     def timer(self, timer: str) -> TimerFacts:
         """What a timer that is held has done and will do; all 0 for what is unknown."""
         path = unit_path(timer)
-        following: int = self._bus.property(path, TIMER, "NextElapseUSecMonotonic")
         return TimerFacts(
             since=self.active_since(timer),
-            since_monotonic=self._bus.property(path, UNIT, "ActiveEnterTimestampMonotonic"),
             last_trigger=self._bus.property(path, TIMER, "LastTriggerUSec"),
-            next_monotonic=0 if following == _NEVER else following,
+            next_monotonic=self.next_monotonic(timer),
         )
+
+    def next_monotonic(self, timer: str) -> int:
+        """When a timer with an interval will elapse (µs since boot); 0 if it will not."""
+        following: int = self._bus.property(unit_path(timer), TIMER, "NextElapseUSecMonotonic")
+        return 0 if following == _NEVER else following
+
+    def since_monotonic(self, unit: str) -> int:
+        """When a unit last became active (µs since boot); 0 if it never did."""
+        since: int = self._bus.property(unit_path(unit), UNIT, "ActiveEnterTimestampMonotonic")
+        return since
 
     # Units in bulk
 

@@ -88,6 +88,30 @@ def test_a_command_that_waited_knows_the_new_zone(utc: Lunasched) -> None:
     assert luna.json("get", luna.name)["enabled"]
 
 
+def test_a_supervisor_that_still_starts_begins_anew(utc: Lunasched) -> None:
+    """While it waits for the units of the zone that it found first, there is another one."""
+    machine = utc.machine
+
+    def invocation() -> str:
+        return str(machine.exec("systemctl show -P InvocationID lunasched").stdout)
+
+    machine.exec("systemctl stop lunasched lunasched-sync")
+    machine.exec("echo none >/var/lib/lunasched-slots/zones:")
+    holder = machine.popen("exec flock /var/lib/lunasched/lunasched.db.deploy-lock sleep 1000")
+    try:
+        machine.wait_for("pgrep -x sleep", what="the lock to be held")
+        machine.exec("systemctl start --no-block lunasched")
+        machine.wait_for("grep -e '-> FLOCK' /proc/locks", what="the sync to wait for the lock")
+        first = invocation()
+        # All that GLib tells of it comes before the supervisor has started.
+        machine.exec("ln -sfn /usr/share/zoneinfo/Europe/Berlin /etc/localtime; sleep 4")
+    finally:
+        machine.exec("pkill -x sleep; pkill -x flock", check=False)
+        holder.wait()
+    machine.wait_for(lambda: invocation() not in ("", first), what="a supervisor of the new zone")
+    machine.wait_for("systemctl is-active lunasched", what="it to have started")
+
+
 def test_the_zone_database_changes(luna: Lunasched) -> None:
     """Its version is the first line of tzdata.zi; the slots that the guard knows are found anew."""
     luna("add", "--name", luna.name, "--schedule", "30 2 * * *", "--command", "true")
