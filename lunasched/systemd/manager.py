@@ -37,8 +37,6 @@ _JOB_TIMEOUT_S = 90
 _ORDERING_S = 0.5
 # States of a service before its main process.
 _NOT_BEGUN = {"dead", "failed", "condition", "start-pre", "auto-restart"}
-# From a timer's elapse to the start of its service; a machine under load takes its time.
-_ELAPSE_TO_START_USEC = 1_000_000
 _NEVER = (1 << 64) - 1
 _BUSY_STATES = ["active", "activating", "deactivating", "reloading"]
 # systemd follows the client of every job by a match rule of its own, and dbus-daemon cuts off a
@@ -372,14 +370,16 @@ class Manager:
     def started_by_timer(self, service: str, timer: str) -> bool:
         """Whether the service's current start comes from an elapse of the timer.
 
-        The environment does not tell: ``TRIGGER_UNIT`` and its kin stay as the first elapse set
-        them as long as the service is loaded (seen in systemd 252 and 257).
+        It does if the timer elapsed since the service was last over, however long the start had to
+        wait for other units or for the processor. The environment does not tell: ``TRIGGER_UNIT``
+        and its kin stay as the first elapse set them as long as the service is loaded (seen in
+        systemd 252 and 257).
         """
+        path = unit_path(service)
         elapsed: int = self._bus.property(unit_path(timer), TIMER, "LastTriggerUSecMonotonic")
-        started: int = self._bus.property(
-            unit_path(service), UNIT, "InactiveExitTimestampMonotonic"
-        )
-        return bool(elapsed) and abs(started - elapsed) < _ELAPSE_TO_START_USEC
+        started: int = self._bus.property(path, UNIT, "InactiveExitTimestampMonotonic")
+        over: int = self._bus.property(path, UNIT, "InactiveEnterTimestampMonotonic")
+        return over < elapsed <= started
 
     def main_signal(self, unit: str, execution_id: str) -> int | None:
         """The signal that ended the main process of a run, if the unit still holds that run."""

@@ -48,10 +48,28 @@ def test_a_slot_that_ran_is_refused(luna: Lunasched) -> None:
     assert skipped["scheduled_at"] == run["scheduled_at"]
     assert "ran already" in skipped["output"]
     luna("start", luna.name, "--wait")
-    # Within a second of an elapse, a start that nobody announced would be taken for the timer's.
-    luna.machine.exec(f"sleep 1; systemctl start {unit}.service")
+    # Nor is a start that nobody announced taken for the timer's.
+    luna.machine.exec(f"systemctl start {unit}.service")
     luna.wait_for_runs(luna.name, 4)
     assert counts(luna, luna.name) == {"success": 3, "skipped": 1}
+
+
+def test_a_slot_that_ran_is_refused_however_long_its_start_waits(luna: Lunasched) -> None:
+    slot = soon(luna, 5)
+    luna("add", "--name", luna.name, "--schedule", daily_at(slot), "--command", "echo ran")
+    unit, other = f"lunasched-job@{luna.name}", f"other-{luna.name}"
+    luna.machine.write_file(
+        f"/run/systemd/system/{unit}.service.d/after.conf", f"[Unit]\nAfter={other}.service\n"
+    )
+    # The guard takes the next slot for the last one that ran.
+    swap = r"1s/^[0-9]* \([0-9-]*\) \([0-9]*\) /\2 \1 /"
+    luna.machine.exec(
+        f"sed -i '{swap}' /var/lib/lunasched-slots/{luna.name}; systemctl daemon-reload;"
+        f" systemd-run --no-block -p Type=oneshot --unit={other} sleep 9"
+    )
+    (skipped,) = luna.wait_for_runs(luna.name, 1)
+    assert (skipped["result"], skipped["trigger"]) == ("skipped", "timer")
+    assert skipped["scheduled_at"] == f"{slot:%Y-%m-%dT%H:%M:%S}.000000Z"
 
 
 @pytest.mark.parametrize("change", ["daemon-reload", "stop and start", "supervisor", "replace"])
