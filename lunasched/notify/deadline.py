@@ -17,7 +17,6 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self.expired = False
         self._end = time.monotonic() + seconds
         self._lock = threading.Lock()
         self._watched: list[socket.socket] = []
@@ -41,6 +40,14 @@ class Deadline:
             self._watched.clear()
 
     @property
+    def is_over(self) -> bool:
+        """Whether the time is over: what fails then, failed by it.
+
+        A socket's own timeout may come before the thread that ends connections is awake.
+        """
+        return time.monotonic() >= self._end
+
+    @property
     def remaining(self) -> float:
         """Seconds that are left, and a moment when there are none."""
         return max(0.01, self._end - time.monotonic())
@@ -49,12 +56,11 @@ class Deadline:
         """End this connection, too; what becomes of the socket, such as TLS around it, is open."""
         with self._lock:
             self._watched.append(connection.dup())
-            if self.expired:
+            if self.is_over:
                 self._shut_all()
 
     def _expire(self) -> None:
         with self._lock:
-            self.expired = True
             self._shut_all()
 
     def _shut_all(self) -> None:

@@ -75,7 +75,7 @@ def post(request: Request, *, key: str, timeout: float) -> str:
             OSError, ValueError, AttributeError,
         ) as error:  # fmt: skip
             # AttributeError: a connection that the deadline ended in the middle of a call.
-            if deadline.expired:
+            if deadline.is_over:
                 raise _no_answer(host, timeout) from None
             if isinstance(error, AttributeError):
                 raise

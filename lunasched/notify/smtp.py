@@ -39,7 +39,7 @@ def deliver(
             return _delivered(mail, recipients, settings, deadline)
         except (smtplib.SMTPException, OSError, ValueError, AttributeError) as error:
             # AttributeError: a connection that the deadline ended in the middle of a call.
-            if deadline.expired:
+            if deadline.is_over:
                 raise NotifyError(
                     f"{host}:{port}: no answer within {timeout:g} s", unreachable=True
                 ) from None
