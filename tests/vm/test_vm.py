@@ -25,6 +25,7 @@ SECOND = timedelta(seconds=1)
 
 
 def test_boots_without_a_failed_unit_on_cgroup_v2(vm: VirtualMachine) -> None:
+    assert vm.exec("systemctl list-units --state=failed --no-legend --plain").stdout == ""
     assert vm.exec("systemctl is-system-running", check=False).stdout == "running\n"
     assert vm.exec(["stat", "-fc", "%T", "/sys/fs/cgroup"]).stdout == "cgroup2fs\n"
     assert vm.run("systemctl --user is-system-running", user="luna").stdout == "running\n"
