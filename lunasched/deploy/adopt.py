@@ -119,7 +119,8 @@ class Adopter:
             job,
             self.context.host_timezone,
             before=now,
-            done=done,
+            # It may have elapsed for that slot when it was started.
+            done=max(done, self.manager.timer(timer).last_trigger),
             until=until,
         ):
             raise_first(self.manager.start([service]))

@@ -88,7 +88,7 @@ class Ejector:
             job,
             self.context.host_timezone,
             before=now,
-            done=max(before.since, last),
+            done=max(before.since, last, self.manager.timer(new.name).last_trigger),
             until=self.manager.active_since(new.name),
         ):
             raise_first(self.manager.start([found.service.name]))
