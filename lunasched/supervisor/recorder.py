@@ -126,6 +126,9 @@ class Recorder:
         asked = self._store.starts.take_claimed(unittext.launch_name(job.name))
         if asked is None:
             trigger, scheduled_at = self._attribute(job.name, event)
+            if trigger is not Trigger.MANUAL and not job.enabled:
+                # It was disabled meanwhile, and what was waiting then was dropped.
+                return
         else:
             trigger, scheduled_at = asked.trigger, asked.scheduled_at
         self._store.starts.put(

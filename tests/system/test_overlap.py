@@ -130,6 +130,25 @@ def test_parallel_has_a_limit_and_what_is_over_it_waits(luna: Lunasched) -> None
     assert not luna.json("queue")
 
 
+def test_what_waits_for_a_job_that_is_disabled_is_dropped(luna: Lunasched) -> None:
+    """Also where the supervisor hears of it only then."""
+    luna(
+        *("add", "--name", luna.name, "--schedule", "calendar:*:*:*", "--max-concurrent", "1"),
+        *("--execution-mode", "parallel", "--command", "sleep 5"),
+    )
+    luna.machine.wait_for(lambda: bool(luna.history(luna.name)), what="a run")
+    luna.machine.exec("systemctl stop lunasched")
+    over = ["journalctl", "-u", launch_name(luna.name), "-o", "cat"]
+    luna.machine.wait_for(
+        lambda: "1 runs are in progress" in luna.machine.exec(over).stdout, what="one too many"
+    )
+    luna("disable", luna.name)
+    luna.machine.exec("systemctl start lunasched")
+    luna.wait_for_runs(luna.name, 1)
+    assert not luna.json("queue")
+    assert len(luna.history(luna.name)) == 1
+
+
 @pytest.mark.parametrize("name", ["plain", 'a "b" 50% \\ é'])
 def test_parallel_runs_started_by_hand(luna: Lunasched, name: str) -> None:
     end = f"/tmp/end-{luna.name}"
