@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -159,6 +160,21 @@ class Installed:
             what="the jobs to end",
             timeout=90,
         )
+
+    def arrive(self, ran: Mapping[str, int], refused: int | None = None) -> None:
+        """Wait until so many runs of each job, and refused starts of all, took place.
+
+        An emulated processor takes its time. Where they do not, the caller finds out what did.
+        """
+
+        def arrived() -> bool:
+            found = {name: len(proofs) for name, proofs in self.proofs().items()}
+            return found == {name: count for name, count in ran.items() if count} and (
+                refused is None or len(self.refused()) == refused
+            )
+
+        with suppress(TimeoutError):
+            self.vm.wait_for(arrived, timeout=30, interval=0.5)
 
     def recorded(self) -> dict[str, list[Row]]:
         """The history, once it has all that ran and all that was refused; no execution twice."""

@@ -26,7 +26,7 @@ SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 BERLIN = "Europe/Berlin"
-PROMPT = 4 * SECOND
+PROMPT = 20 * SECOND
 """The latest that a run starts after its slot: a second of accuracy, and the emulated processor."""
 
 
@@ -77,6 +77,7 @@ def expected_night(after: datetime, until: datetime) -> dict[str, list[datetime]
 
 def check_night(jobs: Installed, expected: dict[str, list[datetime]]) -> dict[str, int]:
     """Every slot ran once, on time and with success, and nothing else; how many were refused."""
+    jobs.arrive({name: len(slots) for name, slots in expected.items()})
     rows = jobs.recorded()
     assert {name: successes(each) for name, each in rows.items()} == {
         name: [("timer", slot) for slot in slots] for name, slots in expected.items()
@@ -172,7 +173,13 @@ def test_steps_of_the_clock(jobs: Installed) -> None:
         for name, each in slots.items():
             ran[name] += [("timer", slot) for slot in each]
 
+    def arrive() -> None:
+        jobs.arrive(
+            {name: len(each) for name, each in ran.items()}, sum(map(len, refused.values()))
+        )
+
     def check() -> None:
+        arrive()
         rows = jobs.recorded()
         for name, each in rows.items():
             assert successes(each) == ran[name], name
@@ -180,14 +187,14 @@ def test_steps_of_the_clock(jobs: Installed) -> None:
         assert found == {name: refused[name] for name in rows}
 
     vm.travel([at(12)])
-    jobs.settle()
     at_noon = {name: [at(12)] for name in ("noon", "hourly", "list", "tens")}
     add(at_noon)
+    arrive()
     vm.step_clock(-2 * MINUTE)
     assert vm.now() < at(12)
     vm.travel([at(12)])
-    jobs.settle()
     refused |= at_noon
+    arrive()
     vm.exec(f"lunasched start {jobs.prefix}-noon && systemctl start {jobs.service('hourly')}")
     ran["noon"].append(("manual", None))
     ran["hourly"].append(("manual", None))
