@@ -161,6 +161,15 @@ class Installed:
             timeout=90,
         )
 
+    def travel(self, moments: Iterable[datetime], *, before: float = 1.5) -> None:
+        """Live through the moments, each until what it starts is over.
+
+        A start that is being judged would take the time that is skipped for its own.
+        """
+        for moment in sorted(moments):
+            self.vm.travel([moment], before=before)
+            self.settle()
+
     def arrive(self, ran: Mapping[str, int], refused: int | None = None) -> None:
         """Wait until so many runs of each job, and refused starts of all, took place.
 

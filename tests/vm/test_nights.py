@@ -103,14 +103,14 @@ def test_autumn_night(jobs: Installed, rng: random.Random) -> None:
     moments = sorted({*due, *quiet, again + 10 * MINUTE})
     print("moments:", *moments, sep="\n  ")
     middle = again + 30 * MINUTE
-    vm.travel([each for each in moments if each <= middle])
+    jobs.travel([each for each in moments if each <= middle])
     timers = " ".join(jobs.timer(name) for name in NIGHT)
     vm.exec(f"systemctl restart {timers}")
     jobs.settle()
     vm.exec("systemctl daemon-reload")
     jobs.settle()
     assert vm.now() < middle + 5 * MINUTE
-    vm.travel([each for each in moments if each > vm.now()])
+    jobs.travel([each for each in moments if each > vm.now()])
     refused = check_night(jobs, expected)
     print("expected:", {name: len(slots) for name, slots in expected.items()})
     print("refused:", refused)
@@ -131,7 +131,7 @@ def test_spring_night(jobs: Installed, rng: random.Random) -> None:
         assert expected[name] == [gap]  # 02:30, and 02:10 with 02:40, do not exist
     moments = sorted({*due, *(gap + n * MINUTE for n in (10, rng.randint(16, 29)))})
     print("moments:", *moments, sep="\n  ")
-    vm.travel(moments)
+    jobs.travel(moments)
     print("expected:", {name: len(slots) for name, slots in expected.items()})
     print("refused:", check_night(jobs, expected))
 
@@ -210,10 +210,15 @@ def test_steps_of_the_clock(jobs: Installed) -> None:
     jobs.add({"fresh": ["--schedule", "at 09:00"]})
     vm.step_clock(-4 * HOUR)
     assert at(8, 40) < vm.now() < at(8, 45)
-    vm.travel([at(8, 45), at(8, 50), at(9)])
     # A correction (cron(8)): the new time counts, for jobs that were added by the old one, too.
-    add({"early": [at(8, 45)], "tens": [at(8, 50), at(9)]})
-    add({name: [at(9)] for name in ("hourly", "list", "fresh")})
+    for moment, names in (
+        (at(8, 45), ["early"]),
+        (at(8, 50), ["tens"]),
+        (at(9), ["tens", "hourly", "list", "fresh"]),
+    ):
+        jobs.travel([moment])
+        add({name: [moment] for name in names})
+        arrive()
     check()
 
 
@@ -351,7 +356,7 @@ def test_zone_of_the_host_changes(jobs: Installed) -> None:
     # 18:00 is still to come, 12:00 is over all of a sudden, and 09:00 in both zones.
     follow("Asia/Kolkata")
     assert vm.now() < at(10, 9)
-    vm.travel([at(10, 10), at(10, 20), at(12), at(12, 30)], before=5)
+    jobs.travel([at(10, 10), at(10, 20), at(12), at(12, 30)], before=5)
     ran = {
         "evening": [at(12, 30)],
         "passed": [],
@@ -365,7 +370,7 @@ def test_zone_of_the_host_changes(jobs: Installed) -> None:
     assert {name: successes(each) for name, each in rows.items()} == {
         name: [("timer", slot) for slot in slots] for name, slots in ran.items()
     }
-    vm.travel([at(16), at(19)], before=5)
+    jobs.travel([at(16), at(19)], before=5)
     rows = jobs.recorded()
     # 09:00 and 12:00 of Los Angeles, 18:00 of Berlin.
     assert successes(rows["caught"]) == [("timer", at(16))]
