@@ -463,6 +463,19 @@ def test_a_start_of_a_job_that_is_gone_waits_for_nothing(store: Store) -> None:
     assert not store.starts.all()
 
 
+@pytest.mark.parametrize("ran", [False, True], ids=["its-slot", "a-slot-that-ran"])
+def test_a_start_before_its_job_was_disabled_waits_for_nothing(store: Store, ran: bool) -> None:
+    made = put_job(store)
+    if ran:
+        take(store, [STARTING, STARTED, SUCCEEDED])
+    store.jobs.put(made.evolve(enabled=False), START + 60 * SECOND)
+    take(store, [replace(CONDITION_FAILED, at=START + 5 * SECOND)])
+    assert not store.starts.all()
+    # Afterwards it is one by hand.
+    take(store, [replace(CONDITION_FAILED, at=START + 61 * SECOND)])
+    assert [start.trigger for start in store.starts.all()] == [Trigger.MANUAL]
+
+
 def test_what_came_to_the_gate_once_more_is_given_back(store: Store) -> None:
     put_job(store)
     take(store, [CONDITION_FAILED])

@@ -119,18 +119,19 @@ class Recorder:
 
     def _wait(self, event: Event) -> None:
         """A start that came to a shut gate, or one too many: keep it until its turn."""
-        job = self._store.jobs.get(unittext.job_name(event.unit) or "")
-        if job is None or self._store.starts.unclaim_unit(event.unit):
+        found = self._store.jobs.get_with_time(unittext.job_name(event.unit) or "")
+        if found is None or self._store.starts.unclaim_unit(event.unit):
             return
+        job, deployed_at = found
         # What was asked for may have been the launcher of this unit.
         asked = self._store.starts.take_claimed(unittext.launch_name(job.name))
-        if asked is None:
-            trigger, scheduled_at = self._attribute(job.name, event)
-            if trigger is not Trigger.MANUAL and not job.enabled:
-                # It was disabled meanwhile, and what was waiting then was dropped.
-                return
-        else:
+        if asked is not None:
             trigger, scheduled_at = asked.trigger, asked.scheduled_at
+        elif event.at < deployed_at and not job.enabled:
+            # It was disabled since, and what was waiting then was dropped.
+            return
+        else:
+            trigger, scheduled_at = self._attribute(job.name, event)
         self._store.starts.put(
             job,
             unit=event.unit,
