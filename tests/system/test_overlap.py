@@ -140,7 +140,7 @@ def test_what_waits_for_a_job_that_is_disabled_is_dropped(luna: Lunasched) -> No
     luna.machine.exec("systemctl stop lunasched")
     over = ["journalctl", "-u", launch_name(luna.name), "-o", "cat"]
     luna.machine.wait_for(
-        lambda: "1 runs are in progress" in luna.machine.exec(over).stdout, what="one too many"
+        lambda: "runs in progress: 1," in luna.machine.exec(over).stdout, what="one too many"
     )
     luna("disable", luna.name)
     luna.machine.exec("systemctl start lunasched")
@@ -173,7 +173,7 @@ def test_parallel_runs_started_by_hand(luna: Lunasched, name: str) -> None:
     # Nor does the launcher start one.
     unit = launch_name(luna.name)
     assert luna.machine.run(["systemctl", "start", unit], check=False).returncode != 0
-    assert "2 runs are in progress" in luna.machine.run(["journalctl", "-u", unit]).stdout
+    assert "runs in progress: 2," in luna.machine.run(["journalctl", "-u", unit]).stdout
     assert "2 runs" in third.stderr
     assert luna("logs", luna.name).stdout.count("Started") == 4
     luna("stop", luna.name)
