@@ -81,7 +81,7 @@ def test_skip_lets_ordinary_runs_pass(luna: Lunasched) -> None:
     assert {run["result"] for run in runs} == {"success"}
 
 
-@pytest.mark.parametrize("schedule", ["calendar:*:*:0/2", "every 2s"])
+@pytest.mark.parametrize("schedule", ["calendar:*:*:0/3", "every 3s"])
 def test_replace_ends_the_run_in_progress(luna: Lunasched, schedule: str) -> None:
     luna(
         *("add", "--name", luna.name, "--schedule", schedule, "--overlap", "replace"),
@@ -97,10 +97,10 @@ def test_replace_ends_the_run_in_progress(luna: Lunasched, schedule: str) -> Non
 
 def test_parallel_runs_overlap_each_a_unit_of_its_own(luna: Lunasched) -> None:
     luna(
-        *("add", "--name", luna.name, "--schedule", "calendar:*:*:*"),
-        *("--execution-mode", "Parallel", "--command", "echo $INVOCATION_ID; sleep 2.5"),
+        *("add", "--name", luna.name, "--schedule", "calendar:*:*:0/3"),
+        *("--execution-mode", "Parallel", "--command", "echo $INVOCATION_ID; sleep 7"),
     )
-    runs = luna.wait_for_runs(luna.name, 5)[::-1]
+    runs = luna.wait_for_runs(luna.name, 4)[::-1]
     assert most_at_once(runs) >= 2
     assert {run["trigger"] for run in runs} == {"timer"}
     assert len({run["scheduled_at"] for run in runs}) == len(runs)

@@ -107,7 +107,7 @@ def test_stopped_by_hand(luna: Lunasched) -> None:
 def test_the_timer_is_the_trigger_and_the_slot_is_known(luna: Lunasched) -> None:
     often, seconds = f"{luna.name}-often", f"{luna.name}-seconds"
     luna("add", "--name", often, "--schedule", "every 1s", "--command", "true")
-    luna("add", "--name", seconds, "--schedule", "calendar:*:*:*", "--command", "true")
+    luna("add", "--name", seconds, "--schedule", "calendar:*:*:0/2", "--command", "true")
     for name in (often, seconds):
         runs = luna.wait_for_runs(name, 3)
         assert {run["trigger"] for run in runs} == {"timer"}
