@@ -223,6 +223,8 @@ class Installed:
                 f"{said}\n{journal}"
             ) from error
         rows: dict[str, list[Row]] = seen[0]
+        for each in rows.values():
+            print("recorded:", *each, sep="\n  ")
         ids = [row.execution_id for each in rows.values() for row in each]
         assert len(set(ids)) == len(ids)
         return rows
