@@ -6,7 +6,7 @@ schedule had a slot that no earlier run has used; otherwise somebody started it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from functools import lru_cache
@@ -209,6 +209,15 @@ def judge(
 
 def slots_from(rule: Schedule, zone: str, moment: Moment, last: int) -> SlotState:
     """What the guard knows when ``last`` is the last slot that counts as having run."""
-    following = schedule.elapses(rule, timezone=zone, after=to_datetime(moment.now))
-    slots = tuple(to_usec(elapse) for elapse in islice(following, NEXT_SLOTS))
-    return SlotState(last, moment.offset, slots, zone, rule.text)
+    return SlotState(last, moment.offset, _following(rule, zone, moment.now), zone, rule.text)
+
+
+def found_anew(known: SlotState, rule: Schedule, now: int) -> SlotState:
+    """What the guard knows by the time zones of today; a slot that ran does not come again."""
+    following = _following(rule, known.zone, max(now, known.last))
+    return replace(known, following=following)
+
+
+def _following(rule: Schedule, zone: str, after: int) -> tuple[int, ...]:
+    elapses = schedule.elapses(rule, timezone=zone, after=to_datetime(after))
+    return tuple(to_usec(elapse) for elapse in islice(elapses, NEXT_SLOTS))

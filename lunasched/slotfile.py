@@ -14,9 +14,11 @@ did, which tells a step of the clock; all are microseconds.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 from lunasched.errors import DeploymentFailed, PermissionDenied
 from lunasched.slot import SlotState
@@ -25,6 +27,8 @@ from lunasched.unittext import instance_name, success_name
 # ":" does not occur in the names of jobs' files.
 _ZONES = "zones:"
 _TEMPORARY = ".{pid}.new"
+# The guard empties a file and writes it in one line of its script.
+_WRITING_S = 0.01
 
 
 class SlotDirectory:
@@ -40,12 +44,30 @@ class SlotDirectory:
     def read(self, job: str) -> SlotState | None:
         """What is known; ``None`` where that is nothing, or damaged (by a power cut)."""
         try:
-            numbers, second = self.file(job).read_text(encoding="utf-8").splitlines()[:2]
-            last, offset, *following = map(int, numbers.split())
-            zone, _, schedule = second.partition(" ")
+            return _state(self.file(job).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return SlotState(last, offset, tuple(following), zone, schedule)
+
+    def change(self, job: str, change: Callable[[SlotState], SlotState], *, durable: bool) -> None:
+        """Change what is known, if anything is; what a guard notes meanwhile is not lost.
+
+        The guard writes into the file that it finds: either into the new one, or its word is in
+        the old one afterwards.
+        """
+        try:
+            file = self.file(job).open(encoding="utf-8", errors="replace")
+        except OSError:
+            return
+        with file:
+            text = None
+            while (found := _read_all(file)) != text:
+                text = found
+                if text:
+                    with suppress(ValueError):
+                        self.write(job, change(_state(text)), durable=durable)
+                else:
+                    # A guard has emptied it and is about to write.
+                    time.sleep(_WRITING_S)
 
     def write(self, job: str, state: SlotState, *, durable: bool) -> None:
         """Replace what is known, whole; ``durable`` outlives a power cut that comes after."""
@@ -122,6 +144,19 @@ class SlotDirectory:
             if not Path("/proc", leftover.name.split(".")[1]).exists():
                 with suppress(OSError):
                     leftover.unlink(missing_ok=True)
+
+
+def _read_all(file: TextIO) -> str:
+    file.seek(0)
+    return file.read()
+
+
+def _state(text: str) -> SlotState:
+    """Raises ``ValueError`` for what is damaged."""
+    numbers, second = text.splitlines()[:2]
+    last, offset, *following = map(int, numbers.split())
+    zone, _, schedule = second.partition(" ")
+    return SlotState(last, offset, tuple(following), zone, schedule)
 
 
 def _text(state: SlotState) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,14 +112,11 @@ class Loader:
         """Find the slots that the guard knows anew where the zones are not what they were."""
         if self._slots.zones() == self._context.zones:
             return
-        moment = slot.Moment(now, clock_offset(now))
         for item in compiled:
             job = item.job
-            known = self._slots.read(job.name) if item.guarded else None
-            if known is not None:
-                rule = schedule.parse(job.schedule)
-                state = slot.slots_from(rule, known.zone, moment, known.last)
-                self._slots.write(job.name, state, durable=job.catch_up)
+            if item.guarded:
+                anew = partial(slot.found_anew, rule=schedule.parse(job.schedule), now=now)
+                self._slots.change(job.name, anew, durable=job.catch_up)
         self._slots.write_zones(self._context.zones)
 
     def forget_elapses(self, names: Sequence[str]) -> None:

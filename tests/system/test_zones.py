@@ -88,6 +88,36 @@ def test_a_command_that_waited_knows_the_new_zone(utc: Lunasched) -> None:
     assert luna.json("get", luna.name)["enabled"]
 
 
+def test_a_slot_that_ran_while_a_command_waited_does_not_run_again(luna: Lunasched) -> None:
+    machine, timer = luna.machine, f"lunasched-job@{luna.name}.timer"
+    slot = int(float(machine.exec("date +%s").stdout)) + 8
+    at = machine.exec(f"date -d @{slot} +%T").stdout.strip()
+    proof = f"/tmp/ran-{luna.name}"
+    add = ("add", "--name", luna.name, "--schedule", f"at {at}", "--catch-up")
+    luna(*add, "--command", f"echo >>{proof}")
+    machine.exec("systemctl stop lunasched; systemctl stop lunasched-sync.service")
+    machine.exec("echo none >/var/lib/lunasched-slots/zones:")
+    holder = machine.popen("exec flock /var/lib/lunasched/lunasched.db.deploy-lock sleep 1000")
+    try:
+        machine.wait_for("pgrep -x sleep", what="the lock to be held")
+        sync = machine.popen("lunasched sync")
+        machine.wait_for("grep -e '-> FLOCK' /proc/locks", what="the sync to wait for the lock")
+        assert machine.exec(f"ls {proof}", check=False).returncode, "it waited before the slot"
+        machine.wait_for(f"ls {proof}", what="the run")
+    finally:
+        machine.exec("pkill -x sleep; pkill -x flock", check=False)
+        holder.wait()
+    assert sync.wait() == 0
+    # systemd starts the job for it again if it does not know that it did.
+    machine.exec(
+        f"systemctl stop {timer}; touch -d @{slot - 60} /var/lib/systemd/timers/stamp-{timer};"
+        f" systemctl start lunasched {timer}"
+    )
+    skipped, ran = luna.wait_for_runs(luna.name, 2)
+    assert (ran["result"], skipped["result"]) == ("success", "skipped")
+    assert machine.exec(f"wc -l <{proof}").stdout == "1\n"
+
+
 def test_a_supervisor_that_still_starts_begins_anew(utc: Lunasched) -> None:
     """While it waits for the units of the zone that it found first, there is another one."""
     machine = utc.machine

@@ -183,7 +183,7 @@ class Installed:
             )
 
         with suppress(TimeoutError):
-            self.vm.wait_for(arrived, timeout=30, interval=0.5)
+            self.vm.wait_for(arrived, timeout=90, interval=0.5)
 
     def recorded(self) -> dict[str, list[Row]]:
         """The history, once it has all that ran and all that was refused; no execution twice."""

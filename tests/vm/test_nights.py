@@ -186,6 +186,7 @@ def test_steps_of_the_clock(jobs: Installed) -> None:
         found = {name: skips(each) for name, each in rows.items()}
         assert found == {name: refused[name] for name in rows}
 
+    arrive()
     vm.travel([at(12)])
     at_noon = {name: [at(12)] for name in ("noon", "hourly", "list", "tens")}
     add(at_noon)
