@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -67,8 +68,11 @@ class DeployLock:
         return is_locked(self.path)
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Hold the lock; the kernel drops it when its holder dies."""
+    def hold(self) -> Iterator[int]:
+        """Hold the lock; the kernel drops it when its holder dies.
+
+        Gives how long it had to wait for it (µs).
+        """
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._descriptor = os.open(self.path, flags, _MODE)
@@ -79,11 +83,20 @@ class DeployLock:
                 # By the umask, or by an earlier version.
                 with suppress(PermissionError):
                     os.fchmod(self._descriptor, _MODE)
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            waited = self._acquire()
             self._stays = self.is_unfinished
-            yield
+            yield waited
         finally:
             os.close(self._descriptor)
+
+    def _acquire(self) -> int:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            begun = time.monotonic_ns()
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            return (time.monotonic_ns() - begun) // 1000
+        return 0
 
     @contextmanager
     def changing(self, *, leaves_no_job: bool) -> Iterator[None]:

@@ -57,6 +57,16 @@ class Deployed:
     """Whether one that was killed before it was finished first."""
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The turn of a command that waited for the deploy lock."""
+
+    now: int
+    """When it came (µs, UTC)."""
+    settled: bool
+    """Whether something was finished before that a killed command had left half done."""
+
+
 class Deployer:
     """Changes jobs, in the database and in the service manager together."""
 
@@ -96,7 +106,7 @@ class Deployer:
         ``now`` is in µs UTC. Raises ``JobExists``, ``InvalidJob``, ``UnitConflict``; whatever it
         raises, nothing was changed.
         """
-        with self._locked(now):
+        with self._locked(now) as turn:
             before = self._store.jobs.get(job.name)
             if before is not None and not replace:
                 raise JobExists(
@@ -104,7 +114,7 @@ class Deployer:
                     "use --replace to change it, or another name"
                 )
             wanted = Plan(added=(job,)) if before is None else Plan(changed=((before, job),))
-            (compiled,) = self._put_one(wanted, now)
+            (compiled,) = self._put_one(wanted, turn.now)
             return compiled
 
     def put_all(
@@ -116,7 +126,7 @@ class Deployer:
         ``JobExists`` where a job would change without ``replace``, ``InvalidJobs``,
         ``UnitConflict``; whatever it raises, nothing was changed.
         """
-        with self._locked(now) as settled:
+        with self._locked(now) as turn:
             wanted = plan(jobs, self._store, prune=prune)
             if wanted.changed and not replace:
                 names = ", ".join(repr(job.name) for job, _ in wanted.changed)
@@ -124,17 +134,17 @@ class Deployer:
                     f"there are other jobs of these names already: {names}; "
                     "use --replace to change them, or other names"
                 )
-            compiled = () if wanted.is_empty else self._deploy(wanted, now)
-            return Deployed(wanted, compiled, settled)
+            compiled = () if wanted.is_empty else self._deploy(wanted, turn.now)
+            return Deployed(wanted, compiled, turn.settled)
 
     def set_enabled(self, name: str, enabled: bool, *, now: int) -> bool:
         """Start or stop the timer of a job for good; ``False`` if it was that way already."""
-        with self._locked(now):
+        with self._locked(now) as turn:
             job = self._existing(name)
             if job.enabled == enabled:
                 return False
             self._vouchers.check(job)
-            self._put_one(Plan(changed=((job, job.evolve(enabled=enabled)),)), now)
+            self._put_one(Plan(changed=((job, job.evolve(enabled=enabled)),)), turn.now)
         return True
 
     def remove(self, name: str, *, now: int) -> None:
@@ -142,8 +152,8 @@ class Deployer:
 
         Raises ``InvalidInput`` where other jobs depend on it.
         """
-        with self._locked(now):
-            self._deploy(Plan(removed=(self._existing(name),)), now)
+        with self._locked(now) as turn:
+            self._deploy(Plan(removed=(self._existing(name),)), turn.now)
 
     def eject(self, name: str, *, as_name: str | None, force: bool, now: int) -> Ejection:
         """Put plain units into the place of a job and forget the job; the history stays.
@@ -151,7 +161,7 @@ class Deployer:
         Raises ``InvalidInput`` where something would be lost and ``force`` is not given, or other
         jobs depend on it, and ``UnitConflict`` where there are units of that name.
         """
-        with self._locked(now):
+        with self._locked(now) as turn:
             job = self._existing(name)
             self._vouchers.check(job)
             found = ejection.eject(job, self._context, as_name)
@@ -161,8 +171,8 @@ class Deployer:
             self._ejector.check_free(found)
             with self._changing_by(wanted):
                 try:
-                    self._ejector.swap(found, now)
-                    self._deploy(wanted, now)
+                    self._ejector.swap(found, turn.now)
+                    self._deploy(wanted, turn.now)
                 except BaseException:
                     with self._lock.unfinished_if_it_raises():
                         self._ejector.take_back(found.name, job)
@@ -192,19 +202,19 @@ class Deployer:
 
         Raises what ``find_units`` does; whatever it raises, nothing was changed.
         """
-        with self._locked(now):
-            found = self.find_units(timer, name, now=now)
+        with self._locked(now) as turn:
+            found = self.find_units(timer, name, now=turn.now)
             wanted = Plan(added=(found.adoption.job,))
             with self._changing_by(wanted):
                 try:
                     done = self._adopter.take_out(found)
-                    begin = self._adopter.slots_from(found, now, done)
+                    begin = self._adopter.slots_from(found, turn.now, done)
                     (compiled,) = self._put_one(wanted, begin)
                 except BaseException:
                     with self._lock.unfinished_if_it_raises():
                         self._adopter.take_back()
                     raise
-                self._adopter.make_up(found, now, done)
+                self._adopter.make_up(found, turn.now, done)
         return found, compiled
 
     def sync(self, *, now: int, allow_empty: bool = False, vouched: bool = False) -> SyncReport:
@@ -214,12 +224,11 @@ class Deployer:
         likely a lost one than meant: without ``allow_empty`` that is refused. With ``vouched``,
         only for what root has asked for (``vouchers``). Raises ``ZonesChanged``.
         """
-        with self._lock.hold():
+        with self._lock.hold() as waited:
             self._check_zones()
             settled = self._finish_handover()
-            report = self._reconcile(
-                now, allow_empty=allow_empty or self._lock.leaves_no_job, vouched=vouched
-            )
+            allow_empty = allow_empty or self._lock.leaves_no_job
+            report = self._reconcile(now + waited, allow_empty=allow_empty, vouched=vouched)
             return dataclasses.replace(report, settled=settled)
 
     def _reconcile(self, now: int, *, allow_empty: bool, vouched: bool) -> SyncReport:
@@ -469,20 +478,20 @@ class Deployer:
         return record.units if record is not None else ()
 
     @contextmanager
-    def _locked(self, now: int) -> Iterator[bool]:
+    def _locked(self, now: int) -> Iterator[Turn]:
         """Hold the deploy lock, after what its last holder left half done when it was killed.
 
-        Gives whether there was such. What cannot be finished does not keep others from their
-        changes; ``sync`` says what is in its way.
+        What cannot be finished does not keep others from their changes; ``sync`` says what is in
+        its way.
         """
-        with self._lock.hold():
+        with self._lock.hold() as waited:
             self._check_zones()
-            settled = bool(self._finish_handover())
+            turn = Turn(now + waited, settled=bool(self._finish_handover()))
             if self._lock.is_unfinished:
                 with suppress(LunaschedError):
-                    self._reconcile(now, allow_empty=self._lock.leaves_no_job, vouched=True)
-                    settled = True
-            yield settled
+                    self._reconcile(turn.now, allow_empty=self._lock.leaves_no_job, vouched=True)
+                    turn = Turn(turn.now, settled=True)
+            yield turn
 
     def _check_zones(self) -> None:
         """What would be compiled is for the zones of when we began to wait for the lock."""

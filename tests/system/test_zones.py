@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conftest import Lunasched
+    from machine import Machine
 
 pytestmark = pytest.mark.machine
 
@@ -18,6 +20,19 @@ def seen(luna: Lunasched, name: str) -> tuple[str, str]:
     """The service's text and its inode, which changes whenever it is written."""
     path = f"/etc/systemd/system/lunasched-job@{name}.service"
     return luna.machine.read_file(path), luna.machine.exec(["stat", "-c", "%i", path]).stdout
+
+
+@contextmanager
+def lock_held(machine: Machine) -> Iterator[None]:
+    """Meanwhile, who changes jobs has to wait."""
+    command = "exec flock /var/lib/lunasched/lunasched.db.deploy-lock sleep 1000"
+    holder = machine.popen(command)
+    try:
+        machine.wait_for("pgrep -x sleep", what="the lock to be held")
+        yield
+    finally:
+        machine.exec("pkill -x sleep; pkill -x flock", check=False)
+        holder.wait()
 
 
 @pytest.fixture
@@ -67,8 +82,7 @@ def test_a_command_that_waited_knows_the_new_zone(utc: Lunasched) -> None:
     luna("add", "--name", luna.name, "--schedule", "30 2 * * *", "--command", "true")
     # Nobody else brings the units up to date.
     luna.machine.exec("systemctl stop lunasched; systemctl stop lunasched-sync.service")
-    holder = luna.machine.popen("exec flock /var/lib/lunasched/lunasched.db.deploy-lock sleep 1000")
-    try:
+    with lock_held(luna.machine):
         commands = [
             luna.machine.popen(f"lunasched {command}; echo $? >/tmp/status-{number}")
             for number, command in enumerate(("sync", f"disable {luna.name}"))
@@ -77,9 +91,6 @@ def test_a_command_that_waited_knows_the_new_zone(utc: Lunasched) -> None:
             "[ $(grep -c -e '-> FLOCK' /proc/locks) -ge 2 ]", what="both to wait for the lock"
         )
         luna.machine.exec("ln -sfn /usr/share/zoneinfo/Europe/Berlin /etc/localtime")
-    finally:
-        luna.machine.exec("pkill -x sleep; pkill -x flock", check=False)
-        holder.wait()
     for command in commands:
         command.wait()
     assert luna.machine.read_file("/tmp/status-0") == "0\n"
@@ -90,23 +101,18 @@ def test_a_command_that_waited_knows_the_new_zone(utc: Lunasched) -> None:
 
 def test_a_slot_that_ran_while_a_command_waited_does_not_run_again(luna: Lunasched) -> None:
     machine, timer = luna.machine, f"lunasched-job@{luna.name}.timer"
-    slot = int(float(machine.exec("date +%s").stdout)) + 8
+    slot = int(machine.exec("date +%s").stdout) + 15
     at = machine.exec(f"date -d @{slot} +%T").stdout.strip()
     proof = f"/tmp/ran-{luna.name}"
     add = ("add", "--name", luna.name, "--schedule", f"at {at}", "--catch-up")
     luna(*add, "--command", f"echo >>{proof}")
     machine.exec("systemctl stop lunasched; systemctl stop lunasched-sync.service")
     machine.exec("echo none >/var/lib/lunasched-slots/zones:")
-    holder = machine.popen("exec flock /var/lib/lunasched/lunasched.db.deploy-lock sleep 1000")
-    try:
-        machine.wait_for("pgrep -x sleep", what="the lock to be held")
+    with lock_held(machine):
         sync = machine.popen("lunasched sync")
         machine.wait_for("grep -e '-> FLOCK' /proc/locks", what="the sync to wait for the lock")
         assert machine.exec(f"ls {proof}", check=False).returncode, "it waited before the slot"
         machine.wait_for(f"ls {proof}", what="the run")
-    finally:
-        machine.exec("pkill -x sleep; pkill -x flock", check=False)
-        holder.wait()
     assert sync.wait() == 0
     # systemd starts the job for it again if it does not know that it did.
     machine.exec(
@@ -118,6 +124,19 @@ def test_a_slot_that_ran_while_a_command_waited_does_not_run_again(luna: Lunasch
     assert machine.exec(f"wc -l <{proof}").stdout == "1\n"
 
 
+def test_a_job_is_there_from_when_its_turn_came(luna: Lunasched) -> None:
+    """Not from when its command began to wait: the slots in between were not missed."""
+    machine = luna.machine
+    with lock_held(machine):
+        schedule = ("--schedule", "calendar:*:*:0/4", "--command", "true")
+        add = machine.popen(["lunasched", "add", "--name", luna.name, *schedule])
+        machine.wait_for("grep -e '-> FLOCK' /proc/locks", what="the command to wait")
+        machine.exec("sleep 8.5")
+    assert add.wait() == 0
+    luna.wait_for_runs(luna.name, 2)
+    assert luna.json("get", luna.name)["missed_slots"] == 0
+
+
 def test_a_supervisor_that_still_starts_begins_anew(utc: Lunasched) -> None:
     """While it waits for the units of the zone that it found first, there is another one."""
     machine = utc.machine
@@ -127,17 +146,12 @@ def test_a_supervisor_that_still_starts_begins_anew(utc: Lunasched) -> None:
 
     machine.exec("systemctl stop lunasched lunasched-sync")
     machine.exec("echo none >/var/lib/lunasched-slots/zones:")
-    holder = machine.popen("exec flock /var/lib/lunasched/lunasched.db.deploy-lock sleep 1000")
-    try:
-        machine.wait_for("pgrep -x sleep", what="the lock to be held")
+    with lock_held(machine):
         machine.exec("systemctl start --no-block lunasched")
         machine.wait_for("grep -e '-> FLOCK' /proc/locks", what="the sync to wait for the lock")
         first = invocation()
         # All that GLib tells of it comes before the supervisor has started.
         machine.exec("ln -sfn /usr/share/zoneinfo/Europe/Berlin /etc/localtime; sleep 4")
-    finally:
-        machine.exec("pkill -x sleep; pkill -x flock", check=False)
-        holder.wait()
     machine.wait_for(lambda: invocation() not in ("", first), what="a supervisor of the new zone")
     machine.wait_for("systemctl is-active lunasched", what="it to have started")
 
