@@ -12,7 +12,7 @@ from pathlib import Path
 from lunasched.errors import InvalidInput
 
 SUPERVISOR_USER = "lunasched"
-"""The system user that the supervisor runs as and that owns the system database."""
+"""The system user that the supervisor runs as and that owns the history."""
 
 
 EXCLUSIVE_DIRECTORY = "lunasched-exclusive"
@@ -35,6 +35,9 @@ class Paths:
     """The files of one mode."""
 
     database: Path
+    """The definitions of jobs, which in system mode are root's."""
+    history: Path
+    """Runs and what follows from them, which in system mode are the supervisor's."""
     units: Path
     runtime_units: Path
     """Where systemd looks for units that do not outlive a boot."""
@@ -54,22 +57,22 @@ class Paths:
     def of(cls, mode: Mode, environ: Mapping[str, str]) -> Paths:
         """The paths of ``mode``.
 
-        ``LUNASCHED_DB_PATH`` moves the database and ``LUNASCHED_CONFIG_PATH`` the configuration,
-        as in Lunasched 1.x. User mode follows the XDG
+        ``LUNASCHED_DB_PATH`` moves the definitions, with the history beside them, and
+        ``LUNASCHED_CONFIG_PATH`` the configuration, as in Lunasched 1.x. User mode follows the XDG
         base directory specification; a relative path in one of its variables is ignored, as it
         demands.
         """
         if mode is Mode.SYSTEM:
-            database = Path("/var/lib/lunasched/lunasched.db")
+            database = Path("/var/lib/lunasched/jobs.db")
             units = Path("/etc/systemd/system")
-            slots = Path("/var/lib/lunasched-slots")
+            slots = Path("/var/lib/lunasched/slots")
             runtime = Path("/run/lunasched")
             runtime_units = Path("/run/systemd/system")
             configuration = Path("/etc/lunasched")
             stamps = Path("/var/lib/systemd/timers")
         else:
             state = _xdg(environ, "XDG_STATE_HOME", ".local/state")
-            database = state / "lunasched" / "lunasched.db"
+            database = state / "lunasched" / "jobs.db"
             units = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "systemd" / "user"
             slots = state / "lunasched" / "slots"
             runtime = runtime_directory(environ) / "lunasched"
@@ -83,8 +86,23 @@ class Paths:
             settings = _absolute(environ, "LUNASCHED_CONFIG_PATH")
         lock = database.with_name(database.name + ".deploy-lock")
         return cls(
-            database, units, runtime_units, lock, slots, runtime, settings, job_files, stamps
+            database,
+            history_path(database),
+            units,
+            runtime_units,
+            lock,
+            slots,
+            runtime,
+            settings,
+            job_files,
+            stamps,
         )
+
+
+def history_path(database: Path) -> Path:
+    """The history of the jobs that are defined in ``database``: in a directory of its own."""
+    name = "history.db" if database.name == "jobs.db" else database.name
+    return database.parent / "history" / name
 
 
 def unit_templates() -> Path:

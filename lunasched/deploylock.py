@@ -1,9 +1,12 @@
-"""The lock of who changes jobs, and the word in it of a change that did not come to its end.
+"""The lock of who changes jobs, and the word beside it of a change that did not come to its end.
 
 A change of jobs is made in several places, one after the other: the database, the unit files,
-systemd. Before the first of them the lock file says so, and after the last no more: where it says
-so and nobody holds the lock, a process was killed in between, or the power went. The database then
-says what shall be, and ``lunasched sync`` makes the units so.
+systemd. Before the first of them a file says so, and after the last no more: where it says so and
+nobody holds the lock, a process was killed in between, or the power went. The database then says
+what shall be, and ``lunasched sync`` makes the units so.
+
+The word is for all to read. The lock is for its owner alone: who can open a file can lock it, and
+in system mode the supervisor could keep root waiting for good.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -23,23 +27,9 @@ from lunasched.errors import DeploymentFailed
 _AT_REST = b"-"
 _CHANGING = b"+"
 _EMPTYING = b"0"
-# The supervisor, which is another user, reads it; its directory is closed to others.
-_MODE = 0o644
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock of a file right now."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+_LOCK_MODE = 0o600
+_WORD_MODE = 0o644
+_LOCKS = Path("/proc/locks")
 
 
 class DeployLock:
@@ -47,6 +37,8 @@ class DeployLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.word_path = path.with_name(f"{path.name}.word")
+        """The file that says what is being done."""
         self._descriptor = -1
         self._is_changing = False
         self._stays = False
@@ -64,8 +56,18 @@ class DeployLock:
 
     @property
     def is_held(self) -> bool:
-        """Whether a process is changing jobs right now."""
-        return is_locked(self.path)
+        """Tell if a process is changing jobs right now, without touching its lock.
+
+        See ``/proc/locks`` in proc(5).
+        """
+        try:
+            found = self.path.stat()
+            locks = _LOCKS.read_text()
+        except OSError:
+            return False
+        device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}"
+        held = re.compile(rf"^\d+: FLOCK .* {device}:{found.st_ino} ", re.MULTILINE)
+        return held.search(locks) is not None
 
     @contextmanager
     def hold(self) -> Iterator[int]:
@@ -73,28 +75,34 @@ class DeployLock:
 
         Gives how long it had to wait for it (µs).
         """
+        with self._opened(self.path, _LOCK_MODE) as lock:
+            waited = self._acquire(lock)
+            with self._opened(self.word_path, _WORD_MODE) as self._descriptor:
+                self._stays = self.is_unfinished
+                yield waited
+
+    @contextmanager
+    def _opened(self, path: Path, mode: int) -> Iterator[int]:
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._descriptor = os.open(self.path, flags, _MODE)
+            descriptor = os.open(path, flags, mode)
         except OSError as error:
             raise self._failure(error) from error
         try:
-            if stat.S_IMODE(os.fstat(self._descriptor).st_mode) != _MODE:
-                # By the umask, or by an earlier version.
+            if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+                # By the umask.
                 with suppress(PermissionError):
-                    os.fchmod(self._descriptor, _MODE)
-            waited = self._acquire()
-            self._stays = self.is_unfinished
-            yield waited
+                    os.fchmod(descriptor, mode)
+            yield descriptor
         finally:
-            os.close(self._descriptor)
+            os.close(descriptor)
 
-    def _acquire(self) -> int:
+    def _acquire(self, lock: int) -> int:
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             begun = time.monotonic_ns()
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX)
             return (time.monotonic_ns() - begun) // 1000
         return 0
 
@@ -132,7 +140,7 @@ class DeployLock:
 
     def _word(self) -> bytes:
         try:
-            with self.path.open("rb") as file:
+            with self.word_path.open("rb") as file:
                 return file.read(1)
         except OSError:
             return b""

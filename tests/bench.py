@@ -145,7 +145,7 @@ def _miss_slots(database: Path) -> None:
 def _fill_history(store: Store, *, days: int, now: int) -> None:
     """So many runs of the jobs in turn, one in 50 a failure, over the days before now (µs)."""
     with store.transaction():
-        store._run(
+        store.history.run(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count) "
             "INSERT INTO runs (execution_id, job, unit, boot_id, phase, settled, "
             '"trigger", scheduled_at, started_at, ended_at, result, exit_code, output) '
@@ -289,7 +289,7 @@ def _fill_jobs_and_history(database: Path) -> None:
                 store.jobs.put(job.evolve(schedule=yearly), now - 90 * 86_400_000_000)
         _fill_history(store, days=80, now=now)
         with store.transaction():
-            store._run(_TOTALS)
+            store.history.run(_TOTALS)
 
 
 _TOTALS = """

@@ -49,8 +49,15 @@ ZONES = ZoneFacts("UTC 1", "UTC 1", "2026b", 2026, ())
 JOURNAL = JournalFacts("persistent", None, readable=True)
 SETTINGS_FILE = FileFacts(PATHS.settings, "root", "lunasched", 0o640)
 SETTINGS = SettingsFacts(SETTINGS_FILE, "", has_secrets=True, readable_by_supervisor=True)
-FILE = FileFacts(PATHS.database, "lunasched", "lunasched", 0o600)
-DATABASE = DatabaseFacts(FILE, replace(FILE, mode=0o700), "", "current", checked=True)
+JOBS_FILE = FileFacts(PATHS.database, "root", "lunasched", 0o640)
+JOBS_DIRECTORY = FileFacts(PATHS.database.parent, "root", "root", 0o755)
+DEFINITIONS = DatabaseFacts(
+    PATHS.database, JOBS_FILE, JOBS_DIRECTORY, "", "current", checked=True
+)
+FILE = FileFacts(PATHS.history, "lunasched", "lunasched", 0o600)
+HISTORY = DatabaseFacts(
+    PATHS.history, FILE, replace(FILE, mode=0o700), "", "current", checked=True
+)
 WEB = WebFacts(wanted=True, where="127.0.0.1:8080", port=8080, held_by=("lunasched",))
 POLKIT = PolkitFacts("loaded", may_start_jobs=True, may_start_others=False)
 
@@ -70,7 +77,8 @@ HEALTHY = Facts(
     lingers=None,
     disks=(DiskFacts(Path("/"), 10 << 30, 20 << 30),),
     settings=SETTINGS,
-    database=DATABASE,
+    definitions=DEFINITIONS,
+    history=HISTORY,
     recording=RecordingFacts(running=True, unrecorded_since=None),
     web=WEB,
     messages=MessageFacts(0, ""),
@@ -203,31 +211,59 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
         {"settings": replace(SETTINGS, readable_by_supervisor=False)},
     ),
     (
-        "database",
+        "history",
         Severity.ERROR,
         "belongs to root, not to lunasched",
-        {"database": replace(DATABASE, file=replace(FILE, owner="root"))},
+        {"history": replace(HISTORY, file=replace(FILE, owner="root"))},
     ),
     (
-        "database",
+        "history",
         Severity.ERROR,
         "has mode 0644",
         {
-            "database": replace(
-                DATABASE, file=replace(FILE, mode=0o644), directory=replace(FILE, mode=0o755)
+            "history": replace(
+                HISTORY, file=replace(FILE, mode=0o644), directory=replace(FILE, mode=0o755)
             )
         },
     ),
     (
-        "database",
+        "history",
         Severity.ERROR,
         "is damaged: malformed",
-        {"database": replace(DATABASE, damage="malformed")},
+        {"history": replace(HISTORY, damage="malformed")},
     ),
-    ("database", Severity.WARNING, "earlier", {"database": replace(DATABASE, state="older")}),
-    ("database", Severity.WARNING, "1.x", {"database": replace(DATABASE, state="1.x")}),
-    ("database", Severity.ERROR, "newer", {"database": replace(DATABASE, state="newer")}),
-    ("database", Severity.ERROR, "not one of", {"database": replace(DATABASE, state="foreign")}),
+    (
+        "definitions",
+        Severity.ERROR,
+        "belongs to lunasched, not to root",
+        {"definitions": replace(DEFINITIONS, file=replace(JOBS_FILE, owner="lunasched"))},
+    ),
+    *(
+        (
+            "definitions",
+            Severity.ERROR,
+            f"has mode 0{mode:o}",
+            {"definitions": replace(DEFINITIONS, file=replace(JOBS_FILE, mode=mode))},
+        )
+        for mode in (0o660, 0o644)
+    ),
+    (
+        "definitions",
+        Severity.ERROR,
+        "not for the group lunasched",
+        {"definitions": replace(DEFINITIONS, file=replace(JOBS_FILE, group="root"))},
+    ),
+    (
+        "definitions",
+        Severity.ERROR,
+        "is damaged: malformed",
+        {"definitions": replace(DEFINITIONS, damage="malformed")},
+    ),
+    ("definitions", Severity.ERROR, "newer", {"definitions": replace(DEFINITIONS, state="newer")}),
+    ("history", Severity.WARNING, "earlier", {"history": replace(HISTORY, state="older")}),
+    ("history", Severity.WARNING, "1.x", {"history": replace(HISTORY, state="1.x")}),
+    ("history", Severity.ERROR, "newer", {"history": replace(HISTORY, state="newer")}),
+    ("history", Severity.ERROR, "not one of", {"history": replace(HISTORY, state="foreign")}),
     ("supervisor", Severity.ERROR, "no user lunasched", {"has_supervisor_user": False}),
     (
         "supervisor",

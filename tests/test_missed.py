@@ -318,7 +318,7 @@ def test_who_wants_to_be_told_is_told_once(
     store.jobs.put(HOURLY.evolve(notifications=Notifications(on_missed=(channel,))), START)
     time.now = START + 3 * HOUR + 10 * MINUTE
     assert [check(awake=DAY), check(awake=DAY)] == [3, 3]
-    (message,) = store._run("SELECT event, job, report FROM outbox")
+    (message,) = store.history.run("SELECT event, job, report FROM outbox")
     assert (message["event"], message["job"]) == ("on_missed", "hourly")
     report = json.loads(message["report"])
     assert (report["missed"], report["missed_first_at"], report["missed_last_at"]) == (
@@ -331,13 +331,13 @@ def test_what_is_killed_before_the_end_counts_nothing(
 ) -> None:
     store.jobs.put(HOURLY, START)
     time.now = START + 3 * HOUR + 10 * MINUTE
-    store._run(
+    store.history.run(
         "CREATE TRIGGER killed AFTER UPDATE OF missed ON checked_slots "
         "BEGIN SELECT raise(ABORT, 'killed'); END"
     )
     with pytest.raises(Exception, match="killed"):
         check(awake=DAY)
-    store._run("DROP TRIGGER killed")
+    store.history.run("DROP TRIGGER killed")
     assert check(awake=DAY) == 3
 
 

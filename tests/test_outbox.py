@@ -16,7 +16,7 @@ from lunasched.alerting import Outage
 from lunasched.message import Kind, Report
 from lunasched.model import Channel, ChannelType, NotifyEvent, Result
 from lunasched.store import Entry, MessageState, Outgoing, Store
-from lunasched.store.database import _queries
+from lunasched.store import HISTORY
 
 MAIL = Channel(ChannelType.EMAIL, "ops@example.org")
 HOOK = Channel(ChannelType.WEBHOOK, "https://a.example/x?token=1234", headers=(("X", "secret"),))
@@ -185,7 +185,7 @@ def test_secrets_are_forgotten_with_what_became_of_it(store: Store, put: Writer)
         store.outbox.settle(claim(store), state, 0, subject="s", answer="a")
     put(PING, cause=RUN), put(PING, cause="2" * 32)
     store.outbox.settle(claim(store), MessageState.SENT, 0)
-    with closing(sqlite3.connect(store.path)) as connection:
+    with closing(sqlite3.connect(store.history.path)) as connection:
         dump = "\n".join(map(str, connection.execute("SELECT * FROM outbox")))
     for secret in ("1234", "secret", "abcd"):
         assert secret not in dump
@@ -354,9 +354,9 @@ LOOKED_AT_OFTEN = (
 
 @pytest.mark.parametrize("query", LOOKED_AT_OFTEN)
 def test_no_look_goes_through_all_messages(store: Store, query: str) -> None:
-    parameters = dict.fromkeys(_names(_queries()[query]), 0)
-    with closing(sqlite3.connect(store.path)) as connection:
-        plan = connection.execute(f"EXPLAIN QUERY PLAN {_queries()[query]}", parameters)
+    parameters = dict.fromkeys(_names(HISTORY.query(query)), 0)
+    with closing(sqlite3.connect(store.history.path)) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {HISTORY.query(query)}", parameters)
         steps = [row[3] for row in plan]
     for step in steps:
         # A scan of a partial index of what is open is one of what is found.
@@ -380,12 +380,12 @@ def test_ten_thousand_messages_make_a_look_no_longer(store: Store, put: Writer) 
             count += 1
             return 0
 
-        store._connection.set_progress_handler(step, 1)
+        store.history.connection.set_progress_handler(step, 1)
         store.outbox.is_idle()
         store.outbox.ready(())
         store.outbox.held_counters()
         store.outbox.ended_commands()
-        store._connection.set_progress_handler(None, 0)
+        store.history.connection.set_progress_handler(None, 0)
         return count
 
     with store.transaction():

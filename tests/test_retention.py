@@ -15,7 +15,7 @@ import pytest
 
 from lunasched.model import HookEvent, Job, Result, Run, Trigger
 from lunasched.store import Pruning, Store, space
-from lunasched.store.database import _queries
+from lunasched.store import HISTORY
 
 if TYPE_CHECKING:
     import random
@@ -189,7 +189,7 @@ def totals(store: Store) -> dict[str, tuple[int, ...]]:
         "took_usec",
         "cpu_usec",
     ]
-    rows = store._run("SELECT * FROM job_totals")
+    rows = store.history.run("SELECT * FROM job_totals")
     return {row["job"]: tuple(row[column] for column in columns) for row in rows}
 
 
@@ -273,10 +273,10 @@ def test_no_batch_looks_at_the_whole_history(
         with store.transaction():
             for number in range(500):
                 history.add(number, job=f"job-{number % 5}")
-        store._run("ANALYZE")
+        store.history.run("ANALYZE")
     parameters = dict.fromkeys(PARAMETERS, 0)
     plan = [
-        row["detail"] for row in store._run(f"EXPLAIN QUERY PLAN {_queries()[query]}", parameters)
+        row["detail"] for row in store.history.run(f"EXPLAIN QUERY PLAN {HISTORY.query(query)}", parameters)
     ]
     scans = [line for line in plan if line.startswith("SCAN") and "json_each" not in line]
     # One row of a covering index, as many as there are to keep, or nothing of a table.
@@ -289,7 +289,7 @@ def test_no_batch_looks_at_the_whole_history(
 
 def fill(store: Store, count: int) -> None:
     with store.transaction():
-        store._run(
+        store.history.run(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count) "
             "INSERT INTO runs (execution_id, job, unit, boot_id, phase, settled, "
             '"trigger", started_at, ended_at, result, output) '
@@ -316,7 +316,7 @@ def test_space_is_given_back(made_for_it: bool, tmp_path: Path) -> None:
         assert space.size(path) < before / 10
         assert bool(store.execute("gives_pages_back")[0][0])
         assert len(store.runs.history(None, None)) == 100
-        assert store._run("PRAGMA integrity_check")[0][0] == "ok"
+        assert store.history.run("PRAGMA integrity_check")[0][0] == "ok"
 
 
 def lunasched(database: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -117,7 +117,7 @@ def test_a_new_database_is_empty(store: Store) -> None:
     assert store.jobs.all() == []
     assert store.jobs.names() == []
     assert store.runs.history(None, None) == []
-    assert store.runs.latest() == {}
+    assert store.runs.latest_of(store.jobs.names()) == {}
     assert store.cursor() is None
 
 
@@ -201,7 +201,7 @@ def test_the_runs_of_a_removed_job_stay(store: Store) -> None:
     assert store.jobs.get_with_time("backup") is None
     assert len(store.runs.history("backup", None)) == 1
     assert store.runs.exist_for("backup")
-    assert store.runs.latest() == {}
+    assert store.runs.latest_of(store.jobs.names()) == {}
 
 
 # Runs
@@ -358,7 +358,7 @@ def test_latest_is_one_run_for_each_job_without_its_output(store: Store) -> None
         store.runs.begin(run(execution_id, name, number * HOUR), BOOT)
         store.runs.end(execution_id, Result.SUCCESS, number * HOUR + 1)
         store.runs.set_output(execution_id, "text")
-    latest = store.runs.latest()
+    latest = store.runs.latest_of(store.jobs.names())
     assert {name: found.started_at // HOUR for name, found in latest.items()} == {"a": 3, "b": 4}
     assert {found.output for found in latest.values()} == {None}
 
@@ -664,7 +664,7 @@ def test_a_read_only_file_system_is_told_of(tmp_path: Path) -> None:
 
 
 def test_a_database_of_the_first_schema_is_taken_over(path: Path) -> None:
-    script = Path(database.__file__).with_name("migrations") / "0001_jobs_and_runs.sql"
+    script = Path(database.__file__).parent / "schema/history/0001_jobs_and_runs.sql"
     definition = {
         "name": "backup", "schedule": "every 1h", "command": "true", "user": None,
         "timezone": None, "jitter_seconds": 0, "env": {}, "working_directory": None,
@@ -698,7 +698,7 @@ def test_a_database_of_the_first_schema_is_taken_over(path: Path) -> None:
 # Earlier schemas of ours
 
 
-MIGRATIONS = sorted(Path(database.__file__).with_name("migrations").glob("*.sql"))
+MIGRATIONS = sorted(Path(database.__file__).parent.glob("schema/history/*.sql"))
 
 
 def schema(path: Path) -> list[tuple[Any, ...]]:

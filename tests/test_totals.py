@@ -11,7 +11,7 @@ import pytest
 
 from lunasched.model import Job, Result, Run, Trigger
 from lunasched.snapshot import DURATION_DIGITS, JobSnapshot
-from lunasched.store import Store, database
+from lunasched.store import HISTORY, Store, database
 
 SECOND = 1_000_000
 NOW = 20_000 * 86_400 * SECOND
@@ -166,7 +166,7 @@ def test_counters_of_a_removed_job_stay(store: Store) -> None:
 
 def test_what_an_earlier_schema_had_is_counted(tmp_path: Path) -> None:
     path = tmp_path / "lunasched.db"
-    scripts = sorted(Path(database.__file__).with_name("migrations").glob("000[1-3]_*.sql"))
+    scripts = sorted(Path(database.__file__).parent.glob("schema/history/000[1-3]_*.sql"))
     with closing(sqlite3.connect(path)) as old:
         for script in scripts:
             old.executescript(script.read_text())
@@ -189,7 +189,7 @@ def test_what_an_earlier_schema_had_is_counted(tmp_path: Path) -> None:
         )
         old.commit()
     with Store.open(path) as store:
-        rows = {row["job"]: dict(row) for row in store._run("SELECT * FROM job_totals")}
+        rows = {row["job"]: dict(row) for row in store.history.run("SELECT * FROM job_totals")}
         durations = rows["a"].pop("durations")
         executed = [number for number in range(1, 121) if number % 4 != 3]
         assert rows["a"] == {
@@ -209,10 +209,10 @@ def test_nothing_reads_the_whole_history(query: str, analyzed: bool, store: Stor
     if analyzed:
         for number in range(300):
             end(store, begin(store, number))
-        store._run("ANALYZE")
-    statement = database._queries()[query]
+        store.history.run("ANALYZE")
+    statement = HISTORY.query(query)
     parameters = dict.fromkeys(("now", "execution_id", "cpu_usec"), 0)
-    plan = [row["detail"] for row in store._run(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+    plan = [row["detail"] for row in store.history.run(f"EXPLAIN QUERY PLAN {statement}", parameters)]
     scans = [line for line in plan if line.startswith("SCAN runs")]
     # Those that are open are few.
     assert [line for line in scans if line != "SCAN runs USING INDEX runs_open"] == [], plan

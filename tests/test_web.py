@@ -620,7 +620,7 @@ def test_jobs_are_those_of_the_commands(history: History, server: Server, store:
     run = history.run("backup", 600, Result.EXIT_CODE, exit_code=3)
     history.job("feed", schedule="@yearly")
     (backup, feed) = json.loads(server.get("/api/v1/jobs").text)["jobs"]
-    last = store.runs.latest()["backup"]
+    last = store.runs.latest_of(["backup"])["backup"]
     job = store.jobs.get("backup")
     assert job
     expected = job_json(job, None, last)

@@ -289,10 +289,10 @@ def test_the_run_that_reaches_into_the_day_is_a_mark_too(store: Store, history: 
 
 def test_a_timeline_takes_no_look_at_rows(store: Store) -> None:
     """Or a page of jobs that run often would take seconds where the history is long."""
-    from lunasched.store import database
+    from lunasched.store import HISTORY
 
-    plan = store._connection.execute(
-        "EXPLAIN QUERY PLAN " + database._queries()["marks"],
+    plan = store.history.connection.execute(
+        "EXPLAIN QUERY PLAN " + HISTORY.query("marks"),
         {"jobs": '["a"]', "since": 0, "step": 1},
     ).fetchall()
     used = [row["detail"] for row in plan if row["detail"].startswith("SEARCH runs ")]
@@ -301,12 +301,12 @@ def test_a_timeline_takes_no_look_at_rows(store: Store) -> None:
 
 def test_jobs_in_progress_are_found_by_themselves(store: Store) -> None:
     """And not by a look at all runs that ever were."""
-    from lunasched.store import database
+    from lunasched.store import HISTORY
 
     for query in ("running_jobs", "latest_outcomes", "page_of_job", "page_of_all"):
         names = {"job": "a", "since": 0, "at": 0, "before": 0, "count": 1}
-        plan = store._connection.execute(
-            "EXPLAIN QUERY PLAN " + database._queries()[query], names
+        plan = store.history.connection.execute(
+            "EXPLAIN QUERY PLAN " + HISTORY.query(query), names
         ).fetchall()
         for row in plan:
             is_whole = re.match(r"SCAN runs\b", row["detail"])

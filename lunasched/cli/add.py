@@ -376,7 +376,7 @@ def _option(path: Sequence[str | int]) -> str:
 
 
 def _check_new(session: Session, job: Job, replace: bool) -> None:
-    if not replace and session.paths.database.exists() and session.store.jobs.get(job.name):
+    if not replace and session.store_as_is.jobs.get(job.name):
         raise JobExists(f"there is a job {job.name!r} already; use --replace to change it")
 
 

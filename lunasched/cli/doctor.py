@@ -36,11 +36,14 @@ def doctor(
     """
     from lunasched.diagnosis import Severity, diagnose
     from lunasched.examination import examine
-    from lunasched.supervisor import is_running
 
     session = Session.choose(chosen_mode(ctx, system))
     facts = examine(
-        session.mode, session.paths, session.context, now=session.now(), is_running=is_running
+        session.mode,
+        session.paths,
+        session.context,
+        now=session.now(),
+        store=lambda: session.store,
     )
     findings = diagnose(facts)
     counts = dict.fromkeys(Severity, 0)

@@ -31,9 +31,7 @@ def after_adding(session: Session) -> None:
 
 
 def _start_supervisor(session: Session) -> None:
-    from lunasched.supervisor import is_running
-
-    manager, running = session.manager, is_running(session.paths.database)
+    manager, running = session.manager, session.is_recorded
     try:
         if not manager.file_state(_SUPERVISOR):
             # Installed since the user's manager was started.

@@ -36,7 +36,7 @@ def graph(
     jobs = {job.name: job for job in session.store.jobs.all()}
     if name is not None:
         session.job(name)
-    latest = session.store.runs.latest()
+    latest = session.store.runs.latest_of(jobs)
     roots = _roots(jobs) if name is None else [name]
 
     def of(job: str) -> Sequence[str]:

@@ -89,9 +89,6 @@ def sync(
     allow_empty: bool = typer.Option(
         False, "--allow-empty", help="Remove all units if the database has no jobs."
     ),
-    vouched: bool = typer.Option(
-        False, "--vouched", help="Only for jobs that are in the database as root deployed them."
-    ),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Make the deployed units and timers equal the database."""
@@ -100,9 +97,7 @@ def sync(
         session = Session.choose(chosen_mode(ctx, system))
         # It brings the units up to date with the zones: with those of now, however long it waited.
         with suppress(ZonesChanged):
-            report = session.deployer.sync(
-                now=session.now(), allow_empty=allow_empty, vouched=vouched
-            )
+            report = session.deployer.sync(now=session.now(), allow_empty=allow_empty)
     for verb, units in (
         ("settled", report.settled),
         ("wrote", report.written),

@@ -26,10 +26,9 @@ def print_metrics(
 ) -> None:
     """Print the metrics of all jobs, as Prometheus scrapes them from the supervisor."""
     from lunasched.metrics import Metrics, Supervision, write_textfile
-    from lunasched.supervisor import is_running
 
     session = Session.choose(chosen_mode(ctx, system))
-    supervision = Supervision(running=is_running(session.paths.database))
+    supervision = Supervision(running=session.store_as_is.history.is_recorded())
     metrics = Metrics(
         session.host_timezone,
         lambda: supervision,

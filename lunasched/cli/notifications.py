@@ -79,11 +79,9 @@ def notify_test(
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Send a message to channels and print what each of them answers."""
-    from lunasched.supervisor import is_running
-
     session = Session.choose(chosen_mode(ctx, system))
     chosen = [pair for one in name for pair in _chosen(session, one)]
-    if not is_running(session.paths.database):
+    if not session.is_recorded:
         option = "--user " if session.mode.value == "user" else ""
         raise LunaschedError(
             "the supervisor sends messages, and it is not running; "

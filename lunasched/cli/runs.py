@@ -154,9 +154,8 @@ def _check_not_running(session: Session, job: Job) -> None:
 def _queue(session: Session, job: Job, unit: str, *, wait: bool) -> Invocation | None:
     """Have the supervisor start a job when its turn has come."""
     from lunasched.model import Trigger
-    from lunasched.supervisor import is_running
 
-    if not is_running(session.paths.database):
+    if not session.is_recorded:
         raise LunaschedError(
             "the supervisor, which has to see to it that nothing else runs, does not run itself; "
             "see: systemctl status lunasched.service"

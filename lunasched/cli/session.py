@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lunasched.journal import Journal
     from lunasched.model import Job
     from lunasched.settings import Settings
-    from lunasched.store import Start, Store
+    from lunasched.store import RemoteHistory, Start, Store
     from lunasched.supervisor.consequences import Consequences
     from lunasched.systemd import Manager
 
@@ -53,10 +53,22 @@ class Session:
 
     @cached_property
     def store(self) -> Store:
-        """The database, opened; that of Lunasched 1.x is taken over, and what became of it told."""
-        from lunasched.store import Store
+        """The jobs and their history, opened as who is asking may (DESIGN: R2, R3).
 
-        store = Store.open(self.paths.database, owner=self._database_owner(), mode=self.mode)
+        In system mode root opens the definitions, and the history through a child that has the
+        supervisor's rights; the supervisor's user opens the history, and may read the definitions.
+        In user mode both are one's own, and a database of an earlier lunasched is taken over.
+        """
+        from lunasched.store import Definitions, Store, check_directory
+
+        path = self.paths.database
+        if self.mode is Mode.SYSTEM and os.geteuid() == 0 and self._supervisor:
+            check_directory(path.parent)
+            gid = self._supervisor[1]
+            return Store(Definitions.open(path, group=gid), self._remote_history)
+        if self.mode is Mode.SYSTEM and self._supervisor and os.geteuid() == self._supervisor[0]:
+            return Store.open_for_supervisor(path)
+        store = Store.open(path, mode=self.mode)
         if store.migration is not None:
             option = "--user " if self.mode is Mode.USER else ""
             for line in [
@@ -68,20 +80,50 @@ class Session:
 
     @cached_property
     def store_as_is(self) -> Store:
-        """The database for what changes nothing: where there is none, none is made."""
+        """The same for what changes nothing: where there are no jobs, no database is made."""
         from lunasched.store import Store
 
+        return Store.in_memory() if self._is_unused else self.store
+
+    @property
+    def _is_unused(self) -> bool:
         try:
-            missing = not self.paths.database.exists()
+            self.paths.database.stat()
+        except FileNotFoundError:
+            return not self.paths.database.with_name("lunasched.db").exists()
         except PermissionError:
-            missing = False
-        return Store.in_memory() if missing else self.store
+            return False
+        return False
+
+    @cached_property
+    def _remote_history(self) -> RemoteHistory:
+        from lunasched.store import RemoteHistory
+
+        assert self._supervisor is not None
+        directory = self.paths.history.parent
+        if not directory.exists():
+            # In a directory of root's own.
+            directory.mkdir(mode=0o700)
+            os.chown(directory, *self._supervisor)
+        return RemoteHistory(self.paths.history, *self._supervisor)
+
+    @cached_property
+    def _supervisor(self) -> tuple[int, int] | None:
+        """The supervisor's user and group ID, where there is that user."""
+        try:
+            entry = pwd.getpwnam(SUPERVISOR_USER)
+        except KeyError:
+            return None
+        return entry.pw_uid, entry.pw_gid
 
     @cached_property
     def manager(self) -> Manager:
         """The service manager, connected."""
         from lunasched.systemd import Manager
 
+        if self.mode is Mode.SYSTEM and os.geteuid() == 0 and self._supervisor:
+            # Before D-Bus has threads, of which a child would have none.
+            self._remote_history.start()
         return Manager.connect(self.mode)
 
     @cached_property
@@ -158,11 +200,14 @@ class Session:
         """Microseconds since the epoch, UTC."""
         return time.time_ns() // 1000
 
+    @property
+    def is_recorded(self) -> bool:
+        """Tell if a supervisor records the runs of this mode right now."""
+        return self.store.history.is_recorded()
+
     def note_supervisor(self) -> None:
         """Tell on standard error where the history may lag behind."""
-        from lunasched.supervisor import is_running
-
-        if not is_running(self.paths.database):
+        if not self.is_recorded:
             option = "--user " if self.mode is Mode.USER else ""
             print(
                 "note: the supervisor is not running; jobs run without it, and their runs are "
@@ -176,13 +221,3 @@ class Session:
         from lunasched import host
 
         return host.lingers(pwd.getpwuid(os.getuid()).pw_name)
-
-    def _database_owner(self) -> tuple[int, int] | None:
-        """The supervisor's user, where root makes the system's database."""
-        if self.mode is Mode.USER or os.geteuid() != 0:
-            return None
-        try:
-            entry = pwd.getpwnam(SUPERVISOR_USER)
-        except KeyError:
-            return None
-        return entry.pw_uid, entry.pw_gid

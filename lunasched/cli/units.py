@@ -17,12 +17,12 @@ def compiled(session: Session, job: Job) -> CompiledJob:
     from lunasched.concurrency import has_launcher
 
     # A dry run makes no database.
-    jobs = session.store.jobs if session.paths.database.exists() else None
-    dependencies = [jobs.get(name) for name in job.dependencies] if jobs else []
+    jobs = session.store_as_is.jobs
+    dependencies = [jobs.get(name) for name in job.dependencies]
     found = compiler.compile(
         job,
         session.context,
-        depended_on=bool(jobs and jobs.dependent_names(job.name)),
+        depended_on=bool(jobs.dependent_names(job.name)),
         launched=[one.name for one in dependencies if one and has_launcher(one)],
     )
     warn(found)

@@ -39,7 +39,7 @@ def vacuum(
 
     session = Session.choose(chosen_mode(ctx, system))
     kept = session.settings.retention
-    before = space.size(session.paths.database) if session.paths.database.exists() else 0
+    before = session.store.size()
     pruning = Pruning(
         session.store,
         history_days=kept.history_days if history_days is None else history_days,
@@ -54,7 +54,7 @@ def vacuum(
         began = _yield_to_others(began)
     for _ in space.give_back(session.store):
         began = _yield_to_others(began)
-    after = space.size(session.paths.database)
+    after = session.store.size()
     print(f"Removed {removed} runs from the history.")
     print(f"The database has {_mebibytes(after)}, and had {_mebibytes(before)}.")
 

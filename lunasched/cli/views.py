@@ -41,7 +41,7 @@ def list_jobs(
                 print(job.name)
         return
     jobs = [job for job in session.store.jobs.all() if tag is None or tag in job.tags]
-    latest = session.store.runs.latest()
+    latest = session.store.runs.latest_of(job.name for job in jobs)
     upcoming = _next_elapses(session, jobs, latest)
     retries = session.retries()
     if as_json:

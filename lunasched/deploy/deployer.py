@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,7 +25,6 @@ from lunasched.deploy.loader import Loader, timers
 from lunasched.deploy.plan import Plan, plan
 from lunasched.deploy.successes import Successes
 from lunasched.deploy.sync import Reconciler, SyncReport
-from lunasched.deploy.vouchers import UNVOUCHED, Vouchers
 from lunasched.deploylock import DeployLock
 from lunasched.ejection import Ejection
 from lunasched.errors import (
@@ -36,6 +35,7 @@ from lunasched.errors import (
     JobExists,
     LunaschedError,
     NoSuchJob,
+    StoreError,
     ZonesChanged,
 )
 from lunasched.model import Job
@@ -92,7 +92,6 @@ class Deployer:
             self._units, self._slots, self._loader, self._successes, manager
         )
         self._gate = Gate(store, manager, context, max_concurrent_jobs)
-        self._vouchers = Vouchers(context.mode, paths, self._units)
         self._record = RecordFile(paths)
         self._ejector = Ejector(manager, self._units, paths, context, self._record)
         self._adopter = Adopter(manager, paths, context, self._record)
@@ -143,7 +142,6 @@ class Deployer:
             job = self._existing(name)
             if job.enabled == enabled:
                 return False
-            self._vouchers.check(job)
             self._put_one(Plan(changed=((job, job.evolve(enabled=enabled)),)), turn.now)
         return True
 
@@ -163,7 +161,6 @@ class Deployer:
         """
         with self._locked(now) as turn:
             job = self._existing(name)
-            self._vouchers.check(job)
             found = ejection.eject(job, self._context, as_name)
             check_losses(found, force)
             wanted = Plan(removed=(job,))
@@ -217,21 +214,21 @@ class Deployer:
                 self._adopter.make_up(found, turn.now, done)
         return found, compiled
 
-    def sync(self, *, now: int, allow_empty: bool = False, vouched: bool = False) -> SyncReport:
+    def sync(self, *, now: int, allow_empty: bool = False) -> SyncReport:
         """Make units and timers what the database says; a second call finds nothing to do.
 
         ``now`` is in µs UTC. A database without any job, beside units that are deployed, is more
-        likely a lost one than meant: without ``allow_empty`` that is refused. With ``vouched``,
-        only for what root has asked for (``vouchers``). Raises ``ZonesChanged``.
+        likely a lost one than meant: without ``allow_empty`` that is refused. Raises
+        ``ZonesChanged``.
         """
         with self._lock.hold() as waited:
             self._check_zones()
             settled = self._finish_handover()
             allow_empty = allow_empty or self._lock.leaves_no_job
-            report = self._reconcile(now + waited, allow_empty=allow_empty, vouched=vouched)
+            report = self._reconcile(now + waited, allow_empty=allow_empty)
             return dataclasses.replace(report, settled=settled)
 
-    def _reconcile(self, now: int, *, allow_empty: bool, vouched: bool) -> SyncReport:
+    def _reconcile(self, now: int, *, allow_empty: bool) -> SyncReport:
         begun = self._lock.is_unfinished
         for place in (self._units, self._slots, self._record, self._gate):
             place.remove_leftovers()
@@ -245,22 +242,11 @@ class Deployer:
         jobs = self._store.jobs.all()
         found = compile_all(jobs, self._context)
         compiled, depended_on = found.compiled, found.depended_on
-        failed, others = dict(found.failed), None
-        # Where nothing was ever brought up to date, all is new: a database of Lunasched 1.x.
-        if vouched and self._slots.zones():
-            compiled = tuple(item for item in compiled if self._vouchers.stand_for(item.job))
-            known = {item.job.name for item in compiled}
-            failed |= {
-                job.name: UNVOUCHED.format(name=job.name)
-                for job in jobs
-                if job.name not in known and job.name not in failed
-            }
-            others = self._vouchers.removed()
-        difference = self._reconciler.compare(compiled, failed, removed=others)
+        failed = dict(found.failed)
+        difference = self._reconciler.compare(compiled, failed)
         with ExitStack() as change:
             if not difference.is_empty or self._gate.differs:
-                put = () if vouched else difference.jobs
-                change.enter_context(self._changing(put, difference.gone, not jobs))
+                change.enter_context(self._lock.changing(leaves_no_job=not jobs))
                 change.enter_context(self._lock.unfinished_if_it_raises())
             gate = self._gate.follow()
             report = self._reconciler.reconcile(difference, now, all_unread=begun)
@@ -268,7 +254,6 @@ class Deployer:
         self._successes.mend(depended_on & {job.name for job in jobs})
         self._loader.follow_zones(compiled, now)
         self._lock.settle()
-        self._vouchers.drop()
         return dataclasses.replace(
             report, written=(*gate, *report.written), failed=tuple(sorted(failed.items()))
         )
@@ -324,23 +309,10 @@ class Deployer:
     def _changing_by(self, wanted: Plan) -> AbstractContextManager[None]:
         gone = {job.name for job in wanted.removed}
         leaves_no_job = not wanted.put and gone.issuperset(self._store.jobs.names())
-        return self._changing(wanted.put, gone, leaves_no_job)
-
-    @contextmanager
-    def _changing(
-        self, put: Iterable[Job], removed: Iterable[str], leaves_no_job: bool
-    ) -> Iterator[None]:
-        """While this lasts, the lock says that a change is being made."""
-        try:
-            with self._lock.changing(leaves_no_job=leaves_no_job):
-                self._vouchers.note(put, removed)
-                yield
-        finally:
-            if not self._lock.is_unfinished:
-                self._vouchers.drop()
+        return self._lock.changing(leaves_no_job=leaves_no_job)
 
     def _store_change(self, jobs: Mapping[str, Job | None], now: int) -> None:
-        with self._store.transaction():
+        with self._store.changing_jobs():
             for name, job in jobs.items():
                 if job is None:
                     self._store.jobs.delete(name)
@@ -348,16 +320,20 @@ class Deployer:
                     self._store.jobs.put(job, now)
 
     def _drop_pending(self, wanted: Plan) -> None:
-        """Forget what was still to be started of jobs that are removed or disabled."""
-        with self._store.transaction():
-            for job in wanted.put:
-                if not job.enabled:
-                    self._store.starts.drop_job(job.name)
-            for job in wanted.removed:
-                self._store.starts.drop_job(job.name)
-                self._store.hooks.drop_job(job.name)
-                # What was to be told of it is told all the same.
-                self._store.outbox.set_outage(job.name, None)
+        """Forget what was still to be started of jobs that are removed or disabled.
+
+        The supervisor does so by itself where the history cannot be reached.
+        """
+        disabled = [job.name for job in wanted.put if not job.enabled]
+        removed = [job.name for job in wanted.removed]
+        if not disabled and not removed:
+            return
+        with suppress(StoreError), self._store.transaction():
+            for name in disabled:
+                self._store.starts.drop_job(name)
+            for name in removed:
+                self._store.forget_job(name)
+        self._manager.nudge()
 
     def _forget(self, removed: Sequence[str]) -> None:
         self._slots.remove(removed)
@@ -404,7 +380,6 @@ class Deployer:
             job = after.get(other)
             try:
                 if job is not None:
-                    self._vouchers.check(job)
                     found.append(after.compile(job))
             except InvalidInput as error:
                 # What cannot be compiled any more keeps its units, as in ``sync``.
@@ -489,7 +464,7 @@ class Deployer:
             turn = Turn(now + waited, settled=bool(self._finish_handover()))
             if self._lock.is_unfinished:
                 with suppress(LunaschedError):
-                    self._reconcile(turn.now, allow_empty=self._lock.leaves_no_job, vouched=True)
+                    self._reconcile(turn.now, allow_empty=self._lock.leaves_no_job)
                     turn = Turn(turn.now, settled=True)
             yield turn
 

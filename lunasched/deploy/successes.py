@@ -7,17 +7,19 @@ it became one is in the history, and in systemd's memory.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lunasched import unittext
 from lunasched.compiler import CompiledJob
 from lunasched.dependencies import keeps_success
+from lunasched.errors import StoreError
 from lunasched.model import Result
 
 if TYPE_CHECKING:
     from lunasched.slotfile import SlotDirectory
     from lunasched.store import Store
-    from lunasched.systemd import Manager
+    from lunasched.systemd import Invocation, Manager
 
 
 class Successes:
@@ -50,9 +52,11 @@ class Successes:
         for name in names:
             if not self._slots.says_success(name):
                 latest = self._manager.invocation(unittext.service_name(name))
-                run = self._store.runs.get(latest.execution_id)
-                if latest.ended and run is not None and run.result is Result.SUCCESS:
-                    self._slots.set_succeeded(name, True)
+                # Without the history it stays as it is.
+                with suppress(StoreError):
+                    run = self._store.runs.get(latest.execution_id)
+                    if latest.ended and run is not None and run.result is Result.SUCCESS:
+                        self._slots.set_succeeded(name, True)
 
     def forget_all(self, but: Iterable[str]) -> None:
         """Forget whatever job it is, except some."""
@@ -62,6 +66,13 @@ class Successes:
         latest = self._manager.invocation(unittext.service_name(name))
         if not latest.ended:
             return False
+        try:
+            return self._was_success(name, latest)
+        except StoreError:
+            # The history cannot be read: no more runs than may.
+            return False
+
+    def _was_success(self, name: str, latest: Invocation) -> bool:
         run = self._store.runs.get(latest.execution_id)
         recorded = run is not None and run.result is not None
         if latest.execution_id and not recorded and latest.result != "exec-condition":

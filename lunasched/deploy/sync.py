@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,19 +85,10 @@ class Reconciler:
         self,
         compiled: Sequence[CompiledJob],
         failed: Iterable[str],
-        *,
-        removed: Collection[str] | None = None,
     ) -> Difference:
-        """How what is deployed differs from ``compiled``; what is of ``failed`` may stay.
-
-        ``removed`` are the only jobs whose units may go; ``None`` is all that there are no more.
-        """
+        """How what is deployed differs from ``compiled``; what is of ``failed`` may stay."""
         owned, wanted, made = self.units.owned(), self.units.wanted(), texts(compiled)
         left_alone = {unit for name in failed for unit in unit_names(name)}
-        if removed is not None:
-            gone = {unit for name in removed for unit in unit_names(name)}
-            gone |= {unit for name in removed for unit in owned if commands.is_unit(unit, name)}
-            left_alone |= (owned | wanted) - gone - made.keys()
         left_alone |= {unit for name in failed for unit in owned if commands.is_unit(unit, name)}
         old_texts = {name: self.units.read(name) for name in made}
         return Difference(

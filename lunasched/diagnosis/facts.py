@@ -121,8 +121,9 @@ class SettingsFacts:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
-    """The database."""
+    """One of the two databases."""
 
+    path: Path
     file: FileFacts | None
     directory: FileFacts | None
     damage: str
@@ -131,6 +132,11 @@ class DatabaseFacts:
     """``current``, ``older``, ``newer``, ``1.x`` or ``foreign``."""
     checked: bool
     """Whether it was read as a whole."""
+
+    @property
+    def is_in_order(self) -> bool:
+        """Tell if it can be read, or is not there yet."""
+        return not self.damage and self.state == "current"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +225,10 @@ class Facts:
     """``None`` in system mode."""
     disks: tuple[DiskFacts, ...]
     settings: SettingsFacts | Unseen
-    database: DatabaseFacts | Unseen
+    definitions: DatabaseFacts | Unseen
+    """The database of jobs."""
+    history: DatabaseFacts | Unseen
+    """The database of runs."""
     recording: RecordingFacts | Unseen
     web: WebFacts | Unseen
     messages: MessageFacts | Unseen

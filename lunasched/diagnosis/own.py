@@ -14,6 +14,7 @@ BEHIND_USEC = 30_000_000
 """The supervisor reads the journal within seconds; 30 of them are no storm any more."""
 
 _OTHERS = 0o007
+_WRITABLE = 0o022
 _ENABLED = ("enabled", "enabled-runtime", "static", "linked", "alias", "indirect", "generated")
 
 
@@ -67,30 +68,47 @@ def _close(facts: Facts, path: str) -> tuple[str, ...]:
     return (f"chmod 0600 {path}",)
 
 
-def database(facts: Facts) -> Iterator[Finding]:
-    """Whether the database is whole, and in the right hands."""
-    known = facts.database
+def definitions(facts: Facts) -> Iterator[Finding]:
+    """Look at the database of jobs: whole, and in the right hands."""
+    known = facts.definitions
     if isinstance(known, Unseen):
-        yield unseen("the database", known)
+        yield unseen("the database of jobs", known)
         return
     if known.file is None:
         yield fine("there is no database yet; the first job makes it")
         return
-    path = known.file.path
-    found = [*_in_wrong_hands(facts, known)]
+    found = [*_definitions_in_wrong_hands(facts, known), *_not_in_order(facts, known)]
+    yield from found or [_in_order(known)]
+
+
+def history(facts: Facts) -> Iterator[Finding]:
+    """Look at the database of runs: whole, and in the right hands."""
+    known = facts.history
+    if isinstance(known, Unseen):
+        yield unseen("the history", known)
+        return
+    if known.file is None:
+        yield fine("there is no history yet; the supervisor makes it")
+        return
+    found = [*_history_in_wrong_hands(facts, known), *_not_in_order(facts, known)]
+    yield from found or [_in_order(known)]
+
+
+def _in_order(known: DatabaseFacts) -> Finding:
+    checked = "whole" if known.checked else "in order, and too large to be read as a whole here"
+    return fine(f"{known.path} is {checked}")
+
+
+def _not_in_order(facts: Facts, known: DatabaseFacts) -> Iterator[Finding]:
     if known.damage:
-        found.append(
-            error(
-                f"{path} is damaged: {known.damage}",
-                "restore it from a backup; without one, this saves what can be read",
-                *_recover(facts, path),
-                as_root=facts.is_system,
-            )
+        yield error(
+            f"{known.path} is damaged: {known.damage}",
+            "restore it from a backup; without one, this saves what can be read",
+            *_recover(facts, known.path),
+            as_root=facts.is_system,
         )
     if known.state in _STATES:
-        found.append(_other_state(facts, path, known.state))
-    checked = "whole" if known.checked else "in order, and too large to be read as a whole here"
-    yield from found or [fine(f"{path} is {checked}")]
+        yield _other_state(facts, known.path, known.state)
 
 
 _STATES = {
@@ -116,55 +134,109 @@ def _other_state(facts: Facts, path: Path, state: str) -> Finding:
     return error(
         what,
         why,
-        f"mv {shlex.quote(str(path))} {shlex.quote(f'{path}.other')}",
+        *_as_owner(facts, path, f"mv {_NAME} {_NAME}.other"),
         f"{facts.systemctl} restart lunasched.service",
         as_root=facts.is_system,
     )
 
 
-def _in_wrong_hands(facts: Facts, known: DatabaseFacts) -> Iterator[Finding]:
+def _definitions_in_wrong_hands(facts: Facts, known: DatabaseFacts) -> Iterator[Finding]:
     assert known.file is not None
-    owner = SUPERVISOR_USER if facts.is_system else facts.user
-    path = shlex.quote(str(known.file.path))
+    owner = "root" if facts.is_system else facts.user
+    path = shlex.quote(str(known.path))
     if known.file.owner != owner:
         yield error(
-            f"{known.file.path} belongs to {known.file.owner}, not to {owner}",
-            "the supervisor cannot write to it: no run is recorded",
-            f"chown {owner}: {path}*",
+            f"{known.path} belongs to {known.file.owner}, not to {owner}",
+            f"whoever is {known.file.owner} decides which jobs run, and as whom; "
+            "look at all of them",
+            f"chown {owner} {path}",
+            as_root=True,
+        )
+    elif known.file.mode & _WRITABLE:
+        yield error(
+            f"{known.path} has mode {known.file.mode:04o}",
+            "others than its owner decide which jobs run, and as whom",
+            f"chmod go-w {path}",
+            as_root=facts.is_system,
+        )
+    elif known.file.mode & _OTHERS:
+        yield error(
+            f"{known.path} has mode {known.file.mode:04o}",
+            "every user of the machine can read the secrets of jobs",
+            f"chmod o= {path}",
+            as_root=facts.is_system,
+        )
+    elif facts.is_system and known.file.group != SUPERVISOR_USER and facts.has_supervisor_user:
+        yield error(
+            f"{known.path} is not for the group {SUPERVISOR_USER}",
+            "the supervisor cannot read the jobs: no run is recorded",
+            f"chgrp {SUPERVISOR_USER} {path}",
+            f"chmod 0640 {path}",
             f"{facts.systemctl} restart lunasched.service",
+            as_root=True,
+        )
+
+
+def _history_in_wrong_hands(facts: Facts, known: DatabaseFacts) -> Iterator[Finding]:
+    assert known.file is not None
+    owner = SUPERVISOR_USER if facts.is_system else facts.user
+    if known.file.owner != owner:
+        yield error(
+            f"{known.path} belongs to {known.file.owner}, not to {owner}",
+            "the supervisor cannot write to it: no run is recorded",
+            # Not the file alone: systemd gives the whole directory back, through no link in it.
+            f"{facts.systemctl} stop lunasched.service",
+            f"chown root {shlex.quote(str(known.path.parent))}",
+            f"{facts.systemctl} start lunasched.service",
             as_root=True,
         )
     shut = known.directory is not None and not known.directory.mode & _OTHERS
     if known.file.mode & _OTHERS and not shut:
         yield error(
-            f"{known.file.path} has mode {known.file.mode:04o}",
-            "every user of the machine can read the secrets of jobs, and what they print",
-            f"chmod o= {path}*",
+            f"{known.path} has mode {known.file.mode:04o}",
+            "every user of the machine can read what jobs print",
+            *_as_owner(facts, known.path, f"chmod o= {_NAME}*"),
             as_root=facts.is_system,
         )
 
 
+# In the scripts that are run in the directory of a database.
+_NAME = '"$0"'
+
+
+def _as_owner(facts: Facts, path: Path, script: str) -> tuple[str, ...]:
+    """A command that runs a script in the directory of a database, with its owner's rights.
+
+    Root would follow the links that the supervisor can put there. Neither is it a program on
+    root's terminal: whoever can trace it could type there.
+    """
+    line = f"cd {shlex.quote(str(path.parent))} && {script}"
+    command = f"sh -c {shlex.quote(line)} {shlex.quote(path.name)}"
+    if facts.is_system and path == facts.paths.history:
+        return (
+            f"systemd-run --quiet --wait --uid={SUPERVISOR_USER} --gid={SUPERVISOR_USER} {command}",
+        )
+    return (command,)
+
+
 def _recover(facts: Facts, path: Path) -> tuple[str, ...]:
     # Not .recover: Debian 12's sqlite3 does not have what that needs.
-    database, damaged = shlex.quote(str(path)), shlex.quote(f"{path}.damaged")
-    owner = f"{SUPERVISOR_USER}:" if facts.is_system else facts.user
-    numbers = [
-        f"PRAGMA {name} = $(sqlite3 {damaged} 'PRAGMA {name}');"
-        for name in ("application_id", "user_version")
+    script = [
+        "set -e",
+        'for end in "" -wal -shm -journal; do '
+        '[ ! -e "$0$end" ] || mv "$0$end" "$0.damaged$end"; done',
+        'umask 077; sqlite3 "$0.damaged" .dump | sed "s/^ROLLBACK;.*/COMMIT;/" | sqlite3 "$0"',
+        "for name in application_id user_version; do "
+        'sqlite3 "$0" "PRAGMA $name = $(sqlite3 "$0.damaged" "PRAGMA $name");"; done',
     ]
+    quoted = shlex.quote(str(path))
+    by_group = (f"chgrp {SUPERVISOR_USER} {quoted}", f"chmod 0640 {quoted}")
     return (
         f"{facts.systemctl} stop lunasched.service",
-        f"mv {database} {damaged}",
-        *(f"[ ! -e {database}{end} ] || mv {database}{end} {damaged}{end}" for end in _LOG),
-        f"sqlite3 {damaged} .dump | sed 's/^ROLLBACK;.*/COMMIT;/' | sqlite3 {database}",
-        f'sqlite3 {database} "{" ".join(numbers)}"',
-        f"chown {owner} {database}",
-        f"chmod 0600 {database}",
+        *_as_owner(facts, path, "; ".join(script)),
+        *(by_group if facts.is_system and path != facts.paths.history else ()),
         f"{facts.systemctl} start lunasched.service",
     )
-
-
-_LOG = ("-wal", "-shm")
 
 
 def supervisor(facts: Facts) -> Iterator[Finding]:

@@ -40,7 +40,7 @@ from lunasched.journal import Journal
 from lunasched.settings import Settings, WebSettings
 from lunasched.slot import to_datetime
 from lunasched.slotfile import SlotDirectory
-from lunasched.store import inspect
+from lunasched.store import DEFINITIONS, inspect, is_recorded
 
 if TYPE_CHECKING:
     from lunasched.compiler import Context
@@ -73,14 +73,14 @@ def examine(
     context: Context,
     *,
     now: int,
-    is_running: Callable[[Path], bool],
+    store: Callable[[], Store],
 ) -> Facts:
-    """Look at everything; ``is_running`` tells whether a supervisor holds a database's lock."""
+    """Look at everything; ``store`` opens both databases, if they are as they should be."""
     user = pwd.getpwuid(os.getuid()).pw_name
     settings = _seen(lambda: _settings(mode, paths.settings))
-    looked = _seen(lambda: _inspection(paths.database))
-    store = None if isinstance(looked, Unseen) or looked is None else looked.store
-    jobs = _jobs(looked, store)
+    kept = _Kept(paths, store)
+    definitions, history = _seen(kept.definitions), _seen(kept.history)
+    jobs = _seen(lambda: kept.jobs(definitions))
     manager = _seen(lambda: _manager(mode, paths))
     deployed: DeployedFacts | Unseen = (
         jobs
@@ -106,10 +106,11 @@ def examine(
         lingers=None if mode is Mode.SYSTEM else host.lingers(user),
         disks=_disks(paths),
         settings=settings,
-        database=_seen(lambda: _database(paths.database, looked)),
-        recording=_seen(lambda: _recording(mode, paths.database, looked, store, is_running)),
+        definitions=definitions,
+        history=history,
+        recording=_seen(lambda: kept.recording(mode, history)),
         web=_seen(lambda: _web(mode, paths.settings)),
-        messages=_seen(lambda: _messages(store, now)) if store else _no_messages(looked),
+        messages=_seen(lambda: kept.messages(history, now)),
         scripts=context.scripts,
         missing_scripts=tuple(
             name for name in _SCRIPTS if not os.access(context.scripts / name, os.R_OK)
@@ -172,49 +173,76 @@ def _limit(settings: Path) -> int:
         return 0
 
 
-def _inspection(database: Path) -> Inspection | None:
-    return inspect(database) if host.file_facts(database) is not None else None
+class _Kept:
+    """What is in the databases; nothing of it is changed."""
+
+    def __init__(self, paths: Paths, store: Callable[[], Store]) -> None:
+        self._paths = paths
+        self._open = store
+
+    def definitions(self) -> DatabaseFacts:
+        """The file of the jobs."""
+        path = self._paths.database
+        if host.file_facts(path) is None:
+            return _no_database(path)
+        return _database(path, inspect(path, DEFINITIONS))
+
+    def history(self) -> DatabaseFacts:
+        """The file of the runs, looked at by who owns it."""
+        path = self._paths.history
+        if host.file_facts(self._paths.database) is None:
+            return _no_database(path)
+        return _database(path, self._open().history.inspect())
+
+    def jobs(self, known: DatabaseFacts | Unseen) -> tuple[Job, ...] | Unseen:
+        """The jobs that there are."""
+        if isinstance(known, Unseen):
+            return _NO_DATABASE
+        if known.file is None:
+            return ()
+        if not known.is_in_order:
+            return _NO_DATABASE
+        return tuple(self._open().jobs.all())
+
+    def recording(self, mode: Mode, known: DatabaseFacts | Unseen) -> RecordingFacts:
+        """How far the supervisor has come."""
+        if host.file_facts(self._paths.database) is None:
+            return RecordingFacts(_seen_running(self._paths.history), None)
+        running = self._open().history.is_recorded()
+        if isinstance(known, Unseen) or not known.is_in_order:
+            return RecordingFacts(running, _NO_DATABASE)
+        if known.file is None:
+            return RecordingFacts(running, None)
+
+        def since() -> int | None:
+            event = Journal(mode, os.getuid()).first_event(self._open().cursor())
+            return None if event is None else event.at
+
+        return RecordingFacts(running, _seen(since))
+
+    def messages(self, known: DatabaseFacts | Unseen, now: int) -> MessageFacts | Unseen:
+        """The messages that were given up."""
+        if isinstance(known, Unseen) or not known.is_in_order:
+            return _NO_DATABASE
+        return MessageFacts(0, "") if known.file is None else _messages(self._open(), now)
 
 
-def _database(path: Path, looked: Inspection | Unseen | None) -> DatabaseFacts | Unseen:
-    if isinstance(looked, Unseen):
-        return looked
+def _no_database(path: Path) -> DatabaseFacts:
+    return DatabaseFacts(path, None, None, "", "current", checked=True)
+
+
+def _database(path: Path, looked: Inspection | None) -> DatabaseFacts:
     if looked is None:
-        return DatabaseFacts(None, None, "", "current", checked=True)
+        return _no_database(path)
+    file = FileFacts(path, looked.owner, looked.group, looked.mode)
     return DatabaseFacts(
-        _file(path), _file(path.parent), looked.damage, looked.state, looked.checked
+        path, file, _file(path.parent), looked.damage, looked.state, looked.checked
     )
 
 
-def _jobs(looked: Inspection | Unseen | None, store: Store | None) -> tuple[Job, ...] | Unseen:
-    """The jobs that there are."""
-    if isinstance(looked, Unseen):
-        return _NO_DATABASE
-    if looked is None:
-        return ()
-    if store is None:
-        return _NO_DATABASE
-    return _seen(lambda: tuple(store.jobs.all()))
-
-
-def _recording(
-    mode: Mode,
-    database: Path,
-    looked: Inspection | Unseen | None,
-    store: Store | None,
-    is_running: Callable[[Path], bool],
-) -> RecordingFacts | Unseen:
-    running = is_running(database)
-    if looked is None:
-        return RecordingFacts(running, None)
-    if isinstance(looked, Unseen) or store is None:
-        return RecordingFacts(running, _NO_DATABASE)
-
-    def since() -> int | None:
-        event = Journal(mode, os.getuid()).first_event(store.cursor())
-        return None if event is None else event.at
-
-    return RecordingFacts(running, _seen(since))
+def _seen_running(history: Path) -> bool:
+    """Tell if a supervisor runs that has nothing to do yet."""
+    return os.geteuid() != 0 and is_recorded(history)
 
 
 def _web(mode: Mode, path: Path) -> WebFacts:
@@ -244,10 +272,6 @@ def _messages(store: Store, now: int) -> MessageFacts:
             f"{one.event} of {one.job} by {one.channel.type.value}: {one.answer or 'no answer'}"
         )
     return MessageFacts(len(failed), latest)
-
-
-def _no_messages(looked: Inspection | Unseen | None) -> MessageFacts | Unseen:
-    return MessageFacts(0, "") if looked is None else _NO_DATABASE
 
 
 def _manager(mode: Mode, paths: Paths) -> ManagerFacts:

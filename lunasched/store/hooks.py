@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lunasched.model import HookEvent, HookRun, Result
-from lunasched.store.jobs import Execute
+from lunasched.store.connection import Execute
 
 
 @dataclass(frozen=True, slots=True)

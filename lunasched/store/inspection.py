@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import grp
+import os
+import pwd
 import sqlite3
-from dataclasses import dataclass
+import stat
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lunasched.errors import StoreError
-from lunasched.store.database import APPLICATION_ID, Store, schema_version
+from lunasched.store.connection import HISTORY, Schema
 
 # Reading more than that takes seconds.
 _CHECKED_BYTES = 256 << 20
+_WORD_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,56 +31,90 @@ class Inspection:
     """What SQLite finds wrong with it; empty where that is nothing."""
     checked: bool
     """Whether it was read as a whole: a large one is not."""
-    store: Store | None
-    """The database, to be read and not written; only where the state is ``current``."""
+    owner: str
+    group: str
+    mode: int
+    """The permissions of the file."""
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Its fields, for another process."""
+        return asdict(self)
+
+    @classmethod
+    def from_mapping(cls, found: object) -> Inspection:
+        """What another process saw; raises ``ValueError`` where it is nothing of that kind."""
+        if not isinstance(found, Mapping):
+            raise ValueError("no inspection")
+        return cls(
+            **{
+                name: str(found[name])[:_WORD_MAX] for name in ("state", "damage", "owner", "group")
+            },
+            checked=found["checked"] is True,
+            mode=int(found["mode"]) & 0o7777,
+        )
 
 
-def inspect(path: Path) -> Inspection:
-    """Look at the database at ``path``, which has to be there. Raises ``StoreError``."""
+def inspect(path: Path, schema: Schema) -> Inspection | None:
+    """Look at the database at ``path``; ``None`` where there is none. Raises ``StoreError``."""
     try:
-        connection = _opened(path)
-    except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"{path}: {error}") from error
-    checked = False
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise StoreError(f"{path} is no file; move it away")
+    state, damage, checked = "", "", False
     try:
-        state = _state(connection)
-        if path.stat().st_size <= _CHECKED_BYTES:
-            checked = True
-            damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if damage != "ok":
-                connection.close()
-                return Inspection(state, str(damage).replace("\n", " "), checked, None)
+        with closing(_opened(path, schema)) as connection:
+            state = _state(connection, schema)
+            if found.st_size <= _CHECKED_BYTES:
+                checked = True
+                said = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+                damage = "" if said == "ok" else said.replace("\n", " ")
+    except sqlite3.OperationalError as error:
+        # A change that was killed and not taken back yet, or no right: no damage.
+        if "unable to open" in str(error) or "readonly" in str(error):
+            raise StoreError(f"{path}: {error}") from error
+        damage = str(error)
     except sqlite3.DatabaseError as error:
-        connection.close()
-        return Inspection("", str(error), checked, None)
-    if state != "current":
-        connection.close()
-        return Inspection(state, "", checked, None)
-    connection.row_factory = sqlite3.Row
-    return Inspection(state, "", checked, Store(connection, path))
+        damage = str(error)
+    return Inspection(state, damage, checked, *_owners(found), stat.S_IMODE(found.st_mode))
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _owners(found: os.stat_result) -> tuple[str, str]:
+    try:
+        owner = pwd.getpwuid(found.st_uid).pw_name
+    except KeyError:
+        owner = str(found.st_uid)
+    try:
+        return owner, grp.getgrgid(found.st_gid).gr_name
+    except KeyError:
+        return owner, str(found.st_gid)
+
+
+def _opened(path: Path, schema: Schema) -> sqlite3.Connection:
     """A connection that cannot write.
 
-    Without a log, the file is all there is: SQLite would make one even to read it.
+    Without its log, a history's file is all there is: SQLite would make one even to read it.
     """
-    option = "mode=ro" if path.with_name(path.name + "-wal").exists() else "immutable=1"
+    logged = schema is not HISTORY or path.with_name(path.name + "-wal").exists()
+    option = "mode=ro" if logged else "immutable=1"
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?{option}", uri=True, timeout=5, isolation_level=None
     )
 
 
-def _state(connection: sqlite3.Connection) -> str:
+def _state(connection: sqlite3.Connection, schema: Schema) -> str:
     from lunasched.store.legacy import is_legacy
 
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if application != APPLICATION_ID:
+    if application != schema.application_id:
         if not tables:
             return "older"
         return "1.x" if application == 0 and is_legacy(connection) else "foreign"
-    if version == schema_version():
+    if version == schema.version:
         return "current"
-    return "older" if version < schema_version() else "newer"
+    return "older" if version < schema.version else "newer"

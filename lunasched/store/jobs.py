@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
 
 from lunasched.model import Command, Job
 from lunasched.overview import JobLine
+from lunasched.store.connection import Execute, Row
 from lunasched.words import command_text
-
-if TYPE_CHECKING:
-    import sqlite3
-
-
-class Execute(Protocol):
-    """Runs a named query."""
-
-    def __call__(self, query: str, **parameters: Any) -> list[sqlite3.Row]: ...
 
 
 class JobTable:
@@ -44,10 +35,6 @@ class JobTable:
         """These jobs, by their names, each with when it was last added or changed."""
         rows = self._execute("some_jobs", names=json.dumps(list(names)))
         return {row["name"]: (_job(row), row["updated_at"]) for row in rows}
-
-    def without_a_run(self) -> list[tuple[Job, int]]:
-        """The jobs that have not run since they were added or changed, each with when that was."""
-        return [(_job(row), row["updated_at"]) for row in self._execute("jobs_without_a_run")]
 
     def lines(self) -> list[JobLine]:
         """As much of every job as it takes to find it, in the order of the names."""
@@ -79,8 +66,18 @@ class JobTable:
 
     def put(self, job: Job, now: int) -> None:
         """Add the job, or put it in the place of the one that has its name."""
+        self.put_as_it_was(job, now, now)
+
+    def put_as_it_was(self, job: Job, created_at: int, updated_at: int) -> None:
+        """The same of a job that was added and changed elsewhere; µs, UTC."""
         definition = json.dumps(job.to_mapping(), ensure_ascii=False, separators=(",", ":"))
-        self._execute("put_job", name=job.name, definition=definition, now=now)
+        self._execute(
+            "put_job",
+            name=job.name,
+            definition=definition,
+            created_at=created_at,
+            updated_at=updated_at,
+        )
         self._execute("delete_dependencies", job=job.name)
         for dependency in job.dependencies:
             self._execute("put_dependency", job=job.name, depends_on=dependency)
@@ -94,10 +91,14 @@ class JobTable:
         """When each job was last added or changed."""
         return {row["name"]: row["updated_at"] for row in self._execute("job_times")}
 
+    def facts(self) -> list[Row]:
+        """The name, change, schedule, zone and state of every job, in the order of the names."""
+        return self._execute("job_facts")
+
 
 def _frozen(command: str | list[str]) -> Command:
     return command if isinstance(command, str) else tuple(command)
 
 
-def _job(row: sqlite3.Row) -> Job:
+def _job(row: Row) -> Job:
     return Job.from_mapping(json.loads(row["definition"]))

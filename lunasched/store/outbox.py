@@ -16,10 +16,9 @@ from urllib.parse import urlsplit
 from lunasched.alerting import Outage
 from lunasched.message import Kind, Report
 from lunasched.model import Channel, ChannelType, NotifyEvent, Result
-from lunasched.store.jobs import Execute
+from lunasched.store.connection import Execute, Row
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable
 
 COMMANDS = "exec"
@@ -119,7 +118,9 @@ class OutboxTable:
     def outage(self, job: str) -> Outage | None:
         """The outage of a job, if it has one."""
         rows = self._execute("outage", job=job)
-        return Outage(*rows[0]) if rows else None
+        return (
+            Outage(rows[0]["since"], rows[0]["failures"], rows[0]["alerted_at"]) if rows else None
+        )
 
     def set_outage(self, job: str, outage: Outage | None) -> None:
         """Note that a job fails, or that it is well."""
@@ -371,7 +372,7 @@ def _json(channel: Channel) -> str:
     return json.dumps(channel.to_mapping(), ensure_ascii=False)
 
 
-def _outgoing(row: sqlite3.Row) -> Outgoing:
+def _outgoing(row: Row) -> Outgoing:
     return Outgoing(
         id=row["id"],
         key=row["key"],
@@ -390,7 +391,7 @@ def _outgoing(row: sqlite3.Row) -> Outgoing:
     )
 
 
-def _entry(row: sqlite3.Row) -> Entry:
+def _entry(row: Row) -> Entry:
     return Entry(
         key=row["key"],
         cause=row["cause"],

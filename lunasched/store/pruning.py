@@ -25,8 +25,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import sqlite3
-
+    from lunasched.store.connection import Row
     from lunasched.store.database import Store
 
 _BATCH = 500
@@ -110,7 +109,7 @@ class Pruning:
                 self._store.execute("delete_messages", ids=json.dumps([row["id"] for row in batch]))
             yield 0
 
-    def _remove(self, batch: list[sqlite3.Row], *, cutoff: int, before: int) -> int:
+    def _remove(self, batch: list[Row], *, cutoff: int, before: int) -> int:
         chains = json.dumps([*{row["chain"]: None for row in batch}])
         with self._store.transaction():
             rows = self._store.execute(

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lunasched.model import Result, Run, Trigger
 from lunasched.overview import Mark, MarkKind
-from lunasched.store.jobs import Execute
-
-if TYPE_CHECKING:
-    import sqlite3
+from lunasched.store.connection import Execute, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +80,20 @@ class RunTable:
         rows = self._execute("run", execution_id=execution_id)
         return _run(rows[0]) if rows else None
 
-    def latest(self) -> dict[str, Run]:
-        """The latest run of each job that exists, without its output."""
-        return {row["job"]: _run(row) for row in self._execute("latest_runs")}
-
     def latest_of(self, jobs: Iterable[str]) -> dict[str, Run]:
         """The latest run of each of these jobs, without its output."""
         rows = self._execute("latest_runs_of", jobs=json.dumps(list(jobs)))
         return {row["job"]: _run(row) for row in rows}
 
-    def outcomes(self) -> dict[str, Run]:
-        """The latest run of each job that is over and was not refused, without its output."""
-        return {row["job"]: _run(row) for row in self._execute("latest_outcomes")}
+    def outcomes_of(self, jobs: Iterable[str]) -> dict[str, Run]:
+        """The latest run of each of these jobs that is over and was not refused, without output."""
+        rows = self._execute("latest_outcomes", jobs=json.dumps(list(jobs)))
+        return {row["job"]: _run(row) for row in rows}
+
+    def unstarted(self, jobs: Mapping[str, int]) -> list[str]:
+        """Those of some jobs that have not run since a point in time of each (µs, UTC)."""
+        rows = self._execute("jobs_without_a_run", jobs=json.dumps(list(jobs.items())))
+        return [row["job"] for row in rows]
 
     def in_progress(self) -> dict[str, int]:
         """Since when the jobs run that do (µs, UTC)."""
@@ -319,7 +317,7 @@ class RunTable:
         self._execute("forget_spawn_failures", before=before)
 
 
-def _run(row: sqlite3.Row) -> Run:
+def _run(row: Row) -> Run:
     return Run(
         execution_id=row["execution_id"],
         job=row["job"],

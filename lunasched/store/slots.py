@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lunasched.missed import Checked, Cover
 from lunasched.model import MissedSlots, Trigger
-from lunasched.store.jobs import Execute
-
-if TYPE_CHECKING:
-    import sqlite3
+from lunasched.store.connection import Execute, Row
 
 _STILL = 1 << 62
 
@@ -76,7 +72,7 @@ class SlotTable:
         return newest, [row["job"] for row in rows]
 
 
-def _cover(row: sqlite3.Row) -> Cover:
+def _cover(row: Row) -> Cover:
     started_at, ended_at = row["started_at"], row["ended_at"]
     if ended_at is None:
         # Nobody saw the end of what was lost.

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from lunasched.model import Result
 from lunasched.snapshot import JobSnapshot, Snapshot
-from lunasched.store import space
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Mapping
 
+    from lunasched.store.connection import Row
     from lunasched.store.database import Store
 
 
@@ -21,29 +21,30 @@ def take(store: Store, now: int) -> Snapshot:
     starts = {row["job"]: row for row in store.execute("waiting_jobs", now=now)}
     (messages,) = store.execute("open_message_counts")
     totals = store.execute("message_totals")
+    facts = store.jobs.facts()
+    names = json.dumps([row["name"] for row in facts])
+    recorded = {row["name"]: row for row in store.execute("job_snapshots", jobs=names)}
     return Snapshot(
-        jobs=tuple(_job(row, running, starts) for row in store.execute("job_snapshots")),
+        jobs=tuple(_job(row, recorded[row["name"]], running, starts) for row in facts),
         elapses=store.execute("count_elapses")[0]["elapses"],
         queue_depth=sum(row["due"] for row in starts.values()),
         messages_waiting=messages["waiting"],
         messages_held=messages["held"],
         oldest_message=messages["oldest"],
         messages={(row["type"], row["state"]): row["messages"] for row in totals},
-        database_size=space.size(store.path),
+        database_size=store.size(),
     )
 
 
-def _job(
-    row: sqlite3.Row, running: Mapping[str, sqlite3.Row], starts: Mapping[str, sqlite3.Row]
-) -> JobSnapshot:
-    name, result = row["name"], row["result"]
+def _job(job: Row, row: Row, running: Mapping[str, Row], starts: Mapping[str, Row]) -> JobSnapshot:
+    name, result = job["name"], row["result"]
     mine, waiting = running.get(name), starts.get(name)
     return JobSnapshot(
         name=name,
-        schedule=row["schedule"],
-        timezone=row["timezone"],
-        enabled=bool(row["enabled"]),
-        deployed_at=row["updated_at"],
+        schedule=job["schedule"],
+        timezone=job["timezone"],
+        enabled=bool(job["enabled"]),
+        deployed_at=job["updated_at"],
         successes=row["successes"],
         failures=row["failures"],
         stopped=row["stopped"],

@@ -8,7 +8,6 @@ because an earlier version made it, is rewritten once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,9 +27,3 @@ def give_back(store: Store) -> Iterator[None]:
         store.execute("optimize")
     yield
     store.execute("fold_log_in")
-
-
-def size(database: Path) -> int:
-    """The bytes that a database has on the disk, with its write-ahead log."""
-    files = (database, database.with_name(database.name + "-wal"))
-    return sum(file.stat().st_size for file in files if file.exists())

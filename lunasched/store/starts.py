@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from lunasched.model import ExecutionMode, Job, Priority, Run, Trigger
 from lunasched.starts import Start
-from lunasched.store.jobs import Execute
-
-if TYPE_CHECKING:
-    import sqlite3
-
+from lunasched.store.connection import Execute, Row
 
 _RANKS = {priority: rank for rank, priority in enumerate(Priority)}
 
@@ -119,7 +113,7 @@ class StartTable:
         return [_start(row) for row in self._execute("drop_retries_of_job", job=job)]
 
 
-def _start(row: sqlite3.Row) -> Start:
+def _start(row: Row) -> Start:
     return Start(
         id=row["id"],
         job=row["job"],

@@ -14,12 +14,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lunasched import __version__
 from lunasched.config import Mode, Paths, host_timezone
-from lunasched.deploylock import DeployLock, is_locked
+from lunasched.deploylock import DeployLock
 from lunasched.errors import LunaschedError
 from lunasched.settings import Settings
+
+if TYPE_CHECKING:
+    from lunasched.store import Store
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     mode = Mode(options.mode)
     try:
         paths = Paths.of(mode, os.environ)
-        with running_lock(paths.database):
+        with running_lock(paths.history):
             return _serve(mode, paths)
     except LunaschedError as error:
         if options.debug:
@@ -37,15 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(error.exit_code)
 
 
-def is_running(database: Path) -> bool:
-    """Whether a supervisor records into this database right now."""
-    return is_locked(_lock_path(database))
-
-
 @contextmanager
-def running_lock(database: Path) -> Iterator[None]:
-    """Be the one supervisor of this database; the kernel ends that with the process."""
-    path = _lock_path(database)
+def running_lock(history: Path) -> Iterator[None]:
+    """Be the one supervisor of this history; the kernel ends that with the process."""
+    from lunasched.store import supervisor_lock
+
+    path = supervisor_lock(history)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -56,7 +57,7 @@ def running_lock(database: Path) -> Iterator[None]:
     except OSError:
         os.close(descriptor)
         raise LunaschedError(
-            f"a supervisor is recording into {database} already; "
+            f"a supervisor is recording into {history} already; "
             "see: systemctl status lunasched.service"
         ) from None
     try:
@@ -72,12 +73,11 @@ def _serve(mode: Mode, paths: Paths) -> int:
     from lunasched.journal import Journal
     from lunasched.runtimedir import RuntimeDirectory
     from lunasched.slotfile import SlotDirectory
-    from lunasched.store import Store
     from lunasched.supervisor.service import Supervisor
     from lunasched.systemd import Manager
 
     settings = Settings.load(paths.settings, os.environ)
-    with Store.open(paths.database, durable=False, mode=mode) as store:
+    with _opened(mode, paths) as store:
         if store.migration is not None:
             for line in store.migration.summary():
                 print(f"<5>{line}", file=sys.stderr)
@@ -99,8 +99,14 @@ def _serve(mode: Mode, paths: Paths) -> int:
         return supervisor.run()
 
 
-def _lock_path(database: Path) -> Path:
-    return database.with_name(database.name + ".supervisor-lock")
+def _opened(mode: Mode, paths: Paths) -> Store:
+    """Both databases: in system mode the definitions are root's, and only read."""
+    from lunasched.store import Store
+    from lunasched.supervisor.zones import settle
+
+    if mode is Mode.USER:
+        return Store.open(paths.database, durable=False, mode=mode)
+    return Store.open_for_supervisor(paths.database, settle=settle)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -85,7 +85,8 @@ class Intervals:
     def _plan_moved(self) -> bool:
         """Plan a start for every job whose first run a daemon-reload has put off."""
         self._look = 0
-        for job, deployed_at in self._store.jobs.without_a_run():
+        unstarted = self._store.runs.unstarted(self._store.jobs.updated_at())
+        for job, deployed_at in self._store.jobs.some(unstarted).values():
             rule = parse(job.schedule)
             if not job.enabled or not isinstance(rule, Every):
                 continue

@@ -36,7 +36,7 @@ class KilledChanges:
 
     def watch(self) -> None:
         """Begin, also with what was killed before, or ended by a power cut."""
-        self._monitor = Gio.File.new_for_path(str(self._lock.path)).monitor_file(
+        self._monitor = Gio.File.new_for_path(str(self._lock.word_path)).monitor_file(
             Gio.FileMonitorFlags.NONE, None
         )
         begin = self._guard(self._begin)

@@ -7,19 +7,22 @@ units were last made for is noted beside the slot guard's files.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gi.repository import Gio
 
-from lunasched.config import LOCALTIME, ZONE_DATABASE, zone_identity
+from lunasched.config import LOCALTIME, ZONE_DATABASE, Mode, zone_identity
 from lunasched.errors import LunaschedError
+from lunasched.systemd import Manager
 
 if TYPE_CHECKING:
     from lunasched.slotfile import SlotDirectory
-    from lunasched.systemd import Manager
 
 SYNC_UNIT = "lunasched-sync.service"
+_SETTLE_SECONDS = 60
+_LOOK_SECONDS = 0.05
 
 
 class Zones:
@@ -66,6 +69,22 @@ class Zones:
         """Have ``lunasched sync`` run, as who may write units."""
         for error in self._manager.start([SYNC_UNIT]).values():
             _complain(error)
+
+
+def settle() -> None:
+    """Have root take back what a command began that was killed; returns when it is done.
+
+    It is needed in the middle of a question to the definitions: nothing else may happen meanwhile,
+    so the main loop stands still.
+    """
+    try:
+        manager = Manager.connect(Mode.SYSTEM)
+        manager.request_start(SYNC_UNIT)
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while manager.is_busy(SYNC_UNIT) and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+    except LunaschedError as error:
+        _complain(error)
 
 
 def _complain(error: LunaschedError) -> None:

@@ -73,9 +73,9 @@ class Pages:
         """All jobs, what needs an eye first."""
         now, query = self._now(), request.query
         starts = in_turn(source.starts.all(), now)
-        found = standings(
-            source.jobs.lines(), source.runs.outcomes(), source.runs.in_progress(), starts
-        )
+        lines = source.jobs.lines()
+        outcomes = source.runs.outcomes_of(line.name for line in lines)
+        found = standings(lines, outcomes, source.runs.in_progress(), starts)
         state = next((one for one in State if one.value == query.get("state")), None)
         tag = query.get("tag") or None
         listed = chosen(found, words=query.get("q", ""), tag=tag, state=state)

@@ -1,57 +1,3 @@
--- name: job_names
-SELECT name FROM jobs ORDER BY name;
-
--- name: all_jobs
-SELECT definition FROM jobs ORDER BY name;
-
--- name: some_jobs
-SELECT name, definition, updated_at FROM jobs
-WHERE name IN (SELECT value FROM json_each(:names)) ORDER BY name;
-
--- name: job_lines
-SELECT name, json_extract(definition, '$.enabled') AS enabled,
-    json_extract(definition, '$.tags') AS tags,
-    json_quote(json_extract(definition, '$.command')) AS command FROM jobs ORDER BY name;
-
--- name: one_job
-SELECT definition, updated_at FROM jobs WHERE name = :name;
-
--- name: dependents
-SELECT jobs.definition FROM jobs JOIN dependencies ON dependencies.job = jobs.name
-WHERE dependencies.depends_on = :name ORDER BY jobs.name;
-
--- name: dependent_names
-SELECT job FROM dependencies WHERE depends_on = :name ORDER BY job;
-
--- name: any_exclusive
-SELECT EXISTS (
-    SELECT 1 FROM jobs WHERE json_extract(definition, '$.execution_mode') = 'Exclusive');
-
--- name: put_dependency
-INSERT INTO dependencies (job, depends_on) VALUES (:job, :depends_on);
-
--- name: delete_dependencies
-DELETE FROM dependencies WHERE job = :job;
-
--- name: put_job
-INSERT INTO jobs (name, definition, created_at, updated_at)
-VALUES (:name, :definition, :now, :now)
-ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, updated_at = excluded.updated_at;
-
--- name: delete_job
-DELETE FROM jobs WHERE name = :name;
-
--- name: jobs_without_a_run
-SELECT name, definition, updated_at FROM jobs
-WHERE updated_at > coalesce((
-    SELECT started_at FROM runs
-    WHERE runs.job = jobs.name AND runs.result IS NOT 'skipped'
-    ORDER BY sequence DESC LIMIT 1
-), 0);
-
--- name: job_times
-SELECT name, updated_at FROM jobs;
-
 -- name: history_of_job
 SELECT * FROM runs WHERE job = :job ORDER BY sequence DESC LIMIT :count;
 
@@ -60,14 +6,6 @@ SELECT * FROM runs ORDER BY sequence DESC LIMIT :count;
 
 -- name: run
 SELECT * FROM runs WHERE execution_id = :execution_id;
-
--- name: latest_runs
-SELECT execution_id, job, unit, "trigger", scheduled_at, started_at, ended_at, result, exit_code,
-    signal, attempt, first_attempt_id, cpu_usec, memory_peak, NULL AS output
-FROM runs WHERE sequence IN (
-    SELECT (SELECT sequence FROM runs WHERE runs.job = jobs.name
-            ORDER BY sequence DESC LIMIT 1)
-    FROM jobs);
 
 -- name: latest_runs_of
 SELECT execution_id, job, unit, "trigger", scheduled_at, started_at, ended_at, result, exit_code,
@@ -82,9 +20,9 @@ SELECT execution_id, job, unit, "trigger", scheduled_at, started_at, ended_at, r
     signal, attempt, first_attempt_id, cpu_usec, memory_peak, NULL AS output
 FROM runs WHERE sequence IN (
     SELECT (SELECT sequence FROM runs
-            WHERE runs.job = jobs.name AND result IS NOT 'skipped' AND phase = 'ended'
+            WHERE runs.job = wanted.value AND result IS NOT 'skipped' AND phase = 'ended'
             ORDER BY sequence DESC LIMIT 1)
-    FROM jobs);
+    FROM json_each(:jobs) AS wanted);
 
 -- name: running_jobs
 -- With the plus, the few open runs are grouped, and not all runs looked through in groups.
@@ -135,6 +73,14 @@ ORDER BY following.sequence LIMIT 1;
 -- name: last_start
 SELECT started_at FROM runs WHERE job = :job AND result IS NOT 'skipped'
 ORDER BY sequence DESC LIMIT 1;
+
+-- name: jobs_without_a_run
+SELECT json_extract(wanted.value, '$[0]') AS job FROM json_each(:jobs) AS wanted
+WHERE json_extract(wanted.value, '$[1]') > coalesce((
+    SELECT started_at FROM runs
+    WHERE runs.job = json_extract(wanted.value, '$[0]') AND runs.result IS NOT 'skipped'
+    ORDER BY sequence DESC LIMIT 1
+), 0);
 
 -- name: last_slot
 SELECT scheduled_at FROM runs
@@ -332,6 +278,14 @@ DELETE FROM starts WHERE id = :id RETURNING *;
 
 -- name: drop_starts_of_job
 DELETE FROM starts WHERE job = :job RETURNING *;
+
+-- name: drop_starts_before
+DELETE FROM starts WHERE job = :job AND created_at <= :before;
+
+-- name: jobs_with_something_to_do
+SELECT job FROM starts
+UNION SELECT job FROM hooks WHERE result IS NULL AND hook_execution_id IS NULL
+UNION SELECT job FROM outages;
 
 -- name: drop_retries_of_job
 DELETE FROM starts WHERE job = :job AND failed_id IS NOT NULL RETURNING *;
@@ -642,35 +596,31 @@ PRAGMA optimize;
 PRAGMA wal_checkpoint(TRUNCATE);
 
 -- name: job_snapshots
-SELECT jobs.name, jobs.updated_at, json_extract(definition, '$.schedule') AS schedule,
-    json_extract(definition, '$.timezone') AS timezone,
-    json_extract(definition, '$.enabled') AS enabled,
-    coalesce(successes, 0) AS successes, coalesce(failures, 0) AS failures,
-    coalesce(stopped, 0) AS stopped, coalesce(skipped, 0) AS skipped,
+SELECT jobs.value AS name, coalesce(successes, 0) AS successes,
+    coalesce(failures, 0) AS failures, coalesce(stopped, 0) AS stopped, coalesce(skipped, 0) AS skipped,
     coalesce(retries, 0) AS retries, coalesce(took_usec, 0) AS took_usec,
     coalesce(job_totals.cpu_usec, 0) AS cpu_usec, coalesce(durations, '') AS durations,
     coalesce(missed, 0) AS missed, latest.started_at AS last_start,
     coalesce(success.ended_at, success.started_at) AS last_success,
     slotted.started_at - slotted.scheduled_at AS lateness,
     ended.result, ended.exit_code, ended.signal, ended.memory_peak
-FROM jobs
-LEFT JOIN job_totals ON job_totals.job = jobs.name
-LEFT JOIN checked_slots ON checked_slots.job = jobs.name
+FROM json_each(:jobs) AS jobs
+LEFT JOIN job_totals ON job_totals.job = jobs.value
+LEFT JOIN checked_slots ON checked_slots.job = jobs.value
 LEFT JOIN runs AS latest ON latest.sequence = (
-    SELECT sequence FROM runs WHERE job = jobs.name AND result IS NOT 'skipped'
+    SELECT sequence FROM runs WHERE job = jobs.value AND result IS NOT 'skipped'
     ORDER BY sequence DESC LIMIT 1)
 LEFT JOIN runs AS ended ON ended.sequence = (
-    SELECT sequence FROM runs WHERE job = jobs.name AND result IS NOT 'skipped'
+    SELECT sequence FROM runs WHERE job = jobs.value AND result IS NOT 'skipped'
         AND phase = 'ended' AND result <> 'stopped'
     ORDER BY sequence DESC LIMIT 1)
 LEFT JOIN runs AS success ON success.sequence = (
-    SELECT sequence FROM runs WHERE job = jobs.name AND result = 'success'
+    SELECT sequence FROM runs WHERE job = jobs.value AND result = 'success'
     ORDER BY sequence DESC LIMIT 1)
 LEFT JOIN runs AS slotted ON slotted.sequence = (
-    SELECT sequence FROM runs WHERE job = jobs.name AND scheduled_at IS NOT NULL
+    SELECT sequence FROM runs WHERE job = jobs.value AND scheduled_at IS NOT NULL
         AND result IS NOT 'skipped'
-    ORDER BY sequence DESC LIMIT 1)
-ORDER BY jobs.name;
+    ORDER BY sequence DESC LIMIT 1);
 
 -- name: count_running
 -- The plus: by the few open runs, not along the index of all of them.

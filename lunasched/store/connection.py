@@ -1,0 +1,225 @@
+"""One SQLite database: named statements, transactions, its schema, errors in words."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from lunasched.errors import PermissionDenied, StoreError
+
+BUSY_SECONDS = 30.0
+"""How long a statement waits for the lock of another process."""
+
+_HERE = Path(__file__).parent
+
+
+class Row(Protocol):
+    """A row of a query: a value by the name or the number of its column."""
+
+    def __getitem__(self, key: str | int, /) -> Any: ...
+
+
+class Execute(Protocol):
+    """Runs a named query."""
+
+    def __call__(self, query: str, **parameters: Any) -> list[Row]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables of one kind of database, and how they came about: a script a version."""
+
+    name: str
+    """Of the file of statements, and of the folder of scripts."""
+    application_id: int
+    """In the header of the file (``PRAGMA application_id``)."""
+
+    @property
+    def version(self) -> int:
+        """The version that this program makes and knows."""
+        return len(self._scripts())
+
+    def upgrade(self, connection: sqlite3.Connection, version: int, to: int | None = None) -> None:
+        """Bring the tables from a version to the newest, or to ``to``; belongs in a transaction."""
+        for number, script in enumerate(self._scripts()[version:to], version + 1):
+            for statement in _statements(script):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute(f"PRAGMA application_id = {self.application_id}")
+
+    def query(self, name: str) -> str:
+        """The text of a named statement."""
+        return _queries(self.name)[name]
+
+    def _scripts(self) -> tuple[str, ...]:
+        return _migrations(self.name)
+
+
+DEFINITIONS = Schema("definitions", 0x6C756E6A)
+"""Jobs as they were asked for; the number is "lunj" in ASCII."""
+HISTORY = Schema("history", 0x6C756E61)
+"""Runs, and what follows from them; "luna", as of the one database that 2.0.0 had."""
+
+
+class Connection:
+    """A database that is open. Not to be shared between threads."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
+        connection.row_factory = sqlite3.Row
+        self.connection = connection
+        self.path = path
+        self.schema = schema
+
+    def close(self) -> None:
+        """Close the database."""
+        self.connection.close()
+
+    def execute(self, query: str, **parameters: Any) -> list[Row]:
+        """The rows of the query of this name."""
+        return self.run(self.schema.query(query), parameters)
+
+    def step_through(self, query: str) -> None:
+        """Run a named script, a transaction of its own, each statement to its last step.
+
+        Of ``PRAGMA incremental_vacuum``, which gives no rows, ``execute`` takes one step: one page.
+        """
+        try:
+            self.connection.executescript(self.schema.query(query))
+        except sqlite3.Error as error:
+            with suppress(sqlite3.Error):
+                self.connection.execute("ROLLBACK")
+            raise explained(error, self.path) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, and alone: the write lock is taken at the beginning."""
+        self.run("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.run("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self.connection.execute("ROLLBACK")
+            raise
+
+    def run(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+        """The rows of a statement."""
+        try:
+            return self.connection.execute(statement, parameters or {}).fetchall()
+        except sqlite3.Error as error:
+            raise explained(error, self.path) from error
+
+    def version(self) -> int:
+        """The schema version of the file; raises ``StoreError`` where it is of something else."""
+        tables = self.connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        application = self.connection.execute("PRAGMA application_id").fetchone()[0]
+        version = int(self.connection.execute("PRAGMA user_version").fetchone()[0])
+        if application != self.schema.application_id and tables:
+            raise StoreError(
+                f"{self.path} is a database, but not one of lunasched 2 (its {self.schema.name}), "
+                "and was left as it is; move it away or set LUNASCHED_DB_PATH"
+            )
+        if version > self.schema.version:
+            raise StoreError(
+                f"{self.path} was written by a newer lunasched (schema {version}, this one knows "
+                f"{self.schema.version}) and was left as it is; upgrade lunasched"
+            )
+        return version
+
+    def bring_up_to_date(self) -> None:
+        """Make the tables, or those of an earlier version the newest."""
+        # In one transaction of reading: another process may make the tables between two questions.
+        self.connection.execute("BEGIN")
+        try:
+            current = self.version() == self.schema.version
+        finally:
+            self.connection.execute("ROLLBACK")
+        if not current:
+            with self.transaction():
+                # Read again: another process may have done it while this one waited for the lock.
+                self.schema.upgrade(self.connection, self.version())
+
+
+def prepare(path: Path, *, mode: int, group: int | None = None) -> None:
+    """Make an empty file for a database, and its directory (0700), if they are not there."""
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        with suppress(FileExistsError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                if group is not None:
+                    os.fchown(descriptor, -1, group)
+                os.fchmod(descriptor, mode)
+            finally:
+                os.close(descriptor)
+
+
+def read_only(path: Path, *, seconds: float, option: str = "mode=ro") -> sqlite3.Connection:
+    """A connection that cannot write; raises ``sqlite3.Error``."""
+    uri = f"{path.absolute().as_uri()}?{option}"
+    connection = sqlite3.connect(uri, uri=True, timeout=seconds, isolation_level=None)
+    # Each page is read once: what a larger cache holds is memory of the supervisor's.
+    connection.execute("PRAGMA cache_size=-256")
+    return connection
+
+
+def explained(error: Exception, path: Path) -> StoreError | PermissionDenied:
+    """What SQLite or the system says of a database, in words."""
+    text = str(error)
+    denied = isinstance(error, PermissionError) or "readonly" in text or "unable to open" in text
+    if denied and _not_writable(path):
+        return PermissionDenied(
+            f"{path} cannot be opened for writing by this user; "
+            "run as root, or use --user for your own jobs"
+        )
+    # With no space at all for its shared memory, SQLite speaks of I/O only.
+    no_space = "disk I/O" in text and os.statvfs(path.parent).f_bavail == 0
+    if "full" in text or no_space or getattr(error, "errno", None) == errno.ENOSPC:
+        return StoreError(f"{path}: the disk is full; free some space. Nothing was changed.")
+    if "locked" in text:
+        return StoreError(
+            f"{path} was locked by another process for {BUSY_SECONDS:.0f} s; try again"
+        )
+    if "malformed" in text or "not a database" in text:
+        return StoreError(f"{path} is damaged ({text}); restore it from a backup or move it away")
+    return StoreError(f"{path}: {text}")
+
+
+def _not_writable(path: Path) -> bool:
+    """Whether permissions keep us from ``path``; not through ``Path.exists``, which then raises."""
+    existing = str(path)
+    while not os.path.lexists(existing) and existing != "/":
+        existing = os.path.dirname(existing)  # noqa: PTH120 - a text, for os.path alone
+    return not os.access(existing, os.W_OK) or not os.access(path.parent, os.W_OK)
+
+
+@lru_cache(maxsize=2)
+def _queries(name: str) -> dict[str, str]:
+    text = (_HERE / f"{name}.sql").read_text(encoding="utf-8")
+    parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+@lru_cache(maxsize=2)
+def _migrations(name: str) -> tuple[str, ...]:
+    files = sorted((_HERE / "schema" / name).glob("[0-9]*.sql"))
+    return tuple(file.read_text(encoding="utf-8") for file in files)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a script; ``executescript`` would commit the transaction that it is in."""
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""

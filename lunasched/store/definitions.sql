@@ -1,0 +1,51 @@
+-- name: job_names
+SELECT name FROM jobs ORDER BY name;
+
+-- name: all_jobs
+SELECT definition FROM jobs ORDER BY name;
+
+-- name: some_jobs
+SELECT name, definition, updated_at FROM jobs
+WHERE name IN (SELECT value FROM json_each(:names)) ORDER BY name;
+
+-- name: job_lines
+SELECT name, json_extract(definition, '$.enabled') AS enabled,
+    json_extract(definition, '$.tags') AS tags,
+    json_quote(json_extract(definition, '$.command')) AS command FROM jobs ORDER BY name;
+
+-- name: one_job
+SELECT definition, updated_at FROM jobs WHERE name = :name;
+
+-- name: dependents
+SELECT jobs.definition FROM jobs JOIN dependencies ON dependencies.job = jobs.name
+WHERE dependencies.depends_on = :name ORDER BY jobs.name;
+
+-- name: dependent_names
+SELECT job FROM dependencies WHERE depends_on = :name ORDER BY job;
+
+-- name: any_exclusive
+SELECT EXISTS (
+    SELECT 1 FROM jobs WHERE json_extract(definition, '$.execution_mode') = 'Exclusive');
+
+-- name: put_dependency
+INSERT INTO dependencies (job, depends_on) VALUES (:job, :depends_on);
+
+-- name: delete_dependencies
+DELETE FROM dependencies WHERE job = :job;
+
+-- name: put_job
+INSERT INTO jobs (name, definition, created_at, updated_at)
+VALUES (:name, :definition, :created_at, :updated_at)
+ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, updated_at = excluded.updated_at;
+
+-- name: delete_job
+DELETE FROM jobs WHERE name = :name;
+
+-- name: job_times
+SELECT name, updated_at FROM jobs;
+
+-- name: job_facts
+SELECT name, updated_at, json_extract(definition, '$.schedule') AS schedule,
+    json_extract(definition, '$.timezone') AS timezone,
+    json_extract(definition, '$.enabled') AS enabled
+FROM jobs ORDER BY name;

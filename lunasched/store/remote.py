@@ -1,0 +1,371 @@
+"""The supervisor's history for root: read and changed by a child with the supervisor's rights.
+
+The history is in a directory of the supervisor's, and whoever took the supervisor over can put
+there what they like: links, pipes, locks that are never given back, tables of their own. So root
+opens nothing there. It forks a child that becomes the supervisor's user for good and asks it by
+the names of statements; what comes back is bounded in size, in time and in kind, and is data.
+
+A question and its answer are frames: four bytes with the length of the JSON that follows. ::
+
+    {"call": "execute", "query": NAME, "parameters": {…}}   ──►
+                                   ◄──   {"columns": [NAME…], "rows": [[…]…], "more": true}
+                                   ◄──   {"columns": [NAME…], "rows": [[…]…], "more": false}
+    {"call": "begin"} … {"call": "commit"}                  ──►  ◄──  {"value": null}
+                                   ◄──   {"error": TEXT, "denied": false}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import selectors
+import signal
+import socket
+import struct
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from lunasched.errors import PermissionDenied, StoreError
+from lunasched.store.connection import Row
+from lunasched.store.inspection import Inspection
+
+if TYPE_CHECKING:
+    import sqlite3
+    from types import FrameType
+
+    from lunasched.store.history import History
+
+ANSWER_SECONDS = 30.0
+"""A question that has no answer by then has none: what holds it up is no business of root's."""
+_LONG_SECONDS = 600.0
+_LONG = ("rebuild",)
+"""Statements that write a whole database anew."""
+
+_FRAME_MAX = 64 << 20
+_ANSWER_MAX = 512 << 20
+_ROWS = 500
+_CHILD_MEMORY = 1 << 30
+_CHILD_CPU_SECONDS = 900
+# In the child, so that it can say what is in its way.
+_BUSY_SECONDS = 10.0
+_INTEGER = range(-(1 << 63), 1 << 63)
+
+
+class RemoteRow:
+    """A row that came from the child."""
+
+    __slots__ = ("_columns", "_values")
+
+    def __init__(self, columns: Mapping[str, int], values: Sequence[Any]) -> None:
+        self._columns = columns
+        self._values = values
+
+    def __getitem__(self, key: str | int) -> Any:
+        return self._values[key if isinstance(key, int) else self._columns[key]]
+
+
+class RemoteHistory:
+    """A history that a child reads and writes; the child is started with the first question."""
+
+    def __init__(self, path: Path, uid: int, gid: int) -> None:
+        """``uid`` and ``gid`` are whose the history is."""
+        self.path = path
+        self._uid, self._gid = uid, gid
+        self._child = 0
+        self._socket: socket.socket | None = None
+
+    def execute(self, query: str, **parameters: Any) -> list[Row]:
+        """The rows of the query of this name; raises ``StoreError``."""
+        seconds = _LONG_SECONDS if query in _LONG else ANSWER_SECONDS
+        found: list[Row] = []
+        asked = {"call": "execute", "query": query, "parameters": parameters}
+        for answer in self._ask(asked, seconds):
+            columns = {str(name): place for place, name in enumerate(answer["columns"])}
+            found += (RemoteRow(columns, self._checked(row, columns)) for row in answer["rows"])
+        return found
+
+    def step_through(self, query: str) -> None:
+        """Run a named script."""
+        self._value({"call": "step_through", "query": query}, _LONG_SECONDS)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, and alone."""
+        self._value({"call": "begin"})
+        try:
+            yield
+            self._value({"call": "commit"})
+        except BaseException:
+            with suppress(StoreError, PermissionDenied):
+                self._value({"call": "rollback"})
+            raise
+
+    def size(self) -> int:
+        """The bytes that it has on the disk."""
+        found = self._value({"call": "size"})
+        return found if isinstance(found, int) and found in _INTEGER else 0
+
+    def is_recorded(self) -> bool:
+        """Tell if a supervisor records into it right now, as far as it can be asked."""
+        return self._value({"call": "is_recorded"}) is True
+
+    def inspect(self) -> Inspection | None:
+        """Look at the file as it is; ``None`` where there is none."""
+        found = self._value({"call": "inspect"}, _LONG_SECONDS)
+        return None if found is None else Inspection.from_mapping(found)
+
+    def close(self) -> None:
+        """End the child."""
+        if self._socket is None:
+            return
+        self._socket.close()
+        self._socket = None
+        _end(self._child)
+
+    def start(self) -> None:
+        """Start the child, before threads of others make that unwise."""
+        if self._socket is not None:
+            return
+        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            child = os.fork()
+        except OSError as error:
+            raise StoreError(f"{self.path}: no process could be started: {error}") from error
+        if child == 0:
+            _serve_for_good(theirs, self.path, self._uid, self._gid)
+        theirs.close()
+        mine.setblocking(False)
+        self._child, self._socket = child, mine
+
+    def _value(self, asked: Mapping[str, Any], seconds: float = ANSWER_SECONDS) -> object:
+        (answer,) = self._ask(asked, seconds)
+        return answer.get("value")
+
+    def _ask(self, asked: Mapping[str, Any], seconds: float) -> list[dict[str, Any]]:
+        """The frames of an answer; a child that fails to give one is ended."""
+        self.start()
+        deadline = time.monotonic() + seconds
+        try:
+            return self._answers(asked, deadline)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            self.close()
+            what = (
+                f"did not answer within {seconds:.0f} s"
+                if isinstance(error, TimeoutError)
+                else "could not be read"
+            )
+            raise StoreError(
+                f"{self.path}: the history {what}; see: systemctl status lunasched.service"
+            ) from error
+
+    def _answers(self, asked: Mapping[str, Any], deadline: float) -> list[dict[str, Any]]:
+        assert self._socket is not None
+        _send(self._socket, asked, deadline)
+        found, taken = [], 0
+        while True:
+            answer, size = _received(self._socket, deadline)
+            if not isinstance(answer, dict):
+                raise ValueError("no answer")
+            if "error" in answer:
+                kind = PermissionDenied if answer.get("denied") is True else StoreError
+                raise kind(str(answer["error"]))
+            taken += size
+            if taken > _ANSWER_MAX:
+                raise StoreError(
+                    f"{self.path}: more than {_ANSWER_MAX >> 20} MiB were asked for at once"
+                )
+            found.append(answer)
+            if answer.get("more") is not True:
+                return found
+
+    def _checked(self, row: object, columns: Mapping[str, int]) -> list[Any]:
+        """The values of a row, of the kinds that SQLite has for us."""
+        if not isinstance(row, list) or len(row) != len(columns):
+            raise StoreError(f"{self.path} is damaged: a row has not the columns asked for")
+        for value in row:
+            known = value is None or type(value) in (str, float)
+            if not known and not (type(value) is int and value in _INTEGER):
+                raise StoreError(f"{self.path} is damaged: a value is of no kind that it can have")
+        return row
+
+
+def _end(child: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    with suppress(ChildProcessError):
+        os.waitpid(child, 0)
+
+
+# Frames
+
+
+def _send(connection: socket.socket, content: object, deadline: float | None) -> None:
+    data = json.dumps(content, separators=(",", ":")).encode()
+    view = memoryview(struct.pack("!I", len(data)) + data)
+    while view:
+        _wait(connection, selectors.EVENT_WRITE, deadline)
+        with suppress(BlockingIOError):
+            view = view[connection.send(view) :]
+
+
+def _received(connection: socket.socket, deadline: float | None) -> tuple[object, int]:
+    """The content of the next frame, and its size; raises ``EOFError`` where there is no more."""
+    (size,) = struct.unpack("!I", _read(connection, 4, deadline))
+    if size > _FRAME_MAX:
+        raise ValueError("a frame is too large")
+    return json.loads(_read(connection, size, deadline)), size
+
+
+def _read(connection: socket.socket, size: int, deadline: float | None) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        _wait(connection, selectors.EVENT_READ, deadline)
+        with suppress(BlockingIOError):
+            piece = connection.recv(min(size - len(data), 1 << 20))
+            if not piece:
+                raise ConnectionResetError("the other side is gone")
+            data += piece
+    return bytes(data)
+
+
+def _wait(connection: socket.socket, event: int, deadline: float | None) -> None:
+    if deadline is None:
+        return
+    left = deadline - time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection, event)
+        if left <= 0 or not selector.select(left):
+            raise TimeoutError
+
+
+# The child
+
+
+def _serve_for_good(connection: socket.socket, path: Path, uid: int, gid: int) -> NoReturn:
+    """Be the child: drop all rights but the supervisor's, and answer until nobody asks."""
+    status = 1
+    try:
+        _become(uid, gid)
+        _keep_only(connection)
+        _Server(path).serve(connection)
+        status = 0
+    except (KeyboardInterrupt, OSError, EOFError):
+        # Who asked is gone, or interrupted.
+        status = 0
+    finally:
+        # Nothing of the parent's is flushed or closed a second time.
+        os._exit(status)
+
+
+def _become(uid: int, gid: int) -> None:
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        # Ctrl-C is for the parent, which ends us.
+        signal.signal(number, _ignore)
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    os.umask(0o077)
+    os.chdir("/")
+    resource.setrlimit(resource.RLIMIT_AS, (_CHILD_MEMORY, _CHILD_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (_CHILD_CPU_SECONDS, _CHILD_CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Unlike SIG_IGN, nothing that is inherited by a program."""
+
+
+def _keep_only(connection: socket.socket) -> None:
+    """Close what the parent had open: its definitions, its terminal, its bus."""
+    number = connection.fileno()
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    os.closerange(3, number)
+    os.closerange(number + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+class _Server:
+    """What the child answers."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._history: History | None = None
+
+    def serve(self, connection: socket.socket) -> None:
+        while True:
+            asked, _ = _received(connection, None)
+            assert isinstance(asked, dict)
+            try:
+                for answer in self._answers(asked):
+                    _send(connection, answer, None)
+            except (StoreError, PermissionDenied) as error:
+                denied = isinstance(error, PermissionDenied)
+                _send(connection, {"error": str(error), "denied": denied}, None)
+            except MemoryError:
+                _send(connection, {"error": f"{self._path}: it takes too much memory"}, None)
+
+    def _answers(self, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        match asked["call"]:
+            case "execute":
+                yield from self._rows(asked["query"], asked["parameters"])
+            case "step_through":
+                self._opened.step_through(asked["query"])
+                yield {"value": None}
+            case "begin" | "commit" | "rollback" as what:
+                self._opened.run("BEGIN IMMEDIATE" if what == "begin" else what.upper())
+                yield {"value": None}
+            case "size":
+                yield {"value": self._opened.size()}
+            case "is_recorded":
+                from lunasched.store.history import is_recorded
+
+                yield {"value": is_recorded(self._path)}
+            case "inspect":
+                from lunasched.store.connection import HISTORY
+                from lunasched.store.inspection import inspect
+
+                found = inspect(self._path, HISTORY)
+                yield {"value": found.to_mapping() if found else None}
+            case call:
+                yield {"error": f"there is no call {call!r}"}
+
+    def _rows(self, query: str, parameters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        import sqlite3
+
+        from lunasched.store.connection import HISTORY, explained
+
+        opened = self._opened
+        try:
+            cursor = opened.connection.execute(HISTORY.query(query), parameters)
+            columns = [str(column[0]) for column in cursor.description or ()]
+            rows = cursor.fetchmany(_ROWS)
+            while True:
+                following = cursor.fetchmany(_ROWS) if len(rows) == _ROWS else []
+                answer = [self._sendable(row) for row in rows]
+                yield {"columns": columns, "rows": answer, "more": bool(following)}
+                if not following:
+                    return
+                rows = following
+        except sqlite3.Error as error:
+            raise explained(error, self._path) from error
+
+    def _sendable(self, row: sqlite3.Row) -> list[Any]:
+        values = list(row)
+        if any(isinstance(value, bytes) for value in values):
+            raise StoreError(f"{self._path} is damaged: there are bytes where a text should be")
+        return values
+
+    @property
+    def _opened(self) -> History:
+        from lunasched.store.history import History
+
+        if self._history is None:
+            history = History.open(self._path, seconds=_BUSY_SECONDS)
+            history.check_shape()
+            self._history = history
+        return self._history

@@ -1,0 +1,169 @@
+"""The one database of lunasched 2.0 and those of 1.x become two: definitions and history.
+
+The old file becomes the history, and its jobs are copied into the definitions. The order makes
+every point of death harmless: the old file is brought to the last version that has both, put into
+the history's place, read; only when the definitions are on the disk are its jobs dropped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lunasched.config import Mode
+from lunasched.errors import PermissionDenied, StoreError
+from lunasched.store.connection import (
+    BUSY_SECONDS,
+    DEFINITIONS,
+    HISTORY,
+    Connection,
+    explained,
+    read_only,
+)
+from lunasched.store.history import SPLIT, History, close_unchanged, is_recorded, use_wal
+from lunasched.store.jobs import JobTable
+
+if TYPE_CHECKING:
+    from lunasched.store.legacy import MigrationReport
+
+OLD_NAME = "lunasched.db"
+"""The name of the one database that 2.0 and 1.x had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The jobs of an old database."""
+
+    jobs: tuple[tuple[str, int, int], ...]
+    """Each as JSON, with when it was added and when it was last changed (µs, UTC)."""
+    report: MigrationReport | None
+    """What became of a database of 1.x."""
+
+
+def begin(candidates: Sequence[Path], history: Path, mode: Mode) -> Taken | None:
+    """Put the first old database there is into the history's place, and read its jobs.
+
+    ``None`` where there is nothing to take over. Raises ``StoreError``.
+    """
+    report = None
+    if not history.exists():
+        old = next((path for path in candidates if _is_old(path)), None)
+        if old is None:
+            return None
+        if is_recorded(old):
+            raise StoreError(
+                f"the supervisor of an earlier lunasched still records into {old}; "
+                "stop it first: systemctl stop lunasched.service (or with --user)"
+            )
+        with _alone(old.parent):
+            if not history.exists():
+                report = _convert(old, mode)
+                _move(old, history)
+    with closing(_connected(history)) as connection:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if not 0 < version < SPLIT:
+            return None
+        rows = connection.execute(
+            "SELECT definition, created_at, updated_at FROM jobs ORDER BY name"
+        )
+        return Taken(tuple((str(row[0]), row[1], row[2]) for row in rows), report)
+
+
+def end(history: Path) -> None:
+    """Drop the jobs from the history: by now they are in the definitions."""
+    with closing(_connected(history)) as connection:
+        opened = History(connection, history)
+        use_wal(connection)
+        opened.bring_up_to_date()
+
+
+def _is_old(path: Path) -> bool:
+    """Tell if a file is a database of 2.0 or 1.x, and not one of definitions."""
+    from lunasched.store import legacy
+
+    try:
+        if not path.stat().st_size:
+            return False
+        with closing(read_only(path, seconds=BUSY_SECONDS)) as connection:
+            application = connection.execute("PRAGMA application_id").fetchone()[0]
+            if application == HISTORY.application_id:
+                return True
+            return application == 0 and legacy.is_legacy(connection)
+    except FileNotFoundError:
+        return False
+    except PermissionError as error:
+        raise PermissionDenied(f"{path}: {error.strerror}") from error
+    except (OSError, sqlite3.Error) as error:
+        raise explained(error, path) from error
+
+
+def _convert(old: Path, mode: Mode) -> MigrationReport | None:
+    """Bring an old database to the last version with jobs; what became of one of 1.x."""
+    from lunasched.store import legacy
+
+    report = None
+    connection = _connected(old)
+    try:
+        opened = Connection(connection, old, HISTORY)
+        if connection.execute("PRAGMA application_id").fetchone()[0] == 0:
+            with opened.transaction():
+                # Asked again: another process may have done it while this one waited.
+                if connection.execute("PRAGMA application_id").fetchone()[0] == 0:
+                    jobs = JobTable(Connection(connection, old, DEFINITIONS).execute)
+                    report = legacy.migrate(
+                        connection,
+                        old,
+                        mode,
+                        create=lambda: HISTORY.upgrade(connection, 0, SPLIT - 1),
+                        put=jobs.put,
+                        now=time.time_ns() // 1000,
+                    )
+        elif opened.version() < SPLIT - 1:
+            with opened.transaction():
+                HISTORY.upgrade(connection, opened.version(), SPLIT - 1)
+    except BaseException as error:
+        if isinstance(error, StoreError):
+            close_unchanged(connection, old)
+        connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise explained(error, old) from error
+        raise
+    # All of it into the one file, and no log beside it: what is renamed is whole.
+    with suppress(sqlite3.OperationalError):
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if connection.execute("PRAGMA journal_mode=DELETE").fetchone()[0] != "delete":
+        raise StoreError(f"{old} is in use by another process; try again")
+    connection.close()
+    return report
+
+
+def _move(old: Path, history: Path) -> None:
+    try:
+        history.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        old.replace(history)
+    except OSError as error:
+        raise explained(error, history) from error
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Keep other processes that take over here waiting."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    return connection
