@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,6 +104,14 @@ def history_path(database: Path) -> Path:
     """The history of the jobs that are defined in ``database``: in a directory of its own."""
     name = "history.db" if database.name == "jobs.db" else database.name
     return database.parent / "history" / name
+
+
+def is_supervisor(uid: int) -> bool:
+    """Tell if a user is the one that the system's supervisor runs as."""
+    try:
+        return pwd.getpwnam(SUPERVISOR_USER).pw_uid == uid
+    except KeyError:
+        return False
 
 
 def unit_templates() -> Path:

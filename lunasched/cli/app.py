@@ -76,6 +76,7 @@ _MODULES = {
     "disable": "jobs",
     "compile": "jobs",
     "sync": "jobs",
+    "migrate": "migrate",
     "eject": "handover",
     "adopt": "handover",
     "import-crontab": "crontab",

@@ -13,17 +13,15 @@ Until then a reader cannot read; it is given ``settle`` to have that done.
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lunasched.errors import PermissionDenied, StoreError
-from lunasched.model import Job
 from lunasched.store.connection import (
     BUSY_SECONDS,
     DEFINITIONS,
@@ -34,6 +32,9 @@ from lunasched.store.connection import (
     read_only,
 )
 from lunasched.store.jobs import JobTable
+
+if TYPE_CHECKING:
+    from lunasched.store.takeover import TakenJob
 
 # Readers are done within milliseconds.
 _READERS_SECONDS = 5.0
@@ -76,17 +77,12 @@ class Definitions(Connection):
         found.bring_up_to_date()
         return found
 
-    def take(self, jobs: Iterable[tuple[str, int, int]]) -> None:
-        """Take jobs over from an old database, unless there are some: it was done already.
-
-        Each is JSON, with when it was added and when it was last changed (µs, UTC).
-        """
+    def take(self, jobs: Iterable[TakenJob]) -> None:
+        """Take jobs over from an old database, unless there are some: it was done already."""
         with self.transaction():
             if not self.jobs.names():
-                for definition, created_at, updated_at in jobs:
-                    self.jobs.put_as_it_was(
-                        Job.from_mapping(json.loads(definition)), created_at, updated_at
-                    )
+                for taken in jobs:
+                    self.jobs.put_as_it_was(taken.job, taken.created_at, taken.updated_at)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -26,12 +26,16 @@ import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lunasched.errors import PermissionDenied, StoreError
+from lunasched.config import Mode
+from lunasched.errors import LunaschedError, PermissionDenied, StoreError
+from lunasched.store import takeover
 from lunasched.store.connection import Row
 from lunasched.store.inspection import Inspection
+from lunasched.store.takeover import TakenJob
 
 if TYPE_CHECKING:
     import sqlite3
@@ -42,6 +46,8 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 30.0
 """A question that has no answer by then has none: what holds it up is no business of root's."""
 _LONG_SECONDS = 600.0
+_TAKEOVER_SECONDS = 3600.0
+"""A database of 1.x with a million runs takes a minute."""
 _LONG = ("rebuild",)
 """Statements that write a whole database anew."""
 
@@ -53,6 +59,14 @@ _CHILD_CPU_SECONDS = 900
 # In the child, so that it can say what is in its way.
 _BUSY_SECONDS = 10.0
 _INTEGER = range(-(1 << 63), 1 << 63)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The jobs of an old database, and what is to be known of one of 1.x, in lines."""
+
+    jobs: tuple[TakenJob, ...]
+    notes: tuple[str, ...]
 
 
 class RemoteRow:
@@ -117,6 +131,19 @@ class RemoteHistory:
         """Look at the file as it is; ``None`` where there is none."""
         found = self._value({"call": "inspect"}, _LONG_SECONDS)
         return None if found is None else Inspection.from_mapping(found)
+
+    def begin_takeover(self) -> Found:
+        """Read the jobs of an old database that is in the history's place (``takeover``)."""
+        found: Any = self._value({"call": "begin_takeover"}, _TAKEOVER_SECONDS)
+        try:
+            jobs = tuple(TakenJob.of(*row) for row in found["jobs"])
+            return Found(jobs, tuple(map(str, found["notes"])))
+        except (KeyError, TypeError, ValueError, LunaschedError) as error:
+            raise StoreError(f"{self.path}: its jobs cannot be read: {error}") from error
+
+    def end_takeover(self) -> None:
+        """Drop those jobs: they are in the definitions."""
+        self._value({"call": "end_takeover"}, _TAKEOVER_SECONDS)
 
     def close(self) -> None:
         """End the child."""
@@ -303,7 +330,7 @@ class _Server:
             try:
                 for answer in self._answers(asked):
                     _send(connection, answer, None)
-            except (StoreError, PermissionDenied) as error:
+            except LunaschedError as error:
                 denied = isinstance(error, PermissionDenied)
                 _send(connection, {"error": str(error), "denied": denied}, None)
             except MemoryError:
@@ -331,6 +358,11 @@ class _Server:
 
                 found = inspect(self._path, HISTORY)
                 yield {"value": found.to_mapping() if found else None}
+            case "begin_takeover":
+                yield {"value": self._old_jobs()}
+            case "end_takeover":
+                takeover.end(self._path)
+                yield {"value": None}
             case call:
                 yield {"error": f"there is no call {call!r}"}
 
@@ -359,6 +391,22 @@ class _Server:
         if any(isinstance(value, bytes) for value in values):
             raise StoreError(f"{self._path} is damaged: there are bytes where a text should be")
         return values
+
+    def _old_jobs(self) -> dict[str, Any]:
+        with suppress(OSError):
+            # An earlier start of the supervisor's may have made it in the old directory.
+            self._path.with_name("history").rmdir()
+        old = self._path.with_name(takeover.OLD_NAME)
+        taken = takeover.begin((old,), self._path, Mode.SYSTEM)
+        if taken is None:
+            return {"jobs": [], "notes": []}
+        return {
+            "jobs": [
+                [json.dumps(one.job.to_mapping()), one.created_at, one.updated_at]
+                for one in taken.jobs
+            ],
+            "notes": [*(taken.report.summary() if taken.report else ()), *taken.unreadable],
+        }
 
     @property
     def _opened(self) -> History:

@@ -8,6 +8,7 @@ the history's place, read; only when the definitions are on the disk are its job
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import sqlite3
 import time
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lunasched.config import Mode
-from lunasched.errors import PermissionDenied, StoreError
+from lunasched.errors import LunaschedError, PermissionDenied, StoreError
+from lunasched.model import Job
 from lunasched.store.connection import (
     BUSY_SECONDS,
     DEFINITIONS,
@@ -38,13 +40,28 @@ OLD_NAME = "lunasched.db"
 
 
 @dataclass(frozen=True, slots=True)
+class TakenJob:
+    """A job of an old database; times in µs, UTC."""
+
+    job: Job
+    created_at: int
+    updated_at: int
+
+    @classmethod
+    def of(cls, definition: str, created_at: int, updated_at: int) -> TakenJob:
+        """A row of the table that an old database had."""
+        return cls(Job.from_mapping(json.loads(definition)), int(created_at), int(updated_at))
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """The jobs of an old database."""
 
-    jobs: tuple[tuple[str, int, int], ...]
-    """Each as JSON, with when it was added and when it was last changed (µs, UTC)."""
+    jobs: tuple[TakenJob, ...]
     report: MigrationReport | None
     """What became of a database of 1.x."""
+    unreadable: tuple[str, ...] = ()
+    """Jobs that are no jobs, in lines."""
 
 
 def begin(candidates: Sequence[Path], history: Path, mode: Mode) -> Taken | None:
@@ -71,9 +88,15 @@ def begin(candidates: Sequence[Path], history: Path, mode: Mode) -> Taken | None
         if not 0 < version < SPLIT:
             return None
         rows = connection.execute(
-            "SELECT definition, created_at, updated_at FROM jobs ORDER BY name"
+            "SELECT name, definition, created_at, updated_at FROM jobs ORDER BY name"
         )
-        return Taken(tuple((str(row[0]), row[1], row[2]) for row in rows), report)
+        jobs, unreadable = [], []
+        for name, *row in rows:
+            try:
+                jobs.append(TakenJob.of(*row))
+            except (LunaschedError, ValueError, KeyError, TypeError, AttributeError) as error:
+                unreadable.append(f"job {name!r} was not taken over, it cannot be read: {error}")
+        return Taken(tuple(jobs), report, tuple(unreadable))
 
 
 def end(history: Path) -> None:

@@ -101,11 +101,13 @@ def _serve(mode: Mode, paths: Paths) -> int:
 
 def _opened(mode: Mode, paths: Paths) -> Store:
     """Both databases: in system mode the definitions are root's, and only read."""
-    from lunasched.store import Store
+    from lunasched.config import is_supervisor
+    from lunasched.store import Store, check_directory
     from lunasched.supervisor.zones import settle
 
-    if mode is Mode.USER:
+    if mode is Mode.USER or not is_supervisor(os.geteuid()):
         return Store.open(paths.database, durable=False, mode=mode)
+    check_directory(paths.database.parent)
     return Store.open_for_supervisor(paths.database, settle=settle)
 
 

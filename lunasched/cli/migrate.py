@@ -1,0 +1,48 @@
+"""The command that takes over what an earlier lunasched left."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+
+from lunasched.cli.app import app
+from lunasched.cli.session import Session
+from lunasched.config import SUPERVISOR_USER
+from lunasched.errors import LunaschedError, PermissionDenied
+
+
+@app.command()
+def migrate() -> None:
+    """Take the system's jobs over from lunasched 2.0.0 or 1.x.
+
+    The supervisor is stopped. Jobs that root is not known to have asked for are left out.
+    """
+    from lunasched.deploy.takeover import Takeover
+
+    if os.geteuid() != 0:
+        raise PermissionDenied("only root can take the system's jobs over; one's own need nothing")
+    session = Session.choose(system=True)
+    try:
+        entry = pwd.getpwnam(SUPERVISOR_USER)
+    except KeyError:
+        raise LunaschedError(
+            f"there is no user {SUPERVISOR_USER}, as which the supervisor runs; "
+            "make it: systemd-sysusers"
+        ) from None
+    takeover = Takeover(session.paths, (entry.pw_uid, entry.pw_gid))
+    if not takeover.is_due():
+        print("There is nothing to take over.")
+        return
+    manager = session.manager if Path("/run/systemd/system").is_dir() else None
+    done = takeover.carry_out(manager)
+    for line in done.notes:
+        print(f"note: {line}")
+    print(f"Took over {done.jobs} jobs; they have timers after: lunasched sync")
+    if done.left:
+        print(
+            f"Left out {len(done.left)} jobs, which are not as root deployed them: "
+            f"{', '.join(map(repr, done.left))}.\n"
+            f"They are in {done.file}; look at what they run, and to have those that shall be: "
+            f"lunasched import-config {done.file}"
+        )
