@@ -51,13 +51,9 @@ SETTINGS_FILE = FileFacts(PATHS.settings, "root", "lunasched", 0o640)
 SETTINGS = SettingsFacts(SETTINGS_FILE, "", has_secrets=True, readable_by_supervisor=True)
 JOBS_FILE = FileFacts(PATHS.database, "root", "lunasched", 0o640)
 JOBS_DIRECTORY = FileFacts(PATHS.database.parent, "root", "root", 0o755)
-DEFINITIONS = DatabaseFacts(
-    PATHS.database, JOBS_FILE, JOBS_DIRECTORY, "", "current", checked=True
-)
+DEFINITIONS = DatabaseFacts(PATHS.database, JOBS_FILE, JOBS_DIRECTORY, "", "current", checked=True)
 FILE = FileFacts(PATHS.history, "lunasched", "lunasched", 0o600)
-HISTORY = DatabaseFacts(
-    PATHS.history, FILE, replace(FILE, mode=0o700), "", "current", checked=True
-)
+HISTORY = DatabaseFacts(PATHS.history, FILE, replace(FILE, mode=0o700), "", "current", checked=True)
 WEB = WebFacts(wanted=True, where="127.0.0.1:8080", port=8080, held_by=("lunasched",))
 POLKIT = PolkitFacts("loaded", may_start_jobs=True, may_start_others=False)
 

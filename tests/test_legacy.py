@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import sqlite3
 import stat
@@ -22,7 +23,7 @@ import pytest
 
 from lunasched import schedule
 from lunasched.cli import render
-from lunasched.config import Mode
+from lunasched.config import Mode, history_path
 from lunasched.errors import ScheduleError, StoreError
 from lunasched.jobfile import job_from_mapping
 from lunasched.model import (
@@ -236,6 +237,8 @@ def test_a_backup_put_back_is_taken_over_again(path: Path) -> None:
     first, jobs = taken_over(path)
     with Store.open(path) as store:
         ids = [run.execution_id for run in store.runs.history(None, None)]
+    # The history that was made of it, too, or it is taken for the newer one.
+    shutil.rmtree(path.parent / "history")
     path.write_bytes(first.backup.read_bytes())
     second, again = taken_over(path)
     assert (second.backup, again) == (first.backup, jobs)
@@ -243,6 +246,7 @@ def test_a_backup_put_back_is_taken_over_again(path: Path) -> None:
         # The same row is the same run.
         assert [run.execution_id for run in store.runs.history(None, None)] == ids
     assert sorted(file.name for file in path.parent.iterdir()) == [
+        "history",
         path.name,
         f"{path.name}.lunasched-1.backup",
         f"{path.name}.lunasched-1.backup.txt",
@@ -255,7 +259,7 @@ def test_files_beside_it_are_its_owners(path: Path) -> None:
     os.chown(path, 4321, 4322)
     path.chmod(0o640)
     report, _ = taken_over(path)
-    for file in path.parent.iterdir():
+    for file in (*path.parent.glob("*.backup*"), history_path(path)):
         found = file.stat()
         assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (4321, 4322, 0o640), (
             file
@@ -308,6 +312,12 @@ def _kill_at(step: int) -> None:
         setattr(os, name, before(getattr(os, name)))
 
 
+def _is_legacy(path: Path) -> bool:
+    with closing(sqlite3.connect(path)) as connection:
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        return bool(tables and not connection.execute("PRAGMA application_id").fetchone()[0])
+
+
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 def test_killed_at_any_step_the_old_database_or_the_new_is_there(journal: str, path: Path) -> None:
     jobs = [{"name": "hello"}, {"name": "second", "dependencies": ["hello"]}]
@@ -317,19 +327,21 @@ def test_killed_at_any_step_the_old_database_or_the_new_is_there(journal: str, p
     while True:
         step += 1
         for file in path.parent.iterdir():
-            if file != path:
+            if file.is_dir():
+                shutil.rmtree(file)
+            else:
                 file.unlink()
         path.write_bytes(old)
         killed = _killed_at(step, path)
-        with closing(sqlite3.connect(path)) as connection:
-            is_ours = connection.execute("PRAGMA application_id").fetchone()[0] != 0
-        assert is_ours or dump(path) == content, f"step {step}"
-        if is_ours:
+        is_old = path.exists() and _is_legacy(path)
+        if is_old:
+            assert dump(path) == content, f"step {step}"
+        else:
             taken += 1
             backup = path.with_name(path.name + ".lunasched-1.backup")
             assert dump(backup) == content, f"step {step}"
         with Store.open(path) as store:
-            assert (store.migration is None) == is_ours
+            assert (store.migration is not None) == is_old
             assert store.jobs.names() == ["hello", "second"], f"step {step}"
             assert len(store.runs.history(None, None)) == 4
         if not killed:
@@ -752,7 +764,7 @@ def test_whatever_is_in_a_row_the_others_are_taken_over(path: Path, rng: random.
     odd = 0
     for _ in range(500):
         for file in path.parent.iterdir():
-            file.unlink()
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
         legacy.make(path, jobs=[{"name": "odd"}, {"name": "other"}], history=RUNS)
         chosen = {rng.choice(columns): rng.choice(ODD) for _ in range(rng.randint(1, 3))}
         with closing(sqlite3.connect(path)) as connection:

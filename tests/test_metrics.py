@@ -149,7 +149,7 @@ def test_what_becomes_of_messages_is_what_metrics_count(lived_in: Store) -> None
     assert set(FATES) == final
     assert {kind for kind, _ in lived_in.snapshot(NOW).messages} == {"ntfy"}
     before = lived_in.snapshot(NOW).messages
-    lived_in._run("DELETE FROM outbox WHERE settled_at IS NOT NULL")
+    lived_in.history.run("DELETE FROM outbox WHERE settled_at IS NOT NULL")
     assert (
         lived_in.snapshot(NOW).messages
         == before

@@ -15,8 +15,7 @@ import pytest
 from lunasched.alerting import Outage
 from lunasched.message import Kind, Report
 from lunasched.model import Channel, ChannelType, NotifyEvent, Result
-from lunasched.store import Entry, MessageState, Outgoing, Store
-from lunasched.store import HISTORY
+from lunasched.store import HISTORY, Entry, MessageState, Outgoing, Store
 
 MAIL = Channel(ChannelType.EMAIL, "ops@example.org")
 HOOK = Channel(ChannelType.WEBHOOK, "https://a.example/x?token=1234", headers=(("X", "secret"),))

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lunasched.config import history_path
 from lunasched.model import HookEvent, Job, Result, Run, Trigger
-from lunasched.store import Pruning, Store, space
-from lunasched.store import HISTORY
+from lunasched.store import HISTORY, Pruning, Store, space
 
 if TYPE_CHECKING:
     import random
@@ -276,7 +276,8 @@ def test_no_batch_looks_at_the_whole_history(
         store.history.run("ANALYZE")
     parameters = dict.fromkeys(PARAMETERS, 0)
     plan = [
-        row["detail"] for row in store.history.run(f"EXPLAIN QUERY PLAN {HISTORY.query(query)}", parameters)
+        row["detail"]
+        for row in store.history.run(f"EXPLAIN QUERY PLAN {HISTORY.query(query)}", parameters)
     ]
     scans = [line for line in plan if line.startswith("SCAN") and "json_each" not in line]
     # One row of a covering index, as many as there are to keep, or nothing of a table.
@@ -303,17 +304,18 @@ def fill(store: Store, count: int) -> None:
 def test_space_is_given_back(made_for_it: bool, tmp_path: Path) -> None:
     path = tmp_path / "lunasched.db"
     if not made_for_it:
-        with closing(sqlite3.connect(path)) as old:
+        history_path(path).parent.mkdir()
+        with closing(sqlite3.connect(history_path(path))) as old:
             old.execute("CREATE TABLE earlier (at INTEGER)")
             old.execute("DROP TABLE earlier")
     with Store.open(path) as store:
         assert bool(store.execute("gives_pages_back")[0][0]) == made_for_it
         fill(store, 5000)
-        before = space.size(path)
+        before = store.size()
         assert prune(store, most=10) == 4900
         for _ in space.give_back(store):
             pass
-        assert space.size(path) < before / 10
+        assert store.size() < before / 10
         assert bool(store.execute("gives_pages_back")[0][0])
         assert len(store.runs.history(None, None)) == 100
         assert store.history.run("PRAGMA integrity_check")[0][0] == "ok"

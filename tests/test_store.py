@@ -12,16 +12,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lunasched.config import history_path
 from lunasched.errors import ExitCode, PermissionDenied, StoreError
 from lunasched.model import Job, Priority, ResourceLimits, Result, Run, Trigger
-from lunasched.store import OpenRun, RunState, Store, database
+from lunasched.store import Definitions, OpenRun, RunState, Store, database
 
 BOOT = "b" * 32
 RUN = "1" * 32
@@ -71,7 +72,11 @@ def got(store: Store, execution_id: str = RUN) -> Run:
 
 
 def files(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
 
 
 def python(code: str, *arguments: object, before: str = "") -> subprocess.CompletedProcess[str]:
@@ -95,19 +100,30 @@ def test_a_new_database_is_for_its_owner_alone(tmp_path: Path) -> None:
     try:
         with Store.open(path) as store:
             store.jobs.put(job(), 1)
-            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+            with store.changing_jobs():
+                store.jobs.put(job("other"), 1)
+                modes = {
+                    str(file.relative_to(path.parent)): stat.S_IMODE(file.stat().st_mode)
+                    for file in path.parent.rglob("*")
+                }
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert modes == {
         "lunasched.db": 0o600,
-        "lunasched.db-wal": 0o600,
-        "lunasched.db-shm": 0o600,
+        "lunasched.db-journal": 0o600,
+        "history": 0o700,
+        "history/lunasched.db": 0o600,
+        "history/lunasched.db-wal": 0o600,
+        "history/lunasched.db-shm": 0o600,
     }
 
 
-def test_a_new_database_keeps_a_write_ahead_log(store: Store, path: Path) -> None:
+def test_a_history_keeps_a_write_ahead_log_and_definitions_do_not(store: Store, path: Path) -> None:
     with sqlite3.connect(path) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+        assert other.execute("PRAGMA application_id").fetchone() == (0x6C756E6A,)
+    with sqlite3.connect(history_path(path)) as other:
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert other.execute("PRAGMA application_id").fetchone() == (0x6C756E61,)
         assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -122,19 +138,21 @@ def test_a_new_database_is_empty(store: Store) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
-def test_a_new_database_belongs_to_whom_it_was_made_for(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "lunasched.db"
-    with Store.open(path, owner=(65534, 65534)) as store:
-        store.jobs.put(job(), 1)
-        owners = {(file.stat().st_uid, file.stat().st_gid) for file in path.parent.iterdir()}
-    assert owners == {(65534, 65534)}
-    assert path.parent.stat().st_uid == 65534
+def test_definitions_are_roots_and_a_group_may_read_them(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    definitions = Definitions.open(path, group=65534)
+    with definitions.transaction():
+        definitions.jobs.put(job(), 1)
+        journal = path.with_name("jobs.db-journal").stat()
+    definitions.close()
+    for found in (path.stat(), journal):
+        assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, 65534, 0o640)
 
 
-def test_closing_leaves_one_file(path: Path) -> None:
+def test_closing_leaves_one_file_each(path: Path) -> None:
     with Store.open(path) as store:
         store.jobs.put(job(), 1)
-    assert [file.name for file in path.parent.iterdir()] == ["lunasched.db"]
+    assert files(path.parent).keys() == {"lunasched.db", "history/lunasched.db"}
 
 
 def test_opening_again_changes_nothing(path: Path) -> None:
@@ -383,17 +401,19 @@ def test_whether_a_job_ran_in_this_boot(store: Store) -> None:
 
 def test_a_transaction_is_all_or_nothing(store: Store, path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), store.transaction():
-        store.jobs.put(job(), 1)
         store.set_cursor("c1")
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), store.changing_jobs():
+        store.jobs.put(job(), 1)
         raise KeyboardInterrupt
     assert store.jobs.names() == []
     assert store.cursor() is None
-    with store.transaction():
-        store.jobs.put(job(), 1)
-        store.set_cursor("c2")
-        with Store.open(path) as other:
-            assert other.jobs.names() == []
     with Store.open(path) as other:
+        with store.transaction():
+            store.set_cursor("c2")
+            assert other.cursor() is None
+        with store.changing_jobs():
+            store.jobs.put(job(), 1)
         assert other.jobs.names() == ["backup"]
         assert other.cursor() == "c2"
 
@@ -406,10 +426,11 @@ from lunasched.store import Store
 path, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 with Store.open(path, durable=False) as store:
     for number in range(count):
-        with store.transaction():
-            before = int(store.cursor() or 0)
+        with store.changing_jobs():
             job = Job(name=f"{name}{number}", schedule="every 1h", command="true")
             store.jobs.put(job, number)
+        with store.transaction():
+            before = int(store.cursor() or 0)
             store.set_cursor(str(before + 1))
 """
 
@@ -459,7 +480,8 @@ def test_a_process_that_dies_in_a_transaction_leaves_nothing(path: Path) -> None
         "store = Store.open(Path(sys.argv[1]))\n"
         "job = Job(name='a', schedule='every 1h', command='true')\n"
         "store.jobs.put(job, 1)\n"
-        "with store.transaction():\n"
+        "with store.transaction(), store.changing_jobs():\n"
+        "    store.set_cursor('c')\n"
         "    store.jobs.put(job.evolve(name='b'), 1)\n"
         "    os.kill(os.getpid(), 9)\n",
         path,
@@ -467,15 +489,19 @@ def test_a_process_that_dies_in_a_transaction_leaves_nothing(path: Path) -> None
     assert done.returncode == -9
     with Store.open(path) as store:
         assert store.jobs.names() == ["a"]
+        assert store.cursor() is None
 
 
 # Files that are not ours to change
 
 
-def test_a_newer_schema_is_refused_and_left_as_it_is(path: Path) -> None:
+@pytest.mark.parametrize("which", [Path, history_path])
+def test_a_newer_schema_is_refused_and_left_as_it_is(
+    which: Callable[[Path], Path], path: Path
+) -> None:
     with Store.open(path) as store:
         store.jobs.put(job(), 1)
-    with sqlite3.connect(path) as other:
+    with sqlite3.connect(which(path)) as other:
         other.execute("PRAGMA user_version = 99")
     other.close()
     before = files(path.parent)
@@ -564,7 +590,8 @@ def test_a_database_of_another_user(mode: int, shared: Path) -> None:
     before = files(shared)
     message, code = as_nobody(path)
     assert code == ExitCode.PERMISSION
-    assert str(path) in message
+    # The first of the two that it may not open.
+    assert str(path if mode == 0o640 else history_path(path)) in message
     assert "run as root, or use --user" in message
     assert files(shared) == before
 
@@ -603,7 +630,7 @@ with Store.open(Path(sys.argv[1]) / "lunasched.db") as store:
     added = 0
     try:
         while added < 2000:
-            with store.transaction():
+            with store.changing_jobs():
                 for part in "ab":
                     name = f"{part}{added}"
                     job = Job(name=name, schedule="every 1h", command="x" * 4000)
@@ -743,7 +770,9 @@ def test_every_earlier_schema_is_taken_over(version: int, path: Path) -> None:
         store.runs.begin(run(), BOOT)
     with Store.open(path.with_name("new.db")):
         pass
-    assert schema(path) == schema(path.with_name("new.db"))
+    new = path.with_name("new.db")
+    assert schema(path) == schema(new)
+    assert schema(history_path(path)) == schema(history_path(new))
 
 
 def test_migrations_are_numbered_without_a_gap() -> None:
@@ -752,6 +781,7 @@ def test_migrations_are_numbered_without_a_gap() -> None:
 
 
 def test_no_two_queries_have_the_same_name() -> None:
-    text = Path(database.__file__).with_name("queries.sql").read_text()
-    names = re.findall(r"^-- name: (\w+)$", text, re.MULTILINE)
-    assert sorted(names) == sorted(set(names))
+    for file in ("definitions.sql", "history.sql"):
+        text = Path(database.__file__).with_name(file).read_text()
+        names = re.findall(r"^-- name: (\w+)$", text, re.MULTILINE)
+        assert sorted(names) == sorted(set(names))

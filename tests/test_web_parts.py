@@ -304,7 +304,7 @@ def test_jobs_in_progress_are_found_by_themselves(store: Store) -> None:
     from lunasched.store import HISTORY
 
     for query in ("running_jobs", "latest_outcomes", "page_of_job", "page_of_all"):
-        names = {"job": "a", "since": 0, "at": 0, "before": 0, "count": 1}
+        names = {"job": "a", "jobs": '["a"]', "since": 0, "at": 0, "before": 0, "count": 1}
         plan = store.history.connection.execute(
             "EXPLAIN QUERY PLAN " + HISTORY.query(query), names
         ).fetchall()

@@ -35,6 +35,8 @@ from lunasched.store.jobs import JobTable
 if TYPE_CHECKING:
     from lunasched.store.legacy import MigrationReport
 
+# Where the header has the schema version, in four bytes (sqlite.org/fileformat2.html).
+_VERSION_AT = 60
 OLD_NAME = "lunasched.db"
 """The name of the one database that 2.0 and 1.x had."""
 
@@ -70,19 +72,15 @@ def begin(candidates: Sequence[Path], history: Path, mode: Mode) -> Taken | None
     ``None`` where there is nothing to take over. Raises ``StoreError``.
     """
     report = None
-    if not history.exists():
+    if _has_no_jobs(history):
+        return None
+    if not os.path.lexists(history):
         old = next((path for path in candidates if _is_old(path)), None)
-        if old is None:
+        if old is not None:
+            report = _put_in_place(old, history, mode)
+        elif not os.path.lexists(history):
             return None
-        if is_recorded(old):
-            raise StoreError(
-                f"the supervisor of an earlier lunasched still records into {old}; "
-                "stop it first: systemctl stop lunasched.service (or with --user)"
-            )
-        with _alone(old.parent):
-            if not history.exists():
-                report = _convert(old, mode)
-                _move(old, history)
+        # Else another process has just put it there.
     with closing(_connected(history)) as connection:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if not 0 < version < SPLIT:
@@ -99,12 +97,44 @@ def begin(candidates: Sequence[Path], history: Path, mode: Mode) -> Taken | None
         return Taken(tuple(jobs), report, tuple(unreadable))
 
 
+def _put_in_place(old: Path, history: Path, mode: Mode) -> MigrationReport | None:
+    if is_recorded(old):
+        raise StoreError(
+            f"the supervisor of an earlier lunasched still records into {old}; "
+            "stop it first: systemctl stop lunasched.service (or with --user)"
+        )
+    with _alone(old.parent):
+        # Asked again: another process may have done it while this one waited.
+        if os.path.lexists(history):
+            return None
+        report = _convert(old, mode)
+        _move(old, history)
+        return report
+
+
 def end(history: Path) -> None:
     """Drop the jobs from the history: by now they are in the definitions."""
     with closing(_connected(history)) as connection:
         opened = History(connection, history)
         use_wal(connection)
         opened.bring_up_to_date()
+
+
+def _has_no_jobs(history: Path) -> bool:
+    """Tell by its header if a history is there that has no jobs, or cannot be looked at.
+
+    A file with jobs has no write-ahead log, so that its header counts (``_convert``). What is in
+    the way of reading it is said when it is opened.
+    """
+    try:
+        with history.open("rb") as file:
+            header = file.read(_VERSION_AT + 4)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    version = int.from_bytes(header[_VERSION_AT:], "big")
+    return not header.startswith(b"SQLite format 3\0") or not 0 < version < SPLIT
 
 
 def _is_old(path: Path) -> bool:
