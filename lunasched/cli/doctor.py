@@ -43,7 +43,7 @@ def doctor(
         session.paths,
         session.context,
         now=session.now(),
-        store=lambda: session.store,
+        store=lambda: session.store_to_look_at,
     )
     findings = diagnose(facts)
     counts = dict.fromkeys(Severity, 0)

@@ -48,7 +48,8 @@ def disable(
 
     session = Session.choose(chosen_mode(ctx, system))
     session.job(name)
-    drop_starts(session, name, retries_only=False)
+    # Else the supervisor does it, when it sees that the job is disabled.
+    session.of_history(lambda: drop_starts(session, name, retries_only=False), 0)
     _set_enabled(session, name, enabled=False)
 
 

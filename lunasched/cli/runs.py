@@ -60,7 +60,10 @@ def start(
     if invocation is None:
         print(f"Job {name!r} waits until others have ended.")
         raise typer.Exit(ExitCode.FAILED if wait else ExitCode.DONE)
-    session.store.runs.request(invocation.execution_id, Trigger.MANUAL, session.now())
+    execution = invocation.execution_id
+    session.of_history(
+        lambda: session.store.runs.request(execution, Trigger.MANUAL, session.now()), None
+    )
     if not wait:
         print(f"Started job {name!r}, execution {execution_id(invocation.execution_id)}.")
         return
@@ -200,7 +203,10 @@ def _remove_old_instances(session: Session, name: str, directory: UnitDirectory)
     """Remove the units of earlier runs, but not of those in progress or waiting."""
     from lunasched import unittext
 
-    needed = _busy_units(session, name) | {start.unit for start in session.store.starts.all()}
+    waiting = session.of_history(session.store.starts.all, None)
+    if waiting is None:
+        return
+    needed = _busy_units(session, name) | {start.unit for start in waiting}
     prefix = f"{unittext.JOB_PREFIX}{unittext.instance_name(name)}:"
     directory.remove(
         unit for unit in directory.owned() if unit.startswith(prefix) and unit not in needed

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lunasched.config import (
     SUPERVISOR_USER,
@@ -20,9 +20,12 @@ from lunasched.config import (
     unit_templates,
     zone_identity,
 )
-from lunasched.errors import NoSuchJob
+from lunasched.errors import LunaschedError, NoSuchJob
+from lunasched.words import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lunasched.compiler import Context
     from lunasched.deploy import Deployer
     from lunasched.journal import Journal
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from lunasched.store import RemoteHistory, Start, Store
     from lunasched.supervisor.consequences import Consequences
     from lunasched.systemd import Manager
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,17 @@ class Session:
         from lunasched.store import Store
 
         return Store.in_memory() if self._is_unused else self.store
+
+    @cached_property
+    def store_to_look_at(self) -> Store:
+        """Both databases as they are, for who finds out what is wrong with them."""
+        from lunasched.store import RemoteHistory, Store
+
+        path = self.paths.database
+        if self.mode is Mode.SYSTEM and os.geteuid() == 0 and self._supervisor:
+            history = RemoteHistory(self.paths.history, *self._supervisor, as_it_is=True)
+            return Store.open_as_it_is(path, history)
+        return Store.open_as_it_is(path)
 
     @property
     def _is_unused(self) -> bool:
@@ -200,10 +216,22 @@ class Session:
         """Microseconds since the epoch, UTC."""
         return time.time_ns() // 1000
 
+    def of_history(self, action: Callable[[], T], otherwise: T) -> T:
+        """Do something with the history that what was asked for does not depend on.
+
+        Where the history cannot be reached, that is said, and the result is ``otherwise``.
+        """
+        try:
+            return action()
+        except LunaschedError as error:
+            print(f"note: {printable(str(error))}", file=sys.stderr)
+            return otherwise
+
     @property
     def is_recorded(self) -> bool:
         """Tell if a supervisor records the runs of this mode right now."""
-        return self.store.history.is_recorded()
+        # Where it cannot be asked, there is no reason to say that there is none.
+        return self.of_history(self.store.history.is_recorded, otherwise=True)
 
     def note_supervisor(self) -> None:
         """Tell on standard error where the history may lag behind."""

@@ -132,11 +132,13 @@ class DatabaseFacts:
     """``current``, ``older``, ``newer``, ``1.x`` or ``foreign``."""
     checked: bool
     """Whether it was read as a whole."""
+    problem: str = ""
+    """Why it cannot be read at all."""
 
     @property
     def is_in_order(self) -> bool:
         """Tell if it can be read, or is not there yet."""
-        return not self.damage and self.state == "current"
+        return not self.damage and not self.problem and self.state == "current"
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def definitions(facts: Facts) -> Iterator[Finding]:
         yield fine("there is no database yet; the first job makes it")
         return
     found = [*_definitions_in_wrong_hands(facts, known), *_not_in_order(facts, known)]
-    yield from found or [_in_order(known)]
+    yield from found or [_in_order("the database of jobs", known)]
 
 
 def history(facts: Facts) -> Iterator[Finding]:
@@ -91,10 +91,12 @@ def history(facts: Facts) -> Iterator[Finding]:
         yield fine("there is no history yet; the supervisor makes it")
         return
     found = [*_history_in_wrong_hands(facts, known), *_not_in_order(facts, known)]
-    yield from found or [_in_order(known)]
+    yield from found or [_in_order("the history", known)]
 
 
-def _in_order(known: DatabaseFacts) -> Finding:
+def _in_order(what: str, known: DatabaseFacts) -> Finding:
+    if known.problem:
+        return unseen(what, Unseen(f"{known.path}: {known.problem}"))
     checked = "whole" if known.checked else "in order, and too large to be read as a whole here"
     return fine(f"{known.path} is {checked}")
 

@@ -75,7 +75,7 @@ def examine(
     now: int,
     store: Callable[[], Store],
 ) -> Facts:
-    """Look at everything; ``store`` opens both databases, if they are as they should be."""
+    """Look at everything; ``store`` opens both databases to be looked at."""
     user = pwd.getpwuid(os.getuid()).pw_name
     settings = _seen(lambda: _settings(mode, paths.settings))
     kept = _Kept(paths, store)
@@ -236,7 +236,7 @@ def _database(path: Path, looked: Inspection | None) -> DatabaseFacts:
         return _no_database(path)
     file = FileFacts(path, looked.owner, looked.group, looked.mode)
     return DatabaseFacts(
-        path, file, _file(path.parent), looked.damage, looked.state, looked.checked
+        path, file, _file(path.parent), looked.damage, looked.state, looked.checked, looked.problem
     )
 
 

@@ -172,6 +172,15 @@ def read_only(path: Path, *, seconds: float, option: str = "mode=ro") -> sqlite3
     return connection
 
 
+def as_it_is(path: Path, schema: Schema, *, seconds: float) -> sqlite3.Connection:
+    """A connection that cannot write, and leaves no trace; raises ``sqlite3.Error``.
+
+    Without its log, a history's file is all there is: SQLite would make one even to read it.
+    """
+    logged = schema is not HISTORY or path.with_name(path.name + "-wal").exists()
+    return read_only(path, seconds=seconds, option="mode=ro" if logged else "immutable=1")
+
+
 def explained(error: Exception, path: Path) -> StoreError | PermissionDenied:
     """What SQLite or the system says of a database, in words."""
     text = str(error)

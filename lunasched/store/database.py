@@ -77,6 +77,12 @@ class Store:
         )
 
     @classmethod
+    def open_as_it_is(cls, path: Path, history: Access | None = None) -> Store:
+        """Open both to look at them, and leave no trace; ``history`` is another's."""
+        found = history or History.open_as_it_is(history_path(path))
+        return cls(DefinitionsReader(path), found)
+
+    @classmethod
     def open_to_read(cls, path: Path) -> Store:
         """Open both, which are there and up to date, to look at one state of each.
 
@@ -131,19 +137,9 @@ class Store:
         self.hooks.drop_job(name)
         self.outbox.set_outage(name, None)
 
-    def forget_gone(self) -> None:
-        """Drop what is still to be done of jobs that are gone, or were disabled since."""
-        waiting = [row["job"] for row in self.execute("jobs_with_something_to_do")]
-        if not waiting:
-            return
-        known = self.jobs.some(waiting)
-        with self.transaction():
-            for name in waiting:
-                found = known.get(name)
-                if found is None:
-                    self.forget_job(name)
-                elif not found[0].enabled:
-                    self.execute("drop_starts_before", job=name, before=found[1])
+    def with_something_to_do(self) -> list[str]:
+        """The names of which something is still to be done; there may be no such job any more."""
+        return [row["job"] for row in self.execute("jobs_with_something_to_do")]
 
     def size(self) -> int:
         """The bytes that the history has on the disk."""

@@ -23,6 +23,7 @@ from lunasched.store.connection import (
     Connection,
     Row,
     Schema,
+    as_it_is,
     explained,
     prepare,
     read_only,
@@ -105,6 +106,18 @@ class History(Connection):
         except sqlite3.Error as error:
             raise explained(error, path) from error
         return cls(connection, path)
+
+    @classmethod
+    def open_as_it_is(cls, path: Path) -> History:
+        """Open a database to look at it, and leave no trace; empty where there is none."""
+        try:
+            if not path.exists():
+                found = cls.in_memory()
+                found.path = path
+                return found
+            return cls(as_it_is(path, HISTORY, seconds=_READ_SECONDS), path)
+        except (OSError, sqlite3.Error) as error:
+            raise explained(error, path) from error
 
     @classmethod
     def in_memory(cls) -> History:

@@ -280,7 +280,7 @@ DELETE FROM starts WHERE id = :id RETURNING *;
 DELETE FROM starts WHERE job = :job RETURNING *;
 
 -- name: drop_starts_before
-DELETE FROM starts WHERE job = :job AND created_at <= :before;
+DELETE FROM starts WHERE job = :job AND created_at <= :before RETURNING *;
 
 -- name: jobs_with_something_to_do
 SELECT job FROM starts

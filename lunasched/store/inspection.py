@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from lunasched.errors import StoreError
-from lunasched.store.connection import HISTORY, Schema
+from lunasched.store.connection import Schema, as_it_is
 
 # Reading more than that takes seconds.
 _CHECKED_BYTES = 256 << 20
+_WORDS = ("state", "damage", "problem", "owner", "group")
 _WORD_MAX = 1000
+_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Inspection:
     """What SQLite finds wrong with it; empty where that is nothing."""
     checked: bool
     """Whether it was read as a whole: a large one is not."""
+    problem: str
+    """Why it cannot be read: no right, a change that was killed. Empty where it can."""
     owner: str
     group: str
     mode: int
@@ -46,9 +50,7 @@ class Inspection:
         if not isinstance(found, Mapping):
             raise ValueError("no inspection")
         return cls(
-            **{
-                name: str(found[name])[:_WORD_MAX] for name in ("state", "damage", "owner", "group")
-            },
+            **{name: str(found[name])[:_WORD_MAX] for name in _WORDS},
             checked=found["checked"] is True,
             mode=int(found["mode"]) & 0o7777,
         )
@@ -64,9 +66,9 @@ def inspect(path: Path, schema: Schema) -> Inspection | None:
         raise StoreError(f"{path}: {error.strerror}") from error
     if not stat.S_ISREG(found.st_mode):
         raise StoreError(f"{path} is no file; move it away")
-    state, damage, checked = "", "", False
+    state, damage, problem, checked = "", "", "", False
     try:
-        with closing(_opened(path, schema)) as connection:
+        with closing(as_it_is(path, schema, seconds=_SECONDS)) as connection:
             state = _state(connection, schema)
             if found.st_size <= _CHECKED_BYTES:
                 checked = True
@@ -75,11 +77,13 @@ def inspect(path: Path, schema: Schema) -> Inspection | None:
     except sqlite3.OperationalError as error:
         # A change that was killed and not taken back yet, or no right: no damage.
         if "unable to open" in str(error) or "readonly" in str(error):
-            raise StoreError(f"{path}: {error}") from error
-        damage = str(error)
+            problem = str(error)
+        else:
+            damage = str(error)
     except sqlite3.DatabaseError as error:
         damage = str(error)
-    return Inspection(state, damage, checked, *_owners(found), stat.S_IMODE(found.st_mode))
+    mode = stat.S_IMODE(found.st_mode)
+    return Inspection(state, damage, checked, problem, *_owners(found), mode)
 
 
 def _owners(found: os.stat_result) -> tuple[str, str]:
@@ -91,18 +95,6 @@ def _owners(found: os.stat_result) -> tuple[str, str]:
         return owner, grp.getgrgid(found.st_gid).gr_name
     except KeyError:
         return owner, str(found.st_gid)
-
-
-def _opened(path: Path, schema: Schema) -> sqlite3.Connection:
-    """A connection that cannot write.
-
-    Without its log, a history's file is all there is: SQLite would make one even to read it.
-    """
-    logged = schema is not HISTORY or path.with_name(path.name + "-wal").exists()
-    option = "mode=ro" if logged else "immutable=1"
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?{option}", uri=True, timeout=5, isolation_level=None
-    )
 
 
 def _state(connection: sqlite3.Connection, schema: Schema) -> str:

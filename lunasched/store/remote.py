@@ -85,9 +85,10 @@ class RemoteRow:
 class RemoteHistory:
     """A history that a child reads and writes; the child is started with the first question."""
 
-    def __init__(self, path: Path, uid: int, gid: int) -> None:
-        """``uid`` and ``gid`` are whose the history is."""
+    def __init__(self, path: Path, uid: int, gid: int, *, as_it_is: bool = False) -> None:
+        """``uid`` and ``gid`` are whose the history is; ``as_it_is`` changes nothing of it."""
         self.path = path
+        self._as_it_is = as_it_is
         self._uid, self._gid = uid, gid
         self._child = 0
         self._socket: socket.socket | None = None
@@ -163,7 +164,9 @@ class RemoteHistory:
         except OSError as error:
             raise StoreError(f"{self.path}: no process could be started: {error}") from error
         if child == 0:
-            _serve_for_good(theirs, self.path, self._uid, self._gid)
+            _serve_for_good(
+                theirs, _Server(self.path, as_it_is=self._as_it_is), self._uid, self._gid
+            )
         theirs.close()
         mine.setblocking(False)
         self._child, self._socket = child, mine
@@ -272,13 +275,13 @@ def _wait(connection: socket.socket, event: int, deadline: float | None) -> None
 # The child
 
 
-def _serve_for_good(connection: socket.socket, path: Path, uid: int, gid: int) -> NoReturn:
+def _serve_for_good(connection: socket.socket, server: _Server, uid: int, gid: int) -> NoReturn:
     """Be the child: drop all rights but the supervisor's, and answer until nobody asks."""
     status = 1
     try:
         _become(uid, gid)
         _keep_only(connection)
-        _Server(path).serve(connection)
+        server.serve(connection)
         status = 0
     except (KeyboardInterrupt, OSError, EOFError):
         # Who asked is gone, or interrupted.
@@ -319,8 +322,9 @@ def _keep_only(connection: socket.socket) -> None:
 class _Server:
     """What the child answers."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, as_it_is: bool) -> None:
         self._path = path
+        self._as_it_is = as_it_is
         self._history: History | None = None
 
     def serve(self, connection: socket.socket) -> None:
@@ -413,7 +417,11 @@ class _Server:
         from lunasched.store.history import History
 
         if self._history is None:
-            history = History.open(self._path, seconds=_BUSY_SECONDS)
+            history = (
+                History.open_as_it_is(self._path)
+                if self._as_it_is
+                else History.open(self._path, seconds=_BUSY_SECONDS)
+            )
             history.check_shape()
             self._history = history
         return self._history

@@ -108,6 +108,10 @@ class StartTable:
         """Drop all starts of a job that is disabled or removed."""
         return [_start(row) for row in self._execute("drop_starts_of_job", job=job)]
 
+    def drop_before(self, job: str, before: int) -> list[Start]:
+        """Drop the starts of a job that waited already at a point in time (µs, UTC)."""
+        return [_start(row) for row in self._execute("drop_starts_before", job=job, before=before)]
+
     def drop_retries(self, job: str) -> list[Start]:
         """Drop the retries of a job."""
         return [_start(row) for row in self._execute("drop_retries_of_job", job=job)]

@@ -95,6 +95,24 @@ class Consequences:
         if last is not None:
             self._final(job, last)
 
+    def forget_gone(self) -> None:
+        """Drop what is still to be done of jobs that are gone, or were disabled since.
+
+        The command that did so drops it, too, unless it was killed or could not reach the history.
+        """
+        waiting = self._store.with_something_to_do()
+        if not waiting:
+            return
+        known = self._store.jobs.some(waiting)
+        with self._store.transaction():
+            for name in waiting:
+                job, changed_at = known.get(name, (None, 0))
+                if job is None:
+                    self._store.forget_job(name)
+                elif not job.enabled:
+                    for start in self._store.starts.drop_before(name, changed_at):
+                        self.dropped(start, job)
+
     def _final(self, job: Job, run: Run) -> None:
         """A run failed, and no further attempt follows."""
         self._hook(job, run, HookEvent.ON_FAILURE)

@@ -166,7 +166,7 @@ class Supervisor:
         self._manager.on_nudge(self._nudged)
         self._runtime.clear()
         self._store.runs.forget(before=self._now() - _FORGET_USEC)
-        self._store.forget_gone()
+        self._consequences.forget_gone()
         self._close_runs_of_earlier_boots()
         self._intervals.watch()
         # A new zone is a new start: systemd starts us again, with nothing of the old one left.
@@ -232,7 +232,7 @@ class Supervisor:
         self.guard(self._jobs_may_be_gone)()
 
     def _jobs_may_be_gone(self) -> bool:
-        self._store.forget_gone()
+        self._consequences.forget_gone()
         return self._act()
 
     def _act(self) -> bool:

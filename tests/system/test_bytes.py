@@ -39,7 +39,7 @@ texts = json.load(sys.stdin)
 context = compiler.Context(
     Mode.SYSTEM, "UTC", "", datetime(2026, 1, 1, tzinfo=timezone.utc),
     Path("/opt/lunasched/unit-templates"), Path("/no/guard"),
-    Path("/etc/systemd/system"), Path("/var/lib/lunasched-slots"),
+    Path("/etc/systemd/system"), Path("/var/lib/lunasched/slots"),
     Path("/run/lunasched"),
 )
 def shell_of(file, text):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.machine, pytest.mark.slow]
 
 UNITS = "/etc/systemd/system"
-SLOTS = "/var/lib/lunasched-slots"
+SLOTS = "/var/lib/lunasched/slots"
 YEARLY = ("--schedule", "@yearly")
 ODD_NAMES = ["it's", 'a "b" c', "50% off", "%n $HOME", "back\\slash", "ünï: €"]
 

@@ -203,7 +203,7 @@ def test_sync_repairs_what_was_changed_behind_its_back(luna: Lunasched) -> None:
 def test_sync_does_not_take_a_lost_database_for_no_jobs(luna: Lunasched) -> None:
     luna("add", "--name", luna.name, "--schedule", "@yearly", "--command", "true")
     before = units(luna.machine)
-    lost = "LUNASCHED_DB_PATH=/tmp/lost/lunasched.db lunasched sync"
+    lost = "LUNASCHED_DB_PATH=/root/lost/jobs.db lunasched sync"
     refused = luna.machine.run(lost, check=False)
     assert refused.returncode == 1
     assert "none was removed" in refused.stderr
@@ -237,7 +237,7 @@ def test_two_adds_at_the_same_instant(luna: Lunasched) -> None:
         (
             "/var/lib/lunasched",
             "cp -a {0} /tmp/copy.$$; mount -t tmpfs -o size=300k none {0};"
-            "cp -a /tmp/copy.$$/lunasched.db* {0}; chmod 750 {0};"
+            "cp -a /tmp/copy.$$/jobs.db* {0}; chmod 755 {0};"
             "cat /dev/zero > {0}/full 2>/dev/null",
             "full",
         ),

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.machine
 
 UNITS = "/etc/systemd/system"
 SETTINGS = "/etc/lunasched/config.yaml"
-DATABASE = "/var/lib/lunasched/lunasched.db"
+JOBS = "/var/lib/lunasched/jobs.db"
+DATABASE = "/var/lib/lunasched/history/history.db"
 WRONG = ("warning", "error")
 
 
@@ -106,7 +107,7 @@ def test_nothing_is_changed(patient: Patient) -> None:
     patient.machine.run(f"systemctl stop lunasched.service {timer}; rm {UNITS}/{timer}")
     state = (
         "find /etc /var/lib /run/lunasched -xdev -printf '%p %m %u %s %T@\\n' | sort; "
-        f"sha256sum {DATABASE}"
+        f"sha256sum {JOBS} {DATABASE}"
     )
     before = patient.machine.run(state).stdout
     assert patient("doctor", check=False).returncode == 1
@@ -377,32 +378,44 @@ def test_a_configuration_in_the_wrong_hands(patient: Patient) -> None:
 
 def test_a_database_in_the_wrong_hands(patient: Patient) -> None:
     patient.machine.run(f"chown root: {DATABASE}")
-    patient.mends("database", "belongs to root")
+    patient.mends("history", "belongs to root")
     patient.machine.run(f"chmod 0644 {DATABASE}; chmod 0755 $(dirname {DATABASE})")
-    patient.mends("database", "mode 0644")
+    patient.mends("history", "mode 0644")
+    patient.machine.run(f"chown lunasched {JOBS}")
+    patient.mends("definitions", "belongs to lunasched")
+    for mode in ("0660", "0644"):
+        patient.machine.run(f"chmod {mode} {JOBS}")
+        patient.mends("definitions", f"has mode {mode}")
+    patient.machine.run(f"chgrp root {JOBS}")
+    patient.mends("definitions", "not for the group lunasched")
 
 
-def test_a_damaged_database(patient: Patient) -> None:
+@pytest.mark.parametrize(
+    ("check", "path", "index"),
+    [("history", DATABASE, "runs_by_age"), ("definitions", JOBS, "dependencies_of_job")],
+)
+def test_a_damaged_database(patient: Patient, check: str, path: str, index: str) -> None:
     timer = patient.job()
     patient("start", patient.name, "--wait")
     patient.wait_for_runs(patient.name, 1)
     patient.machine.run("systemctl stop lunasched.service")
     # An index whose page is no page of an index: its table can be read.
     patient.machine.run(
-        ["python3", "-c", _DAMAGE, DATABASE],
+        ["python3", "-c", _DAMAGE, path, index],
     )
-    patient.mends("database", "is damaged")
+    patient.mends(check, "is damaged")
     assert [job["name"] for job in patient.json("list")] == [patient.name]
     assert len(patient.history(patient.name)) == 1
     assert patient.found("timers", timer) is None
-    patient.machine.run(f"rm {DATABASE}.damaged*")
+    patient.machine.run(f"rm {path}.damaged*")
 
 
 _DAMAGE = """
 import sqlite3, sys
 database = sqlite3.connect(sys.argv[1])
 size, = database.execute("PRAGMA page_size").fetchone()
-page, = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'runs_by_age'").fetchone()
+find = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
+page, = database.execute(find, [sys.argv[2]]).fetchone()
 database.close()
 with open(sys.argv[1], "r+b") as file:
     file.seek((page - 1) * size)
@@ -415,13 +428,13 @@ def test_a_database_of_another_program_and_of_another_version(patient: Patient) 
     patient.machine.run(f"mv {DATABASE} /root/saved.db")
     make = f"sqlite3 {DATABASE} 'CREATE TABLE x (y)'; chown lunasched: {DATABASE}"
     patient.machine.run(make)
-    patient.mends("database", "not one of lunasched")
+    patient.mends("history", "not one of lunasched")
     patient.machine.run(
         f"systemctl stop lunasched; rm {DATABASE}*; cp -p /root/saved.db {DATABASE}"
     )
     newer = f"sqlite3 {DATABASE} 'PRAGMA user_version = 99'"
     patient.machine.run(f"{newer}; chown lunasched: {DATABASE}*")
-    assert patient.found("database", "newer version")
+    assert patient.found("history", "newer version")
     patient.machine.run(f"rm {DATABASE}*; mv /root/saved.db {DATABASE}")
 
 
@@ -429,7 +442,7 @@ def test_a_disk_that_is_nearly_full(patient: Patient) -> None:
     directory = "/var/lib/lunasched"
     patient.machine.run(
         f"systemctl stop lunasched; cp -a {directory} /root/; "
-        f"mount -t tmpfs -o size=32M,mode=0700 none {directory}; "
+        f"mount -t tmpfs -o size=32M,mode=0755 none {directory}; "
         f"cp -a /root/lunasched/. {directory}; head -c 24M /dev/zero >{directory}/x"
     )
     found = patient.found("disk", "/var/lib/lunasched has ")
@@ -517,8 +530,8 @@ def test_an_ordinary_user_learns_what_can_be_seen(patient: Patient) -> None:
     doctor = ["lunasched", "--system", "doctor", "--json"]
     done = patient.machine.run(doctor, user="luna", check=False)
     found = {one["check"]: one for one in json.loads(done.stdout)["findings"]}
-    assert found["database"]["severity"] == found["polkit"]["severity"] == "unknown"
-    assert "this user may not read it" in found["database"]["what"]
+    for check in ("definitions", "history", "polkit"):
+        assert found[check]["severity"] == "unknown"
     assert found["supervisor"]["severity"] == "ok"
     assert done.stderr == ""
 
@@ -528,7 +541,7 @@ def test_without_a_bus(patient: Patient) -> None:
     done = patient.machine.run(["lunasched", "doctor", "-v"], env=broken, check=False)
     assert done.returncode == 1
     assert "systemd: systemd does not answer" in done.stdout
-    assert "ok       database: " in done.stdout
+    assert "ok       definitions: " in done.stdout
 
 
 def test_no_linger(own_patient: Patient) -> None:

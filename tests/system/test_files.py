@@ -269,7 +269,7 @@ def test_timers_go_on_where_the_disk_is_full_of_what_the_guard_knows(files: File
 
     files.apply("jobs:\n" + listed(1, "s", 0))
     changed = files.write("jobs:\n" + listed(2, "s", 10) + listed(2, "t", 0))
-    slots = "/var/lib/lunasched-slots"
+    slots = "/var/lib/lunasched/slots"
     # In a mount namespace of the command alone, with space for some of them.
     script = f"""
         cp -a {slots} /tmp/slots.$$
@@ -450,8 +450,8 @@ def test_killed_at_any_call(files: Files, rng: random.Random, by: str) -> None:
     machine = files.machine
     if by == "the next command":
         machine.exec("systemctl stop lunasched")
-    # As an earlier version made it, or an umask would.
-    machine.exec("chmod 600 /var/lib/lunasched/lunasched.db.deploy-lock", check=False)
+    # As an umask would make it.
+    machine.exec("chmod 600 /var/lib/lunasched/jobs.db.deploy-lock.word", check=False)
 
     def apply(hour: int, *before: str) -> int:
         path = files.write(eight(hour))

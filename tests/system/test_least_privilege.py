@@ -12,7 +12,8 @@ from machine import Machine
 
 pytestmark = pytest.mark.machine
 
-DATABASE = "/var/lib/lunasched/lunasched.db"
+JOBS = "/var/lib/lunasched/jobs.db"
+DATABASE = "/var/lib/lunasched/history/history.db"
 MANAGER = (
     "busctl --no-pager call org.freedesktop.systemd1 /org/freedesktop/systemd1 "
     "org.freedesktop.systemd1.Manager"
@@ -165,7 +166,7 @@ def test_the_supervisor_may_start_and_stop_jobs(guarded: Machine) -> None:
         "/run/systemd/system/lunasched-job@x.service",
         "/etc/lunasched/config.yaml",
         "/etc/lunasched/jobs.d/x.yaml",
-        "/var/lib/lunasched-slots/x",
+        "/var/lib/lunasched/slots/x",
         "/etc/cron.d/x",
     ],
 )
@@ -173,48 +174,62 @@ def test_the_supervisor_writes_nothing_that_root_runs(guarded: Machine, path: st
     assert "denied" in tried(guarded, f"sh -c 'mkdir -p $(dirname {path}); echo x >>{path}'")
 
 
-def test_what_the_supervisor_writes_into_the_database_is_not_run_by_root(
-    guarded: Machine,
-) -> None:
+def test_definitions_cannot_be_written_by_the_supervisor(guarded: Machine) -> None:
     """The way to root of whoever takes the supervisor over would be the next sync."""
-    unit = "/etc/systemd/system/lunasched-job@told.service"
-    before = guarded.read_file(unit)
-    forge = (
-        "UPDATE jobs SET definition = replace(definition, 'echo from-the-job', 'touch /tmp/owned');"
-        "INSERT INTO jobs SELECT 'new', replace(definition, 'told', 'new'), 1, 1 FROM jobs "
-        "WHERE name = 'told'"
-    )
-    guarded.run(["sqlite3", DATABASE, forge], user="lunasched")
-    guarded.run("printf + >/var/lib/lunasched/lunasched.db.deploy-lock", check=False)
-    guarded.run("! systemctl start lunasched-sync.service", user="lunasched")
-    log = guarded.run("journalctl -u lunasched-sync.service -o cat -n 20").stdout
-    assert "let root run: lunasched sync" in log
-    # Nor by what root does next.
-    guarded.run(["lunasched", "add", "--name", "other", "--schedule", "@yearly", "--", "true"])
-    refused = guarded.run(["lunasched", "disable", "told"], check=False)
-    assert refused.returncode == 1
-    assert "lunasched sync" in refused.stderr
-    assert guarded.read_file(unit) == before
-    assert not guarded.run("ls /etc/systemd/system/lunasched-job@new*", check=False).stdout
-    guarded.run(["lunasched", "remove", "other"])
-    undo = (
-        "UPDATE jobs SET definition = replace(definition, 'touch /tmp/owned', 'echo from-the-job');"
-        "DELETE FROM jobs WHERE name = 'new'"
-    )
-    guarded.run(["sqlite3", DATABASE, undo], user="lunasched")
+    forge = "UPDATE jobs SET definition = replace(definition, 'echo from-the-job', 'touch /owned')"
+    said = tried(guarded, f'sqlite3 {JOBS} "{forge}"')
+    assert re.search("readonly|unable to open", said), said
+    for command in (
+        f"mv {JOBS} {JOBS}.old",
+        f"touch {JOBS}-journal {JOBS}-wal",
+        "rm -rf /var/lib/lunasched/history /var/lib/lunasched/slots",
+        f"sh -c ': >>{JOBS}.deploy-lock'",
+        f"sh -c ': <{JOBS}.deploy-lock'",
+        f"sh -c 'printf + >>{JOBS}.deploy-lock.word'",
+    ):
+        tried(guarded, command)
     guarded.run("systemctl start lunasched-sync.service", user="lunasched")
     assert "Everything is as it should be" in guarded.run(["lunasched", "sync"]).stdout
+
+
+def test_what_was_written_into_the_history_is_not_run_by_root(guarded: Machine) -> None:
+    """Nor taken for jobs, whatever tables it has."""
+    guarded.run("systemctl stop lunasched.service")
+    forge = (
+        "CREATE TABLE jobs (name TEXT, definition TEXT, created_at INTEGER, updated_at INTEGER);"
+        'INSERT INTO jobs VALUES (\'new\', \'{"name": "new", "schedule": "every 1s", '
+        '"command": "touch /owned"}\', 1, 1); PRAGMA user_version = 6'
+    )
+    guarded.run(["sqlite3", DATABASE, forge], user="lunasched")
+    for command in ("list", "sync", "doctor", "history", "start told"):
+        guarded.run(f"lunasched {command}", check=False)
+    guarded.run("systemctl start lunasched-sync.service", user="lunasched")
+    assert "nothing to take over" in guarded.run(["lunasched", "migrate"]).stdout
+    assert "new" not in guarded.run(["lunasched", "list", "--names"]).stdout
+    assert not guarded.run("ls /owned /etc/systemd/system/lunasched-job@new*", check=False).stdout
+    undo = "DROP TABLE jobs; PRAGMA user_version = 7"
+    guarded.run(["sqlite3", DATABASE, undo], user="lunasched")
+    guarded.run("systemctl start lunasched.service")
     assert json.loads(guarded.run(["lunasched", "doctor", "--json"]).stdout)["errors"] == 0
 
 
 def test_no_link_leads_root_elsewhere(guarded: Machine) -> None:
-    lock = f"{DATABASE}.deploy-lock"
-    guarded.run(f"rm -f {lock}; ln -s /etc/nologin {lock}", user="lunasched")
-    refused = guarded.run(["lunasched", "disable", "told"], check=False)
-    assert refused.returncode == 1
-    assert lock in refused.stderr
-    assert not guarded.run("ls /etc/nologin", check=False).stdout
-    guarded.run(f"rm {lock}; lunasched disable told; lunasched enable told")
+    guarded.run("systemctl stop lunasched.service")
+    guarded.run(
+        f"mv {DATABASE} {DATABASE}.kept; rm -f {DATABASE}-*; ln -s /etc/nologin {DATABASE}; "
+        f"ln -s /etc/cron.d/x {DATABASE}-wal",
+        user="lunasched",
+    )
+    guarded.run(["lunasched", "disable", "told"])
+    guarded.run(["lunasched", "enable", "told"])
+    assert guarded.run(["lunasched", "history"], check=False).returncode != 0
+    assert not guarded.run("ls /etc/nologin /etc/cron.d/x", check=False).stdout
+    guarded.run(
+        f"rm {DATABASE} {DATABASE}-wal; mv {DATABASE}.kept {DATABASE}",
+        user="lunasched",
+        check=False,
+    )
+    guarded.run("systemctl start lunasched.service")
 
 
 @pytest.mark.parametrize("unit", ["lunasched.service", "lunasched-history@.service"])
@@ -239,7 +254,7 @@ def test_no_file_tells_secrets(guarded: Machine, user: str) -> None:
         f"grep -rl {secret} /run /tmp /dev/shm 2>/dev/null; true"
     )
     assert guarded.run(walk, user=user, timeout=300).stdout == ""
-    for path in (DATABASE, "/etc/lunasched/config.yaml", "/etc/lunasched/jobs.d/jobs.yaml"):
+    for path in (JOBS, DATABASE, "/etc/lunasched/config.yaml", "/etc/lunasched/jobs.d/jobs.yaml"):
         assert "denied" in tried(guarded, f"cat {path}", user)
     assert "denied" in tried(guarded, "ls /var/lib/lunasched", user)
 
@@ -302,7 +317,7 @@ def test_what_everybody_can_see(guarded: Machine) -> None:
             "journalctl --no-pager -u lunasched-job@told", user="nobody", check=False
         ).stdout
     )
-    guarded.run("ls /run/lunasched /var/lib/lunasched-slots", user="nobody")
+    guarded.run("ls /run/lunasched /var/lib/lunasched/slots", user="nobody")
 
 
 # Readers

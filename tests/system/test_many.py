@@ -19,11 +19,12 @@ import sys, time
 sys.path.insert(0, "/opt/lunasched")
 from pathlib import Path
 from lunasched.jobfile import job_from_mapping
-from lunasched.store import Store
+from lunasched.store import Definitions
 
 schedules = ["every 1d", "*/15 * * * *", "30 4 1,15 * 5", "at 02:30", "@daily"]
 zones = ["Europe/Berlin", None, "UTC"]
-with Store.open(Path("/var/lib/lunasched/lunasched.db")) as store, store.transaction():
+store = Definitions.open(Path("/var/lib/lunasched/jobs.db"))
+with store.transaction():
     for number in range({JOBS}):
         job = {{
             "name": f"many-{{number:05}}",
@@ -38,9 +39,10 @@ EMPTY = """
 import sys
 sys.path.insert(0, "/opt/lunasched")
 from pathlib import Path
-from lunasched.store import Store
+from lunasched.store import Definitions
 
-with Store.open(Path("/var/lib/lunasched/lunasched.db")) as store, store.transaction():
+store = Definitions.open(Path("/var/lib/lunasched/jobs.db"))
+with store.transaction():
     for name in store.jobs.names():
         store.jobs.delete(name)
 """

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.machine
 
 _PORTS = count(9000)
 CONFIG = "/etc/lunasched/config.yaml"
-DATABASE = "/var/lib/lunasched/lunasched.db"
+DATABASE = "/var/lib/lunasched/history/history.db"
 
 
 class Inbox:

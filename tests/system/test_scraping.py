@@ -90,7 +90,7 @@ def test_a_run_is_counted_and_described(luna: Lunasched) -> None:
     assert found("job_last_exit_code", bad) == 128 + 11
     assert (found("job_duration_ms", good, quantile="0.99") or 0) >= 300
     used = "SELECT cpu_usec FROM runs WHERE cpu_usec IS NOT NULL AND job ="
-    query = ["sqlite3", "/var/lib/lunasched/lunasched.db", f"{used} '{good}'"]
+    query = ["sqlite3", "/var/lib/lunasched/history/history.db", f"{used} '{good}'"]
     assert found("job_cpu_seconds_total", good) == int(luna.machine.run(query).stdout or 0) / 1e6
     assert found("supervisor_running") == 1
     luna("start", bad, "--wait", check=False)

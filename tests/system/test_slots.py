@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.machine
 
-SLOTS = "/var/lib/lunasched-slots"
+SLOTS = "/var/lib/lunasched/slots"
 
 
 def soon(luna: Lunasched, seconds: float) -> datetime:
@@ -69,7 +69,7 @@ def test_a_slot_that_ran_is_refused_however_long_its_start_waits(luna: Lunasched
     # The guard takes the next slot for the last one that ran.
     swap = r"1s/^[0-9]* \([0-9-]*\) \([0-9]*\) /\2 \1 /"
     luna.machine.exec(
-        f"sed -i '{swap}' /var/lib/lunasched-slots/{luna.name}; systemctl daemon-reload;"
+        f"sed -i '{swap}' /var/lib/lunasched/slots/{luna.name}; systemctl daemon-reload;"
         f" systemd-run --no-block -p Type=oneshot --unit={other} sleep 9"
     )
     (skipped,) = luna.wait_for_runs(luna.name, 1)

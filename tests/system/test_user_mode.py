@@ -22,8 +22,9 @@ def test_a_users_job_runs_and_is_recorded(own: Lunasched) -> None:
     assert {run["trigger"] for run in runs} == {"timer"}
     unit = f"/home/luna/.config/systemd/user/lunasched-job@{own.name}.timer"
     assert own.machine.exec(["stat", "-c", "%U", unit]).stdout == "luna\n"
-    database = "/home/luna/.local/state/lunasched/lunasched.db"
-    assert own.machine.exec(["stat", "-c", "%U", database]).stdout == "luna\n"
+    for database in ("jobs.db", "history/history.db"):
+        path = f"/home/luna/.local/state/lunasched/{database}"
+        assert own.machine.exec(["stat", "-c", "%U %a", path]).stdout == "luna 600\n"
 
 
 def test_starting_following_and_stopping(own: Lunasched) -> None:

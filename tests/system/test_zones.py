@@ -25,7 +25,7 @@ def seen(luna: Lunasched, name: str) -> tuple[str, str]:
 @contextmanager
 def lock_held(machine: Machine) -> Iterator[None]:
     """Meanwhile, who changes jobs has to wait."""
-    command = "exec flock /var/lib/lunasched/lunasched.db.deploy-lock sleep 1000"
+    command = "exec flock /var/lib/lunasched/jobs.db.deploy-lock sleep 1000"
     holder = machine.popen(command)
     try:
         machine.wait_for("pgrep -x sleep", what="the lock to be held")
@@ -107,7 +107,7 @@ def test_a_slot_that_ran_while_a_command_waited_does_not_run_again(luna: Lunasch
     add = ("add", "--name", luna.name, "--schedule", f"at {at}", "--catch-up")
     luna(*add, "--command", f"echo >>{proof}")
     machine.exec("systemctl stop lunasched; systemctl stop lunasched-sync.service")
-    machine.exec("echo none >/var/lib/lunasched-slots/zones:")
+    machine.exec("echo none >/var/lib/lunasched/slots/zones:")
     with lock_held(machine):
         sync = machine.popen("lunasched sync")
         machine.wait_for("grep -e '-> FLOCK' /proc/locks", what="the sync to wait for the lock")
@@ -145,7 +145,7 @@ def test_a_supervisor_that_still_starts_begins_anew(utc: Lunasched) -> None:
         return str(machine.exec("systemctl show -P InvocationID lunasched").stdout)
 
     machine.exec("systemctl stop lunasched lunasched-sync")
-    machine.exec("echo none >/var/lib/lunasched-slots/zones:")
+    machine.exec("echo none >/var/lib/lunasched/slots/zones:")
     with lock_held(machine):
         machine.exec("systemctl start --no-block lunasched")
         machine.wait_for("grep -e '-> FLOCK' /proc/locks", what="the sync to wait for the lock")
@@ -159,7 +159,7 @@ def test_a_supervisor_that_still_starts_begins_anew(utc: Lunasched) -> None:
 def test_the_zone_database_changes(luna: Lunasched) -> None:
     """Its version is the first line of tzdata.zi; the slots that the guard knows are found anew."""
     luna("add", "--name", luna.name, "--schedule", "30 2 * * *", "--command", "true")
-    file = f"/var/lib/lunasched-slots/{luna.name}"
+    file = f"/var/lib/lunasched/slots/{luna.name}"
     first = luna.machine.read_file(file)
     luna.machine.exec(f"sed -i '1s/ [0-9]*$/ 4102444800000000/' {file}")
     assert luna.machine.read_file(file) != first
