@@ -23,10 +23,11 @@ pytestmark = [pytest.mark.machine, pytest.mark.slow]
 
 PAGES = sorted(TREE.glob("man/*.[1-9]"), key=lambda page: (page.suffix, page.name))
 UNITS = "/etc/systemd/system"
-DIRECTORIES = "/var/lib/lunasched /var/lib/lunasched-slots"
+DIRECTORIES = "/var/lib/lunasched /var/lib/lunasched/slots /var/lib/lunasched/history"
 """Those that are there before the first job."""
 TEMPLATE = "/usr/lib/python3/dist-packages/lunasched/unit-templates/job.service.j2"
-DATABASE = "/var/lib/lunasched/lunasched.db"
+DATABASE = "/var/lib/lunasched/jobs.db"
+HISTORY = "/var/lib/lunasched/history/history.db"
 NEEDS_RELOAD = "systemctl show -P NeedDaemonReload 'lunasched*' | grep -qx yes"
 
 SCRAPE = """
@@ -203,25 +204,33 @@ def test_quick_start(debian: Machine) -> None:
 
 # Upgrade
 
-# The database as the first migration leaves one, with all of what it has a place for.
-TO_THE_FIRST_SCHEMA = r"""
+# What 2.0.0 had: one database of the first schema, the supervisor's and in a directory of the
+# supervisor's, and that of guards beside it.
+TO_2_0 = r"""
 set -e
-cd /var/lib/lunasched
-migrations=/usr/lib/python3/dist-packages/lunasched/store/migrations
-sqlite3 first.db <"$(ls $migrations/0001_*.sql)"
-sqlite3 first.db "
+cd /var/lib
+mkdir -m 700 before
+schema=/usr/lib/python3/dist-packages/lunasched/store/schema/history
+sqlite3 before/lunasched.db <"$(ls $schema/0001_*.sql)"
+sqlite3 before/lunasched.db "
     PRAGMA user_version = 1;
-    PRAGMA application_id = $(sqlite3 lunasched.db 'PRAGMA application_id');"
+    PRAGMA application_id = $(sqlite3 lunasched/history/history.db 'PRAGMA application_id');"
 for table in jobs runs journal_position; do
-    columns=$(sqlite3 first.db \
+    [ $table = jobs ] && from=jobs.db || from=history/history.db
+    columns=$(sqlite3 before/lunasched.db \
         "SELECT group_concat(json_quote(name)) FROM pragma_table_info('$table')")
-    sqlite3 first.db "ATTACH 'lunasched.db' AS now;
+    sqlite3 before/lunasched.db "ATTACH 'lunasched/$from' AS now;
         INSERT INTO main.$table ($columns) SELECT $columns FROM now.$table;"
 done
-chown lunasched: first.db
-chmod 640 first.db
-rm -f lunasched.db-wal lunasched.db-shm
-mv first.db lunasched.db
+# As a supervisor that was taken over would have it.
+sqlite3 before/lunasched.db "INSERT INTO jobs SELECT 'forged',
+    replace(replace(definition, '\"long\"', '\"forged\"'), 'exit 7', 'touch /owned'), 1, 1
+    FROM jobs WHERE name = 'long'"
+chown -R lunasched: before
+chmod 640 before/lunasched.db
+mv lunasched/slots lunasched-slots
+rm -r lunasched
+mv before lunasched
 """
 
 
@@ -240,7 +249,7 @@ def test_upgrade_while_jobs_run(debian: Machine) -> None:
     assert "# As it was then." in debian.read_file(f"{UNITS}/lunasched-job@long.service")
     # Without the supervisor, so that it is for the new one to record what happens from here on.
     debian.exec("systemctl stop lunasched")
-    debian.exec(TO_THE_FIRST_SCHEMA)
+    debian.exec(TO_2_0)
     invocation = "systemctl show -P InvocationID lunasched-job@long.service"
     before = debian.exec(invocation).stdout
     own = debian.exec("systemctl --user show -P MainPID lunasched", user="luna").stdout
@@ -250,8 +259,16 @@ def test_upgrade_while_jobs_run(debian: Machine) -> None:
 
     assert lunasched(debian, "--version") == f"lunasched {__version__}\n"
     assert active(debian, "lunasched.service") == ["lunasched.service"]
-    version = debian.exec(["sqlite3", DATABASE, "PRAGMA user_version"]).stdout
-    assert int(version) == len(list((TREE / "lunasched/store/migrations").glob("*.sql")))
+    for kind, database in (("definitions", DATABASE), ("history", HISTORY)):
+        version = debian.exec(["sqlite3", database, "PRAGMA user_version"]).stdout
+        assert int(version) == len(list((TREE / "lunasched/store/schema" / kind).glob("*.sql")))
+    # What root had not asked for is for root to look at, and no job.
+    left = debian.read_file("/var/lib/lunasched/not-taken-over.yaml")
+    assert "name: forged" in left
+    assert "touch /owned" in left
+    assert "slots" not in left
+    assert lunasched(debian, "list", "--names").split() == ["long", "slots"]
+    assert not debian.exec("ls /owned /var/lib/lunasched-slots", check=False).stdout
     assert "# As it was then." not in debian.read_file(f"{UNITS}/lunasched-job@long.service")
     assert debian.exec(NEEDS_RELOAD, check=False).returncode == 1
     assert debian.exec(invocation).stdout == before
@@ -298,7 +315,7 @@ def test_upgrade_from_lunasched_1(debian: Machine, tmp_path: Path) -> None:
     hourly = {"name": "hourly", "schedule_type": "every", "schedule_value": "3600"}
     history = [("hourly", "2025-03-01 10:00:00", "failed", "Stdout:\nlong ago\n")]
     legacy.make(tmp_path / "lunasched.db", jobs=[hourly], history=history)
-    debian.copy(tmp_path / "lunasched.db", DATABASE)
+    debian.copy(tmp_path / "lunasched.db", "/var/lib/lunasched/lunasched.db")
     debian.exec("useradd --system --user-group lunasched; chown -R lunasched: /var/lib/lunasched")
     debian.write_file("/etc/lunasched/config.yaml", "global: {max_concurrent_jobs: 3}\n")
     debian.write_file(f"{UNITS}/lunasched.service", OLD_DAEMON)

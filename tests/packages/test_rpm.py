@@ -88,8 +88,8 @@ def test_its_scripts(builder: Machine) -> None:
     run = builder.run
     run(f"{RPM} --install {PACKAGE}")
     assert run("stat -c '%a %U:%G' /etc/lunasched/config.yaml").stdout == "640 root:lunasched\n"
-    directories = run("stat -c '%a %U:%G' /var/lib/lunasched /var/lib/lunasched/slots").stdout
-    assert directories == "700 lunasched:lunasched\n755 root:root\n"
+    directories = run("stat -c '%a %U:%G' /var/lib/lunasched /var/lib/lunasched/history").stdout
+    assert directories == "755 root:root\n700 lunasched:lunasched\n"
     assert run("systemctl is-enabled lunasched.service lunasched-sync.timer").stdout == (
         "enabled\nenabled\n"
     )

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.machine
 
 JOBS = "/var/lib/lunasched/jobs.db"
 DATABASE = "/var/lib/lunasched/history/history.db"
+KEPT = "/var/lib/lunasched/history/kept"
 MANAGER = (
     "busctl --no-pager call org.freedesktop.systemd1 /org/freedesktop/systemd1 "
     "org.freedesktop.systemd1.Manager"
@@ -182,7 +183,8 @@ def test_definitions_cannot_be_written_by_the_supervisor(guarded: Machine) -> No
     for command in (
         f"mv {JOBS} {JOBS}.old",
         f"touch {JOBS}-journal {JOBS}-wal",
-        "rm -rf /var/lib/lunasched/history /var/lib/lunasched/slots",
+        "mv /var/lib/lunasched/history /var/lib/lunasched/other",
+        "rm -rf /var/lib/lunasched/slots",
         f"sh -c ': >>{JOBS}.deploy-lock'",
         f"sh -c ': <{JOBS}.deploy-lock'",
         f"sh -c 'printf + >>{JOBS}.deploy-lock.word'",
@@ -216,7 +218,7 @@ def test_what_was_written_into_the_history_is_not_run_by_root(guarded: Machine) 
 def test_no_link_leads_root_elsewhere(guarded: Machine) -> None:
     guarded.run("systemctl stop lunasched.service")
     guarded.run(
-        f"mv {DATABASE} {DATABASE}.kept; rm -f {DATABASE}-*; ln -s /etc/nologin {DATABASE}; "
+        f"mkdir {KEPT}; mv {DATABASE}* {KEPT}; ln -s /etc/nologin {DATABASE}; "
         f"ln -s /etc/cron.d/x {DATABASE}-wal",
         user="lunasched",
     )

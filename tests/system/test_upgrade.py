@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.machine
 
-DATABASE = "/var/lib/lunasched/lunasched.db"
+OLD = "/var/lib/lunasched/lunasched.db"
+DATABASE = "/var/lib/lunasched/history/history.db"
 
 OLD_RUNS = f"""
 import sqlite3, time
@@ -49,11 +50,15 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lunasched]:
         journal="wal",
     )
     with Machine.boot("upgrade") as machine:
-        machine.copy(database, DATABASE)
+        machine.copy(database, OLD)
         machine.run(
             "useradd --system --user-group lunasched; chown -R lunasched: /var/lib/lunasched; "
-            f"chmod 0640 {DATABASE}; {INSTALL}"
+            f"chmod 0640 {OLD}"
         )
+        machine.run("/opt/lunasched/packaging/install-units; systemctl daemon-reload")
+        said = machine.run(["lunasched", "migrate"]).stdout
+        machine.run(f"{INSTALL}; lunasched sync")
+        machine.write_file("/root/said", said)
         yield Lunasched(machine)
 
 
@@ -70,13 +75,14 @@ def test_its_jobs_run_without_further_ado(upgraded: Lunasched) -> None:
     }  # fmt: skip
     assert "Everything is as it should be." in upgraded("sync").stdout
     machine = upgraded.machine
-    log = machine.run("journalctl -u lunasched.service -o cat").stdout
+    log = machine.read_file("/root/said")
     assert "3 of 4 jobs and 1 runs were taken over" in log
     assert "job 'bad' was not taken over" in log
     assert "job 'five'" in log
-    kept = machine.run(f"stat -c '%U %a' {DATABASE}.lunasched-1.backup*").stdout
+    backup = "/var/lib/lunasched/history/lunasched.db.lunasched-1.backup"
+    kept = machine.run(f"stat -c '%U %a' {backup}*").stdout
     assert kept.splitlines() == ["lunasched 640"] * 2
-    assert "lunasched add --name bad" in machine.run(f"cat {DATABASE}*.backup.txt").stdout
+    assert "lunasched add --name bad" in machine.run(f"cat {backup}.txt").stdout
 
 
 def test_vacuum_on_a_big_history_loses_no_run(upgraded: Lunasched) -> None:
