@@ -139,8 +139,9 @@ def test_installed_files(debian: Machine) -> None:
         "750 root:lunasched",
         "640 root:lunasched",
         "750 root:root",
-        "700 lunasched:lunasched",
         "755 root:root",
+        "755 root:root",
+        "700 lunasched:lunasched",
     ]
     configuration = debian.read_file("/etc/lunasched/config.yaml")
     assert "#  history_days:" in configuration

@@ -57,7 +57,8 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lunasched]:
         )
         machine.run("/opt/lunasched/packaging/install-units; systemctl daemon-reload")
         said = machine.run(["lunasched", "migrate"]).stdout
-        machine.run(f"{INSTALL}; lunasched sync")
+        machine.run(INSTALL)
+        machine.run(["lunasched", "sync"])
         machine.write_file("/root/said", said)
         yield Lunasched(machine)
 
