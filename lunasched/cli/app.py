@@ -84,7 +84,6 @@ _MODULES = {
     "edit": "edit",
     "schema": "schema",
     "export-config": "export",
-    "slot-check": "guard",
     "start": "runs",
     "stop": "runs",
     "list": "views",
