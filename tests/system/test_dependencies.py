@@ -34,7 +34,7 @@ def job_type(luna: Lunasched, name: str) -> str:
 
 
 def successes(luna: Lunasched) -> set[str]:
-    files = luna.machine.exec(f"cd {SLOTS}; ls | grep ^succeeded: || true").stdout.split()
+    files = luna.machine.exec(f"cd {SLOTS}; grep -l ^1 succeeded:* || true").stdout.split()
     return {file.removeprefix("succeeded:") for file in files}
 
 
