@@ -66,7 +66,8 @@ VARIABLES = {
     "POSIXLY_CORRECT": "1",
 }
 """What an environment makes of a shell, a linker, or an interpreter; ``PS4`` with ``SHELLOPTS``."""
-# A library that says who loads it, also as an auditor (rtld-audit(7)).
+# A library that says who loads it, also as an auditor (rtld-audit(7)), and in the place of one that
+# bash needs.
 LIBRARY = r"""
 #include <fcntl.h>
 #include <stdio.h>
@@ -78,6 +79,13 @@ __attribute__((constructor)) static void loaded(void)
     close(log);
 }
 unsigned int la_version(unsigned int version) { loaded(); return version; }
+char PC, *UP, *BC;
+int tgetent(void) { return 0; }
+int tgetflag(void) { return 0; }
+int tgetnum(void) { return -1; }
+char *tgetstr(void) { return 0; }
+char *tgoto(void) { return 0; }
+int tputs(void) { return 0; }
 """
 PREPARE = f"""
 set -e
@@ -99,7 +107,7 @@ for name in {" ".join(MODULES)}; do
     echo 'from posix import getuid, open, write' >$name.py
     echo 'write(open("{LOG}", 1025), b"%d module\\n" % getuid())' >>$name.py
 done
-cp evil.so lib/libc.so.6; cp evil.so lib/libtinfo.so.6
+cp evil.so lib/libtinfo.so.6
 chown -R luna: {EVIL}
 """
 
@@ -289,10 +297,9 @@ def attack(machine: Machine, definitions: list[dict[str, Any]]) -> None:
         return not units and len(runs(machine, "")) >= 3 * len(names)
 
     machine.wait_for(over, 180, what="the runs", interval=1)
-    found = runs(machine, "")
-    for name in names:
-        succeeded = [run for run in found if run["job"] == name and run["result"] == "success"]
-        assert succeeded, f"{name} did not run"
+    # In a container nobody tells systemd that the process of a PAM session is over.
+    ran = {run["job"] for run in runs(machine, "") if run["result"] in ("success", "timeout")}
+    assert ran.issuperset(names)
     machine.exec(
         ["lunasched", "apply", "/dev/null", "--format", "yaml", "--prune", "--allow-empty"],
         timeout=300,
@@ -331,10 +338,8 @@ def test_no_way_into_the_environment_makes_anybody_root(attacked: Machine, way: 
     name = way.lower()
     if way == "crontab":
         tab = "".join(f'{name}="{value}"\n' for name, value in chosen.items() if name != "LC_ALL")
-        attacked.exec(
-            ["lunasched", "import-crontab", "/dev/stdin", "--system-format"],
-            input=f"{tab}* * * * * luna true\n",
-        )
+        attacked.write_file(f"{EVIL}/crontab", f"{tab}* * * * * luna true\n")
+        attacked.exec(["lunasched", "import-crontab", f"{EVIL}/crontab", "--system-format"])
         (imported,) = json.loads(attacked.exec(["lunasched", "list", "--json"]).stdout)
         exported = attacked.exec(["lunasched", "get", imported["name"], "--json"]).stdout
         env = json.loads(exported)["env"]
