@@ -51,9 +51,9 @@ class Guard:
         )
         busctl.chmod(0o755)
 
-    def passes(self, job: str = "job") -> bool:
+    def passes(self, job: str = "job", prefix: str = "") -> bool:
         files = (self.slots.path / job, self.slots.path / f"last:{job}", self.mark, self.retry)
-        run = ["/bin/bash", "-p", "-c", '[ ! -r "$0" ] || . "$0"']
+        run = ["/bin/bash", "-p", "-c", prefix + '[ ! -r "$0" ] || . "$0"']
         done = subprocess.run(
             [*run, self.path / "slot-guard", *files, "-", "/started", "/timer"],
             env={"PATH": "/nowhere", "HOME": "/", "slots": "x", "words": "y", "ran": "z"},
@@ -177,6 +177,16 @@ def test_a_lost_or_damaged_file_loses_no_slot(
         file.write_text(damage)
     assert guard.passes()
     assert last_slot(slots) >= now - SECOND
+
+
+def test_a_job_that_may_write_nothing_runs(slots: SlotDirectory, guard: Guard, now: int) -> None:
+    slots.write("job", hourly(now))
+    set_last(slots, now - HOUR)
+    for _ in range(2):
+        assert guard.passes(prefix="ulimit -f 0; ")
+    assert last_slot(slots) == now - HOUR
+    (slots.path / "last:job").unlink()
+    assert guard.passes(prefix="ulimit -n 10; ")
 
 
 @pytest.mark.parametrize("which", ["by-hand", "retry"])
