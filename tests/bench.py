@@ -357,30 +357,28 @@ print(json.dumps(taken))
 def _guard(machine: Machine) -> None:
     """From a slot to the first instruction of a job, and of a bare timer's service beside it."""
     instruction = "echo $EPOCHREALTIME >>/tmp/{}"
-    machine.run(
-        ["lunasched", "add", "--name", "guarded", "--schedule", "calendar:*:*:0/2", "--disabled"]
-        + ["--", "/bin/bash", "-c", instruction.format("guarded")]
-    )
+    add = ("add", "--name", "guarded", "--schedule", "calendar:*:*:0/2", "--disabled")
+    guarded = instruction.format("guarded")
+    machine.run(["lunasched", *add, "--", "/bin/bash", "-c", guarded])
     machine.write_file(
         "/run/systemd/system/lunasched-job@guarded.timer.d/at-once.conf",
         "[Timer]\nAccuracySec=1us\n",
     )
     machine.run("systemctl daemon-reload; lunasched enable guarded")
-    machine.run(
-        ["systemd-run", "--quiet", "--unit=bare", "--on-calendar=*:*:1/2"]
-        + ["--timer-property=AccuracySec=1us", "-p", "User=root", "-p", "WorkingDirectory=-~"]
-        + ["-p", "Type=exec", "/bin/bash", "-c", instruction.format("bare")]
-    )
+    bare = ("--unit=bare", "--on-calendar=*:*:1/2", "--timer-property=AccuracySec=1us")
+    same = ("-p", "Type=exec", "-p", "User=root", "-p", "WorkingDirectory=-~")
+    command = ("/bin/bash", "-c", instruction.format("bare"))
+    machine.run(["systemd-run", "--quiet", *bare, *same, *command])
     both = "cat /tmp/guarded /tmp/bare"
     machine.wait_for(f"[ $({both} | wc -l) -gt {2 * SLOTS} ]", 10 * SLOTS, interval=2)
     machine.run("lunasched remove guarded; systemctl stop bare.timer")
-    bare, guarded = (
-        [float(line) % 1 for line in machine.read_file(f"/tmp/{name}").split()]
+    taken = {
+        name: [float(line) % 1 for line in machine.read_file(f"/tmp/{name}").split()]
         for name in ("bare", "guarded")
-    )
-    _report("from a slot to a job, a bare timer", bare)
-    _report("from a slot to a job, guarded", guarded)
-    added = statistics.median(guarded) - statistics.median(bare)
+    }
+    for name, each in taken.items():
+        _report(f"from a slot to a job, {name}", each)
+    added = statistics.median(taken["guarded"]) - statistics.median(taken["bare"])
     print(f"{'  what the guard adds to a run':<48}{added * 1000:>7.1f} ms{'':>10}{'3 ms':>10}")
 
 
