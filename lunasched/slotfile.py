@@ -57,6 +57,10 @@ class SlotDirectory:
         lines = (f"{slots.zone} {slots.schedule}", *map(str, slots.slots))
         self._replace(instance_name(job), "\n".join(lines) + "\n")
 
+    def is_guarded(self, job: str) -> bool:
+        """Whether a job has a guard for its slots, also where its list was lost."""
+        return os.path.lexists(self.path / last_slot_name(job))
+
     def last(self, job: str) -> LastSlot | None:
         """The last slot that ran; ``None`` where that is not known."""
         return _last(_content(self.path / last_slot_name(job), _OWN_BYTES_MAX))

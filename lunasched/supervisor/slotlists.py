@@ -45,10 +45,13 @@ class SlotLists:
     def _needs_slots(self, job: str) -> bool:
         """Whether the list of a job shall be written, which was not asked for a moment ago."""
         known, now = self._slots.read(job), self._now()
-        if known is None or known.lasts(now, _TOO_FEW):
+        if known is None:
+            lasts, ends = not self._slots.is_guarded(job), 0
+        else:
+            lasts, ends = known.lasts(now, _TOO_FEW), known.slots[-1] if known.slots else 0
+        if lasts:
             self._asked_for.pop(job, None)
             return False
-        ends = known.slots[-1] if known.slots else 0
         asked_for, asked_at = self._asked_for.get(job, (-1, 0))
         if asked_for == ends and 0 <= now - asked_at < _ASK_AGAIN_USEC:
             return False
