@@ -45,11 +45,11 @@ class GateView:
 
     def is_shut(self) -> bool:
         """Whether jobs need a pass."""
-        return self._gate.exists()
+        return os.path.lexists(self._gate)
 
     def exclusive_runs(self) -> bool:
         """Whether an Exclusive job is running: its unit has a runtime directory as long."""
-        return self._exclusive.exists()
+        return os.path.lexists(self._exclusive)
 
 
 class MarkDirectory:
