@@ -15,10 +15,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lunasched import commands, concurrency, dependencies, directives, sandbox, schedule, unittext
-from lunasched.config import Mode
+from lunasched import (
+    commands,
+    concurrency,
+    confinement,
+    dependencies,
+    directives,
+    sandbox,
+    schedule,
+    unittext,
+)
+from lunasched.config import BY_HAND_DIRECTORY, SUPERVISOR_DIRECTORY, SUPERVISOR_USER, Mode
 from lunasched.errors import InvalidInput, InvalidJob, ScheduleError
-from lunasched.model import Command, Job, Priority, ResourceLimits
+from lunasched.model import Command, Job, Overlap, Priority, ResourceLimits
 from lunasched.unittext import UnitText
 
 if TYPE_CHECKING:
@@ -113,6 +122,13 @@ def compile(  # noqa: A001 - the design's word for it
     }
     timing = _timing(job, context)
     service_values = _service_values(job, context, warnings)
+    obstacle = _obstacle(job, context, depended_on)
+    guarded = bool(timing.on_calendar) and obstacle is None
+    if timing.on_calendar and obstacle is not None:
+        warnings.append(
+            f"{obstacle}; there is no guard for its slots: one may run twice where the clock is "
+            "set back or its timer is restarted"
+        )
     service = environment.get_template("job.service.j2").render(
         common
         | service_values
@@ -127,7 +143,8 @@ def compile(  # noqa: A001 - the design's word for it
             runtime=context.runtime,
             mode=context.mode,
         ),
-        guard=_guard(job, context) if timing.on_calendar else None,
+        guard=_guard(job, context) if guarded else None,
+        own_files=_own_files(job, context, guarded=guarded, depended_on=depended_on),
         after=_after(job, context),
     )
     return CompiledJob(
@@ -137,7 +154,7 @@ def compile(  # noqa: A001 - the design's word for it
         launcher=_launcher(job, common, context) if concurrency.has_launcher(job) else None,
         hooks=_hooks(job, common, service_values, context),
         warnings=tuple(warnings),
-        guarded=bool(timing.on_calendar),
+        guarded=guarded,
         at_boot_only=timing.on_startup_sec is not None,
     )
 
@@ -245,18 +262,23 @@ def _hooks(
 ) -> tuple[Unit, ...]:
     """A unit for each hook; ``run-hook`` tells it about the run, and runs without us, too."""
     template = _environment(context.templates).get_template("hook.service.j2")
+    owner = SUPERVISOR_USER if context.mode is Mode.SYSTEM else "-"
+    run_hook = ["/usr/bin/python3", "-I", "-S", str(context.scripts / "run-hook"), owner]
     units = []
     for event, command, timeout, kind in _hook_commands(job):
         name = unittext.hook_name(job.name, event)
-        about = context.runtime / "hooks" / unittext.hook_instance(job.name, event)
+        about = (
+            context.runtime
+            / SUPERVISOR_DIRECTORY
+            / "hooks"
+            / unittext.hook_instance(job.name, event)
+        )
         argv = ["/bin/sh", "-c", command] if isinstance(command, str) else command
         values = {
             **service_values,
             "identifier": UnitText(unittext.hook_instance(job.name, event)),
             "description": unittext.sentence(f"{job.name} {event} (lunasched {kind})"),
-            "exec_start": unittext.command_line(
-                ["/bin/bash", str(context.scripts / "run-hook"), str(about), *argv]
-            ),
+            "exec_start": unittext.command_line([*run_hook, str(about), *argv]),
             "timeout": unittext.plain(_seconds(timeout)),
         }
         units.append(Unit(name, template.render(common | values)))
@@ -274,26 +296,50 @@ def _hook_commands(job: Job) -> Iterator[tuple[str, Command, float, str]]:
 
 
 def _guard(job: Job, context: Context) -> UnitText:
-    """The ``ExecCondition=`` of the slot guard; it lets pass where its script is gone."""
-    slots = context.slots / unittext.instance_name(job.name)
-    rule = schedule.parse(job.schedule)
-    line = unittext.command_line(
-        [
-            "/bin/bash",
-            "-c",
-            '[ ! -r "$0" ] || . "$0"',
-            str(context.scripts / "slot-guard"),
-            str(context.runtime / "starts" / unittext.instance_name(job.name)),
-            str(slots),
-            "sync" if job.catch_up else "-",
-            job.name,
-            job.timezone or context.host_timezone,
-            rule.text,
-        ]
+    """The ``ExecCondition=`` of the slot guard."""
+    instance = unittext.instance_name(job.name)
+    return concurrency.guard_command(
+        context.scripts / "slot-guard",
+        str(context.slots / instance),
+        str(context.slots / unittext.last_slot_name(job.name)),
+        str(context.runtime / BY_HAND_DIRECTORY / instance),
+        str(context.runtime / SUPERVISOR_DIRECTORY / "starts" / instance),
+        "sync" if job.catch_up else "-",
+        concurrency.bus_path(concurrency.started_unit(job)),
+        concurrency.bus_path(unittext.timer_name(job.name)),
+        mode=context.mode,
     )
-    # "+": outside of the job's sandbox, and in system mode as root: the guard's file is not the
-    # job's.
-    return UnitText(f"+{line}")
+
+
+def _own_files(
+    job: Job, context: Context, *, guarded: bool, depended_on: bool
+) -> list[tuple[UnitText, UnitText]]:
+    """The directives that let a job write what its guards note in its name."""
+    files = [unittext.last_slot_name(job.name)] if guarded else []
+    files += [unittext.success_name(job.name)] if depended_on else []
+    return confinement.Needs(context.slots, context.scripts).writable_again(job, files)
+
+
+def _obstacle(job: Job, context: Context, depended_on: bool) -> str | None:
+    """What keeps guards from working inside the job.
+
+    Raises ``InvalidJob`` where the job cannot do without them.
+    """
+    obstacle = confinement.Needs(context.slots, context.scripts).obstacle(job)
+    if obstacle is not None:
+        reasons = {
+            "overlap: skip": job.overlap is Overlap.SKIP,
+            "dependencies": bool(job.dependencies),
+            "being depended upon": depended_on,
+        }
+        faults = [
+            f"{obstacle}; {what} needs a guard, which runs as the job and in its sandbox"
+            for what, needed in reasons.items()
+            if needed
+        ]
+        if faults:
+            raise InvalidJob(faults)
+    return obstacle
 
 
 def _user(job: Job, context: Context) -> UnitText | None:

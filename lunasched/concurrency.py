@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from lunasched import schedule, unittext
-from lunasched.config import EXCLUSIVE_DIRECTORY, Mode
+from lunasched.config import EXCLUSIVE_DIRECTORY, SUPERVISOR_DIRECTORY, Mode
 from lunasched.model import ExecutionMode, Job, Overlap
 from lunasched.unittext import UnitText
 
+_RUN_SCRIPT = '[ ! -r "$0" ] || . "$0"'
 _BUS_UNITS = "/org/freedesktop/systemd1/unit/"
 
 
@@ -36,9 +37,10 @@ def launch_command(job: Job, scripts: Path, units: Path, mode: Mode) -> UnitText
     return unittext.command_line(
         [
             "/bin/bash",
+            "-p",
             "-c",
             # Without us there is still one run at a time.
-            '[ ! -r "$0" ] || . "$0"; exec systemctl $5 --no-block start "lunasched-job@$2"',
+            f'{_RUN_SCRIPT}; exec /usr/bin/systemctl $5 --no-block start "lunasched-job@$2"',
             str(scripts / "launch"),
             "parallel" if parallel else "replace",
             unittext.instance_name(job.name),
@@ -55,7 +57,7 @@ def service_values(
     """What the template of the job's service needs to know."""
     exclusive = job.mode is ExecutionMode.EXCLUSIVE
     return {
-        "passes": _condition_path(runtime / "passes") if exclusive else None,
+        "passes": _condition_path(runtime / SUPERVISOR_DIRECTORY / "passes") if exclusive else None,
         "exclusive": unittext.plain(EXCLUSIVE_DIRECTORY) if exclusive else None,
         "overlap_guard": _overlap_guard(job, scripts, slots, mode)
         if job.overlap is Overlap.SKIP
@@ -67,8 +69,8 @@ def gate_values(runtime: Path) -> dict[str, UnitText]:
     """What the template of the drop-in for all jobs needs to know."""
     return {
         "exclusive": _condition_path(runtime.parent / EXCLUSIVE_DIRECTORY),
-        "gate": _condition_path(runtime / "gate"),
-        "passes": _condition_path(runtime / "passes"),
+        "gate": _condition_path(runtime / SUPERVISOR_DIRECTORY / "gate"),
+        "passes": _condition_path(runtime / SUPERVISOR_DIRECTORY / "passes"),
     }
 
 
@@ -76,21 +78,28 @@ def _overlap_guard(job: Job, scripts: Path, slots: Path, mode: Mode) -> UnitText
     """The ``ExecCondition=`` that skips what elapsed during the last run."""
     rule = schedule.parse(job.schedule)
     interval = str(rule.seconds * 1_000_000) if isinstance(rule, schedule.Every) else "-"
-    line = unittext.command_line(
-        [
-            "/bin/bash",
-            "-c",
-            '[ ! -r "$0" ] || . "$0"',
-            str(scripts / "overlap-guard"),
-            _BUS_UNITS + unittext.bus_label(unittext.service_name(job.name)),
-            _BUS_UNITS + unittext.bus_label(unittext.timer_name(job.name)),
-            str(slots / unittext.instance_name(job.name)),
-            interval,
-            *(["--user"] if mode is Mode.USER else []),
-        ]
+    return guard_command(
+        scripts / "overlap-guard",
+        bus_path(unittext.service_name(job.name)),
+        bus_path(unittext.timer_name(job.name)),
+        str(slots / unittext.last_slot_name(job.name)),
+        interval,
+        mode=mode,
     )
-    # "+": outside of the job's sandbox, which may keep it from the bus and from the file.
-    return UnitText(f"+{line}")
+
+
+def guard_command(script: Path, *arguments: str, mode: Mode) -> UnitText:
+    """The command of a guard, which lets pass where its script is gone.
+
+    "-p": bash takes no functions, options and start-up files from the job's environment.
+    """
+    run = ["/bin/bash", "-p", "-c", _RUN_SCRIPT, str(script)]
+    return unittext.command_line([*run, *arguments, *(["--user"] if mode is Mode.USER else [])])
+
+
+def bus_path(unit: str) -> str:
+    """The path of a unit's object on the bus."""
+    return _BUS_UNITS + unittext.bus_label(unit)
 
 
 def _condition_path(path: Path) -> UnitText:

@@ -19,6 +19,11 @@ SUPERVISOR_USER = "lunasched"
 EXCLUSIVE_DIRECTORY = "lunasched-exclusive"
 """``RuntimeDirectory=`` of Exclusive jobs, beside ours: there as long as one of them runs."""
 
+SUPERVISOR_DIRECTORY = "supervisor"
+"""The part of the runtime directory that is the supervisor's; it writes nothing else there."""
+BY_HAND_DIRECTORY = "by-hand"
+"""The part of it for the marks of commands."""
+
 LOCALTIME = Path("/etc/localtime")
 ZONE_DATABASE = Path("/usr/share/zoneinfo/tzdata.zi")
 """The zone database as one text; its first line names its version."""
@@ -44,7 +49,7 @@ class Paths:
     """Where systemd looks for units that do not outlive a boot."""
     deploy_lock: Path
     slots: Path
-    """What the slot guard knows; apart from the database, because the guard runs as root."""
+    """What guards know of each job; apart from the database, because guards are of the jobs."""
     runtime: Path
     """What does not outlive a boot: the gate, marks of starts, facts for hooks."""
     settings: Path

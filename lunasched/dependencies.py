@@ -1,8 +1,8 @@
 """Dependencies between jobs: what they mean for a job's service, and the graph that they are.
 
 systemd does the gating by itself. A job that others depend on is of ``Type=oneshot``, so that
-``After=`` orders on its end, and keeps a file that is there while its latest run is a success; what
-depends on it looks for the file in an ``ExecCondition=``. The supervisor adds no more than the
+``After=`` orders on its end, and says in a file of its user whether its latest run is a success;
+what depends on it reads the file in an ``ExecCondition=``. The supervisor adds no more than the
 start of jobs that have dependencies and no schedule.
 """
 
@@ -19,10 +19,13 @@ from lunasched.unittext import UnitText
 
 # Each dependency is two arguments: its file and its name. All that have not succeeded are named.
 _CHECK = (
-    'while [ $# -gt 0 ]; do [ -e "$1" ] || '
-    "{ failed=1; printf '%s\\n' \"dependency '$2' has not succeeded\"; }; "
-    "shift 2; done; exit ${failed:-0}"
+    "failed=0; while (($# > 0)); do said=; "
+    '[[ ! -f $1 || ! -r $1 ]] || read -r -n 1 said <"$1"; '
+    "[[ $said == 1 ]] || { failed=1; printf '%s\\n' \"dependency '$2' has not succeeded\"; }; "
+    "shift 2; done; exit $failed"
 )
+# In place: the directory is not the job's, and a file that is not there is not its to make.
+_SAY = '[[ ! -e $0 ]] || printf %s "$1" 1<>"$0"'
 _ONESHOT = "Type=oneshot"
 
 Directives = Sequence[tuple[UnitText, UnitText]]
@@ -48,17 +51,20 @@ def service_values(
             if name in launched or unit != unittext.launch_name(name)
         ],
         "dependency_check": _check(job.dependencies, slots) if job.dependencies else None,
-        # "+": as the manager and outside of the job's sandbox, for the file is not the job's.
         # "-": what is on record is the job's own result; without the file, no more runs than may.
         "success": {
-            "forget": UnitText(f"+{unittext.command_line(['/bin/rm', '-f', file])}"),
+            "forget": _say(file, "0"),
             # A success must not come back after a power cut that ended the run.
-            "sync": UnitText(f"+-{unittext.command_line(['/bin/sync', str(slots)])}"),
-            "note": UnitText(f"+-{unittext.command_line(['/bin/touch', file])}"),
+            "sync": UnitText(f"-{unittext.command_line(['/bin/sync', file])}"),
+            "note": UnitText(f"-{_say(file, '1')}"),
         }
         if depended_on
         else None,
     }
+
+
+def _say(file: str, word: str) -> UnitText:
+    return unittext.command_line(["/bin/bash", "-p", "-c", _SAY, file, word])
 
 
 def limits(directives: Directives, *, depended_on: bool) -> Directives:
@@ -80,8 +86,8 @@ def keeps_success(service: str | None) -> bool:
 
 def _check(names: Iterable[str], slots: Path) -> UnitText:
     pairs = [(str(slots / unittext.success_name(name)), name) for name in names]
-    words = ["/bin/sh", "-c", _CHECK, "lunasched", *(word for pair in pairs for word in pair)]
-    return UnitText(f"+{unittext.command_line(words)}")
+    words = ["-p", "-c", _CHECK, "lunasched", *(word for pair in pairs for word in pair)]
+    return unittext.command_line(["/bin/bash", *words])
 
 
 def cycle(name: str, names: Iterable[str], of: Dependencies) -> list[str] | None:

@@ -1,14 +1,18 @@
 """What must not outlive a boot: marks of starts, the gate with its passes, facts for hooks.
 
-The directory is the supervisor's ``RuntimeDirectory=``. When the supervisor ends, however it does,
-systemd removes the gate and the passes (``ExecStopPost=``), so that its death opens the gate; the
-rest stays for the starts and hooks that are on their way. Root writes marks here, too, into a
-directory that another user owns: no link in it is followed. ::
+Two directories below one that is the manager's own::
 
-    starts/INSTANCE   a start that is by hand or a retry: a time since boot until which it counts
-    gate              no job starts but with a pass
-    passes/INSTANCE   this one may
-    hooks/INSTANCE    the run that a hook is about, as NAME=value lines
+    by-hand/INSTANCE                a start by hand: a time since boot until which it counts
+    supervisor/starts/INSTANCE      a retry: the same
+    supervisor/gate                 no job starts but with a pass
+    supervisor/passes/INSTANCE      this one may
+    supervisor/hooks/INSTANCE       the run that a hook is about, as NAME=value lines
+
+``by-hand`` is for commands, which may be root's: they open nothing that the supervisor, who may not
+be, could have put there. ``supervisor`` is its ``RuntimeDirectory=``, which nobody else writes.
+When the supervisor ends, however it does, systemd removes the gate and the passes
+(``ExecStopPost=``), so that its death opens the gate; the rest stays for the starts and hooks that
+are on their way.
 
 Of a command that carries a message, ``hooks/INSTANCE.text`` is its standard input. That can hold
 what a job printed: it is for the job's user alone, whom an access control list lets in (acl(5)).
@@ -16,6 +20,7 @@ what a job printed: it is for the job's user alone, whom an access control list 
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import struct
@@ -23,37 +28,89 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lunasched.config import EXCLUSIVE_DIRECTORY
+from lunasched.config import BY_HAND_DIRECTORY, EXCLUSIVE_DIRECTORY, SUPERVISOR_DIRECTORY
 from lunasched.unittext import instance_name
 
 # The mark of a killed "lunasched start" says nothing about later starts.
 _MARKED_USEC = 60_000_000
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class RuntimeDirectory:
-    """The directory of one mode."""
+class GateView:
+    """What commands see of the gate, without opening anything."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, runtime: Path) -> None:
+        self._gate = runtime / SUPERVISOR_DIRECTORY / "gate"
+        self._exclusive = runtime.parent / EXCLUSIVE_DIRECTORY
+
+    def is_shut(self) -> bool:
+        """Whether jobs need a pass."""
+        return os.path.lexists(self._gate)
+
+    def exclusive_runs(self) -> bool:
+        """Whether an Exclusive job is running: its unit has a runtime directory as long."""
+        return os.path.lexists(self._exclusive)
+
+
+class MarkDirectory:
+    """Marks of starts that use up no slot."""
+
+    def __init__(self, runtime: Path) -> None:
+        self.path = runtime / BY_HAND_DIRECTORY
 
     @contextmanager
     def by_hand(self, job: str) -> Iterator[None]:
-        """While this lasts, a start of the job is by hand and uses up no slot."""
-        self.mark_start(job)
+        """While this lasts, a start of the job is by hand.
+
+        Where that cannot be written the job starts all the same, and the guard asks systemd.
+        """
+        with suppress(OSError), self._opened() as opened:
+            _write(opened, instance_name(job), _mark())
         try:
             yield
         finally:
-            self.unmark_start(job)
+            with suppress(OSError), self._opened() as opened:
+                os.unlink(instance_name(job), dir_fd=opened)
 
-    def mark_start(self, job: str) -> None:
-        """Say that a start of the job in the next minute is for no slot.
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        """A descriptor of the directory, which is made where it is not there.
 
-        Where this cannot be written the job starts all the same, and the guard asks systemd.
+        That of an earlier version belongs to the supervisor: nothing is opened in it.
         """
-        with suppress(OSError):
-            self._write("starts", instance_name(job), f"{_uptime() + _MARKED_USEC}\n")
+        with suppress(FileExistsError):
+            self.path.parent.mkdir(mode=0o755)
+        above = os.open(self.path.parent, _DIRECTORY)
+        try:
+            if os.fstat(above).st_uid != os.geteuid():
+                raise PermissionError(errno.EPERM, "not one's own", str(self.path.parent))
+            with suppress(FileExistsError):
+                os.mkdir(self.path.name, 0o755, dir_fd=above)
+            opened = os.open(self.path.name, _DIRECTORY, dir_fd=above)
+            # Guards read it, as the users of jobs.
+            for descriptor in (above, opened):
+                os.fchmod(descriptor, 0o755)
+        finally:
+            os.close(above)
+        try:
+            yield opened
+        finally:
+            os.close(opened)
 
-    def unmark_start(self, job: str) -> None:
+
+class RuntimeDirectory:
+    """The supervisor's part of the directory of one mode."""
+
+    def __init__(self, runtime: Path) -> None:
+        self.path = runtime / SUPERVISOR_DIRECTORY
+        self._gate = GateView(runtime)
+
+    def mark_retry(self, job: str) -> None:
+        """Say that a start of the job in the next minute is for no slot."""
+        with suppress(OSError):
+            self._write("starts", instance_name(job), _mark())
+
+    def unmark_retry(self, job: str) -> None:
         """Take the mark back."""
         self._remove("starts", instance_name(job))
 
@@ -65,8 +122,8 @@ class RuntimeDirectory:
                 entry.unlink(missing_ok=True)
 
     def exclusive_runs(self) -> bool:
-        """Whether an Exclusive job is running: its unit has a runtime directory as long."""
-        return (self.path.parent / EXCLUSIVE_DIRECTORY).exists()
+        """Whether an Exclusive job is running."""
+        return self._gate.exclusive_runs()
 
     def shut_gate(self) -> None:
         """Let no job start without a pass; raises ``OSError``."""
@@ -78,7 +135,7 @@ class RuntimeDirectory:
 
     def gate_is_shut(self) -> bool:
         """Whether jobs need a pass."""
-        return (self.path / "gate").exists()
+        return self._gate.is_shut()
 
     def grant(self, unit: str) -> None:
         """Give a unit a pass; raises ``OSError``."""
@@ -120,20 +177,7 @@ class RuntimeDirectory:
     ) -> None:
         self.path.mkdir(parents=True, exist_ok=True, mode=0o755)
         with self._opened(directory, make=True) as opened:
-            # A new file each time: whoever reads the old one reads it whole.
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=opened)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            file = os.open(name, flags, 0o600, dir_fd=opened)
-            try:
-                if not secret:
-                    os.fchmod(file, 0o644)
-                elif reader is not None:
-                    os.setxattr(file, "system.posix_acl_access", _acl(reader))
-                with os.fdopen(os.dup(file), "wb") as stream:
-                    stream.write(text.encode(errors="replace"))
-            finally:
-                os.close(file)
+            _write(opened, name, text, secret=secret, reader=reader)
 
     def _remove(self, directory: str, name: str) -> None:
         with suppress(OSError), self._opened(directory) as opened:
@@ -142,19 +186,41 @@ class RuntimeDirectory:
     @contextmanager
     def _opened(self, directory: str, *, make: bool = False) -> Iterator[int]:
         """A descriptor of the directory, or of one in it, through no link."""
-        flags = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        opened = os.open(self.path, flags)
+        opened = os.open(self.path, _DIRECTORY)
         try:
             if directory:
                 if make:
                     with suppress(FileExistsError):
                         os.mkdir(directory, 0o755, dir_fd=opened)
-                inner = os.open(directory, flags, dir_fd=opened)
+                inner = os.open(directory, _DIRECTORY, dir_fd=opened)
                 os.close(opened)
                 opened = inner
             yield opened
         finally:
             os.close(opened)
+
+
+def _write(
+    directory: int, name: str, text: str, *, secret: bool = False, reader: int | None = None
+) -> None:
+    """A new file each time: whoever reads the old one reads it whole."""
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    file = os.open(name, flags, 0o600, dir_fd=directory)
+    try:
+        if not secret:
+            os.fchmod(file, 0o644)
+        elif reader is not None:
+            os.setxattr(file, "system.posix_acl_access", _acl(reader))
+        with os.fdopen(os.dup(file), "wb") as stream:
+            stream.write(text.encode(errors="replace"))
+    finally:
+        os.close(file)
+
+
+def _mark() -> str:
+    return f"{_uptime() + _MARKED_USEC}\n"
 
 
 def _lines(facts: Mapping[str, str]) -> str:

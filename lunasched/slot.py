@@ -6,9 +6,9 @@ schedule had a slot that no earlier run has used; otherwise somebody started it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from bisect import bisect_right
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from enum import Enum
 from functools import lru_cache
 from itertools import islice
 
@@ -154,70 +154,52 @@ def to_usec(moment: datetime) -> int:
 CORRECTION_USEC = 3 * 3600 * 1_000_000
 """A step of the clock by more than this is a correction, and the new time counts (cron(8))."""
 
-NEXT_SLOTS = 64
-"""How many slots the guard knows ahead: every so many runs it needs lunasched."""
+NEXT_SLOTS = 224
+"""How many slots the guard knows ahead: with their schedule, what fits a page of memory."""
 
-
-class Verdict(Enum):
-    """What a start is that a timer caused."""
-
-    NEW_SLOT = "new slot"
-    REPEATED = "repeated"
-    NO_SLOT = "no slot"
+NEVER = (1 << 63) - 1
+"""The slot after the last one of a schedule that ends."""
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """Now, by the clock and less the time since boot (µs): the latter moves with steps only."""
+class SlotList:
+    """The slots that the guard tells apart (µs, UTC), and what they were found by."""
 
-    now: int
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class SlotState:
-    """What the slot guard knows of a job (µs, UTC): the last slot that ran and the next ones."""
-
-    last: int
-    offset: int
-    following: tuple[int, ...]
     zone: str
     schedule: str
+    slots: tuple[int, ...]
+    """The latest slot at the time of the list, 0 for none, and those that followed it."""
+
+    def is_for(self, rule: Schedule, zone: str) -> bool:
+        """Whether these are the slots of a schedule in a zone."""
+        return (self.zone, self.schedule) == (zone, rule.text)
+
+    def lasts(self, now: int, share: float) -> bool:
+        """Whether more than a share of ``NEXT_SLOTS`` is left, or as many as there will be.
+
+        None is left where the clock was set back to before the list.
+        """
+        if not self.slots or now < self.slots[0]:
+            return False
+        if self.slots[-1] == NEVER:
+            return True
+        return len(self.slots) - bisect_right(self.slots, now) > share * NEXT_SLOTS
 
 
-def judge(
-    rule: Schedule, zone: str, moment: Moment, state: SlotState | None, recorded: int | None
-) -> tuple[Verdict, SlotState]:
-    """What a start at ``moment`` is, if a timer caused it, and what the guard knows after it.
-
-    ``recorded`` is the last slot in the history, for when the guard's own knowledge was lost.
-    """
-    current = schedule.latest_elapse(rule, timezone=zone, at=to_datetime(moment.now))
-    slot = None if current is None else to_usec(current)
-    last = recorded if state is None else state.last
-    corrected = state is not None and state.offset - moment.offset > CORRECTION_USEC
-    if slot is None:
-        verdict = Verdict.NO_SLOT
-    elif last is None or slot > last or corrected:
-        verdict = Verdict.NEW_SLOT
-    else:
-        verdict = Verdict.REPEATED
-    if verdict is Verdict.NEW_SLOT or state is None:
-        return verdict, slots_from(rule, zone, moment, slot or moment.now)
-    return verdict, state
+def slot_list(rule: Schedule, zone: str, now: int) -> SlotList:
+    """The slots from the latest one on."""
+    latest = schedule.latest_elapse(rule, timezone=zone, at=to_datetime(now))
+    elapses = schedule.elapses(rule, timezone=zone, after=to_datetime(now))
+    following = [to_usec(elapse) for elapse in islice(elapses, NEXT_SLOTS)]
+    if len(following) < NEXT_SLOTS:
+        following.append(NEVER)
+    return SlotList(zone, rule.text, (0 if latest is None else to_usec(latest), *following))
 
 
-def slots_from(rule: Schedule, zone: str, moment: Moment, last: int) -> SlotState:
-    """What the guard knows when ``last`` is the last slot that counts as having run."""
-    return SlotState(last, moment.offset, _following(rule, zone, moment.now), zone, rule.text)
+@dataclass(frozen=True, slots=True)
+class LastSlot:
+    """The last slot that ran, or counts as having run (µs, UTC)."""
 
-
-def found_anew(known: SlotState, rule: Schedule, now: int) -> SlotState:
-    """What the guard knows by the time zones of today; a slot that ran does not come again."""
-    following = _following(rule, known.zone, max(now, known.last))
-    return replace(known, following=following)
-
-
-def _following(rule: Schedule, zone: str, after: int) -> tuple[int, ...]:
-    elapses = schedule.elapses(rule, timezone=zone, after=to_datetime(after))
-    return tuple(to_usec(elapse) for elapse in islice(elapses, NEXT_SLOTS))
+    slot: int
+    offset: int
+    """The clock less the time since boot at that time: it moves with steps only. 0: not known."""

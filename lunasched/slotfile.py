@@ -1,34 +1,41 @@
-"""What the slot guard knows of each job: the last slot that ran and the next ones.
+"""What guards need to know of each job, in a directory that only the jobs' manager may write.
 
-A file a job, in a directory that only the jobs' manager may write (the guard runs as root, or as
-the user of a user's manager). The guard itself, ``unit-templates/slot-guard``, reads and rewrites
-it without Python. Two lines::
+Guards run as the user of their job (``unit-templates/slot-guard``), so what they write is in files
+that belong to that user, which are made here: a new file is complete and has its owner before it
+has its name. What is in them is that user's word, and is read as such. ::
 
-    LAST OFFSET NEXT NEXT … NEXT
-    ZONE SCHEDULE
+    INSTANCE            the manager's: zone and schedule, then the slots to come, a line each
+    last:INSTANCE       the user's: LAST OFFSET
+    succeeded:INSTANCE  the user's: "1" while the latest run is a success
 
 LAST is the last slot that ran, OFFSET the difference of the clock and the time since boot when it
-did, which tells a step of the clock; all are microseconds.
+did, which tells a step of the clock; all are microseconds. Each is padded with spaces, so that the
+guard replaces them in place.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterable
+import pwd
+import re
+import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
 
 from lunasched.errors import DeploymentFailed, PermissionDenied
-from lunasched.slot import SlotState
-from lunasched.unittext import instance_name, success_name
+from lunasched.slot import LastSlot, SlotList
+from lunasched.unittext import instance_name, last_slot_name, success_name
 
 # ":" does not occur in the names of jobs' files.
 _ZONES = "zones:"
 _TEMPORARY = ".{pid}.new"
-# The guard empties a file and writes it in one line of its script.
-_WRITING_S = 0.01
+# Far more than what is written, where somebody else wrote it.
+_OWN_BYTES_MAX = 256
+_LIST_BYTES_MAX = 1 << 20
+_LAST = re.compile(r"([0-9]{1,18}) +([0-9]{1,18}) *\n")
+# A guard notes one slot while its file is replaced, and then the new one.
+_REPLACED_MOST = 3
 
 
 class SlotDirectory:
@@ -37,136 +44,196 @@ class SlotDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def file(self, job: str) -> Path:
-        """Where the guard of a job looks."""
-        return self.path / instance_name(job)
-
-    def read(self, job: str) -> SlotState | None:
-        """What is known; ``None`` where that is nothing, or damaged (by a power cut)."""
+    def read(self, job: str) -> SlotList | None:
+        """The slots that the guard knows; ``None`` where there is no list, or a damaged one."""
+        text = _content(self.path / instance_name(job), _LIST_BYTES_MAX)
         try:
-            return _state(self.file(job).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return None if text is None else _slot_list(text)
+        except ValueError:
             return None
 
-    def change(self, job: str, change: Callable[[SlotState], SlotState], *, durable: bool) -> None:
-        """Change what is known, if anything is; what a guard notes meanwhile is not lost.
+    def write(self, job: str, slots: SlotList) -> None:
+        """Replace the list, whole."""
+        lines = (f"{slots.zone} {slots.schedule}", *map(str, slots.slots))
+        self._replace(instance_name(job), "\n".join(lines) + "\n")
 
-        The guard writes into the file that it finds: either into the new one, or its word is in
-        the old one afterwards.
+    def is_guarded(self, job: str) -> bool:
+        """Whether a job has a guard for its slots, also where its list was lost."""
+        return os.path.lexists(self.path / last_slot_name(job))
+
+    def last(self, job: str) -> LastSlot | None:
+        """The last slot that ran; ``None`` where that is not known."""
+        return _last(_content(self.path / last_slot_name(job), _OWN_BYTES_MAX))
+
+    def set_last(self, job: str, last: LastSlot, user: str | None, *, durable: bool) -> None:
+        """Say which slot counts as the last one that ran, in a file of the job's user.
+
+        ``durable`` outlives a power cut that comes after.
         """
-        try:
-            file = self.file(job).open(encoding="utf-8", errors="replace")
-        except OSError:
-            return
-        with file:
-            text = None
-            while (found := _read_all(file)) != text:
-                text = found
-                if text:
-                    with suppress(ValueError):
-                        self.write(job, change(_state(text)), durable=durable)
-                else:
-                    # A guard has emptied it and is about to write.
-                    time.sleep(_WRITING_S)
+        text = f"{last.slot:<18} {last.offset:<18}\n"
+        self._replace(last_slot_name(job), text, user=user, durable=durable)
 
-    def write(self, job: str, state: SlotState, *, durable: bool) -> None:
-        """Replace what is known, whole; ``durable`` outlives a power cut that comes after."""
-        target = self.file(job)
-        temporary = self.path / _TEMPORARY.format(pid=os.getpid())
+    def own_last(self, job: str, user: str | None, *, durable: bool) -> None:
+        """See to it that there is a file of the job's user for the last slot that ran.
+
+        What a guard notes in the old file meanwhile is not lost.
+        """
+        path = self.path / last_slot_name(job)
+        if _is_of(path, _owner(user)):
+            return
         try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o755)
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(_text(state))
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            temporary.replace(target)
-        except PermissionError as error:
-            raise PermissionDenied(f"{self.path} cannot be written by this user") from error
-        except OSError as error:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise DeploymentFailed(f"{target}: {error.strerror}") from error
+            before = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            self.set_last(job, LastSlot(0, 0), user, durable=durable)
+            return
+        try:
+            for _ in range(_REPLACED_MOST):
+                known = _last(_content_of(before, _OWN_BYTES_MAX))
+                self.set_last(job, known or LastSlot(0, 0), user, durable=durable)
+                if _last(_content_of(before, _OWN_BYTES_MAX)) == known:
+                    return
+        finally:
+            os.close(before)
 
     def zones(self) -> str:
         """What ``write_zones`` was last given."""
-        try:
-            return (self.path / _ZONES).read_text(encoding="utf-8").strip()
-        except OSError:
-            return ""
+        return (_content(self.path / _ZONES, _OWN_BYTES_MAX) or "").strip()
 
     def write_zones(self, identity: str) -> None:
         """Note for which time zones (``config.zone_identity``) all units were made."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o755)
-            (self.path / _ZONES).write_text(identity + "\n", encoding="utf-8")
-        except OSError as error:
-            raise DeploymentFailed(f"{self.path}: {error.strerror}") from error
+        self._replace(_ZONES, identity + "\n")
 
-    def set_succeeded(self, job: str, succeeded: bool) -> None:
+    def set_succeeded(self, job: str, succeeded: bool, user: str | None) -> None:
         """Say whether the latest run of a job that others depend on was a success.
 
-        From then on its own service does (``lunasched.dependencies``).
+        From then on its own service does (``lunasched.dependencies``), as the job's user.
         """
-        file = self.path / success_name(job)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o755)
-            if succeeded:
-                file.touch()
-            else:
-                file.unlink(missing_ok=True)
-        except PermissionError as error:
-            raise PermissionDenied(f"{self.path} cannot be written by this user") from error
-        except OSError as error:
-            raise DeploymentFailed(f"{file}: {error.strerror}") from error
+        self._replace(success_name(job), "1" if succeeded else "0", user=user, durable=True)
 
     def says_success(self, job: str) -> bool:
         """Whether ``set_succeeded`` or the service of a job says that it succeeded."""
-        return (self.path / success_name(job)).exists()
+        return (_content(self.path / success_name(job), 1) or "") == "1"
+
+    def can_say_success(self, job: str, user: str | None) -> bool:
+        """Whether the service of a job can say that it succeeded, as the job's user."""
+        return _is_of(self.path / success_name(job), _owner(user))
+
+    def forget_success(self, job: str) -> None:
+        """Drop the word about a job that nobody depends on."""
+        self._remove(success_name(job))
 
     def forget_successes(self, but: Iterable[str]) -> None:
-        """Drop what ``set_succeeded`` and services said of all jobs but some."""
+        """Drop the word about all jobs but some."""
         kept = {success_name(job) for job in but}
         for file in self.path.glob(success_name("") + "*"):
             if file.name not in kept:
-                with suppress(OSError):
-                    file.unlink(missing_ok=True)
+                self._remove(file.name)
 
     def remove(self, jobs: Iterable[str]) -> None:
-        """Forget jobs that are gone."""
+        """Forget the slots of jobs that are gone."""
         for job in jobs:
-            with suppress(OSError):
-                self.file(job).unlink(missing_ok=True)
+            self._remove(instance_name(job))
+            self._remove(last_slot_name(job))
 
     def remove_leftovers(self) -> None:
         """Remove what killed processes were writing; the guards of starting jobs may write now."""
         for leftover in self.path.glob(_TEMPORARY.format(pid="*[0-9]")):
             if not Path("/proc", leftover.name.split(".")[1]).exists():
-                with suppress(OSError):
-                    leftover.unlink(missing_ok=True)
+                self._remove(leftover.name)
+
+    def _remove(self, name: str) -> None:
+        with suppress(OSError):
+            (self.path / name).unlink(missing_ok=True)
+
+    def _replace(
+        self, name: str, text: str, *, user: str | None = None, durable: bool = False
+    ) -> None:
+        """A new file, which nobody else has open, takes the place of the old one."""
+        temporary = self.path / _TEMPORARY.format(pid=os.getpid())
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o755)
+            temporary.unlink(missing_ok=True)
+            with os.fdopen(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fchmod(file.fileno(), 0o644)
+                owner = _owner(user)
+                if owner != os.geteuid():
+                    os.fchown(file.fileno(), owner, -1)
+                if durable:
+                    os.fsync(file.fileno())
+            temporary.replace(self.path / name)
+        except PermissionError as error:
+            raise PermissionDenied(f"{self.path} cannot be written by this user") from error
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise DeploymentFailed(f"{self.path / name}: {error.strerror}") from error
 
 
-def _read_all(file: TextIO) -> str:
-    file.seek(0)
-    return file.read()
+def _owner(user: str | None) -> int:
+    """The user of a job's files; our own where there is no such user, so that the job cannot run.
+
+    Only root gives files away.
+    """
+    if user is None or os.geteuid() != 0:
+        return os.geteuid()
+    if user.isdecimal():
+        return int(user)
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        return os.geteuid()
 
 
-def _state(text: str) -> SlotState:
+def _is_of(path: Path, owner: int) -> bool:
+    """Whether a path is a regular file of a user."""
+    try:
+        about = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(about.st_mode) and about.st_uid == owner
+
+
+def _content(path: Path, limit: int) -> str | None:
+    """The beginning of a regular file; ``None`` for everything else."""
+    try:
+        found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return _content_of(found, limit)
+    finally:
+        os.close(found)
+
+
+def _content_of(found: int, limit: int) -> str | None:
+    try:
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            return None
+        opened = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(opened, "rb") as file:
+            return file.read(limit).decode(errors="replace")
+    except OSError:
+        return None
+
+
+def _slot_list(text: str) -> SlotList:
     """Raises ``ValueError`` for what is damaged."""
-    numbers, second = text.splitlines()[:2]
-    last, offset, *following = map(int, numbers.split())
-    zone, _, schedule = second.partition(" ")
-    return SlotState(last, offset, tuple(following), zone, schedule)
+    header, *lines = text.splitlines()
+    zone, _, schedule = header.partition(" ")
+    return SlotList(zone, schedule, tuple(map(int, lines)))
 
 
-def _text(state: SlotState) -> str:
-    numbers = " ".join(map(str, (state.last, state.offset, *state.following)))
-    return f"{numbers}\n{state.zone} {state.schedule}\n"
+def _last(text: str | None) -> LastSlot | None:
+    found = _LAST.match(text or "")
+    return LastSlot(int(found[1]), int(found[2])) if found else None
 
 
 def clock_offset(now: int) -> int:
     """The clock (µs) less the time since boot, suspended or not: constant but for steps."""
-    return now - _uptime()
+    return max(0, now - _uptime())
 
 
 def _uptime() -> int:

@@ -233,8 +233,14 @@ def hook_instance(job: str, event: str) -> str:
     return f"{instance_name(job)}:{event}"
 
 
+def last_slot_name(job: str) -> str:
+    """The file that has the last slot of a job that ran."""
+    # ":" does not occur in the names of jobs' files.
+    return f"last:{instance_name(job)}"
+
+
 def success_name(job: str) -> str:
-    """The file that is there while the latest run of a job that others depend on is a success."""
+    """The file that says whether the latest run of a job that others depend on is a success."""
     # ":" does not occur in the names of jobs' files.
     return f"succeeded:{instance_name(job)}"
 

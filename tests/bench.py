@@ -31,6 +31,8 @@ JOBS = 1000
 MANY_JOBS = 10_000
 RUNS = 500
 HISTORY = 1_000_000
+SLOTS = 40
+"""How many slots the guard's cost is measured over."""
 MANY = "/var/tmp/bench/jobs.db"
 """Where the database of so many jobs is in the machine."""
 LOOKED_AT = "/var/tmp/bench/history.db"
@@ -223,7 +225,7 @@ def _in_a_machine(machine: Machine) -> None:
     change = "lunasched add --replace --name job-$i --schedule 'every 2h' --command true"
     _report("lunasched add --replace", _timed_inside(machine, change, 9))
     start = "systemctl start lunasched-job@cron-$i.service || true"
-    _report("systemctl start of that (guard asks lunasched)", _timed_inside(machine, start, 9))
+    _report("systemctl start of that (guard asks systemd)", _timed_inside(machine, start, 9))
     _guard(machine)
     _report(
         "lunasched start --wait of a job",
@@ -353,25 +355,31 @@ print(json.dumps(taken))
 
 
 def _guard(machine: Machine) -> None:
-    """What the slot guard adds to an ordinary start: its one process, less an empty one."""
-    following = " ".join(
-        str(number) for number in range(4_000_000_000_000_000, 4_000_000_000_000_063)
+    """From a slot to the first instruction of a job, and of a bare timer's service beside it."""
+    instruction = "echo $EPOCHREALTIME >>/tmp/{}"
+    add = ("add", "--name", "guarded", "--schedule", "calendar:*:*:0/2", "--disabled")
+    guarded = instruction.format("guarded")
+    machine.run(["lunasched", *add, "--", "/bin/bash", "-c", guarded])
+    machine.write_file(
+        "/run/systemd/system/lunasched-job@guarded.timer.d/at-once.conf",
+        "[Timer]\nAccuracySec=1us\n",
     )
-    script = f"""
-    turns() {{ for turn in $(seq 100); do "$@"; done; }}
-    state="0 0 1 {following}"
-    guarded() {{
-        printf '%s\\nUTC * * * * *\\n' "$state" >/tmp/slots
-        bash -c '[ ! -r "$0" ] || . "$0"' /opt/lunasched/unit-templates/slot-guard /no/mark \
-            /tmp/slots - job UTC '* * * * *'
-    }}
-    empty() {{ printf '%s\\nUTC * * * * *\\n' "$state" >/tmp/slots; }}
-    for case in guarded empty; do
-        begun=$(date +%s%N); turns "$case"; echo $((($(date +%s%N) - begun) / 100))
-    done
-    """
-    guarded, empty = map(int, machine.run(["bash", "-c", script]).stdout.split())
-    _report("slot guard of an ordinary start", [(guarded - empty) / 1e9], 0.003)
+    machine.run("systemctl daemon-reload; lunasched enable guarded")
+    bare = ("--unit=bare", "--on-calendar=*:*:1/2", "--timer-property=AccuracySec=1us")
+    same = ("-p", "Type=exec", "-p", "User=root", "-p", "WorkingDirectory=-~")
+    command = ("/bin/bash", "-c", instruction.format("bare"))
+    machine.run(["systemd-run", "--quiet", *bare, *same, *command])
+    both = "cat /tmp/guarded /tmp/bare"
+    machine.wait_for(f"[ $({both} | wc -l) -gt {2 * SLOTS} ]", 10 * SLOTS, interval=2)
+    machine.run("lunasched remove guarded; systemctl stop bare.timer")
+    taken = {
+        name: [float(line) % 1 for line in machine.read_file(f"/tmp/{name}").split()]
+        for name in ("bare", "guarded")
+    }
+    for name, each in taken.items():
+        _report(f"from a slot to a job, {name}", each)
+    added = statistics.median(taken["guarded"]) - statistics.median(taken["bare"])
+    print(f"{'  what the guard adds to a run':<48}{added * 1000:>7.1f} ms{'':>10}{'3 ms':>10}")
 
 
 def _record(machine: Machine) -> None:

@@ -1,21 +1,26 @@
-"""The slot guard's files, which its script writes at any time."""
+"""The slot guard and its files: the manager's list, and the job's user's last slot."""
 
 from __future__ import annotations
 
+import os
+import random
 import subprocess
 import time
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lunasched import slot
+from lunasched import slot, slotfile
+from lunasched.concurrency import guard_command
+from lunasched.config import Mode
 from lunasched.schedule import parse
-from lunasched.slot import SlotState
-from lunasched.slotfile import SlotDirectory
+from lunasched.slot import CORRECTION_USEC, NEVER, NEXT_SLOTS, LastSlot, SlotList, slot_list
+from lunasched.slotfile import SlotDirectory, clock_offset
 
 GUARD = Path(__file__).parent.parent / "unit-templates" / "slot-guard"
 SECOND = 1_000_000
+HOUR = 3600 * SECOND
 
 
 @pytest.fixture
@@ -28,77 +33,319 @@ def now() -> int:
     return time.time_ns() // 1000
 
 
-def due(now: int) -> SlotState:
-    """A slot just now, and one in an hour."""
-    following = (now - SECOND, now + 3600 * SECOND)
-    return SlotState(now - 3600 * SECOND, 0, following, "UTC", "0 * * * *")
+class Guard:
+    """``ExecCondition=`` for a start of the job, with a systemd that says what is wanted."""
+
+    def __init__(self, slots: SlotDirectory, path: Path) -> None:
+        self.slots, self.path = slots, path
+        self.mark, self.retry = path / "by-hand", path / "retry"
+        # The one thing that is not the script's own: its program's place.
+        script = GUARD.read_text().replace("/usr/bin/busctl", str(path / "busctl"))
+        (path / "slot-guard").write_text(script)
+
+    def systemd_says(self, elapsed: int, started: int, over: int) -> None:
+        busctl = self.path / "busctl"
+        busctl.write_text(
+            f'#!/bin/sh\ncase "$*" in *LastTrigger*) echo t {elapsed} ;;\n'
+            f"*) echo t {started}; echo t {over} ;; esac\n"
+        )
+        busctl.chmod(0o755)
+
+    def passes(self, job: str = "job", prefix: str = "") -> bool:
+        files = (self.slots.path / job, self.slots.path / f"last:{job}", self.mark, self.retry)
+        run = ["/bin/bash", "-p", "-c", prefix + '[ ! -r "$0" ] || . "$0"']
+        done = subprocess.run(
+            [*run, self.path / "slot-guard", *files, "-", "/started", "/timer"],
+            env={"PATH": "/nowhere", "HOME": "/", "slots": "x", "words": "y", "ran": "z"},
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+        assert done.stderr == ""
+        assert done.stdout == ("this slot ran already\n" if done.returncode else "")
+        return done.returncode == 0
 
 
-def start(slots: SlotDirectory) -> None:
-    """What ExecCondition= does for a start of the job, without a process of ours."""
-    guard = ["/bin/bash", "-c", '[ ! -r "$0" ] || . "$0"', GUARD, "/no-mark", slots.file("job")]
-    arguments = ["", "job", "UTC", "0 * * * *"]
-    subprocess.run([*guard, *arguments], check=True, env={"PATH": "/nowhere", "HOME": "/"})
+@pytest.fixture
+def guard(slots: SlotDirectory, tmp_path: Path) -> Guard:
+    made = Guard(slots, tmp_path)
+    made.systemd_says(2, 3, 1)
+    return made
 
 
-def test_what_ran_while_its_file_was_changed_is_known(slots: SlotDirectory, now: int) -> None:
-    slots.write("job", due(now), durable=False)
-    seen: list[SlotState] = []
-
-    def change(known: SlotState) -> SlotState:
-        seen.append(known)
-        if len(seen) == 1:
-            start(slots)
-        return replace(known, offset=7)
-
-    slots.change("job", change, durable=False)
-    assert [known.last for known in seen] == [now - 3600 * SECOND, now - SECOND]
-    after = slots.read("job")
-    assert after is not None
-    assert (after.last, after.following) == (now - SECOND, (now + 3600 * SECOND,))
-    assert after.offset == 7
+def hourly(now: int) -> SlotList:
+    """A slot a second ago, and those that follow it."""
+    return SlotList("UTC", "x", tuple(now - SECOND + n * HOUR for n in range(NEXT_SLOTS + 1)))
 
 
-def test_a_guard_that_is_about_to_write_is_waited_for(
-    slots: SlotDirectory, now: int, monkeypatch: pytest.MonkeyPatch
+def set_last(slots: SlotDirectory, last: int, offset: int = 0) -> None:
+    slots.set_last("job", LastSlot(last, offset), None, durable=False)
+
+
+def last_slot(slots: SlotDirectory) -> int:
+    found = slots.last("job")
+    assert found is not None
+    return found.slot
+
+
+def test_a_slot_runs_once(slots: SlotDirectory, guard: Guard, now: int) -> None:
+    slots.write("job", hourly(now))
+    set_last(slots, now - HOUR)
+    assert guard.passes()
+    found = slots.last("job")
+    assert found is not None
+    assert found.slot == now - SECOND
+    assert abs(found.offset - clock_offset(now)) < 10 * SECOND
+    assert not guard.passes()
+    # Each slot, wherever in the list it is.
+    for position in range(1, NEXT_SLOTS, 31):
+        slots.write("job", hourly(now - position * HOUR))
+        set_last(slots, now - HOUR)
+        assert guard.passes()
+        assert last_slot(slots) == now - SECOND
+        assert not guard.passes()
+
+
+@pytest.mark.parametrize(
+    "answer", [(1, 3, 2), (4, 3, 1), (0, 0, 0)], ids=["before the end", "after", "never"]
+)
+def test_what_the_timer_did_not_start_passes(
+    slots: SlotDirectory, guard: Guard, now: int, answer: tuple[int, int, int]
 ) -> None:
-    state = due(now)
-    slots.write("job", state, durable=False)
-    seen: list[SlotState] = []
-
-    def change(known: SlotState) -> SlotState:
-        seen.append(known)
-        if len(seen) == 1:
-            file = slots.file("job").open("r+")
-            text = file.read().replace(str(state.last), str(now - SECOND))
-            file.truncate(0)
-            file.seek(0)
-            # It writes while it is waited for, however busy the machine is.
-            monkeypatch.setattr(time, "sleep", lambda _: (file.write(text), file.close()))
-        return replace(known, offset=7)
-
-    slots.change("job", change, durable=False)
-    after = slots.read("job")
-    assert after is not None
-    assert (after.last, after.offset) == (now - SECOND, 7)
+    slots.write("job", hourly(now))
+    set_last(slots, now)
+    guard.systemd_says(*answer)
+    assert guard.passes()
+    assert last_slot(slots) == now
 
 
-@pytest.mark.parametrize("damage", [None, "", "x y z\n", "1\n", b"\xff\xfe 1 2\nUTC \xff\n"])
-def test_what_is_not_known_stays_so(slots: SlotDirectory, damage: str | bytes | None) -> None:
+def test_where_systemd_cannot_be_asked_it_passes(
+    slots: SlotDirectory, guard: Guard, now: int
+) -> None:
+    slots.write("job", hourly(now))
+    set_last(slots, now)
+    (guard.path / "busctl").write_text("#!/bin/sh\necho t 5; exit 1\n")
+    assert guard.passes()
+    (guard.path / "busctl").unlink()
+    assert guard.passes()
+
+
+def test_a_clock_that_was_set_back_far_counts(slots: SlotDirectory, guard: Guard, now: int) -> None:
+    slots.write("job", hourly(now))
+    offset = clock_offset(now)
+    set_last(slots, now + HOUR, offset + CORRECTION_USEC - HOUR)
+    assert not guard.passes()
+    set_last(slots, now + HOUR, offset + CORRECTION_USEC + HOUR)
+    assert guard.passes()
+    assert last_slot(slots) == now - SECOND
+    # Where the time since boot was hidden.
+    set_last(slots, now + CORRECTION_USEC - HOUR)
+    assert not guard.passes()
+    set_last(slots, now + CORRECTION_USEC + HOUR)
+    assert guard.passes()
+
+
+@pytest.mark.parametrize(
+    "slots_known",
+    [lambda now: (now - 2 * HOUR, now - HOUR), lambda now: (now + HOUR, now + 2 * HOUR)],
+    ids=["a list that is over", "before the list"],
+)
+def test_what_is_not_known_is_no_repeat(
+    slots: SlotDirectory, guard: Guard, now: int, slots_known: Callable[[int], tuple[int, ...]]
+) -> None:
+    slots.write("job", SlotList("UTC", "x", slots_known(now)))
+    set_last(slots, now - SECOND)
+    for _ in range(2):
+        before = last_slot(slots)
+        assert guard.passes()
+        assert last_slot(slots) > before
+    set_last(slots, now + HOUR)
+    assert not guard.passes()
+
+
+@pytest.mark.parametrize("damage", [None, "", "x y z\n", "UTC x\nq\n", "UTC x\n1 2\na[$(id)]\n"])
+@pytest.mark.parametrize("which", ["job", "last:job"])
+def test_a_lost_or_damaged_file_loses_no_slot(
+    slots: SlotDirectory, guard: Guard, now: int, which: str, damage: str | None
+) -> None:
+    slots.write("job", hourly(now))
+    set_last(slots, now - HOUR)
+    file = slots.path / which
+    file.unlink()
     if damage is not None:
-        slots.path.mkdir()
-        slots.file("job").write_bytes(damage if isinstance(damage, bytes) else damage.encode())
-    slots.change("job", lambda known: pytest.fail("there is nothing to change"), durable=False)
-    assert slots.read("job") is None
+        file.write_text(damage)
+    assert guard.passes()
+    assert last_slot(slots) >= now - SECOND
 
 
-def test_a_slot_that_ran_after_the_command_began_does_not_come_again(now: int) -> None:
-    """The command waits for its turn, and reads the file later than it looked at the clock."""
-    rule = parse("*/10 * * * *")
-    ran = (now // (600 * SECOND) + 1) * 600 * SECOND
-    known = SlotState(ran, 5, (ran, ran + SECOND), "UTC", rule.text)
-    anew = slot.found_anew(known, rule, now)
-    assert (anew.last, anew.offset, len(anew.following)) == (ran, 5, slot.NEXT_SLOTS)
-    assert anew.following[0] == ran + 600 * SECOND
-    earlier = replace(known, last=now - 6000 * SECOND)
-    assert slot.found_anew(earlier, rule, now).following[0] == ran
+def test_a_job_that_may_write_nothing_runs(slots: SlotDirectory, guard: Guard, now: int) -> None:
+    slots.write("job", hourly(now))
+    set_last(slots, now - HOUR)
+    for _ in range(2):
+        assert guard.passes(prefix="ulimit -f 0; ")
+    assert last_slot(slots) == now - HOUR
+    (slots.path / "last:job").unlink()
+    assert guard.passes(prefix="ulimit -n 10; ")
+
+
+@pytest.mark.parametrize("which", ["by-hand", "retry"])
+def test_a_mark_lets_a_start_pass_until_its_time(
+    slots: SlotDirectory, guard: Guard, now: int, which: str
+) -> None:
+    slots.write("job", hourly(now))
+    set_last(slots, now)
+    assert not guard.passes()
+    (guard.path / which).write_text(f"{slotfile._uptime() + 60 * SECOND}\n")
+    assert guard.passes()
+    # It does not use up a slot either.
+    set_last(slots, now - HOUR)
+    assert guard.passes()
+    assert last_slot(slots) == now - HOUR
+    set_last(slots, now)
+    (guard.path / which).write_text("1000\n")
+    assert not guard.passes()
+
+
+@pytest.mark.parametrize("kind", ["command", "fifo", "link", "directory", "long", "zeros"])
+def test_the_slot_guard_trusts_no_mark(
+    slots: SlotDirectory, guard: Guard, now: int, tmp_path: Path, kind: str
+) -> None:
+    slots.write("job", hourly(now))
+    set_last(slots, now)
+    mark, touched = guard.retry, tmp_path / "touched"
+    if kind == "command":
+        mark.write_text(f"a[$(touch {touched})]\n")
+    elif kind == "fifo":
+        os.mkfifo(mark)
+    elif kind == "link":
+        mark.symlink_to("/dev/zero")
+    elif kind == "directory":
+        mark.mkdir()
+    elif kind == "zeros":
+        mark.write_bytes(bytes(4096))
+    else:
+        mark.write_text("9" * 10_000 + "\n")
+    assert not guard.passes()
+    assert not touched.exists()
+
+
+def test_the_guard_is_called_without_what_the_environment_has() -> None:
+    line = guard_command(GUARD, "a b", mode=Mode.SYSTEM).text
+    assert line.startswith("/bin/bash -p -c ")
+    assert line.endswith(f'{GUARD} "a b"')
+    assert guard_command(GUARD, mode=Mode.USER).text.endswith(" --user")
+
+
+# The files
+
+
+@pytest.mark.parametrize("schedule", ["* * * * *", "@yearly", "calendar:2020-01-01", "0 0 29 2 *"])
+def test_a_list_is_read_as_it_was_written(
+    slots: SlotDirectory, now: int, schedule: str, rng: random.Random
+) -> None:
+    rule = parse(schedule)
+    for _ in range(5):
+        moment = now + rng.randrange(10 * 365 * 24) * HOUR
+        made = slot_list(rule, "Europe/Berlin", moment)
+        slots.write("job", made)
+        assert slots.read("job") == made
+        assert (slots.path / "job").stat().st_size <= 4096
+        assert made.slots[0] <= moment < made.slots[1]
+        assert list(made.slots) == sorted(made.slots)
+        assert made.is_for(rule, "Europe/Berlin")
+        assert not made.is_for(rule, "UTC")
+
+
+def test_how_long_a_list_lasts(now: int) -> None:
+    rule = parse("0 * * * *")
+    made = slot_list(rule, "UTC", now)
+    assert made.lasts(now, 0.99)
+    assert not made.lasts(made.slots[0] - 1, 0)
+    assert made.lasts(made.slots[NEXT_SLOTS // 2], 0.25)
+    assert not made.lasts(made.slots[NEXT_SLOTS // 2], 0.75)
+    assert not made.lasts(made.slots[-1], 0)
+    # A schedule that ends has no more slots than it has.
+    ends = slot_list(parse("calendar:2020-01-01"), "UTC", now)
+    assert ends.slots[1:] == (NEVER,)
+    assert ends.lasts(now, 0.99)
+
+
+def test_the_user_of_a_job_is_given_its_file(slots: SlotDirectory, now: int) -> None:
+    slots.set_last("job", LastSlot(now, 7), "daemon", durable=True)
+    file = slots.path / "last:job"
+    assert (file.stat().st_uid, file.stat().st_mode & 0o777) == (1, 0o644)
+    assert slots.last("job") == LastSlot(now, 7)
+    inode = file.stat().st_ino
+    slots.own_last("job", "daemon", durable=True)
+    assert file.stat().st_ino == inode
+    # Another user: another file with the same word.
+    slots.own_last("job", "2", durable=False)
+    assert file.stat().st_uid == 2
+    assert slots.last("job") == LastSlot(now, 7)
+    slots.own_last("job", "no such user", durable=False)
+    assert file.stat().st_uid == os.geteuid()
+    assert slots.last("job") == LastSlot(now, 7)
+
+
+def test_what_ran_while_its_file_was_replaced_is_known(
+    slots: SlotDirectory, guard: Guard, now: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots.write("job", hourly(now))
+    slots.set_last("job", LastSlot(now - HOUR, 0), "daemon", durable=False)
+    replace, ran = Path.replace, []
+
+    def after_a_run(self: Path, target: Path) -> Path:
+        if not ran:
+            ran.append(guard.passes())
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", after_a_run)
+    slots.own_last("job", None, durable=False)
+    assert ran == [True]
+    assert last_slot(slots) == now - SECOND
+    assert (slots.path / "last:job").stat().st_uid == os.geteuid()
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "directory", "long", "word", "negative"])
+def test_what_a_user_put_there_is_data(slots: SlotDirectory, tmp_path: Path, kind: str) -> None:
+    """They cannot make it a link; whoever could, would gain nothing."""
+    slots.write_zones("UTC 1")
+    target = tmp_path / "target"
+    target.write_text(f"{1:<18} {2:<18}\n")
+    for name in ("last:job", "succeeded:job"):
+        file = slots.path / name
+        if kind == "link":
+            file.symlink_to(target)
+        elif kind == "fifo":
+            os.mkfifo(file)
+        elif kind == "directory":
+            file.mkdir()
+        else:
+            words = {"long": "9" * 100_000, "word": "x y", "negative": "-1 -2"}
+            file.write_text(words[kind] + "\n")
+    assert slots.last("job") is None
+    assert not slots.says_success("job")
+    if kind != "directory":
+        slots.own_last("job", None, durable=False)
+        slots.set_succeeded("job", True, None)
+        assert slots.says_success("job")
+        assert target.read_text() == f"{1:<18} {2:<18}\n"
+
+
+def test_success_is_one_byte(slots: SlotDirectory) -> None:
+    for said in (True, False):
+        slots.set_succeeded("job", said, "daemon")
+        assert slots.says_success("job") is said
+        assert (slots.path / "succeeded:job").stat().st_uid == 1
+        assert slots.can_say_success("job", "daemon")
+        assert not slots.can_say_success("job", None)
+    slots.set_succeeded("other", True, None)
+    slots.forget_successes(but=["other"])
+    assert sorted(each.name for each in slots.path.iterdir()) == ["succeeded:other"]
+
+
+def test_slots_after_the_latest_one(now: int) -> None:
+    made = slot.slot_list(parse("*/10 * * * *"), "UTC", now)
+    assert made.slots[0] == now // (600 * SECOND) * 600 * SECOND
+    assert {b - a for a, b in zip(made.slots, made.slots[1:], strict=False)} == {600 * SECOND}

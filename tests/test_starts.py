@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lunasched.config import Mode, unit_templates
+from lunasched.config import Mode
 from lunasched.jobfile import job_from_mapping
 from lunasched.model import HookEvent, HookRun, Job, Result, Run, Trigger
-from lunasched.runtimedir import RuntimeDirectory
+from lunasched.runtimedir import MarkDirectory, RuntimeDirectory
 from lunasched.store import Start, Store
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin
@@ -331,29 +330,36 @@ def test_a_hook_that_could_not_be_executed_says_so(store: Store) -> None:
     assert (ended.result, ended.exit_code) == (Result.EXEC_ERROR, 217)
 
 
-def test_root_follows_no_link_that_the_supervisor_made(tmp_path: Path) -> None:
-    runtime = RuntimeDirectory(tmp_path / "run")
+def test_a_command_opens_nothing_that_the_supervisor_made(tmp_path: Path) -> None:
+    runtime, precious = tmp_path / "run", tmp_path / "precious"
+    marks = MarkDirectory(runtime)
+    with marks.by_hand("backup"):
+        assert int((runtime / "by-hand/backup").read_text()) > 0
+    assert not list((runtime / "by-hand").iterdir())
+    # That of an earlier version, which was the supervisor's.
+    os.chown(runtime, 65534, 65534)
+    precious.mkdir()
+    (runtime / "by-hand").rmdir()
+    (runtime / "by-hand").symlink_to(precious)
+    with marks.by_hand("backup"):
+        assert not list(precious.iterdir())
+    os.chown(runtime, os.geteuid(), os.getegid())
+    with marks.by_hand("backup"):
+        assert not list(precious.iterdir())
+
+
+def test_the_supervisor_follows_no_link_to_its_marks(tmp_path: Path) -> None:
+    runtime = RuntimeDirectory(tmp_path)
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    runtime.mark_start("backup")
-    mark = tmp_path / "run/starts/backup"
+    runtime.mark_retry("backup")
+    mark = tmp_path / "supervisor/starts/backup"
     assert int(mark.read_text()) > 0
     mark.unlink()
     mark.symlink_to(victim)
-    runtime.mark_start("backup")
+    runtime.mark_retry("backup")
     assert victim.read_text() == "precious"
     assert not mark.is_symlink()
-    # Not through a directory either.
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    mark.unlink()
-    (tmp_path / "run/starts").rmdir()
-    (tmp_path / "run/starts").symlink_to(elsewhere)
-    runtime.mark_start("backup")
-    assert not list(elsewhere.iterdir())
-    (elsewhere / "backup").write_text("precious")
-    runtime.unmark_start("backup")
-    assert (elsewhere / "backup").exists()
 
 
 def test_the_gate_and_its_passes(tmp_path: Path) -> None:
@@ -362,68 +368,9 @@ def test_the_gate_and_its_passes(tmp_path: Path) -> None:
     runtime.shut_gate()
     runtime.grant(r"lunasched-job@a\x20b:1.service")
     assert runtime.gate_is_shut()
-    assert [entry.name for entry in (tmp_path / "run/passes").iterdir()] == [r"a\x20b:1"]
+    assert [entry.name for entry in (tmp_path / "run/supervisor/passes").iterdir()] == [r"a\x20b:1"]
     runtime.clear()
     assert not runtime.gate_is_shut()
-    assert not list((tmp_path / "run/passes").iterdir())
+    assert not list((tmp_path / "run/supervisor/passes").iterdir())
     (tmp_path / "lunasched-exclusive").mkdir()
     assert runtime.exclusive_runs()
-
-
-@pytest.mark.parametrize("kind", ["command", "fifo", "link", "directory", "long"])
-def test_the_slot_guard_trusts_no_mark(tmp_path: Path, kind: str) -> None:
-    """It runs as root, and the supervisor, which is not, writes the mark."""
-    mark, touched = tmp_path / "mark", tmp_path / "touched"
-    if kind == "command":
-        mark.write_text(f"a[$(touch {touched})]\n")
-    elif kind == "fifo":
-        os.mkfifo(mark)
-    elif kind == "link":
-        mark.symlink_to("/dev/zero")
-    elif kind == "directory":
-        mark.mkdir()
-    else:
-        mark.write_text("9" * 10_000 + "\n")
-    asked = tmp_path / "bin" / "lunasched"
-    asked.parent.mkdir()
-    asked.write_text(f'#!/bin/sh\necho asked "$@" > {tmp_path}/asked; exit 1\n')
-    asked.chmod(0o755)
-    guard = unit_templates() / "slot-guard"
-    words = [str(mark), str(tmp_path / "slots"), "-", "backup", "UTC", "0 0 * * *"]
-    done = subprocess.run(
-        ["/bin/bash", "-c", '[ ! -r "$0" ] || . "$0"', str(guard), *words],
-        env={"PATH": f"{asked.parent}:/usr/bin:/bin", "HOME": "/"},
-        timeout=10,
-        check=False,
-    )
-    # The mark says nothing: it is for lunasched to decide.
-    assert done.returncode == 1
-    assert (tmp_path / "asked").read_text().startswith("asked slot-check ")
-    assert not touched.exists()
-
-
-def test_a_mark_lets_a_start_pass_until_its_time(tmp_path: Path) -> None:
-    runtime = RuntimeDirectory(tmp_path)
-    guard = unit_templates() / "slot-guard"
-    mark = tmp_path / "starts/backup"
-
-    def passes() -> bool:
-        words = [str(mark), str(tmp_path / "slots"), "-", "backup", "UTC", "0 0 * * *"]
-        return (
-            subprocess.run(
-                ["/bin/bash", "-c", '. "$0"', str(guard), *words],
-                env={"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": "/"},
-                check=False,
-            ).returncode
-            == 0
-        )
-
-    refuses = tmp_path / "lunasched"
-    refuses.write_text("#!/bin/sh\nexit 1\n")
-    refuses.chmod(0o755)
-    assert not passes()
-    with runtime.by_hand("backup"):
-        assert passes()
-        mark.write_text("1000\n")
-        assert not passes()
-    assert not passes()

@@ -85,7 +85,6 @@ _MODULES = {
     "edit": "edit",
     "schema": "schema",
     "export-config": "export",
-    "slot-check": "guard",
     "start": "runs",
     "stop": "runs",
     "list": "views",

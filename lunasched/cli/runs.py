@@ -122,18 +122,18 @@ def _start(
     """Start a job, each kind in its way; the unit, and its run if there is one already."""
     from lunasched import unittext
     from lunasched.model import ExecutionMode
-    from lunasched.runtimedir import RuntimeDirectory
+    from lunasched.runtimedir import GateView, MarkDirectory
 
-    runtime, manager = RuntimeDirectory(session.paths.runtime), session.manager
+    gate, manager = GateView(session.paths.runtime), session.manager
     unit = unittext.service_name(job.name)
     _check_not_running(session, job)
     if job.mode is ExecutionMode.PARALLEL or this_run != job:
         unit = _make_instance(session, this_run)
     manager.hold(unit)
-    exclusive = job.mode is ExecutionMode.EXCLUSIVE or runtime.exclusive_runs()
-    if exclusive or runtime.gate_is_shut():
+    exclusive = job.mode is ExecutionMode.EXCLUSIVE or gate.exclusive_runs()
+    if exclusive or gate.is_shut():
         return unit, _queue(session, job, unit, wait=wait)
-    with runtime.by_hand(job.name):
+    with MarkDirectory(session.paths.runtime).by_hand(job.name):
         return unit, manager.begin(unit, patient=wait)
 
 

@@ -252,7 +252,7 @@ class Deployer:
             report = self._reconciler.reconcile(difference, now, all_unread=begun)
         self._successes.forget_all(but=depended_on)
         self._successes.mend(depended_on & {job.name for job in jobs})
-        self._loader.follow_zones(compiled, now)
+        self._loader.refill(compiled, now)
         self._lock.settle()
         return dataclasses.replace(
             report, written=(*gate, *report.written), failed=tuple(sorted(failed.items()))
@@ -283,6 +283,7 @@ class Deployer:
             try:
                 running = self._loader.running()
                 self._successes.note(change.gained)
+                self._successes.own(change.compiled)
                 # The timers of the jobs themselves count from now; those of the others go on.
                 keep = self._loader.keep(change.others, change.old_texts, running, now)
                 self._loader.unload_stale(change.stale)

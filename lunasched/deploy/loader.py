@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +15,14 @@ from lunasched.slotfile import SlotDirectory, clock_offset
 from lunasched.unitdir import UnitDirectory
 
 if TYPE_CHECKING:
+    from lunasched.model import Job
     from lunasched.systemd import Manager
 
 # A change takes less than that, and a timer may elapse as much late as that.
 _CHANGE = timedelta(seconds=60)
 _LATE = timedelta(seconds=5)
+# The share of the slots that a guard knows at most which is enough for now.
+_ENOUGH = 0.75
 
 
 class Loader:
@@ -94,30 +96,39 @@ class Loader:
 
         Except where it was ``running`` for the same slots: the random delay of one may not be over.
         """
-        moment = slot.Moment(now, clock_offset(now))
+        last = slot.LastSlot(now, clock_offset(now))
         for item in compiled:
             job = item.job
             if not item.guarded or item.timer is None:
                 self._slots.remove([job.name])
                 continue
-            zone = job.timezone or self._context.host_timezone
-            rule = schedule.parse(job.schedule)
+            rule, zone = self._slots_of(job)
             known = self._slots.read(job.name) if item.timer.name in running else None
-            if known is None or (known.zone, known.schedule) != (zone, rule.text):
-                state = slot.slots_from(rule, zone, moment, now)
-                self._slots.write(job.name, state, durable=job.catch_up)
+            if known is None or not known.is_for(rule, zone):
+                self._slots.write(job.name, slot.slot_list(rule, zone, now))
+                self._slots.set_last(job.name, last, job.user, durable=job.catch_up)
+            else:
+                self._slots.own_last(job.name, job.user, durable=job.catch_up)
         self.forget_elapses(timers(item for item in compiled if item.job.catch_up))
 
-    def follow_zones(self, compiled: Sequence[CompiledJob], now: int) -> None:
-        """Find the slots that the guard knows anew where the zones are not what they were."""
-        if self._slots.zones() == self._context.zones:
-            return
+    def refill(self, compiled: Sequence[CompiledJob], now: int) -> None:
+        """See to it that the guard of each job knows enough of its slots, by the zones of today."""
+        anew = self._slots.zones() != self._context.zones
         for item in compiled:
             job = item.job
-            if item.guarded:
-                anew = partial(slot.found_anew, rule=schedule.parse(job.schedule), now=now)
-                self._slots.change(job.name, anew, durable=job.catch_up)
-        self._slots.write_zones(self._context.zones)
+            if not item.guarded:
+                continue
+            rule, zone = self._slots_of(job)
+            known = self._slots.read(job.name)
+            lasts = known is not None and known.is_for(rule, zone) and known.lasts(now, _ENOUGH)
+            if anew or not lasts:
+                self._slots.write(job.name, slot.slot_list(rule, zone, now))
+            self._slots.own_last(job.name, job.user, durable=job.catch_up)
+        if anew:
+            self._slots.write_zones(self._context.zones)
+
+    def _slots_of(self, job: Job) -> tuple[schedule.Schedule, str]:
+        return schedule.parse(job.schedule), job.timezone or self._context.host_timezone
 
     def forget_elapses(self, names: Sequence[str]) -> None:
         """Have ``Persistent=`` timers count from now: without a stamp they do."""

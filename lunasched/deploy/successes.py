@@ -7,7 +7,6 @@ it became one is in the history, and in systemd's memory.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lunasched import unittext
@@ -33,12 +32,19 @@ class Successes:
     def note(self, names: Iterable[str]) -> None:
         """Say of jobs whether their latest run was a success, before their services do."""
         for name in names:
-            self._slots.set_succeeded(name, self._has_succeeded(name))
+            self._say(name, self._has_succeeded(name))
+
+    def own(self, compiled: Iterable[CompiledJob]) -> None:
+        """See to it that the services of jobs can say it, whoever they run as from now on."""
+        for item in compiled:
+            job = item.job
+            if keeps_success(item.service.text) and not self._can_say(job.name):
+                self._say(job.name, self._slots.says_success(job.name))
 
     def forget(self, names: Iterable[str]) -> None:
         """Take it back."""
         for name in names:
-            self._slots.set_succeeded(name, False)
+            self._slots.forget_success(name)
 
     def forget_freed(self, compiled: Iterable[CompiledJob]) -> None:
         """Forget those of the jobs that nobody depends on."""
@@ -50,13 +56,28 @@ class Successes:
         Only where systemd and the history agree on which run was the latest.
         """
         for name in names:
-            if not self._slots.says_success(name):
+            if self._slots.says_success(name):
+                succeeded = True
+            else:
                 latest = self._manager.invocation(unittext.service_name(name))
-                # Without the history it stays as it is.
-                with suppress(StoreError):
-                    run = self._store.runs.get(latest.execution_id)
-                    if latest.ended and run is not None and run.result is Result.SUCCESS:
-                        self._slots.set_succeeded(name, True)
+                try:
+                    run = self._store.runs.get(latest.execution_id) if latest.ended else None
+                except StoreError:
+                    # Without the history it stays as it is.
+                    continue
+                succeeded = run is not None and run.result is Result.SUCCESS
+            if succeeded != self._slots.says_success(name) or not self._can_say(name):
+                self._say(name, succeeded)
+
+    def _can_say(self, name: str) -> bool:
+        return self._slots.can_say_success(name, self._user(name))
+
+    def _say(self, name: str, succeeded: bool) -> None:
+        self._slots.set_succeeded(name, succeeded, self._user(name))
+
+    def _user(self, name: str) -> str | None:
+        job = self._store.jobs.get(name)
+        return None if job is None else job.user
 
     def forget_all(self, but: Iterable[str]) -> None:
         """Forget whatever job it is, except some."""

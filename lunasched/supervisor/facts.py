@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from lunasched.message import Message, Report
     from lunasched.store import Outgoing
 
+NAMES = frozenset(
+    f"LUNASCHED_{name}"
+    for name in (
+        "ATTEMPT", "ENDED_AT", "EVENT", "EXECUTION_ID", "EXIT_CODE", "FAILING_SINCE", "FAILURES",
+        "FIRST_ATTEMPT_ID", "HOST", "JOB", "KIND", "MAX_ATTEMPTS", "MISSED", "MISSED_FIRST_AT",
+        "MISSED_LAST_AT", "NEXT_ATTEMPT", "NEXT_ATTEMPT_AT", "NOTIFICATION_ID", "RESULT",
+        "SCHEDULED_AT", "SIGNAL", "STARTED_AT", "SUBJECT", "TRIGGER", "UNIT",
+    )
+)  # fmt: skip
+"""All of them: ``unit-templates/run-hook`` takes no others from the supervisor."""
+
 
 def of_run(job: Job, run: Run, event: HookEvent) -> dict[str, str]:
     """The environment that a hook has besides the job's own."""

@@ -14,7 +14,7 @@ CONDITION_FAILED is no run: the gate was shut, and the job waits for the supervi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -55,7 +55,16 @@ def result_of(unit_result: str) -> Result:
 class Recorder:
     """Takes the journal into the store, each record once."""
 
-    def __init__(self, store: Store, host_timezone: str, consequences: Consequences) -> None:
+    def __init__(
+        self,
+        store: Store,
+        host_timezone: str,
+        consequences: Consequences,
+        *,
+        begun: Callable[[str], None] = lambda job: None,
+    ) -> None:
+        """``begun`` is called with the name of each job of which a run has begun."""
+        self._begun = begun
         self._store = store
         self._host_timezone = host_timezone
         self._consequences = consequences
@@ -169,6 +178,7 @@ class Recorder:
             first_attempt_id=None if asked is None else asked.first_attempt_id,
         )
         self._store.runs.begin(run, event.boot_id)
+        self._begun(job)
 
     def _attribute(self, name: str, event: Event) -> tuple[Trigger, int | None]:
         requested = self._store.runs.requested(event.execution_id)

@@ -39,6 +39,7 @@ from lunasched.supervisor.notifier import Notifier
 from lunasched.supervisor.pages import Pages
 from lunasched.supervisor.pruner import Pruner
 from lunasched.supervisor.recorder import Recorder, result_of
+from lunasched.supervisor.slotlists import SlotLists
 from lunasched.supervisor.starter import Starter
 from lunasched.supervisor.textfile import TextFile
 from lunasched.supervisor.zones import Zones
@@ -89,7 +90,6 @@ class Supervisor:
         self._runtime = runtime
         origin = Origin(os.uname().nodename, host_timezone, mode)
         self._consequences = Consequences(store, origin, now)
-        self._recorder = Recorder(store, host_timezone, self._consequences)
         self._hooks = HookStarter(
             mode, store, manager, runtime, now=now, guard=self.guard, asked=self._wake
         )
@@ -115,6 +115,8 @@ class Supervisor:
         self._boot_id = boot_id
         self._clock = Clock(store, manager, now, self.guard, stepped=self._stepped)
         self._zones = Zones(slots, manager, self.guard)
+        self._lists = SlotLists(slots, now, self._zones.request_sync)
+        self._recorder = Recorder(store, host_timezone, self._consequences, begun=self._lists.begun)
         self._killed = KilledChanges(deploy_lock, self._zones.bring_up_to_date, self.guard)
         self._checker = SlotChecker(
             store,
@@ -172,6 +174,7 @@ class Supervisor:
         # A new zone is a new start: systemd starts us again, with nothing of the old one left.
         # What was taken over from Lunasched 1.x has no units yet.
         self._zones.watch(self._quit, outdated=self._store.migration is not None)
+        self._lists.look(self._store.jobs.names())
         self._killed.watch()
         self._clock.watch()
         self._checker.woke()
@@ -265,6 +268,7 @@ class Supervisor:
             self._lag.recorded()
             self.conclude()
             self._checker.recorded()
+            self._lists.look()
             self._pruner.recorded(events)
             self._textfile.changed()
         return events

@@ -170,7 +170,7 @@ class Starter:
         if not self._store.starts.claim(start, self._now()):
             return
         if start.is_retry:
-            self._runtime.mark_start(start.job)
+            self._runtime.mark_retry(start.job)
 
         def answered(error: LunaschedError | None) -> None:
             self._guard(partial(self._answered, start, error))()
@@ -216,7 +216,7 @@ class Starter:
             done = {(job, unit) for job, unit in done if job not in starting}
         for job, unit in done:
             self._runtime.revoke(unit)
-            self._runtime.unmark_start(job)
+            self._runtime.unmark_retry(job)
         self._marked -= done
 
     def _plan(self, later: list[int], now: int) -> None:

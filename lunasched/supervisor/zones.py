@@ -58,12 +58,16 @@ class Zones:
     def _compare(self, changed: Callable[[], None]) -> bool:
         if zone_identity() != self._now:
             # Without waiting: meanwhile runs would be recorded.
-            try:
-                self._manager.request_start(SYNC_UNIT)
-            except LunaschedError as error:
-                _complain(error)
+            self.request_sync()
             changed()
         return True
+
+    def request_sync(self) -> None:
+        """Have ``lunasched sync`` run, without waiting for it."""
+        try:
+            self._manager.request_start(SYNC_UNIT)
+        except LunaschedError as error:
+            _complain(error)
 
     def bring_up_to_date(self) -> None:
         """Have ``lunasched sync`` run, as who may write units."""

@@ -367,20 +367,6 @@ class Manager:
     def _execution_id(self, unit: str) -> str:
         return bytes(self._bus.property(unit_path(unit), UNIT, "InvocationID")).hex()
 
-    def started_by_timer(self, service: str, timer: str) -> bool:
-        """Whether the service's current start comes from an elapse of the timer.
-
-        It does if the timer elapsed since the service was last over, however long the start had to
-        wait for other units or for the processor. The environment does not tell: ``TRIGGER_UNIT``
-        and its kin stay as the first elapse set them as long as the service is loaded (seen in
-        systemd 252 and 257).
-        """
-        path = unit_path(service)
-        elapsed: int = self._bus.property(unit_path(timer), TIMER, "LastTriggerUSecMonotonic")
-        started: int = self._bus.property(path, UNIT, "InactiveExitTimestampMonotonic")
-        over: int = self._bus.property(path, UNIT, "InactiveEnterTimestampMonotonic")
-        return over < elapsed <= started
-
     def main_signal(self, unit: str, execution_id: str) -> int | None:
         """The signal that ended the main process of a run, if the unit still holds that run."""
         path = unit_path(unit)

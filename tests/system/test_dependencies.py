@@ -34,7 +34,7 @@ def job_type(luna: Lunasched, name: str) -> str:
 
 
 def successes(luna: Lunasched) -> set[str]:
-    files = luna.machine.exec(f"cd {SLOTS}; ls | grep ^succeeded: || true").stdout.split()
+    files = luna.machine.exec(f"cd {SLOTS}; grep -l ^1 succeeded:* || true").stdout.split()
     return {file.removeprefix("succeeded:") for file in files}
 
 
@@ -65,8 +65,8 @@ def test_a_job_runs_only_if_the_latest_run_of_its_dependency_succeeded(luna: Lun
 
 def test_so_do_the_jobs_of_a_user(own: Lunasched) -> None:
     first, second = f"{own.name}-first", f"{own.name}-second"
-    # Not even a sandbox without a home directory keeps the job from noting its success.
-    add(own, first, "--command", "echo first", "--sandbox", "protect_home=true")
+    # Its sandbox lets the job note its success all the same.
+    add(own, first, "--command", "echo first", "--sandbox", "protect_home=read-only")
     add(own, second, "--depends-on", first, "--command", "echo second")
     refused = start(own, second)
     assert (refused.returncode, refused.stdout) == (1, f"dependency '{first}' has not succeeded\n")
@@ -74,6 +74,12 @@ def test_so_do_the_jobs_of_a_user(own: Lunasched) -> None:
     assert start(own, second).stdout == "second\n"
     runs = own.wait_for_runs(second, 2)
     assert [run["result"] for run in runs] == ["success", "skipped"]
+    # Without a home directory it could not.
+    hidden = add(
+        own, first, "--replace", "--command", "true", "--sandbox", "protect_home=true", check=False
+    )
+    assert hidden.returncode == 2
+    assert "being depended upon needs a guard" in hidden.stderr
 
 
 def test_of_several_dependencies_all_that_failed_are_named(luna: Lunasched) -> None:

@@ -159,7 +159,7 @@ def test_the_supervisor_is_killed_while_the_gate_is_shut(
     wait_for_all(luna, dict.fromkeys([luna.name, *crowd[:8]], 1))
     assert_alone(spans(luna, luna.name, *crowd), luna.name)
     assert not luna.json("queue")
-    assert luna.machine.exec("ls /run/lunasched/gate", check=False).returncode != 0
+    assert luna.machine.exec("ls /run/lunasched/supervisor/gate", check=False).returncode != 0
     # And nothing is stuck.
     start_units(luna, crowd[8])
     wait_for_all(luna, {crowd[8]: 1}, timeout=20)
@@ -204,7 +204,7 @@ def test_a_limit_to_all_jobs(luna: Lunasched, rng: random.Random) -> None:
         assert waited == sorted(waited, reverse=True)
     finally:
         luna.machine.exec(f"rm {settings}; lunasched sync; systemctl restart lunasched")
-    assert luna.machine.exec("ls /run/lunasched/gate", check=False).returncode != 0
+    assert luna.machine.exec("ls /run/lunasched/supervisor/gate", check=False).returncode != 0
 
 
 def test_no_job_looks_at_a_gate_that_nobody_needs(luna: Lunasched) -> None:

@@ -138,10 +138,10 @@ def test_the_supervisor_can_tell_a_hook_nothing_but_about_the_run(luna: Lunasche
         *("add", "--name", luna.name, *LATER, "--on-success", f"env > /tmp/{luna.name}"),
         *("--command", "true"),
     )
-    about = f"/run/lunasched/hooks/{luna.name}:on_success"
+    about = f"/run/lunasched/supervisor/hooks/{luna.name}:on_success"
     luna.machine.exec(
-        f"mkdir -p {about.rpartition('/')[0]};"
         f"printf 'LD_PRELOAD=x\\nPATH=x\\nLUNASCHED_JOB=j\\n' > {about};"
+        f"chown lunasched {about};"
         f"systemctl start lunasched-hook@{luna.name}:on_success"
     )
     luna.machine.wait_for(f"[ -s /tmp/{luna.name} ]", 10, what="the hook")

@@ -367,7 +367,7 @@ def test_a_command_gets_the_message_as_the_jobs_user_and_nobody_else(luna: Lunas
     )
     run(luna)
     luna.machine.wait_for(f"[ -e /tmp/{luna.name}.said ]", 30, what="the command")
-    about = f"/run/lunasched/hooks/{luna.name}:exec-*.text"
+    about = f"/run/lunasched/supervisor/hooks/{luna.name}:exec-*.text"
     assert luna.machine.exec(f"cat {about}", user="luna").returncode == 0
     for other in ("bin", "daemon"):
         refused = luna.machine.exec(f"cat {about}", user=other, check=False)
