@@ -17,16 +17,19 @@ root it is believed. From anybody else and without a unit it is a claim: ``Event
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from lunasched.config import Mode
-from lunasched.errors import JournalError
+from lunasched.errors import InvalidInput, JournalError
 from lunasched.unittext import HOOK_PREFIX, JOB_PREFIX, LAUNCH_PREFIX
+
+UNITS_MAX = 2000
+"""Units of one job whose records can be shown together: a command line has its limit."""
 
 OUTPUT_BYTES = 8192
 """How much of a run's output is kept in the history."""
@@ -34,6 +37,9 @@ OUTPUT_BYTES = 8192
 # The manager says "Starting" when it has started the process, whose output may be there already.
 _EARLY_USEC = 100_000
 
+
+# A core dump, as systemd-coredump reports it.
+_COREDUMP = "fc2e22bc6ee647b6b90729ab34a250b1"
 
 _EXECUTION_ID = re.compile(r"[0-9a-f]{32}\Z")
 
@@ -256,6 +262,28 @@ class Journal:
                 lambda entry: self._ends(entry, run),
             )
 
+    def units(self, unit: str) -> list[str]:
+        """A job's service, and the services of its runs that had one each, as the journal has them.
+
+        Raises ``InvalidInput`` where they are too many for one command.
+        """
+        prefix = unit.removesuffix(".service") + ":"
+        field = "_SYSTEMD_UNIT" if self._mode is Mode.SYSTEM else "_SYSTEMD_USER_UNIT"
+        manager_field = "UNIT" if self._mode is Mode.SYSTEM else "USER_UNIT"
+        with _reader() as reader:
+            known = chain(reader.query_unique(field), reader.query_unique(manager_field))
+            found = {
+                str(name)
+                for name in known
+                if isinstance(name, str) and name.startswith(prefix) and name.endswith(".service")
+            }
+        if len(found) > UNITS_MAX:
+            raise InvalidInput(
+                f"the journal has {len(found)} runs with a unit of their own, and {UNITS_MAX} are "
+                "the most that can be shown together; choose one with --execution"
+            )
+        return [unit, *sorted(found)]
+
     def _writer(self, entry: dict[str, Any]) -> str:
         """The unit of this mode's manager that a record was written in; empty if not known."""
         return _single(
@@ -270,6 +298,9 @@ class Journal:
         """The trusted fields of the manager's own records."""
         return _manager(self._mode, self._uid)
 
+    def _why_not_executed(self, run: RunWindow) -> dict[str, str]:
+        return {**_spawn_failure(self._mode, self._uid), self._about(): run.execution_id}
+
     def _match_output(self, reader: Any, run: RunWindow) -> None:
         _add(reader, _unit(self._mode, self._uid, run.unit))
         if self._mode is Mode.USER:
@@ -277,14 +308,14 @@ class Journal:
             _add(reader, _unattributed(self._uid, run.unit))
         # Why a program could not be executed is the output of a run that has no other.
         reader.add_disjunction()
-        _add(reader, _spawn_failure(self._mode, self._uid, run.execution_id))
+        _add(reader, self._why_not_executed(run))
 
     def _belongs(self, entry: dict[str, Any], run: RunWindow) -> bool:
         """Whether a record is output of the run: from its unit and, if known, its invocation."""
         if _has(entry, _unit(self._mode, self._uid, run.unit)):
             invocation = entry.get("_SYSTEMD_INVOCATION_ID")
             return invocation == run.execution_id if invocation else _is_within(entry, run)
-        if _has(entry, _spawn_failure(self._mode, self._uid, run.execution_id)):
+        if _has(entry, self._why_not_executed(run)):
             return self._writer(entry) in _CHILDS_UNITS
         return (
             self._mode is Mode.USER
@@ -360,31 +391,45 @@ class Journal:
         )
 
 
-def journalctl(mode: Mode, uid: int, unit: str, run: RunWindow | None, *options: str) -> list[str]:
-    """The ``journalctl`` command that shows a job, or one run of it.
+def journalctl(
+    mode: Mode, uid: int, units: Sequence[str], run: RunWindow | None, *options: str
+) -> list[str]:
+    """The ``journalctl`` command that shows the units of a job, or one run of it.
 
-    A run is chosen by what its processes wrote and by what the manager wrote of it.
+    A run is chosen by what its processes wrote and by what the manager wrote of it. Not by
+    ``--unit=``, which in systemd 257 takes anybody's word for a core dump.
     """
     command = ["journalctl", *options]
-    if run is None:
-        option = "--unit" if mode is Mode.SYSTEM else "--user-unit"
-        # Runs beside one another, and those with an environment of their own, have units of theirs.
-        runs = unit.removesuffix(".service") + ":*.service"
-        return [*command, f"{option}={unit}", f"{option}={runs}"]
-    command.append(f"--since={_timestamp(run.since - _EARLY_USEC)}")
-    if run.until is not None:
-        command.append(f"--until={_timestamp(run.until)}")
-    about = "INVOCATION_ID" if mode is Mode.SYSTEM else "USER_INVOCATION_ID"
+    prefix = "" if mode is Mode.SYSTEM else "USER_"
+    if run is not None:
+        units = [run.unit]
+        about, names = f"{prefix}INVOCATION_ID", [run.execution_id]
+        command.append(f"--since={_timestamp(run.since - _EARLY_USEC)}")
+        if run.until is not None:
+            command.append(f"--until={_timestamp(run.until)}")
+    else:
+        about, names = f"{prefix}UNIT", list(units)
     choices = [
-        _unit(mode, uid, unit),
-        {**_manager(mode, uid), about: run.execution_id},
-        _spawn_failure(mode, uid, run.execution_id),
-        *([] if mode is Mode.SYSTEM else [_unattributed(uid, unit)]),
+        [_unit(mode, uid, unit) for unit in units],
+        [{**_manager(mode, uid), about: name} for name in names],
+        [{**_spawn_failure(mode, uid), about: name} for name in names],
     ]
+    if mode is Mode.SYSTEM:
+        choices.append([{"MESSAGE_ID": _COREDUMP, "_UID": "0", "COREDUMP_UNIT": u} for u in units])
+    elif run is not None:
+        choices.append([_unattributed(uid, run.unit)])
     matches: list[str] = []
     for choice in choices:
-        matches += [*(["+"] if matches else []), *(f"{name}={choice[name]}" for name in choice)]
+        matches += ["+"] if matches else []
+        # Several values of one field are alternatives.
+        pairs = (f"{name}={value}" for fields in choice for name, value in fields.items())
+        matches += dict.fromkeys(pairs)
     return [*command, *matches]
+
+
+def _timestamp(usec: int) -> str:
+    """A point in time as systemd.time(7) takes it without a zone."""
+    return f"@{usec // 1_000_000}.{usec % 1_000_000:06d}"
 
 
 def _manager(mode: Mode, uid: int) -> dict[str, str]:
@@ -406,8 +451,8 @@ def _unattributed(uid: int, unit: str) -> dict[str, str]:
     return {"SYSLOG_IDENTIFIER": _identifier(unit), "_UID": str(uid), "_TRANSPORT": "stdout"}
 
 
-def _spawn_failure(mode: Mode, uid: int, execution_id: str) -> dict[str, str]:
-    """The fields of why a run's program could not be executed, as far as they are to be believed.
+def _spawn_failure(mode: Mode, uid: int) -> dict[str, str]:
+    """The fields of why a program could not be executed, as far as they are to be believed.
 
     In system mode another user than root could have made it up (see the module's docstring).
     """
@@ -415,7 +460,6 @@ def _spawn_failure(mode: Mode, uid: int, execution_id: str) -> dict[str, str]:
         "MESSAGE_ID": EventKind.SPAWN_FAILED.value,
         "_TRANSPORT": "journal",
         "_UID": "0" if mode is Mode.SYSTEM else str(uid),
-        "INVOCATION_ID" if mode is Mode.SYSTEM else "USER_INVOCATION_ID": execution_id,
     }
 
 
@@ -439,11 +483,6 @@ def _at(entry: dict[str, Any]) -> int:
     """When a record was written (µs, UTC)."""
     at: int = entry.get("_SOURCE_REALTIME_TIMESTAMP") or entry["__REALTIME_TIMESTAMP"]
     return at
-
-
-def _timestamp(usec: int) -> str:
-    """A point in time as systemd.time(7) takes it without a zone."""
-    return f"@{usec // 1_000_000}.{usec % 1_000_000:06d}"
 
 
 @contextmanager

@@ -61,6 +61,7 @@ LAYERS = {
     "metrics": 3,
     "notify": 3,
     "host": 3,
+    "terminal": 3,
     "deploy": 4,
     "guard": 4,
     "examination": 4,

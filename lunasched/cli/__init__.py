@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from lunasched import __version__
+from lunasched import __version__, terminal
 from lunasched.errors import ExitCode, LunaschedError
 
 
@@ -37,6 +37,7 @@ def main() -> int:
     # the time of `list`.
     gc.set_threshold(100_000)
     signal.signal(signal.SIGINT, _interrupt)
+    terminal.guard()
     try:
         from lunasched.cli.app import run
 
@@ -70,7 +71,4 @@ def main() -> int:
 
 
 def _tell(message: str) -> None:
-    """Say what is wrong; what it repeats of a file or a name cannot steer the terminal."""
-    from lunasched.words import printable
-
-    print(f"lunasched: {printable(message)}", file=sys.stderr)
+    print(f"lunasched: {message}", file=sys.stderr)

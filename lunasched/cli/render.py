@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from lunasched import terminal
 from lunasched.jsonview import iso, job_json, run_json, start_json
 from lunasched.starts import waits_for
 from lunasched.unittext import uuid as execution_id
@@ -15,6 +16,7 @@ from lunasched.words import (
     command_text,
     duration,
     hook_ended,
+    json_text,
     local_time,
     one_line,
     printable,
@@ -45,15 +47,19 @@ __all__ = [
 
 
 def print_json(value: Any) -> None:
-    """JSON in UTF-8: an element of a list, or a key of an object, a line."""
+    """JSON in UTF-8: an element of a list, or a key of an object, a line.
+
+    A character that a terminal would act on is an escape of JSON's, wherever it is printed to.
+    """
     # Not indent=: it keeps json from using its C encoder, which is ten times as fast.
     if isinstance(value, list) and value:
         inner = ",\n".join(json.dumps(element, ensure_ascii=False) for element in value)
-        print(f"[\n{inner}\n]")
+        text = f"[\n{inner}\n]"
     elif isinstance(value, dict):
-        print(json.dumps(value, ensure_ascii=False, indent=2))
+        text = json.dumps(value, ensure_ascii=False, indent=2)
     else:
-        print(json.dumps(value, ensure_ascii=False))
+        text = json.dumps(value, ensure_ascii=False)
+    terminal.exact(json_text(text) + "\n")
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -66,4 +72,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         line = "  ".join(
             cell.ljust(width) for cell, width in zip(row, widths, strict=True)
         ).rstrip()
-        print(f"\033[1m{line}\033[0m" if bold and number == 0 else line)
+        if bold and number == 0:
+            terminal.heading(line)
+        else:
+            print(line)

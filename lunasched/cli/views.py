@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Optional
 
 import typer
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from lunasched.store import MissedTotal, Start
 
 _RECENT = 5
+_RELAY_BYTES = 64 << 10
 
 
 @app.command("list")
@@ -210,14 +214,32 @@ def logs(
         window = RunWindow.between(
             run.execution_id, run.unit, run.started_at, run.ended_at, following
         )
-    options = ["--all", *(["--follow"] if follow else ["--no-pager"])]
-    unit = window.unit if window else unittext.service_name(name)
-    command = journalctl(session.mode, os.getuid(), unit, window, *options)
+    options = ["--all", "--no-pager", *(["--follow"] if follow else [])]
+    units = [] if window else session.journal.units(unittext.service_name(name))
+    command = journalctl(session.mode, os.getuid(), units, window, *options)
     session.store.close()
     try:
-        os.execvp(command[0], command)
+        if not sys.stdout.isatty():
+            os.execvp(command[0], command)
+        raise typer.Exit(_relay(command))
     except OSError as error:
         raise InvalidInput(f"journalctl cannot be run ({error.strerror})") from error
+
+
+def _relay(command: Sequence[str]) -> int:
+    """Print what a command prints, as it comes; its exit status."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        try:
+            while data := os.read(child.stdout.fileno(), _RELAY_BYTES):
+                sys.stdout.write(decoder.decode(data))
+                sys.stdout.flush()
+            sys.stdout.write(decoder.decode(b"", final=True))
+        except BaseException:
+            child.terminate()
+            raise
+    return child.returncode
 
 
 def _ended(run: Run, retries: Mapping[str, Start]) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from lunasched import __version__
+from lunasched import __version__, terminal
 from lunasched.config import Mode, Paths, host_timezone
 from lunasched.deploylock import DeployLock, is_locked
 from lunasched.errors import LunaschedError
@@ -24,6 +24,7 @@ from lunasched.settings import Settings
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The entry point of ``lunasched-daemon``; the exit status is that of lunasched(1)."""
+    terminal.guard()
     options = _parse(argv)
     mode = Mode(options.mode)
     try:
