@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Optional
 import typer
 
 from lunasched.cli import render
-from lunasched.cli.app import JSON_OPTION, MODE_OPTION, app, chosen_mode
+from lunasched.cli.app import JSON_OPTION, MODE_OPTION, TIMES_MAX, app, chosen_mode
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput
 
@@ -41,7 +41,9 @@ def explain(
         help="Show times after this one.  [default: now]",
         show_default=False,
     ),
-    count: int = typer.Option(5, "-n", "--count", min=1, help="How many times to show."),
+    count: int = typer.Option(
+        5, "-n", "--count", min=1, max=TIMES_MAX, help="How many times to show."
+    ),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Say what a schedule means, and the times to come."""
@@ -89,7 +91,9 @@ def next_runs(
     name: Optional[str] = typer.Argument(
         None, help="Name of the job.  [default: all jobs]", show_default=False
     ),
-    count: int = typer.Option(10, "-n", "--count", min=1, help="How many runs to show."),
+    count: int = typer.Option(
+        10, "-n", "--count", min=1, max=TIMES_MAX, help="How many runs to show."
+    ),
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:

@@ -12,17 +12,19 @@ import typer
 
 from lunasched import definition
 from lunasched.cli import render
-from lunasched.cli.app import JSON_OPTION, MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
+from lunasched.cli.app import JSON_OPTION, MODE_OPTION, NAME_ARGUMENT, ROWS_MAX, app, chosen_mode
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, NoSuchJob, PermissionDenied
 from lunasched.model import HookRun, Job, Result, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lunasched.store import MissedTotal, Start
 
 _RECENT = 5
+# Runs that are read at a time, with 8 KiB of output each at most.
+_PAGE = 500
 _RELAY_BYTES = 64 << 10
 
 
@@ -146,7 +148,13 @@ def history(
     ),
     everything: bool = typer.Option(False, "--all", help="All runs, not the last 5."),
     count: Optional[int] = typer.Option(
-        None, "-n", "--count", min=1, help="The last N runs.", show_default=False
+        None,
+        "-n",
+        "--count",
+        min=1,
+        max=ROWS_MAX,
+        help="The last N runs.",
+        show_default=False,
     ),
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
@@ -158,15 +166,13 @@ def history(
     known = name is None or session.store.jobs.get(name) or session.store.runs.exist_for(name)
     if not known:
         raise NoSuchJob(str(name))
-    runs = session.store.runs.history(name, None if everything else count or _RECENT)
-    hooks = session.store.hooks.of(run.execution_id for run in runs)
     retries = session.retries()
+    pages = _pages(session, name, None if everything else count or _RECENT)
     if as_json:
-        render.print_json(
-            [
-                render.run_json(run, hooks.get(run.execution_id, ()), retries.get(run.execution_id))
-                for run in runs
-            ]
+        render.print_json_list(
+            render.run_json(run, hooks.get(run.execution_id, ()), retries.get(run.execution_id))
+            for runs, hooks in pages
+            for run in runs
         )
         return
     header = (
@@ -180,9 +186,26 @@ def history(
         "RESULT",
         "OUTPUT",
     )
-    rows = [_history_row(run, hooks.get(run.execution_id, ()), retries) for run in runs]
-    render.print_table(header, rows)
+    table = render.Table(header)
+    for runs, hooks in pages:
+        table.add([_history_row(run, hooks.get(run.execution_id, ()), retries) for run in runs])
     session.note_supervisor()
+
+
+def _pages(
+    session: Session, name: str | None, count: int | None
+) -> Iterator[tuple[list[Run], Mapping[str, Sequence[HookRun]]]]:
+    """The latest runs and their hooks, so many at a time as take little memory."""
+    place, left = None, count
+    while left is None or left > 0:
+        wanted = _PAGE if left is None else min(left, _PAGE)
+        found = session.store.runs.page(name, since=-(2**63), before=place, count=wanted)
+        runs = [run for _, run in found]
+        if runs:
+            yield runs, session.store.hooks.of(run.execution_id for run in runs)
+        if len(found) < wanted:
+            return
+        place, left = found[-1][0], None if left is None else left - wanted
 
 
 @app.command()
