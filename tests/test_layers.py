@@ -17,6 +17,7 @@ LAYERS = {
     "alerting": 1,
     "delivery": 1,
     "unittext": 1,
+    "numerals": 1,
     "slot": 1,
     "starts": 1,
     "missed": 1,

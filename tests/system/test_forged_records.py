@@ -21,7 +21,7 @@ YEARLY = ("--schedule", "@yearly")
 FORGE = r"""
 import socket, sys
 unit, run, *rest = sys.argv[1:]
-prefix = rest[0] if rest else ""
+prefix = "USER_" if "USER_" in rest else ""
 def send(*fields):
     data = b""
     for name, value in fields:
@@ -46,12 +46,16 @@ for message_id, *more in (
 ):
     send(("MESSAGE", unit + ": " + failed), ("MESSAGE_ID", message_id), *about, *trusted, *more,
          ("SYSLOG_IDENTIFIER", unit[14:-8]))
+if rest and rest[0].startswith("/"):
+    open(rest[0]).read()
 """
 
-# A user's own manager says which invocation a user's unit is, in a link that is the user's.
+# A user's own manager says which invocation a user's unit is, in a link that is the user's. The
+# unit stays until journald has looked at it.
 IMPOSTOR = """
 mkdir -p ~/.config/systemd/user
-printf '%s\\n' '[Service]' "ExecStart=/bin/sh -c 'read go <%h/go; python3 /tmp/forge.py $1 $2'" \\
+printf '%s\\n' '[Service]' \\
+    "ExecStart=/bin/sh -c 'read go <%h/go; exec python3 /tmp/forge.py $1 $2 %h/go'" \\
     >~/.config/systemd/user/$1
 rm -f ~/go; mkfifo ~/go
 systemctl --user daemon-reload
@@ -59,6 +63,9 @@ systemctl --user start $1
 units=$XDG_RUNTIME_DIR/systemd/units
 ln -s $2 $units/new
 mv -fT $units/new $units/invocation:$1
+echo >~/go
+"""
+LEAVE = """
 echo >~/go
 while systemctl --user is-active --quiet $1; do :; done
 rm ~/go ~/.config/systemd/user/$1
@@ -114,6 +121,8 @@ def test_a_local_user_writes_nothing_into_a_run(luna: Lunasched, when: str, ones
         forge(luna, who, unit, run)
     machine.write_file("/tmp/impostor", IMPOSTOR, mode=0o755)
     machine.run(["bash", "/tmp/impostor", unit, run], user="luna")
+    machine.run("journalctl --sync")
+    machine.run(["bash", "-c", LEAVE, "leave", unit], user="luna")
     taken = machine.run(f"journalctl -q _SYSTEMD_INVOCATION_ID={run} -g FORGED -o cat", check=False)
     assert taken.stdout, "journald did not take the user's word for the invocation"
     if when == "during":

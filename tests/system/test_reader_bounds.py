@@ -69,14 +69,13 @@ def test_silent_connections_keep_nobody_from_reading(read: Machine) -> None:
 
 def test_a_user_has_a_few_answers_at_a_time(read: Machine) -> None:
     stalled = [read.popen(["python3", "-c", STALLED], user="reader") for _ in range(PER_USER)]
-    said = ""
-
-    def is_refused() -> bool:
-        nonlocal said
-        said = read.run(["lunasched", "--system", "list"], user="reader", check=False).stderr
-        return bool(said)
-
-    read.wait_for(is_refused, what="a refusal")
+    # Each has taken its place, and made the process that answers.
+    answering = "pgrep -u lunasched -f serve-reader"
+    read.wait_for(
+        lambda: len(read.run(answering, check=False).stdout.split()) == 2 * PER_USER,
+        what="all of them",
+    )
+    said = read.run(["lunasched", "--system", "list"], user="reader", check=False).stderr
     assert "4 of your commands are being answered" in said
     assert "often" in read.run(["lunasched", "--system", "list"], user="other").stdout
     read.run("systemctl stop 'lunasched-history@*.service'")
