@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -254,8 +255,8 @@ def read_names(value: object) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
         raise InvalidInput("it must be a list of names of jobs")
     names = tuple(read_name(name) for name in value)
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(names).items():
+        if count > 1:
             raise InvalidInput(f"{name!r} is there more than once")
     return names
 

@@ -72,7 +72,7 @@ def _check_keys(text: str, source: str) -> None:
         word = token[0]
         if word == ".":
             parts += 1
-        elif word[0] in "=,[]{}#\n" or word.isspace() and "\n" in word:
+        elif word[0] in "=,[]{}#\n" or (word.isspace() and "\n" in word):
             parts = 1
         if parts > DEPTH_MAX:
             line = text.count("\n", 0, token.start()) + 1
