@@ -118,7 +118,8 @@ def test_the_whole_history_takes_no_more_memory_than_a_part(tmp_path: Path) -> N
 
 DIGITS = "1" * 16_000
 HOSTILE = [
-    DIGITS, "5\x1f", "5\x1c", "\x1e5", "\u0663", "\u00b2", "1_000", "+5", "0x10", "1e5", "-1", "", "\uff15",
+    DIGITS, "5\x1f", "5\x1c", "\x1e5", "\u0663", "\u00b2", "1_000", "+5", "0x10", "1e5",
+    "-1", "", "\uff15",
     f"{DIGITS}.5", f"5.{DIGITS}", "inf", "nan", "5\x85", "5\n", "5 5",
 ]  # fmt: skip
 

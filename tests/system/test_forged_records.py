@@ -6,6 +6,7 @@ and the run's own invocation ID, which is public.
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
@@ -206,3 +207,38 @@ def test_what_could_not_be_executed_is_still_told(
         luna("start", luna.name, "--wait", check=False)
     for run in luna.wait_for_runs(luna.name, 8):
         assert (run["result"], run["exit_code"]) == ("exec-error", code)
+
+
+ESCAPES = r"printf 'a\033]0;owned\007\033[31m\302\2331m\342\200\256\tb\n'"
+ON_TERMINAL = """
+import os, pty, sys
+def read(descriptor):
+    data = os.read(descriptor, 65536)
+    os.write(3, data)
+    return data
+os.dup2(1, 3)
+os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:], read)))
+"""
+
+
+@pytest.mark.parametrize("reader", [None, "reader"])
+def test_output_steers_no_terminal_and_is_exact_in_a_pipe(
+    luna: Lunasched, reader: str | None
+) -> None:
+    machine = luna.machine
+    machine.run("id reader || useradd -m reader; usermod -aG lunasched-history reader")
+    luna("add", "--name", luna.name, *YEARLY, "--command", ESCAPES)
+    luna("start", luna.name, "--wait")
+    (run,) = luna.wait_for_runs(luna.name, 1)
+    commands = [
+        ["logs", luna.name],
+        ["logs", luna.name, "--execution", run["execution_id"]],
+        *([] if reader else [["start", luna.name, "--wait"]]),
+    ]
+    for command in commands:
+        words = ["lunasched", "--system", *command]
+        shown = machine.run(["python3", "-c", ON_TERMINAL, *words], user=reader).stdout
+        assert r"a\x1b]0;owned\x07\x1b[31m\x9b1m\u202e" in shown
+        assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202e]", shown)
+        assert "a\x1b]0;owned\x07" in machine.run(words, user=reader).stdout
