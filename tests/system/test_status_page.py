@@ -154,7 +154,7 @@ def test_a_user_has_a_page_on_demand_and_alone(own: Lunasched) -> None:
 
 SLOW = """
 import select, socket, sys, time
-# As many as there may be at any time, each made again when it is closed: silent, or a byte at a time.
+# Each is made again when it is closed: silent ones, and ones that send a byte at a time.
 head = b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\nX: " + b"x" * 10000
 def connect():
     one = socket.create_connection(("127.0.0.1", 8080))
