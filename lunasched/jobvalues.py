@@ -34,6 +34,8 @@ _NO_USERS = {65535, 4294967295}
 _UID_MAX = (1 << 32) - 1
 # A name that the shell would take as it is.
 _PROGRAM = re.compile(r"[\w@%+=:,./-]+\Z", re.ASCII)
+# No key is as long; what is compared to all of them has to have an end.
+_KEY_MAX = 64
 _TEN_YEARS = 10 * 366 * 86400.0
 _MEMORY_MIN = 1 << 20
 
@@ -56,7 +58,7 @@ class InvalidParts(InvalidInput):
 
 def near(key: object, known: Iterable[str]) -> str:
     """The hint to the key that was probably meant, or nothing."""
-    found = get_close_matches(str(key), list(known), 1)
+    found = get_close_matches(str(key)[:_KEY_MAX], list(known), 1)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 

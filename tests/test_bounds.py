@@ -231,3 +231,25 @@ def test_a_port_is_a_number(text: str) -> None:
         return
     assert text in ('"80\\x1c"', '"80\\n"')
     assert found.settings.web.port == 80
+
+
+@pytest.mark.parametrize("name", ["a/" * 2000 + "a", "A" * 100_000, "Europe" + "/Berlin" * 500])
+def test_a_zone_of_many_parts_is_none(name: str) -> None:
+    """Python imports a package for each part, and overflows its stack."""
+    with pytest.raises(InvalidInput, match="is not a time zone"):
+        schedule.check_timezone(name)
+
+
+def test_many_faults_of_a_crontab_are_told_in_time() -> None:
+    begun = time.process_time()
+    found = crontab.read(b"* * * * * x\r\n" * 70_000, Source(label="x", format=CronFormat.USER))
+    assert len(found.problems) == 70_000
+    twice = b"1 5 name true\n" * 20_000
+    crontab.read(twice, Source(label="x", format=CronFormat.ANACRON))
+    assert time.process_time() - begun < 5
+
+
+def test_many_names_are_compared_in_time() -> None:
+    begun = time.process_time()
+    assert len(values.read_names([f"job-{n}" for n in range(50_000)])) == 50_000
+    assert time.process_time() - begun < 5

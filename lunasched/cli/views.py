@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from lunasched.store import MissedTotal, Start
 
 _RECENT = 5
-# Runs that are read at a time, with 8 KiB of output each at most.
-_PAGE = 500
 _RELAY_BYTES = 64 << 10
 
 
@@ -196,16 +194,8 @@ def _pages(
     session: Session, name: str | None, count: int | None
 ) -> Iterator[tuple[list[Run], Mapping[str, Sequence[HookRun]]]]:
     """The latest runs and their hooks, so many at a time as take little memory."""
-    place, left = None, count
-    while left is None or left > 0:
-        wanted = _PAGE if left is None else min(left, _PAGE)
-        found = session.store.runs.page(name, since=-(2**63), before=place, count=wanted)
-        runs = [run for _, run in found]
-        if runs:
-            yield runs, session.store.hooks.of(run.execution_id for run in runs)
-        if len(found) < wanted:
-            return
-        place, left = found[-1][0], None if left is None else left - wanted
+    for runs in session.store.runs.history_in_parts(name, count):
+        yield runs, session.store.hooks.of(run.execution_id for run in runs)
 
 
 @app.command()

@@ -53,10 +53,10 @@ WHERE updated_at > coalesce((
 SELECT name, updated_at FROM jobs;
 
 -- name: history_of_job
-SELECT * FROM runs WHERE job = :job ORDER BY sequence DESC LIMIT :count;
+SELECT * FROM runs WHERE job = :job AND sequence < :before ORDER BY sequence DESC LIMIT :count;
 
 -- name: history_of_all
-SELECT * FROM runs ORDER BY sequence DESC LIMIT :count;
+SELECT * FROM runs WHERE sequence < :before ORDER BY sequence DESC LIMIT :count;
 
 -- name: run
 SELECT * FROM runs WHERE execution_id = :execution_id;
