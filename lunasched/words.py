@@ -25,8 +25,12 @@ def local_time(usec: int | None) -> str:
     """A point in time on the host's own clock, with its offset."""
     if usec is None:
         return "-"
-    # Through datetime and not a float of seconds, which cannot hold microseconds exactly.
-    moment = datetime.fromtimestamp(usec // 1_000_000, tz=timezone.utc).astimezone()
+    try:
+        # Through datetime and not a float of seconds, which cannot hold microseconds exactly.
+        moment = datetime.fromtimestamp(usec // 1_000_000, tz=timezone.utc).astimezone()
+    except (OverflowError, ValueError, OSError):
+        # No clock shows it: the history is data, whoever wrote it.
+        return f"@{usec}"
     return moment.strftime("%Y-%m-%d %H:%M:%S %z")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from lunasched import crontab, schedule, settings
+from lunasched import crontab, jsonview, schedule, settings, words
 from lunasched import jobvalues as values
 from lunasched.cli.app import app, load_commands
 from lunasched.crontab import CronFormat, Source
@@ -253,3 +253,23 @@ def test_many_names_are_compared_in_time() -> None:
     begun = time.process_time()
     assert len(values.read_names([f"job-{n}" for n in range(50_000)])) == 50_000
     assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "9999-12-31", "1969-12-31T12:00",
+        "9" * 5000, "2026-01-01\x1f", "2026-01-01T00:00\u0663",
+    ],
+    ids=lambda text: text[:12],
+)  # fmt: skip
+def test_a_time_that_no_schedule_reaches_is_refused(tmp_path: Path, moment: str) -> None:
+    done = lunasched(tmp_path, "explain", "0 3 * * *", "--from", moment)
+    assert done.returncode == 2
+    assert "--from: " in done.stderr
+
+
+@pytest.mark.parametrize("usec", [2**62, -(2**62), 2**63 - 1])
+def test_times_that_no_clock_shows_break_nothing(usec: int) -> None:
+    assert words.local_time(usec) == f"@{usec}"
+    assert jsonview.iso(usec) is None

@@ -183,6 +183,8 @@ def _moment(text: Optional[str], zone: str) -> datetime:
     """``--from`` as an aware time; one without an offset is in the schedule's zone."""
     from zoneinfo import ZoneInfo
 
+    from lunasched.schedule.calendar import MAX_YEAR, MIN_YEAR
+
     if text is None:
         return datetime.now(timezone.utc)
     try:
@@ -191,4 +193,9 @@ def _moment(text: Optional[str], zone: str) -> datetime:
         raise InvalidInput(
             f"--from: {text!r} is no time in ISO 8601; write 2027-03-28T01:30 or add +02:00"
         ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
+    if not MIN_YEAR < moment.year < MAX_YEAR:
+        raise InvalidInput(
+            f"--from: {text!r} is out of range: its year is after {MIN_YEAR} and before {MAX_YEAR}"
+        )
+    return moment
