@@ -191,3 +191,18 @@ def test_errors_of_any_kind_are_printable(home: Path) -> None:
         said = on_terminal(home, *arguments)
         assert said
         assert not HOSTILE.search(OURS.sub("", said)), said
+
+
+def test_what_the_supervisor_logs_is_printable(tmp_path: Path) -> None:
+    """Its standard error is in the journal, which shows it to whoever looks."""
+    done = subprocess.run(
+        [LUNASCHED.with_name("lunasched-daemon"), "--user"],
+        env={"HOME": f"/dev/null/{ESC}", "XDG_RUNTIME_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert "owned" in done.stderr
+    assert not HOSTILE.search(done.stderr)
