@@ -273,3 +273,22 @@ def test_a_time_that_no_schedule_reaches_is_refused(tmp_path: Path, moment: str)
 def test_times_that_no_clock_shows_break_nothing(usec: int) -> None:
     assert words.local_time(usec) == f"@{usec}"
     assert jsonview.iso(usec) is None
+
+
+def test_no_file_is_read_without_end(tmp_path: Path) -> None:
+    """Each of these would be read until there is no memory left."""
+    add = ("add", "--name", "x", "--schedule", "@daily", "--command", "x", "--dry-run")
+    for arguments in (
+        (*add, "--heartbeat-from", "/dev/zero"),
+        ("apply", "/dev/zero", "--format", "yaml", "--dry-run"),
+        ("import-config", "/dev/zero", "--format", "toml", "--dry-run"),
+        ("import-crontab", "/dev/zero", "--dry-run"),
+    ):
+        done = lunasched(tmp_path, *arguments, limit=200 << 20)
+        assert done.returncode == 2, done.stderr
+    settings_file = tmp_path / ".config/lunasched/config.yaml"
+    settings_file.parent.mkdir(parents=True)
+    settings_file.symlink_to("/dev/zero")
+    done = lunasched(tmp_path, *add, limit=200 << 20)
+    assert done.returncode == 2
+    assert "32 MiB" in done.stderr
