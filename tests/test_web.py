@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from gi.repository import GLib
 from web_server import NASTY, Answer, History, Server, free_port, received, served
 
 from lunasched.config import Mode
@@ -23,7 +24,7 @@ from lunasched.model import HIDDEN, ExecutionMode, Result, Trigger
 from lunasched.settings import WebSettings
 from lunasched.store import Store
 from lunasched.supervisor import pages as pages_module
-from lunasched.supervisor.connections import AT_ONCE_MAX, CONNECTIONS_MAX
+from lunasched.supervisor.connections import AT_ONCE_MAX, CONNECTIONS_MAX, PEER_MAX
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin
 from lunasched.unittext import uuid
@@ -188,6 +189,28 @@ def test_what_waits_for_its_client_makes_room(server: Server) -> None:
     assert b" 200 " in received(holding[-1])
     for connection in holding:
         connection.close()
+
+
+def test_another_machine_has_some_of_the_connections(store: Store, database: Path) -> None:
+    """By its address; here it is one of this machine that is none of the loopback."""
+    gate = threading.Event()
+
+    def metrics(_: Store) -> bytes:
+        assert gate.wait(30)
+        return b"# TYPE x gauge\n"
+
+    with served(database, metrics=metrics) as server:
+        take = server.pages._connections.take
+        pairs = [socket.socketpair() for _ in range(PEER_MAX + 4)]
+        for ours, theirs in pairs:
+            theirs.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            GLib.idle_add(lambda ours=ours: take(ours, "192.0.2.7") or False)
+        for _, theirs in pairs[PEER_MAX:]:
+            with pytest.raises(ConnectionResetError):
+                received(theirs)
+        gate.set()
+        for _, theirs in pairs[:PEER_MAX]:
+            assert b" 200 " in received(theirs)
 
 
 def test_answers_that_nobody_takes_hold_nobody_up(store: Store, database: Path) -> None:

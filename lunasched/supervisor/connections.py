@@ -90,14 +90,14 @@ class Connections:
 
     def take(self, opened: socket.socket, address: str) -> None:
         """Serve a connection that there is room for."""
-        mine = [one for one in self._open if one.address == address]
-        if len(mine) >= PEER_MAX and not address.startswith(("127.", "::1")):
-            self._drop_oldest(lambda one: one.address == address)
+        from lunasched.web import http
+
+        if self._is_full(address) and not self._drop_oldest(lambda one: one.address == address):
+            opened.close()
+            return
         opened.setblocking(False)
         connection = _Connection(opened, address)
         self._open[connection] = None
-        from lunasched.web import http
-
         self._enter(connection, _State.READING, http.HEAD_SECONDS)
         # Mostly the head is there already.
         if self._on_readable(connection):
@@ -110,6 +110,12 @@ class Connections:
             self._drop(connection)
         for thread in list(self._threads):
             thread.join(_FAREWELL_SECONDS)
+
+    def _is_full(self, address: str) -> bool:
+        """Whether another machine has all the connections that one may have."""
+        if address == "::1" or address.startswith("127."):
+            return False
+        return sum(one.address == address for one in self._open) >= PEER_MAX
 
     def _drop_oldest(self, of: Callable[[_Connection], bool]) -> bool:
         for connection in self._open:
