@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from lunasched import __version__, terminal
+from lunasched import __version__
 from lunasched.errors import ExitCode, LunaschedError
 
 
@@ -37,10 +37,11 @@ def main() -> int:
     # the time of `list`.
     gc.set_threshold(100_000)
     signal.signal(signal.SIGINT, _interrupt)
-    terminal.guard()
     try:
+        from lunasched import terminal
         from lunasched.cli.app import run
 
+        terminal.guard()
         status = run(arguments)
         sys.stdout.flush()
         return status
