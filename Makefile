@@ -16,7 +16,7 @@ USER_UNITS := $(wildcard packaging/systemd/user/lunasched*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help venv packages image lint format test test-fast test-vm demo bench deb rpm release-check \
+.PHONY: help venv packages image lint format test test-fast test-vm fuzz demo bench deb rpm release-check \
     install uninstall clean
 .DELETE_ON_ERROR:
 
@@ -34,6 +34,9 @@ test-fast: $(STAMP) ## the tests that need no booted systemd, in less than 2 min
 
 test-vm: $(STAMP) image ## the tests that set clocks and cut power, in a qemu virtual machine
 	@$(BIN)/pytest -m vm
+
+fuzz: $(STAMP) ## 100,000 inputs for what reads schedules, files, crontabs and requests (FUZZ_N, LUNASCHED_SEED)
+	@$(BIN)/python tests/security/fuzz.py
 
 lint: $(STAMP) ## ruff, mypy --strict, and mandoc and man on the man pages
 	@$(BIN)/ruff check --quiet --output-format concise

@@ -40,7 +40,7 @@ _ACCURACY = 60.0
 _PRIORITY = ("Nice", "CPUWeight", "IOWeight", "OOMScoreAdjust")
 # What systemd sets for a service with User= (systemd.exec(5)).
 _LOGIN_VARIABLES = ("HOME", "LOGNAME", "USER", "SHELL")
-_SIZE = re.compile(r"\d+(\.\d+)?[KMGT]?\Z", re.ASCII)
+_SIZE = re.compile(r"\d{1,18}(\.\d{1,18})?[KMGT]?\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,15 +221,23 @@ def crontabs() -> list[FoundCrontab]:
     found = []
     for path in (Path("/etc/crontab"), *sorted(Path("/etc/cron.d").glob("[!.]*"))):
         with suppress(OSError):
-            found.append(FoundCrontab(str(path), path.read_bytes(), None))
+            found.append(FoundCrontab(str(path), _beginning(path), None))
     for spool in _CRON_SPOOLS:
         with suppress(OSError):
             for path in sorted(spool.iterdir()):
                 if path.is_file() and user_exists(path.name):
                     label = f"the crontab of {path.name}"
-                    data = _SPOOL_HEADER.sub(b"", path.read_bytes())
+                    data = _SPOOL_HEADER.sub(b"", _beginning(path))
                     found.append(FoundCrontab(label, data, path.name))
     return found
+
+
+def _beginning(path: Path) -> bytes:
+    """A crontab, which is its user's: a file, and no more of it than tells that it is too long."""
+    from lunasched.crontab.lines import SIZE_MAX
+
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        return file.read(SIZE_MAX + 1)
 
 
 def own_crontab(user: str) -> list[FoundCrontab]:

@@ -9,19 +9,23 @@ from __future__ import annotations
 import math
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
 from typing import Any
 
-from lunasched import schedule, unittext
+from lunasched import numerals, schedule, unittext
 from lunasched.errors import InvalidInput
 from lunasched.model import Command
 
 DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)\s*")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE | re.ASCII)
+_DURATION_PART = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([a-z]{1,3})\s*", re.ASCII)
+_SIZE = re.compile(
+    r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE | re.ASCII
+)
+_SHARE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(%?)\Z", re.ASCII)
 _SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # systemd's relaxed rule for user names (USER_NAMES on systemd.io), without what only LDAP has.
@@ -30,6 +34,8 @@ _NO_USERS = {65535, 4294967295}
 _UID_MAX = (1 << 32) - 1
 # A name that the shell would take as it is.
 _PROGRAM = re.compile(r"[\w@%+=:,./-]+\Z", re.ASCII)
+# No key is as long; what is compared to all of them has to have an end.
+_KEY_MAX = 64
 _TEN_YEARS = 10 * 366 * 86400.0
 _MEMORY_MIN = 1 << 20
 
@@ -52,7 +58,7 @@ class InvalidParts(InvalidInput):
 
 def near(key: object, known: Iterable[str]) -> str:
     """The hint to the key that was probably meant, or nothing."""
-    found = get_close_matches(str(key), list(known), 1)
+    found = get_close_matches(str(key)[:_KEY_MAX], list(known), 1)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
@@ -82,8 +88,9 @@ def read_duration(value: object) -> float:
         seconds = _float(value)
     else:
         text = read_text(value).strip().lower()
-        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
-            seconds = float(text)
+        plain = numerals.decimal(text)
+        if plain is not None:
+            seconds = plain
         else:
             seconds, end = 0.0, 0
             while match := _DURATION_PART.match(text, end):
@@ -164,7 +171,8 @@ def read_user(value: object) -> str:
     user = read_text(value)
     if not _USER.match(user) or len(user) > 31:
         raise InvalidInput(f"{user!r} cannot be a user's name")
-    if user.isdecimal() and (int(user) in _NO_USERS or int(user) > _UID_MAX):
+    number = numerals.whole(user)
+    if number is not None and (number in _NO_USERS or number > _UID_MAX):
         raise InvalidInput(f"{user!r} cannot be a user's ID")
     return user
 
@@ -193,7 +201,7 @@ def read_memory(value: object) -> int:
 def read_cpu_quota(value: object) -> float:
     """A fraction of one core, or a percentage of one; systemd counts in steps of 1 %."""
     if isinstance(value, str):
-        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(%?)", value.strip())
+        match = _SHARE.match(value.strip())
         if not match:
             raise InvalidInput(f"{value!r} is no share of a core; write 0.5 or 50%")
         quota = float(match[1]) / (100 if match[2] else 1)
@@ -249,8 +257,8 @@ def read_names(value: object) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
         raise InvalidInput("it must be a list of names of jobs")
     names = tuple(read_name(name) for name in value)
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(names).items():
+        if count > 1:
             raise InvalidInput(f"{name!r} is there more than once")
     return names
 
@@ -309,8 +317,9 @@ class Whole:
     most: int
 
     def __call__(self, value: object) -> int:
-        if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII):
-            value = int(value)
+        if isinstance(value, str):
+            number = numerals.whole(value.strip())
+            value = value if number is None else number
         if not isinstance(value, int) or isinstance(value, bool):
             raise InvalidInput(f"{value!r} is not a whole number")
         if not self.least <= value <= self.most:
@@ -325,8 +334,8 @@ ATTEMPTS = Whole(0, 1000)
 
 def _number(value: object) -> float | None:
     """A number, also written as text without a unit; ``None`` for anything else."""
-    if isinstance(value, str) and re.fullmatch(r"\s*\d+(\.\d+)?\s*", value, re.ASCII):
-        return float(value)
+    if isinstance(value, str):
+        return numerals.decimal(value.strip())
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         number = _float(value)
         return None if math.isnan(number) else number

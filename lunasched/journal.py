@@ -1,25 +1,35 @@
 """The journal: what the service manager said of our units, and what the jobs printed.
 
-The manager's records are chosen by trusted fields, which journald adds itself, so that a job
-cannot make up its own end: ``_PID=1``, and for a user's manager its user ID and
-``_SYSTEMD_USER_UNIT=init.scope``. The message IDs are those of sd-messages.h. The one record not
-from the manager is that of a program that could not be executed: it comes from the child that
-failed to, and counts only if it stands in the run's own cgroup.
+Anybody can write a record with any field, except for those that begin with an underscore: these
+journald adds itself. So the manager's records are those with ``_PID=1``, for a user's manager those
+with its user ID and ``_SYSTEMD_USER_UNIT=init.scope``, and a run's output has the run's unit in
+``_SYSTEMD_UNIT``. ``_SYSTEMD_INVOCATION_ID`` alone proves nothing: for the units of an ordinary
+user, journald reads it from a link that this user can replace. The message IDs are those of
+sd-messages.h.
+
+One kind of record comes neither from the manager nor from the job: that of a program that could not
+be executed, written by the child that failed to, as root before it has changed its user and as the
+job's user after that. journald looks a writer up when its message arrives, and this one has mostly
+ended by then (16 of 20 times in systemd 252, 14 of 20 in 257), which leaves its user ID alone. From
+root it is believed. From anybody else and without a unit it is a claim: ``Event.claimed_by``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from lunasched.config import Mode
-from lunasched.errors import JournalError
+from lunasched.errors import InvalidInput, JournalError
 from lunasched.unittext import HOOK_PREFIX, JOB_PREFIX, LAUNCH_PREFIX
+
+UNITS_MAX = 2000
+"""Units of one job whose records can be shown together: a command line has its limit."""
 
 OUTPUT_BYTES = 8192
 """How much of a run's output is kept in the history."""
@@ -28,7 +38,16 @@ OUTPUT_BYTES = 8192
 _EARLY_USEC = 100_000
 
 
+# A core dump, as systemd-coredump reports it.
+_COREDUMP = "fc2e22bc6ee647b6b90729ab34a250b1"
+
+_EXECUTION_ID = re.compile(r"[0-9a-f]{32}\Z")
+
 _PREFIXES = (JOB_PREFIX, HOOK_PREFIX, LAUNCH_PREFIX)
+
+
+# Where a child that the manager has just made is, as far as journald knows, before it has moved.
+_CHILDS_UNITS = ("", "init.scope")
 
 
 class EventKind(Enum):
@@ -73,6 +92,8 @@ class Event:
     unit_result: str | None = None
     cpu_usec: int | None = None
     memory_peak: int | None = None
+    claimed_by: int | None = None
+    """The user ID of who wrote the record, where nothing but that is known of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +167,15 @@ class RunWindow:
 class OutputTail:
     """The output of one run, read as it comes."""
 
-    def __init__(self, reader: Any, belongs: Callable[[dict[str, Any]], bool], about: str) -> None:
+    def __init__(
+        self,
+        reader: Any,
+        belongs: Callable[[dict[str, Any]], bool],
+        ends: Callable[[dict[str, Any]], bool],
+    ) -> None:
         self._reader = reader
         self._belongs = belongs
-        self._about = about
+        self._ends = ends
         self.ended = False
         """Whether the manager's record of the run's end has been read."""
 
@@ -160,7 +186,7 @@ class OutputTail:
         while entry := self._reader.get_next():
             if self._belongs(entry):
                 pieces.append(_line(entry))
-            elif self._about in entry and entry.get("MESSAGE_ID") in _ENDS:
+            elif self._ends(entry):
                 self.ended = True
         return b"".join(pieces).decode(errors="replace")
 
@@ -228,82 +254,112 @@ class Journal:
         with _reader() as reader:
             self._match_output(reader, run)
             reader.add_disjunction()
-            reader.add_match(f"{self._about()}={run.execution_id}")
+            _add(reader, {**self._manager(), self._about(): run.execution_id})
             reader.seek_realtime(run.since - _EARLY_USEC)
-            yield OutputTail(reader, lambda entry: self._belongs(entry, run), self._about())
+            yield OutputTail(
+                reader,
+                lambda entry: self._belongs(entry, run),
+                lambda entry: self._ends(entry, run),
+            )
+
+    def units(self, unit: str) -> list[str]:
+        """A job's service, and the services of its runs that had one each, as the journal has them.
+
+        Raises ``InvalidInput`` where they are too many for one command.
+        """
+        prefix = unit.removesuffix(".service") + ":"
+        field = "_SYSTEMD_UNIT" if self._mode is Mode.SYSTEM else "_SYSTEMD_USER_UNIT"
+        manager_field = "UNIT" if self._mode is Mode.SYSTEM else "USER_UNIT"
+        with _reader() as reader:
+            known = chain(reader.query_unique(field), reader.query_unique(manager_field))
+            found = {
+                str(name)
+                for name in known
+                if isinstance(name, str) and name.startswith(prefix) and name.endswith(".service")
+            }
+        if len(found) > UNITS_MAX:
+            raise InvalidInput(
+                f"the journal has {len(found)} runs with a unit of their own, and {UNITS_MAX} are "
+                "the most that can be shown together; choose one with --execution"
+            )
+        return [unit, *sorted(found)]
+
+    def _writer(self, entry: dict[str, Any]) -> str:
+        """The unit of this mode's manager that a record was written in; empty if not known."""
+        return _single(
+            entry, "_SYSTEMD_UNIT" if self._mode is Mode.SYSTEM else "_SYSTEMD_USER_UNIT"
+        )
 
     def _about(self) -> str:
         """The field in which the manager names the run that a record is about."""
         return "INVOCATION_ID" if self._mode is Mode.SYSTEM else "USER_INVOCATION_ID"
 
+    def _manager(self) -> dict[str, str]:
+        """The trusted fields of the manager's own records."""
+        return _manager(self._mode, self._uid)
+
+    def _why_not_executed(self, run: RunWindow) -> dict[str, str]:
+        return {**_spawn_failure(self._mode, self._uid), self._about(): run.execution_id}
+
     def _match_output(self, reader: Any, run: RunWindow) -> None:
-        reader.add_match(_SYSTEMD_INVOCATION_ID=run.execution_id)
-        reader.add_disjunction()
-        if self._mode is Mode.SYSTEM:
-            reader.add_match(_SYSTEMD_UNIT=run.unit)
-        else:
-            reader.add_match(SYSLOG_IDENTIFIER=_identifier(run.unit), _UID=str(self._uid))
+        _add(reader, _unit(self._mode, self._uid, run.unit))
+        if self._mode is Mode.USER:
+            reader.add_disjunction()
+            _add(reader, _unattributed(self._uid, run.unit))
         # Why a program could not be executed is the output of a run that has no other.
         reader.add_disjunction()
-        reader.add_match(f"{self._about()}={run.execution_id}")
-        reader.add_match(MESSAGE_ID=EventKind.SPAWN_FAILED.value)
+        _add(reader, self._why_not_executed(run))
 
     def _belongs(self, entry: dict[str, Any], run: RunWindow) -> bool:
-        """Whether a record is output of the run, by its ID or, without one, by unit and time."""
-        if entry.get("MESSAGE_ID") == EventKind.SPAWN_FAILED.value:
-            return bool(entry.get(self._about()) == run.execution_id)
-        invocation = entry.get("_SYSTEMD_INVOCATION_ID")
-        if invocation is not None and (
-            self._mode is Mode.SYSTEM or entry.get("_SYSTEMD_USER_UNIT") is not None
-        ):
-            return bool(invocation == run.execution_id)
-        if self._mode is Mode.SYSTEM:
-            ours = entry.get("_SYSTEMD_UNIT") == run.unit
-        else:
-            ours = (
-                entry.get("SYSLOG_IDENTIFIER") == _identifier(run.unit)
-                and entry.get("_TRANSPORT") == "stdout"
-            )
-        at: int = entry["__REALTIME_TIMESTAMP"]
-        until = run.until
-        return ours and run.since - _EARLY_USEC <= at and (until is None or at < until)
+        """Whether a record is output of the run: from its unit and, if known, its invocation."""
+        if _has(entry, _unit(self._mode, self._uid, run.unit)):
+            invocation = entry.get("_SYSTEMD_INVOCATION_ID")
+            return invocation == run.execution_id if invocation else _is_within(entry, run)
+        if _has(entry, self._why_not_executed(run)):
+            return self._writer(entry) in _CHILDS_UNITS
+        return (
+            self._mode is Mode.USER
+            and _has(entry, _unattributed(self._uid, run.unit))
+            and "_SYSTEMD_USER_UNIT" not in entry
+            and _is_within(entry, run)
+        )
+
+    def _ends(self, entry: dict[str, Any], run: RunWindow) -> bool:
+        """Whether a record is the manager's of the run's end."""
+        about = {**self._manager(), self._about(): run.execution_id}
+        return _has(entry, about) and entry.get("MESSAGE_ID") in _ENDS
 
     def _match_manager(self, reader: Any) -> None:
         for kind in EventKind:
             if kind not in (EventKind.SPAWN_FAILED, EventKind.CONDITION_FAILED):
                 reader.add_match(MESSAGE_ID=kind.value)
-        if self._mode is Mode.SYSTEM:
-            reader.add_match(_PID="1")
-        else:
-            reader.add_match(_UID=str(self._uid), _SYSTEMD_USER_UNIT="init.scope")
+        _add(reader, self._manager())
         reader.add_disjunction()
-        reader.add_match(MESSAGE_ID=EventKind.SPAWN_FAILED.value)
+        user = {} if self._mode is Mode.SYSTEM else {"_UID": str(self._uid)}
+        _add(reader, {"MESSAGE_ID": EventKind.SPAWN_FAILED.value, "_TRANSPORT": "journal", **user})
 
     def _event(self, entry: dict[str, Any]) -> Event | None:
         prefix = "" if self._mode is Mode.SYSTEM else "USER_"
-        unit = entry.get(f"{prefix}UNIT", "")
-        execution_id = entry.get(f"{prefix}INVOCATION_ID", "")
+        unit = _single(entry, f"{prefix}UNIT")
+        execution_id = _single(entry, f"{prefix}INVOCATION_ID")
         if not unit.startswith(_PREFIXES) or not unit.endswith(".service"):
             return None
-        kind = EventKind(entry["MESSAGE_ID"])
+        message_id = _single(entry, "MESSAGE_ID")
+        if message_id == EventKind.SPAWN_FAILED.value:
+            return self._spawn_failure(entry, unit, execution_id)
+        kind = EventKind(message_id)
         if kind is EventKind.STARTED and _tells_of_condition(entry):
             kind = EventKind.CONDITION_FAILED
         elif not execution_id:
             return None
-        # The failed child is usually gone when journald looks it up; if not, it has to fit.
-        writer = entry.get("_SYSTEMD_INVOCATION_ID", execution_id)
-        if kind is EventKind.SPAWN_FAILED and self._mode is Mode.SYSTEM and writer != execution_id:
-            return None
         status = _number(entry, "EXIT_STATUS")
         exited = entry.get("EXIT_CODE") == "exited"
-        if kind is EventKind.SPAWN_FAILED:
-            status, exited = _failed_step(entry), True
         cpu_nsec = _number(entry, "CPU_USAGE_NSEC")
         return Event(
             kind,
             execution_id,
             unit,
-            entry.get("_SOURCE_REALTIME_TIMESTAMP") or entry["__REALTIME_TIMESTAMP"],
+            _at(entry),
             entry["_BOOT_ID"],
             exit_code=status if exited else None,
             signal=None if exited else status,
@@ -312,35 +368,121 @@ class Journal:
             memory_peak=_number(entry, "MEMORY_PEAK"),
         )
 
+    def _spawn_failure(self, entry: dict[str, Any], unit: str, execution_id: str) -> Event | None:
+        """A record that anybody may have written, if it can be true."""
+        if not _EXECUTION_ID.match(execution_id):
+            return None
+        claimed_by = None
+        if self._writer(entry) == unit:
+            if entry.get("_SYSTEMD_INVOCATION_ID", execution_id) != execution_id:
+                return None
+        elif self._writer(entry) not in _CHILDS_UNITS:
+            return None
+        elif self._mode is Mode.SYSTEM:
+            claimed_by = _number(entry, "_UID") or None
+        return Event(
+            EventKind.SPAWN_FAILED,
+            execution_id,
+            unit,
+            _at(entry),
+            entry["_BOOT_ID"],
+            exit_code=_failed_step(entry),
+            claimed_by=claimed_by,
+        )
 
-def journalctl(mode: Mode, uid: int, unit: str, run: RunWindow | None, *options: str) -> list[str]:
-    """The ``journalctl`` command that shows a job, or one run of it.
 
-    A run is chosen by what its processes wrote and by what the manager wrote of it.
+def journalctl(
+    mode: Mode, uid: int, units: Sequence[str], run: RunWindow | None, *options: str
+) -> list[str]:
+    """The ``journalctl`` command that shows the units of a job, or one run of it.
+
+    A run is chosen by what its processes wrote and by what the manager wrote of it. Not by
+    ``--unit=``, which in systemd 257 takes anybody's word for a core dump.
     """
     command = ["journalctl", *options]
-    if run is None:
-        option = "--unit" if mode is Mode.SYSTEM else "--user-unit"
-        # Runs beside one another, and those with an environment of their own, have units of theirs.
-        runs = unit.removesuffix(".service") + ":*.service"
-        return [*command, f"{option}={unit}", f"{option}={runs}"]
-    command.append(f"--since={_timestamp(run.since - _EARLY_USEC)}")
-    if run.until is not None:
-        command.append(f"--until={_timestamp(run.until)}")
     prefix = "" if mode is Mode.SYSTEM else "USER_"
-    written = [f"_SYSTEMD_INVOCATION_ID={run.execution_id}"]
-    about = [f"{prefix}INVOCATION_ID={run.execution_id}"]
-    unattributed = (
-        [f"_SYSTEMD_UNIT={unit}"]
-        if mode is Mode.SYSTEM
-        else [f"SYSLOG_IDENTIFIER={_identifier(unit)}", f"_UID={uid}", "_TRANSPORT=stdout"]
-    )
-    return [*command, *written, "+", *about, "+", *unattributed]
+    if run is not None:
+        units = [run.unit]
+        about, names = f"{prefix}INVOCATION_ID", [run.execution_id]
+        command.append(f"--since={_timestamp(run.since - _EARLY_USEC)}")
+        if run.until is not None:
+            command.append(f"--until={_timestamp(run.until)}")
+    else:
+        about, names = f"{prefix}UNIT", list(units)
+    choices = [
+        [_unit(mode, uid, unit) for unit in units],
+        [{**_manager(mode, uid), about: name} for name in names],
+        [{**_spawn_failure(mode, uid), about: name} for name in names],
+    ]
+    if mode is Mode.SYSTEM:
+        choices.append([{"MESSAGE_ID": _COREDUMP, "_UID": "0", "COREDUMP_UNIT": u} for u in units])
+    elif run is not None:
+        choices.append([_unattributed(uid, run.unit)])
+    matches: list[str] = []
+    for choice in choices:
+        matches += ["+"] if matches else []
+        # Several values of one field are alternatives.
+        pairs = (f"{name}={value}" for fields in choice for name, value in fields.items())
+        matches += dict.fromkeys(pairs)
+    return [*command, *matches]
 
 
 def _timestamp(usec: int) -> str:
     """A point in time as systemd.time(7) takes it without a zone."""
     return f"@{usec // 1_000_000}.{usec % 1_000_000:06d}"
+
+
+def _manager(mode: Mode, uid: int) -> dict[str, str]:
+    """The trusted fields of what the service manager writes."""
+    if mode is Mode.SYSTEM:
+        return {"_PID": "1"}
+    return {"_UID": str(uid), "_SYSTEMD_USER_UNIT": "init.scope"}
+
+
+def _unit(mode: Mode, uid: int, unit: str) -> dict[str, str]:
+    """The trusted fields of what the processes of a unit write."""
+    if mode is Mode.SYSTEM:
+        return {"_SYSTEMD_UNIT": unit}
+    return {"_SYSTEMD_UNIT": f"user@{uid}.service", "_SYSTEMD_USER_UNIT": unit}
+
+
+def _unattributed(uid: int, unit: str) -> dict[str, str]:
+    """The fields of what a user's unit printed, where the writer had ended: all are the user's."""
+    return {"SYSLOG_IDENTIFIER": _identifier(unit), "_UID": str(uid), "_TRANSPORT": "stdout"}
+
+
+def _spawn_failure(mode: Mode, uid: int) -> dict[str, str]:
+    """The fields of why a program could not be executed, as far as they are to be believed.
+
+    In system mode another user than root could have made it up (see the module's docstring).
+    """
+    return {
+        "MESSAGE_ID": EventKind.SPAWN_FAILED.value,
+        "_TRANSPORT": "journal",
+        "_UID": "0" if mode is Mode.SYSTEM else str(uid),
+    }
+
+
+def _add(reader: Any, fields: dict[str, str]) -> None:
+    """Have a reader give the records that have all of these fields."""
+    for name, value in fields.items():
+        reader.add_match(f"{name}={value}")
+
+
+def _has(entry: dict[str, Any], fields: dict[str, str]) -> bool:
+    """Whether a record has all of these fields, each once."""
+    return all(_single(entry, name) == value for name, value in fields.items())
+
+
+def _is_within(entry: dict[str, Any], run: RunWindow) -> bool:
+    at: int = entry["__REALTIME_TIMESTAMP"]
+    return run.since - _EARLY_USEC <= at and (run.until is None or at < run.until)
+
+
+def _at(entry: dict[str, Any]) -> int:
+    """When a record was written (µs, UTC)."""
+    at: int = entry.get("_SOURCE_REALTIME_TIMESTAMP") or entry["__REALTIME_TIMESTAMP"]
+    return at
 
 
 @contextmanager
@@ -426,6 +568,15 @@ def _tells_of_condition(entry: dict[str, Any]) -> bool:
 
 def _decoded(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _single(entry: dict[str, Any], field: str) -> str:
+    """A field that a record has once, and as text: whoever writes it can repeat it, or use bytes.
+
+    python-systemd gives numbers and other types for some of the trusted fields.
+    """
+    value = entry.get(field, "")
+    return "" if isinstance(value, (list, bytes)) else str(value)
 
 
 def _number(entry: dict[str, Any], field: str) -> int | None:

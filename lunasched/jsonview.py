@@ -20,9 +20,12 @@ def iso(usec: int | None) -> str | None:
     """A point in time in ISO 8601, UTC, microseconds."""
     if usec is None:
         return None
-    return (_EPOCH + timedelta(microseconds=usec)).replace(tzinfo=None).isoformat(
-        timespec="microseconds"
-    ) + "Z"
+    try:
+        moment = (_EPOCH + timedelta(microseconds=usec)).replace(tzinfo=None)
+    except OverflowError:
+        # No calendar has it: the history is data, whoever wrote it.
+        return None
+    return moment.isoformat(timespec="microseconds") + "Z"
 
 
 def run_json(

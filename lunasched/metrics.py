@@ -23,6 +23,7 @@ from lunasched import __version__, slot
 from lunasched.errors import InvalidInput, LunaschedError, PermissionDenied
 from lunasched.model import ChannelType, Result
 from lunasched.snapshot import DURATION_DIGITS, JobSnapshot, Snapshot, Source
+from lunasched.words import printable
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric as Family
@@ -391,7 +392,8 @@ _ESCAPES: Mapping[int, str] = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n
 
 
 def _escaped(value: str) -> str:
-    return value.translate(_ESCAPES)
+    """A label's value: text that can be printed, as the format has it."""
+    return printable(value).translate(_ESCAPES)
 
 
 def _family(metric: Metric, samples: Iterable[tuple[Mapping[str, str], Value]]) -> Family:

@@ -17,7 +17,7 @@ from typing import Any
 
 from lunasched import channels
 from lunasched import jobvalues as values
-from lunasched.document import Document, Format
+from lunasched.document import BYTES_MAX, Document, Format
 from lunasched.document import read as read_document
 from lunasched.errors import InvalidInput, InvalidJob, PermissionDenied
 from lunasched.jobfile import NO_DEFAULTS, Defaults, defaults_from_mapping, dotted
@@ -107,7 +107,8 @@ class Settings:
         Raises ``InvalidInput`` with all that is wrong in it.
         """
         try:
-            content = path.read_bytes()
+            with path.open("rb") as file:
+                content = file.read(BYTES_MAX + 1)
         except FileNotFoundError:
             return _with_surroundings(cls(), environ)
         except PermissionError:

@@ -26,7 +26,7 @@ _WHITESPACE = " \t\n\r"
 _SECTION = re.compile(r"\[([^\[\]]+)\]\Z")
 
 # systemd.time(7), "PARSING TIME SPANS".
-_SPAN_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Zµμ]*)\s*", re.ASCII)
+_SPAN_PART = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([a-zA-Zµμ]*)\s*", re.ASCII)
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _SPAN_UNITS = {
     **dict.fromkeys(("usec", "us", "µs", "μs"), 1e-6),

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta, timezone
 
 from lunasched.model import HookRun, Result, Run
 
 # Not slot.to_datetime: with it, every command would load all of the schedules' code.
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\uffff]"
+)
+"""Control characters but for newline and tab, what turns the direction of text round or breaks a
+line unseen (UAX #9, UAX #14), halves of pairs, and what is no character."""
 
 
 # Which limit a run was killed at.
@@ -18,8 +25,12 @@ def local_time(usec: int | None) -> str:
     """A point in time on the host's own clock, with its offset."""
     if usec is None:
         return "-"
-    # Through datetime and not a float of seconds, which cannot hold microseconds exactly.
-    moment = datetime.fromtimestamp(usec // 1_000_000, tz=timezone.utc).astimezone()
+    try:
+        # Through datetime and not a float of seconds, which cannot hold microseconds exactly.
+        moment = datetime.fromtimestamp(usec // 1_000_000, tz=timezone.utc).astimezone()
+    except (OverflowError, ValueError, OSError):
+        # No clock shows it: the history is data, whoever wrote it.
+        return f"@{usec}"
     return moment.strftime("%Y-%m-%d %H:%M:%S %z")
 
 
@@ -89,11 +100,17 @@ def command_text(command: str | tuple[str, ...]) -> str:
 
 
 def printable(text: str) -> str:
-    """Text whose control characters cannot steer a terminal; newlines stay."""
-    return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
-        for char in text
-    )
+    """Text that cannot steer a terminal: what would is there as an escape. Lines and tabs stay."""
+    return UNPRINTABLE.sub(_shown, text)
+
+
+def json_text(text: str) -> str:
+    """JSON of which each character can be printed, and that still says the same."""
+    return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _shown(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
 
 
 def one_line(text: str, width: int = 60) -> str:

@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from lunasched import __version__
 from lunasched.errors import LunaschedError
 from lunasched.message import Kind, Report
-from lunasched.metrics import FATES, METRICS, Metrics, Supervision, write_textfile
+from lunasched.metrics import FATES, METRICS, Metrics, Supervision, _escaped, write_textfile
 from lunasched.missed import Checked
 from lunasched.model import Channel, ChannelType, Job, MissedSlots, Result, Run, Trigger
 from lunasched.store import MessageState, Pruning, Store, space
@@ -371,3 +371,11 @@ def test_a_job_shows_what_it_missed(tmp_path: Path) -> None:
             assert ("Missed slots: 4, the last 4 of them from" in shown) == (count == 4)
     assert "Missed slots: 5, the last of them at 2026-02-10" in shown
     assert json.loads(command(tmp_path, "get", "backup", "--json").stdout)["missed_slots"] == 5
+
+
+def test_a_label_has_nothing_that_steers_a_terminal_or_is_no_text() -> None:
+    """Whatever is in the database: half of a character would leave no metrics at all."""
+    assert _escaped('a"b\\c\nd') == 'a\\"b\\\\c\\nd'
+    hostile = _escaped("a\x1b[31m\x9b\u202e\ud800")
+    assert hostile == "a\\\\x1b[31m\\\\x9b\\\\u202e\\\\ud800"
+    hostile.encode()

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from gi.repository import GLib
 from web_server import NASTY, Answer, History, Server, free_port, received, served
 
 from lunasched.config import Mode
@@ -23,9 +24,9 @@ from lunasched.model import HIDDEN, ExecutionMode, Result, Trigger
 from lunasched.settings import WebSettings
 from lunasched.store import Store
 from lunasched.supervisor import pages as pages_module
+from lunasched.supervisor.connections import AT_ONCE_MAX, CONNECTIONS_MAX, PEER_MAX
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin
-from lunasched.supervisor.pages import AT_ONCE_MAX
 from lunasched.unittext import uuid
 from lunasched.web import http as web_http
 from lunasched.web.api import RUNS_DEFAULT, RUNS_MAX
@@ -178,20 +179,69 @@ def test_a_slow_client_has_its_time_and_no_more(
         assert received(silent) == b""
 
 
-def test_what_is_too_much_at_once_waits(server: Server) -> None:
-    holding = [server.connect() for _ in range(AT_ONCE_MAX)]
-    late: list[Answer] = []
-    asking = threading.Thread(target=lambda: late.append(server.get("/metrics")))
-    asking.start()
-    asking.join(0.3)
-    assert not late
-    for connection in holding[1:]:
+def test_what_waits_for_its_client_makes_room(server: Server) -> None:
+    """However many say nothing, whoever asks is answered, and the latest of them can still ask."""
+    holding = [server.connect() for _ in range(3 * CONNECTIONS_MAX)]
+    for _ in range(5):
+        assert server.get("/metrics").status == 200
+    assert received(holding[0]) == b""
+    holding[-1].sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+    assert b" 200 " in received(holding[-1])
+    for connection in holding:
         connection.close()
-    asking.join(10)
-    assert late[0].status == 200
-    holding[0].sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
-    assert b" 200 " in received(holding[0])
-    holding[0].close()
+
+
+def test_another_machine_has_some_of_the_connections(store: Store, database: Path) -> None:
+    """By its address; here it is one of this machine that is none of the loopback."""
+    gate = threading.Event()
+
+    def metrics(_: Store) -> bytes:
+        assert gate.wait(30)
+        return b"# TYPE x gauge\n"
+
+    with served(database, metrics=metrics) as server:
+        take = server.pages._connections.take
+        pairs = [socket.socketpair() for _ in range(PEER_MAX + 4)]
+        for ours, theirs in pairs:
+            theirs.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            GLib.idle_add(lambda ours=ours: take(ours, "192.0.2.7") or False)
+        for _, theirs in pairs[PEER_MAX:]:
+            with pytest.raises(ConnectionResetError):
+                received(theirs)
+        gate.set()
+        for _, theirs in pairs[:PEER_MAX]:
+            assert b" 200 " in received(theirs)
+
+
+def test_answers_that_nobody_takes_hold_nobody_up(store: Store, database: Path) -> None:
+    with served(database, metrics=lambda _: b"x" * (8 << 20)) as server:
+        stalled = [server.connect() for _ in range(2 * AT_ONCE_MAX)]
+        for connection in stalled:
+            connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        # Each has its answer, as far as it fits into the sockets between.
+        for connection in stalled:
+            assert connection.recv(9) == b"HTTP/1.1 "
+        assert server.get("/").status == 200
+        for connection in stalled:
+            connection.close()
+
+
+def test_what_is_too_much_at_once_waits(store: Store, database: Path) -> None:
+    """Requests, and not connections, are what a thread is busy with."""
+    gate = threading.Event()
+
+    def metrics(_: Store) -> bytes:
+        assert gate.wait(30)
+        return b"# TYPE x gauge\n"
+
+    with served(database, metrics=metrics) as server:
+        asked = [server.connect() for _ in range(CONNECTIONS_MAX + 4)]
+        for connection in asked:
+            connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        gate.set()
+        for connection in asked:
+            assert b" 200 " in received(connection)
+            connection.close()
 
 
 @pytest.mark.parametrize(

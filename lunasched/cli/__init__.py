@@ -38,8 +38,10 @@ def main() -> int:
     gc.set_threshold(100_000)
     signal.signal(signal.SIGINT, _interrupt)
     try:
+        from lunasched import terminal
         from lunasched.cli.app import run
 
+        terminal.guard()
         status = run(arguments)
         sys.stdout.flush()
         return status
@@ -70,7 +72,4 @@ def main() -> int:
 
 
 def _tell(message: str) -> None:
-    """Say what is wrong; what it repeats of a file or a name cannot steer the terminal."""
-    from lunasched.words import printable
-
-    print(f"lunasched: {printable(message)}", file=sys.stderr)
+    print(f"lunasched: {message}", file=sys.stderr)

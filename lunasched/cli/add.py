@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, List, Optional
 
@@ -356,7 +357,8 @@ def _settings(option: str, pairs: List[str], *, alone: bool = False) -> dict[str
 def _first_line(path: Path) -> str:
     """What a file says; as an argument, any user of the machine could read it."""
     try:
-        text = sys.stdin.read(4096) if str(path) == "-" else path.read_text(encoding="utf-8")
+        with nullcontext(sys.stdin) if str(path) == "-" else path.open(encoding="utf-8") as file:
+            text = file.read(4096)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise InvalidInput(f"--heartbeat-from: {path} cannot be read: {reason}") from None

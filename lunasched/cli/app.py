@@ -25,6 +25,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
+TIMES_MAX = 10_000
+"""Times to come that can be asked for: each is computed."""
+ROWS_MAX = 1_000_000
+"""Rows of the history that can be asked for by number."""
+
 MODE_OPTION = typer.Option(
     None,
     "--system/--user",

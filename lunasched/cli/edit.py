@@ -75,7 +75,8 @@ def _read(session: Session, file: Path, before: Job) -> Job:
     from lunasched import configfile, document
 
     try:
-        content = file.read_bytes()
+        with file.open("rb") as opened:
+            content = opened.read(document.BYTES_MAX + 1)
     except OSError as error:
         raise InvalidInput(f"the editor left no file that could be read: {error}") from error
     # What the text is called is the job, not a file that will be gone.

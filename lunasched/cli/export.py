@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, List, Optional
 
 import typer
 
+from lunasched import terminal
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, LunaschedError, PermissionDenied
@@ -53,7 +54,7 @@ def export_config(
     if output is None:
         if sys.stdout.isatty() and any(_has_secrets(job) for job in jobs):
             _note("there are secrets in it: URLs or headers of notifications")
-        sys.stdout.buffer.write(written.text.encode())  # whatever the locale is
+        terminal.exact(written.text)
     else:
         _write(output, written.text.encode())
     for line in written.unsaid:

@@ -8,6 +8,7 @@ from typing import Optional
 
 import typer
 
+from lunasched import terminal
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
 from lunasched.cli.firstuse import after_adding
 from lunasched.cli.session import Session
@@ -36,7 +37,7 @@ def eject(
         found = ejection.eject(session.job(name), session.context, as_name)
         for number, unit in enumerate(found.units):
             print(f"{chr(10) if number else ''}# {unit.name}")
-            sys.stdout.write(unit.text)
+            terminal.exact(unit.text)
         _print_notes((*found.losses, *found.notes))
         return
     found = session.deployer.eject(name, as_name=as_name, force=force, now=session.now())

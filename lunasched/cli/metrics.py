@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Optional
 
 import typer
 
+from lunasched import terminal
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode
 from lunasched.cli.session import Session
 
@@ -36,6 +36,6 @@ def print_metrics(
     )
     text = metrics.render(session.store_as_is, session.now())
     if textfile is None:
-        sys.stdout.buffer.write(text)
+        terminal.exact(text.decode())
         return
     write_textfile(textfile.absolute(), text)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from lunasched.store import Entry
 
 _RECENT = 20
+# Messages that are shown together, of the last weeks.
+_ENTRIES_MAX = 100_000
 _POLL_SECONDS = 0.1
 # What one message may take, and those before it to the same server.
 _PATIENCE_SECONDS = 90
@@ -32,9 +34,17 @@ def notifications(
         None, help="Name of the job.  [default: all jobs]", show_default=False
     ),
     failed: bool = typer.Option(False, "--failed", help="Only those that could not be sent."),
-    everything: bool = typer.Option(False, "--all", help="All of them, not the last 20."),
+    everything: bool = typer.Option(
+        False, "--all", help="All of them (100,000 at most), not the last 20."
+    ),
     count: Optional[int] = typer.Option(
-        None, "-n", "--count", min=1, help="The last N of them.", show_default=False
+        None,
+        "-n",
+        "--count",
+        min=1,
+        max=_ENTRIES_MAX,
+        help="The last N of them.",
+        show_default=False,
     ),
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
@@ -43,7 +53,7 @@ def notifications(
     if everything and count is not None:
         raise InvalidInput("--all and -n exclude each other; leave one out")
     session = Session.choose(chosen_mode(ctx, system))
-    limit = None if everything else count or _RECENT
+    limit = _ENTRIES_MAX if everything else count or _RECENT
     entries = session.store.outbox.entries(name, failed=failed, count=limit)
     store = session.store
     known = name is None or entries or store.jobs.get(name) or store.runs.exist_for(name)

@@ -12,6 +12,7 @@ prints goes straight to the caller's own output, which is passed along. ::
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -34,6 +35,12 @@ COMMANDS = ("list", "get", "history", "logs", "graph", "queue", "next")
 """What a reader may ask for."""
 
 _BYTES_MAX = 1 << 16
+# The request comes at once, from a program.
+_REQUEST_SECONDS = 5.0
+PER_USER_MAX = 4
+"""Commands of one user that are answered at a time: there are 64 for all."""
+# What is answered to one more. MaxConnectionsPerSource= of systemd 252 does not count users.
+_BUSY = b"busy"
 # What of the caller's environment changes what is printed.
 _VARIABLES = ("TZ", "NO_COLOR", "COLUMNS")
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*\Z")
@@ -69,17 +76,33 @@ def ask(arguments: Sequence[str]) -> int:
                 f"{SOCKET}: {error.strerror}; see: systemctl status lunasched-history.socket"
             ) from error
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        # The output goes along with the first byte.
-        sent = socket.send_fds(connection, [request.encode()], [1, 2])
-        connection.sendall(request.encode()[sent:])
-        answer = connection.recv(16)
-    return int(answer) if answer.strip().isdigit() else ExitCode.FAILED
+        answer = b""
+        with suppress(ConnectionError):
+            # The output goes along with the first byte.
+            sent = socket.send_fds(connection, [request.encode()], [1, 2])
+            connection.sendall(request.encode()[sent:])
+            answer = connection.recv(16)
+    if not answer:
+        raise LunaschedError(
+            "the answer was broken off: it may take an hour and 256 MiB at most; "
+            "see: journalctl -u 'lunasched-history@*'"
+        )
+    if answer == _BUSY:
+        raise LunaschedError(
+            f"{PER_USER_MAX} of your commands are being answered, the most at a time for a user; "
+            "end one of them"
+        )
+    return int(answer) if answer.isdigit() and len(answer) < 4 else ExitCode.FAILED
 
 
 @app.command("serve-reader", hidden=True)
 def serve_reader() -> None:
     """Run one command for who is connected to standard input (lunasched-history@.service)."""
     connection = socket.socket(fileno=os.dup(0))
+    if not _takes_its_turn(connection):
+        connection.sendall(_BUSY)
+        raise typer.Exit(ExitCode.DONE)
+    connection.settimeout(_REQUEST_SECONDS)
     request, outputs = _received(connection)
     if len(outputs) != 2:
         raise InvalidInput("the caller passed no output along")
@@ -100,6 +123,23 @@ def serve_reader() -> None:
     with suppress(OSError):
         connection.sendall(str(status).encode())
     raise typer.Exit(ExitCode.DONE)
+
+
+def _takes_its_turn(connection: socket.socket) -> bool:
+    """Take one of the places that a user has, until this process ends; ``False`` if none is free.
+
+    The places are locks on files in the directory that systemd gives the service.
+    """
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    uid = int.from_bytes(credentials[4:8], sys.byteorder)
+    for place in range(PER_USER_MAX):
+        path = f"{os.environ['RUNTIME_DIRECTORY']}/{uid}.{place}"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        os.close(descriptor)
+    return False
 
 
 def _run(request: str) -> int:
@@ -147,13 +187,16 @@ def _checked(request: object) -> tuple[list[str], dict[str, str]]:
 def _received(connection: socket.socket) -> tuple[str, list[int]]:
     """What the caller sent: a line, and open files."""
     data, outputs = b"", list[int]()
+    deadline = time.monotonic() + _REQUEST_SECONDS
     while not data.endswith(b"\n"):
+        if time.monotonic() > deadline:
+            raise InvalidInput("the caller was too slow to send a command")
         more, files, _, _ = socket.recv_fds(connection, _BYTES_MAX, 2)
         outputs += files
         data += more
         if not more or len(data) > _BYTES_MAX:
             raise InvalidInput("the caller sent no command")
-    return data.decode(), outputs
+    return data.decode(errors="replace"), outputs
 
 
 def _wait(child: int, connection: socket.socket) -> int:

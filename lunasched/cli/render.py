@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from lunasched import terminal
 from lunasched.jsonview import iso, job_json, run_json, start_json
 from lunasched.starts import waits_for
 from lunasched.unittext import uuid as execution_id
@@ -15,6 +16,7 @@ from lunasched.words import (
     command_text,
     duration,
     hook_ended,
+    json_text,
     local_time,
     one_line,
     printable,
@@ -24,6 +26,7 @@ from lunasched.words import (
 )
 
 __all__ = [
+    "Table",
     "command_text",
     "duration",
     "execution_id",
@@ -33,6 +36,7 @@ __all__ = [
     "local_time",
     "one_line",
     "print_json",
+    "print_json_list",
     "print_table",
     "printable",
     "run_ended",
@@ -45,25 +49,60 @@ __all__ = [
 
 
 def print_json(value: Any) -> None:
-    """JSON in UTF-8: an element of a list, or a key of an object, a line."""
+    """JSON in UTF-8: an element of a list, or a key of an object, a line.
+
+    A character that a terminal would act on is an escape of JSON's, wherever it is printed to.
+    """
     # Not indent=: it keeps json from using its C encoder, which is ten times as fast.
     if isinstance(value, list) and value:
         inner = ",\n".join(json.dumps(element, ensure_ascii=False) for element in value)
-        print(f"[\n{inner}\n]")
+        text = f"[\n{inner}\n]"
     elif isinstance(value, dict):
-        print(json.dumps(value, ensure_ascii=False, indent=2))
+        text = json.dumps(value, ensure_ascii=False, indent=2)
     else:
-        print(json.dumps(value, ensure_ascii=False))
+        text = json.dumps(value, ensure_ascii=False)
+    terminal.exact(json_text(text) + "\n")
+
+
+def print_json_list(values: Iterable[Any]) -> None:
+    """A list of JSON, an element a line, each printed when it comes."""
+    between = "[\n"
+    for value in values:
+        terminal.exact(between + json_text(json.dumps(value, ensure_ascii=False)))
+        between = ",\n"
+    terminal.exact("\n]\n" if between == ",\n" else "[]\n")
+
+
+class Table:
+    """Aligned columns; the header is bold on a terminal, and nothing is cut anywhere.
+
+    Rows are printed as they are added. Those that are added later can widen a column.
+    """
+
+    def __init__(self, header: Sequence[str]) -> None:
+        self._header: Sequence[str] | None = header
+        self._widths = [len(name) for name in header]
+
+    def add(self, rows: Sequence[Sequence[str]]) -> None:
+        """Print rows, after the header if they are the first."""
+        if not rows:
+            return
+        for column in range(len(self._widths)):
+            self._widths[column] = max(self._widths[column], max(len(row[column]) for row in rows))
+        if self._header is not None:
+            header, self._header = self._line(self._header), None
+            if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+                terminal.heading(header)
+            else:
+                print(header)
+        for row in rows:
+            print(self._line(row))
+
+    def _line(self, row: Sequence[str]) -> str:
+        cells = (cell.ljust(width) for cell, width in zip(row, self._widths, strict=True))
+        return "  ".join(cells).rstrip()
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns; the header is bold on a terminal, and nothing is cut anywhere."""
-    if not rows:
-        return
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    bold = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    for number, row in enumerate([header, *rows]):
-        line = "  ".join(
-            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
-        ).rstrip()
-        print(f"\033[1m{line}\033[0m" if bold and number == 0 else line)
+    """One table, as a whole."""
+    Table(header).add(rows)

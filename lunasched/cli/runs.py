@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, List, Optional
 
 import typer
 
+from lunasched import terminal
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode, environment
 from lunasched.cli.session import Session
 from lunasched.config import Mode
@@ -230,7 +231,7 @@ def _wait(session: Session, unit: str, invocation: Invocation, since: int) -> in
     with session.journal.follow(RunWindow(invocation.execution_id, unit, since, None)) as output:
 
         def show() -> None:
-            sys.stdout.write(output.drain())
+            terminal.exact(output.drain())
             sys.stdout.flush()
 
         ended = session.manager.wait_ended(unit, show, _OUTPUT_SECONDS)

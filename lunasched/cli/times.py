@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Optional
 import typer
 
 from lunasched.cli import render
-from lunasched.cli.app import JSON_OPTION, MODE_OPTION, app, chosen_mode
+from lunasched.cli.app import JSON_OPTION, MODE_OPTION, TIMES_MAX, app, chosen_mode
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput
 
@@ -41,7 +41,9 @@ def explain(
         help="Show times after this one.  [default: now]",
         show_default=False,
     ),
-    count: int = typer.Option(5, "-n", "--count", min=1, help="How many times to show."),
+    count: int = typer.Option(
+        5, "-n", "--count", min=1, max=TIMES_MAX, help="How many times to show."
+    ),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Say what a schedule means, and the times to come."""
@@ -89,7 +91,9 @@ def next_runs(
     name: Optional[str] = typer.Argument(
         None, help="Name of the job.  [default: all jobs]", show_default=False
     ),
-    count: int = typer.Option(10, "-n", "--count", min=1, help="How many runs to show."),
+    count: int = typer.Option(
+        10, "-n", "--count", min=1, max=TIMES_MAX, help="How many runs to show."
+    ),
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
@@ -179,6 +183,8 @@ def _moment(text: Optional[str], zone: str) -> datetime:
     """``--from`` as an aware time; one without an offset is in the schedule's zone."""
     from zoneinfo import ZoneInfo
 
+    from lunasched.schedule.calendar import MAX_YEAR, MIN_YEAR
+
     if text is None:
         return datetime.now(timezone.utc)
     try:
@@ -187,4 +193,9 @@ def _moment(text: Optional[str], zone: str) -> datetime:
         raise InvalidInput(
             f"--from: {text!r} is no time in ISO 8601; write 2027-03-28T01:30 or add +02:00"
         ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
+    if not MIN_YEAR < moment.year < MAX_YEAR:
+        raise InvalidInput(
+            f"--from: {text!r} is out of range: its year is after {MIN_YEAR} and before {MAX_YEAR}"
+        )
+    return moment

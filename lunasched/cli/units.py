@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from lunasched import terminal
+
 if TYPE_CHECKING:
     from lunasched.cli.session import Session
     from lunasched.compiler import CompiledJob
@@ -35,7 +37,7 @@ def print_units(job: CompiledJob) -> None:
         if number:
             print()
         print(f"# {unit.name}")
-        sys.stdout.write(unit.text)
+        terminal.exact(unit.text)
 
 
 def warn(job: CompiledJob) -> None:

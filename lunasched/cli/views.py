@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Optional
 
 import typer
 
 from lunasched import definition
 from lunasched.cli import render
-from lunasched.cli.app import JSON_OPTION, MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
+from lunasched.cli.app import JSON_OPTION, MODE_OPTION, NAME_ARGUMENT, ROWS_MAX, app, chosen_mode
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, NoSuchJob, PermissionDenied
 from lunasched.model import HookRun, Job, Result, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lunasched.store import MissedTotal, Start
 
 _RECENT = 5
+_RELAY_BYTES = 64 << 10
 
 
 @app.command("list")
@@ -142,7 +146,13 @@ def history(
     ),
     everything: bool = typer.Option(False, "--all", help="All runs, not the last 5."),
     count: Optional[int] = typer.Option(
-        None, "-n", "--count", min=1, help="The last N runs.", show_default=False
+        None,
+        "-n",
+        "--count",
+        min=1,
+        max=ROWS_MAX,
+        help="The last N runs.",
+        show_default=False,
     ),
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
@@ -154,15 +164,13 @@ def history(
     known = name is None or session.store.jobs.get(name) or session.store.runs.exist_for(name)
     if not known:
         raise NoSuchJob(str(name))
-    runs = session.store.runs.history(name, None if everything else count or _RECENT)
-    hooks = session.store.hooks.of(run.execution_id for run in runs)
     retries = session.retries()
+    pages = _pages(session, name, None if everything else count or _RECENT)
     if as_json:
-        render.print_json(
-            [
-                render.run_json(run, hooks.get(run.execution_id, ()), retries.get(run.execution_id))
-                for run in runs
-            ]
+        render.print_json_list(
+            render.run_json(run, hooks.get(run.execution_id, ()), retries.get(run.execution_id))
+            for runs, hooks in pages
+            for run in runs
         )
         return
     header = (
@@ -176,9 +184,18 @@ def history(
         "RESULT",
         "OUTPUT",
     )
-    rows = [_history_row(run, hooks.get(run.execution_id, ()), retries) for run in runs]
-    render.print_table(header, rows)
+    table = render.Table(header)
+    for runs, hooks in pages:
+        table.add([_history_row(run, hooks.get(run.execution_id, ()), retries) for run in runs])
     session.note_supervisor()
+
+
+def _pages(
+    session: Session, name: str | None, count: int | None
+) -> Iterator[tuple[list[Run], Mapping[str, Sequence[HookRun]]]]:
+    """The latest runs and their hooks, so many at a time as take little memory."""
+    for runs in session.store.runs.history_in_parts(name, count):
+        yield runs, session.store.hooks.of(run.execution_id for run in runs)
 
 
 @app.command()
@@ -210,14 +227,32 @@ def logs(
         window = RunWindow.between(
             run.execution_id, run.unit, run.started_at, run.ended_at, following
         )
-    options = ["--all", *(["--follow"] if follow else ["--no-pager"])]
-    unit = window.unit if window else unittext.service_name(name)
-    command = journalctl(session.mode, os.getuid(), unit, window, *options)
+    options = ["--all", "--no-pager", *(["--follow"] if follow else [])]
+    units = [] if window else session.journal.units(unittext.service_name(name))
+    command = journalctl(session.mode, os.getuid(), units, window, *options)
     session.store.close()
     try:
-        os.execvp(command[0], command)
+        if not sys.stdout.isatty():
+            os.execvp(command[0], command)
+        raise typer.Exit(_relay(command))
     except OSError as error:
         raise InvalidInput(f"journalctl cannot be run ({error.strerror})") from error
+
+
+def _relay(command: Sequence[str]) -> int:
+    """Print what a command prints, as it comes; its exit status."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        try:
+            while data := os.read(child.stdout.fileno(), _RELAY_BYTES):
+                sys.stdout.write(decoder.decode(data))
+                sys.stdout.flush()
+            sys.stdout.write(decoder.decode(b"", final=True))
+        except BaseException:
+            child.terminate()
+            raise
+    return child.returncode
 
 
 def _ended(run: Run, retries: Mapping[str, Start]) -> str:

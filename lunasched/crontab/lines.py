@@ -55,12 +55,11 @@ class Problems:
     """What is wrong, by line, so that it can be told in the order of the lines."""
 
     label: str
-    found: list[tuple[int, str]] = field(default_factory=list)
+    found: dict[tuple[int, str], None] = field(default_factory=dict)
 
     def add(self, line: int, message: str) -> None:
         """Note a fault once, however many entries it is a fault of."""
-        if (line, message) not in self.found:
-            self.found.append((line, message))
+        self.found[line, message] = None
 
     def texts(self) -> tuple[str, ...]:
         """``file:line: message``, a line each; line 0 is the file."""

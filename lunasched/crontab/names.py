@@ -51,9 +51,11 @@ def names(drafts: list[Draft]) -> list[str]:
 
 def identifiers(drafts: list[Draft], problems: Problems) -> list[str]:
     """The names that an anacrontab gives."""
-    for number, draft in enumerate(drafts):
-        if any(draft.stem == other.stem for other in drafts[:number]):
+    seen: set[str] = set()
+    for draft in drafts:
+        if draft.stem in seen:
             problems.add(draft.entry.line, f"the job identifier {draft.stem!r} is there already")
+        seen.add(draft.stem)
     return [draft.stem for draft in drafts]
 
 

@@ -6,7 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from lunasched import schedule
+from lunasched import numerals, schedule
 from lunasched.errors import InvalidInput, ScheduleError
 
 NAMES = frozenset(
@@ -18,7 +18,9 @@ NAMES = frozenset(
 
 _MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _WEEKDAYS = "sun|mon|tue|wed|thu|fri|sat"
-_NUMBER = re.compile(r"[0-9]+\Z")
+# No value of a time has more, with as many zeros before it as anybody writes.
+_DIGITS = "[0-9]{1,9}"
+_STEP = re.compile(r"[0-9a-z]{1,9}/[0-9]{1,9}\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,10 @@ class _Field:
 
     def item(self) -> re.Pattern[str]:
         """One item of the list in the field, as crontab(5) has it."""
-        value = f"(?:[0-9]+{'|' + self.names if self.names else ''})"
+        value = f"(?:{_DIGITS}{'|' + self.names if self.names else ''})"
         return re.compile(
-            rf"\*(?:/[0-9]+)?\Z|{value}(?:-{value}(?:/[0-9]+)?)?\Z", re.IGNORECASE | re.ASCII
+            rf"\*(?:/{_DIGITS})?\Z|{value}(?:-{value}(?:/{_DIGITS})?)?\Z",
+            re.IGNORECASE | re.ASCII,
         )
 
 
@@ -122,9 +125,10 @@ def _placed(number: int, text: str, rest: str) -> str | None:
         if not tilde:
             found.append(item)
             continue
-        if any(word and not _NUMBER.match(word) for word in (low, high)):
+        first = numerals.whole(low) if low else field.low
+        last = numerals.whole(high) if high else field.high
+        if first is None or last is None:
             return text
-        first, last = int(low or field.low), int(high or field.high)
         if not field.low <= first <= last <= field.high:
             return text
         digest = hashlib.sha256(f"{number} {item} {rest}".encode()).digest()
@@ -145,7 +149,7 @@ def _check(number: int, text: str, column: int) -> None:
                     f"it is two numbers from {field.low} to {field.high}, as in "
                     f"{field.low}~{field.high}"
                 )
-        elif re.match(r"[0-9a-z]+/[0-9]+\Z", item, re.IGNORECASE):
+        elif _STEP.match(item):
             first = item.partition("/")[0]
             raise InvalidInput(
                 f"column {column}: {item!r}: cron does not take a step after a single value; write "
@@ -166,7 +170,7 @@ def _check_range(field: _Field, item: str, column: int) -> None:
         return
     numbers = {name: number for number, name in enumerate(_WEEKDAYS.split("|"))}
     low, high = numbers.get(first, first), numbers.get(last, last)
-    if int(high) == 0 and int(low) > 0:
+    if int(high) == 0 < int(low):
         raise InvalidInput(
             f"column {column}: {item!r}: Sunday is the first day to Debian's cron, which never "
             f"runs this, and the last to cronie; write {low}-7"

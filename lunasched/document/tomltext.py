@@ -25,6 +25,7 @@ _PLACE = re.compile(r" \(at line (\d+), column \d+\)$")
 
 def load(text: str, source: str) -> dict[str, Any]:
     """The value of ``text``; raises ``InvalidDocument``."""
+    _check_keys(text, source)
     try:
         value = tomllib.loads(text)
     except RecursionError:
@@ -47,6 +48,37 @@ def load(text: str, source: str) -> dict[str, Any]:
         line = str(lines(text, source).get(error.path, 1))
         raise InvalidDocument(f"{source}:{line}: {error}") from None
     return plain
+
+
+# What a line is made of; a string can have several of them. Each string ends somewhere, if only
+# with the line or the text, so that no other string begins inside of one.
+_TOKEN = re.compile(
+    r'"""(?:[^"\\]|\\.|"(?!""))*(?:"{3,5}|\Z)'
+    r"|'''(?:[^']|'(?!''))*(?:'{3,5}|\Z)"
+    r'|"(?:[^"\\\n]|\\.)*"?'
+    r"|'[^'\n]*'?"
+    r"|\#[^\n]*|[A-Za-z0-9_+-]+|[ \t]+|\.|[^.]",
+    re.DOTALL,
+)
+
+
+def _check_keys(text: str, source: str) -> None:
+    """Refuse keys of too many parts: tomllib's memory grows with the square of their number."""
+    # Most files have no such line, and this is all that they need.
+    if all(line.count(".") < DEPTH_MAX for line in text.split("\n")):
+        return
+    parts = 1
+    for token in _TOKEN.finditer(text):
+        word = token[0]
+        if word == ".":
+            parts += 1
+        elif word[0] in "=,[]{}#\n" or (word.isspace() and "\n" in word):
+            parts = 1
+        if parts > DEPTH_MAX:
+            line = text.count("\n", 0, token.start()) + 1
+            raise InvalidDocument(
+                f"{source}:{line}: more than {DEPTH_MAX} levels are in one another"
+            )
 
 
 class _UnfitError(Exception):

@@ -33,6 +33,7 @@ from lunasched.diagnosis import (
     WebFacts,
     ZoneFacts,
 )
+from lunasched.document import BYTES_MAX
 from lunasched.errors import InvalidInput, LunaschedError
 from lunasched.examination.crontabs import lines_of_jobs
 from lunasched.examination.units import deployed_facts
@@ -152,7 +153,8 @@ def _settings(mode: Mode, path: Path) -> SettingsFacts:
     file = _file(path)
     if file is None:
         return SettingsFacts(None, "", has_secrets=False, readable_by_supervisor=True)
-    content, problem = path.read_bytes(), ""
+    with path.open("rb") as opened:
+        content, problem = opened.read(BYTES_MAX), ""
     try:
         Settings.load(path, os.environ)
     except InvalidInput as error:

@@ -187,7 +187,7 @@ class _Scanner:
 
     def read_timestamp(self) -> None:
         self.position += 1
-        match = re.compile("[0-9]+$").match(self.text, self.position)
+        match = re.compile(r"[0-9]{1,18}\Z").match(self.text, self.position)
         limit = datetime(MAX_YEAR + 1, 1, 1, tzinfo=timezone.utc).timestamp()
         if match is None or int(match[0]) >= limit:
             raise self.error("After @ come the seconds since 1970, and nothing else.")

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lunasched import numerals
 from lunasched.errors import ScheduleError
 from lunasched.schedule.rule import (
     ALL_DAYS,
@@ -81,7 +82,7 @@ _MONTH = _Field("month", 1, 12, _MONTHS)
 _WEEKDAY = _Field("day of week", 0, 7, _NUMBERED_WEEKDAYS)
 _SECOND = _Field("second", 0, 59, {})
 
-_ITEM = re.compile(r"(?:(\*)|([a-z0-9]+)(?:-([a-z0-9]+))?)(?:/([0-9]+))?")
+_ITEM = re.compile(r"(?:(\*)|([a-z0-9]+)(?:-([a-z0-9]+))?)(?:/([0-9]{1,18}))?")
 _NTH = re.compile(r"([a-z0-9]+)#([a-z0-9]+)")
 _MACROS = {
     "@hourly": "0 * * * *",
@@ -292,9 +293,9 @@ def _item_reason(field: _Field, item: str) -> str:
 
 
 def _number(field: _Field, text: str, word: str, position: int) -> int:
-    if word.isdigit():
-        number = int(word)
-        if field.low <= number <= field.high:
+    if word.isdecimal():
+        number = numerals.whole(word)
+        if number is not None and field.low <= number <= field.high:
             return number
         reason = f"{word} is out of range: the {field.name} field goes from {field.low} to"
         raise ScheduleError(f"{reason} {field.high}.", text=text, position=position)

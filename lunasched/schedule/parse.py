@@ -24,7 +24,7 @@ MAX_INTERVAL = 10 * 366 * 86_400
 """The longest interval in seconds; systemd counts further, but nobody means it."""
 
 _EVERY = re.compile(r"every\b", re.IGNORECASE)
-_AMOUNT = re.compile(r"([0-9]+)([a-z]*)", re.IGNORECASE)
+_AMOUNT = re.compile(r"([0-9]{1,18})([a-z]{0,9})", re.IGNORECASE)
 _TIME = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 _WORD = re.compile(r"[^ ]+")
 _ORDINALS = {"1st": 1, "2nd": 2, "3rd": 3, "4th": 4, "5th": 5, "last": LAST}

@@ -27,6 +27,7 @@ SMALL_CHANGE = 3 * 3600
 # TODO: once systemd < 255 is not supported, drop what timedatectl no longer accepts either.
 _NOT_ZONES = frozenset({"localtime", "posixrules", "Factory"})
 _NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
+_NAME_MAX = 64
 _ONE_DAY = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -78,7 +79,10 @@ def check_timezone(name: str) -> None:
 
 @lru_cache(maxsize=64)
 def _zone(name: str) -> ZoneInfo:
-    plausible = _NAME.fullmatch(name) is not None and name not in _NOT_ZONES
+    # Python looks for a package for each part of it: a hundred of them are too many.
+    plausible = (
+        len(name) <= _NAME_MAX and _NAME.fullmatch(name) is not None and name not in _NOT_ZONES
+    )
     if plausible and not name.startswith(("posix/", "right/")):
         try:
             return ZoneInfo(name)
@@ -93,7 +97,7 @@ def _suggestion(name: str) -> str:
     known = sorted(n for n in available_timezones() if n not in _NOT_ZONES)
     folded = {n.lower(): n for n in known} | {n.rpartition("/")[2].lower(): n for n in known}
     wanted = name.strip().replace(" ", "_").lower()
-    near = get_close_matches(wanted, folded, n=3, cutoff=0.75)
+    near = get_close_matches(wanted[:_NAME_MAX], folded, n=3, cutoff=0.75)
     if wanted in folded:
         near = [wanted]
     if not near:

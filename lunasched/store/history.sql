@@ -1,8 +1,8 @@
 -- name: history_of_job
-SELECT * FROM runs WHERE job = :job ORDER BY sequence DESC LIMIT :count;
+SELECT * FROM runs WHERE job = :job AND sequence < :before ORDER BY sequence DESC LIMIT :count;
 
 -- name: history_of_all
-SELECT * FROM runs ORDER BY sequence DESC LIMIT :count;
+SELECT * FROM runs WHERE sequence < :before ORDER BY sequence DESC LIMIT :count;
 
 -- name: run
 SELECT * FROM runs WHERE execution_id = :execution_id;
@@ -140,8 +140,11 @@ VALUES (:execution_id, :exit_code, :at)
 ON CONFLICT (execution_id) DO UPDATE SET exit_code = coalesce(excluded.exit_code, exit_code);
 
 -- name: run_state
+-- What a child of the manager says of itself holds where the manager's own record of its end agrees.
 SELECT stop_requested, phase = 'starting' AND EXISTS (
-    SELECT 1 FROM spawn_failures WHERE execution_id = :execution_id) AS spawn_failed,
+    SELECT 1 FROM spawn_failures AS said WHERE said.execution_id = :execution_id
+        AND runs.signal IS NULL AND (runs.exit_code IS NULL OR (runs.exit_code BETWEEN 200 AND 299
+            AND coalesce(said.exit_code, runs.exit_code) = runs.exit_code))) AS spawn_failed,
     (SELECT exit_code FROM spawn_failures WHERE execution_id = :execution_id) AS spawn_exit_code
 FROM runs WHERE execution_id = :execution_id;
 
@@ -317,7 +320,7 @@ UPDATE hooks SET hook_execution_id = :hook_execution_id WHERE id = (
         WHERE known.hook_execution_id = :hook_execution_id);
 
 -- name: hook_spawn_failed
-UPDATE hooks SET spawn_failed = 1, exit_code = :exit_code
+UPDATE hooks SET spawn_failed = 1, exit_code = coalesce(exit_code, :exit_code)
 WHERE hook_execution_id = :hook_execution_id AND result IS NULL;
 
 -- name: hook_process_ended
@@ -326,7 +329,8 @@ WHERE hook_execution_id = :hook_execution_id AND result IS NULL;
 
 -- name: hook_ended
 UPDATE hooks SET result = CASE
-        WHEN spawn_failed AND :result <> 'success' THEN 'exec-error' ELSE :result END,
+        WHEN spawn_failed AND :result <> 'success' AND coalesce(exit_code, 200) >= 200
+            AND signal IS NULL THEN 'exec-error' ELSE :result END,
     ended_at = :ended_at,
     exit_code = CASE :result WHEN 'success' THEN 0 ELSE exit_code END
 WHERE hook_execution_id = :hook_execution_id AND result IS NULL;

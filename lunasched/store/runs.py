@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lunasched.model import Result, Run, Trigger
@@ -55,6 +55,8 @@ class UnsettledRun:
 
 
 _END = 2**63 - 1
+# Runs that are read at a time, with 8 KiB of output each at most.
+_PART = 500
 
 
 class RunTable:
@@ -70,10 +72,19 @@ class RunTable:
 
     def history(self, job: str | None, count: int | None) -> list[Run]:
         """The latest ``count`` runs (all: ``None``), of one job or of all, newest first."""
-        limit = -1 if count is None else count
-        if job is None:
-            return [_run(row) for row in self._execute("history_of_all", count=limit)]
-        return [_run(row) for row in self._execute("history_of_job", job=job, count=limit)]
+        return [run for part in self.history_in_parts(job, count) for run in part]
+
+    def history_in_parts(self, job: str | None, count: int | None) -> Iterator[list[Run]]:
+        """The same, a few hundred at a time: all of a long history is a lot of memory."""
+        query, named = ("history_of_all", {}) if job is None else ("history_of_job", {"job": job})
+        before, left = _END, _END if count is None else count
+        while left > 0:
+            wanted = min(left, _PART)
+            rows = self._execute(query, before=before, count=wanted, **named)
+            yield [_run(row) for row in rows]
+            if len(rows) < wanted:
+                return
+            before, left = rows[-1]["sequence"], left - wanted
 
     def get(self, execution_id: str) -> Run | None:
         """One run."""

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lunasched import __version__
+from lunasched import __version__, terminal
 from lunasched.config import Mode, Paths, host_timezone
 from lunasched.deploylock import DeployLock
 from lunasched.errors import LunaschedError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The entry point of ``lunasched-daemon``; the exit status is that of lunasched(1)."""
+    terminal.guard()
     options = _parse(argv)
     mode = Mode(options.mode)
     try:

@@ -1,9 +1,9 @@
 """The status page's connections: waited for in the main loop, answered beside it.
 
 The listening socket is one more thing that the main loop sleeps on, so that an idle supervisor does
-not wake up for it. Each connection has a thread as long as it lasts, with a look at the database of
-its own: what is slow there keeps nothing from being recorded. While there are as many as may be,
-further connections wait in the kernel's queue.
+not wake up for it. Each request has a thread for as long as it takes to answer it, with a look at
+the database of its own: what is slow there keeps nothing from being recorded. While as many are
+being answered or wait for it as may be, further connections wait in the kernel's queue.
 """
 
 from __future__ import annotations
@@ -16,29 +16,25 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from threading import Thread, current_thread
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from gi.repository import GLib
 
 from lunasched.config import Mode
 from lunasched.store import Store
+from lunasched.supervisor.connections import Connections
 
 if TYPE_CHECKING:
     from lunasched.settings import WebSettings
-    from lunasched.web import Site
-
-AT_ONCE_MAX = 8
-"""Connections that are answered at the same time."""
+    from lunasched.web import Answer, Site
 
 _BACKLOG = 64
 # An address that is taken is tried again this much later, if the supervisor is awake then.
 _RETRY_SECONDS = 60
-# Where there are no descriptors or threads left, there may be some a moment later.
+# Where there are no descriptors left, there may be some a moment later.
 _BREATHER_MS = 500
-_FAREWELL_SECONDS = 2.0
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -67,10 +63,11 @@ class Pages:
         self._guard = guard
         self._socket: socket.socket | None = None
         self._site: Site | None = None
+        self._lock = Lock()
         self._watch = 0
         self._tried_at = float("-inf")
         self._complained = ""
-        self._busy: dict[Thread, socket.socket] = {}
+        self._connections = Connections(self._answer, guard, self._on_room)
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -102,12 +99,7 @@ class Pages:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        for connection in list(self._busy.values()):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        deadline = time.monotonic() + _FAREWELL_SECONDS
-        for thread in list(self._busy):
-            thread.join(max(0.0, deadline - time.monotonic()))
+        self._connections.close()
 
     def _is_wanted(self) -> bool:
         # Every user's supervisor would want the same port.
@@ -160,47 +152,32 @@ class Pages:
     def _accept(self) -> bool:
         if self._socket is None:
             return False
+        if not self._connections.make_room():
+            self._watch = 0
+            return False
         try:
-            connection, _ = self._socket.accept()
+            connection, address = self._socket.accept()
         except OSError as error:
             if error.errno in _EXHAUSTED:
                 return self._take_a_breath()
             # It has gone again.
             return True
-        if self._site is None:
-            self._site = self._make_site()
-        thread = Thread(target=self._serve, args=(self._site, connection), name="page", daemon=True)
-        self._busy[thread] = connection
-        try:
-            thread.start()
-        except RuntimeError:
-            del self._busy[thread]
-            connection.close()
-            return self._take_a_breath()
-        if len(self._busy) < AT_ONCE_MAX:
-            return True
-        self._watch = 0
-        return False
+        self._connections.take(connection, str(address[0]))
+        return True
+
+    def _on_room(self) -> None:
+        self._resume()
+
+    def _answer(self) -> Answer:
+        with self._lock:
+            if self._site is None:
+                self._site = self._make_site()
+        return self._site.answer
 
     def _take_a_breath(self) -> bool:
         self._watch = 0
         GLib.timeout_add(_BREATHER_MS, self._guard(self._resume))
         return False
-
-    def _serve(self, site: Site, connection: socket.socket) -> None:
-        """Answer one connection; in a thread of its own."""
-        from lunasched.web import serve
-
-        try:
-            serve(connection, site.answer)
-        except Exception as error:
-            # Whatever it is: the page is not why recording ends.
-            print(f"<3>the status page: {type(error).__name__}: {error}", file=sys.stderr)
-        GLib.idle_add(self._guard(partial(self._served, current_thread())))
-
-    def _served(self, thread: Thread) -> bool:
-        del self._busy[thread]
-        return self._resume()
 
     def _make_site(self) -> Site:
         # Imported here: where nobody looks at the page, it costs no memory.

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from lunasched import slot, unittext
+from lunasched import host, slot, unittext
 from lunasched.errors import InvalidInput
 from lunasched.journal import Event, EventKind, Position
 from lunasched.model import Result, Run, Trigger
@@ -99,7 +99,8 @@ class Recorder:
         elif event.kind is EventKind.CONDITION_FAILED:
             self._wait(event)
         elif event.kind is EventKind.SPAWN_FAILED:
-            runs.spawn_failed(run_id, event.exit_code, event.at)
+            if self._is_credible(event):
+                runs.spawn_failed(run_id, event.exit_code, event.at)
         elif event.kind is EventKind.PROCESS_ENDED:
             runs.process_ended(run_id, exit_code=event.exit_code, signal=event.signal)
         elif event.kind is EventKind.STOPPING:
@@ -111,11 +112,27 @@ class Recorder:
         else:
             self._end(event)
 
+    def _is_credible(self, event: Event) -> bool:
+        """Whether a record may be that of a run's own process, which had changed its user.
+
+        Of a run that did not begin, the job's user can so change what is recorded: that is why it
+        did not. The store holds what the record says against the manager's own records.
+        """
+        if event.claimed_by is None:
+            return True
+        unit = event.unit.replace(unittext.HOOK_PREFIX, unittext.JOB_PREFIX, 1)
+        job = self._store.jobs.get(unittext.job_name(unit) or "")
+        if job is None or job.user is None:
+            return False
+        if job.user.isdecimal():
+            return event.claimed_by == int(job.user)
+        return event.claimed_by == host.user_id(job.user)
+
     def _apply_to_hook(self, event: Event) -> None:
         hooks, hook_id = self._store.hooks, event.execution_id
         if event.kind is EventKind.STARTING:
             hooks.started(event.unit, hook_id)
-        elif event.kind is EventKind.SPAWN_FAILED:
+        elif event.kind is EventKind.SPAWN_FAILED and self._is_credible(event):
             hooks.spawn_failed(hook_id, event.exit_code)
         elif event.kind is EventKind.PROCESS_ENDED:
             hooks.process_ended(hook_id, exit_code=event.exit_code, signal=event.signal)

@@ -7,8 +7,8 @@ the store, which whoever composes it opens. How connections come is the supervis
 from __future__ import annotations
 
 from lunasched.web.access import Access
-from lunasched.web.http import serve
+from lunasched.web.http import Answer
 from lunasched.web.site import Identity, Site
 from lunasched.web.source import Source
 
-__all__ = ["Access", "Identity", "Site", "Source", "serve"]
+__all__ = ["Access", "Answer", "Identity", "Site", "Source"]

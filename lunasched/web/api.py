@@ -17,6 +17,7 @@ from lunasched.slot import next_elapse, to_usec
 from lunasched.starts import Start
 from lunasched.web.http import Request, Response
 from lunasched.web.source import Place, Source
+from lunasched.words import json_text
 
 RUNS_DEFAULT, RUNS_MAX = 100, 1000
 """How many runs an answer has."""
@@ -184,7 +185,7 @@ def _time(text: str) -> int:
 
 
 def _encoded(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return json_text(json.dumps(value, ensure_ascii=False, separators=(",", ":"))).encode()
 
 
 def _json(value: Any, status: HTTPStatus = HTTPStatus.OK) -> Response:

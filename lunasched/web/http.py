@@ -1,16 +1,14 @@
 """One request over one connection, and its answer: with limits to everything that a client says.
 
-The parser is the standard library's. The head of a request is read before it, as a whole and
-within a time, so that who sends it slowly or without end holds nothing for long; a body is never
-read. Answers close the connection.
+The parser is the standard library's. The head of a request is there as a whole before it begins,
+and the answer is bytes, so that who sends or takes them slowly holds nothing; a body is never read.
+Answers close the connection.
 """
 
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -25,7 +23,8 @@ ANSWER_SECONDS = 10.0
 """How long it may take to receive the answer."""
 METHODS = ("GET", "HEAD")
 
-_LINGER_SECONDS = 1.0
+LINGER_SECONDS = 1.0
+"""How long it may take to close the connection after that."""
 _QUERY_FIELDS_MAX = 32
 
 
@@ -55,57 +54,30 @@ class Response:
 Answer = Callable[[Request], Response]
 
 
-def serve(connection: socket.socket, answer: Answer) -> None:
-    """Read one request, answer it, and close the connection.
+def is_whole(head: bytes) -> bool:
+    """Whether there is nothing more to wait for: all of the head is there, or more than may be."""
+    return b"\r\n\r\n" in head or b"\n\n" in head or len(head) > HEAD_BYTES_MAX
 
-    ``answer`` is called for well-formed ones only. What goes wrong with the connection is nobody's
-    concern but the client's.
+
+def respond(connection: socket.socket, head: bytes | HTTPStatus, answer: Answer) -> bytes:
+    """The bytes of the answer to a head that was received; or to none, with the reason.
+
+    ``answer`` is called for well-formed requests only. Nothing is read from the connection or
+    written to it. Raises ``OSError`` where it is gone.
     """
-    with connection, suppress(OSError):
-        head = _head(connection)
-        if not isinstance(head, HTTPStatus) and not head:
-            return
-        said = BytesIO()
-        _Handler(connection, head, said, answer)
-        connection.settimeout(ANSWER_SECONDS)
-        connection.sendall(said.getbuffer())
-        _linger(connection)
+    if isinstance(head, bytes):
+        if len(head) > HEAD_BYTES_MAX:
+            head = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        elif not is_whole(head):
+            head = HTTPStatus.BAD_REQUEST
+    said = BytesIO()
+    _Handler(connection, head, said, answer)
+    return said.getvalue()
 
 
 def plain(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Response:
     """An answer of one line of text."""
     return Response(status, "text/plain; charset=utf-8", f"{text}\n".encode(), headers)
-
-
-def _head(connection: socket.socket) -> bytes | HTTPStatus:
-    """The head of a request, empty if the client says nothing; or why it is not taken."""
-    deadline = time.monotonic() + HEAD_SECONDS
-    head = b""
-    while b"\r\n\r\n" not in head and b"\n\n" not in head:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return HTTPStatus.REQUEST_TIMEOUT if head else b""
-        connection.settimeout(left)
-        try:
-            received = connection.recv(HEAD_BYTES_MAX)
-        except TimeoutError:
-            continue
-        if not received:
-            return HTTPStatus.BAD_REQUEST if head else b""
-        head += received
-        if len(head) > HEAD_BYTES_MAX:
-            return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-    return head
-
-
-def _linger(connection: socket.socket) -> None:
-    """Let the client have the answer: what it sent and nobody read would reset the connection."""
-    connection.shutdown(socket.SHUT_WR)
-    deadline = time.monotonic() + _LINGER_SECONDS
-    while (left := deadline - time.monotonic()) > 0:
-        connection.settimeout(left)
-        if not connection.recv(HEAD_BYTES_MAX):
-            return
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -150,3 +150,44 @@ def test_a_user_has_a_page_on_demand_and_alone(own: Lunasched) -> None:
         machine.exec(["rm", configuration])
         machine.run("systemctl --user restart lunasched", user="luna")
     assert "8081" not in machine.exec(LISTENING).stdout
+
+
+SLOW = """
+import select, socket, sys, time
+# Each is made again when it is closed: silent ones, and ones that send a byte at a time.
+head = b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\nX: " + b"x" * 10000
+def connect():
+    one = socket.create_connection(("127.0.0.1", 8080))
+    one.setblocking(False)
+    return one
+held = [connect() for _ in range(300)]
+print("held", flush=True)
+said = [0] * 300
+while not select.select([sys.stdin], [], [], 0.2)[0]:
+    for number in range(0, 300, 2):
+        try:
+            held[number].send(head[said[number] : said[number] + 1])
+            said[number] += 1
+        except OSError:
+            held[number].close()
+            held[number], said[number] = connect(), 0
+"""
+
+
+def test_slow_clients_keep_nobody_from_the_metrics(luna: Lunasched) -> None:
+    """300 connections held by another user, who makes new ones for those that are closed.
+
+    Prometheus gives up after 10 s: each of these requests has less.
+    """
+    machine = luna.machine
+    machine.wait_for(lambda: ask(machine, "/metrics")[0] == 200, what="the page")
+    slow = machine.popen(["python3", "-c", SLOW], user="nobody")
+    assert slow.stdout is not None
+    assert b"held" in bytes(slow.stdout.readline())
+    prompt = ASK.replace("timeout=30", "timeout=9")
+    for path in ("/metrics", "/", "/metrics", "/api/v1/jobs", "/metrics"):
+        done = machine.exec(["python3", "-c", prompt, "8080", path])
+        assert json.loads(done.stdout)[0] == 200
+    slow.communicate(b"\n")
+    assert slow.returncode == 0
+    assert ask(machine, "/metrics")[0] == 200

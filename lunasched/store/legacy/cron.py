@@ -17,7 +17,7 @@ from lunasched.errors import ScheduleError
 _MACROS = ("@yearly", "@monthly", "@weekly", "@daily", "@hourly")
 _MONTHS = "january february march april may june july august september october november december"
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_ITEM = re.compile(r"(?:(\*)|(\?)|([0-9]+|[a-z]+)(?:-([0-9]+|[a-z]+))?)(?:/([0-9]+))?")
+_ITEM = re.compile(r"(?:(\*)|(\?)|([0-9]{1,9}|[a-z]+)(?:-([0-9]{1,9}|[a-z]+))?)(?:/([0-9]{1,9}))?")
 _PLAIN = re.compile(r"[0-9*/,-]+")
 
 
