@@ -91,13 +91,13 @@ install: ## install lunasched from this tree, as root (PREFIX=/usr/local)
 	@echo "    systemctl enable --now lunasched"
 
 uninstall: ## remove what `make install` installed; jobs, their units and the history stay
-	@for unit in lunasched.service lunasched-sync.timer lunasched-history.socket; do \
+	@for unit in lunasched.service lunasched-sync.timer lunasched-history.socket lunasched-start.socket; do \
 	    path=$$(systemctl show --property FragmentPath --value $$unit 2>/dev/null) || continue; \
 	    if [ "$$path" = "$(PREFIX)/lib/systemd/system/$$unit" ]; then \
 	        systemctl disable --quiet --now $$unit; \
 	    fi; \
 	done
-	@rm -rf $(LIBRARY)
+	@rm -rf $(LIBRARY) $(PREFIX)/libexec/lunasched
 	@rm -f $(PREFIX)/bin/lunasched $(PREFIX)/bin/lunasched-daemon \
 	    $(patsubst packaging/systemd/%,$(PREFIX)/lib/systemd/system/%,$(SYSTEM_UNITS)) \
 	    $(patsubst packaging/systemd/%,$(PREFIX)/lib/systemd/%,$(USER_UNITS)) \
@@ -105,7 +105,7 @@ uninstall: ## remove what `make install` installed; jobs, their units and the hi
 	    $(PREFIX)/share/bash-completion/completions/lunasched \
 	    $(PREFIX)/share/zsh/site-functions/_lunasched \
 	    $(PREFIX)/share/fish/vendor_completions.d/lunasched.fish \
-	    $(if $(filter /usr,$(PREFIX)),/usr/share,/etc)/polkit-1/rules.d/50-lunasched.rules \
+	    $(if $(filter /usr,$(PREFIX)),/usr/share,/etc)/polkit-1/rules.d/00-lunasched.rules \
 	    $(foreach page,$(MAN),$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 	@echo "uninstalled from $(PREFIX); now run: systemctl daemon-reload"
 

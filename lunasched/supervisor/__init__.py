@@ -74,9 +74,10 @@ def _serve(mode: Mode, paths: Paths) -> int:
     from lunasched.slotfile import SlotDirectory
     from lunasched.store import Store
     from lunasched.supervisor.service import Supervisor
-    from lunasched.systemd import Manager
+    from lunasched.systemd import Manager, StartSocket
 
     settings = Settings.load(paths.settings, os.environ)
+    starts = StartSocket() if mode is Mode.SYSTEM else None
     with Store.open(paths.database, durable=False, mode=mode) as store:
         if store.migration is not None:
             for line in store.migration.summary():
@@ -85,7 +86,7 @@ def _serve(mode: Mode, paths: Paths) -> int:
             mode=mode,
             store=store,
             journal=Journal(mode, os.getuid()),
-            manager=Manager.connect(mode),
+            manager=Manager.connect(mode, starts=starts),
             slots=SlotDirectory(paths.slots),
             deploy_lock=DeployLock(paths.deploy_lock),
             runtime=RuntimeDirectory(paths.runtime),

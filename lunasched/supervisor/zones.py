@@ -56,7 +56,7 @@ class Zones:
         if zone_identity() != self._now:
             # Without waiting: meanwhile runs would be recorded.
             try:
-                self._manager.request_start(SYNC_UNIT)
+                self._manager.start_soon(SYNC_UNIT)
             except LunaschedError as error:
                 _complain(error)
             changed()
@@ -64,7 +64,8 @@ class Zones:
 
     def bring_up_to_date(self) -> None:
         """Have ``lunasched sync`` run, as who may write units."""
-        for error in self._manager.start([SYNC_UNIT]).values():
+        error = self._manager.start_and_wait(SYNC_UNIT)
+        if error is not None:
             _complain(error)
 
 
