@@ -16,7 +16,7 @@ USER_UNITS := $(wildcard packaging/systemd/user/lunasched*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help venv packages image lint format test test-fast test-vm demo bench deb rpm release-check \
+.PHONY: help venv packages image lint format test test-fast test-vm security demo bench deb rpm release-check \
     install uninstall clean
 .DELETE_ON_ERROR:
 
@@ -50,6 +50,9 @@ format: $(STAMP) ## lay out the code as lint wants it
 	@$(BIN)/ruff check --quiet --fix
 	@$(BIN)/ruff format
 
+security: $(STAMP) image ## carry out the attacks of tests/security at full length (as root)
+	@LUNASCHED_SECURITY=full $(BIN)/pytest tests/security
+
 bench: $(STAMP) image ## measure start-up and listing times
 	@$(BIN)/python tests/bench.py
 
@@ -82,6 +85,7 @@ install: ## install lunasched from this tree, as root (PREFIX=/usr/local)
 	    exit 1; }
 	@$(PYTHON) -m venv --clear --system-site-packages $(LIBRARY)
 	@$(LIBRARY)/bin/python -m pip install --quiet .
+	@sed -i '1s,$$, -I,' $(LIBRARY)/bin/lunasched $(LIBRARY)/bin/lunasched-daemon
 	@mkdir -p $(PREFIX)/bin
 	@ln -sf $(LIBRARY)/bin/lunasched $(LIBRARY)/bin/lunasched-daemon $(PREFIX)/bin/
 	@packaging/install-units --prefix $(PREFIX)
