@@ -91,7 +91,7 @@ install: ## install lunasched from this tree, as root (PREFIX=/usr/local)
 	@packaging/install-units --prefix $(PREFIX)
 	@$(LIBRARY)/bin/python packaging/completions/generate.py --prefix $(PREFIX)
 	@echo "installed in $(PREFIX); now run:"
-	@echo "    systemd-sysusers && systemctl daemon-reload"
+	@echo "    systemd-sysusers && systemd-tmpfiles --create lunasched.conf && systemctl daemon-reload"
 	@echo "    systemctl enable --now lunasched"
 
 uninstall: ## remove what `make install` installed; jobs, their units and the history stay
