@@ -16,7 +16,11 @@ from dataclasses import dataclass
 
 from machine import Machine
 
-SUITES = ("bookworm", "trixie")
+IS_FULL = os.environ.get("LUNASCHED_SECURITY") == "full"
+"""Whether the attacks are made at full length: ``make security``."""
+
+SUITES = ("bookworm", "trixie") if IS_FULL else (os.environ.get("LUNASCHED_SUITE", "bookworm"),)
+"""The releases of Debian that are attacked."""
 USER = "lunasched"
 HISTORY = "/var/lib/lunasched/history"
 SUPERVISOR = "/run/lunasched/supervisor"
@@ -44,8 +48,8 @@ JOB_MODES = (
 
 
 def rounds(short: int, long: int) -> int:
-    """Return how often to repeat an attack: ``make security`` takes the long way."""
-    return long if os.environ.get("LUNASCHED_SECURITY") == "full" else short
+    """Return how often to repeat an attack."""
+    return long if IS_FULL else short
 
 
 @dataclass(frozen=True, slots=True)
