@@ -16,8 +16,8 @@ USER_UNITS := $(wildcard packaging/systemd/user/lunasched*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help venv packages image lint format test test-fast test-vm fuzz demo bench deb rpm release-check \
-    install uninstall clean
+.PHONY: help venv packages image lint format test test-fast test-vm fuzz security demo bench deb rpm \
+    release-check install uninstall clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -53,6 +53,9 @@ format: $(STAMP) ## lay out the code as lint wants it
 	@$(BIN)/ruff check --quiet --fix
 	@$(BIN)/ruff format
 
+security: $(STAMP) image ## carry out the attacks of tests/security at full length (as root)
+	@LUNASCHED_SECURITY=full $(BIN)/pytest tests/security
+
 bench: $(STAMP) image ## measure start-up and listing times
 	@$(BIN)/python tests/bench.py
 
@@ -85,22 +88,23 @@ install: ## install lunasched from this tree, as root (PREFIX=/usr/local)
 	    exit 1; }
 	@$(PYTHON) -m venv --clear --system-site-packages $(LIBRARY)
 	@$(LIBRARY)/bin/python -m pip install --quiet .
+	@sed -i '1s,$$, -I,' $(LIBRARY)/bin/lunasched $(LIBRARY)/bin/lunasched-daemon
 	@mkdir -p $(PREFIX)/bin
 	@ln -sf $(LIBRARY)/bin/lunasched $(LIBRARY)/bin/lunasched-daemon $(PREFIX)/bin/
 	@packaging/install-units --prefix $(PREFIX)
 	@$(LIBRARY)/bin/python packaging/completions/generate.py --prefix $(PREFIX)
 	@echo "installed in $(PREFIX); now run:"
-	@echo "    systemd-sysusers && systemctl daemon-reload"
+	@echo "    systemd-sysusers && systemd-tmpfiles --create lunasched.conf && systemctl daemon-reload"
 	@echo "    systemctl enable --now lunasched"
 
 uninstall: ## remove what `make install` installed; jobs, their units and the history stay
-	@for unit in lunasched.service lunasched-sync.timer lunasched-history.socket; do \
+	@for unit in lunasched.service lunasched-sync.timer lunasched-history.socket lunasched-start.socket; do \
 	    path=$$(systemctl show --property FragmentPath --value $$unit 2>/dev/null) || continue; \
 	    if [ "$$path" = "$(PREFIX)/lib/systemd/system/$$unit" ]; then \
 	        systemctl disable --quiet --now $$unit; \
 	    fi; \
 	done
-	@rm -rf $(LIBRARY)
+	@rm -rf $(LIBRARY) $(PREFIX)/libexec/lunasched
 	@rm -f $(PREFIX)/bin/lunasched $(PREFIX)/bin/lunasched-daemon \
 	    $(patsubst packaging/systemd/%,$(PREFIX)/lib/systemd/system/%,$(SYSTEM_UNITS)) \
 	    $(patsubst packaging/systemd/%,$(PREFIX)/lib/systemd/%,$(USER_UNITS)) \
@@ -108,7 +112,7 @@ uninstall: ## remove what `make install` installed; jobs, their units and the hi
 	    $(PREFIX)/share/bash-completion/completions/lunasched \
 	    $(PREFIX)/share/zsh/site-functions/_lunasched \
 	    $(PREFIX)/share/fish/vendor_completions.d/lunasched.fish \
-	    $(if $(filter /usr,$(PREFIX)),/usr/share,/etc)/polkit-1/rules.d/50-lunasched.rules \
+	    $(if $(filter /usr,$(PREFIX)),/usr/share,/etc)/polkit-1/rules.d/00-lunasched.rules \
 	    $(foreach page,$(MAN),$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 	@echo "uninstalled from $(PREFIX); now run: systemctl daemon-reload"
 

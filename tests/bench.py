@@ -210,6 +210,7 @@ def _in_a_machine(machine: Machine) -> None:
     print("in a container with Debian's Python and typer, the start of the program included:")
     machine.run(
         "set -e; /opt/lunasched/packaging/install-units; systemd-sysusers; "
+        "systemd-tmpfiles --create lunasched.conf; "
         "systemctl daemon-reload; systemctl enable --quiet --now lunasched"
     )
     _report("lunasched --version", _timed_inside(machine, "lunasched --version", 15), 0.060)

@@ -17,6 +17,7 @@ INSTALL = """
 set -e
 /opt/lunasched/packaging/install-units
 systemd-sysusers
+systemd-tmpfiles --create lunasched.conf
 systemctl daemon-reload
 systemctl enable --quiet --now lunasched
 """

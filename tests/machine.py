@@ -1011,9 +1011,11 @@ def _descendants(pid: int) -> list[int]:
     while pending:
         children: list[int] = []
         for parent in pending:
-            for listing in Path(f"/proc/{parent}/task").glob("*/children"):
-                with contextlib.suppress(OSError):
-                    children += [int(child) for child in listing.read_text().split()]
+            # It may be gone, also while its threads are listed.
+            with contextlib.suppress(OSError):
+                for listing in Path(f"/proc/{parent}/task").glob("*/children"):
+                    with contextlib.suppress(OSError):
+                        children += [int(child) for child in listing.read_text().split()]
         found += children
         pending = children
     return found

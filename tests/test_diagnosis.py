@@ -42,6 +42,7 @@ UNITS = {
     TIMER: RUNNING,
     "lunasched.service": UnitSeen("loaded", "active", "running"),
     "lunasched-sync.timer": RUNNING,
+    "lunasched-start.socket": UnitSeen("loaded", "active", "listening"),
 }
 MANAGER = ManagerFacts("252.1", UNITS, "enabled", ())
 DEPLOYED = DeployedFacts((JOB,), {TIMER: JOB})
@@ -55,7 +56,7 @@ DEFINITIONS = DatabaseFacts(PATHS.database, JOBS_FILE, JOBS_DIRECTORY, "", "curr
 FILE = FileFacts(PATHS.history, "lunasched", "lunasched", 0o600)
 HISTORY = DatabaseFacts(PATHS.history, FILE, replace(FILE, mode=0o700), "", "current", checked=True)
 WEB = WebFacts(wanted=True, where="127.0.0.1:8080", port=8080, held_by=("lunasched",))
-POLKIT = PolkitFacts("loaded", may_start_jobs=True, may_start_others=False)
+POLKIT = PolkitFacts("loaded", permitted=())
 
 HEALTHY = Facts(
     mode=Mode.SYSTEM,
@@ -160,25 +161,23 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
         "no more than 16 MiB",
         {"journal": replace(JOURNAL, limit=16 << 20)},
     ),
-    ("polkit", Severity.ERROR, "is masked", {"polkit": replace(POLKIT, unit="masked")}),
-    ("polkit", Severity.ERROR, "is not installed", {"polkit": replace(POLKIT, unit="not-found")}),
     (
         "polkit",
         Severity.ERROR,
-        "does not let the supervisor",
-        {"polkit": replace(POLKIT, may_start_jobs=False)},
-    ),
-    (
-        "polkit",
-        Severity.ERROR,
-        "that are not lunasched's",
-        {"polkit": replace(POLKIT, may_start_others=True)},
+        "lets the supervisor start jobs and have",
+        {"polkit": replace(POLKIT, permitted=("start jobs", "have processes"))},
     ),
     (
         "polkit",
         Severity.UNKNOWN,
         "root may ask",
-        {"polkit": replace(POLKIT, may_start_jobs=Unseen("root may ask"))},
+        {"polkit": replace(POLKIT, permitted=Unseen("root may ask"))},
+    ),
+    (
+        "supervisor",
+        Severity.ERROR,
+        "cannot start anything",
+        {"manager": units(**{"lunasched-start.socket": None})},
     ),
     ("linger", Severity.WARNING, "only while you are logged in", {**USER, "lingers": False}),
     (

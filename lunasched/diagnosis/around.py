@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from lunasched.config import Mode
-from lunasched.diagnosis.facts import DiskFacts, Facts, PolkitFacts, UnitSeen, Unseen
+from lunasched.diagnosis.facts import DiskFacts, Facts, UnitSeen, Unseen
 from lunasched.diagnosis.finding import Finding, error, fine, unseen, warning
 from lunasched.model import Job
 from lunasched.slot import to_datetime
@@ -276,49 +276,26 @@ def _make_persistent() -> tuple[str, ...]:
 
 
 def polkit(facts: Facts) -> Iterator[Finding]:
-    """Whether the supervisor may start what it has to."""
+    """Polkit permits the supervisor's user nothing: it has units started by a socket of ours."""
     known = facts.polkit
     if known is None:
         return
     if isinstance(known, Unseen):
         yield unseen("polkit", known)
-    elif known.unit == "masked":
-        yield error(
-            "polkit is masked", _WITHOUT_POLKIT, "systemctl unmask polkit.service", as_root=True
-        )
     elif known.unit != "loaded":
+        yield fine("there is no polkit, and so nothing that it would let the supervisor do")
+    elif isinstance(known.permitted, Unseen):
+        yield unseen("what polkit lets the supervisor do", known.permitted)
+    elif known.permitted:
         yield error(
-            "polkit is not installed",
-            _WITHOUT_POLKIT,
-            "apt-get install polkitd",
-            "systemctl restart lunasched.service",
-            as_root=True,
-        )
-    elif isinstance(known.may_start_jobs, Unseen):
-        yield unseen("what polkit lets the supervisor do", known.may_start_jobs)
-    elif not known.may_start_jobs:
-        yield error(
-            "polkit does not let the supervisor start jobs",
-            f"{_WITHOUT_POLKIT}; the rule 50-lunasched.rules is missing or another comes first",
+            f"polkit lets the supervisor {' and '.join(known.permitted)}",
+            "who takes the supervisor over gets that far; the rule 00-lunasched.rules is "
+            "missing, or another that comes before it says so",
             *facts.reinstall,
             as_root=True,
         )
     else:
-        yield from _narrow(known)
-
-
-_WITHOUT_POLKIT = "retries, hooks, waiting jobs and dependent jobs are not started"
-
-
-def _narrow(known: PolkitFacts) -> Iterator[Finding]:
-    if known.may_start_others is True:
-        yield error(
-            "polkit lets the supervisor start units that are not lunasched's",
-            "who takes the supervisor over has the machine; look for a rule in "
-            "/etc/polkit-1/rules.d that says so",
-        )
-    else:
-        yield fine("polkit lets the supervisor start jobs and nothing else")
+        yield fine("polkit lets the supervisor do nothing")
 
 
 def linger(facts: Facts) -> Iterator[Finding]:

@@ -84,8 +84,8 @@ class PolkitFacts:
 
     unit: str
     """The load state of ``polkit.service``."""
-    may_start_jobs: bool | Unseen
-    may_start_others: bool | Unseen
+    permitted: tuple[str, ...] | Unseen
+    """What it lets the supervisor do, of what it should not, as verbs: empty where all is well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,6 +264,7 @@ def supervisor(facts: Facts) -> Iterator[Finding]:
     unit = manager.units.get("lunasched.service")
     if unit is not None and unit.active in ("active", "reloading"):
         yield from _for_good(facts, manager)
+        yield from _start_socket(facts, manager)
     elif running and unit is None:
         yield fine("a supervisor runs, though not as lunasched.service")
     else:
@@ -274,6 +275,18 @@ _WITHOUT_SUPERVISOR = (
     "jobs run without it, and what they did is recorded once it runs; until then there are no "
     "retries, hooks or notifications, and Exclusive and dependent jobs wait"
 )
+
+
+def _start_socket(facts: Facts, manager: ManagerFacts) -> Iterator[Finding]:
+    """The system's supervisor has units started through a socket; a user's asks systemd itself."""
+    socket = manager.units.get("lunasched-start.socket")
+    if facts.is_system and (socket is None or socket.active != "active"):
+        yield error(
+            "the supervisor cannot start anything: lunasched-start.socket does not listen",
+            "retries, hooks, waiting jobs and dependent jobs are not started",
+            "systemctl restart lunasched-start.socket",
+            as_root=True,
+        )
 
 
 def _for_good(facts: Facts, manager: ManagerFacts) -> Iterator[Finding]:

@@ -50,7 +50,13 @@ if TYPE_CHECKING:
     from lunasched.store import Inspection, Store
 
 SUPERVISOR = "lunasched.service"
-_PATTERNS = ("lunasched-job@*", "lunasched*.service", "lunasched*.timer", "cron*.service")
+_PATTERNS = (
+    "lunasched-job@*",
+    "lunasched*.service",
+    "lunasched*.timer",
+    "lunasched*.socket",
+    "cron*.service",
+)
 _CRONS = ("cron.service", "crond.service", "cronie.service")
 # More than that would take a second, a call for each.
 _UNREAD_MAX = 1000
@@ -58,7 +64,6 @@ _SECRET = re.compile(
     rb"^[^#\n]*(passw|secret|token|webhook|authorization|://[^/\s]+/\S)", re.M | re.I
 )
 _DPKG_LIST = Path("/var/lib/dpkg/info/lunasched.list")
-_A_JOB, _NO_JOB = "lunasched-job@doctor.service", "ssh.service"
 _MESSAGES_MAX = 1000
 _WEEK_USEC = 7 * 86_400_000_000
 _YEAR_USEC = 366 * 86_400_000_000
@@ -330,17 +335,15 @@ def _journal(mode: Mode) -> JournalFacts:
 
 
 def _polkit() -> PolkitFacts:
-    from lunasched.systemd import Manager, may_start
+    from lunasched.systemd import Manager, may_do
 
     load = Manager.connect(Mode.SYSTEM).facts("polkit.service").load
     uid = host.user_id(SUPERVISOR_USER)
     if os.geteuid() != 0:
-        return PolkitFacts(load, Unseen("root may ask polkit, and nobody else"), Unseen(""))
+        return PolkitFacts(load, Unseen("root may ask polkit, and nobody else"))
     if uid is None or load != "loaded":
-        return PolkitFacts(load, Unseen(f"there is no user {SUPERVISOR_USER}"), Unseen(""))
-    return PolkitFacts(
-        load, _seen(lambda: may_start(uid, _A_JOB)), _seen(lambda: may_start(uid, _NO_JOB))
-    )
+        return PolkitFacts(load, Unseen(f"there is no user {SUPERVISOR_USER}"))
+    return PolkitFacts(load, _seen(lambda: tuple(may_do(uid))))
 
 
 def _disks(paths: Paths) -> tuple[DiskFacts, ...]:

@@ -75,9 +75,10 @@ def _serve(mode: Mode, paths: Paths) -> int:
     from lunasched.runtimedir import RuntimeDirectory
     from lunasched.slotfile import SlotDirectory
     from lunasched.supervisor.service import Supervisor
-    from lunasched.systemd import Manager
+    from lunasched.systemd import Manager, StartSocket
 
     settings = Settings.load(paths.settings, os.environ)
+    starts = StartSocket() if mode is Mode.SYSTEM else None
     with _opened(mode, paths) as store:
         if store.migration is not None:
             for line in store.migration.summary():
@@ -86,7 +87,7 @@ def _serve(mode: Mode, paths: Paths) -> int:
             mode=mode,
             store=store,
             journal=Journal(mode, os.getuid()),
-            manager=Manager.connect(mode),
+            manager=Manager.connect(mode, starts=starts),
             slots=SlotDirectory(paths.slots),
             deploy_lock=DeployLock(paths.deploy_lock),
             runtime=RuntimeDirectory(paths.runtime),
@@ -109,7 +110,8 @@ def _opened(mode: Mode, paths: Paths) -> Store:
     if mode is Mode.USER or not is_supervisor(os.geteuid()):
         return Store.open(paths.database, durable=False, mode=mode)
     check_directory(paths.database.parent)
-    return Store.open_for_supervisor(paths.database, settle=settle)
+    database = paths.database
+    return Store.open_for_supervisor(database, settle=lambda: settle(database))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gi.repository import GLib
@@ -24,6 +25,7 @@ from gi.repository import GLib
 from lunasched import unittext
 
 if TYPE_CHECKING:
+    from lunasched.errors import LunaschedError
     from lunasched.store import Store
     from lunasched.systemd import Manager
 
@@ -94,6 +96,11 @@ class Clock:
     def _wake_timers(self) -> None:
         """Restart the timers that were started at a time that is yet to come."""
         timers = [unittext.timer_name(job.name) for job in self._store.jobs.all() if job.enabled]
-        ahead = [timer for timer in timers if self._manager.active_since(timer) > self._now()]
-        for timer, error in self._manager.restart(ahead).items():
-            print(f"<4>{timer} could not be restarted: {error}", file=sys.stderr)
+        for timer in timers:
+            if self._manager.active_since(timer) > self._now():
+                self._manager.restart_later(timer, partial(_complain, timer))
+
+
+def _complain(timer: str, error: LunaschedError | None) -> None:
+    if error is not None:
+        print(f"<4>{timer} could not be restarted: {error}", file=sys.stderr)

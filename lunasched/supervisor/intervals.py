@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gi.repository import GLib
@@ -25,6 +26,7 @@ from lunasched import concurrency, unittext
 from lunasched.schedule import Every, parse
 
 if TYPE_CHECKING:
+    from lunasched.errors import LunaschedError
     from lunasched.model import Job
     from lunasched.store import Store
     from lunasched.systemd import Manager
@@ -127,13 +129,14 @@ class Intervals:
         service, timer = concurrency.started_unit(job), unittext.timer_name(name)
         # In this order: killed in between, we find the timer younger than the last run, and the
         # interval still over, and do it again.
-        for unit, failures in (
-            (timer, self._manager.restart([timer])),
-            (service, self._manager.start([service])),
-        ):
-            for error in failures.values():
-                print(f"<4>{job.name}: {unit} could not be started: {error}", flush=True)
+        self._manager.restart_later(timer, partial(_complain, job.name, timer))
+        self._manager.start_later(service, partial(_complain, job.name, service))
         return False
+
+
+def _complain(job: str, unit: str, error: LunaschedError | None) -> None:
+    if error is not None:
+        print(f"<4>{job}: {unit} could not be started: {error}", flush=True)
 
 
 # A timer is started a moment after its job is written to the database.

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gi.repository import Gio
 
 from lunasched.config import LOCALTIME, ZONE_DATABASE, Mode, zone_identity
 from lunasched.errors import LunaschedError
-from lunasched.systemd import Manager
+from lunasched.systemd import Manager, StartSocket
 
 if TYPE_CHECKING:
     from lunasched.slotfile import SlotDirectory
@@ -65,30 +66,32 @@ class Zones:
     def request_sync(self) -> None:
         """Have ``lunasched sync`` run, without waiting for it."""
         try:
-            self._manager.request_start(SYNC_UNIT)
+            self._manager.start_soon(SYNC_UNIT)
         except LunaschedError as error:
             _complain(error)
 
     def bring_up_to_date(self) -> None:
         """Have ``lunasched sync`` run, as who may write units."""
-        for error in self._manager.start([SYNC_UNIT]).values():
+        error = self._manager.start_and_wait(SYNC_UNIT)
+        if error is not None:
             _complain(error)
 
 
-def settle() -> None:
-    """Have root take back what a command began that was killed; returns when it is done.
+def settle(database: Path) -> None:
+    """Have root take back what a command began in a database, and was killed; wait until it has.
 
     It is needed in the middle of a question to the definitions: nothing else may happen meanwhile,
     so the main loop stands still.
     """
+    journal = database.with_name(f"{database.name}-journal")
     try:
-        manager = Manager.connect(Mode.SYSTEM)
-        manager.request_start(SYNC_UNIT)
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while manager.is_busy(SYNC_UNIT) and time.monotonic() < deadline:
-            time.sleep(_LOOK_SECONDS)
+        Manager.connect(Mode.SYSTEM, starts=StartSocket()).start_soon(SYNC_UNIT)
     except LunaschedError as error:
         _complain(error)
+        return
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while journal.exists() and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
 
 
 def _complain(error: LunaschedError) -> None:

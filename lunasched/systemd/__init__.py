@@ -3,15 +3,18 @@
 from lunasched.systemd.bus import Answered
 from lunasched.systemd.manager import Invocation, Manager, UnitFacts, UnitState, unit_path
 from lunasched.systemd.notify import notify
-from lunasched.systemd.polkit import may_start
+from lunasched.systemd.polkit import may_do
+from lunasched.systemd.startsocket import START_SOCKET_UNIT, StartSocket
 
 __all__ = [
+    "START_SOCKET_UNIT",
     "Answered",
     "Invocation",
     "Manager",
+    "StartSocket",
     "UnitFacts",
     "UnitState",
-    "may_start",
+    "may_do",
     "notify",
     "unit_path",
 ]

@@ -11,7 +11,7 @@ from itertools import islice
 from gi.repository import GLib
 
 from lunasched.config import Mode
-from lunasched.errors import LunaschedError, SystemdError
+from lunasched.errors import LunaschedError, SystemdError, SystemdUnreachable
 from lunasched.systemd.bus import (
     MANAGER,
     NAME,
@@ -21,11 +21,13 @@ from lunasched.systemd.bus import (
     SERVICE,
     TIMER,
     UNIT,
+    Answered,
     Bus,
     Call,
     iterate,
     unreachable,
 )
+from lunasched.systemd.startsocket import StartSocket
 from lunasched.unittext import bus_label
 
 _NUDGE_PATH, _NUDGE_INTERFACE, _NUDGE = "/org/lunasched", "org.lunasched.Supervisor", "Look"
@@ -33,6 +35,7 @@ _NUDGE_PATH, _NUDGE_INTERFACE, _NUDGE = "/org/lunasched", "org.lunasched.Supervi
 # A reload reads every unit file: 7 to 60 s were measured at 10,000 jobs.
 _RELOAD_TIMEOUT_MS = 180_000
 _JOB_TIMEOUT_S = 90
+_TICK_MS = 100
 # What is not started by then waits for another unit.
 _ORDERING_S = 0.5
 # States of a service before its main process.
@@ -116,14 +119,19 @@ _USED_BY = (
 class Manager:
     """One service manager: PID 1, or the calling user's own."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, starts: StartSocket | None = None) -> None:
         self._bus = bus
+        self._starts = starts
         self._subscribed = False
 
     @classmethod
-    def connect(cls, mode: Mode) -> Manager:
-        """Connect to the manager of ``mode``; raises ``SystemdUnreachable`` with what to do."""
-        manager = cls(Bus.open(mode))
+    def connect(cls, mode: Mode, *, starts: StartSocket | None = None) -> Manager:
+        """Connect to the manager of ``mode``; raises ``SystemdUnreachable`` with what to do.
+
+        With ``starts``, the methods ``start_later``, ``restart_later``, ``start_soon`` and
+        ``start_and_wait`` go through it, for a user who may not start anything.
+        """
+        manager = cls(Bus.open(mode), starts)
         try:
             manager.version()
         except SystemdError as error:
@@ -287,17 +295,50 @@ class Manager:
         (listed,) = self._bus.call(Call("ListUnitsByPatterns", parameters))
         return {entry[0] for entry in listed}
 
-    def request_start(self, unit: str) -> None:
+    def start_soon(self, unit: str) -> None:
         """Have a unit started without waiting for it; the main loop does nothing meanwhile."""
-        self._bus.call(Call("StartUnit", GLib.Variant("(ss)", (unit, "replace"))))
+        if self._starts is not None:
+            self._starts.ask("start", unit, lambda _: None)
+        else:
+            self._bus.call(Call("StartUnit", GLib.Variant("(ss)", (unit, "replace"))))
 
-    def start_later(self, unit: str, answered: Callable[[LunaschedError | None], None]) -> None:
+    def start_later(self, unit: str, answered: Answered) -> None:
         """Ask for the start of a unit; ``answered`` is called when systemd has taken it on, or not.
 
         Calls are sent in the order in which they were asked for.
         """
-        call = Call("StartUnit", GLib.Variant("(ss)", (unit, "replace")))
-        self._bus.call_later(call, answered)
+        self._ask_later("start", unit, answered)
+
+    def restart_later(self, unit: str, answered: Answered) -> None:
+        """Ask for the restart of a unit, or its start, as ``start_later`` does."""
+        self._ask_later("restart", unit, answered)
+
+    def _ask_later(self, verb: str, unit: str, answered: Answered) -> None:
+        if self._starts is not None:
+            self._starts.ask(verb, unit, answered)
+        else:
+            parameters = GLib.Variant("(ss)", (unit, "replace"))
+            self._bus.call_later(Call(f"{verb.title()}Unit", parameters), answered)
+
+    def start_and_wait(self, unit: str) -> LunaschedError | None:
+        """Start a oneshot service and wait until it is over; its failure, if it failed."""
+        if self._starts is None:
+            return self.start([unit]).get(unit)
+        answers: list[LunaschedError | None] = []
+        self._starts.ask("start", unit, answers.append)
+        iterate(lambda: bool(answers), _JOB_TIMEOUT_S)
+        if not answers:
+            return SystemdUnreachable(f"{unit} was not started in time")
+        if answers[0] is not None:
+            return answers[0]
+        # Nothing may tell of its end: look now and then.
+        tick = GLib.timeout_add(_TICK_MS, lambda: True)
+        try:
+            iterate(lambda: not self.is_busy(unit), _JOB_TIMEOUT_S)
+        finally:
+            GLib.source_remove(tick)
+        result = self.invocation(unit).result
+        return None if result == "success" else _job_failure("StartUnit", unit, result)
 
     # One run
 

@@ -1,8 +1,9 @@
-"""What polkit(8) lets somebody do with units."""
+"""What polkit(8) lets the supervisor's user do, who should be let do nothing."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 
 from gi.repository import GLib
 
@@ -17,24 +18,43 @@ _START = "Authentication is required to start '$(unit)'."
 _MANAGE_UNITS = "org.freedesktop.systemd1.manage-units"
 
 
-def may_start(uid: int, unit: str) -> bool:
-    """Whether polkit lets a user start a unit of the system without a password.
+def _start(unit: str) -> Mapping[str, str]:
+    return {"unit": unit, "verb": "start", "polkit.message": _START}
+
+
+# One of each kind: what a rule of 2.0.0 permitted, what a rule that is too wide permits, and what
+# logind permits everybody.
+_QUESTIONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "start jobs by itself": (_MANAGE_UNITS, _start("lunasched-job@doctor.service")),
+    "start units that are not lunasched's": (_MANAGE_UNITS, _start("ssh.service")),
+    "have processes of its own after each boot": ("org.freedesktop.login1.set-self-linger", {}),
+}
+
+
+def may_do(uid: int) -> Iterator[str]:
+    """Yield what of the above polkit lets a user do without a password.
 
     Only root may ask that about others. Raises ``PermissionDenied``, ``SystemdUnreachable`` where
     polkit does not answer, ``SystemdError``.
     """
+    bus = Bus.open(Mode.SYSTEM)
+    for words, (action, details) in _QUESTIONS.items():
+        if _is_authorized(bus, uid, action, details):
+            yield words
+
+
+def _is_authorized(bus: Bus, uid: int, action: str, details: Mapping[str, str]) -> bool:
     # polkit wants a process and believes root what user it is of.
     subject = {
         "pid": GLib.Variant("u", os.getpid()),
         "start-time": GLib.Variant("t", 0),
         "uid": GLib.Variant("i", uid),
     }
-    details = {"unit": unit, "verb": "start", "polkit.message": _START}
     parameters = GLib.Variant(
-        "((sa{sv})sa{ss}us)", (("unix-process", subject), _MANAGE_UNITS, details, 0, "")
+        "((sa{sv})sa{ss}us)", (("unix-process", subject), action, details, 0, "")
     )
     call = Call(
         "CheckAuthorization", parameters, path=_PATH, interface=_AUTHORITY, destination=_NAME
     )
-    ((authorized, _, _),) = Bus.open(Mode.SYSTEM).call(call)
+    ((authorized, _, _),) = bus.call(call)
     return bool(authorized)

@@ -19,6 +19,7 @@ SUITE = os.environ.get("LUNASCHED_SUITE", "bookworm")
 INSTALL = """
 /opt/lunasched/packaging/install-units
 systemd-sysusers
+systemd-tmpfiles --create lunasched.conf
 systemctl daemon-reload
 systemctl enable --now lunasched.service
 """

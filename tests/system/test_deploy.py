@@ -346,29 +346,3 @@ def test_dry_run_changes_nothing(luna: Lunasched) -> None:
     assert "OnCalendar=" in done.stdout
     assert luna.json("list") == []
     assert luna.name not in " ".join(units(luna.machine))
-
-
-def test_the_supervisors_user_can_do_no_more_than_it_has_to(luna: Lunasched) -> None:
-    """The polkit rule: units of ours may be started and stopped, and nothing else."""
-    luna("add", "--name", luna.name, "--schedule", "every 1d", "--command", "true")
-    manager = "org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager"
-    ours = f"lunasched-job@{luna.name}"
-
-    def call(*arguments: str) -> int:
-        line = f"busctl --allow-interactive-authorization=no call {manager} {' '.join(arguments)}"
-        code = luna.machine.run(line, user="lunasched", check=False).returncode
-        return int(code)
-
-    assert call("StartUnit", "ss", f"{ours}.service", "replace") == 0
-    assert call("RestartUnit", "ss", f"{ours}.timer", "replace") == 0
-    assert call("StopUnit", "ss", f"{ours}.service", "replace") == 0
-    for refused in (
-        ("StopUnit", "ss", "dbus.service", "replace"),
-        ("StopUnit", "ss", "lunasched-sync.timer", "replace"),
-        ("StartUnit", "ss", "lunasched-job@x/../dbus.service", "replace"),
-        ("Reload",),
-        ("EnableUnitFiles", "asbb", "1", f"{ours}.timer", "false", "false"),
-        ("StartTransientUnit", "'ssa(sv)a(sa(sv))'", f"{ours}.service", "fail", "0", "0"),
-        ("KillUnit", "ssi", f"{ours}.service", "main", "9"),
-    ):
-        assert call(*refused) != 0, refused

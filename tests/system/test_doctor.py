@@ -319,22 +319,28 @@ def test_what_brings_units_up_to_date_fails(patient: Patient) -> None:
 # polkit
 
 
-def test_a_polkit_that_is_masked(patient: Patient) -> None:
+def test_without_polkit_nothing_is_missing(patient: Patient) -> None:
     patient.machine.run("systemctl mask --now polkit.service")
-    patient.mends("polkit", "masked")
+    assert patient.findings("polkit") == []
+    patient.machine.run("systemctl unmask polkit.service; systemctl start polkit.service")
+
+
+def test_a_start_socket_that_is_down(patient: Patient) -> None:
+    patient.machine.run("systemctl stop lunasched-start.socket")
+    patient.mends("supervisor", "cannot start anything")
 
 
 def test_a_rule_that_is_missing(patient: Patient) -> None:
-    rule = "/etc/polkit-1/rules.d/50-lunasched.rules"
+    rule = "/etc/polkit-1/rules.d/00-lunasched.rules"
     patient.machine.run(f"rm {rule}; systemctl restart polkit")
-    assert patient.found("polkit", "does not let the supervisor start jobs")
+    assert patient.found("polkit", "processes of its own after each boot")
     # What `make install` installs besides Python.
     patient.machine.run("/opt/lunasched/packaging/install-units; systemctl restart polkit")
     assert patient.findings("polkit") == []
 
 
 def test_a_rule_that_lets_everything_pass(patient: Patient) -> None:
-    rule = "/etc/polkit-1/rules.d/10-all.rules"
+    rule = "/etc/polkit-1/rules.d/00-all.rules"
     patient.machine.write_file(rule, 'polkit.addRule(function() { return "yes"; });')
     patient.machine.run("systemctl restart polkit")
     assert patient.found("polkit", "that are not lunasched's")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 INSTALL = """
 /opt/lunasched/packaging/install-units
 systemd-sysusers
+systemd-tmpfiles --create lunasched.conf
 systemctl daemon-reload
 systemctl enable --now lunasched.service
 """
