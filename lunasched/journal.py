@@ -70,6 +70,7 @@ class EventKind(Enum):
     """STARTED as to its ID, but it says that a condition of the unit did not hold: no run."""
 
 
+_KINDS = {kind.value: kind for kind in EventKind}
 _ENDS = {
     EventKind.SKIPPED.value,
     EventKind.STOPPED.value,
@@ -347,7 +348,10 @@ class Journal:
         message_id = _single(entry, "MESSAGE_ID")
         if message_id == EventKind.SPAWN_FAILED.value:
             return self._spawn_failure(entry, unit, execution_id)
-        kind = EventKind(message_id)
+        kind = _KINDS.get(message_id)
+        if kind is None:
+            # Matched by one of several IDs, which only one that is forged has.
+            return None
         if kind is EventKind.STARTED and _tells_of_condition(entry):
             kind = EventKind.CONDITION_FAILED
         elif not execution_id:

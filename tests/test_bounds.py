@@ -165,6 +165,8 @@ def test_each_reader_of_numbers_refuses_or_reads_and_is_quick(read: object, text
         f"*/{DIGITS} * * * * true", f"{DIGITS} * * * * true", f"1-{DIGITS} * * * * true",
         f"* * * * * echo {DIGITS}", f"* * * * * {DIGITS}>x", f"* * * * {DIGITS}-0 true",
         f"RANDOM_DELAY={DIGITS}\n* * * * * true", f"{DIGITS} {DIGITS} name true",
+        f"A=b{' ' * 60_000}c", f"{' ' * 60_000}A b", f"A{' ' * 60_000}b", f"A={' ' * 60_000}\t'",
+        f"{'&' * 60_000}", f"* * * * * {'a ' * 30_000}", f"* * * * * {'x=' * 30_000}",
     ],
     ids=lambda line: line[:24],
 )  # fmt: skip

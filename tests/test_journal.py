@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from lunasched.journal import _tells_of_condition
+from lunasched.config import Mode
+from lunasched.journal import EventKind, Journal, RunWindow, _tells_of_condition, journalctl
 
 NAME = "lunasched-job@a.service - a (lunasched job)"
 
@@ -28,3 +31,72 @@ NAME = "lunasched-job@a.service - a (lunasched job)"
 )
 def test_a_start_that_was_none(message: str, unmet: bool) -> None:
     assert _tells_of_condition({"MESSAGE": message.encode()}) is unmet
+
+
+UNIT = "lunasched-job@a.service"
+RUN = "a" * 32
+WINDOW = RunWindow(RUN, UNIT, 1_000_000, None)
+SPAWN = {
+    "MESSAGE_ID": EventKind.SPAWN_FAILED.value,
+    "MESSAGE": b"a: Failed at step EXEC spawning /x: No such file or directory",
+    "UNIT": UNIT,
+    "INVOCATION_ID": RUN,
+    "_TRANSPORT": "journal",
+    "_BOOT_ID": "b" * 32,
+    "__REALTIME_TIMESTAMP": 2_000_000,
+}
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("run", [None, WINDOW])
+def test_each_alternative_that_is_shown_has_a_field_that_nobody_can_write(
+    mode: Mode, run: RunWindow | None
+) -> None:
+    command = journalctl(mode, 1000, [UNIT, "lunasched-job@a:1.service"], run, "--all")
+    words = [word for word in command[1:] if not word.startswith("--")]
+    for alternative in " ".join(words).split(" + "):
+        trusted = {word.partition("=")[0] for word in alternative.split() if word.startswith("_")}
+        assert trusted & {"_PID", "_UID", "_SYSTEMD_UNIT"}, alternative
+
+
+@pytest.mark.parametrize(
+    ("writer", "claimed_by"),
+    [
+        ({"_UID": 0}, None),
+        ({"_UID": 0, "_SYSTEMD_UNIT": "init.scope"}, None),
+        ({"_UID": 1000, "_SYSTEMD_UNIT": UNIT, "_SYSTEMD_INVOCATION_ID": RUN}, None),
+        ({"_UID": 1000, "_SYSTEMD_UNIT": UNIT}, None),
+        ({"_UID": 1000}, 1000),
+    ],
+)
+def test_who_said_that_a_program_could_not_be_executed(
+    writer: dict[str, Any], claimed_by: int | None
+) -> None:
+    event = Journal(Mode.SYSTEM, 0)._event({**SPAWN, **writer})
+    assert event is not None
+    assert (event.kind, event.execution_id, event.exit_code) == (EventKind.SPAWN_FAILED, RUN, 203)
+    assert event.claimed_by == claimed_by
+    is_output = Journal(Mode.SYSTEM, 0)._belongs({**SPAWN, **writer}, WINDOW)
+    assert is_output is (claimed_by is None)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"_UID": 0, "_SYSTEMD_UNIT": "cron.service"},
+        {"_UID": 1000, "_SYSTEMD_UNIT": "user@1000.service", "_SYSTEMD_INVOCATION_ID": RUN},
+        {"_UID": 1000, "_SYSTEMD_UNIT": UNIT, "_SYSTEMD_INVOCATION_ID": "c" * 32},
+        {"_UID": 0, "UNIT": [UNIT, UNIT]},
+        {"_UID": 0, "UNIT": b"lunasched-job@\xff.service"},
+        {"_UID": 0, "INVOCATION_ID": [RUN, RUN]},
+        {"_UID": 0, "INVOCATION_ID": "x" * 32},
+        {"_UID": 0, "MESSAGE_ID": [EventKind.SPAWN_FAILED.value, "d" * 32]},
+        {"_UID": 0, "MESSAGE_ID": ""},
+    ],
+)
+def test_what_others_say_of_a_run_is_nothing(forged: dict[str, Any]) -> None:
+    """Fields that are there twice, or are no text, ended the supervisor, at each of its starts."""
+    journal = Journal(Mode.SYSTEM, 0)
+    assert journal._event({**SPAWN, **forged}) is None
+    if not isinstance(forged.get("UNIT"), (list, bytes)):
+        assert not journal._belongs({**SPAWN, **forged}, WINDOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lunasched.config import Mode
+from lunasched.jobfile import job_from_mapping
 from lunasched.journal import Event, EventKind, Position
 from lunasched.model import ExecutionMode, HookEvent, Job, Result, Run, Trigger
 from lunasched.store import Store
@@ -562,3 +564,27 @@ def test_the_records_of_a_hook_are_no_run(store: Store) -> None:
     assert not rows(store)
     (ended,) = store.hooks.of([RUN])[RUN]
     assert (ended.execution_id, ended.result, ended.exit_code) == (hook, Result.TIMEOUT, 7)
+
+
+@pytest.mark.parametrize(
+    ("user", "uid", "exit_code", "result"),
+    [
+        ("0", 0, 203, Result.EXEC_ERROR),
+        ("nobody", pwd.getpwnam("nobody").pw_uid, 203, Result.EXEC_ERROR),
+        # It says another end than systemd, or it is another user who says it.
+        ("nobody", pwd.getpwnam("nobody").pw_uid, 3, Result.EXIT_CODE),
+        ("nobody", pwd.getpwnam("nobody").pw_uid, 200, Result.EXIT_CODE),
+        ("nobody", 12345, 203, Result.EXIT_CODE),
+        (None, 12345, 203, Result.EXIT_CODE),
+        ("no-such-user", 12345, 203, Result.EXIT_CODE),
+    ],
+)
+def test_a_claim_counts_where_systemd_says_the_same(
+    store: Store, user: str | None, uid: int, exit_code: int, result: Result
+) -> None:
+    job = job_from_mapping({"name": "backup", "schedule": "@daily", "command": "x"})
+    store.jobs.put(job.evolve(user=user), START)
+    claim = replace(SPAWN_FAILED, claimed_by=uid, exit_code=203)
+    take(store, [STARTING, claim, process_ended(exit_code), failed("exit-code")])
+    assert rows(store)[RUN].result is result
+    assert rows(store)[RUN].exit_code == exit_code

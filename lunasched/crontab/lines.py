@@ -17,10 +17,11 @@ VARIABLE_BYTES_MAX = 999
 """What Debian's cron keeps of a longer ``NAME=value`` (measured)."""
 
 # A name, quoted or without white space, "=", and a value in matching quotes or without any at its
-# beginning. What does not match is an entry, to cron as here.
+# beginning. What does not match is an entry, to cron as here. There is no white space around it: to
+# look for it here would take time that grows with its square.
 _VARIABLE = re.compile(
-    r"""[ \t]*(?P<name>"[^"]*"|'[^']*'|[^ \t="'][^ \t=]*)?[ \t]*=[ \t]*
-        (?P<value>"[^"]*"|'[^']*'|[^ \t"'].*?)[ \t]*\Z""",
+    r"""(?P<name>"[^"]*"|'[^']*'|[^ \t="'][^ \t=]*)?[ \t]*=[ \t]*
+        (?P<value>"[^"]*"|'[^']*'|[^ \t"'].*)\Z""",
     re.VERBOSE | re.DOTALL,
 )
 _EMPTY = re.compile(r"[ \t]*([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*\Z")
@@ -140,7 +141,7 @@ def _decoded(line: bytes, number: int, problems: Problems) -> str | None:
 
 def _variable(text: str) -> tuple[str, str] | None:
     """The variable that a line sets, or ``None`` where it is an entry."""
-    match = _VARIABLE.match(text)
+    match = _VARIABLE.match(text.strip(" \t"))
     if match is None:
         if empty := _EMPTY.match(text):
             raise InvalidInput(

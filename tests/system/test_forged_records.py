@@ -37,7 +37,8 @@ failed = "Failed at step EXEC spawning /FORGED: No such file or directory"
 for message_id, *more in (
     ("641257651c1b4ec9a8624d7a40a9e1e7",),
     ("641257651c1b4ec9a8624d7a40a9e1e7", (prefix + "UNIT", unit), (prefix + "INVOCATION_ID", run)),
-    ("641257651c1b4ec9a8624d7a40a9e1e7", ("MESSAGE_ID", "641257651c1b4ec9a8624d7a40a9e1e7")),
+    ("641257651c1b4ec9a8624d7a40a9e1e7", ("MESSAGE_ID", "d" * 32)),
+    ("641257651c1b4ec9a8624d7a40a9e1e7", (prefix + "UNIT", "x"), (prefix + "INVOCATION_ID", "y")),
     ("641257651c1b4ec9a8624d7a40a9e1e7", (prefix + "UNIT", b"lunasched-job@\xff.service")),
     ("d9b373ed55a64feb8242e02dbe79a49c", ("UNIT_RESULT", "oom-kill")),
     ("98e322203f7a4ed290d09fe03c09fe15", ("EXIT_CODE", "exited"), ("EXIT_STATUS", "203")),
