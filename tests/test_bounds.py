@@ -18,6 +18,7 @@ import pytest
 from lunasched import crontab, jsonview, schedule, settings, words
 from lunasched import jobvalues as values
 from lunasched.cli.app import app, load_commands
+from lunasched.config import history_path
 from lunasched.crontab import CronFormat, Source
 from lunasched.document import Format, InvalidDocument
 from lunasched.document import read as read_document
@@ -86,7 +87,7 @@ def test_too_many_times_are_refused_with_the_bound(tmp_path: Path) -> None:
 def test_the_whole_history_takes_no_more_memory_than_a_part(tmp_path: Path) -> None:
     found = lunasched(tmp_path, "list")
     assert found.returncode == 0, found.stderr
-    database = next(tmp_path.rglob("*.db"))
+    database = next(tmp_path.rglob("jobs.db"))
     with Store.open(database) as store:
         run = Run(
             execution_id="0" * 32,
@@ -98,7 +99,7 @@ def test_the_whole_history_takes_no_more_memory_than_a_part(tmp_path: Path) -> N
         )
         store.runs.begin(run, "b" * 32)
         store.runs.end(run.execution_id, Result.SUCCESS, 2)
-    with sqlite3.connect(database) as raw:
+    with sqlite3.connect(history_path(database)) as raw:
         names = [row[1] for row in raw.execute("PRAGMA table_info(runs)")]
         rest = [name for name in names if name not in ("sequence", "execution_id", "output")]
         raw.execute(

@@ -29,7 +29,7 @@ from lunasched.sandbox import OPTIONS, UserMode
 GOLDEN = Path(__file__).parent / "golden"
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 UNITS = Path("/etc/systemd/system")
-SLOTS = Path("/var/lib/lunasched-slots")
+SLOTS = Path("/var/lib/lunasched/slots")
 RUNTIME = Path("/run/lunasched")
 SYSTEM = Context(
     Mode.SYSTEM, "Europe/Berlin", "", NOW, unit_templates(), unit_scripts(), UNITS, SLOTS, RUNTIME

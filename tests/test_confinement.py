@@ -16,7 +16,7 @@ from lunasched.jobfile import job_from_mapping
 from lunasched.model import Job
 from lunasched.sandbox import OPTIONS
 
-NEEDS = Needs(Path("/var/lib/lunasched-slots"), Path("/usr/libexec/lunasched"))
+NEEDS = Needs(Path("/var/lib/lunasched/slots"), Path("/usr/libexec/lunasched"))
 HOME = Needs(Path("/home/a/.local/state/lunasched/slots"), Path("/usr/libexec/lunasched"))
 
 
@@ -31,7 +31,7 @@ def test_no_option_is_an_obstacle_by_itself(key: str) -> None:
 
 
 OBSTACLES: list[tuple[str, dict[str, Any], str]] = [
-    ("sandbox", {"inaccessible_paths": "/var/lib"}, "hides /var/lib/lunasched-slots"),
+    ("sandbox", {"inaccessible_paths": "/var/lib"}, "hides /var/lib/lunasched/slots"),
     ("sandbox", {"inaccessible_paths": "-/var//lib/lunasched-slots/"}, "hides /var/lib/lunasched"),
     ("sandbox", {"inaccessible_paths": "/usr/libexec"}, "hides /usr/libexec/lunasched"),
     ("sandbox", {"inaccessible_paths": "/bin"}, "hides /usr/bin/bash"),
@@ -105,7 +105,7 @@ def test_what_cannot_do_without_a_guard_is_refused(
     [
         ({"protect_system": "strict"}, True),
         ({"read_only_paths": "/var"}, True),
-        ({"read_only_paths": "/var/lib/lunasched-slots/last:a"}, True),
+        ({"read_only_paths": "/var/lib/lunasched/slots/last:a"}, True),
         ({"read_only_paths": ["/var/lib/other", "/etc"]}, False),
         ({"protect_system": True}, False),
         ({"protect_home": "read-only"}, False),
@@ -116,7 +116,7 @@ def test_own_files_are_writable_again_where_they_are_not(
 ) -> None:
     text = compiler.compile(job(sandbox=sandbox), SYSTEM, depended_on=True).service.text
     for name in ("last:a", "succeeded:a"):
-        line = f"ReadWritePaths=-/var/lib/lunasched-slots/{name}"
+        line = f"ReadWritePaths=-/var/lib/lunasched/slots/{name}"
         assert (line in text.splitlines()) is again
 
 

@@ -35,7 +35,7 @@ CONTEXT = compiler.Context(
     TREE / "unit-templates",
     Path("/usr/libexec/lunasched"),
     Path("/etc/systemd/system"),
-    Path("/var/lib/lunasched-slots"),
+    Path("/var/lib/lunasched/slots"),
     Path("/run/lunasched"),
 )
 

@@ -117,7 +117,7 @@ def test_a_job_that_others_depend_on_is_oneshot_and_notes_its_success() -> None:
     assert needed["Type"] == ["oneshot"]
     assert needed["TimeoutStartSec"] == ["5s"]
     assert "RuntimeMaxSec" not in needed
-    file = '"/var/lib/lunasched-slots/succeeded:a\\\\x20b"'
+    file = '"/var/lib/lunasched/slots/succeeded:a\\\\x20b"'
     say = '/bin/bash -p -c "[[ ! -e $$0 ]] || printf %%s \\"$$1\\" 1<>\\"$$0\\""'
     assert needed["ExecStartPre"] == [f"{say} {file} 0", f"-/bin/sync {file}"]
     assert needed["ExecStartPost"] == [f"-{say} {file} 1"]

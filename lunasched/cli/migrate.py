@@ -5,24 +5,32 @@ from __future__ import annotations
 import os
 import pwd
 from pathlib import Path
+from typing import Optional
 
-from lunasched.cli.app import app
+import typer
+
+from lunasched.cli.app import MODE_OPTION, app, chosen_mode
 from lunasched.cli.session import Session
-from lunasched.config import SUPERVISOR_USER
+from lunasched.config import SUPERVISOR_USER, Mode
 from lunasched.errors import LunaschedError, PermissionDenied
 
 
 @app.command()
-def migrate() -> None:
-    """Take the system's jobs over from lunasched 2.0.0 or 1.x.
+def migrate(ctx: typer.Context, system: Optional[bool] = MODE_OPTION) -> None:
+    """Take the system's jobs over from an earlier lunasched. The supervisor is stopped.
 
-    The supervisor is stopped. Jobs that root is not known to have asked for are left out.
+    Jobs that root is not known to have asked for are left out.
     """
     from lunasched.deploy.takeover import Takeover
 
+    session = Session.choose(chosen_mode(ctx, system))
+    if session.mode is Mode.USER:
+        # Whatever opens one's own database takes it over.
+        session.store.jobs.names()
+        print("Your own jobs are those of this version.")
+        return
     if os.geteuid() != 0:
         raise PermissionDenied("only root can take the system's jobs over; one's own need nothing")
-    session = Session.choose(system=True)
     try:
         entry = pwd.getpwnam(SUPERVISOR_USER)
     except KeyError:

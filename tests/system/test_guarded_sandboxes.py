@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.machine, pytest.mark.slow]
 
-SLOTS = "/var/lib/lunasched-slots"
+SLOTS = "/var/lib/lunasched/slots"
 # What no option says, or says of less.
 MORE: dict[str, dict[str, Any]] = {
     "small": {"max_memory": "8M"},

@@ -24,7 +24,7 @@ def seen(luna: Lunasched, name: str) -> tuple[str, str]:
 
 def zone_of_slots(luna: Lunasched, name: str) -> str:
     """The zone of the slots that the guard of a job knows."""
-    return luna.machine.read_file(f"/var/lib/lunasched-slots/{name}").split()[0]
+    return luna.machine.read_file(f"/var/lib/lunasched/slots/{name}").split()[0]
 
 
 @contextmanager
