@@ -32,7 +32,7 @@ def test_no_option_is_an_obstacle_by_itself(key: str) -> None:
 
 OBSTACLES: list[tuple[str, dict[str, Any], str]] = [
     ("sandbox", {"inaccessible_paths": "/var/lib"}, "hides /var/lib/lunasched/slots"),
-    ("sandbox", {"inaccessible_paths": "-/var//lib/lunasched-slots/"}, "hides /var/lib/lunasched"),
+    ("sandbox", {"inaccessible_paths": "-/var//lib/lunasched/slots/"}, "hides /var/lib/lunasched"),
     ("sandbox", {"inaccessible_paths": "/usr/libexec"}, "hides /usr/libexec/lunasched"),
     ("sandbox", {"inaccessible_paths": "/bin"}, "hides /usr/bin/bash"),
     ("sandbox", {"inaccessible_paths": "/usr/lib/x86_64-linux-gnu"}, "hides /usr/lib/x86"),

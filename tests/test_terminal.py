@@ -160,7 +160,7 @@ COMMANDS = {
     "eject": [(f"EVIL{ESC}", "--dry-run"), (f"x{ESC}",)], "adopt": [(f"x{ESC}.timer",)],
     "import-crontab": [("crontab", "--dry-run")], "import-config": [("evil.yaml",), ("evil.toml",)],
     "apply": [("evil.yaml", "--dry-run"), ("evil.toml",)], "edit": [()], "schema": [()],
-    "export-config": [(), ("--format", "toml")], "slot-check": [(f"x{ESC}",)],
+    "export-config": [(), ("--format", "toml")], "migrate": [()],
     "start": [(f"x{ESC}",)], "stop": [(f"x{ESC}",)],
     "list": [(), ("--json",), ("--names",)], "get": [(f"EVIL{ESC}",), (f"EVIL{ESC}", "--json")],
     "history": [(), ("--json",), (f"x{ESC}",)], "logs": [(f"x{ESC}",)],
