@@ -6,6 +6,7 @@ import os
 import pwd
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -68,9 +69,9 @@ class Session:
 
         path = self.paths.database
         if self.mode is Mode.SYSTEM and os.geteuid() == 0 and self._supervisor:
+            history = self._remote_history
             check_directory(path.parent)
-            gid = self._supervisor[1]
-            return Store(Definitions.open(path, group=gid), self._remote_history)
+            return Store(Definitions.open(path, group=self._supervisor[1]), history)
         if self.mode is Mode.SYSTEM and self._supervisor and os.geteuid() == self._supervisor[0]:
             return Store.open_for_supervisor(path)
         store = Store.open(path, mode=self.mode)
@@ -116,11 +117,13 @@ class Session:
         from lunasched.store import RemoteHistory
 
         assert self._supervisor is not None
-        directory = self.paths.history.parent
-        if not directory.exists():
-            # In a directory of root's own.
-            directory.mkdir(mode=0o700)
-            os.chown(directory, *self._supervisor)
+        top, directory = self.paths.database.parent, self.paths.history.parent
+        # Where they cannot be made, that is said by who needs them.
+        with suppress(OSError):
+            top.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if not directory.exists() and top.stat().st_uid == 0:
+                directory.mkdir(mode=0o700)
+                os.chown(directory, *self._supervisor)
         return RemoteHistory(self.paths.history, *self._supervisor)
 
     @cached_property
