@@ -16,6 +16,7 @@ A question and its answer are frames: four bytes with the length of the JSON tha
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import resource
@@ -150,6 +151,7 @@ class RemoteHistory:
         """End the child."""
         if self._socket is None:
             return
+        atexit.unregister(self.close)
         self._socket.close()
         self._socket = None
         _end(self._child)
@@ -168,6 +170,8 @@ class RemoteHistory:
                 theirs, _Server(self.path, as_it_is=self._as_it_is), self._uid, self._gid
             )
         theirs.close()
+        # It does not outlive us by even a moment: who waits for all our processes waits for it.
+        atexit.register(self.close)
         mine.setblocking(False)
         self._child, self._socket = child, mine
 

@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "disable": "lunasched disable other",
     "compile": "lunasched compile told",
     "sync": "lunasched sync",
+    "migrate": "lunasched migrate",
     "eject": "lunasched add --name out --replace --schedule @yearly --command true && "
     "lunasched eject out; rm -f /etc/systemd/system/out.*",
     "adopt": "lunasched adopt systemd-tmpfiles-clean.timer --dry-run",
@@ -61,7 +62,7 @@ COMMANDS: dict[str, str] = {
     "retry cancel": "lunasched retry cancel told",
 }
 # Run by units as the user of a job, or for a reader; with nothing of root's.
-NOT_ROOTS = {"serve-reader", "slot-check"}
+NOT_ROOTS = {"serve-reader"}
 
 LINK = "ln -sfn {target} {name}"
 NAMES = (
