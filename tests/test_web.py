@@ -235,9 +235,10 @@ def test_what_is_too_much_at_once_waits(store: Store, database: Path) -> None:
         return b"# TYPE x gauge\n"
 
     with served(database, metrics=metrics) as server:
-        asked = [server.connect() for _ in range(CONNECTIONS_MAX + 4)]
-        for connection in asked:
-            connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        asked = []
+        for _ in range(CONNECTIONS_MAX + 4):
+            asked.append(server.connect())
+            asked[-1].sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
         gate.set()
         for connection in asked:
             assert b" 200 " in received(connection)

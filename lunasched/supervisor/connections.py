@@ -118,11 +118,21 @@ class Connections:
         return sum(one.address == address for one in self._open) >= PEER_MAX
 
     def _drop_oldest(self, of: Callable[[_Connection], bool]) -> bool:
-        for connection in self._open:
-            if connection.state not in _OURS and of(connection):
+        for connection in list(self._open):
+            if not of(connection):
+                continue
+            self._read_what_came(connection)
+            if connection.state not in _OURS:
                 self._drop(connection)
                 return True
         return False
+
+    def _read_what_came(self, connection: _Connection) -> None:
+        """Take what a client has said and the main loop has not come to yet."""
+        if connection.state is _State.READING:
+            self._unwatch(connection)
+            if self._on_readable(connection):
+                self._watch(connection, GLib.IOCondition.IN, self._on_readable)
 
     def _drop(self, connection: _Connection) -> bool:
         """Close a connection; ``False``, which ends the watch that calls it."""
