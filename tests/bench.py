@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 
 from machine import Machine
 
+from lunasched.config import history_path
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -66,7 +68,8 @@ def main() -> int:
         with Machine.boot("bench") as machine:
             machine.copy(database, MANY)
             _in_a_machine(machine)
-            machine.copy(history, LOOKED_AT)
+            machine.copy(history, f"{LOOKED_AT}.jobs")
+            machine.copy(history_path(history), LOOKED_AT)
             _look_at(machine)
     return 0
 
@@ -125,7 +128,7 @@ def _miss_slots(database: Path) -> None:
     now, day = time.time_ns() // 1000, 86_400_000_000
     awake = iter([0])
     with Store.open(database, durable=False) as store:
-        with store.transaction():
+        with store.changing_jobs():
             for number in range(MANY_JOBS):
                 store.jobs.put(_job(number).evolve(schedule="* * * * *"), now - 7 * day)
         consequences = Consequences(store, Origin("bench", "UTC", Mode.SYSTEM), lambda: now)
@@ -187,7 +190,7 @@ def _job(number: int) -> Job:
 def _fill(database: Path) -> None:
     from lunasched.store import Store
 
-    with Store.open(database) as store, store.transaction():
+    with Store.open(database) as store, store.changing_jobs():
         for job in _jobs():
             store.jobs.put(job, time.time_ns() // 1000)
 
@@ -260,6 +263,9 @@ def _files(machine: Machine, jobs: int, target: float) -> None:
         _timed_inside(machine, f"lunasched apply {file}", 3),
         5 if jobs == 10_000 else None,
     )
+    _report(f"lunasched list, {jobs} jobs of root's", _timed_inside(machine, "lunasched list", 5))
+    add = "lunasched add --name extra-$i --schedule '30 4 * * *' --command true"
+    _report(f"lunasched add beside {jobs} jobs", _timed_inside(machine, add, 5))
     _report(f"apply --prune, {jobs} jobs removed", _timed_inside(machine, prune, 1))
 
 
@@ -286,7 +292,7 @@ def _fill_jobs_and_history(database: Path) -> None:
 
     now = time.time_ns() // 1000
     with Store.open(database, durable=False) as store:
-        with store.transaction():
+        with store.changing_jobs():
             for number, job in enumerate(_jobs()):
                 yearly = f"{number % 60} {number // 60 % 24} 1 1 *"
                 store.jobs.put(job.evolve(schedule=yearly), now - 90 * 86_400_000_000)
@@ -313,9 +319,10 @@ def _look_at(machine: Machine) -> None:
     print(f"the supervisor of {JOBS} jobs and {HISTORY} runs:")
     machine.run(
         f"set -e; python3 -c '{_COMPILE}'; systemctl stop lunasched; "
-        "rm -f /var/lib/lunasched/lunasched.db*; "
-        f"mv {LOOKED_AT} /var/lib/lunasched/lunasched.db; "
-        "chown lunasched: /var/lib/lunasched/lunasched.db; systemctl start lunasched"
+        "cd /var/lib/lunasched; rm -f jobs.db history/history.db*; "
+        f"mv {LOOKED_AT}.jobs jobs.db; mv {LOOKED_AT} history/history.db; "
+        "chown root:lunasched jobs.db; chmod 640 jobs.db; chown lunasched: history/history.db; "
+        "systemctl start lunasched"
     )
     pid = machine.exec("systemctl show -P MainPID lunasched").stdout.strip()
     for what, path, target in (
@@ -412,7 +419,7 @@ def _record(machine: Machine) -> None:
 
 def _recorded(machine: Machine, condition: str = "phase = 'ended'") -> int:
     query = f"SELECT count(*) FROM runs WHERE {condition}"
-    done = machine.exec(["sqlite3", "/var/lib/lunasched/lunasched.db", query], check=False)
+    done = machine.exec(["sqlite3", "/var/lib/lunasched/history/history.db", query], check=False)
     return int(done.stdout or 0)
 
 
