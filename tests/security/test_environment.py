@@ -365,12 +365,23 @@ def test_no_way_into_the_environment_makes_anybody_root(attacked: Machine, way: 
         assert "1000 library" in said(attacked)
 
 
+ASK = """
+import socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect("/run/lunasched-start.socket")
+connection.sendall(f"start {sys.argv[1]}\\n".encode())
+print(connection.recv(4096).decode())
+"""
+
+
 def hook_attack(machine: Machine, prepare: str, unit: str) -> None:
     """What whoever took the supervisor over can do: write its directory, and start a hook."""
     script = f"cd /run/lunasched/supervisor; rm -rf hooks/*; {prepare}"
     machine.run(["/bin/sh", "-c", script], user="lunasched")
     machine.exec("rm -f /srv/evil/found /srv/evil/text")
-    machine.run(["systemctl", "start", unit], user="lunasched", check=False)
+    answer = machine.run(["python3", "-c", ASK, unit], user="lunasched").stdout
+    # It was started, so that the attack was one.
+    assert answer.startswith("0"), answer
     state = f"systemctl show -P ActiveState {unit} | grep -x 'inactive\\|failed'"
     machine.wait_for(state, 10, what="the hook to be over")
 

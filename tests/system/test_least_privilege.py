@@ -264,7 +264,7 @@ def test_no_file_tells_secrets(guarded: Machine, user: str) -> None:
     assert guarded.run(walk, user=user, timeout=300).stdout == ""
     for path in (JOBS, DATABASE, "/etc/lunasched/config.yaml", "/etc/lunasched/jobs.d/jobs.yaml"):
         assert "denied" in tried(guarded, f"cat {path}", user)
-    assert "denied" in tried(guarded, "ls /var/lib/lunasched", user)
+    assert "denied" in tried(guarded, "ls /var/lib/lunasched/history", user)
 
 
 @pytest.mark.parametrize("user", ["nobody", "luna", "reader"])
