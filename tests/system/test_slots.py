@@ -139,7 +139,7 @@ def test_every_slot_of_a_frequent_job_runs_once(luna: Lunasched) -> None:
 
 def test_a_list_that_cannot_be_written_is_not_asked_for_again_and_again(luna: Lunasched) -> None:
     luna("add", "--name", luna.name, "--schedule", "calendar:*:*:0/2", "--command", "true")
-    file, asked = f"{SLOTS}/{luna.name}", "/tmp/asked"
+    file, asked = f"{SLOTS}/{luna.name}", "/run/lunasched/asked"
     drop_in = "/run/systemd/system/lunasched-sync.service.d/fails.conf"
     fails = f"[Service]\nExecStart=\nExecStart=/bin/sh -c 'echo >>{asked}; exit 1'\n"
     luna.machine.write_file(drop_in, fails)

@@ -323,7 +323,7 @@ def test_zone_of_the_host_changes(jobs: Installed) -> None:
         """Change the zone; its jobs are deployed anew, the others and the runs are not touched."""
         before = jobs.proofs()
         vm.set_timezone(zone)
-        lists = " ".join(f"/var/lib/lunasched-slots/{jobs.prefix}-{name}" for name in FOLLOWERS)
+        lists = " ".join(f"/var/lib/lunasched/slots/{jobs.prefix}-{name}" for name in FOLLOWERS)
         vm.wait_for(
             f"! grep -L '^{zone} ' {lists} | grep . &&"
             " systemctl show -P ActiveState lunasched-sync.service | grep -x inactive",
