@@ -129,13 +129,11 @@ def compile(  # noqa: A001 - the design's word for it
             f"{obstacle}; there is no guard for its slots: one may run twice where the clock is "
             "set back or its timer is restarted"
         )
-    service = environment.get_template("job.service.j2").render(
-        common
-        | service_values
-        | dependencies.service_values(
+    guards = {
+        "guard": _guard(job, context) if guarded else None,
+        **dependencies.service_values(
             job, context.slots, depended_on=depended_on, launched=launched
         ),
-        limits=dependencies.limits(service_values["limits"], depended_on=depended_on),
         **concurrency.service_values(
             job,
             scripts=context.scripts,
@@ -143,7 +141,12 @@ def compile(  # noqa: A001 - the design's word for it
             runtime=context.runtime,
             mode=context.mode,
         ),
-        guard=_guard(job, context) if guarded else None,
+    }
+    if _guards_are_outside(job, context):
+        guards = confinement.outside(guards)
+    service = environment.get_template("job.service.j2").render(
+        common | service_values | guards,
+        limits=dependencies.limits(service_values["limits"], depended_on=depended_on),
         own_files=_own_files(job, context, guarded=guarded, depended_on=depended_on),
         after=_after(job, context),
     )
@@ -315,6 +318,8 @@ def _own_files(
     job: Job, context: Context, *, guarded: bool, depended_on: bool
 ) -> list[tuple[UnitText, UnitText]]:
     """The directives that let a job write what its guards note in its name."""
+    if _guards_are_outside(job, context):
+        return []
     files = [unittext.last_slot_name(job.name)] if guarded else []
     files += [unittext.success_name(job.name)] if depended_on else []
     return confinement.Needs(context.slots, context.scripts).writable_again(job, files)
@@ -325,6 +330,8 @@ def _obstacle(job: Job, context: Context, depended_on: bool) -> str | None:
 
     Raises ``InvalidJob`` where the job cannot do without them.
     """
+    if _guards_are_outside(job, context):
+        return None
     obstacle = confinement.Needs(context.slots, context.scripts).obstacle(job)
     if obstacle is not None:
         reasons = {
@@ -340,6 +347,16 @@ def _obstacle(job: Job, context: Context, depended_on: bool) -> str | None:
         if faults:
             raise InvalidJob(faults)
     return obstacle
+
+
+def _guards_are_outside(job: Job, context: Context) -> bool:
+    """Tell if guards run outside of the job's sandbox: in user mode, as the same user.
+
+    There each process of a unit has a user namespace of its own. So a command could not join the
+    others that a guard had been given before it, and would go on without ``PrivateNetwork=`` and
+    fail with ``PrivateIPC=`` (seen with systemd 252).
+    """
+    return context.mode is Mode.USER and bool(job.sandbox or job.directives)
 
 
 def _user(job: Job, context: Context) -> UnitText | None:

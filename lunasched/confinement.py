@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lunasched import unittext
 from lunasched.model import Job
@@ -113,6 +114,25 @@ class Needs:
             (UnitText("ReadWritePaths"), unittext.listed_path(f"-{self.slots / name}"))
             for name in files
         ]
+
+
+_GUARDS = ("guard", "overlap_guard", "dependency_check")
+
+
+def outside(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a service's template with all guards outside of the sandbox (``+``).
+
+    Only for user mode, where nothing has more rights than the user.
+    """
+    found = dict(values)
+    for name in _GUARDS:
+        if found.get(name) is not None:
+            found[name] = UnitText(f"+{found[name].text}")
+    if found.get("success") is not None:
+        found["success"] = {
+            key: UnitText(f"+{line.text}") for key, line in found["success"].items()
+        }
+    return found
 
 
 def _listed(

@@ -120,6 +120,13 @@ def test_own_files_are_writable_again_where_they_are_not(
         assert (line in text.splitlines()) is again
 
 
-def test_so_they_are_in_a_home() -> None:
-    text = compiler.compile(job(sandbox={"protect_home": "read-only"}), USER).service.text
-    assert "ReadWritePaths=-/home/alice/.local/state/lunasched/last:a" in text.splitlines()
+def test_in_user_mode_they_are_outside_of_the_sandbox() -> None:
+    """Or the command could not join the namespaces that a guard had been given before it."""
+    found = job(sandbox={"protect_home": "tmpfs"}, dependencies=["b"], overlap="skip")
+    text = compiler.compile(found, USER, depended_on=True).service.text
+    guards = [line for line in text.splitlines() if line.startswith("Exec")]
+    assert len(guards) == 7
+    assert [line for line in guards if "=+" not in line] == ["ExecStart=/bin/sh -c true"]
+    assert "ReadWritePaths" not in text
+    bare = compiler.compile(job(), USER, depended_on=True).service.text
+    assert "=+" not in bare
