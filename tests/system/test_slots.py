@@ -143,16 +143,19 @@ def test_a_list_that_cannot_be_written_is_not_asked_for_again_and_again(luna: Lu
     drop_in = "/run/systemd/system/lunasched-sync.service.d/fails.conf"
     fails = f"[Service]\nExecStart=\nExecStart=/bin/sh -c 'echo >>{asked}; exit 1'\n"
     luna.machine.write_file(drop_in, fails)
-    luna.machine.exec(
-        f"systemctl daemon-reload; rm -f {asked}; head -n 3 {file} >/tmp/cut; cat /tmp/cut >{file}"
-    )
-    luna.machine.wait_for(f"[ -s {asked} ]", what="the supervisor to ask")
-    before = len(luna.history(luna.name))
-    luna.wait_for_runs(luna.name, before + 3)
-    assert luna.machine.read_file(asked) == "\n"
-    # What is beyond the list passes.
-    assert set(counts(luna, luna.name)) == {"success"}
-    luna.machine.exec(f"rm {drop_in}; systemctl daemon-reload")
+    try:
+        luna.machine.exec(
+            f"systemctl daemon-reload; rm -f {asked};"
+            f" head -n 3 {file} >/tmp/cut; cat /tmp/cut >{file}"
+        )
+        luna.machine.wait_for(f"[ -s {asked} ]", what="the supervisor to ask")
+        before = len(luna.history(luna.name))
+        luna.wait_for_runs(luna.name, before + 3)
+        assert luna.machine.read_file(asked) == "\n"
+        # What is beyond the list passes.
+        assert set(counts(luna, luna.name)) == {"success"}
+    finally:
+        luna.machine.exec(f"rm {drop_in}; systemctl daemon-reload")
 
 
 def test_a_lost_or_damaged_file_loses_no_slot(luna: Lunasched) -> None:
