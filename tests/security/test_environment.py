@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attackers import SUITES
 from machine import Machine
 
 from lunasched import compiler
@@ -239,7 +240,7 @@ def test_hooks_take_the_variables_that_there_are() -> None:
 # On a machine
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+@pytest.fixture(scope="module", params=SUITES)
 def attacked(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Machine]:
     """A machine whose ordinary user has prepared everything."""
     path = tmp_path_factory.mktemp("library")
