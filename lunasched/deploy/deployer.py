@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -45,6 +46,11 @@ from lunasched.unitdir import UnitDirectory
 if TYPE_CHECKING:
     from lunasched.store import Store
     from lunasched.systemd import Manager
+
+
+# How long a launcher takes that was started as its timer was stopped.
+_LAUNCH_SECONDS = 5
+_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,10 +278,33 @@ class Deployer:
         after = JobSet(self._store, self._context, wanted.after)
         compiled = compiled_if_valid(wanted, after, self._context, now)
         change = self._change(wanted, compiled, before, after)
+        begun = time.monotonic_ns()
         with self._changing_by(wanted):
             self._carry_out(change, wanted, before, now)
+            self._date_disabled(wanted, now, begun)
             self._drop_pending(wanted)
         return compiled
+
+    def _date_disabled(self, wanted: Plan, now: int, begun: int) -> None:
+        """Have jobs be disabled from when their timers had stopped: until then they start runs.
+
+        What a launcher has in hand by then still comes from the timer. ``begun`` is when it was
+        ``now``, on the monotonic clock (ns).
+        """
+        disabled = [after for job, after in wanted.changed if job.enabled and not after.enabled]
+        if not disabled:
+            return
+        deadline = time.monotonic() + _LAUNCH_SECONDS
+        for job in filter(has_launcher, disabled):
+            while self._manager.is_busy(unittext.launch_name(job.name)):
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(_LOOK_SECONDS)
+        # They are disabled already: that it cannot be dated anew is no failure.
+        with suppress(LunaschedError):
+            self._store_change(
+                {job.name: job for job in disabled}, now + (time.monotonic_ns() - begun) // 1000
+            )
 
     def _carry_out(self, change: Change, wanted: Plan, before: JobSet, now: int) -> None:
         with self._units.stage(texts(change.compiled)) as staged:
