@@ -365,7 +365,7 @@ print(json.dumps(taken))
 def _guard(machine: Machine) -> None:
     """From a slot to the first instruction of a job, and of the same without its guard."""
     instruction = "echo $EPOCHREALTIME >>/tmp/{}"
-    add = ("add", "--name", "guarded", "--schedule", "calendar:*:*:0/2", "--disabled")
+    add = ("add", "--name", "guarded", "--schedule", "calendar:*:*:0/4", "--disabled")
     guarded = instruction.format("guarded")
     machine.run(["lunasched", *add, "--", "/bin/bash", "-c", guarded])
     machine.write_file(
@@ -378,7 +378,7 @@ def _guard(machine: Machine) -> None:
     text = "\n".join(bare).replace("/tmp/guarded", "/tmp/bare")
     machine.write_file("/run/systemd/system/bare.service", f"{text}\n")
     machine.write_file(
-        "/run/systemd/system/bare.timer", "[Timer]\nOnCalendar=*:*:1/2\nAccuracySec=1us\n"
+        "/run/systemd/system/bare.timer", "[Timer]\nOnCalendar=*:*:2/4\nAccuracySec=1us\n"
     )
     machine.run("systemctl daemon-reload; lunasched enable guarded; systemctl start bare.timer")
     both = "cat /tmp/guarded /tmp/bare"
