@@ -195,9 +195,8 @@ def explained(error: Exception, path: Path) -> StoreError | PermissionDenied:
     if "full" in text or no_space or getattr(error, "errno", None) == errno.ENOSPC:
         return StoreError(f"{path}: the disk is full; free some space. Nothing was changed.")
     if "locked" in text:
-        return StoreError(
-            f"{path} was locked by another process for {BUSY_SECONDS:.0f} s; try again"
-        )
+        # Not for how long: who waits, waits 5, 10 or 30 s.
+        return StoreError(f"{path} is locked by another process; try again")
     if "malformed" in text or "not a database" in text:
         return StoreError(f"{path} is damaged ({text}); restore it from a backup or move it away")
     return StoreError(f"{path}: {text}")
