@@ -143,7 +143,7 @@ def test_a_link_in_the_old_directory_leads_nowhere(paths: Paths, name: str) -> N
     assert secret.read_text() == "root's"
 
 
-CALLS = ("rename", "replace", "mkdir", "rmdir", "chown", "chmod", "unlink", "fsync", "fork")
+CALLS = ("open", "rename", "replace", "mkdir", "rmdir", "chown", "chmod", "unlink", "fsync", "fork")
 
 
 def killed_at(step: int, paths: Paths) -> bool:
@@ -186,4 +186,25 @@ def test_killed_at_any_call_it_goes_on_when_it_is_run_again(paths: Paths) -> Non
             top.mkdir(mode=0o755, exist_ok=True)
             takeover.carry_out(None)
         check(paths)
+    assert step > 5
+
+
+def test_killed_at_any_call_nothing_of_1_x_is_lost(paths: Paths) -> None:
+    step, killed = 0, True
+    while killed:
+        step += 1
+        top = paths.database.parent
+        for path in (top, top.with_name("lunasched.new")):
+            shutil.rmtree(path, ignore_errors=True)
+        top.mkdir(parents=True, mode=0o755)
+        legacy.make(top / "lunasched.db", jobs=[{"name": "a"}, {"name": "b"}])
+        killed = killed_at(step, paths)
+        takeover = Takeover(paths, SUPERVISOR)
+        if takeover.is_due():
+            takeover.carry_out(None)
+        definitions = Definitions.open(paths.database)
+        assert definitions.jobs.names() == ["a", "b"], f"step {step}"
+        definitions.close()
+        assert not takeover.is_due()
+        assert not top.with_name("lunasched.new").exists()
     assert step > 5

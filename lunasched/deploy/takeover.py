@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _OLD_NAMES = ("lunasched.db", "lunasched.db-wal", "lunasched.db-shm")
 _LEFT_NAME = "not-taken-over.yaml"
+# There from the beginning to the end: what the supervisor can write does not tell how far it came.
+_MARK_NAME = "taking-over"
 # They may hold the old files open, or start others that do.
 _UNITS = ("lunasched-history.socket", "lunasched-sync.service", "lunasched.service")
 _NOT_ROOTS = 0o022
@@ -69,6 +71,7 @@ class Takeover:
         """Tell if there is something that an earlier lunasched left."""
         return (
             self._new.exists()
+            or (self._top / _MARK_NAME).exists()
             or self._is_of_others()
             or any((self._top / name).exists() for name in _OLD_NAMES)
             or (self._old_slots / "zones:").exists()
@@ -92,6 +95,7 @@ class Takeover:
         finally:
             history.close()
         self._drop_old_slots()
+        (self._top / _MARK_NAME).unlink(missing_ok=True)
         return taken
 
     def _is_of_others(self) -> bool:
@@ -104,25 +108,35 @@ class Takeover:
         """Have the directory of jobs root's, with that of the history in it."""
         inner = self._new / "history"
         if self._is_of_others():
-            self._new.mkdir(mode=0o755, exist_ok=True)
+            self._begin()
             self._top.rename(inner)
-        if self._new.exists():
-            self._give_back(inner)
-            if not self._top.exists():
-                self._new.rename(self._top)
-            elif inner.exists():
-                # It was made again meanwhile, by systemd-tmpfiles(8).
-                with suppress(FileNotFoundError):
-                    (self._top / "history").rmdir()
-                inner.rename(self._top / "history")
-                self._new.rmdir()
         elif any((self._top / name).exists() for name in _OLD_NAMES):
-            inner.mkdir(parents=True, mode=0o700)
+            self._begin()
+            inner.mkdir(mode=0o700, exist_ok=True)
             for name in _OLD_NAMES:
                 with suppress(FileNotFoundError):
                     (self._top / name).rename(inner / name)
-            self._make_room()
+        if self._new.exists():
+            self._give_back(inner)
+            self._put_in_place(inner)
         self._top.chmod(0o755)
+
+    def _begin(self) -> None:
+        self._new.mkdir(mode=0o755, exist_ok=True)
+        (self._new / _MARK_NAME).touch()
+
+    def _put_in_place(self, inner: Path) -> None:
+        if not self._top.exists():
+            self._new.rename(self._top)
+            return
+        # It is root's, or was made again meanwhile, by systemd-tmpfiles(8).
+        (self._top / _MARK_NAME).touch()
+        if inner.exists():
+            with suppress(FileNotFoundError):
+                (self._top / "history").rmdir()
+            inner.rename(self._top / "history")
+        (self._new / _MARK_NAME).unlink(missing_ok=True)
+        self._new.rmdir()
 
     def _give_back(self, directory: Path) -> None:
         """Have a directory, and a database of root's in it, be the supervisor's.

@@ -23,6 +23,7 @@ import resource
 import selectors
 import signal
 import socket
+import sqlite3
 import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,12 +35,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from lunasched.config import Mode
 from lunasched.errors import LunaschedError, PermissionDenied, StoreError
 from lunasched.store import takeover
-from lunasched.store.connection import Row
+from lunasched.store.connection import HISTORY, Row, explained
 from lunasched.store.inspection import Inspection
 from lunasched.store.takeover import TakenJob
 
 if TYPE_CHECKING:
-    import sqlite3
     from types import FrameType
 
     from lunasched.store.history import History
@@ -341,6 +341,8 @@ class _Server:
             except LunaschedError as error:
                 denied = isinstance(error, PermissionDenied)
                 _send(connection, {"error": str(error), "denied": denied}, None)
+            except sqlite3.Error as error:
+                _send(connection, {"error": str(explained(error, self._path))}, None)
             except MemoryError:
                 _send(connection, {"error": f"{self._path}: it takes too much memory"}, None)
 
@@ -361,7 +363,6 @@ class _Server:
 
                 yield {"value": is_recorded(self._path)}
             case "inspect":
-                from lunasched.store.connection import HISTORY
                 from lunasched.store.inspection import inspect
 
                 found = inspect(self._path, HISTORY)
@@ -375,10 +376,6 @@ class _Server:
                 yield {"error": f"there is no call {call!r}"}
 
     def _rows(self, query: str, parameters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        import sqlite3
-
-        from lunasched.store.connection import HISTORY, explained
-
         opened = self._opened
         try:
             cursor = opened.connection.execute(HISTORY.query(query), parameters)

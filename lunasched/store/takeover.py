@@ -81,7 +81,8 @@ def begin(candidates: Sequence[Path], history: Path, mode: Mode) -> Taken | None
         elif not os.path.lexists(history):
             return None
         # Else another process has just put it there.
-    with closing(_connected(history)) as connection:
+    # A process whose parent was killed may be at it still.
+    with _alone(history.parent), closing(_connected(history)) as connection:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if not 0 < version < SPLIT:
             return None
@@ -114,7 +115,7 @@ def _put_in_place(old: Path, history: Path, mode: Mode) -> MigrationReport | Non
 
 def end(history: Path) -> None:
     """Drop the jobs from the history: by now they are in the definitions."""
-    with closing(_connected(history)) as connection:
+    with _alone(history.parent), closing(_connected(history)) as connection:
         opened = History(connection, history)
         use_wal(connection)
         opened.bring_up_to_date()
