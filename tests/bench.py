@@ -363,35 +363,52 @@ print(json.dumps(taken))
 
 
 def _guard(machine: Machine) -> None:
-    """From a slot to the first instruction of a job, and of the same without its guard."""
-    instruction = "echo $EPOCHREALTIME >>/tmp/{}"
-    add = ("add", "--name", "guarded", "--schedule", "calendar:*:*:0/4", "--disabled")
-    guarded = instruction.format("guarded")
-    machine.run(["lunasched", *add, "--", "/bin/bash", "-c", guarded])
+    """From a slot to the first instruction of a job, and of the same with less of a guard."""
+    # Each at a phase of its own, within the same seconds of the same run.
+    phases = {"nothing": 0, "/bin/true": 2, "an empty bash": 4, "guard": 6}
+    period = 2 * len(phases)
+    instruction = "echo $EPOCHREALTIME >>/tmp/guard"
+    schedule = f"calendar:*:*:{phases['guard']}/{period}"
+    add = ("add", "--name", "guarded", "--schedule", schedule, "--disabled")
+    machine.run(["lunasched", *add, "--", "/bin/bash", "-c", instruction])
     machine.write_file(
         "/run/systemd/system/lunasched-job@guarded.timer.d/at-once.conf",
         "[Timer]\nAccuracySec=1us\n",
     )
     # The same service but for the guard: what a job costs besides is not the guard's.
     service = machine.read_file("/etc/systemd/system/lunasched-job@guarded.service")
-    bare = [line for line in service.splitlines() if not line.startswith("ExecCondition=")]
-    text = "\n".join(bare).replace("/tmp/guarded", "/tmp/bare")
-    machine.write_file("/run/systemd/system/bare.service", f"{text}\n")
-    machine.write_file(
-        "/run/systemd/system/bare.timer", "[Timer]\nOnCalendar=*:*:2/4\nAccuracySec=1us\n"
-    )
-    machine.run("systemctl daemon-reload; lunasched enable guarded; systemctl start bare.timer")
-    both = "cat /tmp/guarded /tmp/bare"
-    machine.wait_for(f"[ $({both} | wc -l) -gt {2 * SLOTS} ]", 10 * SLOTS, interval=2)
-    machine.run("lunasched remove guarded; systemctl stop bare.timer")
+    conditions = {
+        "nothing": [],
+        "/bin/true": ["ExecCondition=/bin/true"],
+        "an empty bash": ["ExecCondition=/bin/bash -p -c :"],
+    }
+    files = {"guard": "/tmp/guard"}
+    for number, (name, condition) in enumerate(conditions.items()):
+        files[name] = f"/tmp/compared-{number}"
+        lines = [line for line in service.splitlines() if not line.startswith("ExecCondition=")]
+        lines[lines.index("[Service]") + 1 : 0] = condition
+        text = "\n".join(lines).replace(files["guard"], files[name])
+        unit = f"/run/systemd/system/compared-{number}"
+        machine.write_file(f"{unit}.service", f"{text}\n")
+        elapses = f"OnCalendar=*:*:{phases[name]}/{period}"
+        machine.write_file(f"{unit}.timer", f"[Timer]\n{elapses}\nAccuracySec=1us\n")
+    timers = " ".join(f"compared-{number}.timer" for number in range(len(conditions)))
+    machine.run(f"systemctl daemon-reload; lunasched enable guarded; systemctl start {timers}")
+    enough = f"[ $(cat {' '.join(files.values())} | wc -l) -gt {len(files) * SLOTS} ]"
+    machine.wait_for(enough, 3 * period * SLOTS, interval=2)
+    machine.run(f"lunasched remove guarded; systemctl stop {timers}")
     taken = {
-        name: [float(line) % 1 for line in machine.read_file(f"/tmp/{name}").split()]
-        for name in ("bare", "guarded")
+        name: [float(line) % 1 for line in machine.read_file(files[name]).split()]
+        for name in phases
     }
     for name, each in taken.items():
-        _report(f"from a slot to a job, {name}", each)
-    added = statistics.median(taken["guarded"]) - statistics.median(taken["bare"])
-    print(f"{'  what the guard adds to a run':<48}{added * 1000:>7.1f} ms{'':>10}{'3 ms':>10}")
+        _report(f"from a slot to a job, behind {name}", each)
+    bare = taken.pop("nothing")
+    for name, each in taken.items():
+        added, least = statistics.median(each) - statistics.median(bare), min(each) - min(bare)
+        target = f"{'3 ms':>10}" if name == "guard" else ""
+        shown = f"{added * 1000:>7.1f} ms{least * 1000:>7.1f} ms{target}"
+        print(f"{f'  what {name} adds to a run':<48}{shown}")
 
 
 def _record(machine: Machine) -> None:

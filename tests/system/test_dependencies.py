@@ -74,12 +74,13 @@ def test_so_do_the_jobs_of_a_user(own: Lunasched) -> None:
     assert start(own, second).stdout == "second\n"
     runs = own.wait_for_runs(second, 2)
     assert [run["result"] for run in runs] == ["success", "skipped"]
-    # Without a home directory it could not.
-    hidden = add(
-        own, first, "--replace", "--command", "true", "--sandbox", "protect_home=true", check=False
-    )
-    assert hidden.returncode == 2
-    assert "being depended upon needs a guard" in hidden.stderr
+    # Nor does it matter that the job itself has no home directory: a user's guards are outside.
+    add(own, first, "--replace", "--command", "test ! -e ~", "--sandbox", "protect_home=true")
+    start(own, first)
+    assert start(own, second).returncode == 0
+    add(own, first, "--replace", "--command", "test -e ~", "--sandbox", "protect_home=true")
+    assert start(own, first).returncode == 1
+    assert start(own, second).returncode == 1
 
 
 def test_of_several_dependencies_all_that_failed_are_named(luna: Lunasched) -> None:
