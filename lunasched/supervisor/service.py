@@ -116,7 +116,14 @@ class Supervisor:
             asked=self._wake,
         )
         self._boot_id = boot_id
-        self._clock = Clock(store, manager, now, self.guard, stepped=self._stepped)
+        self._clock = Clock(
+            store,
+            manager,
+            now,
+            self.guard,
+            host_timezone=host_timezone,
+            stepped=self._stepped,
+        )
         self._zones = Zones(slots, manager, self.guard)
         self._lists = SlotLists(slots, now, self._zones.request_sync)
         self._recorder = Recorder(store, host_timezone, self._consequences, begun=self._lists.begun)

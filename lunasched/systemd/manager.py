@@ -178,6 +178,11 @@ class Manager:
         following: int = self._bus.property(unit_path(timer), TIMER, "NextElapseUSecMonotonic")
         return 0 if following == _NEVER else following
 
+    def next_realtime(self, timer: str) -> int:
+        """When a timer with a calendar will elapse (µs, UTC); 0 if it will not."""
+        following: int = self._bus.property(unit_path(timer), TIMER, "NextElapseUSecRealtime")
+        return 0 if following == _NEVER else following
+
     def since_monotonic(self, unit: str) -> int:
         """When a unit last became active (µs since boot); 0 if it never did."""
         since: int = self._bus.property(unit_path(unit), UNIT, "ActiveEnterTimestampMonotonic")
