@@ -163,3 +163,31 @@ def test_the_last_line_is_there_however_much_there_is(luna: Lunasched, lines: in
         luna.machine.run(["systemctl", "stop", unit], check=False)
     assert run["output"].endswith(f"{lines - 1}\n{lines}\nTHE REASON\n")
     assert f"{lines}\n    THE REASON\n" in luna.machine.read_file(told)
+
+
+@pytest.fixture
+def limited(booted: Machine) -> Iterator[None]:
+    """journald with the limit that it has where nobody sets it: 10,000 lines in 30 s."""
+    file = "/etc/systemd/journald.conf.d/zz-limit.conf"
+    text = "[Journal]\nRateLimitIntervalSec=30s\nRateLimitBurst=10000\n"
+    booted.write_file(file, text)
+    booted.run("systemctl restart systemd-journald")
+    yield
+    booted.run(f"rm {file}; systemctl restart systemd-journald")
+
+
+def test_no_limit_of_journald_takes_the_end_of_an_output(luna: Lunasched, limited: None) -> None:
+    """With much room on the disk, journald multiplies its limit by six at most."""
+    lines, go = 100_000, f"/tmp/{luna.name}.go"
+    wait = f"until [ -e {go} ]; do sleep 0.1; done"
+    told = add(luna, f"seq {lines}; {wait}; echo THE REASON >&2; exit 4")
+    luna("start", luna.name)
+    written = f"journalctl -q -o cat _SYSTEMD_UNIT=lunasched-job@{luna.name}.service"
+    luna.machine.wait_for(
+        f"{written} -n 1 | grep -qx {lines}", 120, what="the last line of many", interval=0.5
+    )
+    luna.machine.exec(f"touch {go}")
+    luna.machine.wait_for(f"[ -e {told} ]", what="a message about the failure")
+    (run,) = luna.history(luna.name)
+    assert run["output"].endswith(f"{lines}\nTHE REASON\n")
+    assert luna.machine.exec(f"{written} | wc -l").stdout == f"{lines + 1}\n"
