@@ -488,7 +488,8 @@ def pages(luna: Lunasched) -> list[str]:
     return [*paths, *(f"{start}/jobs/{luna.name}" for start in ("", "/api/v1"))]
 
 
-def test_no_secret_is_shown_anywhere(luna: Lunasched, inbox: Inbox) -> None:
+def test_no_secret_is_shown_anywhere(page: Lunasched, inbox: Inbox) -> None:
+    luna = page
     name, secrets = luna.name, [secret() for _ in range(7)]
     path, query, header, signed, token, ping, discord = secrets
     bad = f"{name}-bad"
