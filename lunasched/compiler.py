@@ -217,8 +217,21 @@ def job_hash_line(job: Job) -> str:
 
 
 def job_hash(job: Job) -> str:
-    """A fingerprint of the job's definition (SHA-256, hexadecimal)."""
-    canonical = json.dumps(job.to_mapping(), sort_keys=True, ensure_ascii=True)
+    """A fingerprint of what was asked for (SHA-256, hexadecimal).
+
+    Defaults are no part of it: a key that a later version adds leaves the units of jobs that do
+    not use it as they are.
+    """
+    return _fingerprint(job.asked_for())
+
+
+def former_hash_line(definition: Mapping[str, Any]) -> str:
+    """The comment that 2.0.0 wrote, for the mapping in its database, with all keys it had."""
+    return f"# Job: sha256:{_fingerprint(definition)}"
+
+
+def _fingerprint(mapping: Mapping[str, Any]) -> str:
+    canonical = json.dumps(mapping, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
