@@ -283,7 +283,7 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
     (
         "supervisor",
         Severity.ERROR,
-        "starts again and again",
+        "has failed (auto-restart), and systemd starts it again",
         {"manager": units(supervisor=UnitSeen("loaded", "activating", "auto-restart"))},
     ),
     (
@@ -407,6 +407,11 @@ def test_that_there_is_no_page_is_no_fault() -> None:
     )
     (found,) = [one for one in diagnose(replace(HEALTHY, web=asked_for_none)) if one.check == "web"]
     assert (found.severity, found.mend) == (Severity.OK, ())
+
+
+def test_a_supervisor_that_is_starting_is_no_fault() -> None:
+    facts = replace(HEALTHY, manager=units(supervisor=UnitSeen("loaded", "activating", "start")))
+    assert [one.severity for one in diagnose(facts) if one.check == "supervisor"] == [Severity.OK]
 
 
 def test_every_check_has_a_case() -> None:

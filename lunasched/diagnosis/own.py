@@ -321,10 +321,13 @@ def _down(facts: Facts, manager: ManagerFacts, active: str, sub: str) -> Finding
             f"{facts.systemctl} enable --now lunasched.service",
             as_root=root,
         )
+    if active == "activating" and sub.startswith("start"):
+        return fine("the supervisor is starting")
     if active in ("failed", "activating"):
-        state = "starts again and again" if active == "activating" else f"has failed ({sub})"
+        again = ", and systemd starts it again" if active == "activating" else ""
         return error(
-            f"the supervisor {state}; {log} lunasched.service -n 20 --no-pager says why",
+            f"the supervisor has failed ({sub}){again}; "
+            f"{log} lunasched.service -n 20 --no-pager says why",
             _WITHOUT_SUPERVISOR,
             f"{facts.systemctl} restart lunasched.service",
             as_root=root,

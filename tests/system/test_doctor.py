@@ -366,10 +366,10 @@ def test_a_configuration_that_is_not_valid(patient: Patient) -> None:
     assert "EDITOR" in found["mend"][0]
     patient.machine.run("systemctl restart lunasched.service", check=False)
     patient.machine.wait_for(
-        lambda: patient.found("supervisor", "again and again") is not None, what="a restart"
+        lambda: patient.found("supervisor", "has failed") is not None, what="a restart"
     )
     patient.machine.run("sed -i s/dayz/days/ " + SETTINGS)
-    patient.mends("supervisor", "again and again")
+    patient.mends("supervisor", "has failed")
     assert patient.findings("configuration") == []
 
 
