@@ -34,9 +34,16 @@ UNITS_MAX = 2000
 OUTPUT_BYTES = 8192
 """How much of a run's output is kept in the history."""
 
+CUT_NOTE = "[lunasched: only the end of the output is kept here; the journal has the rest]\n"
+"""What an output in the history begins with that is not all of it."""
+
 # The manager says "Starting" when it has started the process, whose output may be there already.
 _EARLY_USEC = 100_000
 
+
+# "Suppressed 170640 messages from UNIT": a limit of journald's was reached, and is no more.
+_DROPPED = "a596d6fe7bfa4994828e72309e95d61e"
+_DROPPED_TEXT = re.compile(r"Suppressed (\d+) messages from (\S+)")
 
 # A core dump, as systemd-coredump reports it.
 _COREDUMP = "fc2e22bc6ee647b6b90729ab34a250b1"
@@ -179,6 +186,19 @@ class RunWindow:
         return cls(execution_id, unit, started_at, until, is_followed=next_start is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """How many records are not in the journal, of the run before one and of that one."""
+
+    before: int
+    during: int
+
+
+def dropped_note(number: int) -> str:
+    """What is said of records that journald has dropped, after the output that they were in."""
+    return f"[journald: suppressed {number} messages]\n"
+
+
 class OutputTail:
     """The output of one run, read as it comes."""
 
@@ -267,7 +287,7 @@ class Journal:
         pieces: list[bytes] = []
         cursor = None
         size = 0
-        while size < limit and (entry := reader.get_previous()):
+        while size <= limit and (entry := reader.get_previous()):
             if entry["__REALTIME_TIMESTAMP"] < run.since - _EARLY_USEC:
                 break
             if self._belongs(entry, run):
@@ -279,7 +299,41 @@ class Journal:
             # The cut may have gone through a character: drop what is left of it.
             while tail and tail[0] & 0xC0 == 0x80:
                 tail = tail[1:]
-        return Output(tail.decode(errors="replace"), cursor)
+        note = CUT_NOTE if size > limit else ""
+        return Output(note + tail.decode(errors="replace"), cursor)
+
+    def dropped(self, run: RunWindow) -> Dropped:
+        """The records that journald has dropped, as far as it told of that since a run began.
+
+        It tells when it takes the next line of the unit: what it told of before the run's first
+        line is missing from the run before it.
+        """
+        source = run.unit if self._mode is Mode.SYSTEM else f"user@{self._uid}.service"
+        with _reader() as reader:
+            _add(reader, {"MESSAGE_ID": _DROPPED, "_TRANSPORT": "driver"})
+            reader.seek_realtime(run.since - _EARLY_USEC)
+            told = [
+                (entry["__REALTIME_TIMESTAMP"], int(text[1]))
+                for entry in iter(reader.get_next, {})
+                if (text := _DROPPED_TEXT.match(_decoded(entry.get("MESSAGE", b""))))
+                and text[2] == source
+            ]
+            if run.is_followed and run.until is not None:
+                told = [one for one in told if one[0] < run.until]
+            first = self._first_line(reader, run) if told else 0
+        # journald gives its own record the time of the line that it took.
+        before = sum(number for at, number in told if at <= first)
+        return Dropped(before, sum(number for _, number in told) - before)
+
+    def _first_line(self, reader: Any, run: RunWindow) -> int:
+        """When the first line of a run was taken in; 0 if there is none."""
+        reader.flush_matches()
+        self._match_output(reader, run)
+        reader.seek_realtime(run.since - _EARLY_USEC)
+        while entry := reader.get_next():
+            if self._belongs(entry, run):
+                return int(entry["__REALTIME_TIMESTAMP"])
+        return 0
 
     def _delayed(self, reader: Any, run: RunWindow) -> RunWindow:
         """Move the end of a window by the time that journald was behind at the run's end.

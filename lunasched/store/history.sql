@@ -197,6 +197,12 @@ ON CONFLICT (job) DO UPDATE SET successes = successes + excluded.successes,
 -- name: set_settled
 UPDATE runs SET settled = 1 WHERE execution_id = :execution_id;
 
+-- name: add_to_output
+UPDATE runs SET output = output || :note WHERE output NOT LIKE '%' || :note AND execution_id = (
+    SELECT before.execution_id FROM runs AS before JOIN runs AS this ON
+        before.job = this.job AND before.unit = this.unit AND before.sequence < this.sequence
+    WHERE this.execution_id = :execution_id ORDER BY before.sequence DESC LIMIT 1);
+
 -- name: set_output
 UPDATE runs SET output = :output WHERE execution_id = :execution_id;
 

@@ -318,6 +318,10 @@ class RunTable:
         """Keep the tail of the run's output."""
         self._execute("set_output", execution_id=execution_id, output=output)
 
+    def add_to_output_before(self, execution_id: str, note: str) -> None:
+        """Add a line to the output of the run that its unit had before this one."""
+        self._execute("add_to_output", execution_id=execution_id, note=note)
+
     def request(self, execution_id: str, trigger: Trigger, now: int) -> None:
         """Say what started a run, before or after its records were read."""
         self._execute(

@@ -21,7 +21,7 @@ from gi.repository import GLib
 from lunasched import unittext
 from lunasched.config import Mode
 from lunasched.deploylock import DeployLock
-from lunasched.journal import Event, EventKind, Journal, RunWindow, Tail
+from lunasched.journal import Event, EventKind, Journal, RunWindow, Tail, dropped_note
 from lunasched.metrics import Metrics, Supervision
 from lunasched.model import Result
 from lunasched.runtimedir import RuntimeDirectory
@@ -312,13 +312,17 @@ class Supervisor:
         for run, output in zip(pending, outputs, strict=True):
             last, reads = drafts.get(run.execution_id, (None, 0))
             if reads and (last == output.cursor or reads > _READS):
-                final.append((run.execution_id, output.text))
+                final.append((run.execution_id, output.text, self._journal.dropped(_window(run))))
             else:
                 self._drafts[run.execution_id] = output.cursor, reads + 1
         with self._store.transaction():
-            for execution_id, text in final:
-                self._store.runs.set_output(execution_id, text)
-                self._store.outbox.set_output(execution_id, text)
+            for execution_id, text, dropped in final:
+                if dropped.before:
+                    note = dropped_note(dropped.before)
+                    self._store.runs.add_to_output_before(execution_id, note)
+                whole = text + dropped_note(dropped.during) if dropped.during else text
+                self._store.runs.set_output(execution_id, whole)
+                self._store.outbox.set_output(execution_id, whole)
         if final:
             self._notifier.look()
         return not self._drafts

@@ -191,3 +191,51 @@ def test_no_limit_of_journald_takes_the_end_of_an_output(luna: Lunasched, limite
     (run,) = luna.history(luna.name)
     assert run["output"].endswith(f"{lines}\nTHE REASON\n")
     assert luna.machine.exec(f"{written} | wc -l").stdout == f"{lines + 1}\n"
+
+
+@pytest.fixture
+def strict(booted: Machine) -> Iterator[None]:
+    """journald that takes a hundred lines a second, or some hundred where the disk has room."""
+    file = "/etc/systemd/journald.conf.d/zz-limit.conf"
+    booted.write_file(file, "[Journal]\nRateLimitIntervalSec=1s\nRateLimitBurst=100\n")
+    booted.run("systemctl restart systemd-journald")
+    yield
+    booted.run(f"rm {file}; systemctl restart systemd-journald")
+
+
+def test_that_journald_dropped_lines_is_said_once_it_says_so(
+    luna: Lunasched, strict: None, journald: Journald
+) -> None:
+    """It tells when it takes the next line of the unit, and so in another run.
+
+    Nothing else may begin to write meanwhile: for it, journald forgets whose limit is over.
+    """
+    machine, many = luna.machine, f"/tmp/{luna.name}.many"
+    add(luna, f"if [ -e {many} ]; then rm {many}; seq 5000; else echo few; fi")
+    machine.exec(f"touch {many}")
+    # What it comes to when the unit has ended has its own limit and not that of the unit.
+    journald.stop()
+    unit = f"lunasched-job@{luna.name}.service"
+    machine.exec(f"systemctl start --no-block {unit}")
+    machine.wait_for(
+        f"! [ -e {many} ] && [ $(systemctl show -P ActiveState {unit}) = inactive ]",
+        what="the end of the run",
+    )
+    journald.go_on()
+    first = luna.wait_for_runs(luna.name, 1)[-1]
+    assert "suppressed" not in first["output"]
+    assert not first["output"].endswith("\n5000\n")
+    lines = first["output"].count("\n")
+
+    over = time.monotonic() + 2
+    machine.wait_for(lambda: time.monotonic() > over, what="the end of the second of the limit")
+
+    def said() -> bool:
+        machine.exec(f"systemctl start {unit}")
+        return "suppressed" in luna.history(luna.name)[-1]["output"]
+
+    machine.wait_for(said, what="a word about what was dropped", interval=0.5)
+    last = luna.history(luna.name)[-1]["output"].splitlines()[-1]
+    assert last == f"[journald: suppressed {5000 - lines} messages]"
+    later = luna.wait_for_runs(luna.name, 2)[:-1]
+    assert {run["output"] for run in later} == {"few\n"}
