@@ -399,12 +399,14 @@ DELETE FROM hooks WHERE execution_id IN (
 DELETE FROM runs WHERE sequence IN (SELECT value FROM json_each(:sequences));
 
 -- name: outage
-SELECT since, failures, alerted_at FROM outages WHERE job = :job;
+SELECT since, failures, alerted_at, relapses, recovered_at FROM outages WHERE job = :job;
 
 -- name: put_outage
-INSERT INTO outages (job, since, failures, alerted_at) VALUES (:job, :since, :failures, :alerted_at)
+INSERT INTO outages (job, since, failures, alerted_at, relapses, recovered_at)
+VALUES (:job, :since, :failures, :alerted_at, :relapses, :recovered_at)
 ON CONFLICT (job) DO UPDATE SET since = excluded.since, failures = excluded.failures,
-    alerted_at = excluded.alerted_at;
+    alerted_at = excluded.alerted_at, relapses = excluded.relapses,
+    recovered_at = excluded.recovered_at;
 
 -- name: end_outage
 DELETE FROM outages WHERE job = :job;
@@ -520,7 +522,13 @@ WITH RECURSIVE counters (counter) AS (
 SELECT counter FROM counters WHERE counter IS NOT NULL;
 
 -- name: any_held
-SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'held' AND counter = :counter);
+SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'held' AND lane = :lane);
+
+-- name: held_lanes
+SELECT lane, max(kind IN (SELECT value FROM json_each(:kinds))) AS has_some
+FROM outbox INDEXED BY outbox_held_lanes
+WHERE state = 'held' AND lane BETWEEN :counter || ':' AND :counter || ';' AND counter = :counter
+GROUP BY lane ORDER BY lane;
 
 -- name: held_messages
 SELECT * FROM outbox WHERE state = 'held' AND counter = :counter ORDER BY id LIMIT :count;
