@@ -203,6 +203,26 @@ def _same(*accepted: str, why: str = _NO_PLACE) -> _Rule:
     return rule
 
 
+# What the templates of units have, so that nothing of a job's output is dropped.
+_JOBS_INTERVAL, _JOBS_BURST = "1s", "10000000"
+
+
+def _rate_limit(jobs_value: str) -> _Rule:
+    """0 stands for what journald.conf(5) has, and not for no limit; another one is wanted."""
+
+    def rule(draft: _Draft, values: Sequence[Assignment]) -> None:
+        value, directive = values[-1].value, values[-1].directive
+        if value in ("0", "0s"):
+            draft.notes.append(
+                f"{directive}=0 is journald's own limit (10,000 lines in 30 s, mostly), "
+                "which jobs do not have"
+            )
+        elif value != jobs_value:
+            raise InvalidInput(f"{value!r}: no output of a job is dropped")
+
+    return rule
+
+
 def _dropped(note: str) -> _Rule:
     def rule(draft: _Draft, values: Sequence[Assignment]) -> None:
         # What says no more than the units' names is not worth a word.
@@ -431,7 +451,8 @@ _SERVICE_RULES: Mapping[tuple[str, str], _Rule] = {
     **{("Service", directive): _priority for directive in _PRIORITY},
     ("Service", "IgnoreSIGPIPE"): _sigpipe,
     ("Service", "SyslogIdentifier"): _dropped("is not kept: it is the name of the job's unit"),
-    ("Service", "LogRateLimitIntervalSec"): _same("0", "0s", why="no output of a job is dropped"),
+    ("Service", "LogRateLimitIntervalSec"): _rate_limit(_JOBS_INTERVAL),
+    ("Service", "LogRateLimitBurst"): _rate_limit(_JOBS_BURST),
     ("Service", "CPUAccounting"): _same(*_YES),
     ("Service", "MemoryAccounting"): _same(*_YES),
     ("Service", "Restart"): _same("no", why="a run that failed is tried again by retry_policy"),

@@ -232,3 +232,22 @@ def test_any_units_are_adopted_or_refused(
             adopt(timer_text, f"{SERVICE}{texts[1]}")
         except InvalidJob as error:
             assert error.problems
+
+
+@pytest.mark.parametrize(
+    ("lines", "notes"),
+    [
+        ("LogRateLimitIntervalSec=1s\nLogRateLimitBurst=10000000\n", 0),
+        ("LogRateLimitIntervalSec=0\n", 1),
+        ("LogRateLimitIntervalSec=0s\nLogRateLimitBurst=0\n", 2),
+    ],
+)
+def test_that_no_limit_of_the_output_is_the_limit_of_journald(lines: str, notes: int) -> None:
+    found = adopt(service=f"[Service]\n{lines}ExecStart=/bin/true\n")
+    assert sum("journald's own limit" in note for note in found.notes) == notes
+
+
+@pytest.mark.parametrize("line", ["LogRateLimitIntervalSec=30s", "LogRateLimitBurst=5"])
+def test_a_limit_of_the_output_is_refused(line: str) -> None:
+    with pytest.raises(InvalidJob, match="no output of a job is dropped"):
+        adopt(service=f"[Service]\n{line}\nExecStart=/bin/true\n")

@@ -198,8 +198,9 @@ ALLOWED = {
     },
     "Service": {
         "Type", "ExecCondition", "ExecStart", "User", "WorkingDirectory", "Environment",
-        "IgnoreSIGPIPE", "SyslogIdentifier", "LogRateLimitIntervalSec", "Slice", "CPUAccounting",
-        "MemoryAccounting", "RuntimeMaxSec", "MemoryMax", "CPUQuota", "TasksMax", "TimeoutStopSec",
+        "IgnoreSIGPIPE", "SyslogIdentifier", "LogRateLimitIntervalSec", "LogRateLimitBurst",
+        "Slice", "CPUAccounting", "MemoryAccounting", "RuntimeMaxSec", "MemoryMax", "CPUQuota",
+        "TasksMax", "TimeoutStopSec",
         "Nice", "CPUWeight", "IOWeight", "OOMScoreAdjust", "RuntimeDirectory", "ExecStartPre",
         "ExecStartPost", "TimeoutStartSec",
         *(option.directive for option in OPTIONS.values()),

@@ -156,6 +156,10 @@ ORDER BY sequence;
 SELECT execution_id FROM runs
 WHERE phase <> 'ended' AND unit = :unit AND execution_id <> :but AND boot_id = :boot_id;
 
+-- name: run_begun_between
+SELECT phase FROM runs WHERE job = :job AND unit = :unit AND started_at >= :since
+    AND (:until IS NULL OR started_at < :until) ORDER BY started_at LIMIT 1;
+
 -- name: correct_signal
 UPDATE runs SET result = 'signal', signal = :signal, exit_code = NULL
 WHERE execution_id = :execution_id AND result = 'success';

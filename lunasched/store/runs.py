@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from lunasched import unittext
 from lunasched.model import Result, Run, Trigger
 from lunasched.overview import Mark, MarkKind
 from lunasched.store.connection import Execute, Row
@@ -268,6 +269,13 @@ class RunTable:
         """The execution IDs of runs of a unit in a boot that have no end, except one."""
         rows = self._execute("open_runs_of_unit", unit=unit, boot_id=boot_id, but=but)
         return [row["execution_id"] for row in rows]
+
+    def begun_between(self, unit: str, since: int, until: int | None) -> bool | None:
+        """Whether the first run of a job's unit in a span of time has ended; None without one."""
+        rows = self._execute(
+            "run_begun_between", job=unittext.job_name(unit), unit=unit, since=since, until=until
+        )
+        return next((row["phase"] == "ended" for row in rows), None)
 
     def unsettled(self) -> list[UnsettledRun]:
         """The ended runs whose consequences have not been drawn yet, the oldest first."""
