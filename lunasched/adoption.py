@@ -360,11 +360,14 @@ def _unit(draft: _Draft, values: Sequence[Assignment]) -> None:
 
 def _after(draft: _Draft, values: Sequence[Assignment]) -> None:
     units = {unit for each in values for unit in each.value.split()}
-    known = draft.definition.get("catch_up") and draft.context.mode is Mode.SYSTEM
-    if units - ({"network-online.target"} if known else set()):
+    known = set(compiler.BOOT_ORDER) if draft.context.mode is Mode.SYSTEM else set()
+    if known and draft.definition.get("catch_up"):
+        known.add("network-online.target")
+    if units - known:
         raise InvalidInput(
-            "the order of a job is given by its dependencies alone; one that catches up is "
-            "after network-online.target"
+            "the order of a job is given by its dependencies alone; one of the system is after "
+            f"{', '.join(compiler.BOOT_ORDER)}, and one that catches up after "
+            "network-online.target"
         )
 
 

@@ -65,7 +65,7 @@ def soonest_digest_at(of_channel: Sequence[int], most: int, now: int) -> int:
 def news_digest_at(of_channel: Sequence[int], most: int, now: int) -> int:
     """When a channel takes a digest that has news."""
     at = allowed_at(of_channel, most, now)
-    return min(at, of_channel[0] + NEWS_DIGEST_USEC) if at > now else now
+    return max(now, min(at, of_channel[0] + NEWS_DIGEST_USEC)) if of_channel else now
 
 
 def _repeat_at(of_channel: Sequence[int], most: int, now: int) -> int:
