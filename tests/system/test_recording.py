@@ -164,6 +164,31 @@ def test_output_that_is_no_text_or_has_no_newline(luna: Lunasched) -> None:
     assert run["output"] == "a\0b\n\ufffd\tc\nno end"
 
 
+@pytest.mark.parametrize(
+    ("program", "user"),
+    [
+        ("/nonexistent", []),
+        ("/nonexistent", ["--run-as", "luna"]),
+        # Of a job of another user it would be told by that user, who is not believed.
+        ("/usr/local/bin/no-interpreter", []),
+    ],
+)
+def test_why_a_program_was_not_executed_is_in_all_views(
+    luna: Lunasched, program: str, user: list[str]
+) -> None:
+    """Whenever journald was too late to find out who wrote it, or not."""
+    file = "/usr/local/bin/no-interpreter"
+    luna.machine.write_file(file, "#!/nonexistent\n")
+    luna.machine.exec(f"chmod 755 {file}")
+    luna("add", "--name", luna.name, *YEARLY, *user, "--", program, check=False)
+    for number in range(1, 4):
+        started = luna("start", luna.name, "--wait", check=False)
+        run = luna.wait_for_runs(luna.name, number)[0]
+        of_run = luna("logs", luna.name, "--execution", run["execution_id"]).stdout
+        for view in (started.stdout, run["output"], of_run, luna("logs", luna.name).stdout):
+            assert re.search(rf"Failed to execute {program}|te executable '?{program}", view)
+
+
 def test_a_job_cannot_make_up_its_own_records(luna: Lunasched) -> None:
     forged = (
         "import os; from systemd import journal; i = os.environ['INVOCATION_ID'];"
