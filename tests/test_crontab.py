@@ -168,7 +168,7 @@ def test_random_delay() -> None:
     "times",
     [
         "*/5 * * * *", "0-59/7,3 1,2 1-31 jan-mar mon,Wed", "*/90 * * * *", "* * * * 5-7",
-        "@reboot", "@midnight", "007 4 * * sun",
+        "@reboot", "@midnight", "007 4 * * sun", "0 0 * * 7-7", "0 0 * * sun-sun/2",
     ],
 )  # fmt: skip
 def test_schedules(times: str) -> None:
@@ -186,7 +186,11 @@ def test_schedules(times: str) -> None:
         ("* * ? * *", "column 5"),
         ("* * * * monday", "column 9"),
         ("* * * * sat-sun", "write 6-7"),
-        ("* * * * 5-0/2", "write 5-7"),
+        ("* * * * 5-0/2", "write 5-7/2"),
+        ("* * * * 7-0", "write 7"),
+        ("* * * * 7-sun", "write 7"),
+        ("* * * * 7-3", "runs backwards; write 0-3"),
+        ("* * * * fri-mon/2", "write 5,0"),
         ("10-5 * * * *", "runs backwards"),
         ("*/0 * * * *", "step of 0"),
         ("5* * * * *", "column 1"),
