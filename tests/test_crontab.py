@@ -386,6 +386,11 @@ def test_the_name_of_a_file_in_cron_d_is_a_part_of_the_names() -> None:
         ("'", "job"),
         (": ", "job"),
         ("(a; b)", "a"),
+        ("sleep $((RANDOM%30)); /x/backup", "backup"),
+        ("sleep $(( (RANDOM % 30) * 2 )) && /x/backup", "backup"),
+        ("sleep $(expr $(od -An -N1 /dev/urandom) % (3)) && /x/backup", "backup"),
+        ("sleep ${RANDOM:0:2} ; cd $(dirname $(which x)); /x/backup", "backup"),
+        ("[ $(($(date +%s) / 86400 % 2)) = 0 ] && /x/backup", "backup"),
         ("--", "job"),
     ],
 )  # fmt: skip
@@ -402,7 +407,11 @@ def test_what_a_job_is_called_after(command: str, name: str) -> None:
         ("a & b", "&"),
         ("(sleep 5; b) &", "&"),
         ("a && b || c", None),
-        ("a >/x 2>&1; b &>x; c >&2 |& d", None),
+        ("a >/x 2>&1; c >&2 |& d; e <&3", None),
+        ("b &> /x", "&>"),
+        ("b &>>/x", "&>>"),
+        ("true && b arg &>/x </y", "&>"),
+        ("echo '&>' \"&>x\" $((1&1)) ${A:-&}", None),
         ("echo 'a & b' \"c & d\" e\\&f # &", None),
         ("nohup a", "nohup"),
         ("x; /usr/bin/setsid -f b", "/usr/bin/setsid"),
@@ -414,6 +423,41 @@ def test_what_a_job_is_called_after(command: str, name: str) -> None:
 def test_what_may_stay_in_the_background(command: str, what: str | None) -> None:
     assert leaves_behind(command) == what
     assert ("KillMode=control-group" in differences(f"@daily {command}\n")) == bool(what)
+
+
+@pytest.mark.parametrize(
+    ("shell", "behind"),
+    [
+        ("/bin/bash", None),
+        ("/usr/bin/zsh", None),
+        ("/bin/dash", "&>"),
+        ("/bin/sh", "&>"),
+        ("/bin/busybox", "&>"),
+    ],
+)
+def test_both_outputs_at_once_is_the_background_but_to_bash(
+    shell: str, behind: str | None
+) -> None:
+    assert leaves_behind("/bin/job a &>/x", shell) == behind
+    said = differences(f"SHELL={shell}\n@daily /bin/job a &>/x\n")
+    assert (f"to {shell} it is '&' and '>'" in said) == bool(behind)
+
+
+@pytest.mark.parametrize(
+    ("line", "source"),
+    [
+        ("* * * * * * echo x", USER),
+        ("* * * * * * echo x", SYSTEM),
+        ("*/5 0 * * * *", USER),
+        ("1 2 3 4 5 */2 x", USER),
+        ("1 2 3 4 5 -n *x", USER),
+        ("@daily *", USER),
+        ("* * * * * root * echo x", SYSTEM),
+    ],
+)
+def test_no_cron_takes_a_command_that_begins_with_a_star(line: str, source: Source) -> None:
+    (problem,) = problems(f"{line}\n", source)
+    assert "begins with '*', which no cron takes" in problem
 
 
 @pytest.mark.parametrize(

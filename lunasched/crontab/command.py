@@ -84,7 +84,8 @@ def _escaped(char: str) -> str:
 # What can be seen in a command without being a shell
 
 _TOKENS = re.compile(
-    r"""(?P<quoted>'[^']*'|"(?:[^"\\]|\\.)*"|\\.|\$\([^()]*\)|`[^`]*`)
+    r"""(?P<quoted>'[^']*'|"(?:[^"\\]|\\.)*"|\\.|`[^`]*`
+        |\$\(\((?:[^()]|\([^()]*\))*\)\)|\$\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)|\$\{[^{}]*\})
       | (?P<redirect>[0-9]{0,9}(?:&>>?|>&|<&|>>|<<|>\||<>|>|<))
       | (?P<operator>&&|\|\||\|&|;;|[;&|()\n])
       | (?P<space>[ \t\r\f\v]+)
@@ -92,6 +93,8 @@ _TOKENS = re.compile(
       | (?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
+_BASH_LIKE = frozenset(("bash", "zsh"))
+"""The shells to which ``&>`` redirects both outputs; to any other it is ``&`` and ``>``."""
 _LEAVES_BEHIND = frozenset(
     ("nohup", "setsid", "disown", "daemonize", "daemon", "start-stop-daemon", "tmux", "screen")
 )
@@ -116,7 +119,7 @@ _INTERPRETERS = re.compile(
 _NAME_LENGTH_MAX = 40
 
 
-def simple_commands(command: str) -> Iterator[tuple[list[str], str]]:
+def simple_commands(command: str, shell: str = "/bin/bash") -> Iterator[tuple[list[str], str]]:
     """The simple commands of a command line, as words, each with the operator that ends it.
 
     Quotes are kept in the words, and redirections are left out. An approximation of sh(1): it is
@@ -126,6 +129,14 @@ def simple_commands(command: str) -> Iterator[tuple[list[str], str]]:
     word, skip = "", False
     for match in _TOKENS.finditer(command):
         kind, text = match.lastgroup, match[0]
+        in_background = kind == "redirect" and text.lstrip("0123456789").startswith("&>")
+        if in_background and not _knows_both(shell):
+            # The file's name after it then is that of a redirection of nothing.
+            if word and not skip:
+                words.append(word)
+            yield words, text
+            words, word, skip = [], "", True
+            continue
         if kind in ("quoted", "other"):
             word += text
             continue
@@ -145,14 +156,18 @@ def simple_commands(command: str) -> Iterator[tuple[list[str], str]]:
         yield words, ""
 
 
-def leaves_behind(command: str) -> str | None:
-    """What in the command may leave a process in the background, or ``None``."""
-    for words, operator in simple_commands(command):
+def _knows_both(shell: str) -> bool:
+    return shell.rpartition("/")[2] in _BASH_LIKE
+
+
+def leaves_behind(command: str, shell: str = "/bin/sh") -> str | None:
+    """Return what in the command may leave a process in the background, or ``None``."""
+    for words, operator in simple_commands(command, shell):
         for word in words:
             if os.path.basename(word) in _LEAVES_BEHIND:  # noqa: PTH119 - a word, not a path
                 return word
-        if operator == "&":
-            return "&"
+        if operator == "&" or operator.lstrip("0123456789").startswith("&>"):
+            return operator
     return None
 
 

@@ -156,6 +156,7 @@ def test_no_line_is_taken_that_cron_refuses(with_cron: Machine, rng: random.Rand
     """By the judgement of ``crontab -n`` on random times and variables."""
     lines = [" ".join([*(rng.choice(ITEMS) for _ in range(5)), "true"]) for _ in range(400)]
     lines += ["A" + "".join(rng.choice(VALUES) for _ in range(5)) for _ in range(300)]
+    lines += [f"* * * * * {word}true" for word in ("* ", "*/2 ", "*", " *", "- ", "&& ", "7 ")]
     lines += ["@" + word + " true" for word in ("daily", "Daily", "reboot", "every", "midnight")]
     script = (
         "import json, subprocess, sys\n"
