@@ -17,7 +17,13 @@ from mutations import mutated
 from lunasched import compiler
 from lunasched.config import Mode
 from lunasched.crontab import CronFormat, Crontab, Source, read
-from lunasched.crontab.command import base_name, input_directives, leaves_behind, split_percent
+from lunasched.crontab.command import (
+    base_name,
+    condition,
+    input_directives,
+    leaves_behind,
+    split_percent,
+)
 from lunasched.model import Channel, ChannelType, Job
 
 if TYPE_CHECKING:
@@ -423,6 +429,36 @@ def test_what_a_job_is_called_after(command: str, name: str) -> None:
 def test_what_may_stay_in_the_background(command: str, what: str | None) -> None:
     assert leaves_behind(command) == what
     assert ("KillMode=control-group" in differences(f"@daily {command}\n")) == bool(what)
+
+
+@pytest.mark.parametrize(
+    ("command", "test"),
+    [
+        ('[ "$(date -d tomorrow +%d)" = 01 ] && billing', '[ "$(date -d tomorrow +%d)" = 01 ]'),
+        ("test -x /x && { a; b; }", "test -x /x"),
+        ("cd / && [ -e x ] && (a; b)", "[ -e x ]"),
+        ("! grep -q x /y && a | b", "! grep -q x /y"),
+        ("a; /usr/bin/test -e x && b;", "/usr/bin/test -e x"),
+        ("command -v x >/dev/null && x 1", "command -v x"),
+        ("[ -x /x ] && if [ -e y ]; then z; fi", "[ -x /x ]"),
+        ("[[ $((1+1)) = 2 ]] && a || b && [ -e c ] && d", "[ -e c ]"),
+        ("[ -x /x ] && a || true", None),
+        ("[ -x /x ] || a", None),
+        ("[ -x /x ] && a; b", None),
+        ("[ -x /x ] && a & b", None),
+        ("if [ -x /x ] && [ -e y ]; then a; fi", None),
+        ("while [ -x /x ] && a; do b; done", None),
+        ("{ [ -x /x ] && a; } || true", None),
+        ("([ -x /x ] && a) || true", None),
+        ("cd /x && a", None),
+        ("echo '[ -x /x ] && a'", None),
+        ("a && [ -e x ]", None),
+    ],
+)
+def test_a_condition_that_does_not_hold_is_a_failure_here(command: str, test: str | None) -> None:
+    assert condition(command) == test
+    line = command.replace("%", "\\%")
+    assert ("SuccessExitStatus=1" in differences(f"@daily {line}\n")) == (test is not None)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import os.path
 import re
 import shlex
@@ -113,6 +114,15 @@ _GUARDS = frozenset(
         "wait", "pidof", "pgrep", "return",
     )
 )  # fmt: skip
+_TESTS = frozenset(
+    (
+        "[", "[[", "test", "which", "type", "hash", "grep", "egrep", "fgrep", "zgrep", "pgrep",
+        "pidof", "mountpoint", "cmp", "diff", "false",
+    )
+)  # fmt: skip
+_OPENING = frozenset(("if", "case", "for", "while", "until", "select", "{"))
+_CLOSING = frozenset(("fi", "esac", "done", "}"))
+_GRAMMAR = _OPENING | _CLOSING | _RESERVED
 _INTERPRETERS = re.compile(
     r"(?:perl|python|python[0-9.]+|php|php[0-9.]+|ruby|node|bash|sh|dash|zsh|java|Rscript)\Z"
 )
@@ -169,6 +179,42 @@ def leaves_behind(command: str, shell: str = "/bin/sh") -> str | None:
         if operator == "&" or operator.lstrip("0123456789").startswith("&>"):
             return operator
     return None
+
+
+def condition(command: str, shell: str = "/bin/sh") -> str | None:
+    """Return the test that makes the whole command fail where it does not hold, or ``None``.
+
+    In ``[ … ] && job`` the exit status of the test is that of the command line; in ``if``, before
+    ``||`` and before a further command it is not.
+    """
+    chain = _last_list(command, shell)
+    for position, (words, operator) in enumerate(chain):
+        holds_to_the_end = all(after != "||" for _, after in chain[position:])
+        if operator == "&&" and holds_to_the_end and _is_test(words):
+            return " ".join(words)
+    return None
+
+
+def _last_list(command: str, shell: str) -> list[tuple[list[str], str]]:
+    """The last list of commands with ``&&``, ``||`` and ``|``; what is grouped in it is left out."""
+    chain: list[tuple[list[str], str]] = []
+    depth, has_ended = 0, False
+    for words, operator in simple_commands(command, shell):
+        if has_ended and (words or operator == "("):
+            chain, has_ended = [], False
+        for word in itertools.takewhile(_GRAMMAR.__contains__, words):
+            depth += (word in _OPENING) - (word in _CLOSING)
+        if depth == 0:
+            chain.append((words, operator))
+        depth += (operator == "(") - (operator == ")")
+        has_ended = has_ended or (depth == 0 and operator in (";", "\n", "&"))
+    return chain
+
+
+def _is_test(words: list[str]) -> bool:
+    words = words[words[:1] == ["!"] :]
+    name = words[0].rpartition("/")[2] if words else ""
+    return name in _TESTS or words[:2] in (["command", "-v"], ["systemctl", "is-active"])
 
 
 def base_name(command: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from lunasched.crontab.anacron import read_anacron_entry
 from lunasched.crontab.command import (
     base_name,
+    condition,
     input_directives,
     leaves_behind,
     split_percent,
@@ -161,6 +162,12 @@ def _of_command(
         found.append(
             f"{behind!r}: what the command leaves in the background is ended with it "
             "(KillMode=control-group); cron lets it go on"
+        )
+    if test := condition(command, shell):
+        found.append(
+            f"where {test!r} does not hold, it ends with exit code 1, of which cron says nothing "
+            "and which is a failure here; write 'if ...; then ...; fi', or give the job "
+            "SuccessExitStatus=1 (its key systemd), if nothing else in it ends so"
         )
     if re.search(r"/dev/(?:std(?:out|err)|fd/[12])\b", command):
         found.append(
