@@ -79,7 +79,6 @@ class Supervisor:
         journal: Journal,
         manager: Manager,
         host_timezone: str,
-        boot_id: str,
         slots: SlotDirectory,
         deploy_lock: DeployLock,
         runtime: RuntimeDirectory,
@@ -115,7 +114,6 @@ class Supervisor:
             guard=self.guard,
             asked=self._wake,
         )
-        self._boot_id = boot_id
         self._clock = Clock(store, manager, now, self.guard, stepped=self._stepped)
         self._zones = Zones(slots, manager, self.guard)
         self._lists = SlotLists(slots, now, self._zones.request_sync)
@@ -258,8 +256,12 @@ class Supervisor:
         """What is still open from another boot after its records were read was lost with it."""
         with self._journal.tail(self._store.cursor()) as tail:
             self._recorder.take(tail.drain())
+        boot_id = self._journal.boot_id()
         for run in self._store.runs.open():
-            if run.boot_id != self._boot_id:
+            # A run that the manager knows is of this boot, whatever anything else says.
+            if run.boot_id != boot_id and (
+                self._manager.invocation(run.unit).execution_id != run.execution_id
+            ):
                 self._store.runs.end(run.execution_id, Result.LOST, None)
 
     # What a follow calls back
