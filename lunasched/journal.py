@@ -265,6 +265,18 @@ class Journal:
                     return position.event
         return None
 
+    def boot_id(self) -> str | None:
+        """The boot of the manager's latest record, as journald has it.
+
+        In a container that may not be the one that the kernel gives us: its manager can have put
+        another in the place of the kernel's, which ``ProtectProc=`` uncovers.
+        """
+        with _reader() as reader:
+            _add(reader, self._manager())
+            reader.seek_tail()
+            entry = reader.get_previous()
+            return str(entry["_BOOT_ID"]) if entry else None
+
     def outputs(self, runs: Iterable[RunWindow], limit: int = OUTPUT_BYTES) -> list[Output]:
         """The end of what each of some runs printed, at most ``limit`` bytes of UTF-8."""
         with _reader() as reader:

@@ -141,6 +141,31 @@ def test_runs_that_happen_while_the_supervisor_is_down(luna: Lunasched) -> None:
     assert "supervisor" not in luna("history", luna.name).stderr
 
 
+@pytest.mark.parametrize("how", ["restart", "kill -s KILL"])
+def test_a_run_that_outlives_the_supervisor_is_not_lost(luna: Lunasched, how: str) -> None:
+    """Also in a container, where the supervisor's ``ProtectProc=`` uncovers another boot ID."""
+    end = f"/tmp/end-{luna.name}"
+    luna(
+        *("add", "--name", luna.name, *YEARLY, "--max-retries", "1"),
+        *("--command", f"until [ -e {end} ]; do sleep 0.1; done"),
+    )
+    luna("start", luna.name)
+    luna.machine.wait_for(lambda: bool(luna.history(luna.name)), what="the run on record")
+    enter = "nsenter -m -t $(systemctl show -P MainPID lunasched)"
+    seen = luna.machine.run(f"{enter} cat /proc/sys/kernel/random/boot_id").stdout
+    assert seen != luna.machine.run("cat /proc/sys/kernel/random/boot_id").stdout
+    luna.machine.run(f"systemctl {how} lunasched; systemctl start lunasched")
+    # The next run of another job is on record only after all that was open has been looked at.
+    luna("add", "--name", f"{luna.name}-next", *YEARLY, "--command", "true")
+    luna("start", f"{luna.name}-next")
+    luna.wait_for_runs(f"{luna.name}-next", 1)
+    (run,) = luna.history(luna.name)
+    assert (run["result"], run["ended_at"]) == (None, None)
+    luna.machine.run(f"touch {end}")
+    (run,) = luna.wait_for_runs(luna.name, 1)
+    assert run["result"] == "success"
+
+
 def test_only_the_end_of_a_long_output_is_kept(luna: Lunasched) -> None:
     run = run_once(luna, "--command", "yes ä | head -n 20000; printf end", fails=False)
     assert run["output"].endswith("ä\nend")
