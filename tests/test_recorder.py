@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lunasched.config import Mode
 from lunasched.jobfile import job_from_mapping
 from lunasched.journal import Event, EventKind, Position
-from lunasched.model import ExecutionMode, HookEvent, Job, Result, Run, Trigger
+from lunasched.model import ExecutionMode, HookEvent, Job, ResourceLimits, Result, Run, Trigger
 from lunasched.store import Store
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin
@@ -513,6 +513,36 @@ def test_a_launcher_with_too_many_runs_waits_and_its_instance_is_its_run(store: 
     (run,) = rows(store).values()
     assert (run.job, run.unit, run.scheduled_at) == ("backup", unit, START)
     assert not store.starts.all()
+
+
+LEFTOVERS = [STARTING, STARTED, failed("timeout")]
+
+
+@pytest.mark.parametrize(
+    ("events", "changes", "result"),
+    [
+        (LEFTOVERS, {}, Result.SUCCESS),
+        ([STARTING, failed("timeout")], {}, Result.SUCCESS),
+        (LEFTOVERS, {"limits": ResourceLimits(timeout=60, kill_after=1)}, Result.SUCCESS),
+        (LEFTOVERS, {"limits": ResourceLimits(timeout=2)}, Result.TIMEOUT),
+        (LEFTOVERS, {"limits": ResourceLimits(timeout=0.5)}, Result.TIMEOUT),
+        (LEFTOVERS, {"directives": (("RuntimeMaxSec", "1"),)}, Result.TIMEOUT),
+        ([STARTING, process_ended(3), failed("timeout")], {}, Result.TIMEOUT),
+        ([STARTING, STARTED, process_ended(signal=9), failed("timeout")], {}, Result.TIMEOUT),
+        ([STARTING, STARTED, STOPPING, failed("timeout")], {}, Result.STOPPED),
+        ([STARTING, STARTED, failed("watchdog")], {}, Result.TIMEOUT),
+    ],
+    ids=[
+        "left-behind", "too-short-to-be-seen", "far-from-its-limit", "at-its-limit", "after-it",
+        "a-limit-of-its-own", "failed-before", "killed", "stopped", "watchdog",
+    ],
+)  # fmt: skip
+def test_what_a_success_leaves_behind_is_no_timeout_of_the_job(
+    events: list[Event], changes: dict[str, object], result: Result, store: Store
+) -> None:
+    put_job(store, **changes)
+    take(store, events)
+    assert rows(store)[RUN].result is result
 
 
 LAUNCH = "9" * 32

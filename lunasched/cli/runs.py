@@ -15,7 +15,7 @@ from lunasched.config import Mode
 from lunasched.errors import ExitCode, LunaschedError
 
 if TYPE_CHECKING:
-    from lunasched.model import Job
+    from lunasched.model import Job, Outcome, Result
     from lunasched.systemd import Invocation
     from lunasched.unitdir import UnitDirectory
 
@@ -244,18 +244,61 @@ def _wait(session: Session, unit: str, invocation: Invocation, since: int) -> in
         while output.wait(_OUTPUT_SECONDS) and time.monotonic() < deadline:
             show()
         show()
+    return _tell(_verdict(session, ended))
+
+
+def _verdict(session: Session, ended: Invocation) -> Outcome:
+    """How a run ended, as the history has it.
+
+    systemd does not tell a program that could not be executed from one that says so, nor a guard
+    that refused the run from one that could not be executed: the history knows both. It is waited
+    for where it may say something else than systemd, and records at all.
+    """
+    from lunasched.model import Outcome, Result
+
+    if ended.result == "success" and not ended.signal:
+        return Outcome(Result.SUCCESS, 0, None)
+    if session.is_recorded:
+        deadline = time.monotonic() + _LAG_SECONDS
+        while time.monotonic() < deadline:
+            run = session.of_history(lambda: session.store.runs.get(ended.execution_id), None)
+            if run is not None and run.result is not None:
+                # systemd does not log that a signal ended it which it asked for itself.
+                known = run if (run.exit_code, run.signal) != (None, None) else ended
+                return Outcome(run.result, known.exit_code, known.signal)
+            time.sleep(_OUTPUT_SECONDS)
     if ended.result == "exec-condition":
+        return Outcome(Result.SKIPPED, None, None)
+    result = Result.SIGNAL if ended.result == "success" else _result_of(ended.result)
+    return Outcome(result, ended.exit_code, ended.signal)
+
+
+def _result_of(unit_result: str) -> Result:
+    from lunasched.model import Result
+
+    try:
+        return Result(unit_result)
+    except ValueError:
+        return Result.TIMEOUT if unit_result == "watchdog" else Result.EXEC_ERROR
+
+
+def _tell(outcome: Outcome) -> int:
+    """Say how a run failed, if it did; the exit status that stands for its end."""
+    from lunasched.model import Result
+
+    if outcome.result is Result.SUCCESS:
+        return 0
+    if outcome.result is Result.SKIPPED:
         print("lunasched: the run was skipped", file=sys.stderr)
         return 1
-    if ended.result != "success" or ended.signal:
-        how = (
-            f"exit code {ended.exit_code}"
-            if ended.exit_code is not None
-            else f"signal {ended.signal}"
-            if ended.signal is not None
-            else "no process"
-        )
-        print(f"lunasched: the run failed: {ended.result} ({how})", file=sys.stderr)
-    if ended.exit_code is not None:
-        return ended.exit_code or (0 if ended.result == "success" else 1)
-    return 128 + ended.signal if ended.signal else 1
+    how = (
+        f"exit code {outcome.exit_code}"
+        if outcome.exit_code is not None
+        else f"signal {outcome.signal}"
+        if outcome.signal is not None
+        else "no process"
+    )
+    print(f"lunasched: the run failed: {outcome.result.value} ({how})", file=sys.stderr)
+    if outcome.exit_code is not None:
+        return outcome.exit_code or 1
+    return 128 + outcome.signal if outcome.signal else 1

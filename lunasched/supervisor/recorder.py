@@ -52,6 +52,11 @@ _RESULTS = {
     "watchdog": Result.TIMEOUT,
 }
 
+# The directives by which a job can have a limit of its own choice.
+_TIME_LIMITS = frozenset(
+    {"RuntimeMaxSec", "TimeoutSec", "TimeoutStartSec", "WatchdogSec", "RuntimeRandomizedExtraSec"}
+)
+
 
 def result_of(unit_result: str) -> Result:
     """The result of a failed unit whose program was executed."""
@@ -307,6 +312,24 @@ class Recorder:
             result = Result.SUCCESS
         elif state.spawn_failed:
             result = Result.EXEC_ERROR
+        elif event.unit_result == "timeout" and self._ended_in_time(event):
+            result = Result.SUCCESS
         else:
             result = result_of(event.unit_result or "")
         self._store.runs.end(event.execution_id, result, event.at)
+
+    def _ended_in_time(self, event: Event) -> bool:
+        """Whether a run's own process succeeded, and only what it left behind had to be killed.
+
+        systemd calls that a timeout, too: of the stop that follows the end of the main process.
+        It logs no success of a main process, and any failure; and no run reaches a limit that it
+        does not have, or before its time.
+        """
+        run = self._store.runs.get(event.execution_id)
+        job = None if run is None else self._store.jobs.get(run.job)
+        if run is None or job is None or run.exit_code is not None or run.signal is not None:
+            return False
+        if any(name in _TIME_LIMITS for name, _ in job.directives):
+            return False
+        limit = job.limits.timeout
+        return limit is None or event.at - run.started_at < limit * 1_000_000

@@ -27,6 +27,16 @@ def run_once(luna: Lunasched, *definition: str, fails: bool = True) -> dict[str,
     started = luna("start", luna.name, "--wait", check=False)
     assert (started.returncode != 0) == fails, started
     (run,) = luna.wait_for_runs(luna.name, 1)
+    # What is said at once is what is on record.
+    assert ("the run failed: " in started.stderr) == fails
+    if fails:
+        assert f"the run failed: {run['result']} (" in started.stderr
+    if fails and run["exit_code"] is not None:
+        assert f" (exit code {run['exit_code']})" in started.stderr
+        assert started.returncode == run["exit_code"]
+    if run["signal"] is not None:
+        assert f" (signal {run['signal']})" in started.stderr
+        assert started.returncode == 128 + run["signal"]
     return run
 
 
@@ -66,6 +76,21 @@ def test_time_limit(luna: Lunasched) -> None:
     assert 900 <= run["duration_ms"] < 30_000
 
 
+@pytest.mark.parametrize("limit", [(), ("--timeout", "600")], ids=["no limit", "a far limit"])
+def test_what_a_success_leaves_behind_is_killed_and_not_done_again(
+    luna: Lunasched, limit: tuple[str, ...]
+) -> None:
+    run = run_once(
+        luna,
+        *("--kill-after", "0.5", "--max-retries", "1", "--retry-delay", "0", *limit),
+        *("--command", "(trap '' TERM; exec sleep 300) & echo done"),
+        fails=False,
+    )
+    assert (run["result"], run["exit_code"], run["retry_at"]) == ("success", 0, None)
+    assert not luna.json("queue")
+    assert len(luna.history(luna.name)) == 1
+
+
 def test_memory_limit(luna: Lunasched) -> None:
     run = run_once(
         luna, "--max-memory", "30M", "--", "/usr/bin/python3", "-c", "bytearray(200_000_000)"
@@ -81,8 +106,10 @@ def test_memory_limit(luna: Lunasched) -> None:
         (("--", "/no/such/program"), 203),
         (("--run-as", "no-such-user", "--", "/bin/true"), 217),
         (("--working-directory", "/no/such/directory", "--", "/bin/true"), 200),
+        # Its slot guard is what cannot be executed.
+        (("--schedule", "0 0 1 1 *", "--run-as", "no-such-user", "--", "/bin/true"), 217),
     ],
-    ids=["missing program", "unknown user", "bad working directory"],
+    ids=["missing program", "unknown user", "bad working directory", "a guard's unknown user"],
 )
 def test_a_program_that_cannot_be_executed(
     luna: Lunasched, definition: tuple[str, ...], status: int
