@@ -56,7 +56,7 @@ JOBS_DIRECTORY = FileFacts(PATHS.database.parent, "root", "root", 0o755)
 DEFINITIONS = DatabaseFacts(PATHS.database, JOBS_FILE, JOBS_DIRECTORY, "", "current", checked=True)
 FILE = FileFacts(PATHS.history, "lunasched", "lunasched", 0o600)
 HISTORY = DatabaseFacts(PATHS.history, FILE, replace(FILE, mode=0o700), "", "current", checked=True)
-WEB = WebFacts(wanted=True, is_described=True, where="127.0.0.1:8080", held_by=("lunasched",))
+WEB = WebFacts(wanted=True, is_described=False, where="127.0.0.1:8080", held_by=("lunasched",))
 POLKIT = PolkitFacts("loaded", permitted=())
 
 HEALTHY = Facts(
@@ -331,7 +331,12 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
         {"web": replace(WEB, held_by=("www-data",))},
     ),
     ("web", Severity.WARNING, "nothing listens at 127", {"web": replace(WEB, held_by=())}),
-    ("web", Severity.WARNING, "does not turn it on", {"web": replace(WEB, wanted=False)}),
+    (
+        "web",
+        Severity.WARNING,
+        "does not turn it on",
+        {"web": replace(WEB, wanted=False, is_described=True)},
+    ),
     (
         "notifications",
         Severity.WARNING,

@@ -156,7 +156,7 @@ class WebFacts:
 
     wanted: bool
     is_described: bool
-    """The configuration has settings of it, whether it is wanted or not."""
+    """The configuration has settings of it, and does not say if it is wanted."""
     where: str
     """Address and port."""
     held_by: tuple[str, ...]

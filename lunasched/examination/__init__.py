@@ -34,12 +34,13 @@ from lunasched.diagnosis import (
     WebFacts,
     ZoneFacts,
 )
-from lunasched.document import BYTES_MAX
+from lunasched.document import BYTES_MAX, Format
+from lunasched.document import read as read_document
 from lunasched.errors import InvalidInput, LunaschedError
 from lunasched.examination.crontabs import lines_of_jobs
 from lunasched.examination.units import deployed_facts
 from lunasched.journal import Journal
-from lunasched.settings import EmailSettings, Settings, WebSettings
+from lunasched.settings import EmailSettings, Settings, WebSettings, of_document
 from lunasched.slot import to_datetime
 from lunasched.slotfile import SlotDirectory
 from lunasched.store import DEFINITIONS, inspect, is_recorded
@@ -254,15 +255,22 @@ def _seen_running(history: Path) -> bool:
     return os.geteuid() != 0 and is_recorded(history)
 
 
+def _said(path: Path) -> tuple[str, ...]:
+    """The settings that a valid configuration file has."""
+    if not path.exists():
+        return ()
+    return of_document(read_document(path.read_bytes(), str(path), Format.YAML)).present
+
+
 def _web(path: Path) -> WebFacts:
     try:
-        settings = Settings.load(path, os.environ).web
+        settings, said = Settings.load(path, os.environ).web, _said(path)
     except InvalidInput:
-        settings = WebSettings()
+        settings, said = WebSettings(), ()
     host_ = f"[{settings.address}]" if ":" in settings.address else settings.address
     return WebFacts(
         wanted=settings.enabled,
-        is_described=settings != WebSettings(),
+        is_described=any(key.startswith("web.") for key in said) and "web.enabled" not in said,
         where=f"{host_}:{settings.port}",
         held_by=host.listeners(settings.port),
     )

@@ -479,6 +479,8 @@ def test_a_port_that_is_taken(patient: Patient) -> None:
     patient.machine.run("mkdir -p /etc/lunasched")
     patient.machine.write_file(SETTINGS, "web: {port: 8080}\n")
     assert patient.found("web", "does not turn it on")
+    patient.machine.write_file(SETTINGS, "web: {port: 8080, enabled: false}\n")
+    assert patient.findings("web") == []
     patient.machine.write_file(SETTINGS, "web: {enabled: true}\n")
     patient.machine.run("systemctl restart lunasched.service")
     finding = patient.found("web", "is taken by a program of nobody")
