@@ -257,6 +257,7 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
     ("definitions", Severity.ERROR, "newer", {"definitions": replace(DEFINITIONS, state="newer")}),
     ("history", Severity.WARNING, "earlier", {"history": replace(HISTORY, state="older")}),
     ("history", Severity.WARNING, "1.x", {"history": replace(HISTORY, state="1.x")}),
+    ("history", Severity.ERROR, "holds jobs", {"history": replace(HISTORY, state="2.0")}),
     ("history", Severity.ERROR, "newer", {"history": replace(HISTORY, state="newer")}),
     ("history", Severity.ERROR, "not one of", {"history": replace(HISTORY, state="foreign")}),
     ("supervisor", Severity.ERROR, "no user lunasched", {"has_supervisor_user": False}),

@@ -55,7 +55,9 @@ class Patient(Lunasched):
         assert finding is not None
         assert finding["mend"]
         for command in finding["mend"]:
-            self.machine.run(command, user=None if finding["as_root"] else self.user)
+            # One that asks is told yes.
+            typed = f"echo y | {command}" if " --fix " in command else command
+            self.machine.run(typed, user=None if finding["as_root"] else self.user)
         self.machine.wait_for(
             lambda: self.found(check, text) is None, what=f"mended {check}: {text}", interval=0.3
         )
@@ -405,11 +407,17 @@ def test_a_damaged_database(patient: Patient, check: str, path: str, index: str)
     patient("start", patient.name, "--wait")
     patient.wait_for_runs(patient.name, 1)
     patient.machine.run("systemctl stop lunasched.service")
+    # The package does not need that program.
+    patient.machine.run("mv /usr/bin/sqlite3 /root/ 2>/dev/null", check=False)
     # An index whose page is no page of an index: its table can be read.
     patient.machine.run(
         ["python3", "-c", _DAMAGE, path, index],
     )
+    patient.machine.run("systemctl start --no-block lunasched.service")
+    asked = patient("doctor", "--fix", check, check=False)
+    assert (asked.returncode, asked.stdout.splitlines()[-1]) == (1, "Nothing was changed.")
     patient.mends(check, "is damaged")
+    patient.machine.run("mv /root/sqlite3 /usr/bin/ 2>/dev/null", check=False)
     assert [job["name"] for job in patient.json("list")] == [patient.name]
     assert len(patient.history(patient.name)) == 1
     assert patient.found("timers", timer) is None
