@@ -196,9 +196,7 @@ def explained(error: Exception, path: Path) -> StoreError | PermissionDenied:
         # Not for how long: who waits, waits 5, 10 or 30 s.
         return StoreError(f"{path} is locked by another process; try again")
     if is_damage(error):
-        return StoreError(
-            f"{path} is damaged ({text}); restore it from a backup, or see: lunasched doctor"
-        )
+        return StoreError(f"{path} is damaged ({text}); restore it from a backup")
     return StoreError(f"{path}: {text}")
 
 
