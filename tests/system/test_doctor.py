@@ -269,7 +269,16 @@ def test_units_without_any_job(patient: Patient) -> None:
     patient.machine.run(f"cp {UNITS}/{timer} /root/")
     patient("remove", patient.name)
     patient.machine.run(f"cp /root/{timer} {UNITS}/")
-    patient.mends("orphans", "there are no jobs")
+    found = patient.found("orphans", "there are no jobs")
+    assert found is not None
+    assert found["mend"] == []
+    lost = patient("list", check=False)
+    assert (lost.returncode, lost.stdout) == (1, "")
+    assert "has no jobs, but 1 unit files of jobs are deployed" in lost.stderr
+    assert patient("list", "--json", check=False).returncode == 1
+    patient("sync", "--allow-empty")
+    assert patient("list").returncode == 0
+    assert patient.found("orphans", "there are no jobs") is None
 
 
 def test_a_user_that_is_gone(patient: Patient) -> None:
