@@ -259,6 +259,7 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
     ("definitions", Severity.ERROR, "newer", {"definitions": replace(DEFINITIONS, state="newer")}),
     ("history", Severity.WARNING, "earlier", {"history": replace(HISTORY, state="older")}),
     ("history", Severity.WARNING, "1.x", {"history": replace(HISTORY, state="1.x")}),
+    ("history", Severity.ERROR, "holds jobs", {"history": replace(HISTORY, state="2.0")}),
     ("history", Severity.ERROR, "newer", {"history": replace(HISTORY, state="newer")}),
     ("history", Severity.ERROR, "not one of", {"history": replace(HISTORY, state="foreign")}),
     ("supervisor", Severity.ERROR, "no user lunasched", {"has_supervisor_user": False}),
@@ -451,6 +452,23 @@ def test_what_has_an_error_in_system_mode_wants_root() -> None:
         for finding in diagnose(replace(HEALTHY, **changed)):
             if finding.severity is severity and finding.mend:
                 assert finding.as_root
+
+
+@pytest.mark.parametrize("unit", [r"gone.service", r"gone.timer", r"gone:on_failure.service"])
+def test_a_unit_that_systemd_remembers_of_a_removed_job_is_not_unread(unit: str) -> None:
+    gone, kept = f"lunasched-job@{unit}", f"lunasched-job@{unit.replace('gone', 'x')}"
+    facts = replace(HEALTHY, manager=replace(MANAGER, unread=(gone,)))
+    assert {one.severity for one in diagnose(facts)} == {Severity.OK}
+    facts = replace(HEALTHY, manager=replace(MANAGER, unread=(gone, kept)))
+    (found,) = [one for one in diagnose(facts) if one.severity is not Severity.OK]
+    assert kept in found.what
+    assert gone not in found.what
+
+
+def test_no_command_that_removes_all_jobs_is_called_a_mend() -> None:
+    lost = DeployedFacts((), {}, orphans=("lunasched-job@x.timer",))
+    for finding in diagnose(replace(HEALTHY, deployed=lost)):
+        assert "--allow-empty" not in " ".join(finding.mend)
 
 
 def test_names_that_the_shell_would_read_are_quoted() -> None:

@@ -25,15 +25,28 @@ _INDENT = " " * 9
 @app.command()
 def doctor(
     ctx: typer.Context,
+    fix: Optional[str] = typer.Option(
+        None,
+        "--fix",
+        metavar="CHECK",
+        help="Make a damaged database anew: definitions or history.",
+        show_default=False,
+    ),
+    yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask before --fix."),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show what is right, too."),
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Look for what is wrong, and say what mends it.
 
-    Nothing is changed. The exit status is 1 where something keeps jobs from running or from being
-    recorded.
+    Without --fix, nothing is changed. The exit status is 1 where something keeps jobs from running
+    or from being recorded.
     """
+    if fix is not None:
+        from lunasched.cli.mend import mend
+
+        mend(Session.choose(chosen_mode(ctx, system)), fix, ask=not yes)
+        return
     from lunasched.diagnosis import Severity, diagnose
     from lunasched.examination import examine
 

@@ -14,7 +14,7 @@ from lunasched import definition
 from lunasched.cli import render
 from lunasched.cli.app import JSON_OPTION, MODE_OPTION, NAME_ARGUMENT, ROWS_MAX, app, chosen_mode
 from lunasched.cli.session import Session
-from lunasched.errors import InvalidInput, NoSuchJob, PermissionDenied
+from lunasched.errors import InvalidInput, NoSuchJob, PermissionDenied, StoreError
 from lunasched.model import HookRun, Job, Result, Run
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ def list_jobs(
             if tag is None or tag in job.tags:
                 print(job.name)
         return
-    jobs = [job for job in session.store.jobs.all() if tag is None or tag in job.tags]
+    known = session.store.jobs.all()
+    if not known:
+        _check_not_lost(session)
+    jobs = [job for job in known if tag is None or tag in job.tags]
     latest = session.store.runs.latest_of(job.name for job in jobs)
     upcoming = _next_elapses(session, jobs, latest)
     retries = session.retries()
@@ -80,6 +83,26 @@ def list_jobs(
     header = ("NAME", "SCHEDULE", "ENABLED", "LAST START", "RESULT", "NEXT ELAPSE", "TAGS")
     render.print_table(header, rows)
     session.note_supervisor()
+
+
+def _check_not_lost(session: Session) -> None:
+    """Refuse to show no jobs where some are deployed: their timers run, and nobody would know."""
+    from lunasched import unittext
+    from lunasched.compiler import OWNERSHIP_MARK
+    from lunasched.deploylock import DeployLock
+    from lunasched.unitdir import UnitDirectory
+
+    # In this order: a removal of the last job that is no longer under way has removed its units,
+    # and the first job that was added meanwhile is in the database before its units are there.
+    if DeployLock(session.paths.deploy_lock).leaves_no_job:
+        return
+    directory = UnitDirectory(session.paths.units, mark=OWNERSHIP_MARK, prefix=unittext.JOB_PREFIX)
+    deployed = directory.owned()
+    if deployed and not session.store.jobs.names():
+        raise StoreError(
+            f"{session.paths.database} has no jobs, but {len(deployed)} unit files of jobs are "
+            "deployed. If the database was lost, restore it"
+        )
 
 
 @app.command()

@@ -86,13 +86,23 @@ def _unread(facts: Facts) -> Iterator[Finding]:
         return
     if isinstance(manager.unread, Unseen):
         yield unseen("whether systemd has read the unit files", manager.unread)
-    elif manager.unread:
+        return
+    # Of a job that was removed systemd remembers a unit while it has failed, and its file is gone.
+    jobs = None if isinstance(facts.deployed, Unseen) else {job.name for job in facts.deployed.jobs}
+    unread = [unit for unit in manager.unread if jobs is None or _is_of(unit, jobs)]
+    if unread:
         yield warning(
-            f"systemd has an older version of {_listed(manager.unread)} than the files are",
+            f"systemd has an older version of {_listed(unread)} than the files are",
             "what was changed does not count yet",
             f"{facts.systemctl} daemon-reload",
             as_root=facts.is_system,
         )
+
+
+def _is_of(unit: str, jobs: set[str]) -> bool:
+    """Tell if a unit is one of these jobs', or of no job at all."""
+    name = unittext.job_name(unit)
+    return name is None or name in jobs
 
 
 def timers(facts: Facts) -> Iterator[Finding]:
@@ -188,9 +198,10 @@ def _orphaned_files(facts: Facts, known: DeployedFacts) -> Iterator[Finding]:
         yield error(
             f"there are no jobs, but {len(known.orphans)} unit files of jobs: "
             f"{_listed(known.orphans)}",
-            "if the database was lost, restore it and run 'lunasched sync'; if there shall be no "
-            "jobs, this removes the units",
-            f"{facts.lunasched} sync --allow-empty",
+            # No command to mend it: what removes the last trace of the jobs is no mend, unless
+            # whoever reads this knows that there shall be none.
+            f"if the database was lost, restore it and run '{facts.lunasched} sync'; only where "
+            f"there shall be no jobs, '{facts.lunasched} sync --allow-empty' removes the units",
             as_root=facts.is_system,
         )
 

@@ -129,7 +129,7 @@ class DatabaseFacts:
     damage: str
     """What SQLite finds wrong with it."""
     state: str
-    """``current``, ``older``, ``newer``, ``1.x`` or ``foreign``."""
+    """``current``, ``older``, ``newer``, ``1.x``, ``2.0`` or ``foreign``."""
     checked: bool
     """Whether it was read as a whole."""
     problem: str = ""

@@ -103,10 +103,13 @@ def _in_order(what: str, known: DatabaseFacts) -> Finding:
 
 def _not_in_order(facts: Facts, known: DatabaseFacts) -> Iterator[Finding]:
     if known.damage:
+        check = "history" if known.path == facts.paths.history else "definitions"
+        option = "" if facts.is_system else " --user"
         yield error(
             f"{known.path} is damaged: {known.damage}",
-            "restore it from a backup; without one, this saves what can be read",
-            *_recover(facts, known.path),
+            "restore it from a backup; without one, this keeps it beside a new one with what can "
+            "be read",
+            f"lunasched{option} doctor --fix {check}",
             as_root=facts.is_system,
         )
     if known.state in _STATES:
@@ -116,6 +119,7 @@ def _not_in_order(facts: Facts, known: DatabaseFacts) -> Iterator[Finding]:
 _STATES = {
     "older": "is of an earlier version of lunasched",
     "1.x": "is of Lunasched 1.x and has not been taken over yet",
+    "2.0": "is of lunasched 2.0 and holds jobs that were not taken over yet",
     "newer": "is of a newer version of lunasched",
     "foreign": "is a database, but not one of lunasched",
 }
@@ -131,6 +135,11 @@ def _other_state(facts: Facts, path: Path, state: str) -> Finding:
             as_root=facts.is_system,
         )
     why = "nothing is recorded, and no job can be changed"
+    if state == "2.0":
+        # The supervisor cannot do that: only root may say which jobs are its own.
+        option = "" if facts.is_system else " --user"
+        mend = (f"lunasched{option} migrate", f"{facts.systemctl} restart lunasched.service")
+        return error(what, why, *mend, as_root=facts.is_system)
     if state == "newer":
         return error(what, f"{why}; upgrade lunasched")
     return error(
@@ -219,26 +228,6 @@ def _as_owner(facts: Facts, path: Path, script: str) -> tuple[str, ...]:
             f"systemd-run --quiet --wait --uid={SUPERVISOR_USER} --gid={SUPERVISOR_USER} {command}",
         )
     return (command,)
-
-
-def _recover(facts: Facts, path: Path) -> tuple[str, ...]:
-    # Not .recover: Debian 12's sqlite3 does not have what that needs.
-    script = [
-        "set -e",
-        'for end in "" -wal -shm -journal; do '
-        '[ ! -e "$0$end" ] || mv "$0$end" "$0.damaged$end"; done',
-        'umask 077; sqlite3 "$0.damaged" .dump | sed "s/^ROLLBACK;.*/COMMIT;/" | sqlite3 "$0"',
-        "for name in application_id user_version; do "
-        'sqlite3 "$0" "PRAGMA $name = $(sqlite3 "$0.damaged" "PRAGMA $name");"; done',
-    ]
-    quoted = shlex.quote(str(path))
-    by_group = (f"chgrp {SUPERVISOR_USER} {quoted}", f"chmod 0640 {quoted}")
-    return (
-        f"{facts.systemctl} stop lunasched.service",
-        *_as_owner(facts, path, "; ".join(script)),
-        *(by_group if facts.is_system and path != facts.paths.history else ()),
-        f"{facts.systemctl} start lunasched.service",
-    )
 
 
 def supervisor(facts: Facts) -> Iterator[Finding]:

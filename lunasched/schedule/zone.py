@@ -88,7 +88,36 @@ def _zone(name: str) -> ZoneInfo:
             return ZoneInfo(name)
         except (KeyError, OSError, ValueError):
             pass
-    raise InvalidInput(f"{name!r} is not a time zone of the tz database{_suggestion(name)}")
+    advice = _of_offset(name) or _suggestion(name)
+    raise InvalidInput(f"{name!r} is not a time zone of the tz database{advice}")
+
+
+_OFFSET = re.compile(r"(?:UTC|GMT|Z)?([+\-\u2212])(\d{1,2})(?::?(\d{2}))?", re.IGNORECASE)
+
+
+def _of_offset(name: str) -> str:
+    """Answer an offset from UTC with the zone that has it; empty where ``name`` is none.
+
+    ISO 8601 and people count east of Greenwich as +; the names ``Etc/GMT+2`` count as POSIX does,
+    west as +. Whoever writes GMT+2 means the first.
+    """
+    found = _OFFSET.fullmatch(name.replace(" ", "").replace("_", ""))
+    if found is None:
+        return ""
+    sign, hours, minutes = found[1].replace("\u2212", "-"), int(found[2]), int(found[3] or 0)
+    place = "; a place, as in Europe/Berlin, has its changes of the clock, too"
+    if not hours and not minutes:
+        return f"; write it UTC{place}"
+    zone = f"Etc/GMT{'-' if sign == '+' else '+'}{hours}"
+    if minutes or zone not in available_timezones():
+        return f"; none has the name of an offset such as UTC{sign}{hours:02}:{minutes:02}{place}"
+    return (
+        f"; the offset UTC{sign}{hours:02}:00 is {zone} there, with the sign the other way "
+        f"round{place}"
+    )
+
+
+_SIGNED = ("GMT+", "GMT-", "GMT0")
 
 
 def _suggestion(name: str) -> str:
@@ -97,7 +126,9 @@ def _suggestion(name: str) -> str:
     known = sorted(n for n in available_timezones() if n not in _NOT_ZONES)
     folded = {n.lower(): n for n in known} | {n.rpartition("/")[2].lower(): n for n in known}
     wanted = name.strip().replace(" ", "_").lower()
-    near = get_close_matches(wanted[:_NAME_MAX], folded, n=3, cutoff=0.75)
+    # One with an offset in its name is near to that of the other side of Greenwich.
+    places = [one for one in folded if not any(sign in folded[one] for sign in _SIGNED)]
+    near = get_close_matches(wanted[:_NAME_MAX], places, n=3, cutoff=0.75)
     if wanted in folded:
         near = [wanted]
     if not near:

@@ -17,6 +17,7 @@ from lunasched.store.inspection import Inspection, inspect
 from lunasched.store.outbox import COMMANDS, EndedCommand, Entry, MessageState, Outgoing
 from lunasched.store.pruning import Pruning
 from lunasched.store.remote import RemoteHistory
+from lunasched.store.repair import Repair, repair
 from lunasched.store.runs import EndedRun, OpenRun, RunState, UnsettledRun
 from lunasched.store.slots import MissedTotal
 
@@ -38,6 +39,7 @@ __all__ = [
     "PendingHook",
     "Pruning",
     "RemoteHistory",
+    "Repair",
     "RunState",
     "Start",
     "Store",
@@ -45,5 +47,6 @@ __all__ = [
     "check_directory",
     "inspect",
     "is_recorded",
+    "repair",
     "supervisor_lock",
 ]

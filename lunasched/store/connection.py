@@ -190,16 +190,36 @@ def explained(error: Exception, path: Path) -> StoreError | PermissionDenied:
             f"{path} cannot be opened for writing by this user; "
             "run as root, or use --user for your own jobs"
         )
-    # With no space at all for its shared memory, SQLite speaks of I/O only.
-    no_space = "disk I/O" in text and os.statvfs(path.parent).f_bavail == 0
-    if "full" in text or no_space or getattr(error, "errno", None) == errno.ENOSPC:
-        return StoreError(f"{path}: the disk is full; free some space. Nothing was changed.")
+    if room := said_of_room(error, path):
+        return StoreError(f"{path}: {room}")
     if "locked" in text:
         # Not for how long: who waits, waits 5, 10 or 30 s.
         return StoreError(f"{path} is locked by another process; try again")
-    if "malformed" in text or "not a database" in text:
-        return StoreError(f"{path} is damaged ({text}); restore it from a backup or move it away")
+    if is_damage(error):
+        return StoreError(f"{path} is damaged ({text}); restore it from a backup")
     return StoreError(f"{path}: {text}")
+
+
+def is_damage(error: Exception) -> bool:
+    """Tell if SQLite found the content of a file wrong, and not merely something in its way.
+
+    An I/O error, a lock, a missing right or a change that was killed say nothing of the content.
+    """
+    text = str(error)
+    return "malformed" in text or "not a database" in text
+
+
+def said_of_room(error: Exception, path: Path) -> str:
+    """Say that the disk is full, where that is why; empty otherwise.
+
+    Not what became of the change: who made it knows what else had been done by then.
+    """
+    text = str(error)
+    # With no space at all for its shared memory, SQLite speaks of I/O only.
+    no_space = "disk I/O" in text and os.statvfs(path.parent).f_bavail == 0
+    if "full" in text or no_space or getattr(error, "errno", None) == errno.ENOSPC:
+        return "the disk is full; free some space"
+    return ""
 
 
 def _not_writable(path: Path) -> bool:

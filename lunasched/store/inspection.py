@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lunasched.errors import StoreError
-from lunasched.store.connection import Schema, as_it_is
+from lunasched.store.connection import HISTORY, Schema, as_it_is, is_damage, said_of_room
 
 # Reading more than that takes seconds.
 _CHECKED_BYTES = 256 << 20
@@ -28,7 +28,8 @@ class Inspection:
     """What was seen."""
 
     state: str
-    """``current``, ``older``, ``newer``, ``1.x``, or ``foreign``; empty where it is unreadable."""
+    """``current``, ``older``, ``newer``, ``1.x``, ``2.0`` (a history that holds jobs, too), or
+    ``foreign``; empty where it is unreadable."""
     damage: str
     """What SQLite finds wrong with it; empty where that is nothing."""
     checked: bool
@@ -72,16 +73,16 @@ def inspect(path: Path, schema: Schema) -> Inspection | None:
             state = _state(connection, schema)
             if found.st_size <= _CHECKED_BYTES:
                 checked = True
-                said = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+                # Not quick_check: that of SQLite 3.40 finds rows out of order in a table WITHOUT
+                # ROWID whose key has its columns in another order, where there is nothing wrong.
+                said = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
                 damage = "" if said == "ok" else said.replace("\n", " ")
-    except sqlite3.OperationalError as error:
-        # A change that was killed and not taken back yet, or no right: no damage.
-        if "unable to open" in str(error) or "readonly" in str(error):
-            problem = str(error)
-        else:
+    except sqlite3.Error as error:
+        checked = False
+        if is_damage(error):
             damage = str(error)
-    except sqlite3.DatabaseError as error:
-        damage = str(error)
+        else:
+            problem = said_of_room(error, path) or str(error)
     mode = stat.S_IMODE(found.st_mode)
     return Inspection(state, damage, checked, problem, *_owners(found), mode)
 
@@ -98,6 +99,7 @@ def _owners(found: os.stat_result) -> tuple[str, str]:
 
 
 def _state(connection: sqlite3.Connection, schema: Schema) -> str:
+    from lunasched.store.history import SPLIT
     from lunasched.store.legacy import is_legacy
 
     application = connection.execute("PRAGMA application_id").fetchone()[0]
@@ -107,6 +109,8 @@ def _state(connection: sqlite3.Connection, schema: Schema) -> str:
         if not tables:
             return "older"
         return "1.x" if application == 0 and is_legacy(connection) else "foreign"
+    if schema is HISTORY and 0 < version < SPLIT:
+        return "2.0"
     if version == schema.version:
         return "current"
     return "older" if version < schema.version else "newer"

@@ -37,6 +37,7 @@ from lunasched.errors import LunaschedError, PermissionDenied, StoreError
 from lunasched.store import takeover
 from lunasched.store.connection import HISTORY, Row, explained
 from lunasched.store.inspection import Inspection
+from lunasched.store.repair import Repair, repair
 from lunasched.store.takeover import TakenJob
 
 if TYPE_CHECKING:
@@ -133,6 +134,14 @@ class RemoteHistory:
         """Look at the file as it is; ``None`` where there is none."""
         found = self._value({"call": "inspect"}, _LONG_SECONDS)
         return None if found is None else Inspection.from_mapping(found)
+
+    def repair(self) -> Repair:
+        """Make it anew from what can be read of it; the supervisor is stopped. See ``repair``."""
+        found: Any = self._value({"call": "repair"}, _LONG_SECONDS)
+        try:
+            return Repair(str(found["kept"]), int(found["rows"]), int(found["lost"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"{self.path}: there is no telling what became of it") from error
 
     def begin_takeover(self) -> Found:
         """Read the jobs of an old database that is in the history's place (``takeover``)."""
@@ -367,6 +376,8 @@ class _Server:
 
                 found = inspect(self._path, HISTORY)
                 yield {"value": found.to_mapping() if found else None}
+            case "repair":
+                yield {"value": repair(self._path, HISTORY).to_mapping()}
             case "begin_takeover":
                 yield {"value": self._old_jobs()}
             case "end_takeover":

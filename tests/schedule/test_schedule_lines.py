@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import pytest
 from reference import utc
 
@@ -145,3 +149,47 @@ def test_a_zone_that_the_host_takes_for_an_abbreviation_is_refused(zone: str, ho
 def test_an_unknown_zone_is_refused() -> None:
     with pytest.raises(InvalidInput, match="did you mean Europe/Berlin"):
         lines("at 09:00", "Europe/Berlin2")
+
+
+@pytest.mark.parametrize(
+    ("written", "zone"),
+    [
+        ("GMT+2", "Etc/GMT-2"),
+        ("gmt+02", "Etc/GMT-2"),
+        ("UTC+2", "Etc/GMT-2"),
+        ("UTC +2", "Etc/GMT-2"),
+        ("+02:00", "Etc/GMT-2"),
+        ("+0200", "Etc/GMT-2"),
+        ("UTC-5", "Etc/GMT+5"),
+        ("UTC\u22125", "Etc/GMT+5"),
+        ("-05", "Etc/GMT+5"),
+        ("Z+14", "Etc/GMT-14"),
+    ],
+)
+def test_an_offset_is_answered_with_the_zone_that_has_it(written: str, zone: str) -> None:
+    with pytest.raises(InvalidInput, match=f"is {re.escape(zone)} there") as caught:
+        lines("at 09:00", written)
+    offset = ZoneInfo(zone).utcoffset(datetime(2026, 1, 1))
+    assert offset is not None
+    sign = "-" if offset.days < 0 else "+"
+    assert f"UTC{sign}{abs(offset.total_seconds()) // 3600:02.0f}:00" in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["UTC+5:30", "+0545", "GMT-13", "UTC+15", "+99"])
+def test_an_offset_that_no_zone_is_named_after_is_explained(written: str) -> None:
+    with pytest.raises(InvalidInput, match="none has the name of an offset") as caught:
+        lines("at 09:00", written)
+    assert "Etc/" not in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["UTC+0", "+00:00", "UTC-0"])
+def test_no_offset_is_utc(written: str) -> None:
+    with pytest.raises(InvalidInput, match="write it UTC"):
+        lines("at 09:00", written)
+
+
+@pytest.mark.parametrize("written", ["GTM+2", "GTM-11", "GMT+2x", "EST+5"])
+def test_no_offset_is_suggested_for_looking_alike(written: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        lines("at 09:00", written)
+    assert "GMT" not in str(caught.value).removeprefix(f"{written!r}")

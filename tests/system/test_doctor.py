@@ -55,7 +55,9 @@ class Patient(Lunasched):
         assert finding is not None
         assert finding["mend"]
         for command in finding["mend"]:
-            self.machine.run(command, user=None if finding["as_root"] else self.user)
+            # One that asks is told yes.
+            typed = f"echo y | {command}" if " --fix " in command else command
+            self.machine.run(typed, user=None if finding["as_root"] else self.user)
         self.machine.wait_for(
             lambda: self.found(check, text) is None, what=f"mended {check}: {text}", interval=0.3
         )
@@ -267,7 +269,16 @@ def test_units_without_any_job(patient: Patient) -> None:
     patient.machine.run(f"cp {UNITS}/{timer} /root/")
     patient("remove", patient.name)
     patient.machine.run(f"cp /root/{timer} {UNITS}/")
-    patient.mends("orphans", "there are no jobs")
+    found = patient.found("orphans", "there are no jobs")
+    assert found is not None
+    assert found["mend"] == []
+    lost = patient("list", check=False)
+    assert (lost.returncode, lost.stdout) == (1, "")
+    assert "has no jobs, but 1 unit files of jobs are deployed" in lost.stderr
+    assert patient("list", "--json", check=False).returncode == 1
+    patient("sync", "--allow-empty")
+    assert patient("list").returncode == 0
+    assert patient.found("orphans", "there are no jobs") is None
 
 
 def test_a_user_that_is_gone(patient: Patient) -> None:
@@ -410,11 +421,17 @@ def test_a_damaged_database(patient: Patient, check: str, path: str, index: str)
     patient("start", patient.name, "--wait")
     patient.wait_for_runs(patient.name, 1)
     patient.machine.run("systemctl stop lunasched.service")
+    # The package does not need that program.
+    patient.machine.run("mv /usr/bin/sqlite3 /root/ 2>/dev/null", check=False)
     # An index whose page is no page of an index: its table can be read.
     patient.machine.run(
         ["python3", "-c", _DAMAGE, path, index],
     )
+    patient.machine.run("systemctl start --no-block lunasched.service")
+    asked = patient("doctor", "--fix", check, check=False)
+    assert (asked.returncode, asked.stdout.splitlines()[-1]) == (1, "Nothing was changed.")
     patient.mends(check, "is damaged")
+    patient.machine.run("mv /root/sqlite3 /usr/bin/ 2>/dev/null", check=False)
     assert [job["name"] for job in patient.json("list")] == [patient.name]
     assert len(patient.history(patient.name)) == 1
     assert patient.found("timers", timer) is None

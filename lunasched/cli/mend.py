@@ -1,0 +1,112 @@
+"""``doctor --fix``: a damaged database is made anew from what can be read of it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from lunasched.config import SUPERVISOR_USER, Mode
+from lunasched.errors import ExitCode, InvalidInput, LunaschedError, PermissionDenied
+
+if TYPE_CHECKING:
+    from lunasched.cli.session import Session
+    from lunasched.store import Inspection, Repair
+
+_CHECKS = {"definitions": "jobs", "history": "runs"}
+_SUPERVISOR = "lunasched.service"
+
+
+def mend(session: Session, check: str, *, ask: bool) -> None:
+    """Mend what ``check`` is about; asks first. Raises ``StoreError``: nothing was changed."""
+    if check not in _CHECKS:
+        raise InvalidInput(
+            f"--fix mends {' or '.join(_CHECKS)}, and not {check!r}; for what other checks find, "
+            "lunasched doctor prints the commands"
+        )
+    if session.mode is Mode.SYSTEM and os.geteuid() != 0:
+        raise PermissionDenied("only root can mend the system's databases; for your own: --user")
+    path = session.paths.history if check == "history" else session.paths.database
+    looked = _inspection(session, check)
+    if looked is None:
+        print(f"There is no {path}; nothing is to be mended.")
+        return
+    if looked.problem:
+        raise LunaschedError(f"{path} cannot be looked at: {looked.problem}. Nothing was changed.")
+    if not looked.damage:
+        print(f"{path} is not damaged; nothing is to be mended.")
+        return
+    print(f"{path} is damaged: {looked.damage}")
+    print("It is kept beside a new one that has what can be read of it.")
+    if check == "history":
+        print("The supervisor is stopped meanwhile; jobs run on, and are recorded later.")
+    if ask and not _agreed():
+        print("Nothing was changed.")
+        raise typer.Exit(ExitCode.FAILED)
+    done = _definitions(session) if check == "definitions" else _history(session)
+    print(f"The new one has {done.rows} {_CHECKS[check]}; the damaged one is {done.kept}")
+    if done.lost:
+        print(f"{done.lost} {_CHECKS[check]} could not be read, and are not in the new one.")
+
+
+def _agreed() -> bool:
+    try:
+        return input("Mend it? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        return False
+
+
+def _inspection(session: Session, check: str) -> Inspection | None:
+    from lunasched.store import DEFINITIONS, inspect
+
+    if check == "definitions":
+        return inspect(session.paths.database, DEFINITIONS)
+    return session.store_to_look_at.history.inspect()
+
+
+def _definitions(session: Session) -> Repair:
+    from lunasched.deploylock import DeployLock
+    from lunasched.store import DEFINITIONS, repair
+
+    with DeployLock(session.paths.deploy_lock).hold():
+        return repair(session.paths.database, DEFINITIONS)
+
+
+def _history(session: Session) -> Repair:
+    from lunasched.store import HISTORY, RemoteHistory, repair
+
+    path = session.paths.history
+    if session.mode is Mode.USER:
+        with _supervisor_stopped(session):
+            return repair(path, HISTORY)
+    # Root follows no link that the supervisor could have put there (DESIGN: R3).
+    entry = pwd.getpwnam(SUPERVISOR_USER)
+    history = RemoteHistory(path, entry.pw_uid, entry.pw_gid, as_it_is=True)
+    try:
+        history.start()
+        with _supervisor_stopped(session):
+            return history.repair()
+    finally:
+        history.close()
+
+
+@contextmanager
+def _supervisor_stopped(session: Session) -> Iterator[None]:
+    """Have no supervisor write to the history; one that was there is there again after it."""
+    manager = session.manager
+    known = manager.states(_SUPERVISOR).get(_SUPERVISOR)
+    # One that fails over and over is between two tries.
+    was_wanted = known is not None and known.active in ("active", "activating", "reloading")
+    for error in manager.stop([_SUPERVISOR]).values():
+        raise error
+    try:
+        yield
+    finally:
+        if was_wanted:
+            for error in manager.start([_SUPERVISOR]).values():
+                raise error
