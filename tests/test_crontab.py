@@ -471,9 +471,7 @@ def test_a_condition_that_does_not_hold_is_a_failure_here(command: str, test: st
         ("/bin/busybox", "&>"),
     ],
 )
-def test_both_outputs_at_once_is_the_background_but_to_bash(
-    shell: str, behind: str | None
-) -> None:
+def test_both_outputs_at_once_is_the_background_but_to_bash(shell: str, behind: str | None) -> None:
     assert leaves_behind("/bin/job a &>/x", shell) == behind
     said = differences(f"SHELL={shell}\n@daily /bin/job a &>/x\n")
     assert (f"to {shell} it is '&' and '>'" in said) == bool(behind)

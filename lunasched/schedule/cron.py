@@ -127,7 +127,27 @@ def parse_cron(text: str, start: int) -> Calendar | Reboot:
             text=text,
             position=positions[6] if len(fields) > 6 else len(text),
         )
-    return _calendar(text, fields, positions)
+    try:
+        return _calendar(text, fields, positions)
+    except ScheduleError as error:
+        instead = seconds_last(fields) if len(fields) == 6 and fields[0].isdecimal() else ""
+        if not instead or not _is_valid(instead):
+            raise
+        raise ScheduleError(
+            f"{error.message} Seconds are the last of six fields here; where they are the first, "
+            f"as for Spring and Quartz, write {instead!r}.",
+            text=text,
+            position=error.position,
+        ) from None
+
+
+def _is_valid(expression: str) -> bool:
+    fields = expression.split()
+    try:
+        _calendar(expression, fields, [0] * len(fields))
+    except ScheduleError:
+        return False
+    return True
 
 
 def _calendar(text: str, fields: list[str], positions: list[int]) -> Calendar:
@@ -146,6 +166,12 @@ def _calendar(text: str, fields: list[str], positions: list[int]) -> Calendar:
     )
     _check_dates(rule, positions[2])
     return rule
+
+
+def seconds_last(fields: list[str]) -> str:
+    """The six fields with the first one last, or without it if it is 0."""
+    minute_first, seconds = fields[1:6], fields[0]
+    return " ".join(minute_first if seconds.strip("0") == "" else [*minute_first, seconds])
 
 
 def _check_dates(rule: Calendar, position: int) -> None:

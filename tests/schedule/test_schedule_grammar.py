@@ -15,6 +15,7 @@ from lunasched.schedule import (
     SystemdCalendar,
     check_timezone,
     describe,
+    doubt,
     parse,
 )
 
@@ -249,3 +250,51 @@ def test_other_names_are_refused_with_a_near_miss(name: str, hint: str) -> None:
     with pytest.raises(InvalidInput, match="is not a time zone") as caught:
         check_timezone(name)
     assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        ("0 0 12 * * *", "0 12 * * *"),
+        ("cron:0 */5 * * * *", "*/5 * * * *"),
+        ("30 0 12 * * *", "0 12 * * * 30"),
+        ("0 0 9 * * 1-5", "0 9 * * 1-5"),
+        ("0 15 10 * * 1,3", "15 10 * * 1,3"),
+        ("0 0 12 1 1 */2", "0 12 1 1 */2"),
+    ],
+)
+def test_seconds_that_seem_to_come_first_are_told_with_the_reading(text: str, instead: str) -> None:
+    schedule = parse(text)
+    said = doubt(schedule)
+    assert said is not None
+    assert describe(schedule) in said
+    assert f"it is {instead!r} here" in said
+    assert doubt(parse(instead)) is None or instead.count(" ") == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0 12 * * *", "*/5 * * * * 0", "* * * * * *", "*/2 * * * * */10", "0 9 * * 1 0",
+        "0 9 * * * 30", "0 9 * * * 0,30", "@daily", "every 5m", "at 09:00", "calendar:daily",
+    ],
+)  # fmt: skip
+def test_seconds_at_the_end_are_taken_as_they_are(text: str) -> None:
+    assert doubt(parse(text)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        ("0 0 12 ? * MON-FRI", "0 12 ? * mon-fri"),
+        ("0 0 12 * * ?", "0 12 * * ?"),
+        ("15 0 9 * * sun", "0 9 * * sun 15"),
+        ("0 15 10 ? * 5#3", "15 10 ? * 5#3"),
+    ],
+)
+def test_weekdays_in_the_field_of_seconds_are_refused_with_the_way_out(
+    text: str, instead: str
+) -> None:
+    with pytest.raises(ScheduleError, match="Seconds are the last of six fields") as caught:
+        parse(text)
+    assert repr(instead) in caught.value.message
