@@ -1,8 +1,9 @@
 """Cron expressions: five fields, six with seconds, and the ``@`` names (crontab(5)).
 
-The reading is Vixie cron's. Of croniter's extensions ``L`` (last day), ``L5`` (last Friday),
-``5#2`` (second Friday) and a sixth field of seconds are taken; what a timer cannot say exactly is
-refused with the reason. Positions in errors index the whole schedule text.
+The reading is Vixie cron's. Of the extensions of others ``L`` (last day), ``L-3``, ``LW``
+(last working day), ``15W`` (nearest working day), ``L5`` (last Friday), ``5#2`` (second Friday) and
+a sixth field of seconds are taken; what a timer cannot say exactly is refused with the reason.
+Positions in errors index the whole schedule text.
 """
 
 from __future__ import annotations
@@ -83,6 +84,8 @@ _WEEKDAY = _Field("day of week", 0, 7, _NUMBERED_WEEKDAYS)
 _SECOND = _Field("second", 0, 59, {})
 
 _ITEM = re.compile(r"(?:(\*)|([a-z0-9]+)(?:-([a-z0-9]+))?)(?:/([0-9]{1,18}))?")
+_NEAR = re.compile(r"([0-9]{1,18})w")
+_BEFORE_LAST = re.compile(r"l-([0-9]{1,18})")
 _NTH = re.compile(r"([a-z0-9]+)#([a-z0-9]+)")
 _MACROS = {
     "@hourly": "0 * * * *",
@@ -190,13 +193,20 @@ def _day_rule(text: str, day: str, weekday: str, day_at: int, weekday_at: int) -
     both = day.startswith("*") or weekday.startswith("*")
     if day == "*" and weekday == "*":
         return DayRule()
-    last_day = False
+    last_day = last_working_day = False
     days: set[int] = set()
+    near: set[int] = set()
+    before_last: set[int] = set()
     for item, position in _items(day, day_at):
         if item == "l":
             last_day = True
-        elif item.startswith("l") or item.endswith("w"):
-            reason = _DAY_REASONS["w" if item.endswith("w") else "l"]
+        elif item == "lw":
+            last_working_day = True
+        elif match := _NEAR.fullmatch(item):
+            near.add(_number(_DAY, text, match[1], position))
+        elif match := _BEFORE_LAST.fullmatch(item):
+            before_last.add(_before_last(text, match[1], position + match.start(1)))
+        elif reason := _day_reason(item):
             raise ScheduleError(reason, text=text, position=position)
         else:
             days.update(_item_values(_DAY, text, item, position))
@@ -214,14 +224,33 @@ def _day_rule(text: str, day: str, weekday: str, day_at: int, weekday_at: int) -
         weekdays=ALL_WEEKDAYS if len(weekdays) == 7 else frozenset(weekdays),
         nth=frozenset(pair for pair in nth if pair[0] not in weekdays),
         both=both,
+        before_last=frozenset(before_last),
+        near=frozenset(near),
+        last_working_day=last_working_day,
     )
 
 
-_DAY_REASONS = {
-    "w": "W (the nearest working day) cannot be said by a timer.",
-    "l": "Only L alone (the last day of the month) is taken here; "
-    "for the n-th last day say calendar:*-*~n HH:MM.",
-}
+def _before_last(text: str, word: str, position: int) -> int:
+    number = numerals.whole(word)
+    if number is None or not 1 <= number <= 27:
+        raise ScheduleError(
+            "The days before the last go from L-1 to L-27.", text=text, position=position
+        )
+    return number
+
+
+def _day_reason(item: str) -> str | None:
+    """The way out for forms of other programs in the day of month, or None."""
+    if match := re.fullmatch(r"w([0-9]{1,2})", item):
+        return f"The working day nearest to the {match[1]}. is {match[1]}W."
+    if match := re.fullmatch(r"[0-9]{1,2}-l", item):
+        return f"A range to the last day is {item[:-2]}-31: days that a month lacks do not count."
+    if item.startswith("l") or item.endswith("w"):
+        return (
+            "Of L and W there are L (the last day), L-3 (three days before it), LW (the last "
+            "working day) and 15W (the working day nearest to the 15th)."
+        )
+    return None
 
 
 def _nth_weekday(text: str, item: str, position: int) -> tuple[int, int] | None:
