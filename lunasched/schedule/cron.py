@@ -86,6 +86,7 @@ _SECOND = _Field("second", 0, 59, {})
 _ITEM = re.compile(r"(?:(\*)|([a-z0-9]+)(?:-([a-z0-9]+))?)(?:/([0-9]{1,18}))?")
 _NEAR = re.compile(r"([0-9]{1,18})w")
 _BEFORE_LAST = re.compile(r"l-([0-9]{1,18})")
+_QUARTZ = frozenset("1234567")
 _NTH = re.compile(r"([a-z0-9]+)#([a-z0-9]+)")
 _MACROS = {
     "@hourly": "0 * * * *",
@@ -118,9 +119,15 @@ def parse_cron(text: str, start: int) -> Calendar | Reboot:
         positions.append(position)
         position += len(field) + 1
     if len(fields) == 7:
+        instead = seconds_last(fields[:6])
+        any_year = fields[6] in ("*", "?") and fields[0].isdecimal() and _is_valid(instead)
         raise ScheduleError(
             "A cron expression with a year field is not taken; "
-            "say it as calendar:YEAR-MONTH-DAY HOUR:MINUTE:SECOND.",
+            + (
+                f"without it, and with the seconds last, this is {instead!r}."
+                if any_year
+                else "say it as calendar:YEAR-MONTH-DAY HOUR:MINUTE:SECOND."
+            ),
             text=text,
             position=positions[6],
         )
@@ -255,12 +262,14 @@ def _day_reason(item: str) -> str | None:
 
 def _nth_weekday(text: str, item: str, position: int) -> tuple[int, int] | None:
     """``5#2`` and ``L5`` as weekday and ordinal; None for an ordinary item."""
-    if item == "l" or (item.endswith("l") and len(item) == 2):
-        raise ScheduleError(
-            "Which last weekday of the month? Write L5 for the last Friday.",
-            text=text,
-            position=position,
-        )
+    day = item.removesuffix("l")
+    if item == "l" or (day != item and (day in _NUMBERED_WEEKDAYS or day in _QUARTZ)):
+        reason = "Which last weekday of the month? Write L5 for the last Friday."
+        if day:
+            reason = f"The last such day of the month is written L{day}."
+        if day in _QUARTZ:
+            reason += f" For Quartz, where 1 is Sunday, {item.upper()} is L{int(day) - 1}."
+        raise ScheduleError(reason, text=text, position=position)
     match = _NTH.fullmatch(item)
     if match:
         weekday = _number(_WEEKDAY, text, match[1], position)
