@@ -116,14 +116,15 @@ def compile(  # noqa: A001 - the design's word for it
     (``concurrency.has_launcher``).
     Raises ``InvalidJob`` where the job cannot exist in the context's mode or never elapses.
     """
-    warnings: list[str] = []
+    timing = _timing(job, context)
+    unsure = schedule.doubt(schedule.parse(job.schedule))
+    warnings = [] if unsure is None else [f"schedule: {unsure}"]
     environment = _environment(context.templates)
     common = {
         "ownership": UnitText(f"{OWNERSHIP_MARK} for the job of this name."),
         "job_hash": UnitText(job_hash_line(job)),
         "description": unittext.sentence(f"{job.name} (lunasched job)"),
     }
-    timing = _timing(job, context)
     service_values = _service_values(job, context, warnings)
     obstacle = _obstacle(job, context, depended_on)
     guarded = bool(timing.on_calendar) and obstacle is None

@@ -291,6 +291,12 @@ def _check_path(path: str) -> None:
 
 def _word(text: str, *, dollar: bool) -> str:
     """One word of a line that systemd splits, unquotes, C-unescapes and specifier-expands."""
+    if any(map(_is_noncharacter, text)):
+        # With an escape systemd would run it, and send no message in which it is.
+        raise Unrepresentable(
+            "it holds a Unicode noncharacter, which no message of D-Bus can carry: systemctl "
+            "status would fail for the unit"
+        )
     if len(text.encode()) > _WORD_BYTES_MAX:
         raise Unrepresentable(
             "it is too long: Linux passes at most 128 KiB in one argument or variable; use a file"
@@ -306,7 +312,7 @@ def _c_escape(char: str) -> str:
     if char in _C_ESCAPES:
         return _C_ESCAPES[char]
     code = ord(char)
-    if code < 0x20 or code == 0x7F or _is_noncharacter(char):
+    if code < 0x20 or code == 0x7F:
         return "".join(f"\\x{byte:02x}" for byte in char.encode())
     return char
 

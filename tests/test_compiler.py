@@ -417,6 +417,13 @@ def test_what_a_user_cannot_lower_is_warned_of(priority: str) -> None:
     assert "OOMScoreAdjust=500" in low.service.text
 
 
+def test_a_schedule_that_seems_to_have_its_seconds_first_is_warned_of() -> None:
+    job = {"name": "a", "command": "true", "schedule": "0 0 12 * * *"}
+    [warning] = compiled(job, SYSTEM).warnings
+    assert warning.startswith("schedule: ") and "'0 12 * * *'" in warning
+    assert compiled({**job, "schedule": "0 12 * * * 30"}, SYSTEM).warnings == ()
+
+
 def test_the_weight_of_a_job_is_before_that_of_its_priority() -> None:
     job = compiled({**JOBS["minimal"][0], "priority": "Low", "io_weight": 77}, SYSTEM)
     found = [value for _, key, value in directives(job.service.text) if key == "IOWeight"]

@@ -16,7 +16,7 @@ from mutations import mutated
 
 from lunasched import compiler
 from lunasched.config import Mode
-from lunasched.crontab import CronFormat, Crontab, Source, read
+from lunasched.crontab import CronFormat, Crontab, Source, format_by_content, read
 from lunasched.crontab.command import (
     base_name,
     condition,
@@ -539,6 +539,35 @@ def test_a_command_that_has_the_name_of_a_user() -> None:
     source = Source("x", CronFormat.USER, users={"root", "mail"}, is_guess=True)
     assert job("@daily mail -s x y\n", source).command == "mail -s x y"
     assert len(jobs("@daily mail x y\n@daily true\n", source)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "is_system"),
+    [
+        ("@daily mail -s hi root\n", False),
+        ("@daily mail && true\n", False),
+        ("@daily mail | true\n@daily news x\n", False),
+        ("@daily mail >/x\n", False),
+        ("@daily true\n", False),
+        ("@daily news x\n@daily true\n", False),
+        ("@daily root x\n@daily nosuch /bin/x\n", True),
+        ("5 4 * * * news a\n5 5 * * * mail b\n", True),
+        ("A=b\n5 4 * * * mail /bin/x -s\n", True),
+        ("no crontab\n", False),
+        ("", False),
+    ],
+)
+def test_the_format_is_guessed_by_the_lines(text: str, is_system: bool) -> None:
+    guess = format_by_content(text.encode(), {"root", "news", "mail"})
+    assert guess is (CronFormat.SYSTEM if is_system else CronFormat.USER)
+
+
+@pytest.mark.parametrize("command", ["-s hi root", "&& true", "& x", "| y", "; z", ") x"])
+def test_no_command_begins_with_an_option_or_an_operator(command: str) -> None:
+    (problem,) = problems(f"@daily {command}\n")
+    assert "no command begins with" in problem
+    (problem,) = problems(f"@daily mail {command}\n", SYSTEM)
+    assert "is 'mail' the command" in problem and "--user-format" in problem
 
 
 def test_the_crontab_of_a_user_in_system_mode() -> None:

@@ -23,12 +23,13 @@ from lunasched.errors import InvalidInput, InvalidJobs, PermissionDenied
 
 if TYPE_CHECKING:
     from lunasched.compiler import CompiledJob
-    from lunasched.crontab import Crontab, Entry, Source
+    from lunasched.crontab import CronFormat, Crontab, Entry, Source
     from lunasched.deploy import Plan
     from lunasched.model import Job
 
 _SPOOLS = (Path("/var/spool/cron/crontabs"), Path("/var/spool/cron"))
 _CRON_D = "cron.d"
+_SYSTEM_CRONTAB = Path("/etc/crontab")
 
 
 @app.command("import-crontab")
@@ -110,7 +111,7 @@ def _opened(
     if path is not None and system_format is None:
         if path.name == "anacrontab":
             format_ = CronFormat.ANACRON
-        elif path.parent.name == _CRON_D or path.name == "crontab":
+        elif path.parent.name == _CRON_D or path == _SYSTEM_CRONTAB:
             format_ = CronFormat.SYSTEM
     elif system_format:
         format_ = CronFormat.SYSTEM
@@ -126,6 +127,9 @@ def _opened(
         owner = path.name
     if owner is not None and owner not in users:
         raise InvalidInput(f"{file}: there is no user {owner!r}, whose crontab it would be")
+    data = _data(file, path)
+    if path is not None and system_format is None and path.name == "crontab":
+        format_ = _guessed(str(file), path, data, users)
     source = Source(
         label="crontab -l" if file is None else file,
         format=format_,
@@ -136,7 +140,24 @@ def _opened(
         is_guess=file is not None and system_format is None and owner is None,
         tag=_tag(file, path),
     )
-    return _data(file, path), source
+    return data, source
+
+
+def _guessed(file: str, path: Path, data: bytes, users: _Users) -> CronFormat:
+    """The format of a file that is called crontab: by its place or, said, by its lines."""
+    from lunasched.crontab import CronFormat, format_by_content
+
+    if path == _SYSTEM_CRONTAB:
+        return CronFormat.SYSTEM
+    guess = format_by_content(data, users)
+    what, other = "a user's own crontab", "--system-format"
+    if guess is CronFormat.SYSTEM:
+        what, other = "a crontab with a user before each command", "--user-format"
+    print(
+        f"note: by its lines, {render.printable(file)} is {what}; if not, use {other}",
+        file=sys.stderr,
+    )
+    return guess
 
 
 def _tag(file: Optional[str], path: Optional[Path]) -> str:

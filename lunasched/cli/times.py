@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Optional
 
@@ -47,7 +48,7 @@ def explain(
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Say what a schedule means, and the times to come."""
-    from lunasched.schedule import check_timezone, describe, parse, timing
+    from lunasched.schedule import check_timezone, describe, doubt, parse, timing
 
     host = Session.choose(None).host_timezone
     if zone is not None:
@@ -69,6 +70,8 @@ def explain(
         )
         return
     print(describe(rule))
+    if unsure := doubt(rule):
+        print(f"warning: {unsure}", file=sys.stderr)
     print(f"\nTime zone: {zone or host}{'' if zone else ' (of the host)'}\n\nTimer:")
     if lines.is_empty:
         print("  none")

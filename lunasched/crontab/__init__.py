@@ -9,7 +9,7 @@ What Debian's cron does with a line was looked at by running it (tests/system/te
 cronie's extensions are those of its crontab(5).
 """
 
-from lunasched.crontab.convert import read
+from lunasched.crontab.convert import format_by_content, read
 from lunasched.crontab.source import CronFormat, Crontab, Entry, Source
 
-__all__ = ["CronFormat", "Crontab", "Entry", "Source", "read"]
+__all__ = ["CronFormat", "Crontab", "Entry", "Source", "format_by_content", "read"]

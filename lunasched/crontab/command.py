@@ -196,7 +196,7 @@ def condition(command: str, shell: str = "/bin/sh") -> str | None:
 
 
 def _last_list(command: str, shell: str) -> list[tuple[list[str], str]]:
-    """The last list of commands with ``&&``, ``||`` and ``|``, without what is grouped."""
+    """The last list with ``&&``, ``||`` and ``|`` in it, without what is grouped."""
     chain: list[tuple[list[str], str]] = []
     depth, has_ended = 0, False
     for words, operator in simple_commands(command, shell):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import Any
 
 from lunasched.crontab.anacron import read_anacron_entry
@@ -84,6 +85,15 @@ def _draft(entry: RawEntry, source: Source) -> Draft:
     if not rest or rest.startswith("%"):
         raise InvalidInput("it has no command")
     _check_no_star(rest)
+    if re.match(r"[-&|;)]", rest):
+        raise InvalidInput(
+            f"no command begins with {rest[0]!r}; "
+            + (
+                f"is {user!r} the command, and not a user? Then use --user-format"
+                if source.format is CronFormat.SYSTEM
+                else "the time has five fields, and the rest of the line is the command"
+            )
+        )
     command, stdin = split_percent(rest)
     shell = entry.value("SHELL") or _SHELL
     if not shell.startswith("/"):
@@ -294,22 +304,41 @@ def _of_variable(entry: RawEntry, problem: str) -> tuple[int, str] | None:
 # The whole file
 
 
-def _is_of_the_other_format(raw: list[RawEntry], source: Source, problems: Problems) -> bool:
-    """Whether a file that was taken for a user's own looks like the system's, with a user field."""
-    if source.format is not CronFormat.USER or not source.is_guess or not raw:
-        return False
+def format_by_content(data: bytes, users: Container[str] | None) -> CronFormat:
+    """Return the format that the lines of a crontab look like: with a user before each, or none."""
+    words = _first_words(entries(data, Problems("")))
+    return CronFormat.SYSTEM if _have_users(words, users) else CronFormat.USER
+
+
+def _first_words(raw: list[RawEntry]) -> list[tuple[str, str]]:
+    """The word after the time and the rest of each line; none if one of them is no entry."""
     words = []
     for entry in raw:
         try:
             rest = read_times(entry.text).rest
         except InvalidInput:
-            return False
+            return []
         first, _, second = rest.replace("\t", " ").partition(" ")
         words.append((first, second.lstrip()))
-    users = {"root"} if source.users is None else source.users
-    if any(first == "root" and second for first, second in words) or all(
-        first in users and second and not second.startswith("-") for first, second in words
-    ):
+    return words
+
+
+def _have_users(words: list[tuple[str, str]], users: Container[str] | None) -> bool:
+    known = {"root"} if users is None else users
+    # What cannot begin a command is an argument, so that the word before it is one.
+    if not words or any(re.match(r"[-&|;<>]", second) for _, second in words):
+        return False
+    return any(first == "root" and second for first, second in words) or all(
+        first in known and second for first, second in words
+    )
+
+
+def _is_of_the_other_format(raw: list[RawEntry], source: Source, problems: Problems) -> bool:
+    """Whether a file that was taken for a user's own looks like the system's, with a user field."""
+    if source.format is not CronFormat.USER or not source.is_guess or not raw:
+        return False
+    words = _first_words(raw)
+    if _have_users(words, source.users):
         problems.add(
             raw[0].line,
             f"{words[0][0]!r} after the time looks like a user, as in /etc/crontab; say which it "

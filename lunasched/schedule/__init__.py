@@ -5,13 +5,15 @@
     parse(text) ─► Schedule ─┬► timing(…)         OnCalendar= lines and intervals for the timer
                              ├► elapses(…)        the instants to come
                              ├► latest_elapse(…)  the slot that a run belongs to
-                             └► describe(…)       one sentence
+                             ├► describe(…)       one sentence
+                             └► doubt(…)          another reading that may have been meant
 
 The meaning is that of cron(8) and crontab(5), in systemd's terms; lunasched-schedule(5) tells it
 to users.
 """
 
 from lunasched.schedule.describe import describe
+from lunasched.schedule.doubt import doubt
 from lunasched.schedule.elapse import elapses, latest_elapse
 from lunasched.schedule.parse import parse
 from lunasched.schedule.rule import (
@@ -44,6 +46,7 @@ __all__ = [
     "Transition",
     "check_timezone",
     "describe",
+    "doubt",
     "elapses",
     "forget_zones",
     "latest_elapse",

@@ -244,18 +244,21 @@ class _Scanner:
 
     def read_component(self, fractions: bool) -> Component:
         start, stop, repeat = self.read_number(fractions), -1, 0
+        has_step = False
         if self.peek(2) == "..":
             self.position += 2
             stop = self.read_number(fractions)
             repeat = SECOND if fractions else 1
         if self.peek() == "/":
             self.position += 1
+            has_step = True
             repeat = self.read_number(fractions)
             if repeat == 0:
                 raise self.error("A step of 0 never gets anywhere.", self.position - 1)
         if self.peek() not in ("", " ", ",", "-", "~", ":"):
             raise self.error(_SHAPE)
-        if stop == start and not fractions:
+        # 5..5 is 5, but of seconds only with a step.
+        if stop == start and (has_step or not fractions):
             return Component(start, -1, 0)
         return Component(start, stop, repeat)
 

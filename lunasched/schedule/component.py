@@ -43,8 +43,10 @@ def full_year(part: Component) -> Component:
 
 
 def aligned(part: Component) -> Component:
-    """The range with its end on the last value of its step."""
+    """The range with its end on the last value of its step; a step beyond the end is none."""
     if part.stop > part.start and part.repeat > 0:
+        if part.start + part.repeat > part.stop:
+            return Component(part.start, -1, 0)
         stop = part.stop - (part.stop - part.start) % part.repeat
         return Component(part.start, stop, part.repeat)
     return part

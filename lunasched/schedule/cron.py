@@ -1,8 +1,9 @@
 """Cron expressions: five fields, six with seconds, and the ``@`` names (crontab(5)).
 
-The reading is Vixie cron's. Of croniter's extensions ``L`` (last day), ``L5`` (last Friday),
-``5#2`` (second Friday) and a sixth field of seconds are taken; what a timer cannot say exactly is
-refused with the reason. Positions in errors index the whole schedule text.
+The reading is Vixie cron's. Of the extensions of others ``L`` (last day), ``L-3``, ``LW``
+(last working day), ``15W`` (nearest working day), ``L5`` (last Friday), ``5#2`` (second Friday) and
+a sixth field of seconds are taken; what a timer cannot say exactly is refused with the reason.
+Positions in errors index the whole schedule text.
 """
 
 from __future__ import annotations
@@ -83,6 +84,9 @@ _WEEKDAY = _Field("day of week", 0, 7, _NUMBERED_WEEKDAYS)
 _SECOND = _Field("second", 0, 59, {})
 
 _ITEM = re.compile(r"(?:(\*)|([a-z0-9]+)(?:-([a-z0-9]+))?)(?:/([0-9]{1,18}))?")
+_NEAR = re.compile(r"([0-9]{1,18})w")
+_BEFORE_LAST = re.compile(r"l-([0-9]{1,18})")
+_QUARTZ = frozenset("1234567")
 _NTH = re.compile(r"([a-z0-9]+)#([a-z0-9]+)")
 _MACROS = {
     "@hourly": "0 * * * *",
@@ -115,9 +119,15 @@ def parse_cron(text: str, start: int) -> Calendar | Reboot:
         positions.append(position)
         position += len(field) + 1
     if len(fields) == 7:
+        instead = seconds_last(fields[:6])
+        any_year = fields[6] in ("*", "?") and fields[0].isdecimal() and _is_valid(instead)
         raise ScheduleError(
             "A cron expression with a year field is not taken; "
-            "say it as calendar:YEAR-MONTH-DAY HOUR:MINUTE:SECOND.",
+            + (
+                f"without it, and with the seconds last, this is {instead!r}."
+                if any_year
+                else "say it as calendar:YEAR-MONTH-DAY HOUR:MINUTE:SECOND."
+            ),
             text=text,
             position=positions[6],
         )
@@ -127,7 +137,27 @@ def parse_cron(text: str, start: int) -> Calendar | Reboot:
             text=text,
             position=positions[6] if len(fields) > 6 else len(text),
         )
-    return _calendar(text, fields, positions)
+    try:
+        return _calendar(text, fields, positions)
+    except ScheduleError as error:
+        instead = seconds_last(fields) if len(fields) == 6 and fields[0].isdecimal() else ""
+        if not instead or not _is_valid(instead):
+            raise
+        raise ScheduleError(
+            f"{error.message} Seconds are the last of six fields here; where they are the first, "
+            f"as for Spring and Quartz, write {instead!r}.",
+            text=text,
+            position=error.position,
+        ) from None
+
+
+def _is_valid(expression: str) -> bool:
+    fields = expression.split()
+    try:
+        _calendar(expression, fields, [0] * len(fields))
+    except ScheduleError:
+        return False
+    return True
 
 
 def _calendar(text: str, fields: list[str], positions: list[int]) -> Calendar:
@@ -148,6 +178,12 @@ def _calendar(text: str, fields: list[str], positions: list[int]) -> Calendar:
     return rule
 
 
+def seconds_last(fields: list[str]) -> str:
+    """The six fields with the first one last, or without it if it is 0."""
+    minute_first, seconds = fields[1:6], fields[0]
+    return " ".join(minute_first if seconds.strip("0") == "" else [*minute_first, seconds])
+
+
 def _check_dates(rule: Calendar, position: int) -> None:
     # 2000 and 2001 are a leap year and an ordinary one; where no month of either has a day,
     # weekdays (days 1-28 hold each of them) cannot be the reason unless with a fifth or a set
@@ -164,13 +200,20 @@ def _day_rule(text: str, day: str, weekday: str, day_at: int, weekday_at: int) -
     both = day.startswith("*") or weekday.startswith("*")
     if day == "*" and weekday == "*":
         return DayRule()
-    last_day = False
+    last_day = last_working_day = False
     days: set[int] = set()
+    near: set[int] = set()
+    before_last: set[int] = set()
     for item, position in _items(day, day_at):
         if item == "l":
             last_day = True
-        elif item.startswith("l") or item.endswith("w"):
-            reason = _DAY_REASONS["w" if item.endswith("w") else "l"]
+        elif item == "lw":
+            last_working_day = True
+        elif match := _NEAR.fullmatch(item):
+            near.add(_number(_DAY, text, match[1], position))
+        elif match := _BEFORE_LAST.fullmatch(item):
+            before_last.add(_before_last(text, match[1], position + match.start(1)))
+        elif reason := _day_reason(item):
             raise ScheduleError(reason, text=text, position=position)
         else:
             days.update(_item_values(_DAY, text, item, position))
@@ -188,24 +231,45 @@ def _day_rule(text: str, day: str, weekday: str, day_at: int, weekday_at: int) -
         weekdays=ALL_WEEKDAYS if len(weekdays) == 7 else frozenset(weekdays),
         nth=frozenset(pair for pair in nth if pair[0] not in weekdays),
         both=both,
+        before_last=frozenset(before_last),
+        near=frozenset(near),
+        last_working_day=last_working_day,
     )
 
 
-_DAY_REASONS = {
-    "w": "W (the nearest working day) cannot be said by a timer.",
-    "l": "Only L alone (the last day of the month) is taken here; "
-    "for the n-th last day say calendar:*-*~n HH:MM.",
-}
+def _before_last(text: str, word: str, position: int) -> int:
+    number = numerals.whole(word)
+    if number is None or not 1 <= number <= 27:
+        raise ScheduleError(
+            "The days before the last go from L-1 to L-27.", text=text, position=position
+        )
+    return number
+
+
+def _day_reason(item: str) -> str | None:
+    """The way out for forms of other programs in the day of month, or None."""
+    if match := re.fullmatch(r"w([0-9]{1,2})", item):
+        return f"The working day nearest to the {match[1]}. is {match[1]}W."
+    if match := re.fullmatch(r"[0-9]{1,2}-l", item):
+        return f"A range to the last day is {item[:-2]}-31: days that a month lacks do not count."
+    if item.startswith("l") or item.endswith("w"):
+        return (
+            "Of L and W there are L (the last day), L-3 (three days before it), LW (the last "
+            "working day) and 15W (the working day nearest to the 15th)."
+        )
+    return None
 
 
 def _nth_weekday(text: str, item: str, position: int) -> tuple[int, int] | None:
     """``5#2`` and ``L5`` as weekday and ordinal; None for an ordinary item."""
-    if item == "l" or (item.endswith("l") and len(item) == 2):
-        raise ScheduleError(
-            "Which last weekday of the month? Write L5 for the last Friday.",
-            text=text,
-            position=position,
-        )
+    day = item.removesuffix("l")
+    if item == "l" or (day != item and (day in _NUMBERED_WEEKDAYS or day in _QUARTZ)):
+        reason = "Which last weekday of the month? Write L5 for the last Friday."
+        if day:
+            reason = f"The last such day of the month is written L{day}."
+        if day in _QUARTZ:
+            reason += f" For Quartz, where 1 is Sunday, {item.upper()} is L{int(day) - 1}."
+        raise ScheduleError(reason, text=text, position=position)
     match = _NTH.fullmatch(item)
     if match:
         weekday = _number(_WEEKDAY, text, match[1], position)

@@ -119,6 +119,13 @@ def _by_month(days: DayRule) -> str:
         parts.append(f"on {word} {text} of the month")
     if days.last_day:
         parts.append("on the last day of the month")
+    for number in sorted(days.before_last):
+        unit = "day" if number == 1 else "days"
+        parts.append(f"{number} {unit} before the last day of the month")
+    for day in sorted(days.near):
+        parts.append(f"on the working day (Monday to Friday) nearest to day {day} of the month")
+    if days.last_working_day:
+        parts.append("on the last working day (Monday to Friday) of the month")
     return " and ".join(parts)
 
 

@@ -7,8 +7,8 @@ hours it gives up for good ("Infinite loop in calendar calculation") where midni
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from enum import Enum
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
@@ -24,18 +24,38 @@ from lunasched.schedule.rule import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 _SECOND = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-class _End(Enum):
-    LAST_DAY = "~01"
-    LAST_WEEK = "~01..07"
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Days counted from the end of the month, which is 1."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"~{self.first:02}" + (f"..{self.last:02}" if self.last > self.first else "")
 
 
-_Term = frozenset[int] | _End  # days of a month
+@dataclass(frozen=True, slots=True)
+class _Of:
+    """Days in months of these lengths alone."""
+
+    lengths: frozenset[int]
+    days: frozenset[int]
+
+
+_LAST_DAY = _End(1, 1)
+_LAST_WEEK = _End(1, 7)
+_WORKING = frozenset(range(5))
+_MONDAY, _FRIDAY = frozenset({0}), frozenset({4})
+_LENGTHS = (31, 30, 29, 28)
+
+_Term = frozenset[int] | _End | _Of  # days of a month
 _Dates = frozenset[tuple[int, int, int]]
 
 
@@ -85,10 +105,16 @@ def _dates(
     if years is not None and not years:
         return []
     year_text = "*" if years is None else numbers(years, 1970, 2199, open_end=False)
+    if isinstance(term, _Of):
+        return _dates_by_length(dict.fromkeys(term.lengths, term.days), months, years)
     if isinstance(term, _End):
         if count_from_start:
-            return _last_dates(term, months, years)
-        return [f"{year_text}-{numbers(months, 1, 12, open_end=False)}{term.value}"]
+            ends = {
+                length: frozenset(range(length + 1 - term.last, length + 2 - term.first))
+                for length in _LENGTHS
+            }
+            return _dates_by_length(ends, months, years)
+        return [f"{year_text}-{numbers(months, 1, 12, open_end=False)}{term}"]
     longest = max(month_length(2000, month) for month in months)
     days = sorted(day for day in term if day <= longest)
     if not days:
@@ -98,9 +124,14 @@ def _dates(
     return [f"{year_text}-{month_text}-{numbers(days, 1, 31, open_end=False)}"]
 
 
-def _last_dates(end: _End, months: Sequence[int], years: Sequence[int] | None) -> list[str]:
+def _dates_by_length(
+    by_length: Mapping[int, frozenset[int]], months: Sequence[int], years: Sequence[int] | None
+) -> list[str]:
+    """``YEAR-MONTH-DAY`` for the days of months of each length."""
     found = []
-    for length in (31, 30, 29, 28):
+    for length in _LENGTHS:
+        if length not in by_length:
+            continue
         # 2000 stands for leap years, 2001 for the others.
         fitting = [m for m in months if (2001 if length == 28 else 2000, m) in _BY_LENGTH[length]]
         if not fitting:
@@ -114,8 +145,7 @@ def _last_dates(end: _End, months: Sequence[int], years: Sequence[int] | None) -
             if not chosen:
                 continue
             year_text = numbers(chosen, 1970, 2199, open_end=False)
-        first = length if end is _End.LAST_DAY else length - 6
-        days = numbers(range(first, length + 1), 1, 31, open_end=False)
+        days = numbers(sorted(by_length[length]), 1, 31, open_end=False)
         found.append(f"{year_text}-{numbers(fitting, 1, 12, open_end=False)}-{days}")
     return found
 
@@ -168,45 +198,81 @@ def _day_terms(days: DayRule, rule: Calendar) -> list[tuple[str, _Term]]:
     """Pairs of a weekday prefix and the days of the month within which it counts."""
     if days.every_day:
         return [("", ALL_DAYS)]
-    by_month: list[_Term] = [days.days] if days.days else []
-    if days.last_day and days.days < ALL_DAYS:
-        by_month.append(_End.LAST_DAY)
-    by_week = _week_terms(days)
+    by_month, by_week = _month_terms(days), _week_terms(days)
     if not days.both:
-        return [("", term) for term in by_month] + by_week
+        return [(_prefix(weekdays), term) for weekdays, term in by_month + by_week]
     terms: list[tuple[str, _Term]] = []
-    for prefix, within in by_week:
-        for term in by_month:
+    for these, within in by_week:
+        for those, term in by_month:
+            both: _Term
             if within == ALL_DAYS or term == ALL_DAYS:
-                terms.append((prefix, term if within == ALL_DAYS else within))
-            elif isinstance(within, _End) or isinstance(term, _End):
+                both = term if within == ALL_DAYS else within
+            elif isinstance(within, frozenset) and isinstance(term, frozenset):
+                both = within & term
+            else:
                 raise ScheduleError(
-                    "No timer can say the n-th or last weekday of a month together with a set "
-                    "of days of the month; split this into two jobs.",
+                    "No timer can say the n-th or last weekday of a month together with a set of "
+                    "days of the month, where both must match; have the command look at one of "
+                    "them (date +%d).",
                     text=rule.text,
                     position=0,
                 )
-            elif within & term:
-                terms.append((prefix, within & term))
+            if both and these & those:
+                terms.append((_prefix(these & those), both))
     return terms
 
 
-def _week_terms(days: DayRule) -> list[tuple[str, _Term]]:
+_Terms = list[tuple[frozenset[int], _Term]]
+
+
+def _month_terms(days: DayRule) -> _Terms:
+    """Sets of weekdays with the days of a month within which each counts."""
+    terms: _Terms = [(ALL_WEEKDAYS, days.days)] if days.days else []
+    if days.days >= ALL_DAYS:
+        return terms
+    if days.last_day:
+        terms.append((ALL_WEEKDAYS, _LAST_DAY))
+    terms += [(ALL_WEEKDAYS, _End(n + 1, n + 1)) for n in sorted(days.before_last)]
+    if days.last_working_day:
+        terms += [(_WORKING, _LAST_DAY), (_FRIDAY, _End(2, 3))]
+    for day in sorted(days.near):
+        terms += _near_terms(day)
+    return terms
+
+
+def _near_terms(day: int) -> _Terms:
+    """The working day nearest to a day: on it, the Friday before it or the Monday after it."""
+    if day == 1:
+        return [(_WORKING, frozenset({1})), (_MONDAY, frozenset({2, 3}))]
+    # The Friday before the 31st is one in a month that has a 31st.
+    longer = frozenset(length for length in _LENGTHS if length >= day)
+    before: _Term = frozenset({day - 1})
+    if day > 28:
+        before = _Of(longer, frozenset({day - 1}))
+    terms: _Terms = [(_WORKING, frozenset({day})), (_FRIDAY, before)]
+    if day < 31:
+        terms.append((_MONDAY, frozenset({day + 1})))
+    if day >= 28:
+        terms.append((_FRIDAY, _Of(frozenset({day}), frozenset({day - 2}))))
+    return terms
+
+
+def _week_terms(days: DayRule) -> _Terms:
     by_ordinals: dict[frozenset[int], set[int]] = {}
     for weekday in range(7):
         ordinals = frozenset(ordinal for day, ordinal in days.nth if day == weekday)
         if ordinals:
             by_ordinals.setdefault(ordinals - {LAST}, set()).add(weekday)
-    terms: list[tuple[str, _Term]] = []
+    terms: _Terms = []
     if days.weekdays:
-        terms.append((_prefix(days.weekdays), ALL_DAYS))
+        terms.append((days.weekdays, ALL_DAYS))
     for ordinals, weekdays in by_ordinals.items():
         within = {day for n in ordinals for day in range(7 * n - 6, min(7 * n, 31) + 1)}
         if within:
-            terms.append((_prefix(frozenset(weekdays)), frozenset(within)))
+            terms.append((frozenset(weekdays), frozenset(within)))
     last = frozenset(weekday for weekday, ordinal in days.nth if ordinal == LAST)
     if last:
-        terms.append((_prefix(last), _End.LAST_WEEK))
+        terms.append((last, _LAST_WEEK))
     return terms
 
 

@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 
 from lunasched.errors import ScheduleError
+from lunasched.schedule import otherwise
 from lunasched.schedule.calendar import parse_calendar
 from lunasched.schedule.cron import WEEKDAYS, parse_cron
 from lunasched.schedule.rule import (
@@ -49,6 +50,18 @@ def parse(text: str) -> Schedule:
     text = " ".join(text.split())
     if len(text) > LENGTH_MAX:
         raise ScheduleError(f"A schedule has at most {LENGTH_MAX} characters.")
+    try:
+        return _parse(text)
+    except ScheduleError as error:
+        way_out = otherwise.way_out(text.lower())
+        if way_out is None:
+            raise
+        raise ScheduleError(
+            f"{error.message} {way_out}", text=error.text, position=error.position
+        ) from None
+
+
+def _parse(text: str) -> Schedule:
     lower = text.lower()
     if lower.startswith("every"):
         return _parse_every(text)

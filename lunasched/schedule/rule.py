@@ -85,9 +85,10 @@ class OnDemand:
 class DayRule:
     """Which days of a month match (crontab(5), with croniter's ``L`` and ``#``).
 
-    The month side is ``days`` and ``last_day``, the week side ``weekdays`` and ``nth`` (pairs of
-    weekday and ordinal 1 to 5 or ``LAST``). With ``both`` a day must match either side, without it
-    one of them is enough.
+    The month side is ``days``, ``last_day``, ``before_last`` (days counted back from the last),
+    ``near`` (the working day nearest to each, within its month) and ``last_working_day``; the week
+    side is ``weekdays`` and ``nth`` (pairs of weekday and ordinal 1 to 5 or ``LAST``). With
+    ``both`` a day must match either side, without it one of them is enough.
     """
 
     days: frozenset[int] = ALL_DAYS
@@ -95,6 +96,9 @@ class DayRule:
     weekdays: frozenset[int] = ALL_WEEKDAYS
     nth: frozenset[tuple[int, int]] = frozenset()
     both: bool = True
+    before_last: frozenset[int] = frozenset()
+    near: frozenset[int] = frozenset()
+    last_working_day: bool = False
 
     @property
     def every_day(self) -> bool:
@@ -111,11 +115,23 @@ class DayRule:
 
     def holds(self, day: int, weekday: int, length: int) -> bool:
         """Whether a day matches that is this weekday in a month of this length."""
-        by_month = day in self.days or (self.last_day and day == length)
+        by_month = self._by_month(day, weekday, length)
         # One side decides alone: under AND when it fails, under OR when it holds.
         if by_month is not self.both:
             return by_month
         return self._by_week(day, weekday, length)
+
+    def _by_month(self, day: int, weekday: int, length: int) -> bool:
+        if day in self.days or (self.last_day and day == length):
+            return True
+        if length - day in self.before_last:
+            return True
+        targets = self.near | {length} if self.last_working_day else self.near
+        return any(
+            day == _working_day(target, (weekday + target - day) % 7, length)
+            for target in targets
+            if target <= length
+        )
 
     def _by_week(self, day: int, weekday: int, length: int) -> bool:
         if weekday in self.weekdays:
@@ -125,6 +141,15 @@ class DayRule:
         if (weekday, (day + 6) // 7) in self.nth:
             return True
         return day + 7 > length and (weekday, LAST) in self.nth
+
+
+def _working_day(day: int, weekday: int, length: int) -> int:
+    """The working day nearest to a day of this weekday, in the same month."""
+    if weekday < 5:
+        return day
+    if weekday == 5:
+        return day - 1 if day > 1 else 3
+    return day + 1 if day < length else day - 2
 
 
 @lru_cache(maxsize=1024)

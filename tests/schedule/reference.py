@@ -7,7 +7,7 @@ an expression has a field for it) of a stretch of time is looked at, and the wal
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -32,7 +32,9 @@ class Cron:
                 self.nth.add((number(4, item[1:]) % 7, -1))
             else:
                 weekday_items.append(item)
-        month_items = [item for item in fields[2].split(",") if item != "l"]
+        every_item = fields[2].split(",")
+        self.special = [item for item in every_item if item.endswith("w") or item[:2] == "l-"]
+        month_items = [item for item in every_item if item not in ("l", *self.special)]
         self.minutes = values(0, fields[0])
         self.hours = values(1, fields[1])
         self.days = values(2, ",".join(month_items)) if month_items else set()
@@ -56,6 +58,7 @@ class Cron:
         is_last_day = (wall + timedelta(days=1)).month != wall.month
         is_last_week = (wall + timedelta(days=7)).month != wall.month
         by_month = wall.day in self.days or (self.last_day and is_last_day)
+        by_month = by_month or any(special_day(item, wall.date()) for item in self.special)
         by_week = (
             weekday in self.weekdays
             or (weekday, (wall.day - 1) // 7 + 1) in self.nth
@@ -64,6 +67,23 @@ class Cron:
         if self.day_star or self.weekday_star:
             return by_month and by_week
         return by_month or by_week
+
+
+def special_day(item: str, today: date) -> bool:
+    """``15w``, ``lw`` and ``l-3``: by looking at every day of the month."""
+    month = [today.replace(day=1) + timedelta(days=n) for n in range(31)]
+    month = [day for day in month if day.month == today.month]
+    if item.startswith("l-"):
+        return month[::-1].index(today) == int(item[2:])
+    if item == "lw":
+        wanted = month[-1]
+    elif int(item[:-1]) <= len(month):
+        wanted = month[int(item[:-1]) - 1]
+    else:
+        return False
+    working = [day for day in month if day.isoweekday() < 6]
+    # Saturday is nearer to Friday, Sunday to Monday, where the month has them.
+    return today == min(working, key=lambda day: abs((day - wanted).days))
 
 
 def number(field: int, word: str) -> int:

@@ -15,6 +15,7 @@ from lunasched.schedule import (
     SystemdCalendar,
     check_timezone,
     describe,
+    doubt,
     parse,
 )
 
@@ -167,8 +168,32 @@ ERRORS = [
     ("0,,5 * * * *", 2, "A value is missing"),
     ("* * * *", 7, "4 fields"),
     ("* * * * * * 2030", 12, "year field"),
-    ("0 0 15W * *", 4, "nearest working day"),
-    ("0 0 L-3 * *", 4, "the last day of the month"),
+    ("0 0 W15 * *", 4, "is 15W."),
+    ("0 0 29-L * *", 4, "is 29-31"),
+    ("0 0 1-5W * *", 4, "Of L and W"),
+    ("0 0 L5 * *", 4, "Of L and W"),
+    ("@every 5m", 0, "Write every 5m."),
+    ("@every 1h30m", 0, "Write every 1h30m."),
+    ("every 5min", 7, "Write every 5m."),
+    ("every 5 minutes", 7, "Write every 5m."),
+    ("every 1 hour and 30 minutes", 7, "Write every 1h30m."),
+    ("every hour", 6, "Write every 1h."),
+    ("every fortnight", 6, "as in 1h30m."),
+    ("Daily", 0, "Write @daily."),
+    ("weekly", 0, "Write @weekly."),
+    ("at 9am", 3, "Write at 09:00."),
+    ("at 12:30 am on Mon", 9, "Write at 00:30 on mon."),
+    ("at 9pm", 3, "Write at 21:00."),
+    ("at 13pm", 3, "24-hour clock."),
+    ("TZ=Europe/Berlin 0 9 * * *", 0, "--timezone"),
+    ("CRON_TZ=UTC 0 9 * * *", 0, "--timezone"),
+    ("H/15 * * * *", 0, "use a jitter"),
+    ("0 0 * * FRIL", 8, "written Lfri."),
+    ("0 0 * * 6L", 8, "6L is L5."),
+    ("0 0 12 ? * 1-5 *", 15, "this is '0 12 ? * 1-5'"),
+    ("0 0 32W * *", 4, "32 is out of range"),
+    ("0 0 L-28 * *", 6, "L-1 to L-27"),
+    ("0 0 31W 4 *", 4, "No such date"),
     ("0 0 * * L", 8, "Write L5"),
     ("0 0 * * 5#6", 10, "#1 to #5"),
     ("H * * * *", 0, "A schedule is one of"),
@@ -209,6 +234,12 @@ def test_an_error_points_at_what_is_wrong(text: str, position: int, message: str
         ("* * * * *", "Every minute."),
         ("@hourly", "At minute 0 of every hour."),
         ("0 0 13 * 5", "At 00:00 on day 13 of the month and on every Friday."),
+        (
+            "0 0 15W * *",
+            "At 00:00 on the working day (Monday to Friday) nearest to day 15 of the month.",
+        ),
+        ("0 0 LW * *", "At 00:00 on the last working day (Monday to Friday) of the month."),
+        ("0 0 L-3 * *", "At 00:00 3 days before the last day of the month."),
         ("0 0 L 2 *", "At 00:00 on the last day of the month in February."),
         (
             "0 0 */10 * 1",
@@ -249,3 +280,51 @@ def test_other_names_are_refused_with_a_near_miss(name: str, hint: str) -> None:
     with pytest.raises(InvalidInput, match="is not a time zone") as caught:
         check_timezone(name)
     assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        ("0 0 12 * * *", "0 12 * * *"),
+        ("cron:0 */5 * * * *", "*/5 * * * *"),
+        ("30 0 12 * * *", "0 12 * * * 30"),
+        ("0 0 9 * * 1-5", "0 9 * * 1-5"),
+        ("0 15 10 * * 1,3", "15 10 * * 1,3"),
+        ("0 0 12 1 1 */2", "0 12 1 1 */2"),
+    ],
+)
+def test_seconds_that_seem_to_come_first_are_told_with_the_reading(text: str, instead: str) -> None:
+    schedule = parse(text)
+    said = doubt(schedule)
+    assert said is not None
+    assert describe(schedule) in said
+    assert f"it is {instead!r} here" in said
+    assert doubt(parse(instead)) is None or instead.count(" ") == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0 12 * * *", "*/5 * * * * 0", "* * * * * *", "*/2 * * * * */10", "0 9 * * 1 0",
+        "0 9 * * * 30", "0 9 * * * 0,30", "@daily", "every 5m", "at 09:00", "calendar:daily",
+    ],
+)  # fmt: skip
+def test_seconds_at_the_end_are_taken_as_they_are(text: str) -> None:
+    assert doubt(parse(text)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        ("0 0 12 ? * MON-FRI", "0 12 ? * mon-fri"),
+        ("0 0 12 * * ?", "0 12 * * ?"),
+        ("15 0 9 * * sun", "0 9 * * sun 15"),
+        ("0 15 10 ? * 5#3", "15 10 ? * 5#3"),
+    ],
+)
+def test_weekdays_in_the_field_of_seconds_are_refused_with_the_way_out(
+    text: str, instead: str
+) -> None:
+    with pytest.raises(ScheduleError, match="Seconds are the last of six fields") as caught:
+        parse(text)
+    assert repr(instead) in caught.value.message

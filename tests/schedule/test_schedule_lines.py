@@ -132,7 +132,7 @@ def test_days_that_no_line_can_say_are_refused(text: str) -> None:
     if text == "0 0 *,L * 5#4":  # every day is the last or another: no restriction at all
         assert lines(text) == ("Fri *-*-22..28 00:00:00 Asia/Kolkata",)
         return
-    with pytest.raises(ScheduleError, match="split this into two jobs"):
+    with pytest.raises(ScheduleError, match="have the command look at one"):
         lines(text)
 
 

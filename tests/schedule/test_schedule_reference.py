@@ -104,6 +104,10 @@ DAY = [
     "28-31",
     "10,20,30",
     "L,15",
+    "15W",
+    "LW",
+    "1W,L-2",
+    "31W,28W",
     "*/5",
     "?",
 ]
@@ -198,6 +202,26 @@ def check(zone: str, base: datetime, expressions: list[str], window: timedelta) 
             odd = sorted(set(got) ^ set(instants))[:4]
             problems.append(f"lines of {text!r} in {zone} after {base}: {[str(at) for at in odd]}")
     return problems
+
+
+def test_working_days_and_days_before_the_last_in_every_month_of_a_leap_cycle() -> None:
+    """At noon in UTC, so that each of the lines is looked at on its own for 28 years."""
+    base, until = utc(2020, 1, 1), utc(2048, 1, 1)
+    days = [*(f"{day}W" for day in (1, 2, 15, 27, 28, 29, 30, 31)), "LW", "L-1", "L-27", "L-3,1W"]
+    wrong = []
+    for day in days:
+        text = f"0 12 {day} * *"
+        cron = reference.Cron(text)
+        noons = (base + timedelta(days=n, hours=12) for n in range((until - base).days))
+        wanted = [noon for noon in noons if cron.matches(noon.replace(tzinfo=None))]
+        rule = parse(text)
+        own = takewhile(lambda slot: slot < until, elapses(rule, timezone="UTC", after=base))
+        lines = timing(rule, timezone="UTC", host_timezone="UTC", now=base).on_calendar
+        answers = evaluate(lines, base=base, iterations=len(wanted) + 9)
+        found = {instant for answer in answers for instant in answer.elapses if instant < until}
+        if list(own) != wanted or sorted(found) != wanted:
+            wrong.append((text, lines))
+    assert wrong == []
 
 
 def run(rng: random.Random, nights: int, each: int) -> None:

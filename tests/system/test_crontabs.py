@@ -67,7 +67,7 @@ SHELL=/bin/sh
 
 PIECES = [
     "a", "b c", "\\", "\\", "%", "\\%", "\t", " ", "é", "€", "$A", "\\x41", "\\n", "=", "#", "~",
-    "\u200b", "\ufdd0", "\x01", "\x7f", "^", "{", "@", "-",
+    "\u200b", "\x01", "\x7f", "^", "{", "@", "-",
 ]  # fmt: skip
 
 
@@ -230,6 +230,17 @@ def test_timers_are_started_and_what_differs_is_said(luna: Lunasched) -> None:
         lambda: luna.machine.run("pgrep -fx 'sleep 300'", check=False).returncode == 1,
         what="the end of what was left in the background",
     )
+
+
+def test_a_file_called_crontab_is_what_its_lines_are(luna: Lunasched) -> None:
+    luna.machine.write_file("/srv/crontab", "@daily mail -s hi root\n")
+    done = luna("import-crontab", "--dry-run", "/srv/crontab")
+    assert "is a user's own crontab; if not, use --system-format" in done.stderr
+    assert "mail -s hi root" in done.stdout
+    luna.machine.write_file("/srv/crontab", "@daily root id\n")
+    done = luna("import-crontab", "--dry-run", "/srv/crontab")
+    assert "a user before each command; if not, use --user-format" in done.stderr
+    luna.machine.run(["rm", "/srv/crontab"])
 
 
 def test_entries_that_are_gone_are_named(luna: Lunasched) -> None:
