@@ -112,12 +112,14 @@ def adopt(
     """
     draft = _Draft(context, service.name, {"name": name, "enabled": enabled})
     problems: list[str] = []
+    said: list[Assignment] = []
     for source, rules, sections in (
         (timer, _TIMER_RULES, ("Unit", "Timer", "Install")),
         (service, _SERVICE_RULES, ("Unit", "Service", "Install")),
     ):
         found, faults = unitfile.assignments(source.files)
         problems += faults
+        said += found
         in_force = _in_force(found)
         # What other directives mean depends on it.
         for section, directive in sorted(in_force, key=lambda key: key != ("Service", "Type")):
@@ -133,7 +135,9 @@ def adopt(
         told = tuple(draft.places.values())
         # A missing key is the consequence of one that was refused.
         problems += [
-            problem for problem in error.problems if not problems or problem.startswith(told)
+            _with_hint(problem, said)
+            for problem in error.problems
+            if not problems or problem.startswith(told)
         ]
     if problems or job is None:
         raise InvalidJob(problems)
@@ -147,15 +151,29 @@ def service_of(timer: Source) -> str:
     values = _in_force(found).get(("Timer", "Unit"))
     if not values:
         return timer.name.removesuffix(".timer") + ".service"
-    return values[-1].value
+    try:
+        return unitfile.unit_name(values[-1].value)
+    except InvalidInput as error:
+        raise InvalidJob([_blame(values[-1], error)]) from error
 
 
 def _apply(rule: _Rule, draft: _Draft, values: Sequence[Assignment]) -> list[str]:
     try:
         rule(draft, values)
     except InvalidInput as error:
-        return [f"{values[-1].place}: {error}"]
+        return [_blame(values[-1], error)]
     return []
+
+
+def _blame(value: Assignment, error: InvalidInput) -> str:
+    return f"{value.place}: {error}{unitfile.comment_hint(value.value)}"
+
+
+def _with_hint(problem: str, said: Sequence[Assignment]) -> str:
+    """A fault of the job, with the hint to a comment behind the value that it comes from."""
+    hints = [unitfile.comment_hint(each.value) for each in said if problem.startswith(each.place)]
+    first, newline, rest = problem.partition("\n")
+    return f"{first}{hints[-1] if hints else ''}{newline}{rest}"
 
 
 def _in_force(found: Sequence[Assignment]) -> dict[tuple[str, str], list[Assignment]]:

@@ -24,6 +24,11 @@ _NUMBERED = re.compile(
 )
 _WHITESPACE = " \t\n\r"
 _SECTION = re.compile(r"\[([^\[\]]+)\]\Z")
+_UNIT_NAME = re.compile(
+    r"[A-Za-z0-9:_.\\@-]+\.(?:automount|device|mount|path|scope|service|slice|socket|swap|target|timer)\Z"
+)
+_UNIT_NAME_BYTES_MAX = 255
+_COMMENT = re.compile(r"\s[#;]")
 
 # systemd.time(7), "PARSING TIME SPANS".
 _SPAN_PART = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([a-zA-Zµμ]*)\s*", re.ASCII)
@@ -101,6 +106,19 @@ def comments(text: str) -> Iterator[str]:
             yield line[1:].strip()
 
 
+def unit_name(value: str) -> str:
+    """The value as the name of a unit; raises ``InvalidInput`` where it can be none."""
+    if not _UNIT_NAME.match(value) or len(value) > _UNIT_NAME_BYTES_MAX:
+        raise InvalidInput(f"{value!r} cannot be the name of a unit")
+    return value
+
+
+def comment_hint(value: str) -> str:
+    """The advice for a value that was not understood and may end in a comment, or nothing."""
+    found = _COMMENT.search(value)
+    return "; a comment has to be on a line of its own" if found else ""
+
+
 def words(value: str, *, escapes: bool = True) -> list[str]:
     """The words of a value, unquoted; without ``escapes`` a backslash only protects what follows.
 
@@ -122,7 +140,7 @@ def argv(value: str) -> tuple[str, ...]:
 
     Raises ``InvalidInput`` for prefixes, variables of systemd and several commands.
     """
-    pairs = list(_words(value, escapes=True))
+    pairs = list(_words(value, escapes=True, command=True))
     if not pairs:
         raise InvalidInput("there is no command")
     program = pairs[0][0]
@@ -185,7 +203,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
         yield start, " ".join(begun).strip(_WHITESPACE)
 
 
-def _words(value: str, escapes: bool) -> Iterator[tuple[str, str]]:
+def _words(value: str, escapes: bool, *, command: bool = False) -> Iterator[tuple[str, str]]:
     """Each word, and how it is written."""
     position = 0
     while True:
@@ -194,6 +212,11 @@ def _words(value: str, escapes: bool) -> Iterator[tuple[str, str]]:
         if position == len(value):
             return
         start = position
+        if command and start and re.match(r"\\;(?:\s|\Z)", value[start:]):
+            # systemd.service(5), "COMMAND LINES": the one escape that is for a whole word.
+            yield ";", "\\;"
+            position += 2
+            continue
         word, position = _word(value, position, escapes)
         yield word, value[start:position].rstrip(_WHITESPACE)
 

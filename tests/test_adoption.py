@@ -207,6 +207,36 @@ def test_a_timer_names_its_service() -> None:
     assert adoption.service_of(Source("x.timer", (UnitFile("x.timer", TIMER),))) == "x.service"
 
 
+@pytest.mark.parametrize("value", ["y.service # mine", "y", "%i.mount", "a b.service"])
+def test_a_timer_that_names_no_unit_is_refused_with_its_line(value: str) -> None:
+    text = f"[Timer]\nUnit={value}\n"
+    with pytest.raises(InvalidJob) as caught:
+        adoption.service_of(Source("x.timer", (UnitFile("x.timer", text),)))
+    (fault,) = caught.value.problems
+    assert fault.startswith("x.timer:2: [Timer] Unit=: ")
+    assert ("a comment has to be on a line of its own" in fault) == ("#" in value)
+
+
+@pytest.mark.parametrize(
+    ("timer", "service"),
+    [
+        ("[Timer]\nOnCalendar=daily # at night\n", SERVICE),
+        (TIMER + "[Timer]\nPersistent=yes ; of course\n", SERVICE),
+        (TIMER, with_lines("User=www-data # web")),
+        (TIMER, with_lines("TimeoutStopSec=5s # long")),
+    ],
+)
+def test_a_comment_behind_a_value_is_named(timer: str, service: str) -> None:
+    (fault,) = faults(timer, service)
+    assert fault.splitlines()[0].endswith("; a comment has to be on a line of its own")
+
+
+def test_a_semicolon_that_is_an_argument() -> None:
+    line = r"ExecStart=/usr/bin/find /srv -exec touch {} \;"
+    job = adopt(service=SERVICE.replace("ExecStart=/bin/true", line)).job
+    assert job.command == ("/usr/bin/find", "/srv", "-exec", "touch", "{}", ";")
+
+
 TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\n"), max_size=30)
 DIRECTIVES = st.sampled_from(
     [
