@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from lunasched import compiler, sandbox, schedule, unitfile
-from lunasched.compiler import Context
+from lunasched.compiler import NETWORK, Context
 from lunasched.config import Mode
 from lunasched.ejection import OF_THE_UNITS_NAME, SCHEDULE_NOTE, ZONE_NOTE
 from lunasched.errors import InvalidInput, InvalidJob
@@ -78,6 +78,7 @@ class _Draft:
     elapses: list[Assignment] = field(default_factory=list)
     type: str = "simple"
     has_user: bool = False
+    after: frozenset[str] = frozenset()
     ignores_sigpipe: bool = True
 
     def set(self, path: Path, value: Any, place: str) -> None:
@@ -357,12 +358,13 @@ def _unit(draft: _Draft, values: Sequence[Assignment]) -> None:
 
 
 def _after(draft: _Draft, values: Sequence[Assignment]) -> None:
-    units = {unit for each in values for unit in each.value.split()}
-    known = draft.definition.get("catch_up") and draft.context.mode is Mode.SYSTEM
-    if units - ({"network-online.target"} if known else set()):
+    draft.after = frozenset(unit for each in values for unit in each.value.split())
+    catches_up = draft.definition.get("catch_up", False)
+    known = compiler.waits_for_network(catches_up, draft.context.mode)
+    if draft.after - ({NETWORK} if known else set()):
         raise InvalidInput(
             "the order of a job is given by its dependencies alone; one that catches up is "
-            "after network-online.target"
+            f"after {NETWORK}"
         )
 
 
@@ -580,6 +582,9 @@ def _fill_in(draft: _Draft) -> None:
         often = "" if fixed else ", and not for each run"
         notes.append(f"its random delay is drawn anew, once{often}")
     _fill_in_priority(draft)
+    if compiler.waits_for_network(definition.get("catch_up", False), draft.context.mode):
+        if NETWORK not in draft.after:
+            notes.append(f"it catches up, and so is after {NETWORK}, which the service was not")
     if draft.context.mode is Mode.SYSTEM:
         definition.setdefault("working_directory", "/")
         _keep_login_variables_unset(draft)
@@ -589,24 +594,23 @@ def _fill_in(draft: _Draft) -> None:
 
 
 def _fill_in_priority(draft: _Draft) -> None:
-    """The priority that sets the same; what none sets goes where it says why it cannot be."""
+    """The priority that sets the same; what none sets is set as it is."""
     chosen: dict[str, Assignment] = draft.definition.pop("priority", {})
     values = {directive: each.value for directive, each in chosen.items()}
+    weight = values.pop("IOWeight", None)
     for priority in Priority:
-        lines, _ = compiler.priority_values(priority, draft.context.mode)
-        weight = values.get("IOWeight")
-        rest = {key: value for key, value in lines.items() if key != "IOWeight"}
-        if rest == {key: value for key, value in values.items() if key != "IOWeight"}:
-            if weight != lines.get("IOWeight"):
-                if weight is None:
-                    continue
-                place = chosen["IOWeight"].place
-                draft.set(("resource_limits", "io_weight"), weight, place)
-            if lines:
+        lines = dict(compiler.priority_values(priority, draft.context.mode)[0])
+        own_weight = lines.pop("IOWeight", None)
+        if lines == values and (weight is not None or own_weight is None):
+            if values:
                 draft.definition["priority"] = priority.value
-            return
-    for directive, each in chosen.items():
-        draft.set(("systemd", directive), each.value, each.place)
+            break
+    else:
+        own_weight = None
+        for directive in values:
+            draft.set(("systemd", directive), values[directive], chosen[directive].place)
+    if weight not in (None, own_weight):
+        draft.set(("resource_limits", "io_weight"), weight, chosen["IOWeight"].place)
 
 
 def _keep_login_variables_unset(draft: _Draft) -> None:

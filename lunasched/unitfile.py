@@ -110,6 +110,8 @@ def unit_name(value: str) -> str:
     """The value as the name of a unit; raises ``InvalidInput`` where it can be none."""
     if not _UNIT_NAME.match(value) or len(value) > _UNIT_NAME_BYTES_MAX:
         raise InvalidInput(f"{value!r} cannot be the name of a unit")
+    if "@." in value:
+        raise InvalidInput(f"{value!r} is a template, of which an instance has to be named")
     return value
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_compiler import SYSTEM, USER
 
-from lunasched import adoption
+from lunasched import adoption, compiler
 from lunasched.adoption import Adoption, Source
 from lunasched.compiler import Context
 from lunasched.errors import InvalidJob
@@ -124,15 +124,15 @@ def test_all_faults_are_named_at_once() -> None:
     found = faults(
         TIMER + "[Timer]\nWakeSystem=yes\n[Unit]\nAfter=foo.service\n[Path]\nUnit=x\n",
         "[Unit]\nWants=a.service\nAfter=network.target\n[Service]\nType=forking\n"
-        "ExecStart=-/bin/true\nNice=7\nRestart=on-failure\nExecStartPre=/bin/x\n"
+        "ExecStart=-/bin/true\nRestart=on-failure\nExecStartPre=/bin/x\n"
         "RuntimeDirectory=%N\noops\nMemoryMax=10%\n[Socket]\nA=b\n",
     )
     named = [fault.split("] ")[1].split("=")[0] for fault in found if "] " in fault]
     assert sorted(named) == sorted(
-        ["WakeSystem", "After", "Unit", "Wants", "After", "Type", "ExecStart", "Nice", "Restart",
+        ["WakeSystem", "After", "Unit", "Wants", "After", "Type", "ExecStart", "Restart",
          "ExecStartPre", "RuntimeDirectory", "MemoryMax", "A"]
     )  # fmt: skip
-    assert any(fault.startswith("x.service:11: ") for fault in found)
+    assert any(fault.startswith("x.service:10: ") for fault in found)
     assert all(fault.startswith(("x.timer:", "x.service:")) for fault in found)
 
 
@@ -140,7 +140,7 @@ def test_all_faults_are_named_at_once() -> None:
     "line",
     [
         "ExecStart=/bin/x", "Type=notify", "TimeoutStartSec=5", "Type=oneshot\nRuntimeMaxSec=5",
-        "TimeoutStopSec=infinity", "WorkingDirectory=-/srv", "WorkingDirectory=%h", "Nice=3",
+        "TimeoutStopSec=infinity", "WorkingDirectory=-/srv", "WorkingDirectory=%h",
         "Slice=system-x.slice", "RemainAfterExit=yes", "Environment=x", "Environment=A=%n",
         "StandardOutput=file:/x", "CPUQuota=0.5", "TasksMax=10%", "StateDirectory=%p",
         "User=%i", "WatchdogSec=3", "LimitNOFILE=%I", "SendSIGKILL=no", "IgnoreSIGPIPE=maybe",
@@ -191,6 +191,42 @@ def test_lists_of_the_sandbox() -> None:
         "restrict_namespaces": ("~user", "~net"),
         "restrict_address_families": ("none",),
     }
+
+
+@pytest.mark.parametrize(
+    ("lines", "priority", "weight", "directives"),
+    [
+        (["Nice=19"], "Normal", None, {"Nice": "19"}),
+        (["Nice=19", "IOWeight=50"], "Normal", 50, {"Nice": "19"}),
+        (["IOWeight=50"], "Normal", 50, {}),
+        (["CPUWeight=idle"], "Normal", None, {"CPUWeight": "idle"}),
+        (["OOMScoreAdjust=1000", "Nice=-5"], "Normal", None,
+         {"Nice": "-5", "OOMScoreAdjust": "1000"}),
+        (["Nice=10", "CPUWeight=30", "OOMScoreAdjust=500"], "Normal", None,
+         {"Nice": "10", "CPUWeight": "30", "OOMScoreAdjust": "500"}),
+        (["Nice=10", "CPUWeight=30", "OOMScoreAdjust=500", "IOWeight=7"], "Low", 7, {}),
+        (["Nice=10", "CPUWeight=30", "OOMScoreAdjust=500", "IOWeight=30"], "Low", None, {}),
+    ],
+)  # fmt: skip
+def test_what_no_priority_sets_is_set_as_it_is(
+    lines: list[str], priority: str, weight: int | None, directives: dict[str, str]
+) -> None:
+    job = adopt(service=with_lines(*lines)).job
+    assert (job.priority.value, job.limits.io_weight) == (priority, weight)
+    assert dict(job.directives) == directives
+    text = compiler.compile(job, SYSTEM).service.text.splitlines()
+    own = ("Nice=", "CPUWeight=", "IOWeight=", "OOMScoreAdjust=")
+    assert sorted(line for line in text if line.startswith(own)) == sorted(lines)
+
+
+@pytest.mark.parametrize(
+    ("unit", "persistent"), [("", "yes"), ("", "no"), ("After=network-online.target", "yes")]
+)
+def test_a_job_that_catches_up_is_said_to_wait_for_the_network(unit: str, persistent: str) -> None:
+    found = adopt(f"{TIMER}[Timer]\nPersistent={persistent}\n", f"[Unit]\n{unit}\n{SERVICE}")
+    waits = "After=network-online.target" in compiler.compile(found.job, SYSTEM).service.text
+    noted = any("is after network-online.target" in note for note in found.notes)
+    assert noted == (waits and not unit)
 
 
 def test_differences_are_said() -> None:

@@ -603,7 +603,7 @@ BAD_NESTED = [
     ("sandbox", "capability_bounding_set", ["chown"], "CAP_CHOWN"),
     ("sandbox", "umask", 27, "octal"),
     ("sandbox", "umask", "999", "octal"),
-    ("systemd", "Nice", 5, "cannot be set here: use priority"),
+    ("systemd", "IOWeight", 5, "cannot be set here: use resource_limits: io_weight"),
     ("systemd", "PrivateTmp", True, "cannot be set here: use sandbox: private_tmp"),
     ("systemd", "Type", "oneshot", "cannot be set here"),
     ("systemd", "Limit NOFILE", 5, "letters only"),

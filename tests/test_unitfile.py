@@ -148,14 +148,24 @@ def test_the_escape_of_a_semicolon_is_for_a_whole_word_of_arguments(line: str) -
         unitfile.argv(line)
 
 
-@pytest.mark.parametrize("name", ["a.service", r"a\x20b@c:d.timer", "x@.socket"])
+@pytest.mark.parametrize("name", ["a.service", r"a\x20b@c:d.timer", "x@a.socket"])
 def test_names_of_units(name: str) -> None:
     assert unitfile.unit_name(name) == name
 
 
 @pytest.mark.parametrize(
     "name",
-    ["a.service # note", "a", "a b.service", "a.x", "é.service", "a/b.timer", "", "%p.service"],
+    [
+        "a.service # note",
+        "a",
+        "a b.service",
+        "a.x",
+        "é.service",
+        "a/b.timer",
+        "",
+        "%p.service",
+        "a@.timer",
+    ],
 )
 def test_what_cannot_be_the_name_of_a_unit(name: str) -> None:
     with pytest.raises(InvalidInput):
