@@ -131,8 +131,10 @@ def compile(  # noqa: A001 - the design's word for it
             f"{obstacle}; there is no guard for its slots: one may run twice where the clock is "
             "set back or its timer is restarted"
         )
+    oneshot = depended_on or directives.is_oneshot(job.directives)
     guards = {
         "guard": _guard(job, context) if guarded else None,
+        "type": UnitText("oneshot" if oneshot else "exec"),
         **dependencies.service_values(
             job, context.slots, depended_on=depended_on, launched=launched
         ),
@@ -148,7 +150,7 @@ def compile(  # noqa: A001 - the design's word for it
         guards = confinement.outside(guards)
     service = environment.get_template("job.service.j2").render(
         common | service_values | guards,
-        limits=dependencies.limits(service_values["limits"], depended_on=depended_on),
+        limits=dependencies.limits(service_values["limits"], oneshot=oneshot),
         own_files=_own_files(job, context, guarded=guarded, depended_on=depended_on),
         after=_after(job, context),
     )
@@ -177,8 +179,11 @@ def plain(job: Job, context: Context, name: str, about: Sequence[str]) -> tuple[
         "description": unittext.sentence(job.name),
     }
     values = _service_values(job, context, [])
+    oneshot = directives.is_oneshot(job.directives)
+    values["limits"] = dependencies.limits(values["limits"], oneshot=oneshot)
     service = environment.get_template("ejected.service.j2").render(
         common | values | {"identifier": UnitText(name)},
+        type=UnitText("oneshot" if oneshot else "exec"),
         at_home=job.working_directory is None,
         after=_after(job, context) if timing.on_calendar else None,
     )
@@ -231,7 +236,9 @@ def job_hash(job: Job) -> str:
 
 def _service_values(job: Job, context: Context, warnings: list[str]) -> dict[str, Any]:
     return {
-        "exec_start": _command_line(job.command),
+        "exec_start": None
+        if directives.command(job.directives) is not None
+        else _command_line(job.command),
         "user": _user(job, context),
         # As cron does, a job starts in its user's home; "-" lets it run where there is none.
         "working_directory": UnitText("-~")
@@ -242,7 +249,8 @@ def _service_values(job: Job, context: Context, warnings: list[str]) -> dict[str
         "limits": _limit_directives(job.limits),
         "priority": _priority_directives(job, context, warnings),
         "sandbox": _sandbox_directives(job, context, warnings),
-        "directives": directives.lines(job.directives),
+        "unit_directives": directives.lines(directives.of_unit(job.directives)),
+        "directives": directives.lines(directives.of_service(job.directives)),
     }
 
 

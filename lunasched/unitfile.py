@@ -28,6 +28,9 @@ _UNIT_NAME = re.compile(
     r"[A-Za-z0-9:_.\\@-]+\.(?:automount|device|mount|path|scope|service|slice|socket|swap|target|timer)\Z"
 )
 _UNIT_NAME_BYTES_MAX = 255
+_PREFIXES = "-@:+!|"
+_OF_ITS_NAME = re.compile(r"%([%nNpPiIjJf])")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9:_./@-]*\Z")
 _COMMENT = re.compile(r"\s[#;]")
 
 # systemd.time(7), "PARSING TIME SPANS".
@@ -137,6 +140,62 @@ def without_specifiers(value: str) -> str:
     return value.replace("%%", "%")
 
 
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """One command of an ``Exec…=`` line: the prefixes of its program, and its words as written."""
+
+    prefixes: str
+    words: tuple[str, ...]
+
+
+def commands(value: str) -> tuple[CommandLine, ...]:
+    """The commands of an ``Exec…=`` line, which a word ``;`` separates.
+
+    Raises ``InvalidInput`` where systemd could not read it.
+    """
+    found: list[list[str]] = [[]]
+    for word, written in _words(value, escapes=True, command=True):
+        if written == ";":
+            found.append([])
+        else:
+            found[-1].append(word)
+    if len(found) > 1 and not found[-1]:
+        found.pop()
+    if not all(found):
+        raise InvalidInput("there is no command")
+    lines = []
+    for program, *arguments in found:
+        bare = program.lstrip(_PREFIXES)
+        lines.append(CommandLine(program[: len(program) - len(bare)], (bare, *arguments)))
+    return tuple(lines)
+
+
+def with_names(value: str, unit: str) -> str:
+    """The value with what the specifiers for a unit's own name stand for in place of them.
+
+    Raises ``InvalidInput`` for names that would have to be quoted.
+    """
+    name = unit.rpartition(".")[0]
+    prefix, _, instance = name.partition("@")
+    last = prefix.rpartition("-")[2]
+    raw = {"n": unit, "N": name, "p": prefix, "i": instance, "j": last}
+    unescaped = {"P": prefix, "I": instance, "J": last, "f": instance or prefix}
+
+    def text(match: re.Match[str]) -> str:
+        letter = match[1]
+        if letter == "%":
+            return match[0]
+        found = raw.get(letter)
+        if found is None:
+            found = unescaped[letter].replace("-", "/")
+            found = f"/{found.lstrip('/')}" if letter == "f" else found
+        if not _PLAIN_NAME.match(found):
+            raise InvalidInput(f"the specifier '%{letter}' stands for {found!r}; write it out")
+        return found
+
+    return _OF_ITS_NAME.sub(text, value)
+
+
 def argv(value: str) -> tuple[str, ...]:
     """The arguments that ``ExecStart=`` passes on, where all of them are written there.
 
@@ -146,7 +205,7 @@ def argv(value: str) -> tuple[str, ...]:
     if not pairs:
         raise InvalidInput("there is no command")
     program = pairs[0][0]
-    if program[:1] in ("-", "@", ":", "+", "!", "|"):
+    if program[:1] in (*_PREFIXES,):
         raise InvalidInput(f"the prefix {program[:1]!r} has no place in a job")
     # One in quotes is an argument.
     if any(written == ";" for _, written in pairs):
