@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_compiler import SYSTEM, USER
 
-from lunasched import adoption, compiler
+from lunasched import adoption, compiler, jobdump
 from lunasched.adoption import Adoption, Source
 from lunasched.compiler import Context
 from lunasched.errors import InvalidJob
+from lunasched.jobfile import job_from_mapping
 from lunasched.sandbox import OPTIONS
 from lunasched.unitfile import UnitFile
 
@@ -122,27 +123,27 @@ def test_elapses_that_are_no_schedule_are_each_named(lines: list[str]) -> None:
 
 def test_all_faults_are_named_at_once() -> None:
     found = faults(
-        TIMER + "[Timer]\nWakeSystem=yes\n[Unit]\nAfter=foo.service\n[Path]\nUnit=x\n",
-        "[Unit]\nWants=a.service\nAfter=network.target\n[Service]\nType=forking\n"
-        "ExecStart=-/bin/true\nRestart=on-failure\nExecStartPre=/bin/x\n"
-        "RuntimeDirectory=%N\noops\nMemoryMax=10%\n[Socket]\nA=b\n",
+        TIMER + "[Timer]\nWakeSystem=yes\n[Unit]\nPartOf=foo.service\n[Path]\nUnit=x\n",
+        "[Unit]\nRefuseManualStart=yes\nConditionPathExists=|/x\n[Service]\nType=forking\n"
+        "ExecStart=+/bin/true\nRestart=always\nExecStartPost=/bin/x\n"
+        "RuntimeDirectory=%Y\noops\nMemoryMax=10%\n[Socket]\nA=b\n",
     )
     named = [fault.split("] ")[1].split("=")[0] for fault in found if "] " in fault]
     assert sorted(named) == sorted(
-        ["WakeSystem", "After", "Unit", "Wants", "After", "Type", "ExecStart", "Restart",
-         "ExecStartPre", "RuntimeDirectory", "MemoryMax", "A"]
+        ["WakeSystem", "PartOf", "Unit", "RefuseManualStart", "ConditionPathExists", "Type",
+         "ExecStart", "Restart", "ExecStartPost", "RuntimeDirectory", "MemoryMax", "A"]
     )  # fmt: skip
-    assert any(fault.startswith("x.service:10: ") for fault in found)
+    assert any(fault.startswith("x.service:9: ") for fault in found)
     assert all(fault.startswith(("x.timer:", "x.service:")) for fault in found)
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        "ExecStart=/bin/x", "Type=notify", "TimeoutStartSec=5", "Type=oneshot\nRuntimeMaxSec=5",
+        "ExecStart=/bin/x",  "ExecStartPre=-+/bin/x", "Type=notify",
         "TimeoutStopSec=infinity", "WorkingDirectory=-/srv", "WorkingDirectory=%h",
-        "Slice=system-x.slice", "RemainAfterExit=yes", "Environment=x", "Environment=A=%n",
-        "StandardOutput=file:/x", "CPUQuota=0.5", "TasksMax=10%", "StateDirectory=%p",
+        "Slice=system-x.slice", "RemainAfterExit=yes", "Environment=x", "Environment=A=%H",
+        "StandardOutput=file:/x", "CPUQuota=0.5", "TasksMax=10%", "StateDirectory=%y",
         "User=%i", "WatchdogSec=3", "LimitNOFILE=%I", "SendSIGKILL=no", "IgnoreSIGPIPE=maybe",
         "SystemCallFilter=/", "UMask=x", "MemoryMax=1 G", "IOWeight=idle",
     ],
@@ -235,6 +236,106 @@ def test_differences_are_said() -> None:
     assert "once, and not for each run" in notes
     fixed = adopt(TIMER + "[Timer]\nRandomizedDelaySec=5min\nFixedRandomDelay=yes\n")
     assert fixed.notes == ("its random delay is drawn anew, once", "it runs in lunasched.slice")
+
+
+@pytest.mark.parametrize("line", ["TimeoutStartSec=5", "Type=oneshot\nRuntimeMaxSec=5"])
+def test_a_limit_that_systemd_ignores_is_none(line: str) -> None:
+    found = adopt(service=with_lines(line))
+    assert found.job == adopt().job
+    assert any("is not kept" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["ExecStart=/bin/echo $A ${B}"],
+        ["ExecStart=-/bin/false"],
+        ["ExecStart=@/bin/sh sh -c 'exit 0'"],
+        ["ExecStart=/bin/echo %H"],
+        ["Type=oneshot", "ExecStart=/bin/a", "ExecStart=-/bin/b 'c ; d'"],
+        ["Type=oneshot", "ExecStart=/bin/a", "ExecStartPre=/bin/c", "ExecStartPost=:/bin/d $x"],
+    ],
+)
+def test_commands_of_systemd_stay_as_they_are(lines: list[str]) -> None:
+    job = adopt(service="[Service]\n" + "\n".join(lines)).job
+    text = compiler.compile(job, SYSTEM).service.text.splitlines()
+    commands = [line for line in text if line.startswith("ExecStart")]
+    assert sorted(commands) == sorted(line for line in lines if line.startswith("Exec"))
+    wanted = "Type=oneshot" if lines[0] == "Type=oneshot" else "Type=exec"
+    assert wanted in text
+    again = job_from_mapping(jobdump.definition(job))
+    assert again == job
+    ejected = compiler.plain(job, SYSTEM, "plain", [])[0].text.splitlines()
+    assert {*lines} - {"Type=oneshot"} <= {*ejected}
+    assert wanted in ejected
+
+
+@pytest.mark.parametrize(
+    ("directive", "name", "value"),
+    [
+        ("StateDirectory=%N", "StateDirectory", "x"),
+        ("LogExtraFields=A=%p-%i", "LogExtraFields", "A=x-"),
+        ("ConditionPathExists=/etc/%p%%", "ConditionPathExists", "/etc/x%%"),
+        ("OnFailure=mail@%n.service", "OnFailure", "mail@%n.service"),
+    ],
+)
+def test_what_stands_for_the_unit_stays_that_unit(directive: str, name: str, value: str) -> None:
+    section = "Service" if name[0] in "SL" else "Unit"
+    job = adopt(service=f"{SERVICE}[{section}]\n{directive}\n").job
+    assert dict(job.directives)[name] == value
+
+
+def test_the_name_of_an_instance_is_written_out() -> None:
+    text = SERVICE + "Group=%i\n[Service]\nExecStart=\nExecStart=/bin/echo %f %I %j %%i\n"
+    found = adoption.adopt(
+        Source("a@b-c.timer", (UnitFile("t", TIMER + "[Timer]\nUnit=a@%i.service\n"),)),
+        Source("a@b-c.service", (UnitFile("s", text),)),
+        name="x",
+        enabled=True,
+        context=SYSTEM,
+    )
+    assert found.job.command == ("/bin/echo", "/b/c", "b/c", "a", "%i")
+    assert dict(found.job.directives) == {"Group": "b-c"}
+
+
+def test_directives_of_the_unit_go_to_its_section() -> None:
+    lines = [
+        "After=a.service network.target", "Wants=network.target", "Requires=a.service",
+        "BindsTo=b.service", "PartOf=c.target", "Before=d.service", "RequiresMountsFor=/srv",
+        "ConditionACPower=yes", "ConditionPathExists=!/run/no", "AssertPathExists=/etc",
+        "OnFailure=mail.service",
+    ]  # fmt: skip
+    job = adopt(service="[Unit]\n" + "\n".join(lines) + "\n" + SERVICE).job
+    for unit in (compiler.compile(job, SYSTEM).service, compiler.plain(job, SYSTEM, "p", [])[0]):
+        head = unit.text.partition("[Service]")[0].splitlines()
+        assert {*lines} <= {*head}
+    assert job_from_mapping(jobdump.definition(job)) == job
+
+
+def test_conditions_of_a_timer_are_those_of_each_run() -> None:
+    found = adopt("[Unit]\nConditionVirtualization=!container\nAfter=x.timer\n" + TIMER)
+    assert dict(found.job.directives) == {"ConditionVirtualization": "!container"}
+    assert "After= of the timer is not kept" in " | ".join(found.notes)
+    assert "looked at before each run" in " | ".join(found.notes)
+
+
+@pytest.mark.parametrize(
+    ("lines", "attempts", "delay"),
+    [
+        (["Restart=no", "RestartSec=5"], 1, 60),
+        (["Restart=on-failure"], 5, 0.1),
+        (["Restart=on-failure", "RestartSec=1min"], 1000, 60),
+        (["Restart=on-failure", "RestartSec=1min", "StartLimitBurst=3",
+          "StartLimitIntervalSec=1h"], 3, 60),
+        (["Restart=on-failure", "StartLimitInterval=0"], 1000, 0.1),
+        (["StartLimitBurst=3"], 1, 60),
+    ],
+)  # fmt: skip
+def test_restarts_are_retries(lines: list[str], attempts: int, delay: float) -> None:
+    limits = [line for line in lines if line.startswith("StartLimit")]
+    service = with_lines(*(line for line in lines if line not in limits))
+    retry = adopt(service="[Unit]\n" + "\n".join(limits) + "\n" + service).job.retry
+    assert (retry.max_attempts, retry.initial_delay) == (attempts, delay)
 
 
 def test_a_timer_names_its_service() -> None:
