@@ -16,8 +16,8 @@ USER_UNITS := $(wildcard packaging/systemd/user/lunasched*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help venv packages image lint format test test-fast test-vm fuzz security demo bench deb rpm \
-    release-check install uninstall clean
+.PHONY: help venv packages image lint format test test-fast test-vm fuzz security stalls demo bench deb \
+    rpm release-check install uninstall clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -55,6 +55,9 @@ format: $(STAMP) ## lay out the code as lint wants it
 
 security: $(STAMP) image ## carry out the attacks of tests/security at full length (as root)
 	@LUNASCHED_SECURITY=full $(BIN)/pytest tests/security
+
+stalls: $(STAMP) image ## stop journald for up to ten minutes at each stage of a run (as root)
+	@LUNASCHED_STALLS=full $(BIN)/pytest -rP tests/system/test_late_journal.py
 
 bench: $(STAMP) image ## measure start-up and listing times
 	@$(BIN)/python tests/bench.py

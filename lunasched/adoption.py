@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from lunasched import compiler, directives, numerals, sandbox, schedule, unitfile
-from lunasched.compiler import NETWORK, Context
+from lunasched.compiler import Context
 from lunasched.config import Mode
 from lunasched.ejection import OF_THE_UNITS_NAME, SCHEDULE_NOTE, ZONE_NOTE
 from lunasched.errors import InvalidInput, InvalidJob
@@ -83,7 +83,7 @@ class _Draft:
     elapses: list[Assignment] = field(default_factory=list)
     type: str = "simple"
     has_user: bool = False
-    after: frozenset[str] = frozenset()
+    after: tuple[str, ...] = ()
     restarts: bool = False
     # What systemd has where nothing is said.
     restart_delay: float = 0.1
@@ -230,6 +230,26 @@ def _same(*accepted: str, why: str = _NO_PLACE) -> _Rule:
     def rule(_: _Draft, values: Sequence[Assignment]) -> None:
         if values[-1].value.lower() not in accepted:
             raise InvalidInput(f"{values[-1].value!r}: {why}")
+
+    return rule
+
+
+# What the templates of units have, so that nothing of a job's output is dropped.
+_JOBS_INTERVAL, _JOBS_BURST = "1s", "10000000"
+
+
+def _rate_limit(jobs_value: str) -> _Rule:
+    """0 stands for what journald.conf(5) has, and not for no limit; another one is wanted."""
+
+    def rule(draft: _Draft, values: Sequence[Assignment]) -> None:
+        value, directive = values[-1].value, values[-1].directive
+        if value in ("0", "0s"):
+            draft.notes.append(
+                f"{directive}=0 is journald's own limit (10,000 lines in 30 s, mostly), "
+                "which jobs do not have"
+            )
+        elif value != jobs_value:
+            raise InvalidInput(f"{value!r}: no output of a job is dropped")
 
     return rule
 
@@ -426,16 +446,9 @@ def _unit(draft: _Draft, values: Sequence[Assignment]) -> None:
 
 
 def _after(draft: _Draft, values: Sequence[Assignment]) -> None:
-    units = [unit for each in values for unit in each.value.split()]
-    draft.after = frozenset(units)
-    said = [unit for unit in units if unit != NETWORK or not _waits_for_network(draft)]
-    if said:
-        draft.set(("systemd", "After"), " ".join(said), values[-1].place)
-
-
-def _waits_for_network(draft: _Draft) -> bool:
-    catches_up = draft.definition.get("catch_up", False)
-    return compiler.waits_for_network(catches_up, draft.context.mode)
+    draft.after = tuple(unit for each in values for unit in each.value.split())
+    # What of it the job has anyway is known when its schedule is.
+    draft.set(("systemd", "After"), " ".join(draft.after), values[-1].place)
 
 
 def _when_the_timer_starts(draft: _Draft, values: Sequence[Assignment]) -> None:
@@ -549,7 +562,8 @@ _SERVICE_RULES: Mapping[tuple[str, str], _Rule] = {
     **{("Service", directive): _priority for directive in _PRIORITY},
     ("Service", "IgnoreSIGPIPE"): _sigpipe,
     ("Service", "SyslogIdentifier"): _dropped("is not kept: it is the name of the job's unit"),
-    ("Service", "LogRateLimitIntervalSec"): _same("0", "0s", why="no output of a job is dropped"),
+    ("Service", "LogRateLimitIntervalSec"): _rate_limit(_JOBS_INTERVAL),
+    ("Service", "LogRateLimitBurst"): _rate_limit(_JOBS_BURST),
     ("Service", "CPUAccounting"): _same(*_YES),
     ("Service", "MemoryAccounting"): _same(*_YES),
     ("Service", "Restart"): _restart,
@@ -683,14 +697,25 @@ def _fill_in(draft: _Draft) -> None:
         notes.append(f"its random delay is drawn anew, once{often}")
     _fill_in_priority(draft)
     _fill_in_restarts(draft)
-    if _waits_for_network(draft) and NETWORK not in draft.after:
-        notes.append(f"it catches up, and so is after {NETWORK}, which the service was not")
+    _fill_in_order(draft)
     if draft.context.mode is Mode.SYSTEM:
         definition.setdefault("working_directory", "/")
         _keep_login_variables_unset(draft)
     notes.append("it runs in lunasched.slice")
     if draft.ignores_sigpipe:
         notes.append("SIGPIPE is not ignored, and ends its programs as in a shell")
+
+
+def _fill_in_order(draft: _Draft) -> None:
+    """Leave out of ``After=`` what the job is after anyway, and say what the service was not."""
+    anyway = compiler.order(draft.definition.get("catch_up", False), draft.context.mode)
+    own = [unit for unit in draft.after if unit not in anyway]
+    if own:
+        draft.definition["systemd"]["After"] = " ".join(own)
+    elif draft.after:
+        del draft.definition["systemd"]["After"]
+    if unsaid := [unit for unit in anyway if unit not in draft.after]:
+        draft.notes.append(f"it is after {' and '.join(unsaid)}, which the service was not")
 
 
 def _fill_in_restarts(draft: _Draft) -> None:

@@ -1,5 +1,10 @@
 """When a message is tried again, when it is given up, and how many a channel takes in an hour.
 
+Of what a channel takes in an hour, no job has more than half, and a third is kept for news: the
+first failure of a job that the channel was not told of within the hour. So a job that has a lot to
+tell keeps no other's first failure from being told. Where even that is used up, a digest tells of
+news within minutes.
+
 Pure. What counts is the time that was spent waiting, never the difference of two clock readings: a
 clock that is set makes no message too old, and none early.
 """
@@ -15,6 +20,8 @@ FIRST_DELAY = 30
 LONGEST_DELAY = 3600
 GIVEN_UP_AFTER = 86400
 """Seconds of waiting in all."""
+NEWS_DIGEST_USEC = 300 * _USEC
+"""How long after the last message a digest may follow that has news."""
 
 
 def delay(waited: float, retry_after: float | None) -> float | None:
@@ -40,3 +47,31 @@ def allowed_at(sent: Sequence[int], most: int, now: int) -> int:
     if not most or len(sent) < most:
         return now
     return sent[most - 1] + HOUR_USEC
+
+
+def message_at(of_channel: Sequence[int], of_job: Sequence[int], most: int, now: int) -> int:
+    """When a channel takes a message of a job that is no news.
+
+    ``of_channel`` and ``of_job`` are when it took the last ones, of all jobs and of this one.
+    """
+    return max(_repeat_at(of_channel, most, now), allowed_at(of_job, _share(most), now))
+
+
+def soonest_digest_at(of_channel: Sequence[int], most: int, now: int) -> int:
+    """The time before which a channel takes no digest, whatever it is of."""
+    return min(_repeat_at(of_channel, most, now), news_digest_at(of_channel, most, now))
+
+
+def news_digest_at(of_channel: Sequence[int], most: int, now: int) -> int:
+    """When a channel takes a digest that has news."""
+    at = allowed_at(of_channel, most, now)
+    return max(now, min(at, of_channel[0] + NEWS_DIGEST_USEC)) if of_channel else now
+
+
+def _repeat_at(of_channel: Sequence[int], most: int, now: int) -> int:
+    return allowed_at(of_channel, most - most // 3, now)
+
+
+def _share(most: int) -> int:
+    # A failure and its end at least; 0 is no limit.
+    return max(2, most // 2) if most else 0

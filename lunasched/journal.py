@@ -17,9 +17,9 @@ root it is believed. From anybody else and without a unit it is a claim: ``Event
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import chain, islice
 from typing import Any
@@ -35,9 +35,16 @@ UNITS_MAX = 2000
 OUTPUT_BYTES = 8192
 """How much of a run's output is kept in the history."""
 
+CUT_NOTE = "[lunasched: only the end of the output is kept here; the journal has the rest]\n"
+"""What an output in the history begins with that is not all of it."""
+
 # The manager says "Starting" when it has started the process, whose output may be there already.
 _EARLY_USEC = 100_000
 
+
+# "Suppressed 170640 messages from UNIT": a limit of journald's was reached, and is no more.
+_DROPPED = "a596d6fe7bfa4994828e72309e95d61e"
+_DROPPED_TEXT = re.compile(r"Suppressed (\d+) messages from (\S+)")
 
 # A core dump, as systemd-coredump reports it.
 _COREDUMP = "fc2e22bc6ee647b6b90729ab34a250b1"
@@ -124,6 +131,8 @@ class Tail:
         self._reader = reader
         self._after = after
         self._interpret = interpret
+        self.mark = 0
+        """The highest number of the marks that have been read."""
 
     def fileno(self) -> int:
         """A file descriptor that becomes readable when anything is written to the journal."""
@@ -138,11 +147,20 @@ class Tail:
                 known, self._after = self._reader.test_cursor(self._after), None
                 if known:
                     continue
+            self.mark = max(self.mark, _number(entry, "LUNASCHED_MARK_NUMBER") or 0)
             yield Position(entry["__CURSOR"], self._interpret(entry))
 
 
-# How much later than a run's end the last of its output may reach the journal.
+# How much later than the record of a run's end the last of its output may reach the journal.
 _LATE_USEC = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The end of what a run printed, and the last record of it (none: it printed nothing)."""
+
+    text: str
+    cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +170,15 @@ class RunWindow:
     journald looks a writer up when its message arrives. A process that has ended by then has no
     invocation ID in the journal, and with a user's manager not even a unit: what is left is the
     unit (or the identifier that the unit sets) and the time from this run's start to the next's.
+    The identifier is that of other units, too, and believed for a moment after the end only.
     """
 
     execution_id: str
     unit: str
     since: int
     until: int | None
+    is_followed: bool = False
+    """Whether the unit was started again at ``until``: nothing after that is this run's."""
 
     @classmethod
     def between(
@@ -172,7 +193,20 @@ class RunWindow:
         until = next_start
         if until is None and ended_at is not None:
             until = ended_at + _LATE_USEC
-        return cls(execution_id, unit, started_at, until)
+        return cls(execution_id, unit, started_at, until, is_followed=next_start is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """How many records are not in the journal, of the run before one and of that one."""
+
+    before: int
+    during: int
+
+
+def dropped_note(number: int) -> str:
+    """What is said of records that journald has dropped, after the output that they were in."""
+    return f"[journald: suppressed {number} messages]\n"
 
 
 class OutputTail:
@@ -215,13 +249,18 @@ class Journal:
         self._uid = uid
 
     @contextmanager
-    def tail(self, after: str | None) -> Iterator[Tail]:
+    def tail(self, after: str | None, mark: str | None = None) -> Iterator[Tail]:
         """The manager's records after a cursor (``None``: all there are), read as they come.
+
+        With them come the marks of a name that only the caller knows.
 
         Where the record of the cursor has been vacuumed away, from the next that is left.
         """
         with _reader() as reader:
             self._match_manager(reader)
+            if mark is not None:
+                reader.add_disjunction()
+                _add(reader, {"LUNASCHED_MARK": mark})
             if after is None:
                 reader.seek_head()
             else:
@@ -236,28 +275,91 @@ class Journal:
                     return position.event
         return None
 
-    def output(self, run: RunWindow, limit: int = OUTPUT_BYTES) -> str:
-        """The end of what a run printed, at most ``limit`` bytes of UTF-8."""
-        pieces: list[bytes] = []
-        size = 0
+    def outputs(self, runs: Iterable[RunWindow], limit: int = OUTPUT_BYTES) -> list[Output]:
+        """The end of what each of some runs printed, at most ``limit`` bytes of UTF-8."""
         with _reader() as reader:
-            self._match_output(reader, run)
-            if run.until is None:
-                reader.seek_tail()
-            else:
-                reader.seek_realtime(run.until)
-            while size < limit and (entry := reader.get_previous()):
-                if entry["__REALTIME_TIMESTAMP"] < run.since - _EARLY_USEC:
-                    break
-                if self._belongs(entry, run):
-                    pieces.append(_line(entry))
-                    size += len(pieces[-1])
+            return [self._output(reader, run, limit) for run in runs]
+
+    def delayed(self, run: RunWindow) -> RunWindow:
+        """The window of a run whose end reached the journal late: its output did so, too."""
+        with _reader() as reader:
+            return self._delayed(reader, run)
+
+    def _output(self, reader: Any, run: RunWindow, limit: int) -> Output:
+        run = self._delayed(reader, run)
+        reader.flush_matches()
+        self._match_output(reader, run)
+        if run.until is not None and run.is_followed:
+            reader.seek_realtime(run.until)
+        else:
+            # journald may still be at it: it takes a minute for some hundred thousand lines.
+            reader.seek_tail()
+        pieces: list[bytes] = []
+        cursor = None
+        size = 0
+        while size <= limit and (entry := reader.get_previous()):
+            if entry["__REALTIME_TIMESTAMP"] < run.since - _EARLY_USEC:
+                break
+            if self._belongs(entry, run):
+                cursor = cursor or entry["__CURSOR"]
+                pieces.append(_line(entry))
+                size += len(pieces[-1])
         tail = b"".join(reversed(pieces))[-limit:]
         if size > limit:
             # The cut may have gone through a character: drop what is left of it.
             while tail and tail[0] & 0xC0 == 0x80:
                 tail = tail[1:]
-        return tail.decode(errors="replace")
+        note = CUT_NOTE if size > limit else ""
+        return Output(note + tail.decode(errors="replace"), cursor)
+
+    def dropped(self, run: RunWindow) -> Dropped:
+        """The records that journald has dropped, as far as it told of that since a run began.
+
+        It tells when it takes the next line of the unit: what it told of before the run's first
+        line is missing from the run before it.
+        """
+        source = run.unit if self._mode is Mode.SYSTEM else f"user@{self._uid}.service"
+        with _reader() as reader:
+            _add(reader, {"MESSAGE_ID": _DROPPED, "_TRANSPORT": "driver"})
+            reader.seek_realtime(run.since - _EARLY_USEC)
+            told = [
+                (entry["__REALTIME_TIMESTAMP"], int(text[1]))
+                for entry in iter(reader.get_next, {})
+                if (text := _DROPPED_TEXT.match(_decoded(entry.get("MESSAGE", b""))))
+                and text[2] == source
+            ]
+            if run.is_followed and run.until is not None:
+                told = [one for one in told if one[0] < run.until]
+            first = self._first_line(reader, run) if told else 0
+        # journald gives its own record the time of the line that it took.
+        before = sum(number for at, number in told if at <= first)
+        return Dropped(before, sum(number for _, number in told) - before)
+
+    def _first_line(self, reader: Any, run: RunWindow) -> int:
+        """When the first line of a run was taken in; 0 if there is none."""
+        reader.flush_matches()
+        self._match_output(reader, run)
+        reader.seek_realtime(run.since - _EARLY_USEC)
+        while entry := reader.get_next():
+            if self._belongs(entry, run):
+                return int(entry["__REALTIME_TIMESTAMP"])
+        return 0
+
+    def _delayed(self, reader: Any, run: RunWindow) -> RunWindow:
+        """Move the end of a window by the time that journald was behind at the run's end.
+
+        What finds records by their time finds them by when journald took them in.
+        """
+        if run.until is None:
+            return run
+        reader.flush_matches()
+        _add(reader, {**self._manager(), self._about(): run.execution_id})
+        reader.seek_tail()
+        while entry := reader.get_previous():
+            if entry.get("MESSAGE_ID") in _ENDS:
+                behind = max(0, entry["__REALTIME_TIMESTAMP"] - _at(entry))
+                return replace(run, until=run.until + behind)
+        return run
 
     @contextmanager
     def follow(self, run: RunWindow) -> Iterator[OutputTail]:
@@ -325,7 +427,9 @@ class Journal:
         """Whether a record is output of the run: from its unit and, if known, its invocation."""
         if _has(entry, _unit(self._mode, self._uid, run.unit)):
             invocation = entry.get("_SYSTEMD_INVOCATION_ID")
-            return invocation == run.execution_id if invocation else _is_within(entry, run)
+            if invocation:
+                return bool(invocation == run.execution_id)
+            return _is_within(entry, run if run.is_followed else replace(run, until=None))
         if _has(entry, self._why_not_executed(run)):
             return self._writer(entry) in _CHILDS_UNITS
         return (
@@ -428,7 +532,7 @@ def journalctl(
         units = [run.unit]
         about, names = f"{prefix}INVOCATION_ID", [run.execution_id]
         command.append(f"--since={_timestamp(run.since - _EARLY_USEC)}")
-        if run.until is not None:
+        if run.until is not None and (run.is_followed or mode is Mode.USER):
             command.append(f"--until={_timestamp(run.until)}")
     else:
         about, names = f"{prefix}UNIT", list(units)

@@ -432,6 +432,15 @@ class Job:
             "systemd": {key: _plain(value) for key, value in self.directives},
         }
 
+    def asked_for(self) -> dict[str, Any]:
+        """The same mapping without what any job has by default.
+
+        It identifies the definition, and stays as it is when a later version has more keys.
+        """
+        least = type(self)(name=self.name, schedule=self.schedule, command=self.command)
+        always = {"name": self.name, "schedule": self.schedule, "command": _plain(self.command)}
+        return always | _differing(self.to_mapping(), least.to_mapping())
+
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Job:
         """Read back what ``to_mapping`` gave, also that of a version with fewer keys.
@@ -471,6 +480,19 @@ class Job:
             sandbox=_frozen_items(mapping.get("sandbox", {})),
             directives=_frozen_items(mapping.get("systemd", {})),
         )
+
+
+def _differing(whole: Mapping[str, Any], least: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of ``whole`` that are other than in ``least``, within its groups, too."""
+    found: dict[str, Any] = {}
+    for key, value in whole.items():
+        if isinstance(value, dict):
+            inner = _differing(value, least.get(key, {}))
+            if inner:
+                found[key] = inner
+        elif key not in least or value != least[key]:
+            found[key] = value
+    return found
 
 
 def _retry_policy(mapping: Mapping[str, Any]) -> RetryPolicy:

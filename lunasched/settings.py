@@ -61,8 +61,8 @@ class EmailSettings:
 class WebSettings:
     """Where the status page is, and who may see what on it."""
 
-    enabled: bool | None = None
-    """``None``: in system mode, and not in user mode."""
+    enabled: bool = False
+    """Off until it is asked for: the port may be what another program of the machine needs."""
     address: str = "127.0.0.1"
     port: int = 8080
     hosts: tuple[str, ...] = ()

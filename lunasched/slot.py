@@ -155,7 +155,10 @@ CORRECTION_USEC = 3 * 3600 * 1_000_000
 """A step of the clock by more than this is a correction, and the new time counts (cron(8))."""
 
 NEXT_SLOTS = 224
-"""How many slots the guard knows ahead: with their schedule, what fits a page of memory."""
+"""How many slots the guard knows ahead at most: what fits a page of memory."""
+_ENOUGH_SLOTS = 32
+_ENOUGH_USEC = 30 * 86400 * 1_000_000
+"""No more slots than these are looked for beyond that time: each is work, for thousands of jobs."""
 
 NEVER = (1 << 63) - 1
 """The slot after the last one of a schedule that ends."""
@@ -175,7 +178,7 @@ class SlotList:
         return (self.zone, self.schedule) == (zone, rule.text)
 
     def lasts(self, now: int, share: float) -> bool:
-        """Whether more than a share of ``NEXT_SLOTS`` is left, or as many as there will be.
+        """Whether more than a share of the slots is left, or as many as there will be.
 
         None is left where the clock was set back to before the list.
         """
@@ -183,16 +186,21 @@ class SlotList:
             return False
         if self.slots[-1] == NEVER:
             return True
-        return len(self.slots) - bisect_right(self.slots, now) > share * NEXT_SLOTS
+        return len(self.slots) - bisect_right(self.slots, now) > share * (len(self.slots) - 1)
 
 
 def slot_list(rule: Schedule, zone: str, now: int) -> SlotList:
     """The slots from the latest one on."""
     latest = schedule.latest_elapse(rule, timezone=zone, at=to_datetime(now))
     elapses = schedule.elapses(rule, timezone=zone, after=to_datetime(now))
-    following = [to_usec(elapse) for elapse in islice(elapses, NEXT_SLOTS)]
-    if len(following) < NEXT_SLOTS:
-        following.append(NEVER)
+    following: list[int] = []
+    for elapse in map(to_usec, islice(elapses, NEXT_SLOTS)):
+        following.append(elapse)
+        if len(following) >= _ENOUGH_SLOTS and elapse - now > _ENOUGH_USEC:
+            break
+    else:
+        if len(following) < NEXT_SLOTS:
+            following.append(NEVER)
     return SlotList(zone, rule.text, (0 if latest is None else to_usec(latest), *following))
 
 

@@ -228,6 +228,11 @@ def bus_label(unit: str) -> str:
     )
 
 
+def unit_of_label(label: str) -> str:
+    """The unit whose ``bus_label`` it is."""
+    return re.sub("_([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), label)
+
+
 def hook_instance(job: str, event: str) -> str:
     """The instance part of the name of a hook's unit."""
     return f"{instance_name(job)}:{event}"

@@ -321,6 +321,7 @@ def _look_at(machine: Machine) -> None:
         f"set -e; python3 -c '{_COMPILE}'; systemctl stop lunasched; "
         "cd /var/lib/lunasched; rm -f jobs.db history/history.db*; "
         f"mv {LOOKED_AT}.jobs jobs.db; mv {LOOKED_AT} history/history.db; "
+        "mkdir -p /etc/lunasched; echo 'web: {enabled: true}' >/etc/lunasched/config.yaml; "
         "chown root:lunasched jobs.db; chmod 640 jobs.db; chown lunasched: history/history.db; "
         "systemctl start lunasched"
     )

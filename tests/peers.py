@@ -129,10 +129,24 @@ class Mail:
 class Mailbox:
     """What an SMTP server does with a message; addresses can be refused."""
 
-    def __init__(self, refused: dict[str, str] | None = None, answer: str = "250 queued") -> None:
+    def __init__(
+        self,
+        refused: dict[str, str] | None = None,
+        answer: str = "250 queued",
+        *,
+        seven_bits: bool = False,
+    ) -> None:
+        """With ``seven_bits``, the server is an old one."""
+        self.seven_bits = seven_bits
         self.mails: list[Mail] = []
         self.users: list[str] = []
         self._refused, self._answer = refused or {}, answer
+
+    async def handle_EHLO(  # noqa: N802, called by this name
+        self, server: Any, session: Session, envelope: Envelope, name: str, answers: list[str]
+    ) -> list[str]:
+        session.host_name = name
+        return [one for one in answers if not (self.seven_bits and "8BITMIME" in one)]
 
     async def handle_RCPT(  # noqa: N802, called by this name
         self, server: Any, session: Session, envelope: Envelope, address: str, options: list[str]

@@ -221,13 +221,31 @@ def test_what_no_priority_sets_is_set_as_it_is(
 
 
 @pytest.mark.parametrize(
-    ("unit", "persistent"), [("", "yes"), ("", "no"), ("After=network-online.target", "yes")]
+    ("after", "persistent", "unsaid"),
+    [
+        ("", "yes", "remote-fs.target and nss-user-lookup.target and network-online.target"),
+        ("", "no", "remote-fs.target and nss-user-lookup.target"),
+        ("remote-fs.target x.service", "no", "nss-user-lookup.target"),
+        ("network-online.target remote-fs.target nss-user-lookup.target", "yes", ""),
+    ],
 )
-def test_a_job_that_catches_up_is_said_to_wait_for_the_network(unit: str, persistent: str) -> None:
-    found = adopt(f"{TIMER}[Timer]\nPersistent={persistent}\n", f"[Unit]\n{unit}\n{SERVICE}")
-    waits = "After=network-online.target" in compiler.compile(found.job, SYSTEM).service.text
-    noted = any("is after network-online.target" in note for note in found.notes)
-    assert noted == (waits and not unit)
+def test_what_a_job_is_after_unsaid_is_noted(after: str, persistent: str, unsaid: str) -> None:
+    timer = f"{TIMER}[Timer]\nPersistent={persistent}\n"
+    found = adopt(timer, f"[Unit]\nAfter={after}\n{SERVICE}")
+    notes = [note for note in found.notes if note.startswith("it is after ")]
+    assert notes == ([f"it is after {unsaid}, which the service was not"] if unsaid else [])
+    text = compiler.compile(found.job, SYSTEM).service.text
+    units = [
+        unit for line in text.splitlines() if line[:6] == "After=" for unit in line[6:].split()
+    ]
+    assert len(units) == len({*units})
+    assert {*after.split(), *filter(None, unsaid.split(" and "))} == {*units}
+
+
+def test_an_interval_that_cannot_catch_up_keeps_its_order() -> None:
+    timer = "[Timer]\nOnActiveSec=1h\nOnUnitActiveSec=1h\nPersistent=yes\n"
+    job = adopt(timer, f"[Unit]\nAfter=network-online.target\n{SERVICE}").job
+    assert (job.catch_up, dict(job.directives)) == (False, {"After": "network-online.target"})
 
 
 def test_differences_are_said() -> None:
@@ -235,7 +253,11 @@ def test_differences_are_said() -> None:
     assert "not within 60 s" in notes
     assert "once, and not for each run" in notes
     fixed = adopt(TIMER + "[Timer]\nRandomizedDelaySec=5min\nFixedRandomDelay=yes\n")
-    assert fixed.notes == ("its random delay is drawn anew, once", "it runs in lunasched.slice")
+    assert fixed.notes == (
+        "its random delay is drawn anew, once",
+        "it is after remote-fs.target and nss-user-lookup.target, which the service was not",
+        "it runs in lunasched.slice",
+    )
 
 
 @pytest.mark.parametrize("line", ["TimeoutStartSec=5", "Type=oneshot\nRuntimeMaxSec=5"])
@@ -399,3 +421,22 @@ def test_any_units_are_adopted_or_refused(
             adopt(timer_text, f"{SERVICE}{texts[1]}")
         except InvalidJob as error:
             assert error.problems
+
+
+@pytest.mark.parametrize(
+    ("lines", "notes"),
+    [
+        ("LogRateLimitIntervalSec=1s\nLogRateLimitBurst=10000000\n", 0),
+        ("LogRateLimitIntervalSec=0\n", 1),
+        ("LogRateLimitIntervalSec=0s\nLogRateLimitBurst=0\n", 2),
+    ],
+)
+def test_that_no_limit_of_the_output_is_the_limit_of_journald(lines: str, notes: int) -> None:
+    found = adopt(service=f"[Service]\n{lines}ExecStart=/bin/true\n")
+    assert sum("journald's own limit" in note for note in found.notes) == notes
+
+
+@pytest.mark.parametrize("line", ["LogRateLimitIntervalSec=30s", "LogRateLimitBurst=5"])
+def test_a_limit_of_the_output_is_refused(line: str) -> None:
+    with pytest.raises(InvalidJob, match="no output of a job is dropped"):
+        adopt(service=f"[Service]\n{line}\nExecStart=/bin/true\n")

@@ -198,8 +198,9 @@ ALLOWED = {
     },
     "Service": {
         "Type", "ExecCondition", "ExecStart", "User", "WorkingDirectory", "Environment",
-        "IgnoreSIGPIPE", "SyslogIdentifier", "LogRateLimitIntervalSec", "Slice", "CPUAccounting",
-        "MemoryAccounting", "RuntimeMaxSec", "MemoryMax", "CPUQuota", "TasksMax", "TimeoutStopSec",
+        "IgnoreSIGPIPE", "SyslogIdentifier", "LogRateLimitIntervalSec", "LogRateLimitBurst",
+        "Slice", "CPUAccounting", "MemoryAccounting", "RuntimeMaxSec", "MemoryMax", "CPUQuota",
+        "TasksMax", "TimeoutStopSec",
         "Nice", "CPUWeight", "IOWeight", "OOMScoreAdjust", "RuntimeDirectory", "ExecStartPre",
         "ExecStartPost", "TimeoutStartSec",
         *(option.directive for option in OPTIONS.values()),
@@ -628,6 +629,45 @@ def test_the_same_job_has_the_same_hash_and_another_another(
     one, other = jobs
     assert (compiler.job_hash(one) == compiler.job_hash(other)) == (one == other)
     assert compiler.job_hash(Job.from_mapping(one.to_mapping())) == compiler.job_hash(one)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LaterJob(Job):
+    """A job of a version with more keys than this one: of its own and within its groups."""
+
+    imaginary: str | None = None
+    imaginary_parts: tuple[str, ...] = ()
+
+    def to_mapping(self) -> dict[str, Any]:
+        whole = Job.to_mapping(self)
+        parts = list(self.imaginary_parts)
+        for group in ("resource_limits", "retry_policy", "hooks", "notification_config"):
+            whole[group] |= {"imaginary_limit": self.imaginary, "imaginary_parts": parts}
+        return whole | {
+            "imaginary": self.imaginary,
+            "imaginary_switch": False,
+            "imaginary_number": 3,
+            "imaginary_group": {"imaginary": self.imaginary, "imaginary_parts": parts},
+        }
+
+
+@pytest.mark.parametrize("definition", [LEAST, EVERYTHING], ids=["least", "everything"])
+def test_a_key_of_a_later_version_changes_no_unit_of_a_job_without_it(
+    definition: dict[str, Any],
+) -> None:
+    job = job_from_mapping(definition)
+    fields = {field.name: getattr(job, field.name) for field in dataclasses.fields(Job)}
+    later = LaterJob(**fields)
+    assert compiler.compile(later, SYSTEM).units == compiler.compile(job, SYSTEM).units
+    hashes = {
+        compiler.job_hash(one)
+        for one in (
+            later,
+            LaterJob(**fields, imaginary="x"),
+            LaterJob(**fields, imaginary_parts=("x",)),
+        )
+    }
+    assert len(hashes) == 3
 
 
 def test_every_field_is_in_the_hash() -> None:

@@ -152,7 +152,8 @@ metrics: {textfile: /var/lib/prometheus/node-exporter/lunasched.prom}
     textfile = Path("/var/lib/prometheus/node-exporter/lunasched.prom")
     assert settings.metrics == MetricsSettings(textfile)
     defaults = Settings()
-    assert (defaults.web, defaults.metrics.textfile) == (WebSettings(None, "127.0.0.1", 8080), None)
+    assert defaults.web == WebSettings(enabled=False, address="127.0.0.1", port=8080)
+    assert defaults.metrics.textfile is None
     assert defaults.max_messages_per_hour == 30
 
 

@@ -75,3 +75,66 @@ def test_no_hour_has_more_than_the_limit(most: int, gaps: list[int]) -> None:
 
 def test_no_limit() -> None:
     assert delivery.allowed_at([5] * 1000, 0, 7) == 7
+
+
+TRAFFIC = st.lists(
+    # Minutes since the message before, the job, and if it is news that a job failed.
+    st.tuples(st.integers(0, 20), st.integers(0, 9), st.booleans()),
+    max_size=150,
+)
+MINUTE = HOUR // 60
+
+
+def sent_of(most: int, traffic: list[tuple[int, int, bool]]) -> list[tuple[int, int, bool, bool]]:
+    """What becomes of messages: when, of which job, if it was the first news of it, if it went."""
+    sent: list[tuple[int, int]] = []
+    found, now = [], 0
+    for after, job, is_news in traffic:
+        now += after * MINUTE
+        lately = [(at, other) for at, other in reversed(sent) if at > now - HOUR]
+        of_channel, of_job = [at for at, _ in lately], [at for at, one in lately if one == job]
+        first = is_news and not of_job
+        if first:
+            at = delivery.allowed_at(of_channel, most, now)
+        else:
+            at = delivery.message_at(of_channel, of_job, most, now)
+        if at == now:
+            sent.append((now, job))
+        found.append((now, job, first, at == now))
+    return found
+
+
+@given(st.integers(1, 30), TRAFFIC)
+def test_no_job_has_more_than_its_share(most: int, traffic: list[tuple[int, int, bool]]) -> None:
+    found = sent_of(most, traffic)
+    sent = [(at, job, first) for at, job, first, went in found if went]
+    for at, job, _ in sent:
+        hour = [one for one in sent if at - HOUR < one[0] <= at]
+        assert len(hour) <= most
+        assert sum(other == job for _, other, _ in hour) <= max(2, most // 2)
+
+
+@given(st.integers(3, 30), TRAFFIC)
+def test_the_first_failure_of_a_job_goes_whatever_the_others_have_to_tell(
+    most: int, traffic: list[tuple[int, int, bool]]
+) -> None:
+    found = sent_of(most, traffic)
+    for at, _, first, went in found:
+        if first and not went:
+            # The channel is full of what came first of others; repeats alone cannot fill it.
+            hour = [one for one in found if one[3] and at - HOUR < one[0] <= at]
+            assert sum(is_first for _, _, is_first, _ in hour) >= most // 3
+
+
+@given(st.integers(1, 30), st.lists(st.integers(0, HOUR), min_size=1, max_size=60))
+def test_news_that_are_held_wait_for_minutes_only(most: int, ages: list[int]) -> None:
+    sent = [HOUR - age for age in sorted(ages)]
+    at = delivery.news_digest_at(sent, most, HOUR)
+    assert HOUR <= at <= HOUR + delivery.NEWS_DIGEST_USEC
+    assert delivery.soonest_digest_at(sent, most, HOUR) <= at
+    # Not before it has to, either.
+    assert (
+        at == HOUR
+        or HOUR in (at - one for one in sent)
+        or (at - sent[0] == delivery.NEWS_DIGEST_USEC)
+    )

@@ -55,7 +55,7 @@ JOBS_DIRECTORY = FileFacts(PATHS.database.parent, "root", "root", 0o755)
 DEFINITIONS = DatabaseFacts(PATHS.database, JOBS_FILE, JOBS_DIRECTORY, "", "current", checked=True)
 FILE = FileFacts(PATHS.history, "lunasched", "lunasched", 0o600)
 HISTORY = DatabaseFacts(PATHS.history, FILE, replace(FILE, mode=0o700), "", "current", checked=True)
-WEB = WebFacts(wanted=True, where="127.0.0.1:8080", port=8080, held_by=("lunasched",))
+WEB = WebFacts(wanted=True, is_described=True, where="127.0.0.1:8080", held_by=("lunasched",))
 POLKIT = PolkitFacts("loaded", permitted=())
 
 HEALTHY = Facts(
@@ -283,7 +283,7 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
     (
         "supervisor",
         Severity.ERROR,
-        "starts again and again",
+        "has failed (auto-restart), and systemd starts it again",
         {"manager": units(supervisor=UnitSeen("loaded", "activating", "auto-restart"))},
     ),
     (
@@ -329,6 +329,7 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
         {"web": replace(WEB, held_by=("www-data",))},
     ),
     ("web", Severity.WARNING, "nothing listens at 127", {"web": replace(WEB, held_by=())}),
+    ("web", Severity.WARNING, "does not turn it on", {"web": replace(WEB, wanted=False)}),
     (
         "notifications",
         Severity.WARNING,
@@ -400,14 +401,17 @@ def test_what_is_wrong_is_found(
         assert len([finding for finding in findings if finding.check == check]) == 1
 
 
-def test_another_port_is_written_where_there_is_no_configuration() -> None:
-    taken = replace(
-        HEALTHY,
-        web=replace(WEB, held_by=("root",)),
-        settings=SettingsFacts(None, "", has_secrets=False, readable_by_supervisor=True),
+def test_that_there_is_no_page_is_no_fault() -> None:
+    asked_for_none = WebFacts(
+        wanted=False, is_described=False, where="127.0.0.1:8080", held_by=("www-data",)
     )
-    (found,) = [one for one in diagnose(taken) if one.check == "web"]
-    assert "printf 'web: {port: 8081}\\n' >/etc/lunasched/config.yaml" in found.mend
+    (found,) = [one for one in diagnose(replace(HEALTHY, web=asked_for_none)) if one.check == "web"]
+    assert (found.severity, found.mend) == (Severity.OK, ())
+
+
+def test_a_supervisor_that_is_starting_is_no_fault() -> None:
+    facts = replace(HEALTHY, manager=units(supervisor=UnitSeen("loaded", "activating", "start")))
+    assert [one.severity for one in diagnose(facts) if one.check == "supervisor"] == [Severity.OK]
 
 
 def test_every_check_has_a_case() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from lunasched import alerting
 from lunasched.alerting import Outage
 from lunasched.config import Mode
 from lunasched.jobfile import job_from_mapping
-from lunasched.message import Kind
+from lunasched.message import Kind, Report, compose
 from lunasched.model import ChannelType, Job, NotifyEvent, Result, Run, Trigger
 from lunasched.store import Entry, Outgoing, Store
 from lunasched.supervisor.consequences import Consequences
@@ -122,6 +123,7 @@ def test_a_failure_a_reminder_and_the_recovery(store: Store, teller: Teller) -> 
         teller.run(Result.TIMEOUT, at=NOW + hours * 3600 * SECOND)
     good = teller.run(Result.SUCCESS, at=NOW + 2 * DAY, output="fine")
     teller.run(Result.SUCCESS, at=NOW + 3 * DAY)
+    assert store.outbox.outage("backup") is None
     assert teller.told() == [
         ("on_failure", "failure", "email"),
         ("on_failure", "reminder", "email"),
@@ -129,6 +131,29 @@ def test_a_failure_a_reminder_and_the_recovery(store: Store, teller: Teller) -> 
     ]
     assert [one.cause for one in teller.entries()][::2] == [failed.execution_id, good.execution_id]
     assert store.outbox.outage("backup") is None
+
+
+def test_a_job_that_flaps_is_told_as_such_once(store: Store, teller: Teller) -> None:
+    teller.job({"on_failure": [MAIL], "on_success": [HOOK], "heartbeat": PING})
+    for number in range(20):
+        result = Result.SUCCESS if number % 2 else Result.EXIT_CODE
+        teller.run(result, at=NOW + number * 60 * SECOND, output="")
+    mails = [one for one in teller.told() if one[2] == "email"]
+    assert [kind for _, kind, _ in mails] == [
+        "failure", "recovery", "failure", "recovery", "failure",
+    ]  # fmt: skip
+    # What is told of each run is told of each.
+    assert [one[2] for one in teller.told()].count("webhook") == 10
+    reports = [
+        json.loads(row["report"])
+        for row in store.history.connection.execute(
+            "SELECT report FROM outbox WHERE type = 'email' ORDER BY id"
+        )
+    ]
+    assert [one.get("flapping", False) for one in reports] == [False] * 4 + [True]
+    last = compose(Report.from_mapping(reports[-1]))
+    assert last.subject.startswith("backup keeps failing and recovering on box: ")
+    assert "Flapping:" in last.text
 
 
 def test_what_the_recovery_says(store: Store, teller: Teller) -> None:

@@ -311,28 +311,81 @@ def test_no_more_than_the_limit_and_one_digest_of_the_rest(
     tmp_path: Path, receiver: Receiver
 ) -> None:
     with limited(tmp_path, receiver, 3) as sender:
-        keys = [sender.put(job=f"job-{number % 4}") for number in range(20)]
+        keys = [sender.put(job=f"job-{number % 4}", kind=Kind.SUCCESS) for number in range(20)]
         elsewhere = sender.put("b")
         sender.send()
         sent = set(sender.keys("a"))
-        assert len(sent) == 3
+        # The third of the hour is for what is news.
+        assert len(sent) == 2
         assert sent <= set(keys)
         assert sender.keys("b") == [elsewhere]
-        assert sorted(sender.states()) == ["held"] * 17 + ["sent"] * 4
+        assert sorted(sender.states()) == ["held"] * 18 + ["sent"] * 3
         sender.now += HOUR - SECOND
         sender.send()
-        assert len(sender.keys("a")) == 3
+        assert len(sender.keys("a")) == 2
         sender.now += SECOND
         sender.send()
-        assert len(sender.keys("a")) == 4
-        assert sorted(sender.states()) == ["digested"] * 17 + ["sent"] * 5
+        assert len(sender.keys("a")) == 3
+        assert sorted(sender.states()) == ["digested"] * 18 + ["sent"] * 4
         digest = receiver.requests("a")[-1]
         for number in range(4):
             assert f"job-{number}" in digest["body"]
-        # The digest counts: two more in this hour.
-        later = [sender.put() for _ in range(3)]
+        # The digest counts: one more in this hour.
+        later = [sender.put(kind=Kind.SUCCESS) for _ in range(3)]
         sender.send()
-        assert sender.keys("a")[4:] == later[:2]
+        assert sender.keys("a")[3:] == later[:1]
+
+
+def test_a_job_that_flaps_keeps_no_other_from_being_told_of(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    with limited(tmp_path, receiver, 12) as sender:
+        flaps = [Kind.FAILURE, Kind.RECOVERY] * 20
+        flapping = [sender.put(job=f"flaps-{n % 4}", kind=kind) for n, kind in enumerate(flaps)]
+        sender.send()
+        assert len(sender.keys("a")) == 8
+        first = [sender.put(job="backup"), sender.put(job="missed", kind=Kind.MISSED)]
+        sender.send()
+        assert sender.keys("a")[8:] == first
+        # What else there is to tell of the others waits for the hour, in its order.
+        assert set(sender.keys("a")[:8]) <= set(flapping)
+        sender.put(job="backup", kind=Kind.RECOVERY)
+        sender.send()
+        assert len(sender.keys("a")) == 10
+        sender.now += HOUR
+        sender.send()
+        assert len(sender.keys("a")) == 11
+        assert "recovery" in receiver.requests("a")[-1]["body"]
+
+
+def test_one_job_has_half_of_the_hour(tmp_path: Path, receiver: Receiver) -> None:
+    with limited(tmp_path, receiver, 12) as sender:
+        for _ in range(20):
+            sender.put(job="chatty", kind=Kind.SUCCESS)
+        sender.send()
+        assert len(sender.keys("a")) == 6
+        for _ in range(20):
+            sender.put(job="other", kind=Kind.SUCCESS)
+        sender.send()
+        assert len(sender.keys("a")) == 8
+
+
+def test_where_all_begins_to_fail_the_rest_is_told_in_minutes(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    with limited(tmp_path, receiver, 6) as sender:
+        for number in range(40):
+            sender.put(job=f"job-{number}")
+        sender.send()
+        assert len(sender.keys("a")) == 6
+        sender.now += 299 * SECOND
+        sender.send()
+        assert len(sender.keys("a")) == 6
+        sender.now += SECOND
+        sender.send()
+        assert len(sender.keys("a")) == 7
+        assert all(f"job-{number}" in receiver.requests("a")[-1]["body"] for number in range(6, 40))
+        assert sender.states().count("digested") == 34
 
 
 def test_pings_and_tests_are_not_limited(tmp_path: Path, receiver: Receiver) -> None:

@@ -7,17 +7,23 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email import message_from_bytes
+from email.header import decode_header
 from email.message import EmailMessage
+from email.policy import SMTP, compat32
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from peers import Authority, Mailbox, mail_server
 from test_notify_http import REPORT
 
 from lunasched.errors import NotifyError
 from lunasched.message import Kind, Report, compose
 from lunasched.model import Channel, ChannelType
+from lunasched.notify import email as emails
 from lunasched.notify import send
 from lunasched.settings import EmailSettings, Tls
 
@@ -68,7 +74,8 @@ def test_how_an_email_looks() -> None:
     first, second = box.mails
     assert first.envelope.rcpt_tos == ["ops@example.org", "root"]
     assert first.envelope.mail_from == f"lunasched@{socket.getfqdn()}"
-    assert (first.envelope.original_content or b"").isascii()
+    head = (first.envelope.original_content or b"").partition(b"\r\n\r\n")[0]
+    assert head.isascii()
     mail = first.message
     assert str(mail["Subject"]) == "größe\N{PILE OF POO} failed on web1: exit code 3"
     assert str(mail["To"]) == "ops@example.org, root"
@@ -85,6 +92,64 @@ def test_how_an_email_looks() -> None:
     assert second.message["Message-ID"] == mail["Message-ID"]
     assert str(second.message["From"]) == "lunasched <cron@example.org>"
     assert second.envelope.mail_from == "cron@example.org"
+
+
+READABLE = ["größe", "Пример", "naïve café", "表示", "plain", "a=b =C3", ".", "From here on"]
+
+
+@pytest.mark.parametrize("seven_bits", [False, True])
+def test_who_reads_a_spool_can_read_it(seven_bits: bool) -> None:
+    """In 8 bits as it is; where the server takes 7, all but single characters."""
+    box = Mailbox(seven_bits=seven_bits)
+    output = "\n".join(READABLE)
+    long = ("x" * 3000, f"{'ü' * 600}")
+    with mail_server(box) as port:
+        for text in (output, "plain"):
+            sent(server(port), report=dataclasses.replace(REPORT, output=text))
+        for text in long:
+            sent(server(port), Channel(ChannelType.EMAIL, "a@b", body=text))
+    mails = [(mail.envelope.original_content or b"", mail.message) for mail in box.mails]
+    for raw, mail in mails:
+        assert mail["Content-Transfer-Encoding"] != "base64"
+        assert max(map(len, raw.splitlines())) <= 998
+        assert raw.isascii() or not seven_bits
+    (raw, mail), (plain, _), *folded = mails
+    assert b"Result:       exit code 3\r\n" in raw
+    assert [text_of(one).strip() for _, one in folded] == [*long]
+    assert {one["Content-Transfer-Encoding"] for _, one in folded} == {"quoted-printable"}
+    if seven_bits:
+        assert mail["Content-Transfer-Encoding"] == "quoted-printable"
+        assert b"gr=C3=B6=C3=9Fe" in raw
+    else:
+        assert mail["Content-Transfer-Encoding"] == "8bit"
+        # A line that begins with a dot has one more on its way, which the server takes off.
+        assert all(f"    {line}".encode() in raw for line in READABLE)
+        assert box.mails[0].envelope.smtp_utf8 is False
+    assert all(f"    {line}" in text_of(mail).splitlines() for line in READABLE)
+    assert plain.isascii()
+
+
+@given(
+    st.text(st.sampled_from("abc =?_äßжя表\N{PILE OF POO}"), min_size=1, max_size=90),
+    st.booleans(),
+)
+@settings(max_examples=200, deadline=None)
+def test_subjects_are_read_by_every_program(job: str, long: bool) -> None:
+    """By RFC 2047, with the library's old reader, which knows no more than others do."""
+    message = compose(dataclasses.replace(REPORT, job=f"{job} {'very ' * 30 * long}end"))
+    mail = emails.build(TO, message, key="k", settings=EmailSettings(), host="box")
+    raw = mail.as_bytes(policy=SMTP)
+    head = raw.partition(b"\r\n\r\n")[0]
+    assert head.isascii()
+    assert max(map(len, head.splitlines())) <= 998
+    subject = message_from_bytes(raw, policy=compat32)["Subject"].replace("\r\n", "")
+    parts = [
+        part.decode(charset or "ascii") if isinstance(part, bytes) else part
+        for part, charset in decode_header(subject)
+    ]
+    assert "".join(parts) == message.subject
+    if len(job) < 20 and job.isascii():
+        assert f"Subject: {message.subject}".encode() in head or long or "=?" in job
 
 
 def test_no_header_can_be_added() -> None:

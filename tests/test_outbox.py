@@ -257,7 +257,13 @@ def test_held_messages_are_found_by_their_channel(store: Store, put: Writer) -> 
     store.outbox.hold(message)
     assert ready(store) == []
     assert len(store.outbox.held_counters()) == 2
-    assert store.outbox.holds(message.counter)
+    assert store.outbox.holds(message.lane)
+    assert store.outbox.held_lanes(message.counter, [Kind.FAILURE]) == [
+        (f"{message.counter}:{name}", True) for name in ("a", "b")
+    ]
+    assert [some for _, some in store.outbox.held_lanes(message.counter, [Kind.START])] == [
+        False, False,
+    ]  # fmt: skip
     assert [one.key for one in store.outbox.held(message.counter, 9)] == keys[:2]
     assert store.outbox.depth() == 3
     for one in store.outbox.held(message.counter, 9):
@@ -321,8 +327,9 @@ def test_entries_have_no_secrets_and_the_latest_first(store: Store, put: Writer)
 def test_outages(store: Store) -> None:
     assert store.outbox.outage("a") is None
     store.outbox.set_outage("a", Outage(1, 1, None))
-    store.outbox.set_outage("a", Outage(1, 2, 5))
-    assert store.outbox.outage("a") == Outage(1, 2, 5)
+    for outage in (Outage(1, 2, 5), Outage(1, 2, 5, 3, 9), Outage(1, 3, 5, 4)):
+        store.outbox.set_outage("a", outage)
+        assert store.outbox.outage("a") == outage
     store.outbox.set_outage("a", None)
     assert store.outbox.outage("a") is None
 
@@ -339,6 +346,7 @@ LOOKED_AT_OFTEN = (
     "held_channels",
     "any_held",
     "held_messages",
+    "held_lanes",
     "sent_lately",
     "later_ping",
     "settle_message",

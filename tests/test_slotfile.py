@@ -265,6 +265,14 @@ def test_how_long_a_list_lasts(now: int) -> None:
     assert made.lasts(made.slots[NEXT_SLOTS // 2], 0.25)
     assert not made.lasts(made.slots[NEXT_SLOTS // 2], 0.75)
     assert not made.lasts(made.slots[-1], 0)
+    # No more of them are found than a month needs, and of those that are left a share is enough.
+    daily = slot_list(parse("0 3 * * *"), "UTC", now)
+    assert len(daily.slots) - 1 == 32
+    assert daily.lasts(now, 0.99)
+    assert daily.lasts(daily.slots[16], 0.25)
+    assert not daily.lasts(daily.slots[30], 0.25)
+    assert len(slot_list(parse("0 */6 * * *"), "UTC", now).slots) - 1 in (121, 122)
+    assert len(slot_list(parse("* * * * *"), "UTC", now).slots) - 1 == NEXT_SLOTS
     # A schedule that ends has no more slots than it has.
     ends = slot_list(parse("calendar:2020-01-01"), "UTC", now)
     assert ends.slots[1:] == (NEVER,)

@@ -9,6 +9,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from web_server import NASTY, Answer, History, Server, free_port, received, serv
 from lunasched.config import Mode
 from lunasched.jsonview import job_json, run_json
 from lunasched.model import HIDDEN, ExecutionMode, Result, Trigger
-from lunasched.settings import WebSettings
+from lunasched.settings import Settings, WebSettings
 from lunasched.store import Store
 from lunasched.supervisor import pages as pages_module
 from lunasched.supervisor.connections import AT_ONCE_MAX, CONNECTIONS_MAX, PEER_MAX
@@ -282,7 +283,7 @@ def test_a_taken_port_is_a_warning_and_tried_again(
     monkeypatch.setattr(pages_module, "_RETRY_SECONDS", 0)
     with socket.create_server(("127.0.0.1", port)):
         pages = pages_module.Pages(
-            WebSettings(port=port),
+            WebSettings(enabled=True, port=port),
             mode=Mode.SYSTEM,
             database=database,
             host_timezone="UTC",
@@ -302,18 +303,25 @@ def test_a_taken_port_is_a_warning_and_tried_again(
     pages.close()
 
 
+@pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize(
-    ("mode", "enabled", "listens"),
+    ("text", "listens"),
     [
-        (Mode.SYSTEM, None, True),
-        (Mode.SYSTEM, False, False),
-        (Mode.USER, None, False),
-        (Mode.USER, True, True),
+        ("", False),
+        ("web: {enabled: false}", False),
+        ("web: {show_output: true}", False),
+        ("web: {enabled: true}", True),
     ],
 )
-def test_when_there_is_a_page(database: Path, mode: Mode, enabled: bool, listens: bool) -> None:
+def test_there_is_a_page_where_it_is_asked_for(
+    database: Path, tmp_path: Path, mode: Mode, text: str, listens: bool
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(f"{text}\n")
+    settings = Settings.load(file, {}).web
+    assert settings.port == 8080
     pages = pages_module.Pages(
-        WebSettings(port=free_port(), enabled=enabled),
+        replace(settings, port=free_port()),
         mode=mode,
         database=database,
         host_timezone="UTC",

@@ -93,7 +93,7 @@ def served(
     """The server of a database, in a main loop beside the test."""
     port = settings.setdefault("port", free_port())
     pages = Pages(
-        WebSettings(**settings),
+        WebSettings(**({"enabled": True} | settings)),
         mode=mode,
         database=database,
         host_timezone="Europe/Berlin",

@@ -227,6 +227,7 @@ def logs(
         window = RunWindow.between(
             run.execution_id, run.unit, run.started_at, run.ended_at, following
         )
+        window = session.journal.delayed(window)
     options = ["--all", "--no-pager", *(["--follow"] if follow else [])]
     units = [] if window else session.journal.units(unittext.service_name(name))
     command = journalctl(session.mode, os.getuid(), units, window, *options)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lunasched import unittext
-from lunasched.compiler import OWNERSHIP_MARK, job_hash_line
+from lunasched.compiler import OWNERSHIP_MARK, former_hash_line, job_hash_line
 from lunasched.document import Format
 from lunasched.errors import StoreError, UnitConflict
 from lunasched.jobdump import dump
@@ -160,7 +160,7 @@ class Takeover:
         jobs: list[TakenJob] = []
         left: list[TakenJob] = []
         for one in found.jobs:
-            (jobs if not with_proof or self._was_deployed(one.job) else left).append(one)
+            (jobs if not with_proof or self._was_deployed(one) else left).append(one)
         # Before there are definitions: who is killed here finds all of it again.
         file = self._write_left([one.job for one in left]) if left else None
         definitions = Definitions.open(self._paths.database, group=self._supervisor[1])
@@ -172,14 +172,15 @@ class Takeover:
         names = tuple(one.job.name for one in left)
         return TakenOver(len(jobs), names, file, found.notes)
 
-    def _was_deployed(self, job: Job) -> bool:
+    def _was_deployed(self, taken: TakenJob) -> bool:
         """Tell if root deployed this very definition."""
         units = UnitDirectory(self._paths.units, mark=OWNERSHIP_MARK, prefix=unittext.JOB_PREFIX)
         try:
-            deployed = units.read(unittext.service_name(job.name)) or ""
+            deployed = units.read(unittext.service_name(taken.job.name)) or ""
         except UnitConflict:
             return False
-        return job_hash_line(job) in deployed.splitlines()[:3]
+        proofs = {job_hash_line(taken.job), former_hash_line(taken.definition)}
+        return not proofs.isdisjoint(deployed.splitlines()[:3])
 
     def _write_left(self, jobs: Iterable[Job]) -> Path:
         files = UnitDirectory(self._top, mark="", prefix=_LEFT_NAME)

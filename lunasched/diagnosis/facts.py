@@ -155,9 +155,10 @@ class WebFacts:
     """The server of the status page and the metrics."""
 
     wanted: bool
+    is_described: bool
+    """The configuration has settings of it, whether it is wanted or not."""
     where: str
     """Address and port."""
-    port: int
     held_by: tuple[str, ...]
     """The users whose programs listen at the port."""
 

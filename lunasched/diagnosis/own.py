@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lunasched.config import SUPERVISOR_USER
-from lunasched.diagnosis.facts import DatabaseFacts, Facts, ManagerFacts, Unseen
+from lunasched.diagnosis.facts import DatabaseFacts, Facts, ManagerFacts, Unseen, WebFacts
 from lunasched.diagnosis.finding import Finding, error, fine, unseen, warning
 
 BEHIND_USEC = 30_000_000
@@ -321,10 +321,13 @@ def _down(facts: Facts, manager: ManagerFacts, active: str, sub: str) -> Finding
             f"{facts.systemctl} enable --now lunasched.service",
             as_root=root,
         )
+    if active == "activating" and sub.startswith("start"):
+        return fine("the supervisor is starting")
     if active in ("failed", "activating"):
-        state = "starts again and again" if active == "activating" else f"has failed ({sub})"
+        again = ", and systemd starts it again" if active == "activating" else ""
         return error(
-            f"the supervisor {state}; {log} lunasched.service -n 20 --no-pager says why",
+            f"the supervisor has failed ({sub}){again}; "
+            f"{log} lunasched.service -n 20 --no-pager says why",
             _WITHOUT_SUPERVISOR,
             f"{facts.systemctl} restart lunasched.service",
             as_root=root,
@@ -376,7 +379,7 @@ def web(facts: Facts) -> Iterator[Finding]:
         return
     running = not isinstance(facts.recording, Unseen) and facts.recording.running
     if not known.wanted:
-        yield fine("there is to be no status page")
+        yield _unwanted(facts, known)
         return
     if not running:
         return
@@ -388,7 +391,7 @@ def web(facts: Facts) -> Iterator[Finding]:
             f"{known.where}, where the status page shall be, is taken by a program of "
             f"{', '.join(known.held_by)}",
             "there is no page, and there are no metrics; 'ss -ltnp' tells root what listens there",
-            *_other_port(facts, known.port + 1 if known.port < 65535 else 8080),
+            _edit(facts),
             f"{facts.systemctl} restart lunasched.service",
             as_root=facts.is_system,
         )
@@ -402,12 +405,21 @@ def web(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _other_port(facts: Facts, port: int) -> tuple[str, ...]:
-    path = shlex.quote(str(facts.paths.settings))
-    if isinstance(facts.settings, Unseen) or facts.settings.file is not None:
-        return (f"${{EDITOR:-vi}} {path}",)
-    directory = shlex.quote(str(facts.paths.settings.parent))
-    return f"mkdir -p {directory}", f"printf 'web: {{port: {port}}}\\n' >{path}"
+def _unwanted(facts: Facts, known: WebFacts) -> Finding:
+    if not known.is_described:
+        return fine("no status page is asked for (web.enabled)")
+    return warning(
+        "the configuration describes a status page and does not turn it on",
+        "there is no page, and there are no metrics, unless web.enabled is true; remove the "
+        "section web if there shall be none",
+        _edit(facts),
+        f"{facts.systemctl} restart lunasched.service",
+        as_root=facts.is_system,
+    )
+
+
+def _edit(facts: Facts) -> str:
+    return f"${{EDITOR:-vi}} {shlex.quote(str(facts.paths.settings))}"
 
 
 def notifications(facts: Facts) -> Iterator[Finding]:

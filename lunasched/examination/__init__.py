@@ -115,7 +115,7 @@ def examine(
         definitions=definitions,
         history=history,
         recording=_seen(lambda: kept.recording(mode, history)),
-        web=_seen(lambda: _web(mode, paths.settings)),
+        web=_seen(lambda: _web(paths.settings)),
         messages=_seen(lambda: kept.messages(history, now)),
         scripts=context.scripts,
         missing_scripts=tuple(
@@ -252,16 +252,16 @@ def _seen_running(history: Path) -> bool:
     return os.geteuid() != 0 and is_recorded(history)
 
 
-def _web(mode: Mode, path: Path) -> WebFacts:
+def _web(path: Path) -> WebFacts:
     try:
         settings = Settings.load(path, os.environ).web
     except InvalidInput:
         settings = WebSettings()
     host_ = f"[{settings.address}]" if ":" in settings.address else settings.address
     return WebFacts(
-        wanted=mode is Mode.SYSTEM if settings.enabled is None else settings.enabled,
+        wanted=settings.enabled,
+        is_described=settings != WebSettings(),
         where=f"{host_}:{settings.port}",
-        port=settings.port,
         held_by=host.listeners(settings.port),
     )
 

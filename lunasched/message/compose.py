@@ -112,6 +112,8 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     yield "Last missed", when(report.missed_last_at)
     if report.kind is not Kind.RECOVERY and report.failures > 1:
         yield "Failing since", f"{when(report.failing_since)}, {report.failures} failures"
+        if report.flapping:
+            yield "Flapping", "nothing but reminders follows until it has not failed for an hour"
     elif report.failing_since is not None and report.kind is Kind.RECOVERY:
         yield "Failed from", when(report.failing_since)
         yield "Outage", words.outage(report)

@@ -93,6 +93,8 @@ class Report:
     """Failures in a row up to this one, or up to the success that ended them."""
     failing_since: int | None = None
     """When the first of them ended."""
+    flapping: bool = False
+    """The job fails and recovers again and again, and not each time is told."""
     missed: int = 0
     """Slots that passed without a run."""
     missed_first_at: int | None = None

@@ -46,9 +46,11 @@ def headline(report: Report) -> str:
         case Kind.SUCCESS:
             return f"{job} succeeded on {host}"
         case Kind.FAILURE:
-            return f"{job} failed on {host}: {what_happened(report)}"
+            failed = "keeps failing and recovering" if report.flapping else "failed"
+            return f"{job} {failed} on {host}: {what_happened(report)}"
         case Kind.REMINDER:
-            return f"{job} still fails on {host}: {what_happened(report)}"
+            fails = "keeps failing and recovering" if report.flapping else "fails"
+            return f"{job} still {fails} on {host}: {what_happened(report)}"
         case Kind.RECOVERY:
             after = f" after {outage(report)}" if outage(report) else ""
             return f"{job} works again on {host}{after}"

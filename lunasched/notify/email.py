@@ -16,6 +16,8 @@ from lunasched.model import Channel
 from lunasched.settings import EmailSettings
 from lunasched.unittext import uuid
 
+# Bytes of a line without its end (RFC 5321, 4.5.3.1.6).
+_LINE_MAX = 998
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -41,8 +43,24 @@ def build(
         mail["X-Lunasched-Job"] = one_line(report.job, SUBJECT_MAX)
     if report.execution_id:
         mail["X-Lunasched-Execution-Id"] = uuid(report.execution_id)
-    mail.set_content(message.text)
+    mail.set_content(message.text, cte=_encoding(message.text))
     return mail
+
+
+def for_seven_bits(mail: EmailMessage) -> None:
+    """Make a mail one that every server takes, as readable as that can be."""
+    if mail["Content-Transfer-Encoding"] == "8bit":
+        mail.set_content(mail.get_content(), cte="quoted-printable")
+
+
+def _encoding(text: str) -> str:
+    """How a text is put into a mail that people read in a spool: as it is, where that is allowed.
+
+    Left to choose for itself, the library writes all of it in base64.
+    """
+    if any(len(line) > _LINE_MAX for line in text.encode().splitlines()):
+        return "quoted-printable"
+    return "7bit" if text.isascii() else "8bit"
 
 
 def _address(text: str, name: str = "") -> Address:

@@ -16,12 +16,11 @@ from lunasched.errors import NotifyError
 from lunasched.message.output import one_line
 from lunasched.notify import trust
 from lunasched.notify.deadline import Deadline
+from lunasched.notify.email import for_seven_bits
 from lunasched.notify.secrets import hidden
 from lunasched.settings import EmailSettings, Tls
 
 _PORT, _SUBMISSION_PORT, _TLS_PORT = 25, 587, 465
-# Every server takes 7 bits.
-_POLICY = SMTP.clone(cte_type="7bit")
 
 
 def deliver(
@@ -117,7 +116,12 @@ def _delivered(
 
 def _handed_over(server: _Connection, mail: EmailMessage, recipients: Sequence[str]) -> str:
     sender = mail["From"].addresses[0].addr_spec
-    code, said = server.mail(sender)
+    options = []
+    if server.has_extn("8bitmime"):
+        options = ["BODY=8BITMIME"]
+    else:
+        for_seven_bits(mail)
+    code, said = server.mail(sender, options)
     if code != 250:
         raise smtplib.SMTPSenderRefused(code, said, sender)
     refused = {}
@@ -127,7 +131,7 @@ def _handed_over(server: _Connection, mail: EmailMessage, recipients: Sequence[s
             refused[recipient] = (code, said)
     if len(refused) == len(recipients):
         raise smtplib.SMTPRecipientsRefused(refused)
-    code, said = server.data(mail.as_bytes(policy=_POLICY))
+    code, said = server.data(mail.as_bytes(policy=SMTP))
     if code != 250:
         raise smtplib.SMTPDataError(code, said)
     return "; ".join([_reply(code, said), *_refusals(refused)])

@@ -156,6 +156,10 @@ ORDER BY sequence;
 SELECT execution_id FROM runs
 WHERE phase <> 'ended' AND unit = :unit AND execution_id <> :but AND boot_id = :boot_id;
 
+-- name: run_begun_between
+SELECT phase FROM runs WHERE job = :job AND unit = :unit AND started_at >= :since
+    AND (:until IS NULL OR started_at < :until) ORDER BY started_at LIMIT 1;
+
 -- name: correct_signal
 UPDATE runs SET result = 'signal', signal = :signal, exit_code = NULL
 WHERE execution_id = :execution_id AND result = 'success';
@@ -192,6 +196,12 @@ ON CONFLICT (job) DO UPDATE SET successes = successes + excluded.successes,
 
 -- name: set_settled
 UPDATE runs SET settled = 1 WHERE execution_id = :execution_id;
+
+-- name: add_to_output
+UPDATE runs SET output = output || :note WHERE output NOT LIKE '%' || :note AND execution_id = (
+    SELECT before.execution_id FROM runs AS before JOIN runs AS this ON
+        before.job = this.job AND before.unit = this.unit AND before.sequence < this.sequence
+    WHERE this.execution_id = :execution_id ORDER BY before.sequence DESC LIMIT 1);
 
 -- name: set_output
 UPDATE runs SET output = :output WHERE execution_id = :execution_id;
@@ -399,12 +409,14 @@ DELETE FROM hooks WHERE execution_id IN (
 DELETE FROM runs WHERE sequence IN (SELECT value FROM json_each(:sequences));
 
 -- name: outage
-SELECT since, failures, alerted_at FROM outages WHERE job = :job;
+SELECT since, failures, alerted_at, relapses, recovered_at FROM outages WHERE job = :job;
 
 -- name: put_outage
-INSERT INTO outages (job, since, failures, alerted_at) VALUES (:job, :since, :failures, :alerted_at)
+INSERT INTO outages (job, since, failures, alerted_at, relapses, recovered_at)
+VALUES (:job, :since, :failures, :alerted_at, :relapses, :recovered_at)
 ON CONFLICT (job) DO UPDATE SET since = excluded.since, failures = excluded.failures,
-    alerted_at = excluded.alerted_at;
+    alerted_at = excluded.alerted_at, relapses = excluded.relapses,
+    recovered_at = excluded.recovered_at;
 
 -- name: end_outage
 DELETE FROM outages WHERE job = :job;
@@ -520,7 +532,13 @@ WITH RECURSIVE counters (counter) AS (
 SELECT counter FROM counters WHERE counter IS NOT NULL;
 
 -- name: any_held
-SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'held' AND counter = :counter);
+SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'held' AND lane = :lane);
+
+-- name: held_lanes
+SELECT lane, max(kind IN (SELECT value FROM json_each(:kinds))) AS has_some
+FROM outbox INDEXED BY outbox_held_lanes
+WHERE state = 'held' AND lane BETWEEN :counter || ':' AND :counter || ';' AND counter = :counter
+GROUP BY lane ORDER BY lane;
 
 -- name: held_messages
 SELECT * FROM outbox WHERE state = 'held' AND counter = :counter ORDER BY id LIMIT :count;

@@ -116,14 +116,21 @@ class OutboxTable:
     # Outages
 
     def outage(self, job: str) -> Outage | None:
-        """The outage of a job, if it has one."""
+        """The outage of a job, if it has one, or has recovered from one lately."""
         rows = self._execute("outage", job=job)
-        return (
-            Outage(rows[0]["since"], rows[0]["failures"], rows[0]["alerted_at"]) if rows else None
+        if not rows:
+            return None
+        row = rows[0]
+        return Outage(
+            since=row["since"],
+            failures=row["failures"],
+            alerted_at=row["alerted_at"],
+            relapses=row["relapses"],
+            recovered_at=row["recovered_at"],
         )
 
     def set_outage(self, job: str, outage: Outage | None) -> None:
-        """Note that a job fails, or that it is well."""
+        """Note that a job fails, or has recovered, or with ``None`` that it is well."""
         if outage is None:
             self._execute("end_outage", job=job)
             return
@@ -133,6 +140,8 @@ class OutboxTable:
             since=outage.since,
             failures=outage.failures,
             alerted_at=outage.alerted_at,
+            relapses=outage.relapses,
+            recovered_at=outage.recovered_at,
         )
 
     # What is to be sent
@@ -233,6 +242,9 @@ class OutboxTable:
         self._execute("release_lane", lane=message.lane)
         if state is MessageState.SENT and not message.is_ping:
             self._execute("count_sent", counter=message.counter, now=now)
+            if message.channel.type is not ChannelType.EXEC:
+                # The share of the job; a command is its job's alone.
+                self._execute("count_sent", counter=message.lane, now=now)
 
     def postpone(
         self, message: Outgoing, delay: int, now: int, *, subject: str | None, answer: str
@@ -272,7 +284,7 @@ class OutboxTable:
     # Limits and digests
 
     def sent_lately(self, counter: str, since: int, now: int) -> list[int]:
-        """When a channel took messages between two points in time, the latest first.
+        """When a channel, or a lane, took messages between two points in time, the latest first.
 
         What was counted at a time that is yet to come, was sent now: the clock was set back.
         """
@@ -286,9 +298,15 @@ class OutboxTable:
         self._execute("hold_message", id=message.id)
         self._execute("release_lane", lane=message.lane)
 
-    def holds(self, counter: str) -> bool:
-        """Whether messages to a channel are left to a digest."""
-        return bool(self._execute("any_held", counter=counter)[0][0])
+    def holds(self, lane: str) -> bool:
+        """Tell if messages of a lane are left to a digest."""
+        return bool(self._execute("any_held", lane=lane)[0][0])
+
+    def held_lanes(self, counter: str, kinds: Iterable[Kind]) -> list[tuple[str, bool]]:
+        """The lanes of a channel with messages left to a digest, and if some are of ``kinds``."""
+        listed = json.dumps([kind.value for kind in kinds])
+        rows = self._execute("held_lanes", counter=counter, kinds=listed)
+        return [(row["lane"], bool(row["has_some"])) for row in rows]
 
     def held_counters(self) -> list[str]:
         """The channels that have messages left to a digest."""

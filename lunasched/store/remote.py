@@ -407,8 +407,7 @@ class _Server:
             return {"jobs": [], "notes": []}
         return {
             "jobs": [
-                [json.dumps(one.job.to_mapping()), one.created_at, one.updated_at]
-                for one in taken.jobs
+                [json.dumps(one.definition), one.created_at, one.updated_at] for one in taken.jobs
             ],
             "notes": [*(taken.report.summary() if taken.report else ()), *taken.unreadable],
         }

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from lunasched import unittext
 from lunasched.model import Result, Run, Trigger
 from lunasched.overview import Mark, MarkKind
 from lunasched.store.connection import Execute, Row
@@ -269,6 +270,13 @@ class RunTable:
         rows = self._execute("open_runs_of_unit", unit=unit, boot_id=boot_id, but=but)
         return [row["execution_id"] for row in rows]
 
+    def begun_between(self, unit: str, since: int, until: int | None) -> bool | None:
+        """Whether the first run of a job's unit in a span of time has ended; None without one."""
+        rows = self._execute(
+            "run_begun_between", job=unittext.job_name(unit), unit=unit, since=since, until=until
+        )
+        return next((row["phase"] == "ended" for row in rows), None)
+
     def unsettled(self) -> list[UnsettledRun]:
         """The ended runs whose consequences have not been drawn yet, the oldest first."""
         return [
@@ -309,6 +317,10 @@ class RunTable:
     def set_output(self, execution_id: str, output: str) -> None:
         """Keep the tail of the run's output."""
         self._execute("set_output", execution_id=execution_id, output=output)
+
+    def add_to_output_before(self, execution_id: str, note: str) -> None:
+        """Add a line to the output of the run that its unit had before this one."""
+        self._execute("add_to_output", execution_id=execution_id, note=note)
 
     def request(self, execution_id: str, trigger: Trigger, now: int) -> None:
         """Say what started a run, before or after its records were read."""

@@ -12,11 +12,11 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lunasched.config import Mode
 from lunasched.errors import LunaschedError, PermissionDenied, StoreError
@@ -48,11 +48,14 @@ class TakenJob:
     job: Job
     created_at: int
     updated_at: int
+    definition: Mapping[str, Any]
+    """The job with the keys that the old database has of it."""
 
     @classmethod
     def of(cls, definition: str, created_at: int, updated_at: int) -> TakenJob:
         """A row of the table that an old database had."""
-        return cls(Job.from_mapping(json.loads(definition)), int(created_at), int(updated_at))
+        mapping = json.loads(definition)
+        return cls(Job.from_mapping(mapping), int(created_at), int(updated_at), mapping)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 systemd computes the next elapse of a timer that has never elapsed from the moment at which the
 timer was started. Where the clock is set back from before that moment, such a timer sleeps until
-the clock has come there again: hours, or years where the clock had been wrong by years. A restart
-has it count from now; the slot guard sees to it that this fires nothing twice.
+the clock has come there again: hours, or years where the clock had been wrong by years (systemd
+issue 13513). A restart has it count from now, but not the first one: systemd 252 computes the
+elapse before it notes the new start, so that a timer is looked at again after its restart. The slot
+guard sees to it that this fires nothing twice.
 
 The kernel tells of every step through a timer that never elapses (``TFD_TIMER_CANCEL_ON_SET``,
 timerfd_create(2)): nothing polls. Python has timerfd from 3.13 on only, hence ctypes.
@@ -23,13 +25,23 @@ from typing import TYPE_CHECKING
 from gi.repository import GLib
 
 from lunasched import unittext
+from lunasched.schedule import Every, parse
+from lunasched.slot import next_elapse
 
 if TYPE_CHECKING:
     from lunasched.errors import LunaschedError
+    from lunasched.model import Job
     from lunasched.store import Store
     from lunasched.systemd import Manager
 
 _ABSOLUTE, _CANCEL_ON_SET = 1, 2
+_SECOND_MS = 1000
+# A timer elapses that much later than its slot at most, besides its jitter.
+_LATE_USEC = 60_000_000
+# A restart of a timer may have been the last thing before our start.
+_RECENT_USEC = 600_000_000
+# What sleeps on after so many looks was made to by somebody.
+_LOOKS = 30
 _NEVER = (1 << (8 * ctypes.sizeof(ctypes.c_long) - 1)) - 1
 
 
@@ -51,9 +63,13 @@ class Clock:
         now: Callable[[], int],
         guard: Callable[..., Callable[..., bool]],
         *,
+        host_timezone: str,
         stepped: Callable[[], None],
     ) -> None:
         """``guard`` wraps the callbacks of the main loop; ``stepped`` is called at every step."""
+        self._host_timezone = host_timezone
+        self._restarted: dict[str, int] = {}
+        self._tick = 0
         self._on_step = stepped
         self._store = store
         self._manager = manager
@@ -76,7 +92,7 @@ class Clock:
             GLib.IOCondition.IN,
             self._guard(self._stepped),
         )
-        self._wake_timers()
+        self._wake_timers(_RECENT_USEC)
 
     def _arm(self) -> None:
         never = _Itimerspec(_Timespec(0, 0), _Timespec(_NEVER, 0))
@@ -93,12 +109,53 @@ class Clock:
         self._on_step()
         return True
 
-    def _wake_timers(self) -> None:
-        """Restart the timers that were started at a time that is yet to come."""
-        timers = [unittext.timer_name(job.name) for job in self._store.jobs.all() if job.enabled]
-        for timer in timers:
-            if self._manager.active_since(timer) > self._now():
-                self._manager.restart_later(timer, partial(_complain, timer))
+    def _wake_timers(self, recent: int = 0) -> None:
+        """Restart the timers that were started at a time that is yet to come.
+
+        Those that were started in the last ``recent`` microseconds are looked at again.
+        """
+        for job in self._store.jobs.all():
+            if not job.enabled:
+                continue
+            since, now = self._manager.active_since(unittext.timer_name(job.name)), self._now()
+            if since > now:
+                self._restart(job.name)
+            if since > now - recent:
+                self._restarted.setdefault(job.name, _LOOKS)
+        if self._restarted and not self._tick:
+            self._tick = GLib.timeout_add(_SECOND_MS, self._guard(self._look_again))
+
+    def _restart(self, name: str) -> None:
+        timer = unittext.timer_name(name)
+        self._manager.restart_later(timer, partial(_complain, timer))
+
+    def _look_again(self) -> bool:
+        """Restart the timers once more that still sleep too long."""
+        looked_at, self._restarted = self._restarted, {}
+        for name, looks in looked_at.items():
+            found = self._store.jobs.get_with_time(name)
+            if found is None or not found[0].enabled:
+                continue
+            timer, now = unittext.timer_name(name), self._now()
+            is_to_come = self._manager.active_since(timer) > now
+            if is_to_come or self._sleeps_on(found[0], timer, now):
+                if not is_to_come:
+                    self._restart(name)
+                if looks > 1:
+                    self._restarted[name] = looks - 1
+        self._tick = self._tick if self._restarted else 0
+        return bool(self._restarted)
+
+    def _sleeps_on(self, job: Job, timer: str, now: int) -> bool:
+        """Tell if a timer will elapse later than its schedule says."""
+        # What an interval counts from is no time of day.
+        if isinstance(parse(job.schedule), Every):
+            return False
+        due = next_elapse(job, now, 0, None, self._host_timezone)
+        if due is None or not self._manager.active_since(timer):
+            return False
+        latest = due + round(job.jitter * 1_000_000) + _LATE_USEC
+        return self._manager.next_realtime(timer) > latest
 
 
 def _complain(timer: str, error: LunaschedError | None) -> None:

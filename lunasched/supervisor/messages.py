@@ -60,9 +60,11 @@ class Messages:
         """A run succeeded."""
         at = run.ended_at or now
         self._tell_of_run(job, self._report(Kind.SUCCESS, job, at, run), run, now)
-        decision = alerting.succeeded(self._store.outbox.outage(job.name))
+        outage = self._store.outbox.outage(job.name)
+        decision = alerting.succeeded(job.notifications, outage, at)
         if decision.alert is not None:
             self._tell_of_run(job, self._of_outage(Kind.RECOVERY, job, at, run, decision), run, now)
+        if decision.outage != outage:
             self._store.outbox.set_outage(job.name, decision.outage)
 
     def failed(self, job: Job, run: Run, now: int) -> None:
@@ -104,7 +106,15 @@ class Messages:
     def _of_outage(self, kind: Kind, job: Job, at: int, run: Run, decision: Decision) -> Report:
         about = decision.about
         assert about is not None
-        return self._report(kind, job, at, run, failures=about.failures, failing_since=about.since)
+        return self._report(
+            kind,
+            job,
+            at,
+            run,
+            failures=about.failures,
+            failing_since=about.since,
+            flapping=about.is_flapping and not job.notifications.every_failure,
+        )
 
     def _tell_of_run(
         self, job: Job, report: Report, run: Run, now: int, *, pings_only: bool = False

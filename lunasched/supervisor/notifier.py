@@ -45,6 +45,8 @@ _IN_A_DIGEST = 10_000
 _LONGEST_WAIT_MS = 2**31
 # The command's way to say that it might do another time (EX_TEMPFAIL of sysexits(3)).
 _TEMPORARY = 75
+# What is told first of a job that was well.
+_NEWS = (Kind.FAILURE, Kind.MISSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ class Notifier:
     def _take(self, message: Outgoing) -> None:
         """Send a message, or leave it to a digest where its channel has had enough."""
         if self._is_limited(message) and (
-            self._outbox.holds(message.counter) or self._allowed_at(message.counter) > self._now()
+            self._outbox.holds(message.lane) or self._allowed_at(message) > self._now()
         ):
             self._outbox.hold(message)
         elif (claimed := self._outbox.claim(message, self._now())) is not None:
@@ -146,18 +148,41 @@ class Notifier:
     def _is_limited(message: Outgoing) -> bool:
         return not message.is_ping and message.report.kind not in (Kind.DIGEST, Kind.TEST)
 
-    def _allowed_at(self, counter: str) -> int:
-        now = self._now()
+    def _allowed_at(self, message: Outgoing) -> int:
+        of_channel, of_job = self._sent(message.counter), self._sent(message.lane)
+        if message.report.kind in _NEWS and not of_job:
+            return delivery.allowed_at(of_channel, self._most, self._now())
+        return delivery.message_at(of_channel, of_job, self._most, self._now())
+
+    def _digest_at(self, counter: str) -> int:
+        """When a channel takes a digest of what is held back for it."""
+        now, of_channel = self._now(), self._sent(counter)
+        soonest = delivery.soonest_digest_at(of_channel, self._most, now)
+        if soonest > now:
+            return soonest
+        found = []
+        for lane, has_news in self._outbox.held_lanes(counter, _NEWS):
+            of_job = self._sent(lane)
+            if has_news and not of_job:
+                at = delivery.news_digest_at(of_channel, self._most, now)
+            else:
+                at = delivery.message_at(of_channel, of_job, self._most, now)
+            if at <= now:
+                return now
+            found.append(at)
+        return min(found)
+
+    def _sent(self, counter: str) -> list[int]:
+        """When a channel, or a lane of it, took messages within the last hour."""
         if not self._most:
-            return now
-        sent = self._outbox.sent_lately(counter, now - delivery.HOUR_USEC, now)
-        return delivery.allowed_at(sent, self._most, now)
+            return []
+        return self._outbox.sent_lately(counter, self._now() - delivery.HOUR_USEC, self._now())
 
     def _digest(self) -> list[int]:
         """Make digests of what was held back and may be told now; when the others may."""
         later = []
         for counter in self._outbox.held_counters():
-            allowed_at = self._allowed_at(counter)
+            allowed_at = self._digest_at(counter)
             if allowed_at > self._now():
                 later.append(allowed_at)
                 continue

@@ -79,7 +79,7 @@ class Pages:
 
         To be called whenever the supervisor is awake anyway.
         """
-        if self._socket is not None or not self._is_wanted():
+        if self._socket is not None or not self._settings.enabled:
             return
         if time.monotonic() - self._tried_at < _RETRY_SECONDS:
             return
@@ -100,11 +100,6 @@ class Pages:
             self._socket.close()
             self._socket = None
         self._connections.close()
-
-    def _is_wanted(self) -> bool:
-        # Every user's supervisor would want the same port.
-        wanted = self._settings.enabled
-        return self._mode is Mode.SYSTEM if wanted is None else wanted
 
     def _listen(self) -> socket.socket:
         address = (self._settings.address, self._settings.port)

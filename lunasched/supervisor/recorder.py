@@ -90,6 +90,11 @@ class Recorder:
                 self._store.set_cursor(batch[-1].cursor)
         return events
 
+    def begin(self, event: Event) -> None:
+        """Record a run that systemd tells of, and the journal does not."""
+        with self._store.transaction():
+            self._begin(event)
+
     def _apply(self, event: Event) -> None:
         if event.unit.startswith(unittext.HOOK_PREFIX):
             self._apply_to_hook(event)

@@ -1,8 +1,9 @@
 """How the supervisor waits and wakes.
 
 It sleeps on D-Bus until a unit of ours changes state; then it reads the journal and follows it
-until everything that D-Bus told of is accounted for and it has been quiet for two seconds. In
-between, nothing that other programs write to the journal wakes it, and no timer of its own does.
+until everything that D-Bus told of is accounted for, however late journald is, and it has been
+quiet for two seconds. In between, nothing that other programs write to the journal wakes it, and no
+timer of its own does.
 
 The signals are only a reason to look. What is recorded comes from the journal, from the cursor
 on that is stored with the rows: what was missed is read later, what is read again changes nothing.
@@ -20,7 +21,7 @@ from gi.repository import GLib
 from lunasched import directives, unittext
 from lunasched.config import Mode
 from lunasched.deploylock import DeployLock
-from lunasched.journal import Journal, RunWindow, Tail
+from lunasched.journal import Event, EventKind, Journal, RunWindow, Tail, dropped_note
 from lunasched.metrics import Metrics, Supervision
 from lunasched.model import Result
 from lunasched.runtimedir import RuntimeDirectory
@@ -29,6 +30,7 @@ from lunasched.slotfile import SlotDirectory
 from lunasched.store import EndedRun, OpenRun, Store, UnsettledRun
 from lunasched.supervisor.clock import Clock
 from lunasched.supervisor.consequences import Consequences
+from lunasched.supervisor.follow import Follow
 from lunasched.supervisor.hooks import HookStarter
 from lunasched.supervisor.intervals import Intervals
 from lunasched.supervisor.killed import KilledChanges
@@ -42,24 +44,14 @@ from lunasched.supervisor.recorder import Recorder, result_of
 from lunasched.supervisor.slotlists import SlotLists
 from lunasched.supervisor.starter import Starter
 from lunasched.supervisor.textfile import TextFile
+from lunasched.supervisor.told import Told, ToldRun
 from lunasched.supervisor.zones import Zones
-from lunasched.systemd import Manager, notify, unit_path
+from lunasched.systemd import Manager, UnitTimes, notify, unit_path
 
-# The first read waits, so that opening the journal does not compete with the beginning of the run
-# that woke us for the machine: it added 6 ms from a slot to the job's first instruction.
-_FIRST_READ_MS = 100
-# Records that come in a row are taken in one transaction.
-_COALESCE_MS = 20
-_TICK_MS = 250
-_QUIET_TICKS = 8
-# When systemd is asked what is over, so that what ends meanwhile has been read by the last tick.
-_DOUBT_TICK = 6
 # The journal may be read as late as this and still meet what was kept for its runs.
 _FORGET_USEC = 30 * 86400 * 1_000_000
-# For so many quiet periods the journal may be behind what systemd says of a unit.
-_PATIENCE = 15
-# How much later than a run's end its last records come, at most but in a storm.
-_MOMENT_USEC = 1_000_000
+# So many turns of journald the output of a run may grow after its end, where it has no end itself.
+_READS = 60
 # How long a stop waits for messages that are being sent.
 _LAST_SENDS_S = 3
 
@@ -116,7 +108,14 @@ class Supervisor:
             asked=self._wake,
         )
         self._boot_id = boot_id
-        self._clock = Clock(store, manager, now, self.guard, stepped=self._stepped)
+        self._clock = Clock(
+            store,
+            manager,
+            now,
+            self.guard,
+            host_timezone=host_timezone,
+            stepped=self._stepped,
+        )
         self._zones = Zones(slots, manager, self.guard)
         self._lists = SlotLists(slots, now, self._zones.request_sync)
         self._recorder = Recorder(store, host_timezone, self._consequences, begun=self._lists.begun)
@@ -159,7 +158,10 @@ class Supervisor:
         self._is_running = True
         self._is_over = False
         self._error: BaseException | None = None
-        self._follow: _Follow | None = None
+        self._follow: Follow | None = None
+        self._told = Told(store, self._started_at)
+        # The outputs that may still grow: the last record of each, and how often it was read.
+        self._drafts: dict[str, tuple[str | None, int]] = {}
         # When the units that changed during this follow last did so.
         self._changed_at: dict[str, int] = {}
 
@@ -221,10 +223,11 @@ class Supervisor:
 
         self._fail(SystemdUnreachable("the connection to the bus was lost"))
 
-    def _unit_changed(self, path: str) -> None:
+    def _unit_changed(self, path: str, times: Callable[[], UnitTimes]) -> None:
         label = path.removeprefix(_JOBS)
         if label.startswith(_OUR_LABELS) and label.endswith(_SERVICE_LABEL):
             self._changed_at[path] = self._now()
+            self._told.tell(unittext.unit_of_label(label), times())
             self._lag.noticed()
             self._wake()
 
@@ -250,7 +253,7 @@ class Supervisor:
 
     def _wake(self) -> None:
         if self._follow is None:
-            self._follow = _Follow(self)
+            self._follow = Follow(self)
             self._pages.look()
         self._follow.poke()
 
@@ -298,33 +301,38 @@ class Supervisor:
                 self._store.runs.set_settled(run.execution_id)
         self._act()
 
-    def complete(self, *, ended_before: int | None = None) -> None:
-        """Add the output of ended runs, of which journald should have had all by now."""
-        pending = [
-            run
-            for run in self._store.runs.without_output()
-            if ended_before is None or (run.ended_at or 0) < ended_before
-        ]
+    def complete(self) -> bool:
+        """Add the outputs that have not grown in a turn of journald; whether that was all."""
+        pending = self._store.runs.without_output()
         if not pending:
-            return
-        outputs = [self._journal.output(_window(run)) for run in pending]
+            return True
+        drafts, self._drafts = self._drafts, {}
+        final = []
+        outputs = self._journal.outputs(_window(run) for run in pending)
+        for run, output in zip(pending, outputs, strict=True):
+            last, reads = drafts.get(run.execution_id, (None, 0))
+            if reads and (last == output.cursor or reads > _READS):
+                final.append((run.execution_id, output.text, self._journal.dropped(_window(run))))
+            else:
+                self._drafts[run.execution_id] = output.cursor, reads + 1
         with self._store.transaction():
-            for run, output in zip(pending, outputs, strict=True):
-                self._store.runs.set_output(run.execution_id, output)
-                self._store.outbox.set_output(run.execution_id, output)
-        self._notifier.look()
+            for execution_id, text, dropped in final:
+                if dropped.before:
+                    note = dropped_note(dropped.before)
+                    self._store.runs.add_to_output_before(execution_id, note)
+                whole = text + dropped_note(dropped.during) if dropped.during else text
+                self._store.runs.set_output(execution_id, whole)
+                self._store.outbox.set_output(execution_id, whole)
+        if final:
+            self._notifier.look()
+        return not self._drafts
 
-    def complete_late(self) -> None:
-        """The journal is never silent: take the output of what ended a moment ago as it is."""
-        self.complete(ended_before=self._now() - _MOMENT_USEC)
-
-    def notice_successes(self) -> None:
+    def notice_successes(self, before: int) -> None:
         """Close the successes that a user's manager keeps to itself, without waiting for silence.
 
-        A failure would have been in the journal by now.
+        Of a failure ``before`` this time, the journal would have told by now.
         """
         if self._mode is Mode.USER:
-            before = self._now() - _MOMENT_USEC
             over = [run for run in self.behind() if self._changed_before(run.unit, before)]
             self.settle(over)
 
@@ -381,13 +389,26 @@ class Supervisor:
                 self._store.runs.end(run.execution_id, Result.SUCCESS, ended_at)
         return not left
 
-    def tail(self, stack: ExitStack) -> Tail:
-        """The journal from where it was last read."""
-        return stack.enter_context(self._journal.tail(self._store.cursor()))
+    def tail(self, stack: ExitStack, mark: str) -> Tail:
+        """The journal from where it was last read, and the marks of this name in it."""
+        return stack.enter_context(self._journal.tail(self._store.cursor(), mark))
 
-    def give_up_on(self, runs: list[OpenRun]) -> None:
-        """Close runs whose end the journal does not have, with what systemd still knows."""
-        for run in runs:
+    def now(self) -> int:
+        """The time (µs, UTC)."""
+        return self._now()
+
+    def unaccounted(self) -> bool:
+        """Whether systemd told of what the history does not have, and the journal should have."""
+        behind = self.behind()
+        is_behind = bool(behind) and not self.settle(behind)
+        return is_behind or bool(self._told.unaccounted())
+
+    def give_up(self) -> None:
+        """Close what the journal will never tell of, with what systemd still knows."""
+        for told in self._told.unaccounted():
+            self._record_told(told)
+        self._told.settle(self._now())
+        for run in self.behind():
             print(
                 f"<4>run {run.execution_id} of {run.unit} is over and the journal does not say how",
                 file=sys.stderr,
@@ -402,6 +423,16 @@ class Supervisor:
             result = Result.SUCCESS if held.result == "success" else result_of(held.result)
             self._store.runs.end(run.execution_id, result, held.ended_at)
 
+    def _record_told(self, told: ToldRun) -> None:
+        """Give a run a row of which the journal has not even the beginning, if it can be found."""
+        held = self._manager.invocation(told.unit)
+        if not held.execution_id or held.began_at != told.began_at:
+            print(f"<4>the journal lacks records of a run of {told.unit}", file=sys.stderr)
+            return
+        self._recorder.begin(
+            Event(EventKind.STARTING, held.execution_id, told.unit, told.began_at, self._boot_id)
+        )
+
     def doubt(self) -> None:
         """It will be quiet soon: note what the journal should have told of by then."""
         self._hooks.doubt()
@@ -411,6 +442,8 @@ class Supervisor:
         """The follow is over; sleep on D-Bus alone, if nothing is left to be done."""
         self._follow = None
         self._changed_at.clear()
+        self._told.settle(self._now())
+        self._drafts.clear()
         self._lag.recorded()
         self._textfile.changed()
         self.conclude(last_word=True)
@@ -436,90 +469,3 @@ def _window(run: EndedRun) -> RunWindow:
     return RunWindow.between(
         run.execution_id, run.unit, run.started_at, run.ended_at, run.next_start
     )
-
-
-class _Follow:
-    """The journal open and watched, from a reason to look until all is quiet."""
-
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
-        self._stack = ExitStack()
-        self._opened: Tail | None = None
-        self._quiet = 0
-        self._silent = False
-        self._patience = _PATIENCE
-        self._watch = 0
-        self._reading = GLib.timeout_add(_FIRST_READ_MS, supervisor.guard(self._read))
-        self._tick = GLib.timeout_add(_TICK_MS, supervisor.guard(self._ticked))
-
-    @property
-    def _tail(self) -> Tail:
-        if self._opened is None:
-            self._opened = self._supervisor.tail(self._stack)
-        return self._opened
-
-    def poke(self) -> None:
-        """There is news: look soon, and stay a while."""
-        self._quiet = 0
-        self._patience = _PATIENCE
-        if not self._reading:
-            self._reading = GLib.timeout_add(_COALESCE_MS, self._supervisor.guard(self._read))
-
-    def close(self) -> None:
-        """Stop watching and close the journal."""
-        for source in (self._watch, self._tick, self._reading):
-            if source:
-                GLib.source_remove(source)
-        self._stack.close()
-
-    def _readable(self) -> bool:
-        # Until the read, the descriptor stays readable: do not be woken for it again.
-        self._watch = 0
-        self._silent = False
-        if not self._reading:
-            self._reading = GLib.timeout_add(_COALESCE_MS, self._supervisor.guard(self._read))
-        return False
-
-    def _read(self) -> bool:
-        self._reading = 0
-        if self._supervisor.take(self._tail):
-            self._quiet = 0
-        if not self._watch:
-            self._watch = GLib.unix_fd_add_full(
-                GLib.PRIORITY_DEFAULT,
-                self._tail.fileno(),
-                GLib.IOCondition.IN,
-                self._supervisor.guard(self._readable),
-            )
-        return False
-
-    def _ticked(self) -> bool:
-        self._quiet += 1
-        # A run's last lines may come after the record of its end: wait for silence, if there is.
-        if self._silent:
-            self._supervisor.complete()
-        else:
-            self._supervisor.complete_late()
-        self._silent = True
-        self._supervisor.notice_running()
-        self._supervisor.notice_successes()
-        self._supervisor.conclude(last_word=True)
-        if self._quiet == _DOUBT_TICK:
-            self._supervisor.doubt()
-        if self._quiet < _QUIET_TICKS:
-            return True
-        self._supervisor.take(self._tail)
-        self._silent = False
-        behind = self._supervisor.behind()
-        if behind and not self._supervisor.settle(behind):
-            self._patience -= 1
-            self._quiet = 1
-            if self._patience:
-                return True
-            self._supervisor.take(self._tail)
-            self._supervisor.give_up_on(self._supervisor.behind())
-        self._supervisor.complete()
-        self._tick = 0
-        self.close()
-        self._supervisor.followed()
-        return False

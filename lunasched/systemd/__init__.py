@@ -1,7 +1,14 @@
 """The service manager over D-Bus; the only importer of pydbus and, beside the supervisor, of gi."""
 
 from lunasched.systemd.bus import Answered
-from lunasched.systemd.manager import Invocation, Manager, UnitFacts, UnitState, unit_path
+from lunasched.systemd.manager import (
+    Invocation,
+    Manager,
+    UnitFacts,
+    UnitState,
+    UnitTimes,
+    unit_path,
+)
 from lunasched.systemd.notify import notify
 from lunasched.systemd.polkit import may_do
 from lunasched.systemd.startsocket import START_SOCKET_UNIT, StartSocket
@@ -14,6 +21,7 @@ __all__ = [
     "StartSocket",
     "UnitFacts",
     "UnitState",
+    "UnitTimes",
     "may_do",
     "notify",
     "unit_path",

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 from gi.repository import GLib
@@ -73,6 +74,8 @@ class Invocation:
     result: str
     exit_code: int | None
     signal: int | None
+    began_at: int | None
+    """When the unit last ceased to be inactive (µs, UTC)."""
     ended_at: int | None
     """When the unit last became inactive (µs, UTC)."""
 
@@ -80,6 +83,14 @@ class Invocation:
     def ended(self) -> bool:
         """Whether the run is over."""
         return self.active in ("inactive", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class UnitTimes:
+    """When a unit last left the inactive state, and came back to it (µs, UTC); 0 for never."""
+
+    began_at: int
+    ended_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +187,11 @@ class Manager:
     def next_monotonic(self, timer: str) -> int:
         """When a timer with an interval will elapse (µs since boot); 0 if it will not."""
         following: int = self._bus.property(unit_path(timer), TIMER, "NextElapseUSecMonotonic")
+        return 0 if following == _NEVER else following
+
+    def next_realtime(self, timer: str) -> int:
+        """When a timer with a calendar will elapse (µs, UTC); 0 if it will not."""
+        following: int = self._bus.property(unit_path(timer), TIMER, "NextElapseUSecRealtime")
         return 0 if following == _NEVER else following
 
     def since_monotonic(self, unit: str) -> int:
@@ -366,6 +382,7 @@ class Manager:
             result=self._bus.property(path, SERVICE, "Result"),
             exit_code=status if code == os.CLD_EXITED else None,
             signal=status if code in (os.CLD_KILLED, os.CLD_DUMPED) else None,
+            began_at=self._bus.property(path, UNIT, "InactiveExitTimestamp") or None,
             ended_at=self._bus.property(path, UNIT, "InactiveEnterTimestamp") or None,
         )
 
@@ -375,7 +392,7 @@ class Manager:
         ``None`` where there is none yet, because a condition of the unit refused it, or because it
         waits for units that it is ordered after: for these, wait only if ``patient``.
         """
-        self.subscribe(lambda _: None)
+        self.subscribe(lambda *_: None)
         before = self._execution_id(unit)
         with self._bus.job_results() as results:
             parameters = GLib.Variant("(ss)", (unit, "replace"))
@@ -413,7 +430,7 @@ class Manager:
 
     def wait_begun(self, unit: str, before: str, seconds: float | None) -> bool:
         """Wait until a held unit has another run than ``before``; ``False`` if not in time."""
-        self.subscribe(lambda _: None)
+        self.subscribe(lambda *_: None)
         iterate(lambda: self._execution_id(unit) != before, seconds)
         return self._execution_id(unit) != before
 
@@ -431,7 +448,7 @@ class Manager:
 
     def wait_ended(self, unit: str, tick: Callable[[], None], tick_seconds: float) -> Invocation:
         """Wait until a held service unit is over, calling ``tick`` now and then."""
-        self.subscribe(lambda _: None)
+        self.subscribe(lambda *_: None)
         timer = GLib.timeout_add(max(1, int(tick_seconds * 1000)), lambda: True)
         try:
             while not (invocation := self.invocation(unit)).ended:
@@ -443,8 +460,8 @@ class Manager:
 
     # Signals
 
-    def subscribe(self, changed: Callable[[str], None]) -> None:
-        """Call ``changed`` with the object path of every unit whose state changes."""
+    def subscribe(self, changed: Callable[[str, Callable[[], UnitTimes]], None]) -> None:
+        """Call ``changed`` with the path and the times of every unit whose state changes."""
         if not self._subscribed:
             self._bus.call(Call("Subscribe", None))
             self._subscribed = True
@@ -453,7 +470,7 @@ class Manager:
             PROPERTIES,
             "PropertiesChanged",
             None,
-            lambda path, _: changed(path),
+            lambda path, parameters: changed(path, partial(_times, parameters)),
             argument=UNIT,
         )
 
@@ -512,6 +529,14 @@ class Manager:
             if result != "done":
                 failures[name] = _job_failure(method, name, result)
         return failures
+
+
+def _times(parameters: GLib.Variant) -> UnitTimes:
+    """The times in a signal ``PropertiesChanged`` of a unit."""
+    changed = parameters[1]
+    return UnitTimes(
+        changed.get("InactiveExitTimestamp", 0), changed.get("InactiveEnterTimestamp", 0)
+    )
 
 
 def unit_path(unit: str) -> str:

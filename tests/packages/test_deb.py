@@ -187,6 +187,9 @@ def test_quick_start(debian: Machine) -> None:
     assert re.search(r"backup +manual .* success +done at", shown["lunasched history backup"])
     counted = 'lunasched_job_executions_total{job_id="backup"} 1'
     assert counted in shown["lunasched metrics"]
+    assert debian.exec(["python3", "-c", SCRAPE], check=False).returncode
+    debian.exec("echo 'web: {enabled: true}' >>/etc/lunasched/config.yaml")
+    debian.exec("systemctl restart lunasched")
     assert counted in debian.exec(["python3", "-c", SCRAPE]).stdout
     attempts = shown["lunasched history flaky"].splitlines()[1:]
     assert re.search(r"retry .* 2 +success", attempts[0])

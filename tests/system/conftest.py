@@ -24,6 +24,12 @@ systemctl daemon-reload
 systemctl enable --now lunasched.service
 """
 
+PAGE = """
+mkdir -p /etc/lunasched
+echo 'web: {enabled: true}' >/etc/lunasched/config.yaml
+systemctl restart lunasched
+"""
+
 
 class Lunasched:
     """The commands of one machine, system mode unless a user is named."""
@@ -91,6 +97,14 @@ def luna(booted: Machine) -> Iterator[Lunasched]:
     booted.run(["systemctl", "start", "lunasched.service"])
     for name in command.remove_all():
         booted.run(["systemctl", "stop", f"lunasched-job@{name}.service"], check=False)
+
+
+@pytest.fixture
+def page(luna: Lunasched) -> Iterator[Lunasched]:
+    """The same with the status page, which one line of the configuration asks for."""
+    luna.machine.run(PAGE)
+    yield luna
+    luna.machine.run("rm -f /etc/lunasched/config.yaml; systemctl restart lunasched")
 
 
 @pytest.fixture

@@ -366,10 +366,10 @@ def test_a_configuration_that_is_not_valid(patient: Patient) -> None:
     assert "EDITOR" in found["mend"][0]
     patient.machine.run("systemctl restart lunasched.service", check=False)
     patient.machine.wait_for(
-        lambda: patient.found("supervisor", "again and again") is not None, what="a restart"
+        lambda: patient.found("supervisor", "has failed") is not None, what="a restart"
     )
     patient.machine.run("sed -i s/dayz/days/ " + SETTINGS)
-    patient.mends("supervisor", "again and again")
+    patient.mends("supervisor", "has failed")
     assert patient.findings("configuration") == []
 
 
@@ -468,8 +468,20 @@ def test_a_port_that_is_taken(patient: Patient) -> None:
     other = "systemd-run --unit other --uid nobody python3 -m http.server 8080 --bind 127.0.0.1"
     patient.machine.run(other)
     patient.machine.wait_for("grep -q ':1F90 .* 0A ' /proc/net/tcp", what="another server")
+    # Nobody asked for a page.
     patient.machine.run("systemctl start lunasched.service")
-    patient.mends("web", "is taken by a program of nobody")
+    assert patient.findings("web") == []
+    patient.machine.run("mkdir -p /etc/lunasched")
+    patient.machine.write_file(SETTINGS, "web: {port: 8080}\n")
+    assert patient.found("web", "does not turn it on")
+    patient.machine.write_file(SETTINGS, "web: {enabled: true}\n")
+    patient.machine.run("systemctl restart lunasched.service")
+    finding = patient.found("web", "is taken by a program of nobody")
+    assert finding is not None
+    assert finding["mend"][0] == f"${{EDITOR:-vi}} {SETTINGS}"
+    patient.machine.write_file(SETTINGS, "web: {enabled: true, port: 8081}\n")
+    patient.machine.run(finding["mend"][1])
+    patient.machine.wait_for(lambda: patient.findings("web") == [], what="the page")
     shown = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8081/').status)"
     assert patient.machine.run(["python3", "-c", shown]).stdout == "200\n"
     patient.machine.run("systemctl stop other.service")

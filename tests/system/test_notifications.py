@@ -130,6 +130,29 @@ def configured(booted: Machine) -> Iterator[Any]:
     restart(booted)
 
 
+def test_a_flapping_job_is_told_as_such_and_keeps_no_other_from_it(
+    luna: Lunasched, inbox: Inbox, configured: Any
+) -> None:
+    configured({"notifications": {"max_per_hour": 12}})
+    name, other = luna.name, f"{luna.name}-other"
+    add(luna, {"on_failure": webhook(inbox, name)}, f"test -e /tmp/{name}.ok")
+    channel = {"on_failure": webhook(inbox, name)}
+    add(luna, channel, "exit 5", name=other)
+    for _ in range(5):
+        luna("start", name, "--wait", check=False)
+        luna.machine.run(f"touch /tmp/{name}.ok")
+        luna("start", name, "--wait")
+        luna.machine.run(f"rm /tmp/{name}.ok")
+    luna("start", other, "--wait", check=False)
+    bodies = [one["body"] for one in inbox.wait_for(name, 6)]
+    luna.wait_for_runs(name, 10)
+    told = [(body["kind"], body["job"]) for body in map(json.loads, bodies)]
+    flaps = [(kind, name) for kind in ("failure", "recovery", "failure", "recovery", "failure")]
+    assert told == [*flaps, ("failure", other)]
+    assert "keeps failing and recovering" in json.loads(bodies[4])["subject"]
+    assert len(inbox.requests(name)) == 6
+
+
 def test_a_failure_is_told_once_and_its_end(luna: Lunasched, inbox: Inbox) -> None:
     """After the last attempt of a run alone, and not again before the reminder."""
     name = luna.name
@@ -488,7 +511,8 @@ def pages(luna: Lunasched) -> list[str]:
     return [*paths, *(f"{start}/jobs/{luna.name}" for start in ("", "/api/v1"))]
 
 
-def test_no_secret_is_shown_anywhere(luna: Lunasched, inbox: Inbox) -> None:
+def test_no_secret_is_shown_anywhere(page: Lunasched, inbox: Inbox) -> None:
+    luna = page
     name, secrets = luna.name, [secret() for _ in range(7)]
     path, query, header, signed, token, ping, discord = secrets
     bad = f"{name}-bad"

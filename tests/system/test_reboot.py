@@ -11,7 +11,7 @@ from machine import Machine
 pytestmark = pytest.mark.machine
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def luna() -> Iterator[Lunasched]:
     """A machine of its own, which may be rebooted."""
     with Machine.boot("reboot") as machine:
@@ -38,3 +38,28 @@ def test_a_retry_and_a_hook_survive_a_reboot(luna: Lunasched) -> None:
     luna.machine.exec("sleep 3")
     assert luna.machine.exec("cat /var/tmp/hooked").stdout == "2\n"
     assert len(luna.history("again")) == 2
+
+
+# Up when the run waits for it, and not before.
+SLOW_MOUNT = """
+[Unit]
+DefaultDependencies=no
+Before=remote-fs.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+TimeoutStartSec=120
+ExecStart=/bin/sh -c 'until systemctl list-jobs --no-legend | grep -q job@mounted.service; do \
+    sleep 0.1; done; touch /run/mounted'
+[Install]
+WantedBy=remote-fs.target
+"""
+
+
+def test_at_boot_a_job_waits_for_what_cron_waits_for(luna: Lunasched) -> None:
+    luna.machine.write_file("/etc/systemd/system/slow-mount.service", SLOW_MOUNT)
+    luna.machine.run("systemctl daemon-reload; systemctl enable slow-mount.service")
+    luna("add", "--name", "mounted", "--schedule", "@reboot", "--command", "test -e /run/mounted")
+    luna.machine.reboot()
+    (run,) = luna.wait_for_runs("mounted", 1, timeout=60)
+    assert run["result"] == "success"

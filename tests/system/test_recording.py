@@ -144,7 +144,19 @@ def test_runs_that_happen_while_the_supervisor_is_down(luna: Lunasched) -> None:
 def test_only_the_end_of_a_long_output_is_kept(luna: Lunasched) -> None:
     run = run_once(luna, "--command", "yes ä | head -n 20000; printf end", fails=False)
     assert run["output"].endswith("ä\nend")
-    assert 8192 - 3 <= len(run["output"].encode()) <= 8192
+    note, kept = run["output"].split("\n", 1)
+    assert note.startswith("[lunasched: only the end of the output is kept here")
+    assert 8192 - 3 <= len(kept.encode()) <= 8192
+
+
+@pytest.mark.parametrize(("size", "notes"), [(8191, 0), (8192, 0), (8193, 1), (20_000, 1)])
+def test_an_output_is_called_cut_when_it_was(luna: Lunasched, size: int, notes: int) -> None:
+    # From one process: where another goes on, journald begins a line.
+    loop = f'for (i = 1; i < {size}; i++) printf "%s", i % 999 ? "x" : "\\n"; print ""'
+    command = f"awk 'BEGIN {{ {loop} }}'"
+    run = run_once(luna, "--command", command, fails=False)
+    assert run["output"].count("[lunasched: only the end") == notes
+    assert run["output"].endswith("xxx\n")
 
 
 def test_output_that_is_no_text_or_has_no_newline(luna: Lunasched) -> None:

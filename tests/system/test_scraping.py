@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import prometheus
 import pytest
-from conftest import INSTALL, Lunasched
+from conftest import INSTALL, PAGE, Lunasched
 from machine import Machine
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -72,7 +72,8 @@ def scrape(machine: Machine) -> Scrape:
     return Scrape(fetch(machine, "http://localhost:8080/metrics"))
 
 
-def test_a_run_is_counted_and_described(luna: Lunasched) -> None:
+def test_a_run_is_counted_and_described(page: Lunasched) -> None:
+    luna = page
     good, bad = luna.name, f"{luna.name}-bad"
     luna("add", "--name", good, "--schedule", "every 1d", "--command", "sleep 0.3")
     luna("add", "--name", bad, "--schedule", "every 1d", "--command", "kill -SEGV $$")
@@ -108,6 +109,7 @@ def alone() -> Iterator[Lunasched]:
     bound = [(prometheus.directory(), "/opt/prometheus")]
     with Machine.boot("metrics", binds=bound) as machine:
         machine.run(INSTALL)
+        machine.run(PAGE)
         yield Lunasched(machine)
 
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 from browser import Browser
+from conftest import PAGE
 
 if TYPE_CHECKING:
     from conftest import Lunasched
@@ -47,8 +48,9 @@ def configure(luna: Lunasched, text: str) -> None:
     luna.machine.run(["systemctl", "restart", "lunasched.service"])
 
 
-def test_the_page_in_a_browser(luna: Lunasched) -> None:
+def test_the_page_in_a_browser(page: Lunasched) -> None:
     """A job that holds what must not run, as the supervisor shows it to who looks."""
+    luna = page
     name = f"{luna.name} {NASTY}"
     print_it = ["/usr/bin/printf", "%s\\n</pre>", NASTY]
     luna("add", "--name", name, "--schedule", "@yearly", "--", *print_it)
@@ -69,7 +71,8 @@ def test_the_page_in_a_browser(luna: Lunasched) -> None:
         assert shown == f"{NASTY}\n</pre>"
 
 
-def test_outputs_are_for_who_may_read_the_journal(luna: Lunasched) -> None:
+def test_outputs_are_for_who_may_read_the_journal(page: Lunasched) -> None:
+    luna = page
     luna("add", "--name", luna.name, "--schedule", "@yearly", "--command", "echo the output")
     luna("start", luna.name, "--wait")
     (run,) = luna.wait_for_runs(luna.name, 1)
@@ -96,13 +99,14 @@ def test_what_the_configuration_says(configured: Lunasched) -> None:
     luna("add", "--name", luna.name, "--schedule", "@yearly", "--command", "echo the output")
     luna("start", luna.name, "--wait")
     (run,) = luna.wait_for_runs(luna.name, 1)
-    configure(luna, 'web: {address: "::1", port: 8090, show_output: true}\n')
+    assert "8080" not in luna.machine.exec(LISTENING).stdout.split()
+    configure(luna, 'web: {enabled: true, address: "::1", port: 8090, show_output: true}\n')
     script = ASK.replace('"127.0.0.1"', '"::1"')
     path = f"/runs/{run['execution_id']}"
     done = luna.machine.exec(["python3", "-c", script, "8090", path], user="luna")
     assert "the output" in json.loads(done.stdout)[1]
     configure(luna, "web: {enabled: false}\n")
-    assert "8080" not in luna.machine.exec(LISTENING).stdout
+    assert {"8080", "8090"}.isdisjoint(luna.machine.exec(LISTENING).stdout.split())
 
 
 # Of the sockets in state 0A, LISTEN, the ports.
@@ -112,15 +116,16 @@ LISTENING = (
 )
 
 
-def test_a_taken_port_keeps_nothing_from_being_recorded(luna: Lunasched) -> None:
+def test_a_port_that_others_need_is_left_to_them(luna: Lunasched) -> None:
+    """Where nobody asked for a page, and where one did and came too late."""
     machine = luna.machine
-    machine.run("systemctl stop lunasched")
+    machine.run("systemctl restart lunasched")
     machine.run(
         "systemd-run --quiet --unit=taker python3 -m http.server --bind 127.0.0.1 8080 "
         "--directory /usr/share/empty-nothing"
     )
     machine.wait_for(f"{LISTENING} | grep -qx 8080", what="the other server")
-    machine.run("systemctl start lunasched")
+    machine.run(PAGE)
     said = machine.run("journalctl -u lunasched -o cat -p warning -n 5").stdout
     assert "there is no status page: 127.0.0.1:8080: Address already in use" in said
     luna("add", "--name", luna.name, "--schedule", "@yearly", "--command", "true")
@@ -130,6 +135,7 @@ def test_a_taken_port_keeps_nothing_from_being_recorded(luna: Lunasched) -> None
     status, text = ask(machine, "/")
     assert status == 200
     assert luna.name in text
+    machine.run(f"rm {CONFIGURATION}; systemctl restart lunasched")
 
 
 def test_a_user_has_a_page_on_demand_and_alone(own: Lunasched) -> None:
@@ -174,11 +180,12 @@ while not select.select([sys.stdin], [], [], 0.2)[0]:
 """
 
 
-def test_slow_clients_keep_nobody_from_the_metrics(luna: Lunasched) -> None:
+def test_slow_clients_keep_nobody_from_the_metrics(page: Lunasched) -> None:
     """300 connections held by another user, who makes new ones for those that are closed.
 
     Prometheus gives up after 10 s: each of these requests has less.
     """
+    luna = page
     machine = luna.machine
     machine.wait_for(lambda: ask(machine, "/metrics")[0] == 200, what="the page")
     slow = machine.popen(["python3", "-c", SLOW], user="nobody")

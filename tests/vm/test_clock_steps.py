@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,3 +64,31 @@ def test_slots_that_the_clock_was_set_past(jobs: Installed) -> None:
     # looked at again, and what passed since counts.
     vm.set_clock(utc(2028, 2, 10, 20, 20))
     vm.wait_for(lambda: missed(jobs) == 4, what="one more", timeout=60)
+
+
+def test_a_clock_that_was_ahead_silences_nothing(jobs: Installed) -> None:
+    """As after a boot with a wrong clock, which is corrected (systemd issue 13513)."""
+    vm = jobs.vm
+    vm.set_clock(utc(2031, 6, 1, 12, 30))
+    names = started, elapsed = ("started", "elapsed")
+    jobs.add(
+        {
+            started: ["--schedule", "0 3 * * *", "--timezone", "UTC"],
+            elapsed: ["--schedule", "0 * * * *", "--timezone", "UTC", "--catch-up"],
+        }
+    )
+    vm.travel([utc(2031, 6, 1, 13)])
+    assert successes(jobs.recorded()[elapsed])[-1][1] == utc(2031, 6, 1, 13)
+
+    right = utc(2028, 2, 10, 3)
+    vm.set_clock(right - timedelta(minutes=1))
+    for name in names:
+        vm.wait_for(
+            f"systemctl show -P NextElapseUSecRealtime '{jobs.timer(name)}' | grep 2028-02-1",
+            what=f"the timer of {name} waiting for its next slot",
+            timeout=120,
+        )
+    # No further step: each would have systemd compute the elapses anew.
+    vm.wait_until(right + timedelta(seconds=2))
+    recorded = jobs.recorded()
+    assert [successes(recorded[name])[-1][1] for name in names] == [right, right]

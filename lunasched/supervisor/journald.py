@@ -1,0 +1,113 @@
+"""journald: whether it keeps up, asked without a word in the journal, and then by a mark in it.
+
+A busy disk can stop journald for minutes. Nothing is wrong then but that the journal is silent, and
+the silence says nothing. Two things tell its silences apart.
+
+A *turn*: journald takes what waits for it one piece at a time, from each socket in turn, and closes
+its half of a new connection to ``/run/systemd/journal/stdout`` as soon as it accepts it (seen in
+systemd 252 and 257). So once that has been seen twice in a row, everything that waited before has
+been looked at, and the journal has grown by something of each process whose output is not through.
+Such a connection, closed without a word, leaves no record. While journald stands still, its
+socket does too: nothing has to wake up to find that out.
+
+A *mark*: a record of ours. The manager's own records come through the same queue, first in, first
+out: once the mark is in the journal, so is all that the manager wrote before it, or it is lost.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gi.repository import GLib
+
+_SOCKETS = Path("/run/systemd/journal")
+_CONNECTIONS = 2
+# So long a queue of connections has nobody seen; who has filled it will go.
+_FULL_MS = 1000
+
+
+class Turns:
+    """Waits for journald to have had its turn."""
+
+    def __init__(
+        self, guard: Callable[[Callable[[], bool]], Callable[..., bool]], sockets: Path = _SOCKETS
+    ) -> None:
+        """``guard`` wraps the callbacks of the main loop."""
+        self._guard = guard
+        self._path = str(sockets / "stdout")
+        self._socket: socket.socket | None = None
+        self._source = 0
+
+    def wait(self, answered: Callable[[], bool], connections: int = _CONNECTIONS) -> None:
+        """Call ``answered``, once, when journald has looked at all that waits for it now.
+
+        Where journald's socket is not there, nothing can wait for it, and it is called soon.
+        """
+        self.cancel()
+        opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._socket = opened
+        try:
+            opened.connect(self._path)
+        except BlockingIOError:
+            self._later(GLib.timeout_add, _FULL_MS, partial(self.wait, answered, connections))
+        except OSError:
+            self._later(GLib.idle_add, partial(self._over, answered))
+        else:
+            action = partial(self._accepted, answered, connections - 1)
+            self._source = GLib.unix_fd_add_full(
+                GLib.PRIORITY_DEFAULT, opened.fileno(), GLib.IOCondition.IN, self._once(action)
+            )
+
+    def cancel(self) -> None:
+        """Wait no longer."""
+        if self._source:
+            GLib.source_remove(self._source)
+            self._source = 0
+        self._close()
+
+    def _accepted(self, answered: Callable[[], bool], connections: int) -> None:
+        if connections:
+            self.wait(answered, connections)
+        else:
+            self._over(answered)
+
+    def _over(self, answered: Callable[[], bool]) -> None:
+        self._close()
+        answered()
+
+    def _later(self, add: Callable[..., int], *given: Any) -> None:
+        *rest, action = given
+        self._source = add(*rest, self._once(action))
+
+    def _once(self, action: Callable[[], None]) -> Callable[..., bool]:
+        """A callback of the main loop that ends with its call."""
+
+        def called() -> bool:
+            self._source = 0
+            action()
+            return False
+
+        return self._guard(called)
+
+    def _close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def write_mark(name: str, number: int, *, sockets: Path = _SOCKETS) -> None:
+    """Put a numbered mark where the manager's records go, unless there is no room at the moment."""
+    text = (
+        "MESSAGE=lunasched looks for what systemd has told of, and the journal has not\n"
+        "PRIORITY=6\nSYSLOG_IDENTIFIER=lunasched-daemon\n"
+        f"LUNASCHED_MARK={name}\nLUNASCHED_MARK_NUMBER={number}\n"
+    )
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    # It is written again when it does not arrive.
+    with opened, suppress(OSError):
+        opened.sendto(text.encode(), str(sockets / "socket"))

@@ -1,0 +1,68 @@
+"""What D-Bus told of the units of jobs, until the history accounts for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lunasched import unittext
+
+if TYPE_CHECKING:
+    from lunasched.store import Store
+    from lunasched.systemd import UnitTimes
+
+# A signal may be under way for as long, about what was accounted for meanwhile.
+_UNDER_WAY_USEC = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ToldRun:
+    """A run that systemd says has begun (µs, UTC), and perhaps ended."""
+
+    unit: str
+    began_at: int
+    ended_at: int | None
+
+
+class Told:
+    """The runs that systemd told of since the last time when all was accounted for."""
+
+    def __init__(self, store: Store, now: int) -> None:
+        self._store = store
+        self._news_since = now
+        self._ends: dict[str, dict[int, int | None]] = {}
+
+    def tell(self, unit: str, times: UnitTimes) -> None:
+        """Note what a signal says of a unit.
+
+        A ``daemon-reload`` tells of all that ever was: what is no news was accounted for, and may
+        have been removed from the history since.
+        """
+        if times.began_at < self._news_since or not unit.startswith(unittext.JOB_PREFIX):
+            return
+        over = times.ended_at >= times.began_at
+        self._ends.setdefault(unit, {})[times.began_at] = times.ended_at if over else None
+
+    def unaccounted(self) -> list[ToldRun]:
+        """The runs that have no row, or no end in it, as far as systemd told of them."""
+        return [
+            ToldRun(unit, began_at, ends[began_at])
+            for unit, ends in self._ends.items()
+            for began_at, until in _spans(sorted(ends))
+            if not self._is_on_record(unit, began_at, until, ended=ends[began_at] is not None)
+        ]
+
+    def settle(self, now: int) -> None:
+        """Whatever was told by now is accounted for, or never will be."""
+        self._news_since = now - _UNDER_WAY_USEC
+        self._ends.clear()
+
+    def _is_on_record(self, unit: str, began_at: int, until: int | None, *, ended: bool) -> bool:
+        has_ended = self._store.runs.begun_between(unit, began_at, until)
+        return has_ended is not None and (has_ended or not ended)
+
+
+def _spans(times: list[int]) -> list[tuple[int, int | None]]:
+    """Each time with the next."""
+    following: list[int | None] = [*times[1:], None]
+    return list(zip(times, following, strict=True))

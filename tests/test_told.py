@@ -1,0 +1,98 @@
+"""What systemd told of a run is expected in the history, whatever else is there."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lunasched.model import Result, Run, Trigger
+from lunasched.store import Store
+from lunasched.supervisor.told import Told, ToldRun
+from lunasched.systemd import UnitTimes, unit_path
+from lunasched.unittext import bus_label, service_name, unit_of_label
+
+SECOND = 1_000_000
+START = 1_700_000_000 * SECOND
+UNIT = "lunasched-job@backup.service"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "lunasched.db", durable=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def told(store: Store) -> Told:
+    return Told(store, START)
+
+
+def at(seconds: float) -> int:
+    return START + round(seconds * SECOND) if seconds else 0
+
+
+def record(store: Store, began: float, ended: float | None = None, *, unit: str = UNIT) -> None:
+    execution_id = f"{at(began):032x}"
+    # The manager writes its record when it has made the process.
+    run = Run(
+        execution_id=execution_id,
+        job="backup",
+        unit=unit,
+        trigger=Trigger.TIMER,
+        scheduled_at=None,
+        started_at=at(began) + 120,
+    )
+    store.runs.begin(run, "b" * 32)
+    if ended is not None:
+        store.runs.end(execution_id, Result.SUCCESS, at(ended))
+
+
+def test_a_run_without_a_row_is_missing(told: Told, store: Store) -> None:
+    record(store, 1, 2)
+    told.tell(UNIT, UnitTimes(at(3), at(2)))
+    assert told.unaccounted() == [ToldRun(UNIT, at(3), None)]
+    told.tell(UNIT, UnitTimes(at(3), at(4)))
+    assert told.unaccounted() == [ToldRun(UNIT, at(3), at(4))]
+    record(store, 3)
+    assert told.unaccounted() == [ToldRun(UNIT, at(3), at(4))]
+    store.runs.end(f"{at(3):032x}", Result.SUCCESS, at(4))
+    assert told.unaccounted() == []
+
+
+def test_a_run_that_goes_on_needs_no_end(told: Told, store: Store) -> None:
+    told.tell(UNIT, UnitTimes(at(3), at(2)))
+    record(store, 3)
+    assert told.unaccounted() == []
+
+
+def test_another_run_stands_in_for_none(told: Told, store: Store) -> None:
+    for began in (3, 5, 7):
+        told.tell(UNIT, UnitTimes(at(began), at(began + 1)))
+    record(store, 5, 6)
+    record(store, 7, 8, unit="lunasched-job@backup:1.service")
+    assert [run.began_at for run in told.unaccounted()] == [at(3), at(7)]
+
+
+def test_what_a_reload_repeats_is_no_news(told: Told) -> None:
+    told.tell(UNIT, UnitTimes(at(-86400), at(-86399)))
+    told.tell(UNIT, UnitTimes(0, 0))
+    told.tell("lunasched-hook@backup:on_failure.service", UnitTimes(at(3), at(4)))
+    assert told.unaccounted() == []
+    told.tell(UNIT, UnitTimes(at(3), at(4)))
+    told.settle(at(60))
+    told.tell(UNIT, UnitTimes(at(3), at(4)))
+    assert told.unaccounted() == []
+    # A signal may come after what it tells of was settled.
+    told.tell(UNIT, UnitTimes(at(59), at(61)))
+    assert len(told.unaccounted()) == 1
+
+
+def test_the_unit_of_a_path(rng: random.Random) -> None:
+    for _ in range(500):
+        name = "".join(rng.choices("aZ09-_.:@é日\\ ", k=rng.randint(1, 20)))
+        unit = service_name(name)
+        assert unit_of_label(bus_label(unit)) == unit
+        assert unit_path(unit).endswith(bus_label(unit))
