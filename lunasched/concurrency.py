@@ -51,7 +51,9 @@ def launch_command(job: Job, scripts: Path, units: Path, mode: Mode) -> UnitText
             unittext.instance_name(job.name),
             str(units),
             str(job.max_concurrent if parallel else 0),
-            *(["--user"] if mode is Mode.USER else []),
+            "--user" if mode is Mode.USER else "",
+            bus_path(unittext.launch_name(job.name)),
+            bus_path(unittext.timer_name(job.name)),
         ]
     )
 

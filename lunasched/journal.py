@@ -275,6 +275,18 @@ class Journal:
                     return position.event
         return None
 
+    def boot_id(self) -> str | None:
+        """The boot of the manager's latest record, as journald has it.
+
+        In a container that may not be the one that the kernel gives us: its manager can have put
+        another in the place of the kernel's, which ``ProtectProc=`` uncovers.
+        """
+        with _reader() as reader:
+            _add(reader, self._manager())
+            reader.seek_tail()
+            entry = reader.get_previous()
+            return str(entry["_BOOT_ID"]) if entry else None
+
     def outputs(self, runs: Iterable[RunWindow], limit: int = OUTPUT_BYTES) -> list[Output]:
         """The end of what each of some runs printed, at most ``limit`` bytes of UTF-8."""
         with _reader() as reader:
@@ -412,7 +424,7 @@ class Journal:
         return _manager(self._mode, self._uid)
 
     def _why_not_executed(self, run: RunWindow) -> dict[str, str]:
-        return {**_spawn_failure(self._mode, self._uid), self._about(): run.execution_id}
+        return {**_about_setup(self._mode, self._uid), self._about(): run.execution_id}
 
     def _match_output(self, reader: Any, run: RunWindow) -> None:
         _add(reader, _unit(self._mode, self._uid, run.unit))
@@ -431,7 +443,9 @@ class Journal:
                 return bool(invocation == run.execution_id)
             return _is_within(entry, run if run.is_followed else replace(run, until=None))
         if _has(entry, self._why_not_executed(run)):
-            return self._writer(entry) in _CHILDS_UNITS
+            # Not of the manager itself, which writes of the run, too, and is no child of its own.
+            is_childs = _single(entry, "SYSLOG_IDENTIFIER").startswith("(")
+            return is_childs and self._writer(entry) in _CHILDS_UNITS
         return (
             self._mode is Mode.USER
             and _has(entry, _unattributed(self._uid, run.unit))
@@ -539,7 +553,7 @@ def journalctl(
     choices = [
         [_unit(mode, uid, unit) for unit in units],
         [{**_manager(mode, uid), about: name} for name in names],
-        [{**_spawn_failure(mode, uid), about: name} for name in names],
+        [{**_about_setup(mode, uid), about: name} for name in names],
     ]
     if mode is Mode.SYSTEM:
         choices.append([{"MESSAGE_ID": _COREDUMP, "_UID": "0", "COREDUMP_UNIT": u} for u in units])
@@ -578,16 +592,13 @@ def _unattributed(uid: int, unit: str) -> dict[str, str]:
     return {"SYSLOG_IDENTIFIER": _identifier(unit), "_UID": str(uid), "_TRANSPORT": "stdout"}
 
 
-def _spawn_failure(mode: Mode, uid: int) -> dict[str, str]:
-    """The fields of why a program could not be executed, as far as they are to be believed.
+def _about_setup(mode: Mode, uid: int) -> dict[str, str]:
+    """The fields of what a child says of a run, as far as they are to be believed.
 
-    In system mode another user than root could have made it up (see the module's docstring).
+    Of why it executes no program; not each such record has a message ID ("Failed to execute …" has
+    none). In system mode another user than root could have made it up (see the module's docstring).
     """
-    return {
-        "MESSAGE_ID": EventKind.SPAWN_FAILED.value,
-        "_TRANSPORT": "journal",
-        "_UID": "0" if mode is Mode.SYSTEM else str(uid),
-    }
+    return {"_TRANSPORT": "journal", "_UID": "0" if mode is Mode.SYSTEM else str(uid)}
 
 
 def _add(reader: Any, fields: dict[str, str]) -> None:

@@ -1,7 +1,8 @@
 """Which slot a run belongs to: the point in its schedule that it was started for.
 
-The journal tells that a service was started, not why. A start belongs to the timer if the
-schedule had a slot that no earlier run has used; otherwise somebody started it by hand.
+The journal tells that a service was started, not why. What a launcher started has the reason in its
+name (``unit-templates/launch``). Any other start belongs to the timer if the schedule had a slot
+that no earlier run has used; otherwise somebody started it by hand.
 """
 
 from __future__ import annotations
@@ -74,6 +75,16 @@ def attribute(
         return Trigger.MANUAL, None
     missed = job.catch_up and not past.ran_this_boot and started_at - slot > _late(job)
     return (Trigger.CATCH_UP if missed else Trigger.TIMER), slot
+
+
+def of_timer(
+    job: Job, started_at: int, past: Past, host_timezone: str
+) -> tuple[Trigger, int | None]:
+    """The same for a start that the job's timer is known to have caused, whatever ran before it."""
+    trigger, slot = attribute(job, started_at, past, host_timezone)
+    if trigger is Trigger.MANUAL:
+        return Trigger.TIMER, latest_slot(job, started_at, host_timezone)
+    return trigger, slot
 
 
 def latest_slot(job: Job, at: int, host_timezone: str) -> int | None:

@@ -211,6 +211,12 @@ def run_service_name(job: str, run: str) -> str:
     return f"{JOB_PREFIX}{instance_name(job)}:{run}.service"
 
 
+def launched_run(unit: str) -> tuple[str, str] | None:
+    """The ID that a launcher gave the unit of a run, and the letter that says what started it."""
+    found = re.search(r":([0-9a-f]{12})([th]?)\.service\Z", unit)
+    return None if found is None else (found[1], found[2])
+
+
 def timer_name(job: str) -> str:
     """The timer unit of a job."""
     return f"{JOB_PREFIX}{instance_name(job)}.timer"

@@ -17,7 +17,13 @@ from mutations import mutated
 from lunasched import compiler
 from lunasched.config import Mode
 from lunasched.crontab import CronFormat, Crontab, Source, read
-from lunasched.crontab.command import base_name, input_directives, leaves_behind, split_percent
+from lunasched.crontab.command import (
+    base_name,
+    condition,
+    input_directives,
+    leaves_behind,
+    split_percent,
+)
 from lunasched.model import Channel, ChannelType, Job
 
 if TYPE_CHECKING:
@@ -168,7 +174,7 @@ def test_random_delay() -> None:
     "times",
     [
         "*/5 * * * *", "0-59/7,3 1,2 1-31 jan-mar mon,Wed", "*/90 * * * *", "* * * * 5-7",
-        "@reboot", "@midnight", "007 4 * * sun",
+        "@reboot", "@midnight", "007 4 * * sun", "0 0 * * 7-7", "0 0 * * sun-sun/2",
     ],
 )  # fmt: skip
 def test_schedules(times: str) -> None:
@@ -186,7 +192,11 @@ def test_schedules(times: str) -> None:
         ("* * ? * *", "column 5"),
         ("* * * * monday", "column 9"),
         ("* * * * sat-sun", "write 6-7"),
-        ("* * * * 5-0/2", "write 5-7"),
+        ("* * * * 5-0/2", "write 5-7/2"),
+        ("* * * * 7-0", "write 7"),
+        ("* * * * 7-sun", "write 7"),
+        ("* * * * 7-3", "runs backwards; write 0-3"),
+        ("* * * * fri-mon/2", "write 5,0"),
         ("10-5 * * * *", "runs backwards"),
         ("*/0 * * * *", "step of 0"),
         ("5* * * * *", "column 1"),
@@ -382,6 +392,11 @@ def test_the_name_of_a_file_in_cron_d_is_a_part_of_the_names() -> None:
         ("'", "job"),
         (": ", "job"),
         ("(a; b)", "a"),
+        ("sleep $((RANDOM%30)); /x/backup", "backup"),
+        ("sleep $(( (RANDOM % 30) * 2 )) && /x/backup", "backup"),
+        ("sleep $(expr $(od -An -N1 /dev/urandom) % (3)) && /x/backup", "backup"),
+        ("sleep ${RANDOM:0:2} ; cd $(dirname $(which x)); /x/backup", "backup"),
+        ("[ $(($(date +%s) / 86400 % 2)) = 0 ] && /x/backup", "backup"),
         ("--", "job"),
     ],
 )  # fmt: skip
@@ -398,7 +413,11 @@ def test_what_a_job_is_called_after(command: str, name: str) -> None:
         ("a & b", "&"),
         ("(sleep 5; b) &", "&"),
         ("a && b || c", None),
-        ("a >/x 2>&1; b &>x; c >&2 |& d", None),
+        ("a >/x 2>&1; c >&2 |& d; e <&3", None),
+        ("b &> /x", "&>"),
+        ("b &>>/x", "&>>"),
+        ("true && b arg &>/x </y", "&>"),
+        ("echo '&>' \"&>x\" $((1&1)) ${A:-&}", None),
         ("echo 'a & b' \"c & d\" e\\&f # &", None),
         ("nohup a", "nohup"),
         ("x; /usr/bin/setsid -f b", "/usr/bin/setsid"),
@@ -410,6 +429,69 @@ def test_what_a_job_is_called_after(command: str, name: str) -> None:
 def test_what_may_stay_in_the_background(command: str, what: str | None) -> None:
     assert leaves_behind(command) == what
     assert ("KillMode=control-group" in differences(f"@daily {command}\n")) == bool(what)
+
+
+@pytest.mark.parametrize(
+    ("command", "test"),
+    [
+        ('[ "$(date -d tomorrow +%d)" = 01 ] && billing', '[ "$(date -d tomorrow +%d)" = 01 ]'),
+        ("test -x /x && { a; b; }", "test -x /x"),
+        ("cd / && [ -e x ] && (a; b)", "[ -e x ]"),
+        ("! grep -q x /y && a | b", "! grep -q x /y"),
+        ("a; /usr/bin/test -e x && b;", "/usr/bin/test -e x"),
+        ("command -v x >/dev/null && x 1", "command -v x"),
+        ("[ -x /x ] && if [ -e y ]; then z; fi", "[ -x /x ]"),
+        ("[[ $((1+1)) = 2 ]] && a || b && [ -e c ] && d", "[ -e c ]"),
+        ("[ -x /x ] && a || true", None),
+        ("[ -x /x ] || a", None),
+        ("[ -x /x ] && a; b", None),
+        ("[ -x /x ] && a & b", None),
+        ("if [ -x /x ] && [ -e y ]; then a; fi", None),
+        ("while [ -x /x ] && a; do b; done", None),
+        ("{ [ -x /x ] && a; } || true", None),
+        ("([ -x /x ] && a) || true", None),
+        ("cd /x && a", None),
+        ("echo '[ -x /x ] && a'", None),
+        ("a && [ -e x ]", None),
+    ],
+)
+def test_a_condition_that_does_not_hold_is_a_failure_here(command: str, test: str | None) -> None:
+    assert condition(command) == test
+    line = command.replace("%", "\\%")
+    assert ("SuccessExitStatus=1" in differences(f"@daily {line}\n")) == (test is not None)
+
+
+@pytest.mark.parametrize(
+    ("shell", "behind"),
+    [
+        ("/bin/bash", None),
+        ("/usr/bin/zsh", None),
+        ("/bin/dash", "&>"),
+        ("/bin/sh", "&>"),
+        ("/bin/busybox", "&>"),
+    ],
+)
+def test_both_outputs_at_once_is_the_background_but_to_bash(shell: str, behind: str | None) -> None:
+    assert leaves_behind("/bin/job a &>/x", shell) == behind
+    said = differences(f"SHELL={shell}\n@daily /bin/job a &>/x\n")
+    assert (f"to {shell} it is '&' and '>'" in said) == bool(behind)
+
+
+@pytest.mark.parametrize(
+    ("line", "source"),
+    [
+        ("* * * * * * echo x", USER),
+        ("* * * * * * echo x", SYSTEM),
+        ("*/5 0 * * * *", USER),
+        ("1 2 3 4 5 */2 x", USER),
+        ("1 2 3 4 5 -n *x", USER),
+        ("@daily *", USER),
+        ("* * * * * root * echo x", SYSTEM),
+    ],
+)
+def test_no_cron_takes_a_command_that_begins_with_a_star(line: str, source: Source) -> None:
+    (problem,) = problems(f"{line}\n", source)
+    assert "begins with '*', which no cron takes" in problem
 
 
 @pytest.mark.parametrize(

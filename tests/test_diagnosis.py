@@ -19,6 +19,7 @@ from lunasched.diagnosis import (
     Facts,
     FileFacts,
     JournalFacts,
+    MailFacts,
     ManagerFacts,
     MessageFacts,
     PolkitFacts,
@@ -79,6 +80,7 @@ HEALTHY = Facts(
     recording=RecordingFacts(running=True, unrecorded_since=None),
     web=WEB,
     messages=MessageFacts(0, ""),
+    mail=MailFacts(("x",), None),
     scripts=Path("/scripts"),
     missing_scripts=(),
     deployed=DEPLOYED,
@@ -336,6 +338,12 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
         "2 notifications of the last week were given up; the latest was on_failure",
         {"messages": MessageFacts(2, "on_failure of x by email: 550")},
     ),
+    (
+        "mail",
+        Severity.WARNING,
+        "nothing listens at localhost:25",
+        {"mail": MailFacts(("x",), "there is no mail server: nothing listens at localhost:25")},
+    ),
     ("scripts", Severity.ERROR, "there is no launch", {"missing_scripts": ("launch",)}),
     ("units", Severity.ERROR, "are missing: a", {"deployed": replace(DEPLOYED, missing=("a",))}),
     ("units", Severity.WARNING, "jobs: a", {"deployed": replace(DEPLOYED, changed=("a",))}),
@@ -412,6 +420,12 @@ def test_that_there_is_no_page_is_no_fault() -> None:
 def test_a_supervisor_that_is_starting_is_no_fault() -> None:
     facts = replace(HEALTHY, manager=units(supervisor=UnitSeen("loaded", "activating", "start")))
     assert [one.severity for one in diagnose(facts) if one.check == "supervisor"] == [Severity.OK]
+
+
+def test_a_mail_server_is_no_matter_where_nobody_mails() -> None:
+    nobody = replace(HEALTHY, mail=MailFacts((), "there is no mail server"))
+    (found,) = [one for one in diagnose(nobody) if one.check == "mail"]
+    assert found.severity is Severity.OK
 
 
 def test_every_check_has_a_case() -> None:

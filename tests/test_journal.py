@@ -71,6 +71,7 @@ SPAWN = {
     "MESSAGE": b"a: Failed at step EXEC spawning /x: No such file or directory",
     "UNIT": UNIT,
     "INVOCATION_ID": RUN,
+    "SYSLOG_IDENTIFIER": "(x)",
     "_TRANSPORT": "journal",
     "_BOOT_ID": "b" * 32,
     "__REALTIME_TIMESTAMP": 2_000_000,
@@ -128,5 +129,38 @@ def test_what_others_say_of_a_run_is_nothing(forged: dict[str, Any]) -> None:
     """Fields that are there twice, or are no text, ended the supervisor, at each of its starts."""
     journal = Journal(Mode.SYSTEM, 0)
     assert journal._event({**SPAWN, **forged}) is None
-    if not isinstance(forged.get("UNIT"), (list, bytes)):
+    # As output it needs no ID: it is root's word.
+    if not isinstance(forged.get("UNIT"), (list, bytes)) and "MESSAGE_ID" not in forged:
         assert not journal._belongs({**SPAWN, **forged}, WINDOW)
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("message_id", [{}, {"MESSAGE_ID": EventKind.SPAWN_FAILED.value}])
+@pytest.mark.parametrize(
+    ("written_by", "is_output"),
+    [
+        ({"SYSLOG_IDENTIFIER": "(x)"}, True),
+        ({"SYSLOG_IDENTIFIER": "systemd"}, False),
+        ({"SYSLOG_IDENTIFIER": "(x)", "_UID": 1001}, False),
+        ({"SYSLOG_IDENTIFIER": "(x)", "UNIT_OF": "another"}, False),
+    ],
+)
+def test_all_that_a_child_says_of_why_it_failed_is_shown(
+    mode: Mode, message_id: dict[str, str], written_by: dict[str, Any], is_output: bool
+) -> None:
+    """Also that the interpreter of a script is missing, of which systemd gives no message ID."""
+    prefix = "" if mode is Mode.SYSTEM else "USER_"
+    entry = {
+        **message_id,
+        "MESSAGE": b"a: Failed to execute /x: No such file or directory",
+        f"{prefix}UNIT": UNIT,
+        f"{prefix}INVOCATION_ID": "c" * 32 if "UNIT_OF" in written_by else RUN,
+        "_TRANSPORT": "journal",
+        "_UID": 0 if mode is Mode.SYSTEM else 1000,
+        "__REALTIME_TIMESTAMP": 2_000_000,
+        **written_by,
+    }
+    journal = Journal(mode, 0 if mode is Mode.SYSTEM else 1000)
+    assert journal._belongs(entry, WINDOW) is is_output
+    command = " ".join(journalctl(mode, 1000, [UNIT], WINDOW))
+    assert f"+ _TRANSPORT=journal _UID={entry['_UID']}" in command or written_by.get("_UID")

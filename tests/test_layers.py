@@ -35,6 +35,7 @@ LAYERS = {
     "jobschema": 2,
     "jobdump": 2,
     "settings": 2,
+    "mailserver": 2,
     "configfile": 2,
     "config": 2,
     "dependencies": 2,

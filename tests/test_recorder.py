@@ -535,6 +535,74 @@ def test_a_launcher_with_too_many_runs_waits_and_its_instance_is_its_run(store: 
     assert not store.starts.all()
 
 
+LAUNCH = "9" * 32
+EVERY_SECOND = {"mode": ExecutionMode.PARALLEL, "max_concurrent": 1, "schedule": "calendar:*:*:*"}
+
+
+def enough(status: int, after: float) -> Event:
+    """A launcher that began at the start finds one run too many, so many seconds later."""
+    return Event(
+        EventKind.PROCESS_ENDED, LAUNCH, LAUNCHER, START + int(after * SECOND), BOOT, status
+    )
+
+
+def launched(letter: str, after: float, kind: EventKind = EventKind.STARTING) -> Event:
+    return event(
+        kind, after, run="8" * 32, unit=f"lunasched-job@backup:{LAUNCH[:12]}{letter}.service"
+    )
+
+
+LAUNCHING = event(EventKind.STARTING, run=LAUNCH, unit=LAUNCHER)
+
+
+@pytest.mark.parametrize("delay", [0, 0.9, 1.1, 30])
+@pytest.mark.parametrize("last", [-1, 0], ids=["its-slot", "a-slot-that-ran"])
+@pytest.mark.parametrize(
+    ("status", "trigger"), [(76, Trigger.TIMER), (77, Trigger.MANUAL)], ids=["timer", "by-hand"]
+)
+def test_a_launcher_passes_on_what_started_it(
+    status: int, trigger: Trigger, last: int, delay: float, store: Store
+) -> None:
+    """However long it took, and whatever has run meanwhile."""
+    put_job(store, **EVERY_SECOND)
+    scheduled = START if trigger is Trigger.TIMER else None
+    letter = "t" if trigger is Trigger.TIMER else "h"
+    take(store, [event(EventKind.STARTING, last, run="7" * 32)])
+    one = recorder(store)
+    one.take([Position("c2", LAUNCHING), Position("c3", enough(status, delay))])
+    (start,) = store.starts.all()
+    assert (start.trigger, start.scheduled_at) == (trigger, scheduled)
+    store.starts.drop(start)
+    one.take([Position("c4", launched(letter, delay, EventKind.CONDITION_FAILED))])
+    (start,) = store.starts.all()
+    assert (start.trigger, start.scheduled_at) == (trigger, scheduled)
+    store.starts.drop(start)
+    one.take([Position("c5", launched(letter, delay))])
+    run = rows(store)["8" * 32]
+    assert (run.trigger, run.scheduled_at) == (trigger, scheduled)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("disabled", [-1, 0.5, 5])
+def test_what_a_timer_started_of_a_disabled_job_waits_for_nothing(
+    disabled: float, known: bool, store: Store
+) -> None:
+    made = put_job(store, **EVERY_SECOND)
+    take(store, [event(EventKind.STARTING, 0, run="7" * 32)])
+    store.jobs.put(made.evolve(enabled=False), START + int(disabled * SECOND))
+    one = recorder(store)
+    one.take([Position("c2", LAUNCHING), Position("c3", enough(76 if known else 75, 2))])
+    # What is not known is one by hand, if it began after the job was disabled.
+    kept = [] if known or disabled > 0 else [Trigger.MANUAL]
+    assert [start.trigger for start in store.starts.all()] == kept
+
+
+def test_a_start_by_hand_of_a_disabled_job_waits(store: Store) -> None:
+    put_job(store, **EVERY_SECOND, enabled=False)
+    take(store, [LAUNCHING, enough(77, 1)])
+    assert [start.trigger for start in store.starts.all()] == [Trigger.MANUAL]
+
+
 def test_a_launcher_that_fails_otherwise_waits_for_nothing(store: Store) -> None:
     put_job(store, mode=ExecutionMode.PARALLEL)
     take(store, [Event(EventKind.PROCESS_ENDED, RUN, LAUNCHER, START, BOOT, exit_code=1)])

@@ -12,6 +12,7 @@ import typer
 from lunasched.cli import units
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode, environment
 from lunasched.cli.firstuse import after_adding
+from lunasched.cli.mail import warn_of_mail
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, JobExists
 
@@ -332,6 +333,7 @@ def add(
         return
     compiled = session.deployer.add(job, now=session.now(), replace=replace)
     units.warn(compiled)
+    warn_of_mail(session, [job])
     _report_added(session, job, compiled)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Optional
 import typer
 
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
+from lunasched.cli.mail import warn_of_mail
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, JobExists, LunaschedError
 
@@ -60,6 +61,7 @@ def edit(
     for line in plans.differences(job, changed):
         print(line)
     plans.warn(done)
+    warn_of_mail(session, [changed])
     print(f"Changed job {name!r}.")
 
 

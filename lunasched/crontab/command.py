@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import os.path
 import re
 import shlex
@@ -84,7 +85,8 @@ def _escaped(char: str) -> str:
 # What can be seen in a command without being a shell
 
 _TOKENS = re.compile(
-    r"""(?P<quoted>'[^']*'|"(?:[^"\\]|\\.)*"|\\.|\$\([^()]*\)|`[^`]*`)
+    r"""(?P<quoted>'[^']*'|"(?:[^"\\]|\\.)*"|\\.|`[^`]*`
+        |\$\(\((?:[^()]|\([^()]*\))*\)\)|\$\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)|\$\{[^{}]*\})
       | (?P<redirect>[0-9]{0,9}(?:&>>?|>&|<&|>>|<<|>\||<>|>|<))
       | (?P<operator>&&|\|\||\|&|;;|[;&|()\n])
       | (?P<space>[ \t\r\f\v]+)
@@ -92,6 +94,8 @@ _TOKENS = re.compile(
       | (?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
+_BASH_LIKE = frozenset(("bash", "zsh"))
+"""The shells to which ``&>`` redirects both outputs; to any other it is ``&`` and ``>``."""
 _LEAVES_BEHIND = frozenset(
     ("nohup", "setsid", "disown", "daemonize", "daemon", "start-stop-daemon", "tmux", "screen")
 )
@@ -110,13 +114,22 @@ _GUARDS = frozenset(
         "wait", "pidof", "pgrep", "return",
     )
 )  # fmt: skip
+_TESTS = frozenset(
+    (
+        "[", "[[", "test", "which", "type", "hash", "grep", "egrep", "fgrep", "zgrep", "pgrep",
+        "pidof", "mountpoint", "cmp", "diff", "false",
+    )
+)  # fmt: skip
+_OPENING = frozenset(("if", "case", "for", "while", "until", "select", "{"))
+_CLOSING = frozenset(("fi", "esac", "done", "}"))
+_GRAMMAR = _OPENING | _CLOSING | _RESERVED
 _INTERPRETERS = re.compile(
     r"(?:perl|python|python[0-9.]+|php|php[0-9.]+|ruby|node|bash|sh|dash|zsh|java|Rscript)\Z"
 )
 _NAME_LENGTH_MAX = 40
 
 
-def simple_commands(command: str) -> Iterator[tuple[list[str], str]]:
+def simple_commands(command: str, shell: str = "/bin/bash") -> Iterator[tuple[list[str], str]]:
     """The simple commands of a command line, as words, each with the operator that ends it.
 
     Quotes are kept in the words, and redirections are left out. An approximation of sh(1): it is
@@ -126,6 +139,14 @@ def simple_commands(command: str) -> Iterator[tuple[list[str], str]]:
     word, skip = "", False
     for match in _TOKENS.finditer(command):
         kind, text = match.lastgroup, match[0]
+        in_background = kind == "redirect" and text.lstrip("0123456789").startswith("&>")
+        if in_background and not _knows_both(shell):
+            # The file's name after it then is that of a redirection of nothing.
+            if word and not skip:
+                words.append(word)
+            yield words, text
+            words, word, skip = [], "", True
+            continue
         if kind in ("quoted", "other"):
             word += text
             continue
@@ -145,15 +166,55 @@ def simple_commands(command: str) -> Iterator[tuple[list[str], str]]:
         yield words, ""
 
 
-def leaves_behind(command: str) -> str | None:
-    """What in the command may leave a process in the background, or ``None``."""
-    for words, operator in simple_commands(command):
+def _knows_both(shell: str) -> bool:
+    return shell.rpartition("/")[2] in _BASH_LIKE
+
+
+def leaves_behind(command: str, shell: str = "/bin/sh") -> str | None:
+    """Return what in the command may leave a process in the background, or ``None``."""
+    for words, operator in simple_commands(command, shell):
         for word in words:
             if os.path.basename(word) in _LEAVES_BEHIND:  # noqa: PTH119 - a word, not a path
                 return word
-        if operator == "&":
-            return "&"
+        if operator == "&" or operator.lstrip("0123456789").startswith("&>"):
+            return operator
     return None
+
+
+def condition(command: str, shell: str = "/bin/sh") -> str | None:
+    """Return the test that makes the whole command fail where it does not hold, or ``None``.
+
+    In ``[ … ] && job`` the exit status of the test is that of the command line; in ``if``, before
+    ``||`` and before a further command it is not.
+    """
+    chain = _last_list(command, shell)
+    for position, (words, operator) in enumerate(chain):
+        holds_to_the_end = all(after != "||" for _, after in chain[position:])
+        if operator == "&&" and holds_to_the_end and _is_test(words):
+            return " ".join(words)
+    return None
+
+
+def _last_list(command: str, shell: str) -> list[tuple[list[str], str]]:
+    """The last list of commands with ``&&``, ``||`` and ``|``, without what is grouped."""
+    chain: list[tuple[list[str], str]] = []
+    depth, has_ended = 0, False
+    for words, operator in simple_commands(command, shell):
+        if has_ended and (words or operator == "("):
+            chain, has_ended = [], False
+        for word in itertools.takewhile(_GRAMMAR.__contains__, words):
+            depth += (word in _OPENING) - (word in _CLOSING)
+        if depth == 0:
+            chain.append((words, operator))
+        depth += (operator == "(") - (operator == ")")
+        has_ended = has_ended or (depth == 0 and operator in (";", "\n", "&"))
+    return chain
+
+
+def _is_test(words: list[str]) -> bool:
+    words = words[words[:1] == ["!"] :]
+    name = words[0].rpartition("/")[2] if words else ""
+    return name in _TESTS or words[:2] in (["command", "-v"], ["systemctl", "is-active"])
 
 
 def base_name(command: str) -> str:

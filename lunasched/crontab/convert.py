@@ -8,6 +8,7 @@ from typing import Any
 from lunasched.crontab.anacron import read_anacron_entry
 from lunasched.crontab.command import (
     base_name,
+    condition,
     input_directives,
     leaves_behind,
     split_percent,
@@ -74,6 +75,7 @@ def _draft(entry: RawEntry, source: Source) -> Draft:
     differences = list(times.differences)
     rest = times.rest
     user = source.user
+    _check_no_star(rest)
     if source.format is CronFormat.SYSTEM:
         user, rest = _user(rest, source)
     mails_failures = bool(re.match(r"-n[ \t]", rest))
@@ -81,6 +83,7 @@ def _draft(entry: RawEntry, source: Source) -> Draft:
         rest = rest[2:].lstrip(" \t")
     if not rest or rest.startswith("%"):
         raise InvalidInput("it has no command")
+    _check_no_star(rest)
     command, stdin = split_percent(rest)
     shell = entry.value("SHELL") or _SHELL
     if not shell.startswith("/"):
@@ -101,9 +104,18 @@ def _draft(entry: RawEntry, source: Source) -> Draft:
         stem=stem(source.prefix, base_name(command)),
         differences=differences,
     )
-    draft.differences += _of_command(command, rest, source, times.schedule)
+    draft.differences += _of_command(command, rest, source, times.schedule, shell)
     _mail(entry, draft, source, failures_only=mails_failures)
     return draft
+
+
+def _check_no_star(rest: str) -> None:
+    if rest.startswith("*"):
+        after = rest.lstrip("*/0123456789 \t")
+        raise InvalidInput(
+            f"{rest!r} begins with '*', which no cron takes; a time has five fields in a crontab, "
+            "and none for seconds" + (f": is {after!r} the command?" if after else "")
+        )
 
 
 def _user(rest: str, source: Source) -> tuple[str, str]:
@@ -134,13 +146,28 @@ def _check_owner(draft: Draft, source: Source) -> None:
     draft.definition.pop("user", None)
 
 
-def _of_command(command: str, raw: str, source: Source, schedule: str) -> list[str]:
-    """What a look at the command tells."""
+def _of_command(
+    command: str, raw: str, source: Source, schedule: str, shell: str = _SHELL
+) -> list[str]:
+    """The differences that the text of the command shows."""
     found = []
-    if behind := leaves_behind(command):
+    behind = leaves_behind(command, shell)
+    if behind is not None and behind.endswith(">"):
+        found.append(
+            f"{behind!r}: to {shell} it is '&' and '>': the command goes to the background, its "
+            "output not into the file, and it is ended at once (KillMode=control-group), while "
+            "cron lets it go on; write >FILE 2>&1"
+        )
+    elif behind is not None:
         found.append(
             f"{behind!r}: what the command leaves in the background is ended with it "
             "(KillMode=control-group); cron lets it go on"
+        )
+    if test := condition(command, shell):
+        found.append(
+            f"where {test!r} does not hold, it ends with exit code 1, of which cron says nothing "
+            "and which is a failure here; write 'if ...; then ...; fi', or give the job "
+            "SuccessExitStatus=1 (its key systemd), if nothing else in it ends so"
         )
     if re.search(r"/dev/(?:std(?:out|err)|fd/[12])\b", command):
         found.append(

@@ -164,16 +164,18 @@ def _check(number: int, text: str, column: int) -> None:
 
 
 def _check_range(field: _Field, item: str, column: int) -> None:
-    """Ranges of weekdays that run backwards, on which crons disagree."""
-    first, dash, last = item.partition("/")[0].lower().partition("-")
+    """Refuse ranges of weekdays that run backwards to Sunday, on which crons disagree."""
+    span, slash, step = item.lower().partition("/")
+    first, dash, last = span.partition("-")
     if not dash or not field.names.startswith("sun"):
         return
     numbers = {name: number for number, name in enumerate(_WEEKDAYS.split("|"))}
     low, high = numbers.get(first, first), numbers.get(last, last)
     if int(high) == 0 < int(low):
+        instead = f"{low}-7{slash}{step}" if int(low) < 7 else "7"
         raise InvalidInput(
             f"column {column}: {item!r}: Sunday is the first day to Debian's cron, which never "
-            f"runs this, and the last to cronie; write {low}-7"
+            f"runs this, and the last to cronie; write {instead}"
         )
 
 

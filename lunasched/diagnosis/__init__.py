@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from lunasched.diagnosis import around, deployed, own
+from lunasched.diagnosis import around, deployed, mail, own
 from lunasched.diagnosis.facts import (
     ClockFacts,
     CronLine,
@@ -18,6 +18,7 @@ from lunasched.diagnosis.facts import (
     Facts,
     FileFacts,
     JournalFacts,
+    MailFacts,
     ManagerFacts,
     MessageFacts,
     PolkitFacts,
@@ -48,6 +49,7 @@ CHECKS: Mapping[str, Check] = {
     "recording": own.recording,
     "web": own.web,
     "notifications": own.notifications,
+    "mail": mail.mail,
     "scripts": own.scripts,
     "units": deployed.units,
     "timers": deployed.timers,
@@ -78,6 +80,7 @@ __all__ = [
     "FileFacts",
     "Finding",
     "JournalFacts",
+    "MailFacts",
     "ManagerFacts",
     "MessageFacts",
     "PolkitFacts",

@@ -173,6 +173,16 @@ class MessageFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class MailFacts:
+    """Email of jobs."""
+
+    jobs: tuple[str, ...]
+    """The jobs that send some."""
+    obstacle: str | None
+    """Why none can be sent, where that is known."""
+
+
+@dataclass(frozen=True, slots=True)
 class CronLine:
     """A line of a crontab that runs what a job runs."""
 
@@ -235,6 +245,7 @@ class Facts:
     recording: RecordingFacts | Unseen
     web: WebFacts | Unseen
     messages: MessageFacts | Unseen
+    mail: MailFacts | Unseen
     scripts: Path
     missing_scripts: tuple[str, ...]
     deployed: DeployedFacts | Unseen

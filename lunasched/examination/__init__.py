@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from lunasched import host, schedule
+from lunasched import host, mailserver, schedule
 from lunasched.config import SUPERVISOR_USER, Mode
 from lunasched.diagnosis import (
     ClockFacts,
@@ -23,6 +23,7 @@ from lunasched.diagnosis import (
     Facts,
     FileFacts,
     JournalFacts,
+    MailFacts,
     ManagerFacts,
     MessageFacts,
     PolkitFacts,
@@ -38,7 +39,7 @@ from lunasched.errors import InvalidInput, LunaschedError
 from lunasched.examination.crontabs import lines_of_jobs
 from lunasched.examination.units import deployed_facts
 from lunasched.journal import Journal
-from lunasched.settings import Settings, WebSettings
+from lunasched.settings import EmailSettings, Settings, WebSettings
 from lunasched.slot import to_datetime
 from lunasched.slotfile import SlotDirectory
 from lunasched.store import DEFINITIONS, inspect, is_recorded
@@ -117,6 +118,7 @@ def examine(
         recording=_seen(lambda: kept.recording(mode, history)),
         web=_seen(lambda: _web(paths.settings)),
         messages=_seen(lambda: kept.messages(history, now)),
+        mail=_seen(lambda: _mail(paths.settings, known)),
         scripts=context.scripts,
         missing_scripts=tuple(
             name for name in _SCRIPTS if not os.access(context.scripts / name, os.R_OK)
@@ -264,6 +266,15 @@ def _web(path: Path) -> WebFacts:
         where=f"{host_}:{settings.port}",
         held_by=host.listeners(settings.port),
     )
+
+
+def _mail(path: Path, jobs: Sequence[Job]) -> MailFacts:
+    try:
+        settings = Settings.load(path, os.environ).email
+    except InvalidInput:
+        settings = EmailSettings()
+    obstacle = mailserver.obstacle(settings, lambda port: bool(host.listeners(port)))
+    return MailFacts(mailserver.who_mails(jobs), obstacle)
 
 
 def _messages(store: Store, now: int) -> MessageFacts:

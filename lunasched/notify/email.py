@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime, timedelta, timezone
+from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import EmailPolicy
 from email.utils import format_datetime
 
 from lunasched import __version__
@@ -20,13 +21,34 @@ from lunasched.unittext import uuid
 _LINE_MAX = 998
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
+# Headers that are texts of people.
+_TEXTS = ("Subject", "X-Lunasched-Host", "X-Lunasched-Job")
+
+
+class _Policy(EmailPolicy):
+    """SMTP's, with texts in words of RFC 2047 that hold the spaces between them.
+
+    The library's own folding loses a space where it begins a line (seen with Python 3.11).
+    """
+
+    def fold_binary(self, name: str, value: str) -> bytes:
+        """Return the lines of a header."""
+        text = str(value)
+        if name not in _TEXTS or (text.isascii() and "=?" not in text):
+            return super().fold_binary(name, value)
+        words = Header(text, "utf-8", header_name=name).encode(linesep=self.linesep)
+        return f"{name}: {words}{self.linesep}".encode("ascii")
+
+
+_POLICY = _Policy(linesep="\r\n")
+
 
 def build(
     channel: Channel, message: Message, *, key: str, settings: EmailSettings, host: str
 ) -> EmailMessage:
     """The message as an email; ``host`` is the machine's full name."""
     report = message.report
-    mail = EmailMessage(policy=SMTP)
+    mail = EmailMessage(policy=_POLICY)
     mail["From"] = _address(settings.from_address or f"lunasched@{host}", "lunasched")
     mail["To"] = [_address(one) for one in recipients(channel)]
     mail["Subject"] = one_line(message.subject, SUBJECT_MAX)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-import ipaddress
 import smtplib
 import socket
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from email.message import EmailMessage
-from email.policy import SMTP
 
+from lunasched import mailserver
 from lunasched.errors import NotifyError
 from lunasched.message.output import one_line
 from lunasched.notify import trust
@@ -19,8 +18,6 @@ from lunasched.notify.deadline import Deadline
 from lunasched.notify.email import for_seven_bits
 from lunasched.notify.secrets import hidden
 from lunasched.settings import EmailSettings, Tls
-
-_PORT, _SUBMISSION_PORT, _TLS_PORT = 25, 587, 465
 
 
 def deliver(
@@ -32,7 +29,7 @@ def deliver(
     """
     if not settings.enabled:
         raise NotifyError("email is turned off: notifications.email.enabled", permanent=True)
-    host, port, tls = _server(settings)
+    host, port, tls = mailserver.place(settings)
     with Deadline(timeout) as deadline:
         try:
             return _delivered(mail, recipients, settings, deadline)
@@ -45,27 +42,6 @@ def deliver(
             if isinstance(error, AttributeError):
                 raise
             raise _failed(f"{host}:{port}", error, settings, tls) from None
-
-
-def _server(settings: EmailSettings) -> tuple[str, int, Tls | None]:
-    """The server's host and port, and how to encrypt; ``None``: if it offers it."""
-    host, port, tls = settings.smtp_server or "localhost", settings.smtp_port, settings.tls
-    own = _is_this_machine(host)
-    if tls is None and port == _TLS_PORT:
-        tls = Tls.TLS
-    elif tls is None and own:
-        # Its certificate is seldom one that can be trusted, and nobody listens.
-        tls = Tls.NONE
-    if port is None:
-        port = _TLS_PORT if tls is Tls.TLS else _PORT if own else _SUBMISSION_PORT
-    return host, port, tls
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class _Connection(smtplib.SMTP):
@@ -88,7 +64,7 @@ class _Connection(smtplib.SMTP):
 def _delivered(
     mail: EmailMessage, recipients: Sequence[str], settings: EmailSettings, deadline: Deadline
 ) -> str:
-    host, port, tls = _server(settings)
+    host, port, tls = mailserver.place(settings)
     server = _Connection(host, port, deadline, trust.context() if tls is Tls.TLS else None)
     try:
         server.ehlo_or_helo_if_needed()
@@ -131,7 +107,7 @@ def _handed_over(server: _Connection, mail: EmailMessage, recipients: Sequence[s
             refused[recipient] = (code, said)
     if len(refused) == len(recipients):
         raise smtplib.SMTPRecipientsRefused(refused)
-    code, said = server.data(mail.as_bytes(policy=SMTP))
+    code, said = server.data(mail.as_bytes())
     if code != 250:
         raise smtplib.SMTPDataError(code, said)
     return "; ".join([_reply(code, said), *_refusals(refused)])

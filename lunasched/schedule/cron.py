@@ -257,16 +257,13 @@ def _item_values(field: _Field, text: str, item: str, position: int) -> range:
     if star:
         return range(field.low, field.high + 1, step)
     low = _number(field, text, first, position)
-    if field is _WEEKDAY and last is not None and low == 7:
-        low = 0
     if last is not None:
         high = _number(field, text, last, position + match.start(3))
-        if field is _WEEKDAY and high == 0:
-            high = 7
+        low, high = _ends(field, first, low, last, high)
         if high < low:
+            instead = forwards(low, high, step, is_weekday=field is _WEEKDAY, top=field.high)
             raise ScheduleError(
-                f"The range {first}-{last} runs backwards; "
-                f"write it as two: {first}-{field.high},{field.low}-{last}.",
+                f"The range {first}-{last} runs backwards; write {instead}.",
                 text=text,
                 position=position,
             )
@@ -280,6 +277,34 @@ def _item_values(field: _Field, text: str, item: str, position: int) -> range:
             position=position,
         )
     return range(low, field.high + 1, step)
+
+
+def _ends(field: _Field, first: str, low: int, last: str, high: int) -> tuple[int, int]:
+    """The ends of a range: Sunday by name begins a week, ends one, and is one day after itself."""
+    if field is _WEEKDAY and low == 7 and first.isalpha():
+        low = 0
+    if field is _WEEKDAY and high == 7 and last.isalpha() and low == 0:
+        high = 0
+    return low, high
+
+
+def forwards(low: int, high: int, step: int, *, is_weekday: bool, top: int) -> str:
+    """The days, hours and so on of a range that runs backwards, as a field that cron takes."""
+    if is_weekday and (low == 7 or high == 0):
+        low, high = (0, high) if low == 7 else (low, 7)
+        if (low, high) == (0, 0):
+            return "7"
+        return f"{low}-{high}" + (f"/{step}" if step > 1 else "")
+    bottom = 0 if is_weekday or top in (23, 59) else 1
+    size = 7 if is_weekday else top - bottom + 1
+    if step == 1:
+        last = bottom + size - 1
+        return ",".join(
+            f"{begin}-{end}" if begin < end else f"{begin}"
+            for begin, end in ((low, last), (bottom, high))
+        )
+    places = range(low, high + size + 1, step)
+    return ",".join(str((place - bottom) % size + bottom) for place in places)
 
 
 def _item_reason(field: _Field, item: str) -> str:

@@ -93,7 +93,6 @@ def _serve(mode: Mode, paths: Paths) -> int:
             runtime=RuntimeDirectory(paths.runtime),
             settings=settings,
             host_timezone=host_timezone(),
-            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""),
             now=lambda: time.time_ns() // 1000,
         )
         for number in (signal.SIGTERM, signal.SIGINT):

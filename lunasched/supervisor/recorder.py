@@ -17,6 +17,7 @@ hold, or what it requires failed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,13 @@ if TYPE_CHECKING:
 
 _BATCH = 500
 
-# The exit status of a launcher that found as many runs in progress as there may be.
-_ENOUGH_RUN = 75
+# The exit statuses of a launcher that found as many runs in progress as there may be: whether the
+# timer had started it, where systemd told the launcher that.
+_ENOUGH_RUN = {75: None, 76: True, 77: False}
+# The same, as the last letter of the unit of a run that a launcher started.
+_LETTERS = {"": None, "t": True, "h": False}
+# Launchers of which it is remembered when they began: many more than begin at a time.
+_LAUNCHERS = 1000
 
 # How soon a stopped unit's STOPPED follows its FAILED.
 _STOPPED_USEC = 1_000_000
@@ -60,6 +66,19 @@ def result_of(unit_result: str) -> Result:
     return _RESULTS.get(unit_result, Result.EXEC_ERROR)
 
 
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """When a start was caused (µs, UTC), and whether by the job's timer: ``None`` is unknown."""
+
+    at: int
+    by_timer: bool | None
+
+
+def _launch_id(execution_id: str) -> str:
+    """What a launcher with this invocation ID calls the unit that it starts."""
+    return execution_id[:12]
+
+
 class Recorder:
     """Takes the journal into the store, each record once."""
 
@@ -76,6 +95,8 @@ class Recorder:
         self._store = store
         self._host_timezone = host_timezone
         self._consequences = consequences
+        # When the launchers of runs began, by the ID that they give to the units of these.
+        self._launched: dict[str, int] = {}
 
     def take(self, positions: Iterable[Position]) -> int:
         """Record what the journal says, the cursor with the rows; how many events there were."""
@@ -100,7 +121,9 @@ class Recorder:
             self._apply_to_hook(event)
             return
         if event.unit.startswith(unittext.LAUNCH_PREFIX):
-            if event.kind is EventKind.PROCESS_ENDED and event.exit_code == _ENOUGH_RUN:
+            if event.kind is EventKind.STARTING:
+                self._launching(event)
+            elif event.kind is EventKind.PROCESS_ENDED and event.exit_code in _ENOUGH_RUN:
                 self._wait(event)
             return
         runs, run_id = self._store.runs, event.execution_id
@@ -160,17 +183,33 @@ class Recorder:
         elif event.kind is EventKind.STOPPED:
             hooks.ended(hook_id, Result.STOPPED, event.at)
 
+    def _launching(self, event: Event) -> None:
+        self._launched[_launch_id(event.execution_id)] = event.at
+        while len(self._launched) > _LAUNCHERS:
+            del self._launched[next(iter(self._launched))]
+
+    def _cause(self, event: Event) -> _Cause:
+        """What is known of why a unit was started; a launcher takes its time, and passes it on."""
+        if event.unit.startswith(unittext.LAUNCH_PREFIX):
+            began = self._launched.get(_launch_id(event.execution_id), event.at)
+            return _Cause(began, _ENOUGH_RUN.get(event.exit_code or 0))
+        found = unittext.launched_run(event.unit)
+        if found is None:
+            return _Cause(event.at, None)
+        return _Cause(self._launched.get(found[0], event.at), _LETTERS[found[1]])
+
     def _wait(self, event: Event) -> None:
         """A start that came to a shut gate, or one too many: keep it until its turn."""
         found = self._store.jobs.get_with_time(unittext.job_name(event.unit) or "")
         if found is None or self._store.starts.unclaim_unit(event.unit):
             return
         job, deployed_at = found
+        cause = self._cause(event)
         # What was asked for may have been the launcher of this unit.
         asked = self._store.starts.take_claimed(unittext.launch_name(job.name))
         if asked is not None:
             trigger, scheduled_at = asked.trigger, asked.scheduled_at
-        elif event.at < deployed_at and not job.enabled:
+        elif not job.enabled and (cause.by_timer or cause.at < deployed_at):
             # It was disabled since, and what was waiting then was dropped.
             return
         else:
@@ -218,6 +257,9 @@ class Recorder:
         requested = self._store.runs.requested(event.execution_id)
         if requested is not None:
             return requested, None
+        cause = self._cause(event)
+        if cause.by_timer is False:
+            return Trigger.MANUAL, None
         found = self._store.jobs.get_with_time(name)
         if found is None:
             return Trigger.TIMER, None
@@ -229,7 +271,9 @@ class Recorder:
             ran_this_boot=self._store.runs.in_boot(name, event.boot_id),
         )
         try:
-            return slot.attribute(job, event.at, past, self._host_timezone)
+            if cause.by_timer:
+                return slot.of_timer(job, cause.at, past, self._host_timezone)
+            return slot.attribute(job, cause.at, past, self._host_timezone)
         except InvalidInput:
             # A schedule that an earlier version accepted: the run is what matters.
             return Trigger.TIMER, None

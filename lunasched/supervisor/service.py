@@ -71,7 +71,6 @@ class Supervisor:
         journal: Journal,
         manager: Manager,
         host_timezone: str,
-        boot_id: str,
         slots: SlotDirectory,
         deploy_lock: DeployLock,
         runtime: RuntimeDirectory,
@@ -107,7 +106,6 @@ class Supervisor:
             guard=self.guard,
             asked=self._wake,
         )
-        self._boot_id = boot_id
         self._clock = Clock(
             store,
             manager,
@@ -261,8 +259,12 @@ class Supervisor:
         """What is still open from another boot after its records were read was lost with it."""
         with self._journal.tail(self._store.cursor()) as tail:
             self._recorder.take(tail.drain())
+        boot_id = self._journal.boot_id()
         for run in self._store.runs.open():
-            if run.boot_id != self._boot_id:
+            # A run that the manager knows is of this boot, whatever anything else says.
+            if run.boot_id != boot_id and (
+                self._manager.invocation(run.unit).execution_id != run.execution_id
+            ):
                 self._store.runs.end(run.execution_id, Result.LOST, None)
 
     # What a follow calls back
@@ -429,8 +431,9 @@ class Supervisor:
         if not held.execution_id or held.began_at != told.began_at:
             print(f"<4>the journal lacks records of a run of {told.unit}", file=sys.stderr)
             return
+        boot_id = self._journal.boot_id() or ""
         self._recorder.begin(
-            Event(EventKind.STARTING, held.execution_id, told.unit, told.began_at, self._boot_id)
+            Event(EventKind.STARTING, held.execution_id, told.unit, told.began_at, boot_id)
         )
 
     def doubt(self) -> None:

@@ -146,8 +146,8 @@ def texts(rng: random.Random) -> list[str]:
 
 ITEMS = [
     *["*"] * 20, "*/5", "*/90", "0", "1", "5-7", "1-12/2", "1,3", "mon", "MON-fri", "jan", "00",
-    "12", "7-5", "1/2", "60", "sat-sun", "1,", "L", "?", "*-5", "5*", "1#2", "monday", "*/0", "1-",
-    "",
+    "12", "7-5", "7-7", "0-0/2", "1/2", "60", "sat-sun", "1,", "L", "?", "*-5", "5*", "1#2",
+    "monday", "*/0", "1-", "",
 ]  # fmt: skip
 VALUES = ["b", " ", '"', "'", "=", "#", "b c", "\\", "$A", "\t", "1", "export "]
 
@@ -156,6 +156,7 @@ def test_no_line_is_taken_that_cron_refuses(with_cron: Machine, rng: random.Rand
     """By the judgement of ``crontab -n`` on random times and variables."""
     lines = [" ".join([*(rng.choice(ITEMS) for _ in range(5)), "true"]) for _ in range(400)]
     lines += ["A" + "".join(rng.choice(VALUES) for _ in range(5)) for _ in range(300)]
+    lines += [f"* * * * * {word}true" for word in ("* ", "*/2 ", "*", " *", "- ", "&& ", "7 ")]
     lines += ["@" + word + " true" for word in ("daily", "Daily", "reboot", "every", "midnight")]
     script = (
         "import json, subprocess, sys\n"

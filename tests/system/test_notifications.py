@@ -180,6 +180,45 @@ def test_a_failure_is_told_once_and_its_end(luna: Lunasched, inbox: Inbox) -> No
     assert "2" in recovery["body"]
 
 
+def test_that_there_is_no_mail_server_is_said_at_once(luna: Lunasched, configured: Any) -> None:
+    """By whatever adds a job that mails, and by doctor; not where there is one."""
+    machine, said = luna.machine, "there is no mail server: nothing listens at localhost:25"
+    mail = ["--notify-email", "root", "--command", "true"]
+
+    def added() -> str:
+        done = luna("add", "--replace", "--name", luna.name, "--schedule", "@daily", *mail)
+        return str(done.stderr)
+
+    def found() -> list[str]:
+        printed = luna("doctor", "--json", check=False).stdout
+        return [
+            one["what"]
+            for one in json.loads(printed)["findings"]
+            if one["check"] == "mail" and one["severity"] == "warning"
+        ]
+
+    assert said in added()
+    assert said in found()[0]
+    job = {"name": luna.name, "schedule": "@daily", "command": "false"}
+    told = {"notification_config": {"on_missed": {"type": "email", "to": "root"}}}
+    machine.write_file("/tmp/mail.yaml", json.dumps({"jobs": [job | told]}))
+    assert said in luna("import-config", "/tmp/mail.yaml", "--replace").stderr
+    server = "import socket, time; s = socket.create_server(('127.0.0.1', 25)); time.sleep(600)"
+    machine.run(["systemd-run", "--quiet", "--collect", "--unit=mx", "python3", "-c", server])
+    try:
+        machine.wait_for("grep -q ':0019 .* 0A ' /proc/net/tcp", 20, what="the server")
+        assert "mail server" not in added()
+        assert found() == []
+    finally:
+        machine.run("systemctl stop mx")
+    configured({"notifications": {"email": {"smtp_server": "mail.example.org"}}})
+    assert "mail server" not in added()
+    assert found() == []
+    configured({"notifications": {"email": {"enabled": False}}})
+    assert "email is turned off" in added()
+    assert "email is turned off" in found()[0]
+
+
 def test_reminders_of_a_job_that_goes_on_failing(luna: Lunasched, inbox: Inbox) -> None:
     add(luna, {"on_failure": webhook(inbox, luna.name), "remind_every": 3}, "exit 3")
     run(luna, 2)

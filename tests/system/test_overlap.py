@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,31 @@ def test_parallel_has_a_limit_and_what_is_over_it_waits(luna: Lunasched) -> None
     assert most_at_once(history(luna)) == 2
     luna("disable", luna.name)
     assert not luna.json("queue")
+
+
+def test_a_launcher_knows_what_started_it(luna: Lunasched) -> None:
+    """Of a run that it starts, its unit says so, and of one too many the exit status."""
+    second = (int(time.time()) + 6) % 60
+    launcher = launch_name(luna.name)
+    units = f"systemctl list-units --plain --no-legend 'lunasched-job@{luna.name}:*'"
+    ended = f"systemctl show -P ActiveState {launcher} | grep -Eqx 'inactive|failed'"
+    luna(
+        *("add", "--name", luna.name, "--schedule", f"calendar:*:*:{second}"),
+        *("--execution-mode", "parallel", "--max-concurrent", "2", "--command", "sleep 50"),
+    )
+    luna.machine.wait_for(f"{units} | grep 't[.]service'", what="the timer's run")
+    luna.machine.wait_for(ended, what="the launcher's end")
+    # Without a word to us.
+    luna.machine.run(["systemctl", "start", launcher])
+    luna.machine.wait_for(f"{units} | grep 'h[.]service'", what="the run by hand")
+    luna.machine.wait_for(lambda: len(luna.history(luna.name)) == 2, what="two runs on record")
+    assert [run["trigger"] for run in luna.history(luna.name)] == ["manual", "timer"]
+    luna.machine.wait_for(ended, what="the launcher's end")
+    assert luna.machine.run(["systemctl", "start", launcher], check=False).returncode != 0
+    luna.machine.wait_for(lambda: bool(luna.json("queue")), what="one that waits")
+    assert [one["trigger"] for one in luna.json("queue")] == ["manual"]
+    luna("stop", luna.name)
+    luna("remove", luna.name)
 
 
 def test_what_waits_for_a_job_that_is_disabled_is_dropped(luna: Lunasched) -> None:

@@ -141,6 +141,31 @@ def test_runs_that_happen_while_the_supervisor_is_down(luna: Lunasched) -> None:
     assert "supervisor" not in luna("history", luna.name).stderr
 
 
+@pytest.mark.parametrize("how", ["restart", "kill -s KILL"])
+def test_a_run_that_outlives_the_supervisor_is_not_lost(luna: Lunasched, how: str) -> None:
+    """Also in a container, where the supervisor's ``ProtectProc=`` uncovers another boot ID."""
+    end = f"/tmp/end-{luna.name}"
+    luna(
+        *("add", "--name", luna.name, *YEARLY, "--max-retries", "1"),
+        *("--command", f"until [ -e {end} ]; do sleep 0.1; done"),
+    )
+    luna("start", luna.name)
+    luna.machine.wait_for(lambda: bool(luna.history(luna.name)), what="the run on record")
+    enter = "nsenter -m -t $(systemctl show -P MainPID lunasched)"
+    seen = luna.machine.run(f"{enter} cat /proc/sys/kernel/random/boot_id").stdout
+    assert seen != luna.machine.run("cat /proc/sys/kernel/random/boot_id").stdout
+    luna.machine.run(f"systemctl {how} lunasched; systemctl start lunasched")
+    # The next run of another job is on record only after all that was open has been looked at.
+    luna("add", "--name", f"{luna.name}-next", *YEARLY, "--command", "true")
+    luna("start", f"{luna.name}-next")
+    luna.wait_for_runs(f"{luna.name}-next", 1)
+    (run,) = luna.history(luna.name)
+    assert (run["result"], run["ended_at"]) == (None, None)
+    luna.machine.run(f"touch {end}")
+    (run,) = luna.wait_for_runs(luna.name, 1)
+    assert run["result"] == "success"
+
+
 def test_only_the_end_of_a_long_output_is_kept(luna: Lunasched) -> None:
     run = run_once(luna, "--command", "yes ä | head -n 20000; printf end", fails=False)
     assert run["output"].endswith("ä\nend")
@@ -162,6 +187,31 @@ def test_an_output_is_called_cut_when_it_was(luna: Lunasched, size: int, notes: 
 def test_output_that_is_no_text_or_has_no_newline(luna: Lunasched) -> None:
     run = run_once(luna, "--command", r"printf 'a\000b\n\377\tc\n\n'; printf 'no end'", fails=False)
     assert run["output"] == "a\0b\n\ufffd\tc\nno end"
+
+
+@pytest.mark.parametrize(
+    ("program", "user"),
+    [
+        ("/nonexistent", []),
+        ("/nonexistent", ["--run-as", "luna"]),
+        # Of a job of another user it would be told by that user, who is not believed.
+        ("/usr/local/bin/no-interpreter", []),
+    ],
+)
+def test_why_a_program_was_not_executed_is_in_all_views(
+    luna: Lunasched, program: str, user: list[str]
+) -> None:
+    """Whenever journald was too late to find out who wrote it, or not."""
+    file = "/usr/local/bin/no-interpreter"
+    luna.machine.write_file(file, "#!/nonexistent\n")
+    luna.machine.exec(f"chmod 755 {file}")
+    luna("add", "--name", luna.name, *YEARLY, *user, "--", program, check=False)
+    for number in range(1, 4):
+        started = luna("start", luna.name, "--wait", check=False)
+        run = luna.wait_for_runs(luna.name, number)[0]
+        of_run = luna("logs", luna.name, "--execution", run["execution_id"]).stdout
+        for view in (started.stdout, run["output"], of_run, luna("logs", luna.name).stdout):
+            assert re.search(rf"Failed to execute {program}|te executable '?{program}", view)
 
 
 def test_a_job_cannot_make_up_its_own_records(luna: Lunasched) -> None:
