@@ -1,8 +1,8 @@
 """A timer and a service that somebody wrote, translated into a job.
 
 Each directive has its row in a table: where it goes in the definition of a job, or the value that
-it must have because all jobs have it. What has no row goes to ``systemd:`` if it is one of
-``[Service]``, and is refused otherwise. Where a job is not quite what the units were, a note says
+it must have because all jobs have it. What has no row goes to ``systemd:`` if that takes it, and is
+refused otherwise. Where a job is not quite what the units were, a note says
 so.
 """
 
@@ -10,21 +10,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
-from lunasched import compiler, sandbox, schedule, unitfile
+from lunasched import compiler, directives, numerals, sandbox, schedule, unitfile
 from lunasched.compiler import Context
 from lunasched.config import Mode
 from lunasched.ejection import OF_THE_UNITS_NAME, SCHEDULE_NOTE, ZONE_NOTE
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.jobfile import job_from_mapping
+from lunasched.jobvalues import ATTEMPTS
 from lunasched.model import Job, Priority
 from lunasched.unitfile import INFINITY, Assignment, UnitFile
 
 Path = tuple[str | int, ...]
 
+# A handler is told the name of the unit that failed, which is the job's.
+_OF_WHO_FAILED = ("OnFailure", "OnSuccess")
+# systemd-system.conf(5)
+_START_INTERVAL, _START_BURST = 10.0, 5
 _ELAPSES = (
     "OnCalendar", "OnActiveSec", "OnBootSec", "OnStartupSec", "OnUnitActiveSec",
     "OnUnitInactiveSec",
@@ -78,6 +83,12 @@ class _Draft:
     elapses: list[Assignment] = field(default_factory=list)
     type: str = "simple"
     has_user: bool = False
+    after: tuple[str, ...] = ()
+    restarts: bool = False
+    # What systemd has where nothing is said.
+    restart_delay: float = 0.1
+    start_interval: float | None = None
+    start_burst: int | None = None
     ignores_sigpipe: bool = True
 
     def set(self, path: Path, value: Any, place: str) -> None:
@@ -112,18 +123,20 @@ def adopt(
     """
     draft = _Draft(context, service.name, {"name": name, "enabled": enabled})
     problems: list[str] = []
+    said: list[Assignment] = []
     for source, rules, sections in (
         (timer, _TIMER_RULES, ("Unit", "Timer", "Install")),
         (service, _SERVICE_RULES, ("Unit", "Service", "Install")),
     ):
         found, faults = unitfile.assignments(source.files)
         problems += faults
+        said += found
         in_force = _in_force(found)
         # What other directives mean depends on it.
         for section, directive in sorted(in_force, key=lambda key: key != ("Service", "Type")):
             values = in_force[section, directive]
-            rule = rules.get((section, directive)) or _without_rule(section, sections)
-            problems += _apply(rule, draft, values)
+            rule = rules.get((section, directive)) or _without_rule(section, directive, sections)
+            problems += _apply(rule, draft, source.name, values)
     problems += _read_schedule(draft, timer)
     _fill_in(draft)
     job = None
@@ -133,7 +146,9 @@ def adopt(
         told = tuple(draft.places.values())
         # A missing key is the consequence of one that was refused.
         problems += [
-            problem for problem in error.problems if not problems or problem.startswith(told)
+            _with_hint(problem, said)
+            for problem in error.problems
+            if not problems or problem.startswith(told)
         ]
     if problems or job is None:
         raise InvalidJob(problems)
@@ -147,15 +162,31 @@ def service_of(timer: Source) -> str:
     values = _in_force(found).get(("Timer", "Unit"))
     if not values:
         return timer.name.removesuffix(".timer") + ".service"
-    return values[-1].value
-
-
-def _apply(rule: _Rule, draft: _Draft, values: Sequence[Assignment]) -> list[str]:
     try:
+        return unitfile.unit_name(values[-1].value)
+    except InvalidInput as error:
+        raise InvalidJob([_blame(values[-1], error)]) from error
+
+
+def _apply(rule: _Rule, draft: _Draft, unit: str, values: Sequence[Assignment]) -> list[str]:
+    try:
+        if values[-1].directive not in _OF_WHO_FAILED:
+            values = [replace(each, value=unitfile.with_names(each.value, unit)) for each in values]
         rule(draft, values)
     except InvalidInput as error:
-        return [f"{values[-1].place}: {error}"]
+        return [_blame(values[-1], error)]
     return []
+
+
+def _blame(value: Assignment, error: InvalidInput) -> str:
+    return f"{value.place}: {error}{unitfile.comment_hint(value.value)}"
+
+
+def _with_hint(problem: str, said: Sequence[Assignment]) -> str:
+    """A fault of the job, with the hint to a comment behind the value that it comes from."""
+    hints = [unitfile.comment_hint(each.value) for each in said if problem.startswith(each.place)]
+    first, newline, rest = problem.partition("\n")
+    return f"{first}{hints[-1] if hints else ''}{newline}{rest}"
 
 
 def _in_force(found: Sequence[Assignment]) -> dict[tuple[str, str], list[Assignment]]:
@@ -239,20 +270,29 @@ def _refuse(why: str) -> _Rule:
     return rule
 
 
-def _without_rule(section: str, sections: Sequence[str]) -> _Rule:
+def _without_rule(section: str, directive: str, sections: Sequence[str]) -> _Rule:
     if section not in sections:
         return _refuse(f"the section [{section}] has no place in a job")
+    if section == "Unit" and "Service" in sections:
+        return _pass_on if directives.is_of_unit(directive) else _no_unit(directive)
+    if section == "Unit" and directives.is_test(directive):
+        return _when_the_timer_starts
     return _pass_on if section == "Service" else _refuse(_NO_PLACE)
 
 
+def _no_unit(directive: str) -> _Rule:
+    """The refusal of a directive of ``[Unit]``, with the reason where there is one."""
+    return _refuse(directives.REFUSED.get(directive, _NO_PLACE))
+
+
 def _pass_on(draft: _Draft, values: Sequence[Assignment]) -> None:
-    """A directive of ``[Service]`` without a rule: of the sandbox, or as it is."""
+    """A directive without a rule: of the sandbox, or as it is."""
     directive = values[-1].directive
     if directive in _SANDBOX:
         draft.set(("sandbox", _SANDBOX[directive]), _sandbox_value(values), values[-1].place)
         return
     for each in values:
-        if found := OF_THE_UNITS_NAME.search(each.value):
+        if directive not in _OF_WHO_FAILED and (found := OF_THE_UNITS_NAME.search(each.value)):
             raise InvalidInput(f"{found[0][-2:]!r} is another text in a unit of another name")
     lines = [each.value for each in values]
     draft.set(("systemd", directive), lines[0] if len(lines) == 1 else lines, values[-1].place)
@@ -284,11 +324,58 @@ def _type(draft: _Draft, values: Sequence[Assignment]) -> None:
 
 
 def _exec_start(draft: _Draft, values: Sequence[Assignment]) -> None:
-    if len(values) > 1:
-        raise InvalidInput("there is more than one; a job has one command")
-    argv = unitfile.argv(values[0].value)
+    if len(values) > 1 and draft.type != "oneshot":
+        raise InvalidInput("there is more than one; systemd refuses that unless Type=oneshot")
+    try:
+        (value,) = values
+        argv = unitfile.argv(value.value)
+    except (InvalidInput, ValueError):
+        # In systemd's own words: variables, specifiers, prefixes, several of them.
+        _pass_on(draft, values)
+        return
     shell = len(argv) == 3 and argv[:2] == ("/bin/sh", "-c") and argv[2].strip()
-    draft.set(("command",), argv[2] if shell else list(argv), values[0].place)
+    draft.set(("command",), argv[2] if shell else list(argv), value.place)
+
+
+def _before(draft: _Draft, values: Sequence[Assignment]) -> None:
+    if draft.type != "oneshot":
+        draft.notes.append("ExecStartPre= has no time limit, which it had without Type=oneshot")
+    _pass_on(draft, values)
+
+
+def _afterwards(draft: _Draft, values: Sequence[Assignment]) -> None:
+    if draft.type != "oneshot":
+        raise InvalidInput("it runs beside the command unless Type=oneshot; a job is one thing")
+    _pass_on(draft, values)
+
+
+def _restart(draft: _Draft, values: Sequence[Assignment]) -> None:
+    word = values[-1].value
+    if word not in ("no", "on-failure"):
+        raise InvalidInput(f"{word}: a run is tried again when it failed, and not otherwise")
+    draft.restarts = word == "on-failure"
+
+
+def _restart_delay(draft: _Draft, values: Sequence[Assignment]) -> None:
+    draft.restart_delay = unitfile.timespan(values[-1].value)
+
+
+def _no_restart(draft: _Draft, values: Sequence[Assignment]) -> None:
+    codes = [code for each in values for code in each.value.split()]
+    if not all(map(str.isdecimal, codes)):
+        raise InvalidInput("only exit codes keep a run from being tried again")
+    draft.set(("retry_policy", "no_retry_on_exit_codes"), [*map(int, codes)], values[-1].place)
+
+
+def _start_interval(draft: _Draft, values: Sequence[Assignment]) -> None:
+    draft.start_interval = unitfile.timespan(values[-1].value)
+
+
+def _start_burst(draft: _Draft, values: Sequence[Assignment]) -> None:
+    burst = numerals.whole(values[-1].value)
+    if burst is None:
+        raise InvalidInput(f"{values[-1].value!r} is no number")
+    draft.start_burst = burst
 
 
 def _user(draft: _Draft, values: Sequence[Assignment]) -> None:
@@ -324,16 +411,16 @@ def _environment(draft: _Draft, values: Sequence[Assignment]) -> None:
 def _start_limit(draft: _Draft, values: Sequence[Assignment]) -> None:
     seconds = unitfile.timespan(values[-1].value)
     if draft.type != "oneshot":
-        raise InvalidInput("it is no limit to the running time unless Type=oneshot; remove it")
-    if seconds not in (0, INFINITY):
+        draft.notes.append("TimeoutStartSec= is not kept: it limits no run unless Type=oneshot")
+    elif seconds not in (0, INFINITY):
         draft.set(("resource_limits", "timeout_seconds"), seconds, values[-1].place)
 
 
 def _running_limit(draft: _Draft, values: Sequence[Assignment]) -> None:
     seconds = unitfile.timespan(values[-1].value)
     if draft.type == "oneshot":
-        raise InvalidInput("systemd ignores it where Type=oneshot; remove it")
-    if seconds not in (0, INFINITY):
+        draft.notes.append("RuntimeMaxSec= is not kept: systemd ignores it where Type=oneshot")
+    elif seconds not in (0, INFINITY):
         draft.set(("resource_limits", "timeout_seconds"), seconds, values[-1].place)
 
 
@@ -359,16 +446,16 @@ def _unit(draft: _Draft, values: Sequence[Assignment]) -> None:
 
 
 def _after(draft: _Draft, values: Sequence[Assignment]) -> None:
-    units = {unit for each in values for unit in each.value.split()}
-    known = set(compiler.BOOT_ORDER) if draft.context.mode is Mode.SYSTEM else set()
-    if known and draft.definition.get("catch_up"):
-        known.add("network-online.target")
-    if units - known:
-        raise InvalidInput(
-            "the order of a job is given by its dependencies alone; one of the system is after "
-            f"{', '.join(compiler.BOOT_ORDER)}, and one that catches up after "
-            "network-online.target"
-        )
+    draft.after = tuple(unit for each in values for unit in each.value.split())
+    # What of it the job has anyway is known when its schedule is.
+    draft.set(("systemd", "After"), " ".join(draft.after), values[-1].place)
+
+
+def _when_the_timer_starts(draft: _Draft, values: Sequence[Assignment]) -> None:
+    """A condition of the timer, which becomes one of the service."""
+    directive = values[-1].directive
+    draft.notes.append(f"{directive}= of the timer is looked at before each run, and not at boot")
+    _pass_on(draft, values)
 
 
 def _accuracy(draft: _Draft, values: Sequence[Assignment]) -> None:
@@ -382,9 +469,8 @@ def _fixed(draft: _Draft, values: Sequence[Assignment]) -> None:
 def _install(draft: _Draft, values: Sequence[Assignment]) -> None:
     units = [unit for each in values for unit in each.value.split()]
     if units != ["timers.target"]:
-        draft.notes.append(
-            f"WantedBy={' '.join(units)}: the timer of a job is wanted by timers.target"
-        )
+        said = f"{values[-1].directive}={' '.join(units)}"
+        draft.notes.append(f"{said}: the timer of a job is wanted by timers.target")
 
 
 def _sigpipe(draft: _Draft, values: Sequence[Assignment]) -> None:
@@ -419,9 +505,15 @@ _DESCRIPTIONS: Mapping[tuple[str, str], _Rule] = {
     ("Unit", "Description"): _dropped(_NOT_KEPT),
     ("Unit", "Documentation"): _dropped(_NOT_KEPT),
 }
+_ORDERING = ("After", "Before", "Wants", "Conflicts", "DefaultDependencies")
+_WITH_ALL_OTHERS = "of the timer is not kept: that of a job is started and stopped with all others"
+_BONDS = ("Requires", "Requisite", "BindsTo", "PartOf", "Upholds")
+_NO_BOND = "the timer of a job is started and stopped with all others; give it to the service"
 _TIMER_RULES: Mapping[tuple[str, str], _Rule] = {
     **_DESCRIPTIONS,
     **{("Timer", directive): _collect for directive in _ELAPSES},
+    **dict.fromkeys([("Unit", name) for name in _ORDERING], _dropped(_WITH_ALL_OTHERS)),
+    **dict.fromkeys([("Unit", name) for name in _BONDS], _refuse(_NO_BOND)),
     ("Timer", "AccuracySec"): _accuracy,
     ("Timer", "RandomizedDelaySec"): _key("jitter", read=unitfile.timespan),
     ("Timer", "FixedRandomDelay"): _fixed,
@@ -432,15 +524,31 @@ _TIMER_RULES: Mapping[tuple[str, str], _Rule] = {
     ("Timer", "OnClockChange"): _same(*_NO),
     ("Timer", "OnTimezoneChange"): _same(*_NO),
     ("Install", "WantedBy"): _install,
+    ("Install", "RequiredBy"): _install,
+    ("Install", "Also"): _dropped("is not kept: the job alone is enabled"),
 }
 _SERVICE_RULES: Mapping[tuple[str, str], _Rule] = {
     **_DESCRIPTIONS,
     ("Unit", "After"): _after,
-    ("Unit", "StartLimitIntervalSec"): _same("0", "0s", why="no job is refused for its starts"),
+    **dict.fromkeys(
+        [
+            (section, f"StartLimitInterval{suffix}")
+            for section in ("Unit", "Service")
+            for suffix in ("", "Sec")
+        ],
+        _start_interval,
+    ),
+    ("Unit", "StartLimitBurst"): _start_burst,
+    ("Service", "StartLimitBurst"): _start_burst,
     ("Unit", "CollectMode"): _same("inactive-or-failed"),
-    ("Install", "WantedBy"): _dropped("is not kept: a job is started by its timer"),
+    **dict.fromkeys(
+        [("Install", name) for name in ("WantedBy", "RequiredBy", "Also", "Alias")],
+        _dropped("is not kept: a job is started by its timer"),
+    ),
     ("Service", "Type"): _type,
     ("Service", "ExecStart"): _exec_start,
+    ("Service", "ExecStartPre"): _before,
+    ("Service", "ExecStartPost"): _afterwards,
     ("Service", "User"): _user,
     ("Service", "WorkingDirectory"): _working_directory,
     ("Service", "Environment"): _environment,
@@ -458,7 +566,9 @@ _SERVICE_RULES: Mapping[tuple[str, str], _Rule] = {
     ("Service", "LogRateLimitBurst"): _rate_limit(_JOBS_BURST),
     ("Service", "CPUAccounting"): _same(*_YES),
     ("Service", "MemoryAccounting"): _same(*_YES),
-    ("Service", "Restart"): _same("no", why="a run that failed is tried again by retry_policy"),
+    ("Service", "Restart"): _restart,
+    ("Service", "RestartSec"): _restart_delay,
+    ("Service", "RestartPreventExitStatus"): _no_restart,
     ("Service", "RemainAfterExit"): _same(*_NO, why="a run is over when its program ends"),
     ("Service", "SendSIGKILL"): _same(*_YES),
     ("Service", "StandardOutput"): _same(
@@ -586,6 +696,8 @@ def _fill_in(draft: _Draft) -> None:
         often = "" if fixed else ", and not for each run"
         notes.append(f"its random delay is drawn anew, once{often}")
     _fill_in_priority(draft)
+    _fill_in_restarts(draft)
+    _fill_in_order(draft)
     if draft.context.mode is Mode.SYSTEM:
         definition.setdefault("working_directory", "/")
         _keep_login_variables_unset(draft)
@@ -594,25 +706,57 @@ def _fill_in(draft: _Draft) -> None:
         notes.append("SIGPIPE is not ignored, and ends its programs as in a shell")
 
 
+def _fill_in_order(draft: _Draft) -> None:
+    """Leave out of ``After=`` what the job is after anyway, and say what the service was not."""
+    anyway = compiler.order(draft.definition.get("catch_up", False), draft.context.mode)
+    own = [unit for unit in draft.after if unit not in anyway]
+    if own:
+        draft.definition["systemd"]["After"] = " ".join(own)
+    elif draft.after:
+        del draft.definition["systemd"]["After"]
+    if unsaid := [unit for unit in anyway if unit not in draft.after]:
+        draft.notes.append(f"it is after {' and '.join(unsaid)}, which the service was not")
+
+
+def _fill_in_restarts(draft: _Draft) -> None:
+    """The retries that restarts are, as often as the limit of starts lets them be."""
+    limited = (draft.start_interval, draft.start_burst) != (None, None)
+    if not draft.restarts:
+        draft.definition.pop("retry_policy", None)
+        if limited and draft.start_interval != 0 and draft.start_burst != 0:
+            draft.notes.append("no start of it is refused, however many there are in a short time")
+        return
+    interval = _START_INTERVAL if draft.start_interval is None else draft.start_interval
+    burst = _START_BURST if draft.start_burst is None else draft.start_burst
+    ends = interval and burst and burst * draft.restart_delay <= interval
+    attempts = min(burst, ATTEMPTS.most) if ends else ATTEMPTS.most
+    policy = draft.definition.setdefault("retry_policy", {})
+    policy |= {"max_attempts": attempts, "backoff_strategy": "Fixed"}
+    policy["initial_delay_seconds"] = policy["max_delay_seconds"] = draft.restart_delay
+    draft.notes.append(
+        f"a run that failed is tried again by lunasched, {attempts - 1} times at most, and each "
+        "attempt is a run of its own"
+    )
+
+
 def _fill_in_priority(draft: _Draft) -> None:
-    """The priority that sets the same; what none sets goes where it says why it cannot be."""
+    """The priority that sets the same; what none sets is set as it is."""
     chosen: dict[str, Assignment] = draft.definition.pop("priority", {})
     values = {directive: each.value for directive, each in chosen.items()}
+    weight = values.pop("IOWeight", None)
     for priority in Priority:
-        lines, _ = compiler.priority_values(priority, draft.context.mode)
-        weight = values.get("IOWeight")
-        rest = {key: value for key, value in lines.items() if key != "IOWeight"}
-        if rest == {key: value for key, value in values.items() if key != "IOWeight"}:
-            if weight != lines.get("IOWeight"):
-                if weight is None:
-                    continue
-                place = chosen["IOWeight"].place
-                draft.set(("resource_limits", "io_weight"), weight, place)
-            if lines:
+        lines = dict(compiler.priority_values(priority, draft.context.mode)[0])
+        own_weight = lines.pop("IOWeight", None)
+        if lines == values and (weight is not None or own_weight is None):
+            if values:
                 draft.definition["priority"] = priority.value
-            return
-    for directive, each in chosen.items():
-        draft.set(("systemd", directive), each.value, each.place)
+            break
+    else:
+        own_weight = None
+        for directive in values:
+            draft.set(("systemd", directive), values[directive], chosen[directive].place)
+    if weight not in (None, own_weight):
+        draft.set(("resource_limits", "io_weight"), weight, chosen["IOWeight"].place)
 
 
 def _keep_login_variables_unset(draft: _Draft) -> None:

@@ -8,6 +8,7 @@ jobs are conditions on files of the runtime directory; see ``lunasched.superviso
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from lunasched.config import EXCLUSIVE_DIRECTORY, SUPERVISOR_DIRECTORY, Mode
 from lunasched.model import ExecutionMode, Job, Overlap
 from lunasched.unittext import UnitText
 
+_OF_GATE = re.compile(
+    r"ConditionPathExists=\|?!?/[^ ]*/"
+    rf"(?:{EXCLUSIVE_DIRECTORY}|lunasched/{SUPERVISOR_DIRECTORY})/?"
+)
 _RUN_SCRIPT = '[ ! -r "$0" ] || . "$0"'
 _BUS_UNITS = "/org/freedesktop/systemd1/unit/"
 
@@ -74,6 +79,11 @@ def gate_values(runtime: Path) -> dict[str, UnitText]:
         "gate": _condition_path(runtime / SUPERVISOR_DIRECTORY / "gate"),
         "passes": _condition_path(runtime / SUPERVISOR_DIRECTORY / "passes"),
     }
+
+
+def is_of_gate(text: str) -> bool:
+    """Tell if a condition in a text is one of those by which starts wait for their turn."""
+    return bool(_OF_GATE.search(text))
 
 
 def _overlap_guard(job: Job, scripts: Path, slots: Path, mode: Mode) -> UnitText:

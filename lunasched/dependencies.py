@@ -26,7 +26,7 @@ _CHECK = (
 )
 # In place: the directory is not the job's, and a file that is not there is not its to make.
 _SAY = '[[ ! -e $0 ]] || printf %s "$1" 1<>"$0"'
-_ONESHOT = "Type=oneshot"
+_SAYING = "[[ ! -e $$0 ]] || printf "
 
 Directives = Sequence[tuple[UnitText, UnitText]]
 Dependencies = Callable[[str], Sequence[str]]
@@ -43,7 +43,6 @@ def service_values(
     """
     file = str(slots / unittext.success_name(job.name))
     return {
-        "type": UnitText("oneshot" if depended_on else "exec"),
         "dependencies": [
             UnitText(unit)
             for name in job.dependencies
@@ -67,9 +66,9 @@ def _say(file: str, word: str) -> UnitText:
     return unittext.command_line(["/bin/bash", "-p", "-c", _SAY, file, word])
 
 
-def limits(directives: Directives, *, depended_on: bool) -> Directives:
+def limits(directives: Directives, *, oneshot: bool) -> Directives:
     """The limits of a job; the running time of a oneshot service has a name of its own."""
-    if not depended_on:
+    if not oneshot:
         return directives
     return [
         (UnitText("TimeoutStartSec"), value)
@@ -81,7 +80,9 @@ def limits(directives: Directives, *, depended_on: bool) -> Directives:
 
 def keeps_success(service: str | None) -> bool:
     """Whether the text of a service notes its success: others depended on it when it was made."""
-    return service is not None and _ONESHOT in service.splitlines()
+    return service is not None and any(
+        line.startswith("ExecStartPost=") and _SAYING in line for line in service.splitlines()
+    )
 
 
 def _check(names: Iterable[str], slots: Path) -> UnitText:

@@ -1,26 +1,44 @@
-"""Directives of ``[Service]`` that a job passes on to systemd as they are (the key ``systemd``)."""
+"""Directives that a job passes on to systemd as they are (the key ``systemd``).
+
+They are those of ``[Service]``, apart from ``REFUSED``, and ``UNIT`` of ``[Unit]``. systemd has no
+directive in both, so that the section follows from the name.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-from lunasched import sandbox, unittext
+from lunasched import sandbox, unitfile, unittext
 from lunasched.errors import InvalidInput
 from lunasched.model import Directive
 from lunasched.unittext import UnitText
 
+Directives = tuple[tuple[str, Directive], ...]
+
 _NAME = re.compile(r"[A-Za-z]+\Z")
 
 _OUTPUT = "what a run prints is read from the journal into its history"
-_ONE_COMMAND = "a job has one command, and hooks for what comes before and after it"
 _RETRIES = "a run that failed is tried again by retry_policy"
 _ENDS = "how a run begins and ends is what its history is made of"
 _ACCOUNTING = "what a run used is recorded with it"
 
+UNIT = frozenset(
+    (
+        "After", "Before", "Wants", "Requires", "Requisite", "BindsTo", "PartOf", "Conflicts",
+        "Upholds", "RequiresMountsFor", "WantsMountsFor", "DefaultDependencies", "IgnoreOnIsolate",
+        "JoinsNamespaceOf", "OnFailure", "OnFailureJobMode", "OnSuccess", "OnSuccessJobMode",
+    )
+)  # fmt: skip
+"""The directives of ``[Unit]`` that have a meaning for a job, beside conditions and assertions."""
+_COMMANDS = ("ExecStart", "ExecStartPre", "ExecStartPost")
+_TESTS = ("Condition", "Assert")
+_IS_RUN = "when a job runs is for its timer, for retries and for who starts it by hand"
+_NO_LIMIT = "a job would be refused after a few starts"
+_SECTIONS = ("Unit", "Service")
+
 REFUSED: Mapping[str, str] = {
     **{option.directive: f"use sandbox: {key}" for key, option in sandbox.OPTIONS.items()},
-    "ExecStart": "use command",
     "User": "use user",
     "DynamicUser": "use user",
     "WorkingDirectory": "use working_directory",
@@ -34,10 +52,7 @@ REFUSED: Mapping[str, str] = {
     "TimeoutStopSec": "use resource_limits: kill_after_seconds",
     "TimeoutSec": "use resource_limits: timeout_seconds, kill_after_seconds",
     "SendSIGKILL": "a run that ignores SIGTERM is killed after kill_after_seconds",
-    "Nice": "use priority",
-    "CPUWeight": "use priority",
-    "OOMScoreAdjust": "use priority",
-    **dict.fromkeys(("ExecStartPre", "ExecStartPost", "ExecStop", "ExecStopPost"), _ONE_COMMAND),
+    **dict.fromkeys(("ExecStop", "ExecStopPost"), "use hooks: on_success, on_failure"),
     "ExecCondition": "it is the guard that keeps a slot from running twice",
     "ExecReload": "a run is not reloaded",
     **dict.fromkeys(
@@ -60,8 +75,32 @@ REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("CPUAccounting", "MemoryAccounting", "TasksAccounting"), _ACCOUNTING),
     "IgnoreSIGPIPE": "jobs end by SIGPIPE as they do outside of services",
     "Slice": "jobs are in lunasched.slice, whose limits hold for all of them together",
-    "StartLimitInterval": "a job would be refused after a few starts",
-    "StartLimitBurst": "a job would be refused after a few starts",
+    **dict.fromkeys(
+        ("StartLimitInterval", "StartLimitIntervalSec", "StartLimitBurst", "StartLimitAction"),
+        _NO_LIMIT,
+    ),
+    **dict.fromkeys(("Description", "Documentation", "SourcePath"), "it is made from the name"),
+    "CollectMode": "a run that failed is on record, and does not have to stay with systemd",
+    **dict.fromkeys(
+        (
+            "RefuseManualStart", "RefuseManualStop", "StopWhenUnneeded", "AllowIsolate",
+            "SurviveFinalKillSignal", "StopPropagatedFrom", "PropagatesStopTo",
+            "PropagatesReloadTo", "ReloadPropagatedFrom",
+        ),
+        _IS_RUN,
+    ),
+    **dict.fromkeys(
+        ("JobTimeoutSec", "JobRunningTimeoutSec", "JobTimeoutAction", "JobTimeoutRebootArgument"),
+        "a start that waits is given up by nobody",
+    ),
+    **dict.fromkeys(
+        (
+            "FailureAction", "SuccessAction", "FailureActionExitStatus", "RebootArgument",
+            "SuccessActionExitStatus",
+        ),
+        "what follows a run is for hooks",
+    ),
+    **dict.fromkeys(_SECTIONS, "write it without its section, which follows from the name"),
 }  # fmt: skip
 """The directives that have a key of their own, or on which lunasched relies, with the reason."""
 
@@ -74,18 +113,42 @@ def check_name(name: object) -> None:
         raise InvalidInput(f"this directive cannot be set here: {REFUSED[name]}")
 
 
+def is_of_unit(name: str) -> bool:
+    """Tell if a directive is one of ``[Unit]``."""
+    return name in UNIT or is_test(name)
+
+
+def is_test(name: str) -> bool:
+    """Tell if a directive is a condition or an assertion of ``[Unit]``."""
+    return name.startswith(_TESTS)
+
+
 def read(name: str, value: object) -> Directive:
     """The value of one directive, or of each of its lines; raises ``InvalidInput``."""
     check_name(name)
     if isinstance(value, (list, tuple)):
         if not value:
             raise InvalidInput("the list is empty")
-        return tuple(_line(each) for each in value)
-    return _line(value)
+        return tuple(_line(name, each) for each in value)
+    return _line(name, value)
 
 
-def lines(directives: tuple[tuple[str, Directive], ...]) -> list[tuple[UnitText, UnitText]]:
-    """The lines of ``[Service]``."""
+def command(directives: Directives) -> str | None:
+    """The lines of ``ExecStart=`` that take the place of a command, as one text."""
+    found = dict(directives).get("ExecStart")
+    return found if found is None or isinstance(found, str) else "\n".join(found)
+
+
+def is_oneshot(directives: Directives) -> bool:
+    """Tell if a job has several commands, one after the other: only ``Type=oneshot`` does that."""
+    found = dict(directives)
+    main = found.get("ExecStart", "")
+    several = not isinstance(main, str) and len(main) > 1
+    return several or not found.keys().isdisjoint(("ExecStartPre", "ExecStartPost"))
+
+
+def lines(directives: Directives) -> list[tuple[UnitText, UnitText]]:
+    """The lines of a job's directives."""
     return [
         (unittext.plain(name), unittext.raw(line))
         for name, value in directives
@@ -93,7 +156,39 @@ def lines(directives: tuple[tuple[str, Directive], ...]) -> list[tuple[UnitText,
     ]
 
 
-def _line(value: object) -> str:
+def of_unit(directives: Directives) -> Directives:
+    """Those of ``[Unit]``."""
+    return tuple((name, value) for name, value in directives if is_of_unit(name))
+
+
+def of_service(directives: Directives) -> Directives:
+    """Those of ``[Service]``."""
+    return tuple((name, value) for name, value in directives if not is_of_unit(name))
+
+
+def _line(name: str, value: object) -> str:
+    line = _text(value)
+    if name.startswith("Condition") and line.startswith("|"):
+        # systemd asks for one of all that begin so, and the gate of Exclusive jobs has two.
+        raise InvalidInput("'|' has no place here: each condition of a job has to hold")
+    if name in _COMMANDS:
+        _check_command(line)
+    return line
+
+
+def _check_command(line: str) -> None:
+    """Refuse what is no single command, or would have more rights than its unit."""
+    found = unitfile.commands(line)
+    if len(found) > 1:
+        raise InvalidInput("it is more than one command; write a list of them")
+    if set(found[0].prefixes) & set("+!|"):
+        raise InvalidInput(
+            f"the prefix {found[0].prefixes!r} has no place in a job, of which no line has more "
+            "rights than its user"
+        )
+
+
+def _text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (int, float)):

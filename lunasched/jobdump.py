@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from lunasched import schedule
+from lunasched import directives, schedule
 from lunasched.document import Format
 from lunasched.document.yamltext import plain
 from lunasched.jobfile import NO_DEFAULTS, Defaults
@@ -58,7 +58,7 @@ def definition(job: Job, defaults: Defaults = NO_DEFAULTS) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key in _ORDER:
         if key == ARGUMENTS:
-            if "arguments" in defaults.fields:
+            if "arguments" in defaults.fields and "command" in found:
                 found[key] = []
         elif key in GROUPS:
             fields = {inner: row.field for inner, row in GROUPS[key].items()}
@@ -84,7 +84,9 @@ def _size(number: int | None) -> int | str | None:
 
 
 def _is_said(job: Job, key: str, differs: bool, defaults: Defaults) -> bool:
-    if key in ("name", "command"):
+    if key == "command":
+        return directives.command(job.directives) is None
+    if key == "name":
         return True
     if key == "schedule" and job.schedule != schedule.ON_DEMAND:
         return True

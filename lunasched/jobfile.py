@@ -103,6 +103,7 @@ def job_from_mapping(
     for key, value in mapping.items():
         found.take_any(key, value)
     found.fall_back(defaults)
+    found.take_commands()
     _check_present(mapping, found)
     for target, message in _contradictions(found.fields, found.labels):
         found.problems.append(
@@ -241,6 +242,19 @@ class _Found:
         else:
             # An empty list is said, too: there are none, whatever the defaults have.
             self._set("arguments", arguments, (ARGUMENTS,))
+
+    def take_commands(self) -> None:
+        """Take the lines of ``ExecStart=`` for the command of a job that has no other."""
+        command = directives.command(self.fields.get("directives", ()))
+        if command is None:
+            return
+        for target in ("command", "arguments"):
+            if target in self.places:
+                self.blame(
+                    (DIRECTIVES, "ExecStart"), f"{self.labels[target]} is there, too; keep one"
+                )
+            self.fields.pop(target, None)
+        self.fields["command"] = command
 
     def job(self) -> Job:
         """The job, once there are no problems."""

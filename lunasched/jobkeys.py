@@ -209,7 +209,7 @@ GROUP_TEXTS: Mapping[str, str] = {
 DIRECTIVES = "systemd"
 """The key whose keys are directives of systemd."""
 
-DIRECTIVES_TEXT = "Further directives of [Service], as they are."
+DIRECTIVES_TEXT = "Further directives of [Service] and [Unit], as they are."
 
 ARGUMENTS_TEXT = (
     "Further arguments: of a program, without a shell, or at the end of a command line."

@@ -81,6 +81,16 @@ def _duration(least: Schema) -> Schema:
 
 
 _NAME: Schema = {"type": "string", "pattern": r"^[^\s-]"}
+_OWN_LINES: Schema = {
+    "required": [DIRECTIVES],
+    "properties": {
+        DIRECTIVES: {
+            "type": "object",
+            "required": ["ExecStart"],
+            "properties": {"ExecStart": {"not": {"type": "null"}}},
+        }
+    },
+}
 _BOOLEANS = _anything_of({"type": "boolean"}, _words(sandbox.WORDS_FOR_BOOLEANS))
 _URL: Schema = {"type": "string", "pattern": rf"^\s*{_any_case('http')}[sS]?://"}
 _LISTED: Schema = {"type": "array", "minItems": 1, "items": _TEXT}
@@ -228,7 +238,7 @@ def schema() -> Schema:
         "patternProperties": {f"^{EXTENSION}": {"description": "What is for you alone."}},
         "additionalProperties": False,
         "allOf": [
-            _unless_default("command", {"required": ["command"]}),
+            _unless_default("command", {"anyOf": [{"required": ["command"]}, _OWN_LINES]}),
             _unless_default(
                 "schedule", {"anyOf": [{"required": ["schedule"]}, {"required": ["dependencies"]}]}
             ),

@@ -24,6 +24,7 @@ from enum import Enum
 from itertools import chain, islice
 from typing import Any
 
+from lunasched import concurrency
 from lunasched.config import Mode
 from lunasched.errors import InvalidInput, JournalError
 from lunasched.unittext import HOOK_PREFIX, JOB_PREFIX, LAUNCH_PREFIX
@@ -75,7 +76,14 @@ class EventKind(Enum):
     RESOURCES = "ae8f7b866b0347b9af31fe1c80b127c0"
     CONDITION_FAILED = "39f53479 skipped"
     """STARTED as to its ID, but it says that a condition of the unit did not hold: no run."""
+    CONDITION_UNMET = "39f53479 unmet"
+    """The same of a condition that is the job's own: the run is skipped."""
+    REFUSED = "be02cf6855d2428ba40df7e9d022f03d"
+    """The start failed, of a unit that a required one or an assertion kept from it."""
 
+
+_OF_OTHER_IDS = (EventKind.CONDITION_FAILED, EventKind.CONDITION_UNMET)
+_NEVER_BEGAN = ("assert", "dependency")
 
 _KINDS = {kind.value: kind for kind in EventKind}
 _ENDS = {
@@ -102,6 +110,8 @@ class Event:
     memory_peak: int | None = None
     claimed_by: int | None = None
     """The user ID of who wrote the record, where nothing but that is known of them."""
+    reason: str | None = None
+    """The manager's words for why a unit that has no invocation did not start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,7 +460,7 @@ class Journal:
 
     def _match_manager(self, reader: Any) -> None:
         for kind in EventKind:
-            if kind not in (EventKind.SPAWN_FAILED, EventKind.CONDITION_FAILED):
+            if kind not in (EventKind.SPAWN_FAILED, *_OF_OTHER_IDS):
                 reader.add_match(MESSAGE_ID=kind.value)
         _add(reader, self._manager())
         reader.add_disjunction()
@@ -470,10 +480,18 @@ class Journal:
         if kind is None:
             # Matched by one of several IDs, which only one that is forged has.
             return None
+        reason = None
         if kind is EventKind.STARTED and _tells_of_condition(entry):
             kind = EventKind.CONDITION_FAILED
-        elif not execution_id:
+            if not _is_of_gate(entry):
+                kind = EventKind.CONDITION_UNMET
+        elif kind is EventKind.REFUSED and entry.get("JOB_RESULT") not in _NEVER_BEGAN:
+            # The run that failed has records of its own.
             return None
+        elif kind is not EventKind.REFUSED and not execution_id:
+            return None
+        if kind in (EventKind.CONDITION_UNMET, EventKind.REFUSED):
+            execution_id, reason = _id_of_record(entry, unit), _decoded(entry.get("MESSAGE", b""))
         status = _number(entry, "EXIT_STATUS")
         exited = entry.get("EXIT_CODE") == "exited"
         cpu_nsec = _number(entry, "CPU_USAGE_NSEC")
@@ -488,6 +506,7 @@ class Journal:
             unit_result=entry.get("UNIT_RESULT"),
             cpu_usec=None if cpu_nsec is None else cpu_nsec // 1000,
             memory_peak=_number(entry, "MEMORY_PEAK"),
+            reason=reason,
         )
 
     def _spawn_failure(self, entry: dict[str, Any], unit: str, execution_id: str) -> Event | None:
@@ -683,6 +702,21 @@ def _tells_of_condition(entry: dict[str, Any]) -> bool:
     """
     text = _decoded(entry.get("MESSAGE", b""))
     return bool(_UNMET.search(text)) and not text.startswith(("Started ", "Finished "))
+
+
+def _is_of_gate(entry: dict[str, Any]) -> bool:
+    """Tell if the condition that did not hold is one of those by which starts wait their turn."""
+    text = _decoded(entry.get("MESSAGE", b""))
+    # The trigger conditions are those of the gate alone: no job has one.
+    return "no trigger condition" in text or concurrency.is_of_gate(text)
+
+
+def _id_of_record(entry: dict[str, Any], unit: str) -> str:
+    """An ID for a run that has no invocation, because it did not come that far."""
+    import hashlib  # takes 7 ms to load
+
+    known = f"{entry['_BOOT_ID']} {unit} {_at(entry)}"
+    return hashlib.sha256(known.encode()).hexdigest()[:32]
 
 
 def _decoded(value: Any) -> str:

@@ -379,7 +379,10 @@ class Job:
     sandbox: tuple[tuple[str, bool | str | tuple[str, ...]], ...] = ()
     """Options of the compiler's table of sandboxing directives, by key."""
     directives: tuple[tuple[str, Directive], ...] = ()
-    """Further directives of the service, as they are (the key ``systemd``)."""
+    """Further directives of the service, as they are (the key ``systemd``).
+
+    Where ``ExecStart`` is among them, ``command`` is its lines as people read them.
+    """
 
     def evolve(self, **changes: Any) -> Job:
         """A copy with some fields replaced."""

@@ -24,6 +24,14 @@ _NUMBERED = re.compile(
 )
 _WHITESPACE = " \t\n\r"
 _SECTION = re.compile(r"\[([^\[\]]+)\]\Z")
+_UNIT_NAME = re.compile(
+    r"[A-Za-z0-9:_.\\@-]+\.(?:automount|device|mount|path|scope|service|slice|socket|swap|target|timer)\Z"
+)
+_UNIT_NAME_BYTES_MAX = 255
+_PREFIXES = "-@:+!|"
+_OF_ITS_NAME = re.compile(r"%([%nNpPiIjJf])")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9:_./@-]*\Z")
+_COMMENT = re.compile(r"\s[#;]")
 
 # systemd.time(7), "PARSING TIME SPANS".
 _SPAN_PART = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([a-zA-Zµμ]*)\s*", re.ASCII)
@@ -101,6 +109,21 @@ def comments(text: str) -> Iterator[str]:
             yield line[1:].strip()
 
 
+def unit_name(value: str) -> str:
+    """The value as the name of a unit; raises ``InvalidInput`` where it can be none."""
+    if not _UNIT_NAME.match(value) or len(value) > _UNIT_NAME_BYTES_MAX:
+        raise InvalidInput(f"{value!r} cannot be the name of a unit")
+    if "@." in value:
+        raise InvalidInput(f"{value!r} is a template, of which an instance has to be named")
+    return value
+
+
+def comment_hint(value: str) -> str:
+    """The advice for a value that was not understood and may end in a comment, or nothing."""
+    found = _COMMENT.search(value)
+    return "; a comment has to be on a line of its own" if found else ""
+
+
 def words(value: str, *, escapes: bool = True) -> list[str]:
     """The words of a value, unquoted; without ``escapes`` a backslash only protects what follows.
 
@@ -117,16 +140,72 @@ def without_specifiers(value: str) -> str:
     return value.replace("%%", "%")
 
 
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """One command of an ``Exec…=`` line: the prefixes of its program, and its words as written."""
+
+    prefixes: str
+    words: tuple[str, ...]
+
+
+def commands(value: str) -> tuple[CommandLine, ...]:
+    """The commands of an ``Exec…=`` line, which a word ``;`` separates.
+
+    Raises ``InvalidInput`` where systemd could not read it.
+    """
+    found: list[list[str]] = [[]]
+    for word, written in _words(value, escapes=True, command=True):
+        if written == ";":
+            found.append([])
+        else:
+            found[-1].append(word)
+    if len(found) > 1 and not found[-1]:
+        found.pop()
+    if not all(found):
+        raise InvalidInput("there is no command")
+    lines = []
+    for program, *arguments in found:
+        bare = program.lstrip(_PREFIXES)
+        lines.append(CommandLine(program[: len(program) - len(bare)], (bare, *arguments)))
+    return tuple(lines)
+
+
+def with_names(value: str, unit: str) -> str:
+    """The value with what the specifiers for a unit's own name stand for in place of them.
+
+    Raises ``InvalidInput`` for names that would have to be quoted.
+    """
+    name = unit.rpartition(".")[0]
+    prefix, _, instance = name.partition("@")
+    last = prefix.rpartition("-")[2]
+    raw = {"n": unit, "N": name, "p": prefix, "i": instance, "j": last}
+    unescaped = {"P": prefix, "I": instance, "J": last, "f": instance or prefix}
+
+    def text(match: re.Match[str]) -> str:
+        letter = match[1]
+        if letter == "%":
+            return match[0]
+        found = raw.get(letter)
+        if found is None:
+            found = unescaped[letter].replace("-", "/")
+            found = f"/{found.lstrip('/')}" if letter == "f" else found
+        if not _PLAIN_NAME.match(found):
+            raise InvalidInput(f"the specifier '%{letter}' stands for {found!r}; write it out")
+        return found
+
+    return _OF_ITS_NAME.sub(text, value)
+
+
 def argv(value: str) -> tuple[str, ...]:
     """The arguments that ``ExecStart=`` passes on, where all of them are written there.
 
     Raises ``InvalidInput`` for prefixes, variables of systemd and several commands.
     """
-    pairs = list(_words(value, escapes=True))
+    pairs = list(_words(value, escapes=True, command=True))
     if not pairs:
         raise InvalidInput("there is no command")
     program = pairs[0][0]
-    if program[:1] in ("-", "@", ":", "+", "!", "|"):
+    if program[:1] in (*_PREFIXES,):
         raise InvalidInput(f"the prefix {program[:1]!r} has no place in a job")
     # One in quotes is an argument.
     if any(written == ";" for _, written in pairs):
@@ -185,7 +264,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
         yield start, " ".join(begun).strip(_WHITESPACE)
 
 
-def _words(value: str, escapes: bool) -> Iterator[tuple[str, str]]:
+def _words(value: str, escapes: bool, *, command: bool = False) -> Iterator[tuple[str, str]]:
     """Each word, and how it is written."""
     position = 0
     while True:
@@ -194,6 +273,11 @@ def _words(value: str, escapes: bool) -> Iterator[tuple[str, str]]:
         if position == len(value):
             return
         start = position
+        if command and start and re.match(r"\\;(?:\s|\Z)", value[start:]):
+            # systemd.service(5), "COMMAND LINES": the one escape that is for a whole word.
+            yield ";", "\\;"
+            position += 2
+            continue
         word, position = _word(value, position, escapes)
         yield word, value[start:position].rstrip(_WHITESPACE)
 

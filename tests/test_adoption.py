@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_compiler import SYSTEM, USER
 
-from lunasched import adoption
+from lunasched import adoption, compiler, jobdump
 from lunasched.adoption import Adoption, Source
 from lunasched.compiler import Context
 from lunasched.errors import InvalidJob
+from lunasched.jobfile import job_from_mapping
 from lunasched.sandbox import OPTIONS
 from lunasched.unitfile import UnitFile
 
@@ -122,27 +123,27 @@ def test_elapses_that_are_no_schedule_are_each_named(lines: list[str]) -> None:
 
 def test_all_faults_are_named_at_once() -> None:
     found = faults(
-        TIMER + "[Timer]\nWakeSystem=yes\n[Unit]\nAfter=foo.service\n[Path]\nUnit=x\n",
-        "[Unit]\nWants=a.service\nAfter=network.target\n[Service]\nType=forking\n"
-        "ExecStart=-/bin/true\nNice=7\nRestart=on-failure\nExecStartPre=/bin/x\n"
-        "RuntimeDirectory=%N\noops\nMemoryMax=10%\n[Socket]\nA=b\n",
+        TIMER + "[Timer]\nWakeSystem=yes\n[Unit]\nPartOf=foo.service\n[Path]\nUnit=x\n",
+        "[Unit]\nRefuseManualStart=yes\nConditionPathExists=|/x\n[Service]\nType=forking\n"
+        "ExecStart=+/bin/true\nRestart=always\nExecStartPost=/bin/x\n"
+        "RuntimeDirectory=%Y\noops\nMemoryMax=10%\n[Socket]\nA=b\n",
     )
     named = [fault.split("] ")[1].split("=")[0] for fault in found if "] " in fault]
     assert sorted(named) == sorted(
-        ["WakeSystem", "After", "Unit", "Wants", "After", "Type", "ExecStart", "Nice", "Restart",
-         "ExecStartPre", "RuntimeDirectory", "MemoryMax", "A"]
+        ["WakeSystem", "PartOf", "Unit", "RefuseManualStart", "ConditionPathExists", "Type",
+         "ExecStart", "Restart", "ExecStartPost", "RuntimeDirectory", "MemoryMax", "A"]
     )  # fmt: skip
-    assert any(fault.startswith("x.service:11: ") for fault in found)
+    assert any(fault.startswith("x.service:9: ") for fault in found)
     assert all(fault.startswith(("x.timer:", "x.service:")) for fault in found)
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        "ExecStart=/bin/x", "Type=notify", "TimeoutStartSec=5", "Type=oneshot\nRuntimeMaxSec=5",
-        "TimeoutStopSec=infinity", "WorkingDirectory=-/srv", "WorkingDirectory=%h", "Nice=3",
-        "Slice=system-x.slice", "RemainAfterExit=yes", "Environment=x", "Environment=A=%n",
-        "StandardOutput=file:/x", "CPUQuota=0.5", "TasksMax=10%", "StateDirectory=%p",
+        "ExecStart=/bin/x",  "ExecStartPre=-+/bin/x", "Type=notify",
+        "TimeoutStopSec=infinity", "WorkingDirectory=-/srv", "WorkingDirectory=%h",
+        "Slice=system-x.slice", "RemainAfterExit=yes", "Environment=x", "Environment=A=%H",
+        "StandardOutput=file:/x", "CPUQuota=0.5", "TasksMax=10%", "StateDirectory=%y",
         "User=%i", "WatchdogSec=3", "LimitNOFILE=%I", "SendSIGKILL=no", "IgnoreSIGPIPE=maybe",
         "SystemCallFilter=/", "UMask=x", "MemoryMax=1 G", "IOWeight=idle",
     ],
@@ -193,18 +194,206 @@ def test_lists_of_the_sandbox() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("lines", "priority", "weight", "directives"),
+    [
+        (["Nice=19"], "Normal", None, {"Nice": "19"}),
+        (["Nice=19", "IOWeight=50"], "Normal", 50, {"Nice": "19"}),
+        (["IOWeight=50"], "Normal", 50, {}),
+        (["CPUWeight=idle"], "Normal", None, {"CPUWeight": "idle"}),
+        (["OOMScoreAdjust=1000", "Nice=-5"], "Normal", None,
+         {"Nice": "-5", "OOMScoreAdjust": "1000"}),
+        (["Nice=10", "CPUWeight=30", "OOMScoreAdjust=500"], "Normal", None,
+         {"Nice": "10", "CPUWeight": "30", "OOMScoreAdjust": "500"}),
+        (["Nice=10", "CPUWeight=30", "OOMScoreAdjust=500", "IOWeight=7"], "Low", 7, {}),
+        (["Nice=10", "CPUWeight=30", "OOMScoreAdjust=500", "IOWeight=30"], "Low", None, {}),
+    ],
+)  # fmt: skip
+def test_what_no_priority_sets_is_set_as_it_is(
+    lines: list[str], priority: str, weight: int | None, directives: dict[str, str]
+) -> None:
+    job = adopt(service=with_lines(*lines)).job
+    assert (job.priority.value, job.limits.io_weight) == (priority, weight)
+    assert dict(job.directives) == directives
+    text = compiler.compile(job, SYSTEM).service.text.splitlines()
+    own = ("Nice=", "CPUWeight=", "IOWeight=", "OOMScoreAdjust=")
+    assert sorted(line for line in text if line.startswith(own)) == sorted(lines)
+
+
+@pytest.mark.parametrize(
+    ("after", "persistent", "unsaid"),
+    [
+        ("", "yes", "remote-fs.target and nss-user-lookup.target and network-online.target"),
+        ("", "no", "remote-fs.target and nss-user-lookup.target"),
+        ("remote-fs.target x.service", "no", "nss-user-lookup.target"),
+        ("network-online.target remote-fs.target nss-user-lookup.target", "yes", ""),
+    ],
+)
+def test_what_a_job_is_after_unsaid_is_noted(after: str, persistent: str, unsaid: str) -> None:
+    timer = f"{TIMER}[Timer]\nPersistent={persistent}\n"
+    found = adopt(timer, f"[Unit]\nAfter={after}\n{SERVICE}")
+    notes = [note for note in found.notes if note.startswith("it is after ")]
+    assert notes == ([f"it is after {unsaid}, which the service was not"] if unsaid else [])
+    text = compiler.compile(found.job, SYSTEM).service.text
+    units = [
+        unit for line in text.splitlines() if line[:6] == "After=" for unit in line[6:].split()
+    ]
+    assert len(units) == len({*units})
+    assert {*after.split(), *filter(None, unsaid.split(" and "))} == {*units}
+
+
+def test_an_interval_that_cannot_catch_up_keeps_its_order() -> None:
+    timer = "[Timer]\nOnActiveSec=1h\nOnUnitActiveSec=1h\nPersistent=yes\n"
+    job = adopt(timer, f"[Unit]\nAfter=network-online.target\n{SERVICE}").job
+    assert (job.catch_up, dict(job.directives)) == (False, {"After": "network-online.target"})
+
+
 def test_differences_are_said() -> None:
     notes = " | ".join(adopt("[Timer]\nOnCalendar=daily\nRandomizedDelaySec=5min\n").notes)
     assert "not within 60 s" in notes
     assert "once, and not for each run" in notes
     fixed = adopt(TIMER + "[Timer]\nRandomizedDelaySec=5min\nFixedRandomDelay=yes\n")
-    assert fixed.notes == ("its random delay is drawn anew, once", "it runs in lunasched.slice")
+    assert fixed.notes == (
+        "its random delay is drawn anew, once",
+        "it is after remote-fs.target and nss-user-lookup.target, which the service was not",
+        "it runs in lunasched.slice",
+    )
+
+
+@pytest.mark.parametrize("line", ["TimeoutStartSec=5", "Type=oneshot\nRuntimeMaxSec=5"])
+def test_a_limit_that_systemd_ignores_is_none(line: str) -> None:
+    found = adopt(service=with_lines(line))
+    assert found.job == adopt().job
+    assert any("is not kept" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["ExecStart=/bin/echo $A ${B}"],
+        ["ExecStart=-/bin/false"],
+        ["ExecStart=@/bin/sh sh -c 'exit 0'"],
+        ["ExecStart=/bin/echo %H"],
+        ["Type=oneshot", "ExecStart=/bin/a", "ExecStart=-/bin/b 'c ; d'"],
+        ["Type=oneshot", "ExecStart=/bin/a", "ExecStartPre=/bin/c", "ExecStartPost=:/bin/d $x"],
+    ],
+)
+def test_commands_of_systemd_stay_as_they_are(lines: list[str]) -> None:
+    job = adopt(service="[Service]\n" + "\n".join(lines)).job
+    text = compiler.compile(job, SYSTEM).service.text.splitlines()
+    commands = [line for line in text if line.startswith("ExecStart")]
+    assert sorted(commands) == sorted(line for line in lines if line.startswith("Exec"))
+    wanted = "Type=oneshot" if lines[0] == "Type=oneshot" else "Type=exec"
+    assert wanted in text
+    again = job_from_mapping(jobdump.definition(job))
+    assert again == job
+    ejected = compiler.plain(job, SYSTEM, "plain", [])[0].text.splitlines()
+    assert {*lines} - {"Type=oneshot"} <= {*ejected}
+    assert wanted in ejected
+
+
+@pytest.mark.parametrize(
+    ("directive", "name", "value"),
+    [
+        ("StateDirectory=%N", "StateDirectory", "x"),
+        ("LogExtraFields=A=%p-%i", "LogExtraFields", "A=x-"),
+        ("ConditionPathExists=/etc/%p%%", "ConditionPathExists", "/etc/x%%"),
+        ("OnFailure=mail@%n.service", "OnFailure", "mail@%n.service"),
+    ],
+)
+def test_what_stands_for_the_unit_stays_that_unit(directive: str, name: str, value: str) -> None:
+    section = "Service" if name[0] in "SL" else "Unit"
+    job = adopt(service=f"{SERVICE}[{section}]\n{directive}\n").job
+    assert dict(job.directives)[name] == value
+
+
+def test_the_name_of_an_instance_is_written_out() -> None:
+    text = SERVICE + "Group=%i\n[Service]\nExecStart=\nExecStart=/bin/echo %f %I %j %%i\n"
+    found = adoption.adopt(
+        Source("a@b-c.timer", (UnitFile("t", TIMER + "[Timer]\nUnit=a@%i.service\n"),)),
+        Source("a@b-c.service", (UnitFile("s", text),)),
+        name="x",
+        enabled=True,
+        context=SYSTEM,
+    )
+    assert found.job.command == ("/bin/echo", "/b/c", "b/c", "a", "%i")
+    assert dict(found.job.directives) == {"Group": "b-c"}
+
+
+def test_directives_of_the_unit_go_to_its_section() -> None:
+    lines = [
+        "After=a.service network.target", "Wants=network.target", "Requires=a.service",
+        "BindsTo=b.service", "PartOf=c.target", "Before=d.service", "RequiresMountsFor=/srv",
+        "ConditionACPower=yes", "ConditionPathExists=!/run/no", "AssertPathExists=/etc",
+        "OnFailure=mail.service",
+    ]  # fmt: skip
+    job = adopt(service="[Unit]\n" + "\n".join(lines) + "\n" + SERVICE).job
+    for unit in (compiler.compile(job, SYSTEM).service, compiler.plain(job, SYSTEM, "p", [])[0]):
+        head = unit.text.partition("[Service]")[0].splitlines()
+        assert {*lines} <= {*head}
+    assert job_from_mapping(jobdump.definition(job)) == job
+
+
+def test_conditions_of_a_timer_are_those_of_each_run() -> None:
+    found = adopt("[Unit]\nConditionVirtualization=!container\nAfter=x.timer\n" + TIMER)
+    assert dict(found.job.directives) == {"ConditionVirtualization": "!container"}
+    assert "After= of the timer is not kept" in " | ".join(found.notes)
+    assert "looked at before each run" in " | ".join(found.notes)
+
+
+@pytest.mark.parametrize(
+    ("lines", "attempts", "delay"),
+    [
+        (["Restart=no", "RestartSec=5"], 1, 60),
+        (["Restart=on-failure"], 5, 0.1),
+        (["Restart=on-failure", "RestartSec=1min"], 1000, 60),
+        (["Restart=on-failure", "RestartSec=1min", "StartLimitBurst=3",
+          "StartLimitIntervalSec=1h"], 3, 60),
+        (["Restart=on-failure", "StartLimitInterval=0"], 1000, 0.1),
+        (["StartLimitBurst=3"], 1, 60),
+    ],
+)  # fmt: skip
+def test_restarts_are_retries(lines: list[str], attempts: int, delay: float) -> None:
+    limits = [line for line in lines if line.startswith("StartLimit")]
+    service = with_lines(*(line for line in lines if line not in limits))
+    retry = adopt(service="[Unit]\n" + "\n".join(limits) + "\n" + service).job.retry
+    assert (retry.max_attempts, retry.initial_delay) == (attempts, delay)
 
 
 def test_a_timer_names_its_service() -> None:
     timer = Source("x.timer", (UnitFile("x.timer", "[Timer]\nUnit=y.service\n"),))
     assert adoption.service_of(timer) == "y.service"
     assert adoption.service_of(Source("x.timer", (UnitFile("x.timer", TIMER),))) == "x.service"
+
+
+@pytest.mark.parametrize("value", ["y.service # mine", "y", "%i.mount", "a b.service"])
+def test_a_timer_that_names_no_unit_is_refused_with_its_line(value: str) -> None:
+    text = f"[Timer]\nUnit={value}\n"
+    with pytest.raises(InvalidJob) as caught:
+        adoption.service_of(Source("x.timer", (UnitFile("x.timer", text),)))
+    (fault,) = caught.value.problems
+    assert fault.startswith("x.timer:2: [Timer] Unit=: ")
+    assert ("a comment has to be on a line of its own" in fault) == ("#" in value)
+
+
+@pytest.mark.parametrize(
+    ("timer", "service"),
+    [
+        ("[Timer]\nOnCalendar=daily # at night\n", SERVICE),
+        (TIMER + "[Timer]\nPersistent=yes ; of course\n", SERVICE),
+        (TIMER, with_lines("User=www-data # web")),
+        (TIMER, with_lines("TimeoutStopSec=5s # long")),
+    ],
+)
+def test_a_comment_behind_a_value_is_named(timer: str, service: str) -> None:
+    (fault,) = faults(timer, service)
+    assert fault.splitlines()[0].endswith("; a comment has to be on a line of its own")
+
+
+def test_a_semicolon_that_is_an_argument() -> None:
+    line = r"ExecStart=/usr/bin/find /srv -exec touch {} \;"
+    job = adopt(service=SERVICE.replace("ExecStart=/bin/true", line)).job
+    assert job.command == ("/usr/bin/find", "/srv", "-exec", "touch", "{}", ";")
 
 
 TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\n"), max_size=30)

@@ -684,7 +684,8 @@ def test_examples_are_accepted(words: list[str]) -> None:
         read_name(context.params["name"])
         if not context.params["depends_on"]:
             schedule.parse(context.params["schedule"])
-        assert context.params["command"] or context.params["argv"]
+        own = [text for text in context.params["systemd"] if text.startswith("ExecStart=")]
+        assert context.params["command"] or context.params["argv"] or own
 
 
 def test_there_are_examples() -> None:

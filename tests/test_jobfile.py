@@ -283,7 +283,7 @@ def test_all_problems_are_found_at_once() -> None:
             "retry_policy": {"max_attempts": -1, "backoff_strategy": "Random", "retries": 3},
             "hooks": {"on_start": ["bin/x"], "timeout_seconds": 0},
             "sandbox": {"private_tmp": "perhaps", "tmp": True},
-            "systemd": {"ExecStart": "/bin/true", "a b": 1, "BindPaths": "/a\nUser=root"},
+            "systemd": {"Type": "forking", "a b": 1, "BindPaths": "/a\nUser=root"},
             "overlap": "skip",
             "execution_mode": "Exclusive",
         }
@@ -293,7 +293,7 @@ def test_all_problems_are_found_at_once() -> None:
         "jitter", "env", "working_directory", "priority", "tags", "enabled",
         "retry_policy.max_attempts", "retry_policy.backoff_strategy", "retry_policy.retries",
         "hooks.on_start", "hooks.timeout_seconds", "sandbox.private_tmp", "sandbox.tmp",
-        "systemd.ExecStart", "systemd.a b", "systemd.BindPaths", "schedule", "overlap",
+        "systemd.Type", "systemd.a b", "systemd.BindPaths", "schedule", "overlap",
     ]  # fmt: skip
 
 
@@ -603,7 +603,7 @@ BAD_NESTED = [
     ("sandbox", "capability_bounding_set", ["chown"], "CAP_CHOWN"),
     ("sandbox", "umask", 27, "octal"),
     ("sandbox", "umask", "999", "octal"),
-    ("systemd", "Nice", 5, "cannot be set here: use priority"),
+    ("systemd", "IOWeight", 5, "cannot be set here: use resource_limits: io_weight"),
     ("systemd", "PrivateTmp", True, "cannot be set here: use sandbox: private_tmp"),
     ("systemd", "Type", "oneshot", "cannot be set here"),
     ("systemd", "Limit NOFILE", 5, "letters only"),
@@ -868,7 +868,7 @@ def test_an_empty_list_of_arguments_takes_the_place_of_the_defaults() -> None:
 
 def test_what_does_not_exist_is_refused_without_a_value_too() -> None:
     channel = {"type": "email", "to": "a", "url": None}
-    assert len(problems({**LEAST, "systemd": {"ExecStart": None, "a b": None}})) == 2
+    assert len(problems({**LEAST, "systemd": {"Type": None, "a b": None}})) == 2
     assert len(problems({**LEAST, "notification_config": {"on_start": channel}})) == 1
 
 

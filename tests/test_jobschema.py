@@ -296,7 +296,7 @@ WHOLE: list[tuple[Any, bool]] = [
     ({"metrics": {"textfile": "lunasched.prom"}}, False),
     ({"logging": {"level": ["x"]}}, True),
     ({"systemd": {"a b": None}}, False),
-    ({"defaults": {"systemd": {"ExecStart": None}}}, False),
+    ({"defaults": {"systemd": {"Type": None}}}, False),
     ({"defaults": {"systemd": {"LimitNOFILE": None}}}, True),
 ]  # fmt: skip
 

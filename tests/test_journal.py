@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from lunasched.config import Mode
-from lunasched.journal import EventKind, Journal, RunWindow, _tells_of_condition, journalctl
+from lunasched.journal import (
+    EventKind,
+    Journal,
+    RunWindow,
+    _is_of_gate,
+    _tells_of_condition,
+    journalctl,
+)
 
 NAME = "lunasched-job@a.service - a (lunasched job)"
 
@@ -31,6 +38,29 @@ NAME = "lunasched-job@a.service - a (lunasched job)"
 )
 def test_a_start_that_was_none(message: str, unmet: bool) -> None:
     assert _tells_of_condition({"MESSAGE": message.encode()}) is unmet
+
+
+@pytest.mark.parametrize("before", ["was skipped because of an unmet", "skipped, unmet"])
+@pytest.mark.parametrize(
+    ("condition", "gate"),
+    [
+        ("ConditionPathExists=!/run/lunasched-exclusive", True),
+        ("ConditionPathExists=/run/lunasched/supervisor/passes/a", True),
+        ("ConditionPathExists=!/run/user/1000/lunasched-exclusive", True),
+        ("ConditionPathExists=/run/a", False),
+        ("ConditionPathExists=/srv/my lunasched/supervisor/x", False),
+        ("ConditionACPower=true", False),
+        ("ConditionHost=lunasched-exclusive", False),
+    ],
+)
+def test_a_condition_is_of_the_gate_or_of_the_job(before: str, condition: str, gate: bool) -> None:
+    text = f"{NAME} {before} condition check {condition}"
+    assert _is_of_gate({"MESSAGE": text.encode()}) is gate
+
+
+def test_conditions_of_which_one_has_to_hold_are_of_the_gate() -> None:
+    for text in ("was skipped because no trigger", "skipped, no trigger"):
+        assert _is_of_gate({"MESSAGE": f"{NAME} {text} condition checks were met."})
 
 
 UNIT = "lunasched-job@a.service"

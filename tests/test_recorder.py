@@ -460,6 +460,26 @@ def test_a_start_at_a_shut_gate_waits_with_its_slot(store: Store) -> None:
     assert not store.starts.all()
 
 
+@pytest.mark.parametrize(
+    ("kind", "result"),
+    [
+        (EventKind.CONDITION_UNMET, Result.SKIPPED),
+        (EventKind.REFUSED, Result.EXEC_ERROR),
+    ],
+)
+def test_a_start_without_an_invocation_is_on_record_with_its_reason(
+    store: Store, kind: EventKind, result: Result
+) -> None:
+    put_job(store)
+    unmet = replace(event(kind, run="3" * 32), reason="it does not hold")
+    take(store, [unmet])
+    take(store, [unmet])
+    (run,) = rows(store).values()
+    assert (run.result, run.trigger, run.scheduled_at) == (result, Trigger.TIMER, START)
+    assert (run.output, run.started_at) == ("it does not hold\n", run.ended_at)
+    assert not store.starts.all()
+
+
 def test_a_start_of_a_job_that_is_gone_waits_for_nothing(store: Store) -> None:
     take(store, [CONDITION_FAILED])
     assert not store.starts.all()

@@ -77,6 +77,8 @@ def test_a_backslash_protects_what_follows_in_paths() -> None:
     ("line", "argv"),
     [
         ("/bin/echo $$HOME a$b 50%%", ("/bin/echo", "$HOME", "a$b", "50%")),
+        (r"/bin/find / -exec rm {} \;", ("/bin/find", "/", "-exec", "rm", "{}", ";")),
+        (r"/bin/echo \; a \\; '\x3b' ';' b;", ("/bin/echo", ";", "a", "\\;", ";", ";", "b;")),
         ("/bin/sh -c 'echo $HOME; x'", ("/bin/sh", "-c", "echo $HOME; x")),
         ("find . \";\" '$$'", ("find", ".", ";", "$")),
     ],
@@ -136,3 +138,35 @@ def test_spans_without_an_end_and_none_at_all() -> None:
     for text in ("", "x", "5 parsecs", "-1s"):
         with pytest.raises(InvalidInput):
             unitfile.timespan(text)
+
+
+@pytest.mark.parametrize(
+    "line", [r"\; a", "/bin/a ; /bin/b", r"/bin/a b\;", r"/bin/a \;b", r"/a '\;'"]
+)
+def test_the_escape_of_a_semicolon_is_for_a_whole_word_of_arguments(line: str) -> None:
+    with pytest.raises(InvalidInput):
+        unitfile.argv(line)
+
+
+@pytest.mark.parametrize("name", ["a.service", r"a\x20b@c:d.timer", "x@a.socket"])
+def test_names_of_units(name: str) -> None:
+    assert unitfile.unit_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.service # note",
+        "a",
+        "a b.service",
+        "a.x",
+        "é.service",
+        "a/b.timer",
+        "",
+        "%p.service",
+        "a@.timer",
+    ],
+)
+def test_what_cannot_be_the_name_of_a_unit(name: str) -> None:
+    with pytest.raises(InvalidInput):
+        unitfile.unit_name(name)

@@ -36,7 +36,8 @@ def test_what_systemd_understands_is_accepted() -> None:
     ("directive", "value", "said"),
     [
         ("LimitNofile", "9", "Unknown key"),
-        ("After", "network.target", "Unknown key"),
+        ("Before", "nounit", "Failed to"),
+        ("ConditionFileIsSomething", "/x", "Unknown key"),
         ("LimitNOFILE", "many", "Failed to parse"),
         ("BindPaths", ["/a", "relative"], "not absolute"),
         ("BindPaths", "/a:%Z", "resolve"),

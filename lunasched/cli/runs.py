@@ -12,7 +12,7 @@ from lunasched import terminal
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode, environment
 from lunasched.cli.session import Session
 from lunasched.config import Mode
-from lunasched.errors import ExitCode, LunaschedError
+from lunasched.errors import ExitCode, InvalidInput, LunaschedError
 
 if TYPE_CHECKING:
     from lunasched.model import Job, Outcome, Result
@@ -58,6 +58,9 @@ def start(
     this_run = _for_this_run(job, argv or [], env)
     since = session.now()
     unit, invocation = _start(session, job, this_run, wait=wait)
+    if invocation is None and (unmet := _own_unmet(session, unit)):
+        print(f"lunasched: the run was skipped: {unmet} does not hold", file=sys.stderr)
+        raise typer.Exit(ExitCode.FAILED)
     if invocation is None:
         print(f"Job {name!r} waits until others have ended.")
         raise typer.Exit(ExitCode.FAILED if wait else ExitCode.DONE)
@@ -94,11 +97,16 @@ def stop(
 
 def _for_this_run(job: Job, argv: List[str], env: List[str]) -> Job:
     """The job as it shall run this time; raises ``InvalidJob``."""
+    from lunasched import directives
     from lunasched.jobfile import job_from_mapping
 
     if not argv and not env:
         return job
     command = job.command
+    if argv and directives.command(job.directives) is not None:
+        raise InvalidInput(
+            f"the command of the job {job.name!r} is lines of ExecStart=, which take no arguments"
+        )
     if argv:
         if isinstance(command, str):
             # As "sh -c COMMAND NAME ARGV...": the command finds them as its $1 and on.
@@ -136,6 +144,14 @@ def _start(
         return unit, _queue(session, job, unit, wait=wait)
     with MarkDirectory(session.paths.runtime).by_hand(job.name):
         return unit, manager.begin(unit, patient=wait)
+
+
+def _own_unmet(session: Session, unit: str) -> str | None:
+    """The condition of a job's own that kept it from running; those of the gate are not its own."""
+    from lunasched import concurrency
+
+    unmet = session.manager.unmet(unit)
+    return next((one for one in unmet if not concurrency.is_of_gate(one)), None)
 
 
 def _check_not_running(session: Session, job: Job) -> None:

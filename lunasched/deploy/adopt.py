@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from lunasched import adoption, slot, unittext
+from lunasched import adoption, slot, unitfile, unittext
 from lunasched.adoption import Adoption, Source
 from lunasched.config import Mode
 from lunasched.deploy.eject import FIRST_RUN
@@ -60,8 +60,9 @@ class Adopter:
 
     def find(self, unit: str, name: str | None) -> FoundUnits:
         """The job that a timer and its service are; raises ``InvalidInput`` with all reasons."""
-        if not unit.endswith(".timer") or "/" in unit:
+        if not unit.endswith(".timer"):
             raise InvalidInput(f"{unit!r} is not the name of a timer, such as backup.timer")
+        unitfile.unit_name(unit)
         timer = self._facts(unit)
         timer_source = self._source(timer)
         service = self._facts(adoption.service_of(timer_source))

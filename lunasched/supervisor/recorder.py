@@ -10,6 +10,8 @@ there is no STARTED, and only SPAWN_FAILED tells that it never ran. A job that o
 (``Type=oneshot``) has its STARTED after its end; stopping it looks like a failure until STOPPED.
 
 CONDITION_FAILED is no run: the gate was shut, and the job waits for the supervisor to start it.
+CONDITION_UNMET and REFUSED are all that there is of a run: a condition of the job's own did not
+hold, or what it requires failed.
 """
 
 from __future__ import annotations
@@ -56,6 +58,12 @@ _RESULTS = {
 _TIME_LIMITS = frozenset(
     {"RuntimeMaxSec", "TimeoutSec", "TimeoutStartSec", "WatchdogSec", "RuntimeRandomizedExtraSec"}
 )
+
+
+_WITHOUT_INVOCATION = {
+    EventKind.CONDITION_UNMET: Result.SKIPPED,
+    EventKind.REFUSED: Result.EXEC_ERROR,
+}
 
 
 def result_of(unit_result: str) -> Result:
@@ -131,6 +139,10 @@ class Recorder:
                 self._consequences.went_ahead(run_id)
         elif event.kind is EventKind.CONDITION_FAILED:
             self._wait(event)
+        elif event.kind in _WITHOUT_INVOCATION:
+            self._begin(event)
+            runs.end(run_id, _WITHOUT_INVOCATION[event.kind], event.at)
+            runs.set_output(run_id, f"{event.reason}\n")
         elif event.kind is EventKind.SPAWN_FAILED:
             if self._is_credible(event):
                 runs.spawn_failed(run_id, event.exit_code, event.at)

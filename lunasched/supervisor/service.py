@@ -18,7 +18,7 @@ from contextlib import ExitStack
 
 from gi.repository import GLib
 
-from lunasched import unittext
+from lunasched import directives, unittext
 from lunasched.config import Mode
 from lunasched.deploylock import DeployLock
 from lunasched.journal import Event, EventKind, Journal, RunWindow, Tail, dropped_note
@@ -343,10 +343,12 @@ class Supervisor:
         return changed_at is not None and changed_at < moment
 
     def notice_running(self) -> None:
-        """Find the jobs that others depend on and that have begun: of those, only D-Bus tells."""
+        """Find the jobs of ``Type=oneshot`` that have begun: of those, only D-Bus tells."""
         starting = [run for run in self._store.runs.open() if run.is_starting]
         for run in starting:
-            if not self._store.jobs.dependents(run.job):
+            job = self._store.jobs.get(run.job)
+            oneshot = job is not None and directives.is_oneshot(job.directives)
+            if not oneshot and not self._store.jobs.dependents(run.job):
                 continue
             state = self._manager.state(run.unit)
             if state is not None and state.sub == "start":

@@ -416,6 +416,18 @@ class Manager:
             raise _job_failure("StartUnit", unit, results[job])
         return None
 
+    def unmet(self, unit: str) -> list[str]:
+        """The conditions of a held unit that did not hold when they were looked at last.
+
+        Each as it is written, ``ConditionPathExists=!/x``.
+        """
+        found = self._bus.property(unit_path(unit), UNIT, "Conditions")
+        return [
+            f"{name}={'!' if negated else ''}{parameter}"
+            for name, _, negated, parameter, state in found
+            if state < 0
+        ]
+
     def wait_begun(self, unit: str, before: str, seconds: float | None) -> bool:
         """Wait until a held unit has another run than ``before``; ``False`` if not in time."""
         self.subscribe(lambda *_: None)

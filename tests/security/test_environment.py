@@ -23,6 +23,7 @@ from lunasched import compiler
 from lunasched.compiler import Context, Unit
 from lunasched.config import Mode, unit_scripts, unit_templates
 from lunasched.directives import REFUSED
+from lunasched.errors import InvalidJob
 from lunasched.jobfile import job_from_mapping
 from lunasched.jobkeys import KEYS
 from lunasched.supervisor import consequences, facts
@@ -195,10 +196,20 @@ def test_no_line_has_more_rights_than_its_unit(
         assert re.match(rf"{outside}-?/", value), line
 
 
-def test_a_job_brings_no_line_of_its_own() -> None:
+@pytest.mark.parametrize("name", ["ExecStart", "ExecStartPre", "ExecStartPost"])
+@pytest.mark.parametrize("prefix", ["+", "!", "!!", "|", "-+", "@!", ":-+", "-@!!"])
+def test_no_line_that_a_job_brings_has_more_rights_than_its_unit(name: str, prefix: str) -> None:
+    definition = {"name": "a", "schedule": "@daily", "systemd": {"ExecStart": "/bin/true"}}
+    job_from_mapping(definition)
+    for line in (f"{prefix}/bin/true", f"'{prefix}/bin/true' x", f"/bin/true ; {prefix}/bin/true"):
+        definition["systemd"] = {"ExecStart": "/bin/true", name: ["/bin/true", line]}
+        with pytest.raises(InvalidJob):
+            job_from_mapping(definition)
+
+
+def test_a_job_brings_no_other_line() -> None:
     """Not as a directive either: there are keys for what a job may run."""
-    prefixes = ("ExecStart", "ExecStartPre", "ExecStartPost", "ExecStop", "ExecStopPost")
-    assert {*prefixes, "ExecCondition", "ExecReload"} <= REFUSED.keys()
+    assert {"ExecStop", "ExecStopPost", "ExecCondition", "ExecReload"} <= REFUSED.keys()
 
 
 def scripts() -> list[Path]:

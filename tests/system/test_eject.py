@@ -167,9 +167,17 @@ def test_a_hand_written_pair_becomes_a_job(luna: Lunasched) -> None:
         f"printf '[Service]\\nEnvironment=B=1\\n' >{UNITS}/{name}.service.d/b.conf; "
         "systemctl daemon-reload"
     )
-    said = luna("adopt", f"{name}.timer")
-    assert f"{UNITS}/{name}.timer.adopted" in said.stdout
-    assert "Kept" in said.stdout
+    said: list[str] = []
+
+    def adopted() -> bool:
+        # It is refused while the service runs, as it may each two seconds.
+        done = luna("adopt", f"{name}.timer", check=False)
+        said.append(done.stdout)
+        return bool(done.returncode == 0)
+
+    machine.wait_for(adopted, 60, what="a moment at which it does not run")
+    assert f"{UNITS}/{name}.timer.adopted" in said[-1]
+    assert "Kept" in said[-1]
     (run, *_) = luna.wait_for_runs(name, 1)
     assert (run["output"], run["trigger"]) == ("/\nnone x y\n", "timer")
     kept = [path for path in traces(machine, name) if path.endswith(".adopted")]
@@ -203,14 +211,23 @@ def test_what_cannot_be_adopted_stays_as_it_is(luna: Lunasched) -> None:
     assert f"{UNITS}/{name}.service:3: [Service] Nope=" in refused.stderr
     assert "lunasched-job" not in " ".join(traces(machine, name))
     machine.exec(
-        f"sed -i /Nope/d {UNITS}/{name}.service; systemctl daemon-reload; "
+        f"sed -i /Nope/d {UNITS}/{name}.service; "
+        f"sed -i '1a Unit={name}.service # mine' {UNITS}/{name}.timer; systemctl daemon-reload"
+    )
+    refused = luna("adopt", f"{name}.timer", check=False)
+    assert refused.returncode == 2
+    assert f"{UNITS}/{name}.timer:2: [Timer] Unit=: " in refused.stderr
+    assert "a comment has to be on a line of its own" in refused.stderr
+    machine.exec(
+        f"sed -i /mine/d {UNITS}/{name}.timer; systemctl daemon-reload; "
         f"systemctl add-wants multi-user.target {name}.service"
     )
     refused = luna("adopt", f"{name}.timer", check=False)
     assert (refused.returncode, "multi-user.target" in refused.stderr) == (2, True)
     machine.exec(f"rm {UNITS}/multi-user.target.wants/{name}.service; systemctl daemon-reload")
     assert luna("adopt", "systemd-tmpfiles-clean.timer", check=False).returncode == 2
-    assert luna("adopt", "nothing.timer", check=False).returncode == 2
+    for unit in ("nothing.timer", "no thing.timer", "é.timer", "a@.timer", "../a.timer"):
+        assert luna("adopt", unit, check=False).returncode == 2
     assert traces(machine, name) == before
     machine.exec(f"systemctl disable --now {name}.timer; rm {UNITS}/{name}.*")
 
