@@ -95,7 +95,7 @@ def test_healthy_databases_are_whole(jobs: Path, runs: Path) -> None:
 
 
 def test_a_key_whose_columns_are_in_another_order_is_no_damage(tmp_path: Path) -> None:
-    """`PRAGMA quick_check` of SQLite 3.40 says "row not in PRIMARY KEY order" of this one."""
+    """`PRAGMA quick_check` of SQLite 3.40 says "NULL value in needs.job" of this one."""
     path = tmp_path / "jobs.db"
     Definitions.open(path, durable=False).close()
     with closing(sqlite3.connect(path)) as database, database:

@@ -73,7 +73,7 @@ def inspect(path: Path, schema: Schema) -> Inspection | None:
             state = _state(connection, schema)
             if found.st_size <= _CHECKED_BYTES:
                 checked = True
-                # Not quick_check: that of SQLite 3.40 finds rows out of order in a table WITHOUT
+                # Not quick_check: that of SQLite 3.40 finds NULL values in a table WITHOUT
                 # ROWID whose key has its columns in another order, where there is nothing wrong.
                 said = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
                 damage = "" if said == "ok" else said.replace("\n", " ")
