@@ -82,7 +82,8 @@ def test_a_boot(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("0 9 15W * *",), "W (the nearest working day)"),
+        (("0 9 W15 * *",), "is 15W."),
+        (("0 9 */2 * L5",), "have the command look at one"),
         (("0 0 30 2 *",), "No such date"),
         (("61 * * * *",), "0 to 59"),
         (("calendar:2020-01-01",), "never elapses again"),
@@ -94,6 +95,11 @@ def test_what_cannot_be_said_exactly_is_refused(
     cli: Cli, arguments: tuple[str, ...], says: str
 ) -> None:
     assert says in cli.fails(ExitCode.USAGE, "explain", *arguments)
+
+
+def test_seconds_that_seem_to_come_first_are_warned_of(cli: Cli) -> None:
+    assert "it is '0 12 * * *' here" in cli("explain", "0 0 12 * * *").stderr
+    assert cli("explain", "0 12 * * *").stderr == ""
 
 
 def test_the_next_runs_of_all_jobs_are_in_the_order_of_time(cli: Cli) -> None:
