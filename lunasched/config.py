@@ -173,6 +173,11 @@ def runtime_directory(environ: Mapping[str, str]) -> Path:
     return value if value.is_absolute() and (value == own or is_own(value)) else own
 
 
+def lacks_bus(runtime: Path) -> bool:
+    """Whether a user's manager runs, and has no D-Bus, which is a package of its own on Debian."""
+    return (runtime / "systemd/private").exists() and not (runtime / "bus").exists()
+
+
 def is_own(path: Path) -> bool:
     """Whether a path, if there is such a thing, belongs to the calling user."""
     try:

@@ -30,8 +30,12 @@ SHELLS = ("bash-completion", "fish", "zsh")
 
 
 def available() -> list[str]:
-    """What apt has to install with the package: everything that it depends on."""
-    return ["polkitd", *(name for name in PACKAGES if name.startswith("python3"))]
+    """What apt has to install with the package: what it depends on and what it recommends."""
+    return [
+        "polkitd",
+        "dbus-user-session",
+        *(name for name in PACKAGES if name.startswith("python3")),
+    ]
 
 
 def readme_part(title: str, level: int = 2) -> str:

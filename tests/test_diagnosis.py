@@ -73,6 +73,7 @@ HEALTHY = Facts(
     journal=JOURNAL,
     polkit=POLKIT,
     lingers=None,
+    lacks_bus=False,
     disks=(DiskFacts(Path("/"), 10 << 30, 20 << 30),),
     settings=SETTINGS,
     definitions=DEFINITIONS,
@@ -86,6 +87,7 @@ HEALTHY = Facts(
     deployed=DEPLOYED,
     reinstall=("apt-get install --reinstall lunasched",),
 )
+NO_BUS = Unseen("no bus")
 USER: dict[str, Any] = {"mode": Mode.USER, "user": "luna", "polkit": None, "lingers": True}
 
 
@@ -100,7 +102,9 @@ LIMITED = Job(name="x", schedule="every 1h", command="true", limits=ResourceLimi
 PAST = Job(name="x", schedule="calendar:2001-01-01", command="true")
 ELAPSED = UnitSeen("loaded", "active", "elapsed")
 CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
-    ("systemd", Severity.ERROR, "does not answer: no bus", {"manager": Unseen("no bus")}),
+    ("systemd", Severity.ERROR, "does not answer: no bus", {"manager": NO_BUS}),
+    ("systemd", Severity.ERROR, "has no D-Bus", {"manager": NO_BUS, **USER, "lacks_bus": True}),
+    ("systemd", Severity.ERROR, "own systemd manager does not", {"manager": NO_BUS, **USER}),
     ("systemd", Severity.ERROR, "older than 240", {"manager": replace(MANAGER, version="239")}),
     ("systemd", Severity.WARNING, "than 252", {"manager": replace(MANAGER, version="249.11")}),
     ("cgroups", Severity.WARNING, "cgroup v1", {"cgroup": "v1"}),
@@ -421,6 +425,24 @@ def test_that_there_is_no_page_is_no_fault() -> None:
     )
     (found,) = [one for one in diagnose(replace(HEALTHY, web=asked_for_none)) if one.check == "web"]
     assert (found.severity, found.mend) == (Severity.OK, ())
+
+
+@pytest.mark.parametrize(
+    ("lacks_bus", "lingers", "mend"),
+    [
+        (True, True, ("apt-get install x", 'systemctl restart "user@$(id -u luna).service"')),
+        (True, False, ("apt-get install x", 'systemctl restart "user@$(id -u luna).service"')),
+        (False, True, ('systemctl restart "user@$(id -u luna).service"',)),
+        (False, False, ("loginctl enable-linger luna",)),
+    ],
+)
+def test_what_brings_a_users_manager_back(
+    lacks_bus: bool, lingers: bool, mend: tuple[str, ...]
+) -> None:
+    broken = replace(HEALTHY, **{**USER, "lingers": lingers}, manager=NO_BUS, lacks_bus=lacks_bus)
+    found = diagnose(replace(broken, bus_package=("apt-get install x",)))
+    (manager,) = [one for one in found if one.check == "systemd"]
+    assert manager.mend == mend
 
 
 def test_a_supervisor_that_is_starting_is_no_fault() -> None:

@@ -56,11 +56,21 @@ def _no_manager(facts: Facts, reason: Unseen) -> Finding:
             "systemctl start dbus.socket",
             as_root=True,
         )
-    return error(
-        f"your own systemd manager does not answer: {reason.reason}",
-        "your jobs do not run while it does not",
-        f"loginctl enable-linger {facts.user}",
-    )
+    restart = f'systemctl restart "user@$(id -u {facts.user}).service"'
+    if facts.lacks_bus:
+        return error(
+            "your own systemd manager runs and has no D-Bus",
+            "you can neither add jobs nor look at them; a restart of the manager ends what it runs",
+            *facts.bus_package,
+            restart,
+            as_root=True,
+        )
+    what = f"your own systemd manager does not answer: {reason.reason}"
+    why = "your jobs do not run while it does not"
+    if facts.lingers:
+        # It should run, whoever is logged in.
+        return error(what, why, restart, as_root=True)
+    return error(what, why, f"loginctl enable-linger {facts.user}")
 
 
 def cgroups(facts: Facts) -> Iterator[Finding]:

@@ -236,6 +236,8 @@ class Facts:
     """``None`` in user mode."""
     lingers: bool | None
     """``None`` in system mode."""
+    lacks_bus: bool
+    """Whether the user's manager runs without D-Bus; in system mode, never."""
     disks: tuple[DiskFacts, ...]
     settings: SettingsFacts | Unseen
     definitions: DatabaseFacts | Unseen
@@ -257,6 +259,8 @@ class Facts:
     """Whether there is the user that the system's supervisor runs as; in user mode, always."""
     reinstall: tuple[str, ...] = ()
     """How lunasched is installed once more, by what has installed it."""
+    bus_package: tuple[str, ...] = ()
+    """How D-Bus for users' managers is installed, where that is a package of its own."""
 
     @property
     def systemctl(self) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from lunasched import host, mailserver, schedule
-from lunasched.config import SUPERVISOR_USER, Mode
+from lunasched.config import SUPERVISOR_USER, Mode, lacks_bus, runtime_directory
 from lunasched.diagnosis import (
     ClockFacts,
     CronLine,
@@ -65,7 +65,9 @@ _UNREAD_MAX = 1000
 _SECRET = re.compile(
     rb"^[^#\n]*(passw|secret|token|webhook|authorization|://[^/\s]+/\S)", re.M | re.I
 )
-_DPKG_LIST = Path("/var/lib/dpkg/info/lunasched.list")
+_DPKG = Path("/var/lib/dpkg")
+_DPKG_LIST = _DPKG / "info/lunasched.list"
+_BUS_PACKAGE = ("apt-get install dbus-user-session",)
 _MESSAGES_MAX = 1000
 _WEEK_USEC = 7 * 86_400_000_000
 _YEAR_USEC = 366 * 86_400_000_000
@@ -112,6 +114,7 @@ def examine(
         journal=_seen(lambda: _journal(mode)),
         polkit=None if mode is Mode.USER else _seen(_polkit),
         lingers=None if mode is Mode.SYSTEM else host.lingers(user),
+        lacks_bus=mode is Mode.USER and lacks_bus(runtime_directory(os.environ)),
         disks=_disks(paths),
         settings=settings,
         definitions=definitions,
@@ -132,6 +135,7 @@ def examine(
         in_container=host.is_container(),
         has_supervisor_user=mode is Mode.USER or host.user_exists(SUPERVISOR_USER),
         reinstall=_reinstall(context.scripts),
+        bus_package=_BUS_PACKAGE if _DPKG.exists() else (),
     )
 
 

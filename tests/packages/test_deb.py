@@ -304,6 +304,26 @@ def test_upgrade_while_jobs_run(debian: Machine) -> None:
     debian.exec("rm /var/tmp/slots /run/go")
 
 
+def test_user_mode_without_a_bus(debian: Machine) -> None:
+    """What is missing has a name, and what the doctor prints brings it."""
+    manager = "systemctl restart user@1000.service"
+    sh(debian, f"apt-get purge dbus-user-session; {manager}")
+    install(debian, "dist")
+    add = ["lunasched", "add", "--name", "own", "--schedule", "@daily", "--command", "true"]
+    refused = debian.exec(add, user="luna", check=False)
+    assert refused.returncode == 5
+    assert "the package dbus-user-session brings it" in refused.stderr
+    assert "linger" not in refused.stderr
+    said = debian.exec(["lunasched", "doctor", "--json"], user="luna", check=False).stdout
+    (found,) = [one for one in json.loads(said)["findings"] if one["check"] == "systemd"]
+    assert found["what"] == "your own systemd manager runs and has no D-Bus"
+    for command in found["mend"]:
+        sh(debian, command)
+    debian.wait_for("test -S /run/user/1000/bus", what="the bus")
+    debian.exec(add, user="luna")
+    debian.exec(["lunasched", "remove", "own"], user="luna")
+
+
 OLD_DAEMON = """
 [Service]
 ExecStart=/usr/local/bin/lunasched-daemon
