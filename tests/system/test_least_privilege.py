@@ -203,6 +203,8 @@ def test_definitions_cannot_be_written_by_the_supervisor(guarded: Machine) -> No
 def test_what_was_written_into_the_history_is_not_run_by_root(guarded: Machine) -> None:
     """Nor taken for jobs, whatever tables it has."""
     guarded.run("systemctl stop lunasched.service")
+    asked = ["sqlite3", DATABASE, "PRAGMA user_version"]
+    version = guarded.run(asked, user="lunasched").stdout.strip()
     forge = (
         "CREATE TABLE jobs (name TEXT, definition TEXT, created_at INTEGER, updated_at INTEGER);"
         'INSERT INTO jobs VALUES (\'new\', \'{"name": "new", "schedule": "every 1s", '
@@ -215,7 +217,7 @@ def test_what_was_written_into_the_history_is_not_run_by_root(guarded: Machine) 
     assert "nothing to take over" in guarded.run(["lunasched", "migrate"]).stdout
     assert "new" not in guarded.run(["lunasched", "list", "--names"]).stdout
     assert not guarded.run("ls /owned /etc/systemd/system/lunasched-job@new*", check=False).stdout
-    undo = "DROP TABLE jobs; PRAGMA user_version = 7"
+    undo = f"DROP TABLE jobs; PRAGMA user_version = {version}"
     guarded.run(["sqlite3", DATABASE, undo], user="lunasched")
     guarded.run("systemctl start lunasched.service")
     assert json.loads(guarded.run(["lunasched", "doctor", "--json"]).stdout)["errors"] == 0
