@@ -222,7 +222,12 @@ def test_the_machine_goes_down(system: Attacked, verb: str) -> None:
             )
         flood = machine.popen(["python3", "-c", FLOOD], user=USER)
         machine.exec(["systemctl", verb], check=False)
-        machine.wait_for(lambda: not machine.is_up(), 90, what=f"the end of a {verb}")
+        try:
+            # With cgroup v1 systemd may not see a unit's end, and waits for DefaultTimeoutStopSec=.
+            machine.wait_for(lambda: not machine.is_up(), 300, what=f"the end of a {verb}")
+        except TimeoutError:
+            print(machine.exec("systemctl list-jobs", check=False).stdout)
+            raise
         flood.communicate()
         machine.kill()
         machine.start()
