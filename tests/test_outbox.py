@@ -242,6 +242,17 @@ def test_messages_of_the_last_hour_whatever_the_clock_does(store: Store, put: Wr
     assert store.outbox.sent_lately(counter, 0, hour) == []
 
 
+def test_nothing_counts_longer_because_it_is_asked_about_late(store: Store, put: Writer) -> None:
+    hour = 3600 * SECOND
+    put(now=hour)
+    claimed = claim(store)
+    store.outbox.settle(claimed, MessageState.SENT, hour)
+    store.outbox.follow_clock(-9 * hour)
+    for counter in (claimed.counter, claimed.lane):
+        # An hour after the step, and not before.
+        assert store.outbox.sent_lately(counter, -9 * hour, -8 * hour) == []
+
+
 def test_pings_are_not_counted(store: Store, put: Writer) -> None:
     put(PING)
     claimed = claim(store)

@@ -512,6 +512,9 @@ INSERT INTO sent_messages (counter, sent_at) VALUES (:counter, :now);
 -- The clock was set back behind them: an hour has begun that they are all in.
 UPDATE sent_messages SET sent_at = :now WHERE counter = :counter AND sent_at > :now;
 
+-- name: count_all_sent_from_now
+UPDATE sent_messages SET sent_at = :now WHERE sent_at > :now;
+
 -- name: forget_sent
 DELETE FROM sent_messages WHERE counter = :counter AND sent_at <= :before;
 

@@ -278,8 +278,12 @@ class OutboxTable:
         )
 
     def follow_clock(self, now: int) -> None:
-        """After the clock was set back: nothing waits for longer than it was to."""
+        """After the clock was set back: nothing waits for longer than it was to.
+
+        Nor does what a channel or a lane took count for longer, however late it is asked about.
+        """
         self._execute("follow_clock", now=now)
+        self._execute("count_all_sent_from_now", now=now)
 
     # Limits and digests
 
