@@ -74,10 +74,11 @@ def promised(job: Job, runs: list[dict[str, Any]]) -> list[str]:
     outage: Outage | None = None
     keys = []
     for run in runs:
+        at = microseconds(run["ended_at"])
         if run["result"] == "success":
-            decision, event = alerting.succeeded(outage), NotifyEvent.ON_RECOVERY
+            decision = alerting.succeeded(job.notifications, outage, at)
+            event = NotifyEvent.ON_RECOVERY
         else:
-            at = microseconds(run["ended_at"])
             decision = alerting.failed(job.notifications, outage, at, heard=True)
             event = NotifyEvent.ON_FAILURE
         outage = decision.outage
