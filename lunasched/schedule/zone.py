@@ -88,8 +88,13 @@ def _zone(name: str) -> ZoneInfo:
             return ZoneInfo(name)
         except (KeyError, OSError, ValueError):
             pass
-    advice = _of_offset(name) or _suggestion(name)
-    raise InvalidInput(f"{name!r} is not a time zone of the tz database{advice}")
+    raise InvalidInput(f"{name!r} is not a time zone of the tz database{_advice(name)}")
+
+
+@lru_cache(maxsize=16)
+def _advice(name: str) -> str:
+    """Many jobs of a file may have one wrong zone: the database is read once for it."""
+    return _of_offset(name) or _suggestion(name)
 
 
 _OFFSET = re.compile(r"(?:UTC|GMT|Z)?([+\-\u2212])(\d{1,2})(?::?(\d{2}))?", re.IGNORECASE)

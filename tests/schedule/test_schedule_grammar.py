@@ -328,3 +328,17 @@ def test_weekdays_in_the_field_of_seconds_are_refused_with_the_way_out(
     with pytest.raises(ScheduleError, match="Seconds are the last of six fields") as caught:
         parse(text)
     assert repr(instead) in caught.value.message
+
+
+def test_one_wrong_zone_of_many_jobs_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[None] = []
+
+    def available() -> set[str]:
+        looked.append(None)
+        return {"Europe/Berlin"}
+
+    monkeypatch.setattr("lunasched.schedule.zone.available_timezones", available)
+    for _ in range(100):
+        with pytest.raises(InvalidInput, match="did you mean Europe/Berlin"):
+            check_timezone("Europe/Berlinn")
+    assert len(looked) == 1
