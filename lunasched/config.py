@@ -24,6 +24,8 @@ SUPERVISOR_DIRECTORY = "supervisor"
 BY_HAND_DIRECTORY = "by-hand"
 """The part of it for the marks of commands."""
 
+_CONNECT_S = 1.0
+
 LOCALTIME = Path("/etc/localtime")
 ZONE_DATABASE = Path("/usr/share/zoneinfo/tzdata.zi")
 """The zone database as one text; its first line names its version."""
@@ -174,8 +176,24 @@ def runtime_directory(environ: Mapping[str, str]) -> Path:
 
 
 def lacks_bus(runtime: Path) -> bool:
-    """Whether a user's manager runs, and has no D-Bus, which is a package of its own on Debian."""
-    return (runtime / "systemd/private").exists() and not (runtime / "bus").exists()
+    """Whether a user's manager runs, and has no D-Bus, which is a package of its own on Debian.
+
+    The socket of a bus that was there once may have stayed, with nobody behind it.
+    """
+    return _listens(runtime / "systemd/private") and not _listens(runtime / "bus")
+
+
+def _listens(path: Path) -> bool:
+    """Whether somebody takes connections at the socket ``path``."""
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_CONNECT_S)
+        try:
+            connection.connect(os.fspath(path))
+        except OSError:
+            return False
+    return True
 
 
 def is_own(path: Path) -> bool:

@@ -221,9 +221,9 @@ def unreachable(mode: Mode, reason: str) -> SystemdUnreachable:
     runtime = config.runtime_directory(os.environ)
     if config.lacks_bus(runtime):
         return SystemdUnreachable(
-            f"your own systemd manager runs and has no D-Bus ({runtime / 'bus'} is missing); on "
-            "Debian the package dbus-user-session brings it, for sessions that begin after its "
-            "installation. For the system's jobs, run as root"
+            f"your own systemd manager runs and has no D-Bus (nothing listens at "
+            f"{runtime / 'bus'}); on Debian the package dbus-user-session brings it, for sessions "
+            "that begin after its installation. For the system's jobs, run as root"
         )
     return SystemdUnreachable(
         f"your own systemd manager does not answer ({reason}); it runs while you are logged in, "

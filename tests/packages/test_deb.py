@@ -29,6 +29,7 @@ TEMPLATE = "/usr/lib/python3/dist-packages/lunasched/unit-templates/job.service.
 DATABASE = "/var/lib/lunasched/jobs.db"
 HISTORY = "/var/lib/lunasched/history/history.db"
 NEEDS_RELOAD = "systemctl show -P NeedDaemonReload 'lunasched*' | grep -qx yes"
+RESTART_USER_MANAGER = "systemctl restart user@1000.service"
 
 SCRAPE = """
 from urllib.request import urlopen
@@ -244,6 +245,9 @@ def test_upgrade_while_jobs_run(debian: Machine) -> None:
     # The older version wrote units that are not what this one writes.
     debian.exec(f"sed -i 's/^CollectMode=/# As it was then.\\n&/' {TEMPLATE}")
     debian.exec("echo '# Mine.' >>/etc/lunasched/config.yaml")
+    # For whoever has jobs of their own; nothing that apt takes along by itself here.
+    sh(debian, f"apt-get install dbus-user-session; {RESTART_USER_MANAGER}")
+    debian.wait_for("test -S /run/user/1000/bus", what="the user's bus")
     debian.exec("systemctl --user start lunasched", user="luna")
     slots = ("add", "--name", "slots", "--schedule", "calendar:*:*:0/4")
     lunasched(debian, *slots, "--command", "date +%s >>/var/tmp/slots")
@@ -306,8 +310,7 @@ def test_upgrade_while_jobs_run(debian: Machine) -> None:
 
 def test_user_mode_without_a_bus(debian: Machine) -> None:
     """What is missing has a name, and what the doctor prints brings it."""
-    manager = "systemctl restart user@1000.service"
-    sh(debian, f"apt-get purge dbus-user-session; {manager}")
+    sh(debian, f"apt-get purge dbus-user-session; {RESTART_USER_MANAGER}")
     install(debian, "dist")
     add = ["lunasched", "add", "--name", "own", "--schedule", "@daily", "--command", "true"]
     refused = debian.exec(add, user="luna", check=False)
