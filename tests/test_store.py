@@ -327,6 +327,20 @@ def test_a_success_that_was_a_signal_is_corrected(store: Store) -> None:
     assert (got(store).result, got(store).signal, got(store).exit_code) == (Result.SIGNAL, 15, None)
 
 
+def test_a_result_is_final_when_its_consequences_were_drawn(store: Store) -> None:
+    """Until then it may be corrected: whoever acts on it once waits for that."""
+    assert store.runs.final(RUN) is None
+    store.runs.begin(run(), BOOT)
+    assert store.runs.final(RUN) is None
+    store.runs.end(RUN, Result.SUCCESS, 2 * HOUR)
+    assert store.runs.final(RUN) is None
+    store.runs.correct_signal(RUN, 15)
+    store.runs.set_settled(RUN)
+    final = store.runs.final(RUN)
+    assert final is not None
+    assert (final.result, final.signal) == (Result.SIGNAL, 15)
+
+
 @pytest.mark.parametrize("first", ["request", "begin"])
 def test_a_start_that_was_asked_for_says_so(first: str, store: Store) -> None:
     if first == "begin":

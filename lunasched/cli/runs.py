@@ -268,7 +268,8 @@ def _verdict(session: Session, ended: Invocation) -> Outcome:
 
     systemd does not tell a program that could not be executed from one that says so, nor a guard
     that refused the run from one that could not be executed: the history knows both. It is waited
-    for where it may say something else than systemd, and records at all.
+    for where it may say something else than systemd, and records at all: for its last word, as a
+    signal that systemd calls a clean end is a success at first.
     """
     from lunasched.model import Outcome, Result
 
@@ -277,7 +278,7 @@ def _verdict(session: Session, ended: Invocation) -> Outcome:
     if session.is_recorded:
         deadline = time.monotonic() + _LAG_SECONDS
         while time.monotonic() < deadline:
-            run = session.of_history(lambda: session.store.runs.get(ended.execution_id), None)
+            run = session.of_history(lambda: session.store.runs.final(ended.execution_id), None)
             if run is not None and run.result is not None:
                 # systemd does not log that a signal ended it which it asked for itself.
                 known = run if (run.exit_code, run.signal) != (None, None) else ended

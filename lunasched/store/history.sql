@@ -7,6 +7,9 @@ SELECT * FROM runs WHERE sequence < :before ORDER BY sequence DESC LIMIT :count;
 -- name: run
 SELECT * FROM runs WHERE execution_id = :execution_id;
 
+-- name: final_run
+SELECT * FROM runs WHERE execution_id = :execution_id AND settled = 1;
+
 -- name: latest_runs_of
 SELECT execution_id, job, unit, "trigger", scheduled_at, started_at, ended_at, result, exit_code,
     signal, attempt, first_attempt_id, cpu_usec, memory_peak, NULL AS output

@@ -92,6 +92,11 @@ class RunTable:
         rows = self._execute("run", execution_id=execution_id)
         return _run(rows[0]) if rows else None
 
+    def final(self, execution_id: str) -> Run | None:
+        """One run, once its result does not change any more."""
+        rows = self._execute("final_run", execution_id=execution_id)
+        return _run(rows[0]) if rows else None
+
     def latest_of(self, jobs: Iterable[str]) -> dict[str, Run]:
         """The latest run of each of these jobs, without its output."""
         rows = self._execute("latest_runs_of", jobs=json.dumps(list(jobs)))
