@@ -645,7 +645,9 @@ def test_an_anacrontab_is_roots() -> None:
     ("data", "about"),
     [
         (b"@daily a", "newline at the end"),
-        (b"@daily a\r\n", "carriage return"),
+        (b"@daily a\n\r\n@daily b\n", "carriage return"),
+        (b"A=b\r\n@daily a\n", "sed -i"),
+        (b'A="b"\r\n@daily a\n', "sed -i"),
         (b"@daily a\0b\n", "NUL"),
         (b"@daily a\xff\n", "UTF-8"),
         (b"\xef\xbb\xbf@daily a\n", "byte order mark"),
@@ -659,6 +661,16 @@ def test_an_anacrontab_is_roots() -> None:
 )
 def test_faults(data: bytes, about: str) -> None:
     assert [about in problem for problem in problems(data)] == [True]
+
+
+def test_a_command_keeps_its_carriage_return_as_with_cron() -> None:
+    crontab = read(b"# a\r\n@daily x y\r\n@daily x%y\r\n", Source("mine", CronFormat.USER))
+    assert crontab.problems == ()
+    assert [entry.job.command for entry in crontab.entries] == ["x y\r", "x"]
+    for entry in crontab.entries:
+        assert [("CRLF" in told) and ("sed -i" in told) for told in entry.differences].count(
+            True
+        ) == 1
 
 
 def test_a_fault_of_a_variable_is_told_once_and_where_it_is() -> None:

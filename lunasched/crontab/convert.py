@@ -16,6 +16,8 @@ from lunasched.crontab.command import (
 )
 from lunasched.crontab.lines import (
     COMMAND_BYTES_MAX,
+    CONVERT,
+    CRLF,
     VARIABLE_BYTES_MAX,
     Problems,
     RawEntry,
@@ -191,6 +193,11 @@ def _of_command(
         )
     if "\\\\" in raw.partition("%")[0]:
         found.append("a double backslash is one backslash, as Debian's cron has it; not in cronie")
+    if raw.endswith("\r"):
+        found.append(
+            f"it ends with {CRLF}, which is a part of the command, as with cron; if that is not "
+            f"meant, {CONVERT}"
+        )
     if len(raw.encode()) > COMMAND_BYTES_MAX:
         found.append(
             f"Debian's cron takes no command of more than {COMMAND_BYTES_MAX} bytes, cronie does"

@@ -16,6 +16,9 @@ COMMAND_BYTES_MAX = 998
 VARIABLE_BYTES_MAX = 999
 """What Debian's cron keeps of a longer ``NAME=value`` (measured)."""
 
+CRLF = "a carriage return (CRLF)"
+CONVERT = "convert the file: sed -i 's/\\r$//' FILE"
+
 # A name, quoted or without white space, "=", and a value in matching quotes or without any at its
 # beginning. What does not match is an entry, to cron as here. There is no white space around it: to
 # look for it here would take time that grows with its square.
@@ -78,14 +81,22 @@ def entries(data: bytes, problems: Problems, *, anacron: bool = False) -> list[R
         if not text.strip(" \t") or text.lstrip(" \t").startswith("#"):
             continue
         try:
+            if anacron and text.endswith("\r"):
+                raise InvalidInput("no line of an anacrontab is taken so")
+            if text.strip(" \t") == "\r":
+                raise InvalidInput("it is no entry, and cron ignores the whole file for it")
             variable = _anacron_variable(text) if anacron else _variable(text)
         except InvalidInput as error:
-            problems.add(number, str(error))
+            problems.add(number, _with_line_end(str(error), text))
             continue
         if variable is None:
             found.append(RawEntry(number, text, dict(variables)))
         else:
             name, value = variable
+            if value.endswith("\r"):
+                fault = f"systemd takes no such value of {name}"
+                problems.add(number, _with_line_end(fault, text))
+                continue
             variables[name] = Variable(number, value)
     return found
 
@@ -121,13 +132,6 @@ def _decoded(line: bytes, number: int, problems: Problems) -> str | None:
     if b"\0" in line:
         problems.add(number, "it holds a NUL byte; is this a crontab?")
         return None
-    if line.endswith(b"\r"):
-        problems.add(
-            number,
-            "it ends with a carriage return (CRLF), which cron takes for a part of the line; "
-            "convert the file: sed -i 's/\\r$//' FILE",
-        )
-        return None
     try:
         text = line.decode()
     except UnicodeDecodeError:
@@ -137,6 +141,11 @@ def _decoded(line: bytes, number: int, problems: Problems) -> str | None:
         problems.add(number, "it begins with a byte order mark, which cron does not take")
         return None
     return text
+
+
+def _with_line_end(fault: str, text: str) -> str:
+    """The fault of a line, with its carriage return where that may be the cause."""
+    return f"{fault} (it ends with {CRLF}; {CONVERT})" if text.endswith("\r") else fault
 
 
 def _variable(text: str) -> tuple[str, str] | None:

@@ -65,9 +65,14 @@ SHELL=/bin/sh
 @reboot root probe 14 "it's $((1+1))"%Joe,%%Where are your kids? 100\% of {x} "$HOME" 'q' é 𝄞 %n %h
 """  # noqa: W291 - spaces at the end of an input
 
+CRLF = (
+    "# As Windows ends lines.\r\n@reboot root probe 15 last\r\n@reboot root probe 16 x%a%b\r\n"
+    "@reboot root probe 17 x # y\r\n@reboot root probe 18 a\\\r\n"
+)
+
 PIECES = [
     "a", "b c", "\\", "\\", "%", "\\%", "\t", " ", "é", "€", "$A", "\\x41", "\\n", "=", "#", "~",
-    "\u200b", "\x01", "\x7f", "^", "{", "@", "-",
+    "\u200b", "\x01", "\x7f", "^", "{", "@", "-", "\r",
 ]  # fmt: skip
 
 
@@ -118,8 +123,8 @@ def test_the_same_reaches_the_command_as_under_cron(
 ) -> None:
     """argv, standard input, environment, directory, user and umask, of real cron and of jobs."""
     lines = [f"@reboot root probe {number} {text}" for number, text in enumerate(texts(rng), 50)]
-    crontab = FIXED + "\n".join(lines) + "\n"
-    names = [line.split()[3] for line in crontab.splitlines() if line.startswith("@")]
+    crontab = FIXED + CRLF + "\n".join(lines) + "\n"
+    names = [line.split()[3] for line in crontab.split("\n") if line.startswith("@")]
     with_cron.write_file("/etc/cron.d/compare", crontab)
     with_cron.run("echo FROM_PAM=1 >/etc/environment; rm -f /run/crond.*")
     try:
@@ -157,6 +162,16 @@ def test_no_line_is_taken_that_cron_refuses(with_cron: Machine, rng: random.Rand
     lines = [" ".join([*(rng.choice(ITEMS) for _ in range(5)), "true"]) for _ in range(400)]
     lines += ["A" + "".join(rng.choice(VALUES) for _ in range(5)) for _ in range(300)]
     lines += [f"* * * * * {word}true" for word in ("* ", "*/2 ", "*", " *", "- ", "&& ", "7 ")]
+    lines += [
+        "\r",
+        "A=b\r",
+        'A="b"\r',
+        "A=\r",
+        "* * * * * true\r",
+        "* * * * *\r",
+        "#\r",
+        "@daily\r",
+    ]
     lines += ["@" + word + " true" for word in ("daily", "Daily", "reboot", "every", "midnight")]
     script = (
         "import json, subprocess, sys\n"
