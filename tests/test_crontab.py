@@ -535,6 +535,29 @@ def test_a_system_crontab_that_was_taken_for_a_users(text: str) -> None:
     assert len(jobs(text, told)) == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "is_refused"),
+    [
+        ("@daily web /srv/a\n5 4 * * * pg.1 /srv/b -x\n", True),
+        ("@daily news /srv/a\n5 4 * * * web /srv/b -x\n", True),
+        ("@daily web /srv/a\n5 4 * * * php /srv/b\n", False),
+        ("PATH=/opt\n@daily web /srv/a\n", False),
+        ("@daily cd /srv\n", False),
+        ("@daily nice /srv/a\n", False),
+        ("@daily ./web /srv/a\n", False),
+        ("@daily web srv\n", False),
+    ],
+)
+def test_users_of_another_machine_are_not_taken_for_programs(text: str, is_refused: bool) -> None:
+    def finds(word: str, path: str | None) -> bool:
+        return word == "php" or path == "/opt"
+
+    source = Source("x", CronFormat.USER, users={"root", "news"}, finds=finds, is_guess=True)
+    found = read(text.encode(), source).problems
+    assert ["--system-format" in one and "'web'" in one for one in found] == [True] * is_refused
+    assert not read(text.encode(), Source("x", CronFormat.USER, finds=finds)).problems
+
+
 def test_a_command_that_has_the_name_of_a_user() -> None:
     source = Source("x", CronFormat.USER, users={"root", "mail"}, is_guess=True)
     assert job("@daily mail -s x y\n", source).command == "mail -s x y"

@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,11 @@ class _Users:
         return True
 
 
+def _finds(word: str, path: Optional[str]) -> bool:
+    """Whether a program of this name is there, in ``PATH`` or where Debian's cron looks."""
+    return shutil.which(word, path=path or "/usr/bin:/bin") is not None
+
+
 def _opened(
     file: Optional[str], system_format: Optional[bool], session: Session
 ) -> Tuple[bytes, Source]:
@@ -137,6 +143,7 @@ def _opened(
         user=owner,
         caller=caller,
         users=users,
+        finds=_finds,
         is_guess=file is not None and system_format is None and owner is None,
         tag=_tag(file, path),
     )

@@ -265,6 +265,11 @@ def _argument(name: str, words: list[str]) -> tuple[str, bool]:
     return name, True
 
 
+def is_of_the_shell(word: str) -> bool:
+    """Whether a first word is the shell's own, such as ``cd``, and names no program."""
+    return word in _GUARDS or word in _GRAMMAR or word in _WRAPPERS
+
+
 def _plain(word: str) -> str:
     try:
         return "".join(shlex.split(word))

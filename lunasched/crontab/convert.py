@@ -11,6 +11,7 @@ from lunasched.crontab.command import (
     base_name,
     condition,
     input_directives,
+    is_of_the_shell,
     leaves_behind,
     split_percent,
 )
@@ -352,7 +353,36 @@ def _is_of_the_other_format(raw: list[RawEntry], source: Source, problems: Probl
             "is: --system-format, or --user-format if it is a command",
         )
         return True
+    if words and all(
+        _may_be_a_user(word, after, entry, source)
+        for (word, after), entry in zip(words, raw, strict=True)
+    ):
+        # Were all of them users, the lines had users.
+        known = source.users or ()
+        line, word = next(
+            (entry.line, word)
+            for (word, _), entry in zip(words, raw, strict=True)
+            if word not in known
+        )
+        problems.add(
+            line,
+            f"{word!r} before the path is no program here, and no user: on every line it "
+            "may be the user of another machine; say which it is: --system-format, or "
+            "--user-format if it is a command",
+        )
+        return True
     return False
+
+
+def _may_be_a_user(word: str, after: str, entry: RawEntry, source: Source) -> bool:
+    """Whether a word stands where a user does, before an absolute path, and is no program."""
+    return (
+        source.finds is not None
+        and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", word) is not None
+        and after.startswith("/")
+        and not is_of_the_shell(word)
+        and not source.finds(word, entry.value("PATH"))
+    )
 
 
 def _anacron_draft(entry: RawEntry) -> Draft:

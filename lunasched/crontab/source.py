@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from enum import Enum
 
@@ -35,6 +35,8 @@ class Source:
     """In user mode, the user whose jobs they become; ``None`` in system mode."""
     users: Container[str] | None = None
     """The names of the machine's users; ``None`` where they are not known."""
+    finds: Callable[[str, str | None], bool] | None = None
+    """Whether a word names a program in the directories of a ``PATH``, or of cron's own."""
     tag: str = "crontab"
     """What jobs that come from here are tagged with."""
     is_guess: bool = False

@@ -258,6 +258,15 @@ def test_a_file_called_crontab_is_what_its_lines_are(luna: Lunasched) -> None:
     luna.machine.run(["rm", "/srv/crontab"])
 
 
+def test_a_crontab_of_another_machine_is_asked_about(luna: Lunasched) -> None:
+    done = put(luna, "@daily webadmin /srv/a\n@daily webadmin /srv/b\n", check=False)
+    assert done.returncode != 0
+    assert "'webadmin' before the path is no program here, and no user" in done.stderr
+    assert names(luna) == []
+    put(luna, "@daily webadmin /srv/a\n@daily env /srv/b\n")
+    assert len(names(luna)) == 2
+
+
 def test_entries_that_are_gone_are_named(luna: Lunasched) -> None:
     luna.machine.write_file("/etc/cron.d/gone", "@daily root a\n@daily root b\n")
     luna("import-crontab", "/etc/cron.d/gone")
