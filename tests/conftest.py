@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import secrets
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,6 +65,17 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     return f"LUNASCHED_SEED={config.stash[_SEED]}"
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note each failure for whoever runs the failed tests again (tests/everything.py)."""
+    path = os.environ.get("LUNASCHED_FAILURES")
+    if path is None or not report.failed:
+        return
+    printed = "".join(f"\n--- {title}\n{text}" for title, text in report.sections)
+    line = {"test": report.nodeid, "text": f"{report.when}: {report.longreprtext}{printed}\n"}
+    with Path(path).open("a") as file:
+        file.write(f"{json.dumps(line)}\n")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
