@@ -123,7 +123,7 @@ rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap"
 # in its cache. Documentation is installed there as on any machine.
 KEEP_ARCHIVES = r"""
 set -e
-APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --quiet --yes --no-install-recommends --download-only \
+APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --quiet --yes --install-recommends --download-only \
     install {}
 rm -f "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"
 """

@@ -171,6 +171,7 @@ def test_quick_start(debian: Machine) -> None:
     """The README's own commands, word for word; after the last of them nothing is left."""
     install_block = commands(readme_part("Installation"))[0]
     sh(debian, install_block[-1])
+    check_user_mode(debian)
     sh(debian, "apt-get install --no-install-recommends python3-aiosmtpd")
     debian.exec(["systemd-run", "--quiet", "--unit=mail-server", *MAIL_SERVER])
     debian.wait_for(["python3", "-c", LISTENS], what="the mail server")
@@ -205,6 +206,17 @@ def test_quick_start(debian: Machine) -> None:
     assert debian.exec(["test", "-s", DATABASE]).returncode == 0
     sh(debian, purge)
     assert traces(debian) == []
+
+
+def check_user_mode(machine: Machine) -> None:
+    """Jobs of one's own work, in a session that begins after the installation."""
+    sh(machine, RESTART_USER_MANAGER)
+    machine.wait_for("test -S /run/user/1000/bus", what="the user's bus")
+    add = ["lunasched", "add", "--name", "own", "--schedule", "@daily", "--command", "true"]
+    machine.exec(add, user="luna")
+    machine.exec(["lunasched", "start", "own", "--wait"], user="luna")
+    machine.exec(["lunasched", "remove", "own"], user="luna")
+    sh(machine, f"rm -rf /home/luna/.local /home/luna/.config; {RESTART_USER_MANAGER}")
 
 
 # Upgrade
