@@ -445,6 +445,12 @@ def test_what_brings_a_users_manager_back(
     assert manager.mend == mend
 
 
+def test_a_database_of_somebody_else_is_not_moved_away() -> None:
+    facts = replace(HEALTHY, history=replace(HISTORY, state="foreign"))
+    (found,) = [one for one in diagnose(facts) if one.check == "history"]
+    assert (found.severity, found.mend) == (Severity.ERROR, ())
+
+
 def test_a_supervisor_that_is_starting_is_no_fault() -> None:
     facts = replace(HEALTHY, manager=units(supervisor=UnitSeen("loaded", "activating", "start")))
     assert [one.severity for one in diagnose(facts) if one.check == "supervisor"] == [Severity.OK]
