@@ -168,8 +168,8 @@ def test_what_is_no_file_of_the_supervisors_is_not_opened(
 def test_a_child_that_does_not_answer_is_given_up(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "ANSWER_SECONDS", 0.5)
     store.cursor()
+    monkeypatch.setattr(remote, "ANSWER_SECONDS", 0.5)
     history = store.history
     assert isinstance(history, RemoteHistory)
     child = history._child
