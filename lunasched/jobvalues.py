@@ -172,7 +172,7 @@ def read_user(value: object) -> str:
     if not _USER.match(user) or len(user) > 31:
         raise InvalidInput(f"{user!r} cannot be a user's name")
     number = numerals.whole(user)
-    if number is not None and (number in _NO_USERS or number > _UID_MAX):
+    if user[0].isdecimal() and (number is None or number in _NO_USERS or number > _UID_MAX):
         raise InvalidInput(f"{user!r} cannot be a user's ID")
     return user
 

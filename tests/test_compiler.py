@@ -584,6 +584,7 @@ def test_no_text_in_any_field_adds_a_directive(tmp_path: Path) -> None:
     @example(change=("env", {"A": "\\" * 131_000}))
     @example(change=("name", "%" * 47))
     @example(change=("user", "4294967296"))
+    @example(change=("user", "1" * 19))
     @example(change=("user", "root\n"))
     @example(change=("cpu_quota", 4096))
     @example(change=("max_memory", (1 << 60) - 1))
