@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
+import yaml
 
 from lunasched import cli, config, configfile, document, jobkeys, notify, retry, sandbox, template
 from lunasched.channels import CHANNEL_KEYS
@@ -693,14 +694,24 @@ def test_there_are_examples() -> None:
     assert examples(manual_code())
 
 
-def test_paths_in_the_readme_exist() -> None:
-    text = (TREE / "README.md").read_text()
+PAGES_OF_THE_TREE = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")
+
+
+@pytest.mark.parametrize("page", PAGES_OF_THE_TREE)
+def test_paths_in_the_pages_of_the_tree_exist(page: str) -> None:
+    text = (TREE / page).read_text()
     outside = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
     named = re.findall(r"`([\w./*-]+)`", outside) + re.findall(r"\]\(([^)#]+)\)", outside)
     layout = re.search(r"^## Layout.*?^```text\n(.*?)^```$", text, re.M | re.S)
-    assert layout
-    named += [line.split()[0] for line in layout[1].splitlines() if line.strip()]
-    paths = [name for name in named if "/" in name or re.search(r"\.(py|md|toml)\Z", name)]
+    assert layout or page != "README.md"
+    if layout:
+        named += [line.split()[0] for line in layout[1].splitlines() if line.strip()]
+    # What a project has of a package or a job is no file of the tree.
+    paths = [
+        name
+        for name in named
+        if ("/" in name and not name.startswith("/etc/")) or re.search(r"\.(py|md|toml)\Z", name)
+    ]
     # Directories of the layout may stand in the package.
     bases = (TREE, TREE / "lunasched")
     system = Paths.of(Mode.SYSTEM, {})
@@ -708,18 +719,32 @@ def test_paths_in_the_readme_exist() -> None:
     missing = [
         path
         for path in paths
-        if path not in installed and not any((base / path).exists() for base in bases)
+        if not path.startswith(tuple(installed))
+        and not any((base / path).exists() or list(base.glob(path.lstrip("/"))) for base in bases)
     ]
     assert paths
     assert not missing
 
 
-def test_make_targets_in_the_readme_exist() -> None:
+@pytest.mark.parametrize("page", PAGES_OF_THE_TREE)
+def test_make_targets_in_the_pages_of_the_tree_exist(page: str) -> None:
     makefile = (TREE / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
-    text = (TREE / "README.md").read_text()
+    text = (TREE / page).read_text()
     named = re.findall(r"`make ([a-z-]+)", text) + re.findall(r"^make ([a-z-]+)", text, re.M)
-    assert {"demo", "test"} <= set(named) <= targets
+    assert set(named) <= targets
+    if page == "README.md":
+        assert {"demo", "test"} <= set(named)
+
+
+def test_make_targets_of_the_workflows_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (TREE / "Makefile").read_text(), re.MULTILINE))
+    for workflow in (TREE / ".github/workflows").glob("*.yml"):
+        jobs = yaml.safe_load(workflow.read_text())["jobs"]
+        steps = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+        named = {name for step in steps for name in re.findall(r"\bmake ([a-z-]+)\Z", step)}
+        assert named
+        assert named <= targets
 
 
 def test_metrics() -> None:

@@ -1,4 +1,4 @@
-"""Imports point downwards only (DESIGN.md, "Layers"), and each outside thing has one importer."""
+"""Imports point downwards only (ARCHITECTURE.md), and each outside thing has one importer."""
 
 from __future__ import annotations
 

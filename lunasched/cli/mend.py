@@ -84,7 +84,7 @@ def _history(session: Session) -> Repair:
     if session.mode is Mode.USER:
         with _supervisor_stopped(session):
             return repair(path, HISTORY)
-    # Root follows no link that the supervisor could have put there (DESIGN: R3).
+    # Root follows no link that the supervisor could have put there (ARCHITECTURE.md).
     entry = pwd.getpwnam(SUPERVISOR_USER)
     history = RemoteHistory(path, entry.pw_uid, entry.pw_gid, as_it_is=True)
     try:

@@ -59,7 +59,7 @@ class Session:
 
     @cached_property
     def store(self) -> Store:
-        """The jobs and their history, opened as who is asking may (DESIGN: R2, R3).
+        """The jobs and their history, opened as who is asking may (ARCHITECTURE.md).
 
         In system mode root opens the definitions, and the history through a child that has the
         supervisor's rights; the supervisor's user opens the history, and may read the definitions.

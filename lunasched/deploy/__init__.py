@@ -12,7 +12,7 @@ that a change of one job may change the service of the jobs that it depends on: 
 
 One job or ten thousand are one change: all of it or nothing.
 
-There is no daemon-reload unless systemd itself says that it needs one (DESIGN.md, "Units").
+There is no daemon-reload unless systemd itself says that it needs one (ARCHITECTURE.md).
 """
 
 from lunasched.deploy.checks import compiled_if_valid
