@@ -258,6 +258,35 @@ def test_a_file_called_crontab_is_what_its_lines_are(luna: Lunasched) -> None:
     luna.machine.run(["rm", "/srv/crontab"])
 
 
+def test_a_condition_that_does_not_hold_is_no_failure_with_what_is_said(luna: Lunasched) -> None:
+    """Both remedies that the import prints."""
+    done = put(luna, 'MAILTO=""\n0 1 * * * [ "$(date +\\%Y)" = 1999 ] && echo billing\n')
+    assert "SuccessExitStatus=1 (its key systemd)" in done.stdout
+    assert "'if ...; then ...; fi'" in done.stdout
+    (name,) = names(luna)
+    assert luna("start", name, "--wait", check=False).returncode == 1
+    schedule = ("--schedule", "0 1 * * *")
+    test = '[ "$(date +%Y)" = 1999 ]'
+    luna(
+        "add",
+        "--name",
+        luna.name,
+        *schedule,
+        "--systemd",
+        "SuccessExitStatus=1",
+        "--command",
+        f"{test} && echo billing",
+    )
+    luna("start", luna.name, "--wait")
+    other = f"{luna.name}-if"
+    luna("add", "--name", other, *schedule, "--command", f"if {test}; then echo billing; fi")
+    luna("start", other, "--wait")
+    for one, result in ((name, "exit-code"), (luna.name, "success"), (other, "success")):
+        (run,) = luna.wait_for_runs(one, 1)
+        assert run["result"] == result
+    luna("remove", other)
+
+
 def test_a_crontab_of_another_machine_is_asked_about(luna: Lunasched) -> None:
     done = put(luna, "@daily webadmin /srv/a\n@daily webadmin /srv/b\n", check=False)
     assert done.returncode != 0
