@@ -52,6 +52,8 @@ LAYERS = {
     "overview": 2,
     "concurrency": 2,
     "commands": 2,
+    "elsewhere": 2,
+    "userswitch": 2,
     "systemd": 3,
     "unitdir": 3,
     "verify": 3,

@@ -71,7 +71,7 @@ def start(
     if not wait:
         print(f"Started job {name!r}, execution {execution_id(invocation.execution_id)}.")
         return
-    raise typer.Exit(_wait(session, unit, invocation, since))
+    raise typer.Exit(_wait(session, this_run, unit, invocation, since))
 
 
 @app.command()
@@ -240,11 +240,13 @@ def _busy_units(session: Session, name: str) -> set[str]:
     return waiting | session.manager.busy(f"{unittext.JOB_PREFIX}{instance}:*.service")
 
 
-def _wait(session: Session, unit: str, invocation: Invocation, since: int) -> int:
+def _wait(session: Session, job: Job, unit: str, invocation: Invocation, since: int) -> int:
     """Follow a run to its end; its own exit status, 128 + the number of a signal otherwise."""
+    from lunasched import userswitch
     from lunasched.journal import RunWindow
 
-    with session.journal.follow(RunWindow(invocation.execution_id, unit, since, None)) as output:
+    run = RunWindow(invocation.execution_id, unit, since, None, names=userswitch.users(job))
+    with session.journal.follow(run) as output:
 
         def show() -> None:
             terminal.exact(output.drain())

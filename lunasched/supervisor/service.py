@@ -18,7 +18,7 @@ from contextlib import ExitStack
 
 from gi.repository import GLib
 
-from lunasched import directives, unittext
+from lunasched import directives, unittext, userswitch
 from lunasched.config import Mode
 from lunasched.deploylock import DeployLock
 from lunasched.journal import Event, EventKind, Journal, RunWindow, Tail, dropped_note
@@ -310,11 +310,13 @@ class Supervisor:
             return True
         drafts, self._drafts = self._drafts, {}
         final = []
-        outputs = self._journal.outputs(_window(run) for run in pending)
+        outputs = self._journal.outputs(self._window(run) for run in pending)
         for run, output in zip(pending, outputs, strict=True):
             last, reads = drafts.get(run.execution_id, (None, 0))
             if reads and (last == output.cursor or reads > _READS):
-                final.append((run.execution_id, output.text, self._journal.dropped(_window(run))))
+                final.append(
+                    (run.execution_id, output.text, self._journal.dropped(self._window(run)))
+                )
             else:
                 self._drafts[run.execution_id] = output.cursor, reads + 1
         with self._store.transaction():
@@ -328,6 +330,13 @@ class Supervisor:
         if final:
             self._notifier.look()
         return not self._drafts
+
+    def _window(self, run: EndedRun) -> RunWindow:
+        job = self._store.jobs.get(unittext.job_name(run.unit) or "")
+        names = userswitch.users(job) if job else ()
+        return RunWindow.between(
+            run.execution_id, run.unit, run.started_at, run.ended_at, run.next_start, names
+        )
 
     def notice_successes(self, before: int) -> None:
         """Close the successes that a user's manager keeps to itself, without waiting for silence.
@@ -466,9 +475,3 @@ class Supervisor:
                 return False
 
         return guarded
-
-
-def _window(run: EndedRun) -> RunWindow:
-    return RunWindow.between(
-        run.execution_id, run.unit, run.started_at, run.ended_at, run.next_start
-    )
