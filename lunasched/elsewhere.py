@@ -18,15 +18,13 @@ from __future__ import annotations
 
 import pwd
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 Fields = Mapping[str, str]
-
-USERS_MAX = 100
-"""The newest entries of users by a run, or by a job, of which is known."""
 
 # So many of the first and of the last records are looked at for streams.
 _RECORDS_MAX = 200
@@ -64,36 +62,64 @@ def streams_of_user(
     ]
 
 
-def users(reader: Any, of_unit: Fields, since: int) -> dict[int, int]:
-    """Return the users whom processes in a unit have entered, and since when (µs, UTC)."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """That a process has become a user, by its own account in the unit of a run."""
+
+    user: int
+    pid: int
+    at: int
+    """When (µs, UTC)."""
+
+
+def entries(reader: Any, of_unit: Fields, since: int) -> list[Entry]:
+    """Return how processes in a unit became users since a time (µs, UTC), the newest first."""
     _match(reader, {**of_unit, "_UID": "0", "_TRANSPORT": "syslog"})
     for program in _PROGRAMS:
         reader.add_match(f"SYSLOG_IDENTIFIER={program}")
     reader.seek_tail()
-    entered: dict[int, int] = {}
-    for _ in range(USERS_MAX):
-        entry = reader.get_previous()
-        if not entry or entry["__REALTIME_TIMESTAMP"] < since:
+    found = []
+    for entry in islice(iter(reader.get_previous, {}), _RECORDS_MAX):
+        at = entry["__REALTIME_TIMESTAMP"]
+        if at < since:
             break
         said = _OPENED.match(_text(entry))
         user = None if said is None else _user_id(said[1], said[2])
         if user is not None:
-            entered[user] = entry["__REALTIME_TIMESTAMP"]
-    return entered
+            found.append(Entry(user, int(entry["_PID"]), at))
+    return found
+
+
+def scopes(reader: Any, streams: Iterable[str], field: str) -> list[str]:
+    """Return the scopes from which something came by streams, at their beginning or end.
+
+    ``field`` is the one that has the unit.
+    """
+    found: dict[str, None] = {}
+    for stream in streams:
+        for entry in _ends(reader, stream):
+            unit = str(entry.get(field, ""))
+            if unit.endswith(".scope"):
+                found[unit] = None
+    return list(found)
 
 
 def has_left(reader: Any, stream: str, of_unit: Fields) -> bool:
     """Tell if something came by a stream that is not under a unit, at its beginning or its end."""
+    return any(
+        str(entry.get(name, "")) != value
+        for entry in _ends(reader, stream)
+        for name, value in of_unit.items()
+    )
+
+
+def _ends(reader: Any, stream: str) -> Iterator[dict[str, Any]]:
+    """The first and the last records of a stream."""
     _match(reader, {"_STREAM_ID": stream, "_TRANSPORT": "stdout"})
-    for seek, read in (
-        (reader.seek_head, reader.get_next),
-        (reader.seek_tail, reader.get_previous),
-    ):
-        seek()
-        for entry in islice(iter(read, {}), _RECORDS_MAX // 4):
-            if any(str(entry.get(name, "")) != value for name, value in of_unit.items()):
-                return True
-    return False
+    reader.seek_head()
+    yield from islice(iter(reader.get_next, {}), _RECORDS_MAX // 4)
+    reader.seek_tail()
+    yield from islice(iter(reader.get_previous, {}), _RECORDS_MAX // 4)
 
 
 def user_ids(names: Iterable[str]) -> list[int]:

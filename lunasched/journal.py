@@ -184,6 +184,8 @@ class RunWindow:
     """The users whom the job's own command enters by ``su`` and the like."""
     users: frozenset[int] = frozenset()
     """The users whom the run has entered; known once looked for."""
+    leaders: frozenset[int] = frozenset()
+    """The IDs of the processes that say so, which lead sessions; known likewise."""
     streams: frozenset[str] = frozenset()
     """The streams by which its output came, also of those who left its unit; known likewise."""
 
@@ -354,13 +356,25 @@ class Journal:
         of_run = {**of_unit, "_SYSTEMD_INVOCATION_ID": run.execution_id}
         since, until = run.since - _EARLY_USEC, run.until if run.is_followed else None
         named = dict.fromkeys(elsewhere.user_ids(run.names), since)
-        users = elsewhere.users(reader, of_run, since) | named
+        entries = elsewhere.entries(reader, of_run, since)
+        users = {entry.user: entry.at for entry in entries} | named
         streams = elsewhere.own_streams(reader, of_run, since, until)
         for user, at in users.items():
             streams += elsewhere.streams_of_user(
                 reader, user, _identifier(run.unit), at - _EARLY_USEC, until
             )
-        return replace(run, users=frozenset(users), streams=frozenset(streams))
+        return replace(
+            run,
+            users=frozenset(users),
+            leaders=frozenset(entry.pid for entry in entries),
+            streams=frozenset(streams),
+        )
+
+    def scopes(self, run: RunWindow) -> list[str]:
+        """The scopes from which something came by the streams of a run that has been located."""
+        field = "_SYSTEMD_UNIT" if self._mode is Mode.SYSTEM else "_SYSTEMD_USER_UNIT"
+        with _reader() as reader:
+            return elsewhere.scopes(reader, run.streams, field)
 
     def _output(self, reader: Any, run: RunWindow, limit: int) -> Output:
         run = self._delayed(reader, run)
@@ -398,13 +412,17 @@ class Journal:
         """
         source = run.unit if self._mode is Mode.SYSTEM else f"user@{self._uid}.service"
         with _reader() as reader:
+            streams = self._located(reader, run).streams
+            # A session has a limit of its own, journald's default.
+            sources = {source, *elsewhere.scopes(reader, streams, "_SYSTEMD_UNIT")}
+            reader.flush_matches()
             _add(reader, {"MESSAGE_ID": _DROPPED, "_TRANSPORT": "driver"})
             reader.seek_realtime(run.since - _EARLY_USEC)
             told = [
                 (entry["__REALTIME_TIMESTAMP"], int(text[1]))
                 for entry in iter(reader.get_next, {})
                 if (text := _DROPPED_TEXT.match(_decoded(entry.get("MESSAGE", b""))))
-                and text[2] == source
+                and text[2] in sources
             ]
             if run.is_followed and run.until is not None:
                 told = [one for one in told if one[0] < run.until]

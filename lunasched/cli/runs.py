@@ -81,14 +81,18 @@ def stop(
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Stop the runs of a job that are in progress. Its retry is dropped, its timer goes on."""
+    from lunasched.cli import leftover
     from lunasched.cli.queue import drop_starts
 
     session = Session.choose(chosen_mode(ctx, system))
     session.job(name)
     dropped = drop_starts(session, name, retries_only=False)
     units = sorted(_busy_units(session, name))
+    before = leftover.processes(session, units)
     for error in session.manager.stop(units).values():
         raise error
+    if units and leftover.tell(session, name, before):
+        raise typer.Exit(ExitCode.FAILED)
     if units:
         print(f"Stopped job {name!r}.")
     else:

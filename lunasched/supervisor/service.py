@@ -18,7 +18,7 @@ from contextlib import ExitStack
 
 from gi.repository import GLib
 
-from lunasched import directives, unittext, userswitch
+from lunasched import directives, leftover, unittext, userswitch
 from lunasched.config import Mode
 from lunasched.deploylock import DeployLock
 from lunasched.journal import Event, EventKind, Journal, RunWindow, Tail, dropped_note
@@ -35,6 +35,7 @@ from lunasched.supervisor.hooks import HookStarter
 from lunasched.supervisor.intervals import Intervals
 from lunasched.supervisor.killed import KilledChanges
 from lunasched.supervisor.lag import Lag
+from lunasched.supervisor.leftovers import leftovers
 from lunasched.supervisor.messages import Origin
 from lunasched.supervisor.missed import SlotChecker
 from lunasched.supervisor.notifier import Notifier
@@ -310,13 +311,13 @@ class Supervisor:
             return True
         drafts, self._drafts = self._drafts, {}
         final = []
-        outputs = self._journal.outputs(self._window(run) for run in pending)
-        for run, output in zip(pending, outputs, strict=True):
+        windows = [self._window(run) for run in pending]
+        outputs = self._journal.outputs(windows)
+        for run, window, output in zip(pending, windows, outputs, strict=True):
             last, reads = drafts.get(run.execution_id, (None, 0))
             if reads and (last == output.cursor or reads > _READS):
-                final.append(
-                    (run.execution_id, output.text, self._journal.dropped(self._window(run)))
-                )
+                text = output.text + self._left_behind(run, window)
+                final.append((run.execution_id, text, self._journal.dropped(window)))
             else:
                 self._drafts[run.execution_id] = output.cursor, reads + 1
         with self._store.transaction():
@@ -330,6 +331,12 @@ class Supervisor:
         if final:
             self._notifier.look()
         return not self._drafts
+
+    def _left_behind(self, run: EndedRun, window: RunWindow) -> str:
+        """The note about what goes on of a run; empty where nothing does."""
+        found = leftovers(self._journal, self._manager, run, window)
+        systemctl = "systemctl" if self._mode is Mode.SYSTEM else "systemctl --user"
+        return leftover.note(found, systemctl) if found else ""
 
     def _window(self, run: EndedRun) -> RunWindow:
         job = self._store.jobs.get(unittext.job_name(run.unit) or "")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from conftest import Lunasched
 
 pytestmark = pytest.mark.machine
@@ -127,3 +130,136 @@ def test_what_is_lost_is_said_with_what_to_write(luna: Lunasched) -> None:
     (found,) = [one for one in luna.json("doctor")["findings"] if one["check"] == "sessions"]
     assert (found["severity"], luna.name in found["what"]) == ("warning", True)
     assert better in found["why"]
+
+
+SLEEPS = "sleep 1000071"
+
+
+def sleepers(luna: Lunasched) -> list[str]:
+    return str(luna.machine.run(f"pgrep -f '^{SLEEPS}$'", check=False).stdout).split()
+
+
+@pytest.fixture
+def no_sleepers(luna: Lunasched) -> Iterator[None]:
+    yield
+    luna.machine.run(f"pkill -KILL -f '^{SLEEPS}$'", check=False)
+
+
+@pytest.mark.usefixtures("no_sleepers")
+@pytest.mark.parametrize(
+    ("command", "unit"),
+    [
+        (f"su - luna -c '{SLEEPS}'; id", "session-"),
+        (f"su - luna -c '{SLEEPS}' & wait", "session-"),
+        # The parent is gone, and the output says whose it is.
+        (f"sh -c 'runuser -l luna -c \"{SLEEPS}\" &'; sleep 1000072", "session-"),
+        (f"systemd-run -q --scope sh -c '{SLEEPS}; id' & wait", "run-"),
+    ],
+    ids=["su", "su-background", "runuser-orphan", "scope"],
+)
+def test_stop_says_what_it_leaves_behind(luna: Lunasched, command: str, unit: str) -> None:
+    add(luna, command)
+    luna("start", luna.name)
+    luna.machine.wait_for(lambda: bool(sleepers(luna)), what="the sleeper")
+    (pid,) = sleepers(luna)
+    stopped = luna("stop", luna.name, check=False)
+    assert stopped.returncode == 1
+    assert f"sleep ({pid})" in stopped.stderr
+    assert f" in {unit}" in stopped.stderr
+    assert "Stopped" not in stopped.stdout
+    # What it says to do helps.
+    luna.machine.run(stopped.stderr.rpartition("to end them: ")[2])
+    luna.machine.wait_for(lambda: not sleepers(luna), what="the end of the sleeper")
+
+
+@pytest.mark.usefixtures("no_sleepers")
+def test_stop_that_leaves_nothing_behind_says_so(luna: Lunasched) -> None:
+    add(luna, f"{SLEEPS} & {SLEEPS}")
+    luna("start", luna.name)
+    luna.machine.wait_for(lambda: len(sleepers(luna)) == 2, what="the sleepers")
+    assert luna("stop", luna.name).stdout == f"Stopped job {luna.name!r}.\n"
+    (run,) = luna.wait_for_runs(luna.name, 1)
+    assert run["result"] == "stopped"
+    assert "goes on" not in run["output"]
+
+
+@pytest.mark.usefixtures("no_sleepers")
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (f"su - luna -c '{SLEEPS}'; id", ("su (", "sleep (", " in session-", "systemctl stop")),
+        # Nothing but the command tells of it.
+        (f"runuser -l luna -c '{SLEEPS}'; id", ("by it or by another", "sleep (", " in session-")),
+        (
+            f"runuser -l luna -c 'echo x; {SLEEPS}'; id",
+            ("sleep (", " in session-", "systemctl stop session-"),
+        ),
+        (
+            f"echo x; systemd-run -q --scope sh -c 'echo y; {SLEEPS}; id' & wait",
+            ("sleep (", " in run-", "systemctl stop run-"),
+        ),
+    ],
+    ids=["su", "runuser-silent", "runuser", "scope"],
+)
+def test_a_timeout_says_what_it_leaves_behind(
+    luna: Lunasched, command: str, words: tuple[str, ...]
+) -> None:
+    add(luna, command, "--timeout", "2")
+    luna("start", luna.name, "--wait", check=False)
+    (run,) = luna.wait_for_runs(luna.name, 1)
+    assert run["result"] == "timeout"
+    said = run["output"].splitlines()[-1]
+    assert said.startswith("[lunasched: the run is over, and ")
+    for word in words:
+        assert word in said
+    (pid,) = sleepers(luna)
+    assert f"sleep ({pid})" in said
+    if "to end them: " in said:
+        luna.machine.run(said.rpartition("to end them: ")[2].rstrip("]"))
+        luna.machine.wait_for(lambda: not sleepers(luna), what="the end of the sleeper")
+
+
+@pytest.mark.usefixtures("no_sleepers")
+def test_what_survives_a_stop_in_the_unit_itself_is_told(luna: Lunasched) -> None:
+    """As a process does that waits for a disk; here nothing kills it."""
+    add(luna, f"trap '' TERM; {SLEEPS}; id")
+    unit = f"lunasched-job@{luna.name}.service"
+    luna.machine.write_file(
+        f"/run/systemd/system/{unit}.d/survive.conf",
+        "[Service]\nSendSIGKILL=no\nTimeoutStopSec=500ms\n",
+    )
+    luna.machine.run("systemctl daemon-reload")
+    luna("start", luna.name)
+    luna.machine.wait_for(lambda: bool(sleepers(luna)), what="the sleeper")
+    (pid,) = sleepers(luna)
+    stopped = luna("stop", luna.name, check=False)
+    (run,) = luna.wait_for_runs(luna.name, 1)
+    assert stopped.returncode == 1
+    assert run["result"] == "stopped"
+    for said in (stopped.stderr, run["output"].splitlines()[-1]):
+        assert f"sleep ({pid}) in {unit}; to end them: systemctl kill --signal=KILL {unit}" in said
+    luna.machine.run(stopped.stderr.rpartition("to end them: ")[2])
+    luna.machine.wait_for(lambda: not sleepers(luna), what="the end of the sleeper")
+
+
+@pytest.mark.usefixtures("no_sleepers")
+def test_the_message_about_a_timeout_says_what_goes_on(luna: Lunasched) -> None:
+    told = f"/tmp/{luna.name}.told"
+    job = {
+        "name": luna.name,
+        "schedule": "@yearly",
+        "command": f"su - luna -c '{SLEEPS}'; id",
+        "resource_limits": {"timeout_seconds": 1},
+        "notification_config": {
+            "on_failure": {"type": "exec", "command": f"cat >{told}.part; mv {told}.part {told}"}
+        },
+    }
+    # JSON is YAML.
+    luna.machine.write_file(f"/tmp/{luna.name}.yaml", json.dumps({"jobs": [job]}))
+    luna("import-config", f"/tmp/{luna.name}.yaml")
+    luna("start", luna.name, "--wait", check=False)
+    luna.machine.wait_for(f"[ -e {told} ]", 60, what="the message")
+    (pid,) = sleepers(luna)
+    message = luna.machine.run(["cat", told]).stdout
+    assert f"sleep ({pid})" in message
+    assert "systemctl stop session-" in message
