@@ -24,6 +24,7 @@ from lunasched import (
     sandbox,
     schedule,
     unittext,
+    userswitch,
 )
 from lunasched.config import BY_HAND_DIRECTORY, SUPERVISOR_DIRECTORY, SUPERVISOR_USER, Mode
 from lunasched.errors import InvalidInput, InvalidJob, ScheduleError
@@ -127,6 +128,8 @@ def compile(  # noqa: A001 - the design's word for it
         "description": unittext.sentence(f"{job.name} (lunasched job)"),
     }
     service_values = _service_values(job, context, warnings)
+    if context.mode is Mode.SYSTEM and (lost := userswitch.warning(job)) is not None:
+        warnings.append(lost)
     obstacle = _obstacle(job, context, depended_on)
     guarded = bool(timing.on_calendar) and obstacle is None
     if timing.on_calendar and obstacle is not None:

@@ -24,8 +24,9 @@ from enum import Enum
 from itertools import chain, islice
 from typing import Any
 
-from lunasched import concurrency
+from lunasched import concurrency, elsewhere
 from lunasched.config import Mode
+from lunasched.elsewhere import Fields
 from lunasched.errors import InvalidInput, JournalError
 from lunasched.unittext import HOOK_PREFIX, JOB_PREFIX, LAUNCH_PREFIX
 
@@ -179,6 +180,14 @@ class RunWindow:
     until: int | None
     is_followed: bool = False
     """Whether the unit was started again at ``until``: nothing after that is this run's."""
+    names: tuple[str, ...] = ()
+    """The users whom the job's own command enters by ``su`` and the like."""
+    users: frozenset[int] = frozenset()
+    """The users whom the run has entered; known once looked for."""
+    leaders: frozenset[int] = frozenset()
+    """The IDs of the processes that say so, which lead sessions; known likewise."""
+    streams: frozenset[str] = frozenset()
+    """The streams by which its output came, also of those who left its unit; known likewise."""
 
     @classmethod
     def between(
@@ -188,12 +197,14 @@ class RunWindow:
         started_at: int,
         ended_at: int | None,
         next_start: int | None,
+        names: tuple[str, ...] = (),
     ) -> RunWindow:
         """The window of a recorded run; ``next_start`` is that of its unit's next run."""
         until = next_start
         if until is None and ended_at is not None:
             until = ended_at + _LATE_USEC
-        return cls(execution_id, unit, started_at, until, is_followed=next_start is not None)
+        is_followed = next_start is not None
+        return cls(execution_id, unit, started_at, until, is_followed, names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,32 +223,60 @@ def dropped_note(number: int) -> str:
 class OutputTail:
     """The output of one run, read as it comes."""
 
-    def __init__(
-        self,
-        reader: Any,
-        belongs: Callable[[dict[str, Any]], bool],
-        ends: Callable[[dict[str, Any]], bool],
-    ) -> None:
+    def __init__(self, journal: Journal, reader: Any, run: RunWindow) -> None:
+        self._journal = journal
         self._reader = reader
-        self._belongs = belongs
-        self._ends = ends
+        self._run = run
+        self._last: str | None = None
+        # A user is to be entered, or has been, and no stream is known yet.
+        self._is_moving = bool(run.names)
         self.ended = False
         """Whether the manager's record of the run's end has been read."""
+        self._begin()
 
     def drain(self) -> str:
         """What has been written since the last call."""
         self._reader.process()
-        pieces = []
-        while entry := self._reader.get_next():
-            if self._belongs(entry):
-                pieces.append(_line(entry))
-            elif self._ends(entry):
-                self.ended = True
+        pieces = self._read()
+        if pieces or self._is_moving:
+            before = self._run
+            self._run = self._journal.located(before)
+            self._is_moving = bool(self._run.users)
+            if self._run.streams - before.streams:
+                pieces += self._read_earlier(before)
+                pieces += self._read()
         return b"".join(pieces).decode(errors="replace")
 
     def wait(self, seconds: float) -> bool:
         """Wait until anything is written to the journal; ``False`` if nothing was in time."""
         return bool(self._reader.wait(seconds))
+
+    def _begin(self) -> None:
+        self._reader.flush_matches()
+        self._journal.match_run(self._reader, self._run)
+        self._reader.seek_realtime(self._run.since - _EARLY_USEC)
+
+    def _read(self) -> list[bytes]:
+        pieces = []
+        while entry := self._reader.get_next():
+            self._last = entry["__CURSOR"]
+            if self._journal.belongs(entry, self._run):
+                pieces.append(_line(entry))
+            elif self._journal.ends(entry, self._run):
+                self.ended = True
+        return pieces
+
+    def _read_earlier(self, before: RunWindow) -> list[bytes]:
+        """Read from the beginning to the last record what was not known to belong to the run."""
+        self._begin()
+        pieces = []
+        while entry := self._reader.get_next():
+            known = self._journal.belongs(entry, before)
+            if not known and self._journal.belongs(entry, self._run):
+                pieces.append(_line(entry))
+            if entry["__CURSOR"] == self._last:
+                break
+        return pieces
 
 
 class Journal:
@@ -297,8 +336,49 @@ class Journal:
         with _reader() as reader:
             return self._delayed(reader, run)
 
+    def located(self, run: RunWindow) -> RunWindow:
+        """A run with the streams by which its output has come so far, and whom it has entered."""
+        with _reader() as reader:
+            return self._located(reader, run)
+
+    def streams_elsewhere(self, runs: Iterable[RunWindow]) -> list[str]:
+        """The streams of runs by which something came that is not under their unit."""
+        with _reader() as reader:
+            return [
+                stream
+                for run in runs
+                for stream in self._located(reader, run).streams
+                if elsewhere.has_left(reader, stream, _unit(self._mode, self._uid, run.unit))
+            ]
+
+    def _located(self, reader: Any, run: RunWindow) -> RunWindow:
+        of_unit = _unit(self._mode, self._uid, run.unit)
+        of_run = {**of_unit, "_SYSTEMD_INVOCATION_ID": run.execution_id}
+        since, until = run.since - _EARLY_USEC, run.until if run.is_followed else None
+        named = dict.fromkeys(elsewhere.user_ids(run.names), since)
+        entries = elsewhere.entries(reader, of_run, since)
+        users = {entry.user: entry.at for entry in entries} | named
+        streams = elsewhere.own_streams(reader, of_run, since, until)
+        for user, at in users.items():
+            streams += elsewhere.streams_of_user(
+                reader, user, _identifier(run.unit), at - _EARLY_USEC, until
+            )
+        return replace(
+            run,
+            users=frozenset(users),
+            leaders=frozenset(entry.pid for entry in entries),
+            streams=frozenset(streams),
+        )
+
+    def scopes(self, run: RunWindow) -> list[str]:
+        """The scopes from which something came by the streams of a run that has been located."""
+        field = "_SYSTEMD_UNIT" if self._mode is Mode.SYSTEM else "_SYSTEMD_USER_UNIT"
+        with _reader() as reader:
+            return elsewhere.scopes(reader, run.streams, field)
+
     def _output(self, reader: Any, run: RunWindow, limit: int) -> Output:
         run = self._delayed(reader, run)
+        run = self._located(reader, run)
         reader.flush_matches()
         self._match_output(reader, run)
         if run.until is not None and run.is_followed:
@@ -312,7 +392,7 @@ class Journal:
         while size <= limit and (entry := reader.get_previous()):
             if entry["__REALTIME_TIMESTAMP"] < run.since - _EARLY_USEC:
                 break
-            if self._belongs(entry, run):
+            if self.belongs(entry, run):
                 cursor = cursor or entry["__CURSOR"]
                 pieces.append(_line(entry))
                 size += len(pieces[-1])
@@ -332,13 +412,17 @@ class Journal:
         """
         source = run.unit if self._mode is Mode.SYSTEM else f"user@{self._uid}.service"
         with _reader() as reader:
+            streams = self._located(reader, run).streams
+            # A session has a limit of its own, journald's default.
+            sources = {source, *elsewhere.scopes(reader, streams, "_SYSTEMD_UNIT")}
+            reader.flush_matches()
             _add(reader, {"MESSAGE_ID": _DROPPED, "_TRANSPORT": "driver"})
             reader.seek_realtime(run.since - _EARLY_USEC)
             told = [
                 (entry["__REALTIME_TIMESTAMP"], int(text[1]))
                 for entry in iter(reader.get_next, {})
                 if (text := _DROPPED_TEXT.match(_decoded(entry.get("MESSAGE", b""))))
-                and text[2] == source
+                and text[2] in sources
             ]
             if run.is_followed and run.until is not None:
                 told = [one for one in told if one[0] < run.until]
@@ -353,7 +437,7 @@ class Journal:
         self._match_output(reader, run)
         reader.seek_realtime(run.since - _EARLY_USEC)
         while entry := reader.get_next():
-            if self._belongs(entry, run):
+            if self.belongs(entry, run):
                 return int(entry["__REALTIME_TIMESTAMP"])
         return 0
 
@@ -377,15 +461,13 @@ class Journal:
     def follow(self, run: RunWindow) -> Iterator[OutputTail]:
         """What a run prints, from its beginning on, as it comes."""
         with _reader() as reader:
-            self._match_output(reader, run)
-            reader.add_disjunction()
-            _add(reader, {**self._manager(), self._about(): run.execution_id})
-            reader.seek_realtime(run.since - _EARLY_USEC)
-            yield OutputTail(
-                reader,
-                lambda entry: self._belongs(entry, run),
-                lambda entry: self._ends(entry, run),
-            )
+            yield OutputTail(self, reader, run)
+
+    def match_run(self, reader: Any, run: RunWindow) -> None:
+        """Have a reader give the output of a run, and what the manager says of it."""
+        self._match_output(reader, run)
+        reader.add_disjunction()
+        _add(reader, {**self._manager(), self._about(): run.execution_id})
 
     def units(self, unit: str) -> list[str]:
         """A job's service, and the services of its runs that had one each, as the journal has them.
@@ -434,9 +516,17 @@ class Journal:
         # Why a program could not be executed is the output of a run that has no other.
         reader.add_disjunction()
         _add(reader, self._why_not_executed(run))
+        for stream in run.streams:
+            reader.add_disjunction()
+            _add(reader, _stream(stream))
 
-    def _belongs(self, entry: dict[str, Any], run: RunWindow) -> bool:
-        """Whether a record is output of the run: from its unit and, if known, its invocation."""
+    def belongs(self, entry: dict[str, Any], run: RunWindow) -> bool:
+        """Whether a record is output of the run: from its unit and, if known, its invocation.
+
+        Or from where processes of it are that have left the unit.
+        """
+        if _single(entry, "_STREAM_ID") in run.streams:
+            return True
         if _has(entry, _unit(self._mode, self._uid, run.unit)):
             invocation = entry.get("_SYSTEMD_INVOCATION_ID")
             if invocation:
@@ -453,7 +543,7 @@ class Journal:
             and _is_within(entry, run)
         )
 
-    def _ends(self, entry: dict[str, Any], run: RunWindow) -> bool:
+    def ends(self, entry: dict[str, Any], run: RunWindow) -> bool:
         """Whether a record is the manager's of the run's end."""
         about = {**self._manager(), self._about(): run.execution_id}
         return _has(entry, about) and entry.get("MESSAGE_ID") in _ENDS
@@ -533,10 +623,16 @@ class Journal:
 
 
 def journalctl(
-    mode: Mode, uid: int, units: Sequence[str], run: RunWindow | None, *options: str
+    mode: Mode,
+    uid: int,
+    units: Sequence[str],
+    run: RunWindow | None,
+    *options: str,
+    streams: Iterable[str] = (),
 ) -> list[str]:
     """The ``journalctl`` command that shows the units of a job, or one run of it.
 
+    ``streams`` are those by which came what is not under the units.
     A run is chosen by what its processes wrote and by what the manager wrote of it. Not by
     ``--unit=``, which in systemd 257 takes anybody's word for a core dump.
     """
@@ -559,8 +655,9 @@ def journalctl(
         choices.append([{"MESSAGE_ID": _COREDUMP, "_UID": "0", "COREDUMP_UNIT": u} for u in units])
     elif run is not None:
         choices.append([_unattributed(uid, run.unit)])
+    choices.append([_stream(stream) for stream in (run.streams if run else streams)])
     matches: list[str] = []
-    for choice in choices:
+    for choice in filter(None, choices):
         matches += ["+"] if matches else []
         # Several values of one field are alternatives.
         pairs = (f"{name}={value}" for fields in choice for name, value in fields.items())
@@ -592,6 +689,11 @@ def _unattributed(uid: int, unit: str) -> dict[str, str]:
     return {"SYSLOG_IDENTIFIER": _identifier(unit), "_UID": str(uid), "_TRANSPORT": "stdout"}
 
 
+def _stream(stream: str) -> dict[str, str]:
+    """The fields of what came by a stream."""
+    return {"_STREAM_ID": stream, "_TRANSPORT": "stdout"}
+
+
 def _about_setup(mode: Mode, uid: int) -> dict[str, str]:
     """The fields of what a child says of a run, as far as they are to be believed.
 
@@ -601,13 +703,13 @@ def _about_setup(mode: Mode, uid: int) -> dict[str, str]:
     return {"_TRANSPORT": "journal", "_UID": "0" if mode is Mode.SYSTEM else str(uid)}
 
 
-def _add(reader: Any, fields: dict[str, str]) -> None:
+def _add(reader: Any, fields: Fields) -> None:
     """Have a reader give the records that have all of these fields."""
     for name, value in fields.items():
         reader.add_match(f"{name}={value}")
 
 
-def _has(entry: dict[str, Any], fields: dict[str, str]) -> bool:
+def _has(entry: dict[str, Any], fields: Fields) -> bool:
     """Whether a record has all of these fields, each once."""
     return all(_single(entry, name) == value for name, value in fields.items())
 

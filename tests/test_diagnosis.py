@@ -384,6 +384,12 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
     ),
     ("users", Severity.ERROR, "runs as bob", {"unknown_users": {"x": "bob"}}),
     (
+        "sessions",
+        Severity.WARNING,
+        "the job 'x' leaves its unit",
+        {"deployed": replace(DEPLOYED, jobs=(JOB.evolve(name="x", command="su - web -c id"),))},
+    ),
+    (
         "cron",
         Severity.WARNING,
         "/etc/crontab:3 runs what the job 'x' runs",

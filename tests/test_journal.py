@@ -107,7 +107,7 @@ def test_who_said_that_a_program_could_not_be_executed(
     assert event is not None
     assert (event.kind, event.execution_id, event.exit_code) == (EventKind.SPAWN_FAILED, RUN, 203)
     assert event.claimed_by == claimed_by
-    is_output = Journal(Mode.SYSTEM, 0)._belongs({**SPAWN, **writer}, WINDOW)
+    is_output = Journal(Mode.SYSTEM, 0).belongs({**SPAWN, **writer}, WINDOW)
     assert is_output is (claimed_by is None)
 
 
@@ -131,7 +131,7 @@ def test_what_others_say_of_a_run_is_nothing(forged: dict[str, Any]) -> None:
     assert journal._event({**SPAWN, **forged}) is None
     # As output it needs no ID: it is root's word.
     if not isinstance(forged.get("UNIT"), (list, bytes)) and "MESSAGE_ID" not in forged:
-        assert not journal._belongs({**SPAWN, **forged}, WINDOW)
+        assert not journal.belongs({**SPAWN, **forged}, WINDOW)
 
 
 @pytest.mark.parametrize("mode", Mode)
@@ -161,6 +161,6 @@ def test_all_that_a_child_says_of_why_it_failed_is_shown(
         **written_by,
     }
     journal = Journal(mode, 0 if mode is Mode.SYSTEM else 1000)
-    assert journal._belongs(entry, WINDOW) is is_output
+    assert journal.belongs(entry, WINDOW) is is_output
     command = " ".join(journalctl(mode, 1000, [UNIT], WINDOW))
     assert f"+ _TRANSPORT=journal _UID={entry['_UID']}" in command or written_by.get("_UID")

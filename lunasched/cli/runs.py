@@ -71,7 +71,7 @@ def start(
     if not wait:
         print(f"Started job {name!r}, execution {execution_id(invocation.execution_id)}.")
         return
-    raise typer.Exit(_wait(session, unit, invocation, since))
+    raise typer.Exit(_wait(session, this_run, unit, invocation, since))
 
 
 @app.command()
@@ -81,14 +81,18 @@ def stop(
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Stop the runs of a job that are in progress. Its retry is dropped, its timer goes on."""
+    from lunasched.cli import leftover
     from lunasched.cli.queue import drop_starts
 
     session = Session.choose(chosen_mode(ctx, system))
     session.job(name)
     dropped = drop_starts(session, name, retries_only=False)
     units = sorted(_busy_units(session, name))
+    before = leftover.processes(session, units)
     for error in session.manager.stop(units).values():
         raise error
+    if units and leftover.tell(session, name, before):
+        raise typer.Exit(ExitCode.FAILED)
     if units:
         print(f"Stopped job {name!r}.")
     else:
@@ -240,11 +244,13 @@ def _busy_units(session: Session, name: str) -> set[str]:
     return waiting | session.manager.busy(f"{unittext.JOB_PREFIX}{instance}:*.service")
 
 
-def _wait(session: Session, unit: str, invocation: Invocation, since: int) -> int:
+def _wait(session: Session, job: Job, unit: str, invocation: Invocation, since: int) -> int:
     """Follow a run to its end; its own exit status, 128 + the number of a signal otherwise."""
+    from lunasched import userswitch
     from lunasched.journal import RunWindow
 
-    with session.journal.follow(RunWindow(invocation.execution_id, unit, since, None)) as output:
+    run = RunWindow(invocation.execution_id, unit, since, None, names=userswitch.users(job))
+    with session.journal.follow(run) as output:
 
         def show() -> None:
             terminal.exact(output.drain())

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lunasched.store import MissedTotal, Start
 
 _RECENT = 5
+# Of so many of the latest runs, logs finds the output of processes that have left their unit.
+_LOCATED_RUNS = 50
 _RELAY_BYTES = 64 << 10
 
 
@@ -232,12 +234,14 @@ def logs(
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Show what a job printed, and what systemd said of it."""
-    from lunasched import unittext
+    from lunasched import unittext, userswitch
     from lunasched.journal import RunWindow, journalctl
 
     session = Session.choose(chosen_mode(ctx, system))
-    if not session.store.jobs.get(name) and not session.store.runs.exist_for(name):
+    job = session.store.jobs.get(name)
+    if not job and not session.store.runs.exist_for(name):
         raise NoSuchJob(name)
+    names = userswitch.users(job) if job else ()
     window = None
     if execution is not None:
         run = session.store.runs.get(_execution_id(execution))
@@ -248,12 +252,13 @@ def logs(
             )
         following = session.store.runs.next_start(run.execution_id)
         window = RunWindow.between(
-            run.execution_id, run.unit, run.started_at, run.ended_at, following
+            run.execution_id, run.unit, run.started_at, run.ended_at, following, names
         )
-        window = session.journal.delayed(window)
+        window = session.journal.located(session.journal.delayed(window))
     options = ["--all", "--no-pager", *(["--follow"] if follow else [])]
     units = [] if window else session.journal.units(unittext.service_name(name))
-    command = journalctl(session.mode, os.getuid(), units, window, *options)
+    streams = [] if window else _streams_elsewhere(session, name, names)
+    command = journalctl(session.mode, os.getuid(), units, window, *options, streams=streams)
     session.store.close()
     try:
         if not sys.stdout.isatty():
@@ -261,6 +266,18 @@ def logs(
         raise typer.Exit(_relay(command))
     except OSError as error:
         raise InvalidInput(f"journalctl cannot be run ({error.strerror})") from error
+
+
+def _streams_elsewhere(session: Session, name: str, names: tuple[str, ...]) -> list[str]:
+    """The streams of a job's latest runs whose output is not all under its units."""
+    from lunasched.journal import RunWindow
+
+    runs = session.store.runs.recent(name, _LOCATED_RUNS)
+    starts: list[int | None] = [None, *(run.started_at for run in runs)]
+    return session.journal.streams_elsewhere(
+        RunWindow.between(run.execution_id, run.unit, run.started_at, run.ended_at, start, names)
+        for run, start in zip(runs, starts, strict=False)
+    )
 
 
 def _relay(command: Sequence[str]) -> int:

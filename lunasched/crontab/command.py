@@ -7,7 +7,7 @@ import itertools
 import os.path
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from lunasched import unittext
 from lunasched.errors import InvalidInput
@@ -107,6 +107,7 @@ _WRAPPERS = frozenset(
         "cronic", "savelog", "su", "runuser",
     )
 )  # fmt: skip
+_CHANGE_USER = frozenset(("sudo", "su", "runuser"))
 _GUARDS = frozenset(
     (
         "[", "[[", "test", "cd", "true", "false", ":", ".", "source", "export", "umask", "set",
@@ -164,6 +165,22 @@ def simple_commands(command: str, shell: str = "/bin/bash") -> Iterator[tuple[li
         words.append(word)
     if words:
         yield words, ""
+
+
+def plain_words(commands: Iterable[tuple[list[str], str]]) -> Iterator[list[str]]:
+    """The words of simple commands without their quotes, from the program on that is run.
+
+    What is before it (variables, ``if``, ``nice``) is left away, but not ``sudo`` and ``su``.
+    """
+    for words, _ in commands:
+        plain = [_plain(word) for word in words]
+        while plain and (plain[0] in _RESERVED or re.match(r"[A-Za-z_][A-Za-z0-9_]*=", plain[0])):
+            del plain[0]
+        names = [word.rpartition("/")[2] for word in plain]
+        if names and names[0] in _WRAPPERS:
+            behind = (place for place, name in enumerate(names) if name in _CHANGE_USER)
+            plain = plain[next(behind, 0) :]
+        yield plain
 
 
 def _knows_both(shell: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from lunasched.diagnosis import around, deployed, mail, own
+from lunasched.diagnosis import around, deployed, mail, own, sessions
 from lunasched.diagnosis.facts import (
     ClockFacts,
     CronLine,
@@ -55,6 +55,7 @@ CHECKS: Mapping[str, Check] = {
     "timers": deployed.timers,
     "orphans": deployed.orphans,
     "users": deployed.users,
+    "sessions": sessions.sessions,
     "cron": deployed.cron,
 }
 """The checks by name, in the order in which they are told."""

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 
 from gi.repository import GLib
 
-from lunasched import directives, unittext
+from lunasched import directives, leftover, unittext, userswitch
 from lunasched.config import Mode
 from lunasched.deploylock import DeployLock
 from lunasched.journal import Event, EventKind, Journal, RunWindow, Tail, dropped_note
@@ -35,6 +35,7 @@ from lunasched.supervisor.hooks import HookStarter
 from lunasched.supervisor.intervals import Intervals
 from lunasched.supervisor.killed import KilledChanges
 from lunasched.supervisor.lag import Lag
+from lunasched.supervisor.leftovers import leftovers
 from lunasched.supervisor.messages import Origin
 from lunasched.supervisor.missed import SlotChecker
 from lunasched.supervisor.notifier import Notifier
@@ -310,11 +311,13 @@ class Supervisor:
             return True
         drafts, self._drafts = self._drafts, {}
         final = []
-        outputs = self._journal.outputs(_window(run) for run in pending)
-        for run, output in zip(pending, outputs, strict=True):
+        windows = [self._window(run) for run in pending]
+        outputs = self._journal.outputs(windows)
+        for run, window, output in zip(pending, windows, outputs, strict=True):
             last, reads = drafts.get(run.execution_id, (None, 0))
             if reads and (last == output.cursor or reads > _READS):
-                final.append((run.execution_id, output.text, self._journal.dropped(_window(run))))
+                text = output.text + self._left_behind(run, window)
+                final.append((run.execution_id, text, self._journal.dropped(window)))
             else:
                 self._drafts[run.execution_id] = output.cursor, reads + 1
         with self._store.transaction():
@@ -328,6 +331,19 @@ class Supervisor:
         if final:
             self._notifier.look()
         return not self._drafts
+
+    def _left_behind(self, run: EndedRun, window: RunWindow) -> str:
+        """The note about what goes on of a run; empty where nothing does."""
+        found = leftovers(self._journal, self._manager, run, window)
+        systemctl = "systemctl" if self._mode is Mode.SYSTEM else "systemctl --user"
+        return leftover.note(found, systemctl) if found else ""
+
+    def _window(self, run: EndedRun) -> RunWindow:
+        job = self._store.jobs.get(unittext.job_name(run.unit) or "")
+        names = userswitch.users(job) if job else ()
+        return RunWindow.between(
+            run.execution_id, run.unit, run.started_at, run.ended_at, run.next_start, names
+        )
 
     def notice_successes(self, before: int) -> None:
         """Close the successes that a user's manager keeps to itself, without waiting for silence.
@@ -466,9 +482,3 @@ class Supervisor:
                 return False
 
         return guarded
-
-
-def _window(run: EndedRun) -> RunWindow:
-    return RunWindow.between(
-        run.execution_id, run.unit, run.started_at, run.ended_at, run.next_start
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +32,10 @@ from lunasched.systemd.startsocket import StartSocket
 from lunasched.unittext import bus_label
 
 _NUDGE_PATH, _NUDGE_INTERFACE, _NUDGE = "/org/lunasched", "org.lunasched.Supervisor", "Look"
+
+_LOGIND, _LOGIND_OBJECT = "org.freedesktop.login1", "/org/freedesktop/login1"
+_LOGIND_MANAGER, _LOGIND_SESSION = f"{_LOGIND}.Manager", f"{_LOGIND}.Session"
+_PAM_SERVICES = frozenset(("su", "su-l", "runuser", "runuser-l", "sudo", "sudo-i", "doas"))
 
 # A reload reads every unit file: 7 to 60 s were measured at 10,000 jobs.
 _RELOAD_TIMEOUT_MS = 180_000
@@ -110,6 +114,23 @@ class UnitFacts:
     """Whether its files are not what the manager has read."""
     used_by: tuple[str, ...]
     """The units that start, stop or follow it."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitProcess:
+    """A process in the cgroup of a unit."""
+
+    pid: int
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserSession:
+    """A session that ``su`` or the like has opened, as logind has it."""
+
+    scope: str
+    leader: int
+    """The process that has opened it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +219,38 @@ class Manager:
         """When a unit last became active (µs since boot); 0 if it never did."""
         since: int = self._bus.property(unit_path(unit), UNIT, "ActiveEnterTimestampMonotonic")
         return since
+
+    def processes(self, unit: str) -> list[UnitProcess]:
+        """The processes in a unit, also in one that has ended and left some behind."""
+        try:
+            (found,) = self._bus.call(Call("GetUnitProcesses", GLib.Variant("(s)", (unit,))))
+        except SystemdError:
+            # It is not loaded.
+            return []
+        return [UnitProcess(pid, command) for _, pid, command in found]
+
+    def sessions(self, users: Container[int], since: int, until: int) -> list[UserSession]:
+        """The sessions of users that ``su`` and the like opened in a time (µs, UTC), and are there.
+
+        None where there is no logind: a user's bus has none.
+        """
+        try:
+            call = Call("ListSessions", None, _LOGIND_OBJECT, _LOGIND_MANAGER, _LOGIND)
+            (listed,) = self._bus.call(call)
+            ours = [path for _, user, _, _, path in listed if user in users]
+            properties = GLib.Variant("(s)", (_LOGIND_SESSION,))
+            facts = self._bus.call_all(
+                [Call("GetAll", properties, path, PROPERTIES, _LOGIND) for path in ours]
+            )
+        except LunaschedError:
+            return []
+        # One that is gone by now is an error in its place.
+        known = [one[0] for one in facts if not isinstance(one, LunaschedError)]
+        return [
+            UserSession(one["Scope"], one["Leader"])
+            for one in known
+            if one["Service"] in _PAM_SERVICES and since <= one["Timestamp"] <= until
+        ]
 
     # Units in bulk
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -239,3 +240,15 @@ def test_that_journald_dropped_lines_is_said_once_it_says_so(
     assert last == f"[journald: suppressed {5000 - lines} messages]"
     later = luna.wait_for_runs(luna.name, 2)[:-1]
     assert {run["output"] for run in later} == {"few\n"}
+
+
+def test_that_journald_dropped_lines_of_a_session_is_said(luna: Lunasched, strict: None) -> None:
+    """A session that a run has opened has a limit of its own, which is not that of the unit."""
+    # What has ended when journald looks is the unit's, so that the shell itself prints.
+    many = "for i in $(seq 5000); do echo $i; done"
+    slow = "for i in 1 2 3 4 5 6 7 8 9; do sleep 0.2; echo $i; done"
+    add(luna, f"su - luna -c '{many}; {slow}; echo THE END'")
+    luna("start", luna.name, "--wait", check=False)
+    (run,) = luna.wait_for_runs(luna.name, 1)
+    assert "THE END" in run["output"].splitlines()
+    assert re.search(r"\[journald: suppressed \d+ messages\]\n", run["output"])

@@ -1,0 +1,50 @@
+"""What a run has left behind that was stopped, or had reached a limit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lunasched.leftover import Leftover
+from lunasched.model import Result
+
+if TYPE_CHECKING:
+    from lunasched.journal import Journal, RunWindow
+    from lunasched.store import EndedRun
+    from lunasched.systemd import Manager
+
+# logind gives a session its time before PAM logs it.
+_EARLY_USEC = 1_000_000
+_AS_WISHED = (Result.SUCCESS, Result.SKIPPED)
+
+
+def leftovers(
+    journal: Journal, manager: Manager, run: EndedRun, window: RunWindow
+) -> list[Leftover]:
+    """Return what goes on of a run that did not succeed; a success may leave what it likes.
+
+    Known to be the run's is what is in its own unit, in a scope from which its output came, and
+    in a session of a process that said in the unit that it opens it. Of the sessions of a user
+    whom only the command names, those are told that were opened during the run.
+    """
+    if run.result in _AS_WISHED or run.ended_at is None:
+        return []
+    located = journal.located(window)
+    sure = dict.fromkeys(journal.scopes(located))
+    perhaps: dict[str, None] = {}
+    since = run.started_at - _EARLY_USEC
+    if located.users:
+        for session in manager.sessions(located.users, since, run.ended_at):
+            (sure if session.leader in located.leaders else perhaps)[session.scope] = None
+    held = manager.invocation(run.unit)
+    if held.ended and held.execution_id == run.execution_id:
+        sure[run.unit] = None
+    return [
+        Leftover(unit, processes, is_surely_its=unit in sure)
+        for unit in sure | perhaps
+        if (processes := tuple((one.pid, _name(one.command)) for one in manager.processes(unit)))
+    ]
+
+
+def _name(command: str) -> str:
+    """The program of a command line, without its directory."""
+    return command.split(" ", 1)[0].strip('"').rpartition("/")[2] or command
