@@ -33,6 +33,7 @@ from lunasched.diagnosis import (
     diagnose,
 )
 from lunasched.model import Job, ResourceLimits
+from lunasched.needs import Lack
 
 NOW = 1_800_000_000_000_000  # January 2027
 PATHS = Paths.of(Mode.SYSTEM, {})
@@ -101,6 +102,8 @@ def units(**changed: UnitSeen | None) -> ManagerFacts:
 LIMITED = Job(name="x", schedule="every 1h", command="true", limits=ResourceLimits(io_weight=10))
 PAST = Job(name="x", schedule="calendar:2001-01-01", command="true")
 ELAPSED = UnitSeen("loaded", "active", "elapsed")
+NO_USER = Lack("x", "user", "bob", "there is no user 'bob'", "it fails", "make it")
+NO_PROGRAM = Lack("x", "command", "/opt/x", "/opt/x is not there", "it fails", "make it")
 CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
     ("systemd", Severity.ERROR, "does not answer: no bus", {"manager": NO_BUS}),
     ("systemd", Severity.ERROR, "has no D-Bus", {"manager": NO_BUS, **USER, "lacks_bus": True}),
@@ -382,7 +385,16 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
         "timers run that belong to no job: lunasched-job@y.timer",
         {"manager": replace(MANAGER, units={**UNITS, "lunasched-job@y.timer": RUNNING})},
     ),
-    ("users", Severity.ERROR, "runs as bob", {"unknown_users": {"x": "bob"}}),
+    ("users", Severity.ERROR, "job 'x': user: there is no user 'bob'", {"lacks": (NO_USER,)}),
+    ("users", Severity.UNKNOWN, "the users of jobs could not be looked at", {"lacks": NO_BUS}),
+    ("files", Severity.ERROR, "job 'x': command: /opt/x is not there", {"lacks": (NO_PROGRAM,)}),
+    (
+        "files",
+        Severity.WARNING,
+        "the jobs 'x', 'y' and 'z': command: /opt/x is not there",
+        {"lacks": tuple(replace(NO_PROGRAM, job=job, is_certain=False) for job in "xyz")},
+    ),
+    ("files", Severity.UNKNOWN, "the programs and directories of jobs", {"lacks": NO_BUS}),
     (
         "cron",
         Severity.WARNING,

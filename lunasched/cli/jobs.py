@@ -9,6 +9,7 @@ from typing import Optional
 import typer
 
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
+from lunasched.cli.needs import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.cli.units import compiled as compiled_now
 from lunasched.cli.units import print_units
@@ -118,3 +119,5 @@ def _set_enabled(session: Session, name: str, *, enabled: bool) -> None:
     changed = session.deployer.set_enabled(name, enabled, now=session.now())
     state = "enabled" if enabled else "disabled"
     print(f"Job {name!r} is {state}." if changed else f"Job {name!r} was {state} already.")
+    if enabled:
+        warn_of_lacks(session, [session.job(name)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from lunasched.diagnosis import around, deployed, mail, own
+from lunasched.diagnosis import around, deployed, lacks, mail, own
 from lunasched.diagnosis.facts import (
     ClockFacts,
     CronLine,
@@ -54,7 +54,8 @@ CHECKS: Mapping[str, Check] = {
     "units": deployed.units,
     "timers": deployed.timers,
     "orphans": deployed.orphans,
-    "users": deployed.users,
+    "users": lacks.users,
+    "files": lacks.files,
     "cron": deployed.cron,
 }
 """The checks by name, in the order in which they are told."""

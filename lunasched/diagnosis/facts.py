@@ -6,11 +6,12 @@ What could not be seen is an ``Unseen`` with the reason, in the place of the fac
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from lunasched.config import Mode, Paths
 from lunasched.model import Job
+from lunasched.needs import Lack
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,8 +252,8 @@ class Facts:
     scripts: Path
     missing_scripts: tuple[str, ...]
     deployed: DeployedFacts | Unseen
-    unknown_users: Mapping[str, str] = field(default_factory=dict)
-    """Jobs whose users there are not, and the names of these."""
+    lacks: tuple[Lack, ...] | Unseen = ()
+    """What jobs need and is not there."""
     cron_lines: tuple[CronLine, ...] | Unseen = ()
     in_container: bool = False
     has_supervisor_user: bool = True

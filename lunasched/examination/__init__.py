@@ -40,15 +40,18 @@ from lunasched.errors import InvalidInput, LunaschedError
 from lunasched.examination.crontabs import lines_of_jobs
 from lunasched.examination.units import deployed_facts
 from lunasched.journal import Journal
+from lunasched.needs import lacking
 from lunasched.settings import EmailSettings, Settings, WebSettings, of_document
 from lunasched.slot import to_datetime
 from lunasched.slotfile import SlotDirectory
 from lunasched.store import DEFINITIONS, inspect, is_recorded
+from lunasched.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from lunasched.compiler import Context
     from lunasched.config import Paths
     from lunasched.model import Job
+    from lunasched.needs import Lack
     from lunasched.store import Inspection, Store
 
 SUPERVISOR = "lunasched.service"
@@ -128,9 +131,7 @@ def examine(
             name for name in _SCRIPTS if not os.access(context.scripts / name, os.R_OK)
         ),
         deployed=deployed,
-        unknown_users={
-            job.name: job.user for job in known if job.user and not host.user_exists(job.user)
-        },
+        lacks=jobs if isinstance(jobs, Unseen) else _lacks(mode, jobs),
         cron_lines=_seen(lambda: _cron(mode, manager, known, user)),
         in_container=host.is_container(),
         has_supervisor_user=mode is Mode.USER or host.user_exists(SUPERVISOR_USER),
@@ -324,6 +325,14 @@ def _manager(mode: Mode, paths: Paths) -> ManagerFacts:
     else:
         unread = _seen(lambda: tuple(manager.stale(ours)))
     return ManagerFacts(manager.version(), units, manager.file_state(SUPERVISOR), unread)
+
+
+def _lacks(mode: Mode, jobs: Sequence[Job]) -> tuple[Lack, ...] | Unseen:
+    from lunasched.systemd import Manager
+
+    path = _seen(lambda: Manager.connect(mode).path())
+    around = Surroundings(mode, None if isinstance(path, Unseen) else path)
+    return _seen(lambda: tuple(lacking(jobs, around)))
 
 
 def _zones(paths: Paths, context: Context, jobs: Sequence[Job], now: int) -> ZoneFacts:
