@@ -12,6 +12,7 @@ from lunasched.config import Mode, Paths
 from lunasched.diagnosis import (
     CHECKS,
     ClockFacts,
+    ClosedFacts,
     CronLine,
     DatabaseFacts,
     DeployedFacts,
@@ -76,6 +77,7 @@ HEALTHY = Facts(
     lingers=None,
     lacks_bus=False,
     disks=(DiskFacts(Path("/"), 10 << 30, 20 << 30),),
+    closed=(),
     settings=SETTINGS,
     definitions=DEFINITIONS,
     history=HISTORY,
@@ -194,6 +196,12 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
         Severity.WARNING,
         "has 100 MiB left of 20480",
         {"disks": (DiskFacts(Path("/var"), 100 << 20, 20 << 30),)},
+    ),
+    (
+        "disk",
+        Severity.ERROR,
+        "the directory /etc/systemd/system is on a read-only file system",
+        {"closed": (ClosedFacts(PATHS.units, "mount", "on a read-only file system"),)},
     ),
     ("disk", Severity.ERROR, "has 1 MiB", {"disks": (DiskFacts(Path("/"), 1 << 20, 1 << 30),)}),
     (

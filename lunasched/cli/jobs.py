@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Optional
@@ -13,7 +14,7 @@ from lunasched.cli.needs import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.cli.units import compiled as compiled_now
 from lunasched.cli.units import print_units
-from lunasched.errors import InvalidJob, ZonesChanged
+from lunasched.errors import InvalidJob, LunaschedError, ZonesChanged
 
 
 @app.command()
@@ -50,8 +51,14 @@ def disable(
     session = Session.choose(chosen_mode(ctx, system))
     session.job(name)
     # Else the supervisor does it, when it sees that the job is disabled.
-    session.of_history(lambda: drop_starts(session, name, retries_only=False), 0)
-    _set_enabled(session, name, enabled=False)
+    dropped = session.of_history(lambda: drop_starts(session, name, retries_only=False), 0)
+    try:
+        _set_enabled(session, name, enabled=False)
+    except LunaschedError as error:
+        if dropped:
+            error.nothing_changed = False
+            print(f"note: {dropped} of its starts that waited were dropped", file=sys.stderr)
+        raise
 
 
 @app.command("compile")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from lunasched.diagnosis import around, deployed, lacks, mail, own
 from lunasched.diagnosis.facts import (
     ClockFacts,
+    ClosedFacts,
     CronLine,
     DatabaseFacts,
     DeployedFacts,
@@ -73,6 +74,7 @@ def _named(name: str, findings: Iterable[Finding]) -> list[Finding]:
 __all__ = [
     "CHECKS",
     "ClockFacts",
+    "ClosedFacts",
     "CronLine",
     "DatabaseFacts",
     "DeployedFacts",

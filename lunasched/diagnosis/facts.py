@@ -100,6 +100,17 @@ class DiskFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosedFacts:
+    """A directory of ours in which nothing can be changed."""
+
+    path: Path
+    mend: str
+    """The command that opens it again, where that is known."""
+    reason: str
+    """Why: it is ``on a read-only file system``, say."""
+
+
+@dataclass(frozen=True, slots=True)
 class FileFacts:
     """Whose a file is, and who may read it."""
 
@@ -240,6 +251,8 @@ class Facts:
     lacks_bus: bool
     """Whether the user's manager runs without D-Bus; in system mode, never."""
     disks: tuple[DiskFacts, ...]
+    closed: tuple[ClosedFacts, ...]
+    """The directories of units, jobs and runs that cannot be written."""
     settings: SettingsFacts | Unseen
     definitions: DatabaseFacts | Unseen
     """The database of jobs."""

@@ -16,6 +16,7 @@ from lunasched import host, mailserver, schedule
 from lunasched.config import SUPERVISOR_USER, Mode, lacks_bus, runtime_directory
 from lunasched.diagnosis import (
     ClockFacts,
+    ClosedFacts,
     CronLine,
     DatabaseFacts,
     DeployedFacts,
@@ -119,6 +120,7 @@ def examine(
         lingers=None if mode is Mode.SYSTEM else host.lingers(user),
         lacks_bus=mode is Mode.USER and lacks_bus(runtime_directory(os.environ)),
         disks=_disks(paths),
+        closed=_closed(mode, paths),
         settings=settings,
         definitions=definitions,
         history=history,
@@ -386,6 +388,19 @@ def _disks(paths: Paths) -> tuple[DiskFacts, ...]:
         if not isinstance(free_and_total, Unseen):
             found.setdefault(free_and_total, DiskFacts(path, *free_and_total))
     return tuple(found.values())
+
+
+def _closed(mode: Mode, paths: Paths) -> tuple[ClosedFacts, ...]:
+    """The directories that jobs and runs are kept in and that cannot be written."""
+    found: list[tuple[host.WriteObstacle, Path]] = []
+    # Who may not write them anyway learns of read-only file systems alone.
+    is_owner = mode is Mode.USER or os.geteuid() == 0
+    wants = paths.units / "timers.target.wants"
+    for path in (paths.units, wants, paths.database.parent, paths.slots, paths.history.parent):
+        obstacle = _seen(lambda path=path: host.write_obstacle(path, is_owner))  # type: ignore[misc]
+        if isinstance(obstacle, host.WriteObstacle) and obstacle not in (one for one, _ in found):
+            found.append((obstacle, path))
+    return tuple(ClosedFacts(path, one.mend, one.reason) for one, path in found)
 
 
 def _cron(
