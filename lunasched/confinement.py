@@ -116,6 +116,38 @@ class Needs:
         ]
 
 
+def hides(job: Job, path: str) -> str | None:
+    """Return the option of a job's sandbox that hides a path from it, or ``None``."""
+    found = _listed(dict(job.sandbox), "inaccessible_paths", _HIDES)
+    return next(
+        (f"sandbox.{key}" for key, hidden in found if _is_below(_merged(path), hidden)), None
+    )
+
+
+def forbids_execution(job: Job, path: str) -> str | None:
+    """Return the option of a job's sandbox that lets it execute nothing at a path, or ``None``."""
+    options = dict(job.sandbox)
+    path = _merged(path)
+    allowed = [each for _, each in _listed(options, "exec_paths", {}) if _is_below(path, each)]
+    for key, denied in _listed(options, "no_exec_paths", {}):
+        if _is_below(path, denied) and not any(_is_below(each, denied) for each in allowed):
+            return f"sandbox.{key}"
+    return None
+
+
+def has_other_files(job: Job, path: str) -> bool:
+    """Tell if directives give a job other files at a path than the machine has."""
+    for name, value in job.directives:
+        lines = [line for line in ((value,) if isinstance(value, str) else value) if line]
+        if name in _OTHER_ROOTS and lines:
+            return True
+        if name in _MOUNTS:
+            places = (_target(word) for line in lines for word in line.split())
+            if any(_is_below(_merged(path), each) for each in places):
+                return True
+    return False
+
+
 _GUARDS = ("guard", "overlap_guard", "dependency_check")
 
 

@@ -11,17 +11,17 @@ in system mode the supervisor could keep root waiting for good.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import re
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from lunasched.errors import DeploymentFailed
+from lunasched import words
+from lunasched.errors import DeploymentFailed, nothing_changed_if_it_raises
 
 # One byte, always at the beginning: to write it anew takes no space on a full disk.
 _AT_REST = b"-"
@@ -75,11 +75,12 @@ class DeployLock:
 
         Gives how long it had to wait for it (µs).
         """
-        with self._opened(self.path, _LOCK_MODE) as lock:
-            waited = self._acquire(lock)
-            with self._opened(self.word_path, _WORD_MODE) as self._descriptor:
-                self._stays = self.is_unfinished
-                yield waited
+        with ExitStack() as held:
+            with nothing_changed_if_it_raises():
+                waited = self._acquire(held.enter_context(self._opened(self.path, _LOCK_MODE)))
+                self._descriptor = held.enter_context(self._opened(self.word_path, _WORD_MODE))
+            self._stays = self.is_unfinished
+            yield waited
 
     @contextmanager
     def _opened(self, path: Path, mode: int) -> Iterator[int]:
@@ -115,15 +116,19 @@ class DeployLock:
         if self._is_changing:
             yield
             return
-        self._write(_EMPTYING if leaves_no_job else _CHANGING)
+        with nothing_changed_if_it_raises():
+            self._write(_EMPTYING if leaves_no_job else _CHANGING)
         self._is_changing = True
         try:
-            self._make_durable()
+            with nothing_changed_if_it_raises():
+                self._make_durable()
             yield
         finally:
             self._is_changing = False
-            # Of an earlier one that had not come to its end, the word stays.
-            self._write(_CHANGING if self._stays else _AT_REST)
+            # What cannot be written here is no failure of what was done. The word then stays, as it
+            # does of an earlier change that had not come to its end, and costs a needless sync.
+            with suppress(DeploymentFailed):
+                self._write(_CHANGING if self._stays else _AT_REST)
 
     @contextmanager
     def unfinished_if_it_raises(self) -> Iterator[None]:
@@ -161,6 +166,4 @@ class DeployLock:
             raise self._failure(error) from error
 
     def _failure(self, error: OSError) -> DeploymentFailed:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full; free some space" if full else error.strerror
-        return DeploymentFailed(f"{self.path}: {reason}. Nothing was changed.")
+        return DeploymentFailed(f"{self.path}: {words.reason(error)}")

@@ -13,19 +13,21 @@
     ├── SystemdUnreachable        5  no answer from the service manager's bus
     ├── SystemdError              1  the service manager refused a call
     ├── UnitConflict              1  a file or unit stands where ours would go and is not ours
-    ├── DeploymentFailed          1  units could not be written or loaded; nothing was changed
+    ├── DeploymentFailed          1  units could not be written or loaded
     ├── StoreError                1  the database cannot be read or written
     ├── JournalError              1  the journal cannot be read
     ├── NotifyError               1  a message could not be sent
     └── TemplateFailed            1  a template of a message could not be filled in
 
 Libraries raise these; only ``lunasched.cli`` renders them. A message is one or two sentences:
-what is wrong, where, and what to do next.
+what is wrong, where, and what to do next. That nothing was changed is not in the text of an error
+that may be raised in the middle of something: ``nothing_changed`` is set by who knows it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 
 
@@ -44,6 +46,8 @@ class LunaschedError(Exception):
     """Base of all errors that are expected; its text is meant for the user."""
 
     exit_code = ExitCode.FAILED
+    nothing_changed = False
+    """Whether it is known that all is as it was before. Set by who knows, told by the CLI."""
 
 
 class InvalidInput(LunaschedError):
@@ -129,7 +133,7 @@ class UnitConflict(LunaschedError):
 
 
 class DeploymentFailed(LunaschedError):
-    """A change of units could not be completed and was taken back."""
+    """A change of units could not be completed."""
 
 
 class ZonesChanged(LunaschedError):
@@ -174,3 +178,13 @@ class NotifyError(LunaschedError):
 
 class TemplateFailed(LunaschedError):
     """A template of a message could not be filled in."""
+
+
+@contextmanager
+def nothing_changed_if_it_raises() -> Iterator[None]:
+    """Note of an error that it came before anything was changed, or after all was taken back."""
+    try:
+        yield
+    except LunaschedError as error:
+        error.nothing_changed = True
+        raise

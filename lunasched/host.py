@@ -7,6 +7,7 @@ import grp
 import os
 import pwd
 import re
+import shlex
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from lunasched.config import ZONE_DATABASE
 JOURNAL = Path("/var/log/journal")
 _CGROUPS = Path("/sys/fs/cgroup")
 _LINGER = Path("/var/lib/systemd/linger")
+_MOUNTS = Path("/proc/self/mountinfo")
 _MACHINE_ID = Path("/etc/machine-id")
 # By the order in which systemd reads them: the last has the last word (journald.conf(5)).
 _JOURNAL_CONF_ROOTS = ("/usr/lib/systemd", "/usr/local/lib/systemd", "/run/systemd", "/etc/systemd")
@@ -82,6 +84,44 @@ def free_and_total(path: Path) -> tuple[int, int]:
         path = path.parent
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+
+@dataclass(frozen=True, slots=True)
+class WriteObstacle:
+    """The reason why nothing can be changed in a directory, and the command that mends it."""
+
+    reason: str
+    mend: str = ""
+
+
+def write_obstacle(path: Path, is_owner: bool) -> WriteObstacle | None:
+    """Return what keeps its owner from writing in a directory; ``None`` where nothing does.
+
+    Without ``is_owner``, only what keeps everybody from it. Raises ``OSError``.
+    """
+    if not path.is_dir():
+        return None
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return WriteObstacle("on a read-only file system", _remount(path))
+    if is_owner and not os.access(path, os.W_OK):
+        return WriteObstacle(
+            "closed to its owner: it may be immutable", f"chattr -i {shlex.quote(str(path))}"
+        )
+    return None
+
+
+def _remount(path: Path) -> str:
+    """The command that makes the mount of a path writable; see /proc/self/mountinfo in proc(5)."""
+    best, is_bind = "/", False
+    for line in _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines():
+        own, _, further = line.partition(" - ")
+        fields, further_fields = own.split(), further.split()
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
+        # The last that is mounted at a place covers those before.
+        if len(point) >= len(best) and path.resolve().is_relative_to(point):
+            best = point
+            is_bind = "ro" not in further_fields[2].split(",")
+    return f"mount -o remount,rw{',bind' if is_bind else ''} {shlex.quote(best)}"
 
 
 def is_container() -> bool:

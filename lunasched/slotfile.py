@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from lunasched import words
 from lunasched.errors import DeploymentFailed, PermissionDenied
 from lunasched.slot import LastSlot, SlotList
 from lunasched.unittext import instance_name, last_slot_name, success_name
@@ -169,7 +170,7 @@ class SlotDirectory:
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            raise DeploymentFailed(f"{self.path / name}: {error.strerror}") from error
+            raise DeploymentFailed(f"{self.path / name}: {words.reason(error)}") from error
 
 
 def _owner(user: str | None) -> int:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from lunasched import words
 from lunasched.errors import DeploymentFailed, PermissionDenied, UnitConflict
 
 _WANTS = "timers.target.wants"
@@ -72,6 +73,16 @@ class UnitDirectory:
         except OSError as error:
             raise _failure(error, self.path / _WANTS) from error
 
+    def check_writable(self) -> None:
+        """Raise if files cannot be put here or taken away, which is known without trying.
+
+        To take one away needs no space: a disk may be full.
+        """
+        for directory in (self.path, self.path / _WANTS):
+            if directory.is_dir() and not os.access(directory, os.W_OK):
+                read_only = os.statvfs(directory).f_flag & os.ST_RDONLY
+                raise _failure(OSError(errno.EROFS if read_only else errno.EACCES, ""), directory)
+
     def stage(self, files: Mapping[str, str]) -> StagedFiles:
         """Write ``files`` (name to text) in full, but not yet in place."""
         for name in files:
@@ -123,7 +134,9 @@ class UnitDirectory:
         directory = self.path / _WANTS
         try:
             for name in timers:
-                (directory / name).unlink(missing_ok=True)
+                # A read-only file system refuses to remove also what is not there.
+                if os.path.lexists(directory / name):
+                    (directory / name).unlink(missing_ok=True)
             with suppress(OSError):
                 directory.rmdir()
         except OSError as error:
@@ -203,14 +216,14 @@ def _write(path: Path, text: str) -> None:
 
 
 def _failure(error: OSError, path: Path) -> DeploymentFailed | PermissionDenied:
+    """Not what became of the change: who made it knows what else had been done by then."""
+    if error.errno in (errno.EACCES, errno.EPERM) and os.geteuid() == 0:
+        return DeploymentFailed(
+            f"{path} cannot be written, by root either: it may be immutable (lsattr(1)) or guarded "
+            "by a security module"
+        )
     if error.errno in (errno.EACCES, errno.EPERM):
         return PermissionDenied(
             f"{path} cannot be written by this user; run as root, or use --user for your own jobs"
         )
-    reasons = {
-        errno.ENOSPC: "the disk is full; free some space",
-        errno.EDQUOT: "the disk quota is used up; free some space",
-        errno.EROFS: "the file system is read-only; remount it writable",
-    }
-    reason = reasons.get(error.errno or 0, error.strerror or str(error))
-    return DeploymentFailed(f"{path}: {reason}. Nothing was changed.")
+    return DeploymentFailed(f"{path}: {words.reason(error)}")

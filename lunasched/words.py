@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from datetime import datetime, timedelta, timezone
 
@@ -19,6 +20,18 @@ line unseen (UAX #9, UAX #14), halves of pairs, and what is no character."""
 
 # Which limit a run was killed at.
 _LIMITS = {Result.TIMEOUT: "time limit", Result.OOM_KILL: "memory"}
+
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "the disk quota is used up; free some space",
+    errno.EROFS: "the file system is read-only; remount it writable",
+}
+
+
+def reason(error: OSError) -> str:
+    """What the system says is in the way, and for what can be mended, how."""
+    return _REASONS.get(error.errno or 0, error.strerror or str(error))
 
 
 def local_time(usec: int | None) -> str:

@@ -12,6 +12,7 @@ from lunasched.config import Mode, Paths
 from lunasched.diagnosis import (
     CHECKS,
     ClockFacts,
+    ClosedFacts,
     CronLine,
     DatabaseFacts,
     DeployedFacts,
@@ -33,6 +34,7 @@ from lunasched.diagnosis import (
     diagnose,
 )
 from lunasched.model import Job, ResourceLimits
+from lunasched.needs import Lack
 
 NOW = 1_800_000_000_000_000  # January 2027
 PATHS = Paths.of(Mode.SYSTEM, {})
@@ -75,6 +77,7 @@ HEALTHY = Facts(
     lingers=None,
     lacks_bus=False,
     disks=(DiskFacts(Path("/"), 10 << 30, 20 << 30),),
+    closed=(),
     settings=SETTINGS,
     definitions=DEFINITIONS,
     history=HISTORY,
@@ -101,6 +104,8 @@ def units(**changed: UnitSeen | None) -> ManagerFacts:
 LIMITED = Job(name="x", schedule="every 1h", command="true", limits=ResourceLimits(io_weight=10))
 PAST = Job(name="x", schedule="calendar:2001-01-01", command="true")
 ELAPSED = UnitSeen("loaded", "active", "elapsed")
+NO_USER = Lack("x", "user", "bob", "there is no user 'bob'", "it fails", "make it")
+NO_PROGRAM = Lack("x", "command", "/opt/x", "/opt/x is not there", "it fails", "make it")
 CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
     ("systemd", Severity.ERROR, "does not answer: no bus", {"manager": NO_BUS}),
     ("systemd", Severity.ERROR, "has no D-Bus", {"manager": NO_BUS, **USER, "lacks_bus": True}),
@@ -191,6 +196,12 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
         Severity.WARNING,
         "has 100 MiB left of 20480",
         {"disks": (DiskFacts(Path("/var"), 100 << 20, 20 << 30),)},
+    ),
+    (
+        "disk",
+        Severity.ERROR,
+        "the directory /etc/systemd/system is on a read-only file system",
+        {"closed": (ClosedFacts(PATHS.units, "mount", "on a read-only file system"),)},
     ),
     ("disk", Severity.ERROR, "has 1 MiB", {"disks": (DiskFacts(Path("/"), 1 << 20, 1 << 30),)}),
     (
@@ -382,7 +393,16 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
         "timers run that belong to no job: lunasched-job@y.timer",
         {"manager": replace(MANAGER, units={**UNITS, "lunasched-job@y.timer": RUNNING})},
     ),
-    ("users", Severity.ERROR, "runs as bob", {"unknown_users": {"x": "bob"}}),
+    ("users", Severity.ERROR, "job 'x': user: there is no user 'bob'", {"lacks": (NO_USER,)}),
+    ("users", Severity.UNKNOWN, "the users of jobs could not be looked at", {"lacks": NO_BUS}),
+    ("files", Severity.ERROR, "job 'x': command: /opt/x is not there", {"lacks": (NO_PROGRAM,)}),
+    (
+        "files",
+        Severity.WARNING,
+        "the jobs 'x', 'y' and 'z': command: /opt/x is not there",
+        {"lacks": tuple(replace(NO_PROGRAM, job=job, is_certain=False) for job in "xyz")},
+    ),
+    ("files", Severity.UNKNOWN, "the programs and directories of jobs", {"lacks": NO_BUS}),
     (
         "sessions",
         Severity.WARNING,

@@ -217,6 +217,15 @@ def test_events_of_runs_that_never_began_leave_no_rows(store: Store) -> None:
     assert rows(store) == {}
 
 
+def test_a_run_that_ended_before_a_process_could_be_made_is_on_record(store: Store) -> None:
+    """Its environment file is missing, say: there is no STARTING where a guard comes first."""
+    for _ in range(2):
+        take(store, [failed("resources")])
+        (run,) = rows(store).values()
+        assert (run.job, run.result) == ("backup", Result.EXEC_ERROR)
+        assert run.started_at == run.ended_at == START + 2 * SECOND
+
+
 @pytest.mark.parametrize("unit", ["cron.service", "lunasched.service", "lunasched-hook@a.service"])
 def test_units_that_are_no_jobs_leave_no_rows(unit: str, store: Store) -> None:
     take(store, [event(EventKind.STARTING, unit=unit)])

@@ -50,7 +50,7 @@ def main() -> int:
             raise
         from lunasched.cli.pointers import pointer
 
-        _tell(str(error))
+        _tell(f"{error}\nNothing was changed." if error.nothing_changed else str(error))
         further = pointer(error, arguments)
         if further:
             print(f"see: {further}", file=sys.stderr)

@@ -13,6 +13,7 @@ from lunasched.cli import units
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode, environment
 from lunasched.cli.firstuse import after_adding
 from lunasched.cli.mail import warn_of_mail
+from lunasched.cli.needs import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, JobExists
 
@@ -330,9 +331,11 @@ def add(
         compiled = units.compiled(session, job)
         verify.check(compiled, session.mode)
         units.print_units(compiled)
+        warn_of_lacks(session, [job])
         return
     compiled = session.deployer.add(job, now=session.now(), replace=replace)
     units.warn(compiled)
+    warn_of_lacks(session, [job])
     warn_of_mail(session, [job])
     _report_added(session, job, compiled)
 

@@ -18,6 +18,7 @@ from lunasched.cli import plans, render
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode
 from lunasched.cli.firstuse import after_adding
 from lunasched.cli.mail import warn_of_mail
+from lunasched.cli.needs import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.config import Mode
 from lunasched.errors import InvalidInput, InvalidJobs, PermissionDenied
@@ -75,6 +76,7 @@ def import_crontab(
     words = ("to add", "to change", "to remove") if dry_run else ("added", "changed", "removed")
     print(f"{'Plan' if dry_run else 'Done'}: {plans.counted(wanted, words)}.")
     plans.warn(compiled)
+    warn_of_lacks(session, wanted.put)
     warn_of_mail(session, wanted.put)
     _note_gone(session, jobs, source)
     if not dry_run:

@@ -15,6 +15,7 @@ import typer
 
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
 from lunasched.cli.mail import warn_of_mail
+from lunasched.cli.needs import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, JobExists, LunaschedError
 
@@ -61,6 +62,7 @@ def edit(
     for line in plans.differences(job, changed):
         print(line)
     plans.warn(done)
+    warn_of_lacks(session, [changed])
     warn_of_mail(session, [changed])
     print(f"Changed job {name!r}.")
 

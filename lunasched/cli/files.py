@@ -13,6 +13,7 @@ import typer
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode
 from lunasched.cli.firstuse import after_adding
 from lunasched.cli.mail import warn_of_mail
+from lunasched.cli.needs import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.errors import ExitCode, InvalidInput, LunaschedError
 
@@ -115,6 +116,7 @@ def _deploy(
     except InvalidInput as error:
         raise plans.with_places(error, entries) from error
     plans.warn(compiled)
+    warn_of_lacks(session, wanted.put)
     warn_of_mail(session, wanted.put)
     if not dry_run and wanted.put:
         after_adding(session)

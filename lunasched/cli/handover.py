@@ -11,6 +11,7 @@ import typer
 from lunasched import terminal
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
 from lunasched.cli.firstuse import after_adding
+from lunasched.cli.needs import warn_of_lacks
 from lunasched.cli.session import Session
 
 
@@ -75,6 +76,7 @@ def adopt(
         print(f"Adopted {unit} as job {found.adoption.job.name!r}: it is {made.name} now.")
         for _, kept in found.moves:
             print(f"Kept {kept}")
+    warn_of_lacks(session, [found.adoption.job])
     _print_notes(found.adoption.notes)
     if not dry_run:
         after_adding(session)

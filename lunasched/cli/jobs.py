@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Optional
@@ -9,10 +10,11 @@ from typing import Optional
 import typer
 
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
+from lunasched.cli.needs import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.cli.units import compiled as compiled_now
 from lunasched.cli.units import print_units
-from lunasched.errors import InvalidJob, ZonesChanged
+from lunasched.errors import InvalidJob, LunaschedError, ZonesChanged
 
 
 @app.command()
@@ -49,8 +51,14 @@ def disable(
     session = Session.choose(chosen_mode(ctx, system))
     session.job(name)
     # Else the supervisor does it, when it sees that the job is disabled.
-    session.of_history(lambda: drop_starts(session, name, retries_only=False), 0)
-    _set_enabled(session, name, enabled=False)
+    dropped = session.of_history(lambda: drop_starts(session, name, retries_only=False), 0)
+    try:
+        _set_enabled(session, name, enabled=False)
+    except LunaschedError as error:
+        if dropped:
+            error.nothing_changed = False
+            print(f"note: {dropped} of its starts that waited were dropped", file=sys.stderr)
+        raise
 
 
 @app.command("compile")
@@ -118,3 +126,5 @@ def _set_enabled(session: Session, name: str, *, enabled: bool) -> None:
     changed = session.deployer.set_enabled(name, enabled, now=session.now())
     state = "enabled" if enabled else "disabled"
     print(f"Job {name!r} is {state}." if changed else f"Job {name!r} was {state} already.")
+    if enabled:
+        warn_of_lacks(session, [session.job(name)])

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lunasched.settings import Settings
     from lunasched.store import RemoteHistory, Start, Store
     from lunasched.supervisor.consequences import Consequences
+    from lunasched.surroundings import Surroundings
     from lunasched.systemd import Manager
 
 T = TypeVar("T")
@@ -144,6 +145,18 @@ class Session:
             # Before D-Bus has threads, of which a child would have none.
             self._remote_history.start()
         return Manager.connect(self.mode)
+
+    @cached_property
+    def surroundings(self) -> Surroundings:
+        """This machine, as jobs find it."""
+        from lunasched.surroundings import Surroundings
+
+        path = None
+        # What only shows a plan does not connect, and does not know.
+        if "manager" in vars(self):
+            with suppress(LunaschedError):
+                path = self.manager.path()
+        return Surroundings(self.mode, path)
 
     @cached_property
     def journal(self) -> Journal:

@@ -207,7 +207,7 @@ def condition(command: str, shell: str = "/bin/sh") -> str | None:
     chain = _last_list(command, shell)
     for position, (words, operator) in enumerate(chain):
         holds_to_the_end = all(after != "||" for _, after in chain[position:])
-        if operator == "&&" and holds_to_the_end and _is_test(words):
+        if operator == "&&" and holds_to_the_end and is_test(words):
             return " ".join(words)
     return None
 
@@ -219,7 +219,7 @@ def _last_list(command: str, shell: str) -> list[tuple[list[str], str]]:
     for words, operator in simple_commands(command, shell):
         if has_ended and (words or operator == "("):
             chain, has_ended = [], False
-        for word in itertools.takewhile(_GRAMMAR.__contains__, words):
+        for word in itertools.takewhile(is_grammar, words):
             depth += (word in _OPENING) - (word in _CLOSING)
         if depth == 0:
             chain.append((words, operator))
@@ -228,7 +228,13 @@ def _last_list(command: str, shell: str) -> list[tuple[list[str], str]]:
     return chain
 
 
-def _is_test(words: list[str]) -> bool:
+def is_grammar(word: str) -> bool:
+    """Tell if a word, where a command could stand, is one of the shell's own."""
+    return word in _GRAMMAR
+
+
+def is_test(words: list[str]) -> bool:
+    """Tell if a simple command is there for its exit status."""
     words = words[words[:1] == ["!"] :]
     name = words[0].rpartition("/")[2] if words else ""
     return name in _TESTS or words[:2] in (["command", "-v"], ["systemctl", "is-active"])

@@ -38,6 +38,7 @@ from lunasched.errors import (
     NoSuchJob,
     StoreError,
     ZonesChanged,
+    nothing_changed_if_it_raises,
 )
 from lunasched.model import Job
 from lunasched.slotfile import SlotDirectory
@@ -307,8 +308,11 @@ class Deployer:
             )
 
     def _carry_out(self, change: Change, wanted: Plan, before: JobSet, now: int) -> None:
-        with self._units.stage(texts(change.compiled)) as staged:
-            self._store_change(wanted.after, now)
+        with ExitStack() as prepared:
+            with nothing_changed_if_it_raises():
+                self._units.check_writable()
+                staged = prepared.enter_context(self._units.stage(texts(change.compiled)))
+                self._store_change(wanted.after, now)
             try:
                 running = self._loader.running()
                 self._successes.note(change.gained)
@@ -329,10 +333,9 @@ class Deployer:
                     if failure is not None:
                         raise _not_taken_back(wanted, error, failure) from error
                 if isinstance(error, LunaschedError):
-                    failed = DeploymentFailed(
-                        f"{_named(wanted)} deployed and nothing was changed: {error}"
-                    )
+                    failed = DeploymentFailed(f"{_named(wanted)}: {error}")
                     failed.exit_code = error.exit_code
+                    failed.nothing_changed = True
                     raise failed from error
                 raise
 
@@ -444,8 +447,12 @@ class Deployer:
             self._gate.follow()
         kept = {name: text for name, text in change.old_texts.items() if text is not None}
         if kept:
-            with _collected(failures), self._units.stage(kept) as staged:
-                staged.install()
+            # What is as it was needs no space, and no directory that can be written.
+            with _collected(failures):
+                lost = {name: text for name, text in kept.items() if self._read(name) != text}
+                if lost:
+                    with self._units.stage(lost) as staged:
+                        staged.install()
             jobs = self._as_before(change, wanted, before)
             with _collected(failures):
                 self._loader.prepare(jobs, now, set(timers(change.others)))
@@ -454,6 +461,12 @@ class Deployer:
             with _collected(failures):
                 self._loader.activate(jobs)
         return failures[0] if failures else None
+
+    def _read(self, name: str) -> str | None:
+        try:
+            return self._units.read(name)
+        except LunaschedError:
+            return None
 
     def _as_before(self, change: Change, wanted: Plan, before: JobSet) -> list[CompiledJob]:
         jobs = [job for job in wanted.before.values() if job is not None]
@@ -496,7 +509,11 @@ class Deployer:
                 with suppress(LunaschedError):
                     self._reconcile(turn.now, allow_empty=self._lock.leaves_no_job)
                     turn = Turn(turn.now, settled=True)
-            yield turn
+            try:
+                yield turn
+            except LunaschedError as error:
+                error.nothing_changed = error.nothing_changed and not turn.settled
+                raise
 
     def _check_zones(self) -> None:
         """What would be compiled is for the zones of when we began to wait for the lock."""
@@ -516,7 +533,7 @@ def _not_taken_back(
     wanted: Plan, error: BaseException, failure: LunaschedError
 ) -> DeploymentFailed:
     found = DeploymentFailed(
-        f"{_named(wanted)} deployed: {error}\nWhat was done of it could not all be taken back: "
+        f"{_named(wanted)}: {error}\nWhat was done of it could not all be taken back: "
         f"{failure}\nWhen nothing is in the way any more: lunasched sync"
     )
     if isinstance(error, LunaschedError):
@@ -525,5 +542,9 @@ def _not_taken_back(
 
 
 def _named(wanted: Plan) -> str:
+    """What was not done, as the beginning of a sentence."""
     names = list(wanted.after)
-    return f"the job {names[0]!r} was not" if len(names) == 1 else f"the {len(names)} jobs were not"
+    done = "deployed" if wanted.put else "removed"
+    if len(names) == 1:
+        return f"the job {names[0]!r} was not {done}"
+    return f"the {len(names)} jobs were not {done}"

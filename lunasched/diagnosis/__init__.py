@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from lunasched.diagnosis import around, deployed, mail, own, sessions
+from lunasched.diagnosis import around, deployed, lacks, mail, own, sessions
 from lunasched.diagnosis.facts import (
     ClockFacts,
+    ClosedFacts,
     CronLine,
     DatabaseFacts,
     DeployedFacts,
@@ -54,7 +55,8 @@ CHECKS: Mapping[str, Check] = {
     "units": deployed.units,
     "timers": deployed.timers,
     "orphans": deployed.orphans,
-    "users": deployed.users,
+    "users": lacks.users,
+    "files": lacks.files,
     "sessions": sessions.sessions,
     "cron": deployed.cron,
 }
@@ -73,6 +75,7 @@ def _named(name: str, findings: Iterable[Finding]) -> list[Finding]:
 __all__ = [
     "CHECKS",
     "ClockFacts",
+    "ClosedFacts",
     "CronLine",
     "DatabaseFacts",
     "DeployedFacts",

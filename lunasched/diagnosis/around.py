@@ -323,7 +323,16 @@ def linger(facts: Facts) -> Iterator[Finding]:
 
 
 def disk(facts: Facts) -> Iterator[Finding]:
-    """Whether there is room."""
+    """Find file systems without room, and directories of ours that cannot be written."""
+    for closed in facts.closed:
+        yield error(
+            f"the directory {closed.path} is {closed.reason}",
+            "runs are not recorded"
+            if closed.path == facts.paths.history.parent
+            else "jobs cannot be added, changed, enabled, disabled or removed",
+            *([closed.mend] if closed.mend else []),
+            as_root=True,
+        )
     full = [one for one in facts.disks if _is_nearly_full(one)]
     for one in full:
         severity = error if one.free < _FULL else warning
@@ -334,8 +343,8 @@ def disk(facts: Facts) -> Iterator[Finding]:
             f"{facts.lunasched} vacuum",
             as_root=True,
         )
-    if not full:
-        yield fine("the disks have room")
+    if not full and not facts.closed:
+        yield fine("the disks have room, and can be written")
 
 
 def _is_nearly_full(one: DiskFacts) -> bool:

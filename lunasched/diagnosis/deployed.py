@@ -206,19 +206,6 @@ def _orphaned_files(facts: Facts, known: DeployedFacts) -> Iterator[Finding]:
         )
 
 
-def users(facts: Facts) -> Iterator[Finding]:
-    """Whether there are the users that jobs run as."""
-    for name, user in facts.unknown_users.items():
-        yield error(
-            f"the job {name!r} runs as {user}, and there is no such user",
-            "each of its runs is an exec-error (217)",
-            f"{facts.lunasched} edit {shlex.quote(name)}",
-            as_root=facts.is_system,
-        )
-    if not facts.unknown_users:
-        yield fine("there are all users that jobs run as")
-
-
 def cron(facts: Facts) -> Iterator[Finding]:
     """Whether cron runs what jobs run, too."""
     known = facts.cron_lines

@@ -6,11 +6,12 @@ What could not be seen is an ``Unseen`` with the reason, in the place of the fac
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from lunasched.config import Mode, Paths
 from lunasched.model import Job
+from lunasched.needs import Lack
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,17 @@ class DiskFacts:
     free: int
     """Bytes."""
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedFacts:
+    """A directory of ours in which nothing can be changed."""
+
+    path: Path
+    mend: str
+    """The command that opens it again, where that is known."""
+    reason: str
+    """Why: it is ``on a read-only file system``, say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +251,8 @@ class Facts:
     lacks_bus: bool
     """Whether the user's manager runs without D-Bus; in system mode, never."""
     disks: tuple[DiskFacts, ...]
+    closed: tuple[ClosedFacts, ...]
+    """The directories of units, jobs and runs that cannot be written."""
     settings: SettingsFacts | Unseen
     definitions: DatabaseFacts | Unseen
     """The database of jobs."""
@@ -251,8 +265,8 @@ class Facts:
     scripts: Path
     missing_scripts: tuple[str, ...]
     deployed: DeployedFacts | Unseen
-    unknown_users: Mapping[str, str] = field(default_factory=dict)
-    """Jobs whose users there are not, and the names of these."""
+    lacks: tuple[Lack, ...] | Unseen = ()
+    """What jobs need and is not there."""
     cron_lines: tuple[CronLine, ...] | Unseen = ()
     in_container: bool = False
     has_supervisor_user: bool = True

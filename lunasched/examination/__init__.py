@@ -16,6 +16,7 @@ from lunasched import host, mailserver, schedule
 from lunasched.config import SUPERVISOR_USER, Mode, lacks_bus, runtime_directory
 from lunasched.diagnosis import (
     ClockFacts,
+    ClosedFacts,
     CronLine,
     DatabaseFacts,
     DeployedFacts,
@@ -40,15 +41,18 @@ from lunasched.errors import InvalidInput, LunaschedError
 from lunasched.examination.crontabs import lines_of_jobs
 from lunasched.examination.units import deployed_facts
 from lunasched.journal import Journal
+from lunasched.needs import lacking
 from lunasched.settings import EmailSettings, Settings, WebSettings, of_document
 from lunasched.slot import to_datetime
 from lunasched.slotfile import SlotDirectory
 from lunasched.store import DEFINITIONS, inspect, is_recorded
+from lunasched.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from lunasched.compiler import Context
     from lunasched.config import Paths
     from lunasched.model import Job
+    from lunasched.needs import Lack
     from lunasched.store import Inspection, Store
 
 SUPERVISOR = "lunasched.service"
@@ -116,6 +120,7 @@ def examine(
         lingers=None if mode is Mode.SYSTEM else host.lingers(user),
         lacks_bus=mode is Mode.USER and lacks_bus(runtime_directory(os.environ)),
         disks=_disks(paths),
+        closed=_closed(mode, paths),
         settings=settings,
         definitions=definitions,
         history=history,
@@ -128,9 +133,7 @@ def examine(
             name for name in _SCRIPTS if not os.access(context.scripts / name, os.R_OK)
         ),
         deployed=deployed,
-        unknown_users={
-            job.name: job.user for job in known if job.user and not host.user_exists(job.user)
-        },
+        lacks=jobs if isinstance(jobs, Unseen) else _lacks(mode, jobs),
         cron_lines=_seen(lambda: _cron(mode, manager, known, user)),
         in_container=host.is_container(),
         has_supervisor_user=mode is Mode.USER or host.user_exists(SUPERVISOR_USER),
@@ -326,6 +329,14 @@ def _manager(mode: Mode, paths: Paths) -> ManagerFacts:
     return ManagerFacts(manager.version(), units, manager.file_state(SUPERVISOR), unread)
 
 
+def _lacks(mode: Mode, jobs: Sequence[Job]) -> tuple[Lack, ...] | Unseen:
+    from lunasched.systemd import Manager
+
+    path = _seen(lambda: Manager.connect(mode).path())
+    around = Surroundings(mode, None if isinstance(path, Unseen) else path)
+    return _seen(lambda: tuple(lacking(jobs, around)))
+
+
 def _zones(paths: Paths, context: Context, jobs: Sequence[Job], now: int) -> ZoneFacts:
     version = host.zone_database_version()
     moment, then = to_datetime(now), to_datetime(now + _YEAR_USEC)
@@ -377,6 +388,19 @@ def _disks(paths: Paths) -> tuple[DiskFacts, ...]:
         if not isinstance(free_and_total, Unseen):
             found.setdefault(free_and_total, DiskFacts(path, *free_and_total))
     return tuple(found.values())
+
+
+def _closed(mode: Mode, paths: Paths) -> tuple[ClosedFacts, ...]:
+    """The directories that jobs and runs are kept in and that cannot be written."""
+    found: list[tuple[host.WriteObstacle, Path]] = []
+    # Who may not write them anyway learns of read-only file systems alone.
+    is_owner = mode is Mode.USER or os.geteuid() == 0
+    wants = paths.units / "timers.target.wants"
+    for path in (paths.units, wants, paths.database.parent, paths.slots, paths.history.parent):
+        obstacle = _seen(lambda path=path: host.write_obstacle(path, is_owner))  # type: ignore[misc]
+        if isinstance(obstacle, host.WriteObstacle) and obstacle not in (one for one, _ in found):
+            found.append((obstacle, path))
+    return tuple(ClosedFacts(path, one.mend, one.reason) for one, path in found)
 
 
 def _cron(

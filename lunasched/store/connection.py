@@ -184,7 +184,11 @@ def as_it_is(path: Path, schema: Schema, *, seconds: float) -> sqlite3.Connectio
 def explained(error: Exception, path: Path) -> StoreError | PermissionDenied:
     """What SQLite or the system says of a database, in words."""
     text = str(error)
-    denied = isinstance(error, PermissionError) or "readonly" in text or "unable to open" in text
+    denied = isinstance(error, PermissionError) or any(
+        words in text for words in ("readonly", "unable to open", "Read-only")
+    )
+    if denied and _is_read_only(path):
+        return StoreError(f"{path}: the file system is read-only; remount it writable")
     if denied and _not_writable(path):
         return PermissionDenied(
             f"{path} cannot be opened for writing by this user; "
@@ -222,11 +226,23 @@ def said_of_room(error: Exception, path: Path) -> str:
     return ""
 
 
-def _not_writable(path: Path) -> bool:
-    """Whether permissions keep us from ``path``; not through ``Path.exists``, which then raises."""
+def _is_read_only(path: Path) -> bool:
+    with suppress(OSError):
+        return bool(os.statvfs(_existing(path)).f_flag & os.ST_RDONLY)
+    return False
+
+
+def _existing(path: Path) -> str:
+    """The path, or what there is of it."""
     existing = str(path)
     while not os.path.lexists(existing) and existing != "/":
         existing = os.path.dirname(existing)  # noqa: PTH120 - a text, for os.path alone
+    return existing
+
+
+def _not_writable(path: Path) -> bool:
+    """Whether permissions keep us from ``path``; not through ``Path.exists``, which then raises."""
+    existing = _existing(path)
     return not os.access(existing, os.W_OK) or not os.access(path.parent, os.W_OK)
 
 

@@ -54,6 +54,9 @@ _RESULTS = {
     "watchdog": Result.TIMEOUT,
 }
 
+# UNIT_RESULT where systemd lacked something that it needs before it makes a process.
+_RESOURCES = "resources"
+
 # The directives by which a job can have a limit of its own choice.
 _TIME_LIMITS = frozenset(
     {"RuntimeMaxSec", "TimeoutSec", "TimeoutStartSec", "WatchdogSec", "RuntimeRandomizedExtraSec"}
@@ -313,6 +316,9 @@ class Recorder:
             return None
 
     def _end(self, event: Event) -> None:
+        if event.unit_result == _RESOURCES:
+            # Where not even the guard's process could be made, it is all that there is of the run.
+            self._begin(event)
         state = self._store.runs.state(event.execution_id)
         if state is None:
             return

@@ -179,6 +179,12 @@ class Manager:
         found: list[str] = self._bus.property(OBJECT, MANAGER, "UnitPath")
         return found
 
+    def path(self) -> tuple[str, ...]:
+        """``PATH`` of units that set none: directories."""
+        environment: list[str] = self._bus.property(OBJECT, MANAGER, "Environment")
+        pairs = dict(each.partition("=")[::2] for each in environment)
+        return tuple(each for each in pairs.get("PATH", "").split(":") if each)
+
     def facts(self, unit: str) -> UnitFacts:
         """What the manager knows of a unit, which it looks for if it has to."""
         (path,) = self._bus.call(Call("LoadUnit", GLib.Variant("(s)", (unit,))))

@@ -285,12 +285,23 @@ def test_a_user_that_is_gone(patient: Patient) -> None:
     patient.machine.run("useradd gone")
     patient.job("--run-as", "gone")
     patient.machine.run("userdel gone")
-    found = patient.found("users", "runs as gone")
+    found = patient.found("users", f"job '{patient.name}': user: there is no user 'gone'")
     assert found is not None
     assert found["mend"] == [f"lunasched --system edit {patient.name}"]
     editor = {"EDITOR": "sed -i s/gone/root/"}
     patient.machine.run(f"{found['mend'][0]}", env=editor)
     assert patient.found("users", "") is None
+
+
+def test_a_program_that_is_not_executable(patient: Patient) -> None:
+    patient.machine.run("printf '#!/bin/sh\\n' >/usr/local/bin/not-yet")
+    said = patient(
+        "add", "--name", patient.name, "--schedule", "@daily", "--", "/usr/local/bin/not-yet"
+    )
+    assert f"warning: {patient.name}: command: /usr/local/bin/not-yet is not exec" in said.stderr
+    found = patient.mends("files", f"job '{patient.name}': command: /usr/local/bin/not-yet is not")
+    assert found["severity"] == "error"
+    assert found["mend"] == ["chmod a+x /usr/local/bin/not-yet"]
 
 
 # Zones

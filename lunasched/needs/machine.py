@@ -1,0 +1,82 @@
+"""The questions about a machine that needs are judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+class Kind(Enum):
+    """What a path leads to."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    OTHER = "other"
+    """A device, a socket or a pipe."""
+
+
+class Absence(Enum):
+    """Why nothing is seen at a path."""
+
+    NOTHING = "nothing"
+    FORBIDDEN = "forbidden"
+    """Who looks may not; whether there is something is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is at a path, links followed."""
+
+    kind: Kind
+    mode: int
+    uid: int
+    gid: int
+    has_acl: bool = False
+    """Whether more than the mode says who may do what (acl(5))."""
+    no_exec: bool = False
+    """Whether it is on a file system from which nothing is executed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user."""
+
+    name: str
+    uid: int
+    gids: frozenset[int]
+    """All groups of the user."""
+    home: str
+    shell: str
+
+    @property
+    def is_person(self) -> bool:
+        """Tell if it is somebody's, and not one of the system's own (login.defs(5))."""
+        return 1000 <= self.uid < 60000
+
+
+class Machine(Protocol):
+    """Answers them."""
+
+    @property
+    def path(self) -> tuple[str, ...] | None:
+        """``PATH`` of units that set none; ``None`` where that is not known."""
+
+    @property
+    def callers_path(self) -> tuple[str, ...]:
+        """``PATH`` of who asks."""
+
+    def account(self, user: str | None) -> Account | None:
+        """The user of this name or number, ``None`` being who owns the manager."""
+
+    def group(self, name: str) -> int | None:
+        """The number of a group."""
+
+    def look(self, path: str) -> Seen | Absence:
+        """What is at a path."""
+
+    def resolved(self, path: str) -> str:
+        """The path without links."""
+
+    def beginning(self, path: str) -> bytes:
+        """The first bytes of a file; none where it cannot be read."""
