@@ -206,7 +206,8 @@ def _make_instance(session: Session, job: Job) -> str:
         depended_on=bool(jobs.dependent_names(job.name)),
         launched=[found.name for found in dependencies if concurrency.has_launcher(found)],
     ).service
-    unit = unittext.run_service_name(job.name, secrets.token_hex(6))
+    # Its guard knows by the letter that it is by hand, as of what a launcher starts.
+    unit = unittext.run_service_name(job.name, f"{secrets.token_hex(6)}h")
     directory = UnitDirectory(
         session.paths.runtime_units, mark=compiler.OWNERSHIP_MARK, prefix=unittext.JOB_PREFIX
     )
