@@ -26,7 +26,7 @@ from lunasched import (
     unittext,
     userswitch,
 )
-from lunasched.config import BY_HAND_DIRECTORY, SUPERVISOR_DIRECTORY, SUPERVISOR_USER, Mode
+from lunasched.config import SUPERVISOR_DIRECTORY, SUPERVISOR_USER, Mode
 from lunasched.errors import InvalidInput, InvalidJob, ScheduleError
 from lunasched.model import Command, Job, Overlap, Priority, ResourceLimits
 from lunasched.unittext import UnitText
@@ -139,7 +139,6 @@ def compile(  # noqa: A001 - the design's word for it
         )
     oneshot = depended_on or directives.is_oneshot(job.directives)
     guards = {
-        "guard": _guard(job, context) if guarded else None,
         "type": UnitText("oneshot" if oneshot else "exec"),
         **dependencies.service_values(
             job, context.slots, depended_on=depended_on, launched=launched
@@ -150,6 +149,8 @@ def compile(  # noqa: A001 - the design's word for it
             slots=context.slots,
             runtime=context.runtime,
             mode=context.mode,
+            guarded=guarded,
+            wait=concurrency.patience(job, oneshot=oneshot),
         ),
     }
     if _guards_are_outside(job, context):
@@ -300,7 +301,13 @@ def _launcher(job: Job, common: dict[str, Any], context: Context) -> Unit:
     template = _environment(context.templates).get_template("launch.service.j2")
     values = {
         "description": unittext.sentence(f"{job.name} (lunasched launcher)"),
-        "exec_start": concurrency.launch_command(job, context.scripts, context.units, context.mode),
+        "exec_start": concurrency.launch_command(
+            job,
+            scripts=context.scripts,
+            units=context.units,
+            runtime=context.runtime,
+            mode=context.mode,
+        ),
         "identifier": UnitText(f"{unittext.instance_name(job.name)}:launcher"),
     }
     return Unit(unittext.launch_name(job.name), template.render(common | values))
@@ -342,22 +349,6 @@ def _hook_commands(job: Job) -> Iterator[tuple[str, Command, float, str]]:
         yield event.value, command, job.hooks.timeout, "hook"
     for name, channel in commands.of(job).items():
         yield name, channel.target, channel.timeout or job.hooks.timeout, "channel"
-
-
-def _guard(job: Job, context: Context) -> UnitText:
-    """The ``ExecCondition=`` of the slot guard."""
-    instance = unittext.instance_name(job.name)
-    return concurrency.guard_command(
-        context.scripts / "slot-guard",
-        str(context.slots / instance),
-        str(context.slots / unittext.last_slot_name(job.name)),
-        str(context.runtime / BY_HAND_DIRECTORY / instance),
-        str(context.runtime / SUPERVISOR_DIRECTORY / "starts" / instance),
-        "sync" if job.catch_up else "-",
-        concurrency.bus_path(concurrency.started_unit(job)),
-        concurrency.bus_path(unittext.timer_name(job.name)),
-        mode=context.mode,
-    )
 
 
 def _own_files(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lunasched import schedule, unittext
-from lunasched.config import EXCLUSIVE_DIRECTORY, SUPERVISOR_DIRECTORY, Mode
+from lunasched.config import BY_HAND_DIRECTORY, EXCLUSIVE_DIRECTORY, SUPERVISOR_DIRECTORY, Mode
 from lunasched.model import ExecutionMode, Job, Overlap
 from lunasched.unittext import UnitText
 
@@ -22,6 +22,7 @@ _OF_GATE = re.compile(
     rf"(?:{EXCLUSIVE_DIRECTORY}|lunasched/{SUPERVISOR_DIRECTORY})/?"
 )
 _RUN_SCRIPT = '[ ! -r "$0" ] || . "$0"'
+_PATIENCE_S = 20.0
 _BUS_UNITS = "/org/freedesktop/systemd1/unit/"
 
 
@@ -36,7 +37,12 @@ def started_unit(job: Job) -> str:
     return unittext.launch_name(name) if has_launcher(job) else unittext.service_name(name)
 
 
-def launch_command(job: Job, scripts: Path, units: Path, mode: Mode) -> UnitText:
+def launched_path(job: Job, runtime: Path) -> Path:
+    """The file in which the launcher of a job says what started the run in place of another."""
+    return runtime / BY_HAND_DIRECTORY / f"{unittext.instance_name(job.name)}:launched"
+
+
+def launch_command(job: Job, *, scripts: Path, units: Path, runtime: Path, mode: Mode) -> UnitText:
     """``ExecStart=`` of the launcher."""
     parallel = job.mode is ExecutionMode.PARALLEL
     return unittext.command_line(
@@ -49,27 +55,48 @@ def launch_command(job: Job, scripts: Path, units: Path, mode: Mode) -> UnitText
             str(scripts / "launch"),
             "parallel" if parallel else "replace",
             unittext.instance_name(job.name),
-            str(units),
+            str(units if parallel else launched_path(job, runtime)),
             str(job.max_concurrent if parallel else 0),
             "--user" if mode is Mode.USER else "",
             bus_path(unittext.launch_name(job.name)),
-            bus_path(unittext.timer_name(job.name)),
         ]
     )
 
 
 def service_values(
-    job: Job, *, scripts: Path, slots: Path, runtime: Path, mode: Mode
+    job: Job,
+    *,
+    scripts: Path,
+    slots: Path,
+    runtime: Path,
+    mode: Mode,
+    guarded: bool,
+    wait: str,
 ) -> dict[str, Any]:
-    """What the template of the job's service needs to know."""
+    """What the template of the job's service needs to know.
+
+    ``guarded`` jobs have a slot guard; ``wait`` is how long guards wait for the manager.
+    """
     exclusive = job.mode is ExecutionMode.EXCLUSIVE
     return {
         "passes": _condition_path(runtime / SUPERVISOR_DIRECTORY / "passes") if exclusive else None,
         "exclusive": unittext.plain(EXCLUSIVE_DIRECTORY) if exclusive else None,
-        "overlap_guard": _overlap_guard(job, scripts, slots, mode)
+        "guard": _slot_guard(job, scripts, slots, runtime, wait, mode) if guarded else None,
+        "overlap_guard": _overlap_guard(job, scripts, slots, wait, mode)
         if job.overlap is Overlap.SKIP
         else None,
     }
+
+
+def patience(job: Job, *, oneshot: bool) -> str:
+    """How long a guard waits for one answer of the manager, of two.
+
+    Of a service of ``Type=oneshot`` the limit of its running time is one of its start, too
+    (``dependencies.limits``): the manager would end the guard for it, and the run with that.
+    """
+    limit = job.limits.timeout if oneshot else None
+    seconds = _PATIENCE_S if limit is None else min(_PATIENCE_S, limit / 4)
+    return f"{max(1, int(seconds * 1000))}ms"
 
 
 def gate_values(runtime: Path) -> dict[str, UnitText]:
@@ -86,7 +113,7 @@ def is_of_gate(text: str) -> bool:
     return bool(_OF_GATE.search(text))
 
 
-def _overlap_guard(job: Job, scripts: Path, slots: Path, mode: Mode) -> UnitText:
+def _overlap_guard(job: Job, scripts: Path, slots: Path, wait: str, mode: Mode) -> UnitText:
     """The ``ExecCondition=`` that skips what elapsed during the last run."""
     rule = schedule.parse(job.schedule)
     interval = str(rule.seconds * 1_000_000) if isinstance(rule, schedule.Every) else "-"
@@ -96,11 +123,36 @@ def _overlap_guard(job: Job, scripts: Path, slots: Path, mode: Mode) -> UnitText
         bus_path(unittext.timer_name(job.name)),
         str(slots / unittext.last_slot_name(job.name)),
         interval,
+        wait,
         mode=mode,
     )
 
 
-def guard_command(script: Path, *arguments: str, mode: Mode) -> UnitText:
+def _slot_guard(
+    job: Job, scripts: Path, slots: Path, runtime: Path, wait: str, mode: Mode
+) -> UnitText:
+    """The ``ExecCondition=`` that keeps a slot from running twice."""
+    instance = unittext.instance_name(job.name)
+    launched: str | UnitText = "-"
+    if job.mode is ExecutionMode.PARALLEL:
+        launched = UnitText("%n")
+    elif has_launcher(job):
+        launched = str(launched_path(job, runtime))
+    return guard_command(
+        scripts / "slot-guard",
+        str(slots / instance),
+        str(slots / unittext.last_slot_name(job.name)),
+        str(runtime / BY_HAND_DIRECTORY / instance),
+        str(runtime / SUPERVISOR_DIRECTORY / "starts" / instance),
+        "sync" if job.catch_up else "-",
+        bus_path(unittext.service_name(job.name)),
+        launched,
+        wait,
+        mode=mode,
+    )
+
+
+def guard_command(script: Path, *arguments: str | UnitText, mode: Mode) -> UnitText:
     """The command of a guard, which lets pass where its script is gone.
 
     "-p": bash takes no functions, options and start-up files from the job's environment.

@@ -3,7 +3,8 @@
 Two directories below one that is the manager's own::
 
     by-hand/INSTANCE                a start by hand: a time since boot until which it counts
-    supervisor/starts/INSTANCE      a retry: the same
+    by-hand/INSTANCE:launched       what started the launcher that replaced a run last
+    supervisor/starts/INSTANCE      a start by the supervisor: such a time, and "timer" for a slot
     supervisor/gate                 no job starts but with a pass
     supervisor/passes/INSTANCE      this one may
     supervisor/hooks/INSTANCE       the run that a hook is about, as NAME=value lines
@@ -105,12 +106,15 @@ class RuntimeDirectory:
         self.path = runtime / SUPERVISOR_DIRECTORY
         self._gate = GateView(runtime)
 
-    def mark_retry(self, job: str) -> None:
-        """Say that a start of the job in the next minute is for no slot."""
-        with suppress(OSError):
-            self._write("starts", instance_name(job), _mark())
+    def mark_start(self, job: str, *, for_slot: bool) -> None:
+        """Say of a start of the job in the next minute that it is ours, and for a slot or for none.
 
-    def unmark_retry(self, job: str) -> None:
+        systemd knows only that it is none by the timer.
+        """
+        with suppress(OSError):
+            self._write("starts", instance_name(job), _mark("timer" if for_slot else ""))
+
+    def unmark_start(self, job: str) -> None:
         """Take the mark back."""
         self._remove("starts", instance_name(job))
 
@@ -219,8 +223,8 @@ def _write(
         os.close(file)
 
 
-def _mark() -> str:
-    return f"{_uptime() + _MARKED_USEC}\n"
+def _mark(cause: str = "") -> str:
+    return f"{_uptime() + _MARKED_USEC} {cause}".rstrip() + "\n"
 
 
 def _lines(facts: Mapping[str, str]) -> str:

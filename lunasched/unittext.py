@@ -143,14 +143,15 @@ def assignment(name: str, value: str) -> UnitText:
     return UnitText(_word(f"{name}={value}", dollar=False))
 
 
-def command_line(argv: Sequence[str]) -> UnitText:
+def command_line(argv: Sequence[str | UnitText]) -> UnitText:
     """An argument list for ``ExecStart=`` that reaches the program byte for byte.
 
     ``$`` is doubled except in the program's own path, which is not subject to substitution.
+    Arguments that are ``UnitText`` stay as they are.
     """
     if not argv or not argv[0]:
         raise Unrepresentable("there is no program to run")
-    program = argv[0]
+    program = str(argv[0])
     _check_text(program)
     if not program.startswith("/") and (
         "/" in program or program[0] in "@-:+!|" or program in (".", "..", ";")
@@ -166,6 +167,9 @@ def command_line(argv: Sequence[str]) -> UnitText:
     _check_path(program)
     words = [_word(program, dollar=False)]
     for argument in argv[1:]:
+        if isinstance(argument, UnitText):
+            words.append(argument.text)
+            continue
         _check_text(argument)
         words.append(_word(argument, dollar=True))
     line = " ".join(words)

@@ -151,6 +151,24 @@ def test_a_job_is_ordered_after_what_it_depends_on(context: Context) -> None:
     assert str(context.slots) in check
 
 
+@pytest.mark.parametrize(
+    ("timeout", "depended_on", "wait"),
+    [(None, True, 20_000), (600, True, 20_000), (5, True, 1250), (5, False, 20_000)],
+)
+def test_a_guard_waits_for_the_manager_within_the_time_of_the_start(
+    timeout: float | None, depended_on: bool, wait: int
+) -> None:
+    """Which is that of the run where others depend on it: two answers leave half of it."""
+    limited = job("a", schedule="@daily").to_mapping()
+    limits = {**limited["resource_limits"], "timeout_seconds": timeout}
+    changed = {**limited, "overlap": "skip", "resource_limits": limits}
+    compiled = compiler.compile(Job.from_mapping(changed), SYSTEM, depended_on=depended_on)
+    guards = [
+        value for _, key, value in directives(compiled.service.text) if key == "ExecCondition"
+    ]
+    assert [guard.split()[-1] for guard in guards] == [f"{wait}ms", f"{wait}ms"]
+
+
 def test_the_check_names_all_that_have_not_succeeded(tmp_path: Path) -> None:
     names = ["good", 'it\'s $HOME `x` "q" %s\\n', "-n", "also good", "* ~"]
     for name, said in zip(names, ("1", "0", "", "1"), strict=False):

@@ -33,44 +33,64 @@ def now() -> int:
     return time.time_ns() // 1000
 
 
+BY_TIMER = 'a(ss) 3 "trigger_unit" "x.timer" "trigger_timer_realtime_usec" "5"'
+BY_HAND = "a(ss) 0"
+
+
 class Guard:
     """``ExecCondition=`` for a start of the job, with a systemd that says what is wanted."""
 
     def __init__(self, slots: SlotDirectory, path: Path) -> None:
         self.slots, self.path = slots, path
-        self.mark, self.retry = path / "by-hand", path / "retry"
+        self.mark, self.ours = path / "by-hand", path / "ours"
+        self.launched = "-"
         # The one thing that is not the script's own: its program's place.
         script = GUARD.read_text().replace("/usr/bin/busctl", str(path / "busctl"))
         (path / "slot-guard").write_text(script)
+        self.environment = {"PATH": "/nowhere", "HOME": "/", "slots": "x", "words": "y", "by": "z"}
+        self.environment["TRIGGER_UNIT"] = "x.timer"
+        self.said = ""
 
-    def systemd_says(self, elapsed: int, started: int, over: int) -> None:
+    def systemd_says(self, details: str, job: int = 12) -> None:
         busctl = self.path / "busctl"
         busctl.write_text(
-            f'#!/bin/sh\ncase "$*" in *LastTrigger*) echo t {elapsed} ;;\n'
-            f"*) echo t {started}; echo t {over} ;; esac\n"
+            f"#!/bin/bash\necho x >>{self.path}/asked\n"
+            f"case $* in *'/service '*Unit*Job) echo '(uo) {job} \"/job/{job}\"' ;;\n"
+            f"*'/job/{job} '*ActivationDetails) echo '{details}' ;; *) exit 1 ;; esac\n"
         )
         busctl.chmod(0o755)
 
+    def asked(self) -> int:
+        file = self.path / "asked"
+        return len(file.read_text().split()) if file.exists() else 0
+
     def passes(self, job: str = "job", prefix: str = "") -> bool:
-        files = (self.slots.path / job, self.slots.path / f"last:{job}", self.mark, self.retry)
+        files = (self.slots.path / job, self.slots.path / f"last:{job}", self.mark, self.ours)
         run = ["/bin/bash", "-p", "-c", prefix + '[ ! -r "$0" ] || . "$0"']
         done = subprocess.run(
-            [*run, self.path / "slot-guard", *files, "-", "/started", "/timer"],
-            env={"PATH": "/nowhere", "HOME": "/", "slots": "x", "words": "y", "ran": "z"},
+            [*run, self.path / "slot-guard", *files, "-", "/service", self.launched, "2000ms"],
+            env=self.environment,
             capture_output=True,
             text=True,
-            timeout=10,
+            timeout=20,
             check=False,
         )
         assert done.stderr == ""
-        assert done.stdout == ("this slot ran already\n" if done.returncode else "")
+        self.said = done.stdout
+        if done.returncode:
+            assert done.stdout == "this slot ran already\n"
         return done.returncode == 0
+
+
+UNKNOWN = (
+    "this slot ran already, and systemd does not say whether the timer started it again: it runs\n"
+)
 
 
 @pytest.fixture
 def guard(slots: SlotDirectory, tmp_path: Path) -> Guard:
     made = Guard(slots, tmp_path)
-    made.systemd_says(2, 3, 1)
+    made.systemd_says(BY_TIMER)
     return made
 
 
@@ -107,28 +127,102 @@ def test_a_slot_runs_once(slots: SlotDirectory, guard: Guard, now: int) -> None:
         assert not guard.passes()
 
 
-@pytest.mark.parametrize(
-    "answer", [(1, 3, 2), (4, 3, 1), (0, 0, 0)], ids=["before the end", "after", "never"]
-)
+@pytest.mark.parametrize("details", [BY_HAND, 'a(ss) 1 "trigger_unit" "x.path"'])
 def test_what_the_timer_did_not_start_passes(
-    slots: SlotDirectory, guard: Guard, now: int, answer: tuple[int, int, int]
+    slots: SlotDirectory, guard: Guard, now: int, details: str
 ) -> None:
     slots.write("job", hourly(now))
     set_last(slots, now)
-    guard.systemd_says(*answer)
+    guard.systemd_says(details)
     assert guard.passes()
+    assert (guard.said, guard.asked()) == ("", 2)
     assert last_slot(slots) == now
 
 
-def test_where_systemd_cannot_be_asked_it_passes(
+def test_before_the_first_start_by_the_timer_nobody_is_asked(
+    slots: SlotDirectory, guard: Guard, now: int
+) -> None:
+    """Nor is a slot used up: hundreds may be started by hand at once."""
+    slots.write("job", hourly(now))
+    del guard.environment["TRIGGER_UNIT"]
+    for last in (now, now - HOUR):
+        set_last(slots, last)
+        assert guard.passes()
+        assert (guard.said, guard.asked()) == ("", 0)
+        assert last_slot(slots) == last
+
+
+@pytest.mark.parametrize("answer", ["", "echo '(uo) 12'", "echo '(uo) 12 \"/job/12\"'"])
+def test_what_cannot_be_told_runs_and_says_so(
+    slots: SlotDirectory, guard: Guard, now: int, answer: str
+) -> None:
+    slots.write("job", hourly(now))
+    set_last(slots, now)
+    # The last one answers the first question alone, like a manager that came to stand still.
+    (guard.path / "busctl").write_text(
+        f"#!/bin/bash\ncase $* in *'/service '*) {answer or ':'} ;; esac; exit 1\n"
+    )
+    assert guard.passes()
+    assert guard.said == UNKNOWN
+    (guard.path / "busctl").unlink()
+    assert guard.passes()
+    assert guard.said == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("unit", "passes", "said"),
+    [
+        ("lunasched-job@job:0123456789abt.service", False, "this slot ran already\n"),
+        ("lunasched-job@job:0123456789abh.service", True, ""),
+        ("lunasched-job@job:0123456789ab.service", True, UNKNOWN),
+        # Its launcher did not start it.
+        ("lunasched-job@job.service", True, ""),
+        ("lunasched-job@0123456789abt.service", True, ""),
+    ],
+)
+def test_a_launcher_says_what_it_was_started_by_in_the_name(
+    slots: SlotDirectory, guard: Guard, now: int, unit: str, passes: bool, said: str
+) -> None:
+    slots.write("job", hourly(now))
+    set_last(slots, now)
+    guard.launched = unit
+    assert (guard.passes(), guard.said, guard.asked()) == (passes, said, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "passes", "said"),
+    [
+        ("12 t\n", False, "this slot ran already\n"),
+        ("12 h\n", True, ""),
+        ("12 \n", True, UNKNOWN),
+        # The service was started by somebody else since.
+        ("11 t\n", True, ""),
+        ("starting\n", True, UNKNOWN),
+        (None, True, UNKNOWN),
+    ],
+)
+def test_a_launcher_that_replaces_a_run_notes_what_it_was_started_by(
+    slots: SlotDirectory, guard: Guard, now: int, text: str | None, passes: bool, said: str
+) -> None:
+    slots.write("job", hourly(now))
+    set_last(slots, now)
+    guard.launched = str(guard.path / "launched")
+    if text is not None:
+        Path(guard.launched).write_text(text)
+    assert (guard.passes(), guard.said, guard.asked()) == (passes, said, 1)
+
+
+def test_a_launcher_may_take_a_moment_to_know_the_job(
     slots: SlotDirectory, guard: Guard, now: int
 ) -> None:
     slots.write("job", hourly(now))
     set_last(slots, now)
-    (guard.path / "busctl").write_text("#!/bin/sh\necho t 5; exit 1\n")
-    assert guard.passes()
-    (guard.path / "busctl").unlink()
-    assert guard.passes()
+    guard.launched = str(guard.path / "launched")
+    Path(guard.launched).write_text("starting\n")
+    # The guard has asked: it waits for the launcher.
+    writer = f"until [ -e {guard.path}/asked ]; do :; done; echo 12 t >{guard.launched}"
+    with subprocess.Popen(["/bin/bash", "-c", writer]):
+        assert not guard.passes()
 
 
 def test_a_clock_that_was_set_back_far_counts(slots: SlotDirectory, guard: Guard, now: int) -> None:
@@ -189,7 +283,7 @@ def test_a_job_that_may_write_nothing_runs(slots: SlotDirectory, guard: Guard, n
     assert guard.passes(prefix="ulimit -n 10; ")
 
 
-@pytest.mark.parametrize("which", ["by-hand", "retry"])
+@pytest.mark.parametrize("which", ["by-hand", "ours"])
 def test_a_mark_lets_a_start_pass_until_its_time(
     slots: SlotDirectory, guard: Guard, now: int, which: str
 ) -> None:
@@ -207,13 +301,28 @@ def test_a_mark_lets_a_start_pass_until_its_time(
     assert not guard.passes()
 
 
+@pytest.mark.parametrize("launched", ["-", "lunasched-job@job:0123456789abh.service", "/none"])
+@pytest.mark.parametrize("environment", [{}, {"TRIGGER_UNIT": "x.timer"}])
+def test_what_the_supervisor_starts_in_place_of_the_timer_is_for_a_slot(
+    slots: SlotDirectory, guard: Guard, now: int, launched: str, environment: dict[str, str]
+) -> None:
+    slots.write("job", hourly(now))
+    set_last(slots, now - HOUR)
+    guard.launched, guard.environment = launched, environment
+    guard.ours.write_text(f"{slotfile._uptime() + 60 * SECOND} timer\n")
+    assert guard.passes()
+    assert last_slot(slots) == now - SECOND
+    assert not guard.passes()
+    assert guard.asked() == 0
+
+
 @pytest.mark.parametrize("kind", ["command", "fifo", "link", "directory", "long", "zeros"])
 def test_the_slot_guard_trusts_no_mark(
     slots: SlotDirectory, guard: Guard, now: int, tmp_path: Path, kind: str
 ) -> None:
     slots.write("job", hourly(now))
     set_last(slots, now)
-    mark, touched = guard.retry, tmp_path / "touched"
+    mark, touched = guard.ours, tmp_path / "touched"
     if kind == "command":
         mark.write_text(f"a[$(touch {touched})]\n")
     elif kind == "fifo":

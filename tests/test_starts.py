@@ -352,12 +352,12 @@ def test_the_supervisor_follows_no_link_to_its_marks(tmp_path: Path) -> None:
     runtime = RuntimeDirectory(tmp_path)
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    runtime.mark_retry("backup")
+    runtime.mark_start("backup", for_slot=False)
     mark = tmp_path / "supervisor/starts/backup"
     assert int(mark.read_text()) > 0
     mark.unlink()
     mark.symlink_to(victim)
-    runtime.mark_retry("backup")
+    runtime.mark_start("backup", for_slot=False)
     assert victim.read_text() == "precious"
     assert not mark.is_symlink()
 

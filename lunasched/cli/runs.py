@@ -58,7 +58,7 @@ def start(
     this_run = _for_this_run(job, argv or [], env)
     since = session.now()
     unit, invocation = _start(session, job, this_run, wait=wait)
-    if invocation is None and (unmet := _own_unmet(session, unit)):
+    if invocation is None and (unmet := _own_unmet(session, unit, since)):
         print(f"lunasched: the run was skipped: {unmet} does not hold", file=sys.stderr)
         raise typer.Exit(ExitCode.FAILED)
     if invocation is None:
@@ -150,11 +150,11 @@ def _start(
         return unit, manager.begin(unit, patient=wait)
 
 
-def _own_unmet(session: Session, unit: str) -> str | None:
+def _own_unmet(session: Session, unit: str, since: int) -> str | None:
     """The condition of a job's own that kept it from running; those of the gate are not its own."""
     from lunasched import concurrency
 
-    unmet = session.manager.unmet(unit)
+    unmet = session.manager.unmet(unit, since)
     return next((one for one in unmet if not concurrency.is_of_gate(one)), None)
 
 
@@ -191,8 +191,26 @@ def _queue(session: Session, job: Job, unit: str, *, wait: bool) -> Invocation |
             job, unit=unit, trigger=Trigger.MANUAL, slot=None, due_at=now, now=now
         )
     manager.nudge()
-    begun = manager.wait_begun(unit, before, None if wait else _TURN_SECONDS)
+    begun = manager.wait_begun(unit, before, _TURN_SECONDS)
+    while wait and not begun:
+        waits = _waits(session, job.name)
+        # What is not waiting any more has begun by now, or will not.
+        begun = manager.wait_begun(unit, before, _TURN_SECONDS)
+        if waits or begun:
+            continue
+        if _own_unmet(session, unit, now):
+            return None
+        raise LunaschedError(
+            f"the start of the job {job.name!r} was dropped before its turn had come; "
+            f"see: lunasched history {job.name!r}"
+        )
     return manager.invocation(unit) if begun else None
+
+
+def _waits(session: Session, name: str) -> bool:
+    """Whether a start of a job is in the queue, as far as the history can be read."""
+    waiting = session.of_history(session.store.starts.all, None)
+    return waiting is None or any(start.job == name and not start.is_retry for start in waiting)
 
 
 def _make_instance(session: Session, job: Job) -> str:
@@ -210,7 +228,8 @@ def _make_instance(session: Session, job: Job) -> str:
         depended_on=bool(jobs.dependent_names(job.name)),
         launched=[found.name for found in dependencies if concurrency.has_launcher(found)],
     ).service
-    unit = unittext.run_service_name(job.name, secrets.token_hex(6))
+    # Its guard knows by the letter that it is by hand, as of what a launcher starts.
+    unit = unittext.run_service_name(job.name, f"{secrets.token_hex(6)}h")
     directory = UnitDirectory(
         session.paths.runtime_units, mark=compiler.OWNERSHIP_MARK, prefix=unittext.JOB_PREFIX
     )

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from gi.repository import GLib
 
 from lunasched.errors import LunaschedError, SystemdUnreachable
+from lunasched.model import Trigger
 from lunasched.unittext import JOB_PREFIX, LAUNCH_PREFIX, instance_name, launch_name
 
 if TYPE_CHECKING:
@@ -169,8 +170,8 @@ class Starter:
         self._marked.add((start.job, start.unit))
         if not self._store.starts.claim(start, self._now()):
             return
-        if start.is_retry:
-            self._runtime.mark_retry(start.job)
+        for_slot = start.trigger in (Trigger.TIMER, Trigger.CATCH_UP)
+        self._runtime.mark_start(start.job, for_slot=for_slot)
 
         def answered(error: LunaschedError | None) -> None:
             self._guard(partial(self._answered, start, error))()
@@ -216,7 +217,7 @@ class Starter:
             done = {(job, unit) for job, unit in done if job not in starting}
         for job, unit in done:
             self._runtime.revoke(unit)
-            self._runtime.unmark_retry(job)
+            self._runtime.unmark_start(job)
         self._marked -= done
 
     def _plan(self, later: list[int], now: int) -> None:

@@ -475,11 +475,14 @@ class Manager:
             raise _job_failure("StartUnit", unit, results[job])
         return None
 
-    def unmet(self, unit: str) -> list[str]:
+    def unmet(self, unit: str, since: int) -> list[str]:
         """The conditions of a held unit that did not hold when they were looked at last.
 
-        Each as it is written, ``ConditionPathExists=!/x``.
+        Each as it is written, ``ConditionPathExists=!/x``; none if that was before a point in time
+        (µs, UTC), by an earlier start.
         """
+        if self._bus.property(unit_path(unit), UNIT, "ConditionTimestamp") < since:
+            return []
         found = self._bus.property(unit_path(unit), UNIT, "Conditions")
         return [
             f"{name}={'!' if negated else ''}{parameter}"

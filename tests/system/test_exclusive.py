@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -248,3 +249,27 @@ def test_by_hand_without_a_supervisor_is_refused(luna: Lunasched) -> None:
     assert refused.returncode == 1
     assert "supervisor" in refused.stderr
     assert not luna.json("queue")
+
+
+def test_a_start_that_is_waited_for_does_not_wait_for_ever(luna: Lunasched) -> None:
+    """Its turn comes and a condition of its own does not hold; or it is dropped before."""
+    conditions = {"ConditionPathExists": "/nowhere"}
+    jobs = [{"name": luna.name, "schedule": "@yearly", "command": "true", "systemd": conditions}]
+    jobs[0]["execution_mode"] = "exclusive"
+    jobs.append({"name": f"{luna.name}-other", "schedule": "@yearly", "command": "sleep 60"})
+    luna.machine.write_file(f"/tmp/{luna.name}.yaml", json.dumps({"jobs": jobs}))
+    luna("apply", f"/tmp/{luna.name}.yaml")
+    for _ in range(2):
+        done = luna("start", luna.name, "--wait", check=False, timeout=30)
+        assert done.returncode == 1
+        assert "was skipped: ConditionPathExists=/nowhere does not hold" in done.stderr
+    luna("start", f"{luna.name}-other")
+    # It waits for the other; the condition of the last time is none of this start.
+    waits = luna("start", luna.name)
+    assert waits.stdout == f"Job '{luna.name}' waits until others have ended.\n"
+    luna("stop", luna.name)
+    waiting = luna.machine.popen(["lunasched", "start", luna.name, "--wait"])
+    luna.machine.wait_for(lambda: bool(luna.json("queue")), what="the start in the queue")
+    luna("stop", luna.name)
+    assert waiting.wait(timeout=30) == 1
+    luna("stop", f"{luna.name}-other")

@@ -5,8 +5,9 @@ Steps of the clock and nights with a change of it are in ``tests/vm``.
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -56,6 +57,27 @@ def test_a_slot_that_ran_is_refused(luna: Lunasched) -> None:
     # Nor is a start that nobody announced taken for the timer's.
     luna.machine.exec(f"systemctl start {unit}.service")
     luna.wait_for_runs(luna.name, 4)
+    assert counts(luna, luna.name) == {"success": 3, "skipped": 1}
+
+
+def test_a_slot_that_ran_is_refused_where_it_would_replace_a_run(luna: Lunasched) -> None:
+    slot = soon(luna, 3)
+    add = ("add", "--name", luna.name, "--catch-up", "--schedule", daily_at(slot))
+    luna(*add, "--overlap", "replace", "--command", "echo ran")
+    luna.wait_for_runs(luna.name, 1)
+    unit = f"lunasched-job@{luna.name}"
+    stamp = f"/var/lib/systemd/timers/stamp-{unit}.timer"
+    luna.machine.exec(
+        f"systemctl stop {unit}.timer; touch -d @{slot.timestamp() - 60} {stamp};"
+        f" systemctl start {unit}.timer"
+    )
+    skipped, _ = luna.wait_for_runs(luna.name, 2)
+    assert (skipped["result"], skipped["trigger"]) == ("skipped", "timer")
+    assert skipped["output"] == "this slot ran already\n"
+    # By hand, past the launcher and through it.
+    for number, name in ((3, unit), (4, f"lunasched-launch@{luna.name}")):
+        luna.machine.exec(f"systemctl start {name}.service")
+        luna.wait_for_runs(luna.name, number)
     assert counts(luna, luna.name) == {"success": 3, "skipped": 1}
 
 
@@ -198,6 +220,88 @@ def test_an_ordinary_start_costs_one_process(luna: Lunasched) -> None:
     started = [line for line in output.splitlines() if "execve(" in line and "= 0" in line]
     ours = [line for line in started if '"/bin/bash", "-p"' in line or "/bin/true" in line]
     assert len(ours) == 2, output
+
+
+def test_a_start_by_hand_costs_two_processes_more_at_most(luna: Lunasched) -> None:
+    """And none before the timer has started the job for the first time."""
+    slot = soon(luna, 8)
+    luna("add", "--name", luna.name, "--schedule", daily_at(slot), "--", "/bin/true")
+    unit, log = f"lunasched-job@{luna.name}.service", f"/tmp/started-{luna.name}"
+    trace = luna.machine.popen(
+        f"exec strace -f -qq -e trace=execve -e signal=none -p 1 -o {log} 2>/dev/null"
+    )
+
+    def asked() -> int:
+        return luna.machine.read_file(log).count('execve("/usr/bin/busctl"')
+
+    luna.machine.exec(f"until [ -e {log} ]; do :; done; systemctl start {unit}")
+    luna.wait_for_runs(luna.name, 1)
+    before = asked()
+    luna.wait_for_runs(luna.name, 2)
+    by_timer = asked()
+    luna.machine.exec(f"systemctl start {unit}")
+    runs = luna.wait_for_runs(luna.name, 3)
+    luna.machine.exec("pkill strace", check=False)
+    trace.wait(timeout=20)
+    assert {run["result"] for run in runs} == {"success"}
+    assert (before, by_timer, asked()) == (0, 0, 2)
+
+
+@pytest.mark.slow
+def test_a_burst_of_starts_beside_busy_loops_runs_each_once(luna: Lunasched) -> None:
+    """The timers of one slot, starts by hand of jobs whose slot ran, and of those that just ran."""
+    slot = soon(luna, 25)
+    many, directory = 100, f"/tmp/{luna.name}"
+    jobs = [
+        {
+            "name": f"{luna.name}-{kind}-{number}",
+            "schedule": daily_at(slot) if kind == "due" else "@yearly",
+            "command": f"echo >>{directory}/{kind}-{number}",
+            # The shortest that a job may have: the guard is no part of what it limits.
+            "resource_limits": {"timeout_seconds": 1},
+        }
+        for kind in ("due", "idle")
+        for number in range(many)
+    ]
+    luna.machine.write_file(f"{directory}.yaml", json.dumps({"jobs": jobs}))
+    luna.machine.run(["mkdir", directory])
+    luna("apply", f"{directory}.yaml", timeout=120)
+    assert float(luna.machine.exec("date +%s.%N").stdout) < slot.timestamp()
+
+    def all_ran(kind: str, times: int) -> str:
+        files = f"cat {directory}/{kind}-* 2>/dev/null | wc -l"
+        return f'[ "$({files})" -ge {times * many} ]'
+
+    def runs_of_burst() -> list[dict[str, Any]]:
+        return [run for run in luna.history() if run["job"].startswith(f"{luna.name}-")]
+
+    def start(kind: str) -> None:
+        luna.machine.exec(
+            "systemctl start --no-block "
+            + " ".join(f"lunasched-job@{luna.name}-{kind}-{number}" for number in range(many)),
+            timeout=120,
+        )
+
+    loops = [luna.machine.popen("while :; do :; done") for _ in range(4)]
+    try:
+        for times in (1, 2):
+            start("idle")
+            luna.machine.wait_for(all_ran("idle", times), 120, what="the starts by hand")
+        luna.machine.wait_for(all_ran("due", 1), 120, what="the timers' starts")
+        start("due")
+        luna.machine.wait_for(all_ran("due", 2), 120, what="starts by hand after the timers'")
+    finally:
+        for loop in loops:
+            loop.kill()
+    luna.machine.wait_for(
+        lambda: len(burst := runs_of_burst()) == 4 * many and all(run["result"] for run in burst),
+        120,
+        what="all runs on record",
+        interval=1,
+    )
+    assert {run["result"] for run in runs_of_burst()} == {"success"}
+    lines = luna.machine.exec(f"wc -l {directory}/* | awk '{{print $1}}' | sort | uniq -c").stdout
+    assert lines.split()[:2] == [str(2 * many), "2"]
 
 
 def test_intervals_have_no_guard(luna: Lunasched) -> None:
