@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from lunasched.diagnosis import around, deployed, mail, own
+from lunasched.diagnosis import around, deployed, mail, own, runs
 from lunasched.diagnosis.facts import (
     ClockFacts,
     CronLine,
@@ -21,6 +21,7 @@ from lunasched.diagnosis.facts import (
     MailFacts,
     ManagerFacts,
     MessageFacts,
+    OverrunFacts,
     PolkitFacts,
     RecordingFacts,
     SettingsFacts,
@@ -47,6 +48,7 @@ CHECKS: Mapping[str, Check] = {
     "history": own.history,
     "supervisor": own.supervisor,
     "recording": own.recording,
+    "runs": runs.runs,
     "web": own.web,
     "notifications": own.notifications,
     "mail": mail.mail,
@@ -83,6 +85,7 @@ __all__ = [
     "MailFacts",
     "ManagerFacts",
     "MessageFacts",
+    "OverrunFacts",
     "PolkitFacts",
     "RecordingFacts",
     "SettingsFacts",
