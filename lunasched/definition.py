@@ -97,10 +97,15 @@ def _notifications(notifications: Notifications) -> str:
         for event, channels in told.items()
         for channel in channels or ()
     ]
-    if notifications.on_recovery == ():
-        lines.append("on_recovery: nobody")
+    lines += [
+        f"{event.value}: nobody"
+        for event in (NotifyEvent.ON_RECOVERY, NotifyEvent.ON_OVERRUN)
+        if getattr(notifications, event.value) == ()
+    ]
     if notifications.heartbeat is not None:
         lines.append(f"heartbeat: {notifications.heartbeat.where}")
+    if notifications.overrun_after != Notifications().overrun_after:
+        lines.append(f"(an overrun after {notifications.overrun_after:g}s)")
     if notifications.every_failure:
         lines.append("(each failure)")
     elif notifications.remind_every != Notifications().remind_every:

@@ -73,6 +73,7 @@ _TOLD = {
     NotifyEvent.ON_RECOVERY: "Whom to tell of the success after them; those of on_failure if not.",
     NotifyEvent.ON_SKIPPED: "Whom to tell of runs that were due and did not begin.",
     NotifyEvent.ON_MISSED: "Whom to tell of slots that passed without a run.",
+    NotifyEvent.ON_OVERRUN: "Whom to tell of runs that slots pass during; on_failure's if not.",
 }
 
 
@@ -184,6 +185,11 @@ GROUPS: Mapping[str, Mapping[str, Key]] = {
         ),
         "every_failure": Key(
             "notifications.every_failure", values.read_boolean, "Whether each failure is told."
+        ),
+        "overrun_after": Key(
+            "notifications.overrun_after",
+            values.read_duration,
+            "Time from the first slot that passes during a run until that is told.",
         ),
         "heartbeat": Key(
             "notifications.heartbeat",

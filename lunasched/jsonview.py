@@ -48,6 +48,13 @@ def run_json(
         "first_attempt_id": uuid(run.first_attempt_id or run.execution_id),
         "retry_at": None if following is None else iso(following.due_at),
         "hooks": [_hook_json(hook) for hook in hooks],
+        "overrun": None
+        if run.overrun is None
+        else {
+            "count": run.overrun.count,
+            "first_at": iso(run.overrun.first_at),
+            "last_at": iso(run.overrun.last_at),
+        },
         "output": run.output,
     }
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from lunasched import __version__, slot
+from lunasched import __version__, overrun, slot
 from lunasched.errors import InvalidInput, LunaschedError, PermissionDenied
 from lunasched.model import ChannelType, Result
 from lunasched.snapshot import DURATION_DIGITS, JobSnapshot, Snapshot, Source
@@ -87,6 +87,8 @@ OF_JOBS = (
              lambda job: job.retries),
     _counter("missed_slots_total", "Slots that passed without a run, and with none in progress.",
              lambda job: job.missed),
+    _counter("overrun_slots_total", "Slots that passed during runs that are over.",
+             lambda job: job.overrun),
     _counter("cpu_seconds_total", "CPU time that runs took.", lambda job: _seconds(job.cpu_usec)),
     _gauge("enabled", "Whether the job's timer is on.", lambda job: job.enabled),
     _gauge("running", "Runs in progress.", lambda job: job.running),
@@ -108,6 +110,9 @@ OF_JOBS = (
 )  # fmt: skip
 """The metrics that each job has one sample of, at most."""
 
+OVERRUN_SLOTS = Metric(
+    "lunasched_job_overrun_slots", "gauge", "Slots that have passed during the run in progress."
+)
 NEXT_ELAPSE = Metric(
     "lunasched_job_next_elapse_timestamp_seconds", "gauge", "When the job's timer elapses next."
 )
@@ -165,6 +170,7 @@ LAG = Metric(
 
 METRICS = (
     *(of_job.metric for of_job in OF_JOBS),
+    OVERRUN_SLOTS,
     NEXT_ELAPSE,
     SUCCESS_DUE,
     DURATION_MS,
@@ -257,6 +263,8 @@ class Metrics:
         for of_job in OF_JOBS:
             value = of_job.value
             yield _text(of_job.metric, (("", labels, value(job)) for job, labels in jobs))
+        overruns = (("", labels, self._overrun_of(job, now)) for job, labels in jobs)
+        yield _text(OVERRUN_SLOTS, overruns)
         instants = [(labels, self._instants_of(job, now)) for job, labels in jobs]
         yield _text(NEXT_ELAPSE, [("", at, _seconds(one.next_elapse)) for at, one in instants])
         yield _text(SUCCESS_DUE, [("", at, _seconds(one.success_due)) for at, one in instants])
@@ -281,6 +289,20 @@ class Metrics:
             known = _Instants(key, now, *self._compute(job, now))
             self._instants[job.name] = known
         return known
+
+    def _overrun_of(self, job: JobSnapshot, now: int) -> int:
+        if job.running_since is None:
+            return 0
+        rule = overrun.Rule(
+            job.schedule,
+            job.timezone or self._host_timezone,
+            job.enabled,
+            job.deployed_at,
+            job.overlaps,
+            job.jitter_usec,
+        )
+        found = overrun.passed(rule, job.running_slot, job.running_since, now)
+        return found.count if found else 0
 
     def _compute(self, job: JobSnapshot, now: int) -> tuple[int | None, int | None]:
         if not job.enabled:

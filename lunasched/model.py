@@ -79,6 +79,8 @@ class NotifyEvent(Enum):
     """A run that was due and did not begin."""
     ON_MISSED = "on_missed"
     """Slots that passed without a run."""
+    ON_OVERRUN = "on_overrun"
+    """A run that goes on while slots of its job pass, and its end."""
 
 
 class ChannelType(Enum):
@@ -285,6 +287,10 @@ class Notifications:
     """``None``: those of ``on_failure``, without pings."""
     on_skipped: tuple[Channel, ...] = ()
     on_missed: tuple[Channel, ...] = ()
+    on_overrun: tuple[Channel, ...] | None = None
+    """``None``: those of ``on_failure``, without pings."""
+    overrun_after: float = 300
+    """Seconds from the first slot that passes during a run until that is told."""
     remind_every: float = 86400
     """Seconds between messages of a job that goes on failing; 0 is none after the first."""
     every_failure: bool = False
@@ -321,6 +327,7 @@ class Notifications:
             },
             "remind_every": self.remind_every,
             "every_failure": self.every_failure,
+            "overrun_after": self.overrun_after,
             "heartbeat": self.heartbeat and self.heartbeat.where,
         }
 
@@ -337,6 +344,7 @@ class Notifications:
             **listed,
             remind_every=mapping.get("remind_every", cls().remind_every),
             every_failure=mapping.get("every_failure", False),
+            overrun_after=mapping.get("overrun_after", cls().overrun_after),
             heartbeat=heartbeat and Channel(ChannelType.HEARTBEAT, heartbeat),
         )
 
@@ -543,6 +551,20 @@ class MissedSlots:
 
 
 @dataclass(frozen=True, slots=True)
+class Overrun:
+    """Slots of a job that passed during one run: how many, the first and the last of them."""
+
+    count: int
+    first_at: int
+    last_at: int
+
+
+OVERRUN_MAX = 10_000
+"""So many slots of a calendar are counted of a run: a job that should run every second, and hangs
+for a week, is not to keep the supervisor from its work."""
+
+
+@dataclass(frozen=True, slots=True)
 class HookRun:
     """One hook of one run; its own execution ID, and no result while it waits or runs."""
 
@@ -576,3 +598,4 @@ class Run:
     cpu_usec: int | None = None
     memory_peak: int | None = None
     output: str | None = None
+    overrun: Overrun | None = None

@@ -35,6 +35,8 @@ class JobSnapshot:
     retries: int
     missed: int
     """Slots that passed without a run."""
+    overrun: int
+    """Slots that passed during runs that are over."""
     took_usec: int
     cpu_usec: int
     durations: str
@@ -42,6 +44,13 @@ class JobSnapshot:
 
     running: int
     """How many runs are in progress."""
+    running_since: int | None
+    """When the first of them began."""
+    running_slot: int | None
+    """The slot that this one is for."""
+    overlaps: bool
+    """Whether a slot starts a run whatever is in progress."""
+    jitter_usec: int
     retrying: bool
     """Whether a retry waits for its time, or is in progress."""
     last_start: int | None

@@ -6,7 +6,7 @@ import errno
 import re
 from datetime import datetime, timedelta, timezone
 
-from lunasched.model import HookRun, Result, Run
+from lunasched.model import OVERRUN_MAX, HookRun, Result, Run
 
 # Not slot.to_datetime: with it, every command would load all of the schedules' code.
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -83,7 +83,20 @@ def size(count: int | None) -> str:
 
 
 def run_ended(run: Run) -> str:
-    """How a run ended, in words as short as they can be."""
+    """How a run ended, in words as short as they can be, and how many slots passed meanwhile."""
+    ended = _ended(run)
+    return f"{ended}, {slots_passed(run.overrun.count)}" if run.overrun else ended
+
+
+def slots_passed(count: int) -> str:
+    """So many slots passed during a run."""
+    if count == 1:
+        return "1 slot passed"
+    least = "at least " if count == OVERRUN_MAX else ""
+    return f"{least}{count} slots passed"
+
+
+def _ended(run: Run) -> str:
     if run.result is None:
         return "running"
     if run.result in _LIMITS:

@@ -334,6 +334,7 @@ def test_json_is_what_it_says_it_is(filled: Cli) -> None:
         "first_attempt_id": "01234567-89ab-cdef-0123-456789abcdef",
         "retry_at": None,
         "hooks": [],
+        "overrun": None,
         "output": "first\nlast line\n",
     }
     backup, other = json.loads(filled("list", "--json").stdout)

@@ -433,9 +433,9 @@ def test_events_and_states_of_messages(page: Page) -> None:
 
 
 def test_variables_of_commands(page: Page, failed_once: Store) -> None:
-    for kind in (Kind.FAILURE, Kind.MISSED):
+    for kind in (Kind.FAILURE, Kind.MISSED, Kind.OVERRUN):
         report = dataclasses.replace(
-            FAILED, kind=kind, execution_id=RUN.execution_id, failures=1, missed=1
+            FAILED, kind=kind, execution_id=RUN.execution_id, failures=1, missed=1, overrun=1
         )
         failed_once.outbox.put(report, CHANNEL, job=RUN.job, key=kind.value, cause="", now=0)
     found = failed_once.outbox.ready(())

@@ -140,6 +140,8 @@ FURTHER = st.fixed_dictionaries(
                 "on_recovery": st.just([]) | st.just([{"type": "email", "to": "c@d"}]),
                 "remind_every": st.floats(0, 1e6) | st.just("1d"),
                 "every_failure": st.booleans(),
+                "on_overrun": st.just([]) | st.just([{"type": "email", "to": "c@d"}]),
+                "overrun_after": st.floats(0, 1e6) | st.just("2h"),
                 "heartbeat": st.just("https://hc.example.org/ping/1"),
             },
         ),

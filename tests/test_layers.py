@@ -21,6 +21,7 @@ LAYERS = {
     "slot": 1,
     "starts": 1,
     "missed": 1,
+    "overrun": 1,
     "snapshot": 1,
     "sandbox": 2,
     "directives": 2,

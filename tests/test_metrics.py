@@ -133,6 +133,8 @@ def test_the_whole_text(lived_in: Store) -> None:
     shown = metrics().render(lived_in, NOW).decode()
     shown = shown.replace(f'"{__version__}"', '"VERSION"')
     shown = shown.replace(f'"{platform.python_version()}"', '"PYTHON"')
+    if os.environ.get("LUNASCHED_UPDATE_GOLDEN"):
+        GOLDEN.write_text(shown)
     assert shown == GOLDEN.read_text()
 
 

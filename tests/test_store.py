@@ -800,7 +800,9 @@ def test_every_earlier_history_is_brought_up_to_date(version: int, path: Path) -
     with closing(sqlite3.connect(history_path(path))) as old:
         for script in MIGRATIONS[:version]:
             old.executescript(script.read_text())
-        old.execute("INSERT INTO outages VALUES ('backup', 1, 2, 3)")
+        old.execute(
+            "INSERT INTO outages (job, since, failures, alerted_at) VALUES ('backup', 1, 2, 3)"
+        )
         old.execute(f"PRAGMA user_version = {version}")
         old.execute(f"PRAGMA application_id = {0x6C756E61}")
         old.commit()

@@ -50,7 +50,7 @@ def list_jobs(
     if not known:
         _check_not_lost(session)
     jobs = [job for job in known if tag is None or tag in job.tags]
-    latest = session.store.runs.latest_of(job.name for job in jobs)
+    latest = _so_far(session, session.store.runs.latest_of(job.name for job in jobs))
     upcoming = _next_elapses(session, jobs, latest)
     retries = session.retries()
     if as_json:
@@ -123,6 +123,7 @@ def get(
         raise PermissionDenied("--show-secrets: the secrets of the system's jobs are for root")
     job = session.job(name)
     last = next(iter(session.store.runs.history(name, 1)), None)
+    last = _so_far(session, {name: last})[name] if last else None
     elapse = _next_elapses(session, [job], {name: last} if last else {})[name]
     hooks = session.store.hooks.of([last.execution_id]).get(last.execution_id, []) if last else []
     retries = session.retries()
@@ -219,7 +220,8 @@ def _pages(
     session: Session, name: str | None, count: int | None
 ) -> Iterator[tuple[list[Run], Mapping[str, Sequence[HookRun]]]]:
     """The latest runs and their hooks, so many at a time as take little memory."""
-    for runs in session.store.runs.history_in_parts(name, count):
+    for part in session.store.runs.history_in_parts(name, count):
+        runs = [*_so_far(session, {run.execution_id: run for run in part}).values()]
         yield runs, session.store.hooks.of(run.execution_id for run in runs)
 
 
@@ -344,6 +346,21 @@ def _last_run(run: Run | None, retries: Mapping[str, Start]) -> str:
         return "never"
     ended = _ended(run, retries)
     return f"{render.local_time(run.started_at)}, {ended}, {render.execution_id(run.execution_id)}"
+
+
+def _so_far(session: Session, runs: Mapping[str, Run]) -> dict[str, Run]:
+    """Runs, those in progress with the slots that have passed during them by now."""
+    if all(run.result is not None for run in runs.values()):
+        return dict(runs)
+    from lunasched import overrun
+
+    found = overrun.so_far(
+        runs.values(),
+        session.store.jobs.some,
+        now=session.now(),
+        host_timezone=session.host_timezone,
+    )
+    return dict(zip(runs, found, strict=True))
 
 
 def _next_elapses(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from lunasched.diagnosis import around, deployed, lacks, mail, own, sessions
+from lunasched.diagnosis import around, deployed, lacks, mail, own, runs, sessions
 from lunasched.diagnosis.facts import (
     ClockFacts,
     ClosedFacts,
@@ -22,6 +22,7 @@ from lunasched.diagnosis.facts import (
     MailFacts,
     ManagerFacts,
     MessageFacts,
+    OverrunFacts,
     PolkitFacts,
     RecordingFacts,
     SettingsFacts,
@@ -48,6 +49,7 @@ CHECKS: Mapping[str, Check] = {
     "history": own.history,
     "supervisor": own.supervisor,
     "recording": own.recording,
+    "runs": runs.runs,
     "web": own.web,
     "notifications": own.notifications,
     "mail": mail.mail,
@@ -87,6 +89,7 @@ __all__ = [
     "MailFacts",
     "ManagerFacts",
     "MessageFacts",
+    "OverrunFacts",
     "PolkitFacts",
     "RecordingFacts",
     "SettingsFacts",

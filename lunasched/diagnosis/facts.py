@@ -195,6 +195,18 @@ class MailFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class OverrunFacts:
+    """A run in progress that people are to be told of: slots of its job have passed during it."""
+
+    job: str
+    since: int
+    """When it began (µs, UTC)."""
+    slots: int
+    has_limit: bool
+    """Whether the job has a time limit."""
+
+
+@dataclass(frozen=True, slots=True)
 class CronLine:
     """A line of a crontab that runs what a job runs."""
 
@@ -262,6 +274,7 @@ class Facts:
     web: WebFacts | Unseen
     messages: MessageFacts | Unseen
     mail: MailFacts | Unseen
+    overruns: tuple[OverrunFacts, ...] | Unseen
     scripts: Path
     missing_scripts: tuple[str, ...]
     deployed: DeployedFacts | Unseen

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from lunasched import host, mailserver, schedule
+from lunasched import host, mailserver, overrun, schedule
 from lunasched.config import SUPERVISOR_USER, Mode, lacks_bus, runtime_directory
 from lunasched.diagnosis import (
     ClockFacts,
@@ -27,6 +27,7 @@ from lunasched.diagnosis import (
     MailFacts,
     ManagerFacts,
     MessageFacts,
+    OverrunFacts,
     PolkitFacts,
     RecordingFacts,
     SettingsFacts,
@@ -128,6 +129,7 @@ def examine(
         web=_seen(lambda: _web(paths.settings)),
         messages=_seen(lambda: kept.messages(history, now)),
         mail=_seen(lambda: _mail(paths.settings, known)),
+        overruns=_seen(lambda: kept.overruns(history, context.host_timezone, now)),
         scripts=context.scripts,
         missing_scripts=tuple(
             name for name in _SCRIPTS if not os.access(context.scripts / name, os.R_OK)
@@ -242,6 +244,27 @@ class _Kept:
         if isinstance(known, Unseen) or not known.is_in_order:
             return _NO_DATABASE
         return MessageFacts(0, "") if known.file is None else _messages(self._open(), now)
+
+    def overruns(
+        self, known: DatabaseFacts | Unseen, host_timezone: str, now: int
+    ) -> tuple[OverrunFacts, ...] | Unseen:
+        """The runs in progress that slots pass during."""
+        if isinstance(known, Unseen) or not known.is_in_order:
+            return _NO_DATABASE
+        return () if known.file is None else _overruns(self._open(), host_timezone, now)
+
+
+def _overruns(store: Store, host_timezone: str, now: int) -> tuple[OverrunFacts, ...]:
+    open_ = sorted({run.job for run in store.runs.open()})
+    found = []
+    for name, (job, deployed_at) in store.jobs.some(open_).items():
+        rule = overrun.Rule.of(job, deployed_at, host_timezone)
+        for run in store.runs.open_of_job(name):
+            slots = overrun.of_run(rule, run, now)
+            if slots is not None and now >= slots.first_at + overrun.wait_usec(job):
+                limited = job.limits.timeout is not None
+                found.append(OverrunFacts(name, run.started_at, slots.count, limited))
+    return tuple(found)
 
 
 def _no_database(path: Path) -> DatabaseFacts:

@@ -108,6 +108,13 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "CPU time", words.span(report.cpu_usec / 1_000_000)
     if report.memory_peak is not None:
         yield "Peak memory", words.size(report.memory_peak)
+    if report.overrun == 1:
+        yield "Slot passed", when(report.overrun_first_at)
+    else:
+        yield "First passed", when(report.overrun_first_at)
+        yield "Last passed", when(report.overrun_last_at)
+    if report.kind is Kind.OVERRUN and report.result is None:
+        yield from _advice(report)
     yield "First missed", when(report.missed_first_at)
     yield "Last missed", when(report.missed_last_at)
     if report.kind is not Kind.RECOVERY and report.failures > 1:
@@ -118,6 +125,15 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "Failed from", when(report.failing_since)
         yield "Outage", words.outage(report)
     yield "Execution ID", uuid(report.execution_id) if report.execution_id else ""
+
+
+def _advice(report: Report) -> Iterator[tuple[str, str]]:
+    """What can be done about a run that goes on and on."""
+    lunasched = ["lunasched", *(["--user"] if report.user_mode else [])]
+    stop, edit = (shlex.join([*lunasched, verb, report.job]) for verb in ("stop", "edit"))
+    yield "To stop it", stop
+    if not report.time_limit:
+        yield "To limit it", f"{edit}, and give it a timeout"
 
 
 def _commands(report: Report) -> Iterator[str]:
@@ -207,4 +223,5 @@ def _variables(report: Report, subject: str, text: str, output: str) -> dict[str
         "failures": report.failures or None,
         "failing_since": when(report.failing_since),
         "missed": report.missed or None,
+        "overrun": report.overrun or None,
     }

@@ -26,6 +26,8 @@ class Kind(Enum):
     RECOVERY = "recovery"
     SKIPPED = "skipped"
     MISSED = "missed"
+    OVERRUN = "overrun"
+    """A run that goes on while slots pass, or has ended after that."""
     DIGEST = "digest"
     """What was held back, in one message."""
     TEST = "test"
@@ -44,6 +46,7 @@ _EVENTS: Mapping[Kind, NotifyEvent] = {
     Kind.RECOVERY: NotifyEvent.ON_RECOVERY,
     Kind.SKIPPED: NotifyEvent.ON_SKIPPED,
     Kind.MISSED: NotifyEvent.ON_MISSED,
+    Kind.OVERRUN: NotifyEvent.ON_OVERRUN,
 }
 
 
@@ -99,6 +102,10 @@ class Report:
     """Slots that passed without a run."""
     missed_first_at: int | None = None
     missed_last_at: int | None = None
+    overrun: int = 0
+    """Slots that passed during the run."""
+    overrun_first_at: int | None = None
+    overrun_last_at: int | None = None
     held: tuple[Held, ...] = ()
     """What a digest is of."""
 

@@ -30,6 +30,8 @@ def what_happened(report: Report) -> str:
         None, Result.SUCCESS, Result.SKIPPED,
     ):  # fmt: skip
         return _failure(report)
+    if report.kind is Kind.OVERRUN and report.result is None:
+        return f"has been running for {ran_for(report)}, {slots_passed(report)}"
     if report.kind is Kind.MISSED:
         return f"{_counted(report.missed, 'run')} missed"
     if report.kind is Kind.SKIPPED or report.result is Result.SKIPPED:
@@ -59,6 +61,11 @@ def headline(report: Report) -> str:
             return f"{job} was skipped on {host}{because}"
         case Kind.MISSED:
             return f"{job} missed {_counted(report.missed, 'run')} on {host}"
+        case Kind.OVERRUN if report.result is None:
+            return f"{job} has been running for {ran_for(report)} on {host}: {slots_passed(report)}"
+        case Kind.OVERRUN:
+            end = f"{what_happened(report)}, {slots_passed(report)}"
+            return f"{job} is over on {host} after {ran_for(report)}: {end}"
         case Kind.DIGEST:
             held = sum(one.count for one in report.held)
             return f"{_counted(held, 'message')} of {host}, held back until now"
@@ -72,6 +79,18 @@ def outage(report: Report) -> str:
     seconds = max(0, report.at - report.failing_since) / 1_000_000
     failures = f" and {_counted(report.failures, 'failure')}" if report.failures else ""
     return f"{span(seconds)}{failures}"
+
+
+def ran_for(report: Report) -> str:
+    """How long a run has taken until it ended, or until now."""
+    end = report.at if report.ended_at is None else report.ended_at
+    start = end if report.started_at is None else report.started_at
+    return span(max(0, end - start) // 1_000_000)
+
+
+def slots_passed(report: Report) -> str:
+    """How many slots passed during the run: ``60 slots passed``."""
+    return words.slots_passed(report.overrun)
 
 
 def span(seconds: float) -> str:

@@ -33,6 +33,7 @@ _COLOURS = {
     Kind.RECOVERY: _GREEN,
     Kind.SKIPPED: _YELLOW,
     Kind.MISSED: _YELLOW,
+    Kind.OVERRUN: _YELLOW,
     Kind.DIGEST: _YELLOW,
     Kind.TEST: _BLUE,
 }

@@ -24,6 +24,7 @@ _HOW = {
     Kind.RECOVERY: ("default", "white_check_mark"),
     Kind.SKIPPED: ("default", "warning"),
     Kind.MISSED: ("high", "warning"),
+    Kind.OVERRUN: ("high", "hourglass"),
     Kind.DIGEST: ("default", "inbox_tray"),
     Kind.TEST: ("default", "wave"),
 }

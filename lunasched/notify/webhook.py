@@ -60,6 +60,11 @@ def payload(message: Message) -> dict[str, Any]:
             "first_at": iso(report.missed_first_at),
             "last_at": iso(report.missed_last_at),
         },
+        "overrun": {
+            "count": report.overrun,
+            "first_at": iso(report.overrun_first_at),
+            "last_at": iso(report.overrun_last_at),
+        },
         "held": [
             {
                 "kind": one.kind.value,

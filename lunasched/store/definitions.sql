@@ -47,5 +47,8 @@ SELECT name, updated_at FROM jobs;
 -- name: job_facts
 SELECT name, updated_at, json_extract(definition, '$.schedule') AS schedule,
     json_extract(definition, '$.timezone') AS timezone,
-    json_extract(definition, '$.enabled') AS enabled
+    json_extract(definition, '$.enabled') AS enabled,
+    json_extract(definition, '$.execution_mode') AS execution_mode,
+    json_extract(definition, '$.overlap') AS overlap,
+    json_extract(definition, '$.jitter_seconds') AS jitter_seconds
 FROM jobs ORDER BY name;

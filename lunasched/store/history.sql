@@ -12,7 +12,8 @@ SELECT * FROM runs WHERE execution_id = :execution_id AND settled = 1;
 
 -- name: latest_runs_of
 SELECT execution_id, job, unit, "trigger", scheduled_at, started_at, ended_at, result, exit_code,
-    signal, attempt, first_attempt_id, cpu_usec, memory_peak, NULL AS output
+    signal, attempt, first_attempt_id, cpu_usec, memory_peak, overrun, overrun_first_at,
+    overrun_last_at, NULL AS output
 FROM runs WHERE sequence IN (
     SELECT (SELECT sequence FROM runs WHERE runs.job = wanted.value
             ORDER BY sequence DESC LIMIT 1)
@@ -20,7 +21,8 @@ FROM runs WHERE sequence IN (
 
 -- name: latest_outcomes
 SELECT execution_id, job, unit, "trigger", scheduled_at, started_at, ended_at, result, exit_code,
-    signal, attempt, first_attempt_id, cpu_usec, memory_peak, NULL AS output
+    signal, attempt, first_attempt_id, cpu_usec, memory_peak, overrun, overrun_first_at,
+    overrun_last_at, NULL AS output
 FROM runs WHERE sequence IN (
     SELECT (SELECT sequence FROM runs
             WHERE runs.job = wanted.value AND result IS NOT 'skipped' AND phase = 'ended'
@@ -42,7 +44,8 @@ ORDER BY started_at DESC, sequence DESC LIMIT :count;
 
 -- name: recent_runs
 SELECT execution_id, job, unit, "trigger", scheduled_at, started_at, ended_at, result, exit_code,
-    signal, attempt, first_attempt_id, cpu_usec, memory_peak, NULL AS output
+    signal, attempt, first_attempt_id, cpu_usec, memory_peak, overrun, overrun_first_at,
+    overrun_last_at, NULL AS output
 FROM runs WHERE job = :job ORDER BY started_at DESC, sequence DESC LIMIT :count;
 
 -- name: marks
@@ -183,10 +186,10 @@ SELECT execution_id, job, unit, result, ended_at FROM runs WHERE phase = 'ended'
 ORDER BY sequence;
 
 -- name: count_settled
-INSERT INTO job_totals (job, successes, failures, stopped, skipped, retries, elapses, took_usec,
-    durations)
+INSERT INTO job_totals (job, successes, failures, stopped, skipped, retries, elapses, overrun,
+    took_usec, durations)
 SELECT job, result = 'success', result NOT IN ('success', 'stopped', 'skipped'),
-    result = 'stopped', result = 'skipped', attempt > 1, "trigger" IN ('timer', 'catch-up'),
+    result = 'stopped', result = 'skipped', attempt > 1, "trigger" IN ('timer', 'catch-up'), overrun,
     (result <> 'skipped') * max(0, coalesce(ended_at - started_at, 0)),
     CASE WHEN result = 'skipped' OR ended_at IS NULL THEN ''
         ELSE printf('%014d', min(99999999999999, max(0, ended_at - started_at))) END
@@ -194,8 +197,16 @@ FROM runs WHERE execution_id = :execution_id AND phase = 'ended' AND settled = 0
 ON CONFLICT (job) DO UPDATE SET successes = successes + excluded.successes,
     failures = failures + excluded.failures, stopped = stopped + excluded.stopped,
     skipped = skipped + excluded.skipped, retries = retries + excluded.retries,
-    elapses = elapses + excluded.elapses, took_usec = took_usec + excluded.took_usec,
+    elapses = elapses + excluded.elapses, overrun = overrun + excluded.overrun, took_usec = took_usec + excluded.took_usec,
     durations = substr(durations || excluded.durations, -1400);
+
+-- name: set_overrun
+UPDATE runs SET overrun = :count, overrun_first_at = :first_at, overrun_last_at = :last_at
+WHERE execution_id = :execution_id;
+
+-- name: open_runs_of_job
+SELECT * FROM runs INDEXED BY runs_open_of_job WHERE job = :job AND phase <> 'ended'
+ORDER BY sequence;
 
 -- name: set_settled
 UPDATE runs SET settled = 1 WHERE execution_id = :execution_id;
@@ -628,7 +639,8 @@ SELECT jobs.value AS name, coalesce(successes, 0) AS successes,
     coalesce(failures, 0) AS failures, coalesce(stopped, 0) AS stopped, coalesce(skipped, 0) AS skipped,
     coalesce(retries, 0) AS retries, coalesce(took_usec, 0) AS took_usec,
     coalesce(job_totals.cpu_usec, 0) AS cpu_usec, coalesce(durations, '') AS durations,
-    coalesce(missed, 0) AS missed, latest.started_at AS last_start,
+    coalesce(missed, 0) AS missed, coalesce(job_totals.overrun, 0) AS overrun,
+    latest.started_at AS last_start,
     coalesce(success.ended_at, success.started_at) AS last_success,
     slotted.started_at - slotted.scheduled_at AS lateness,
     ended.result, ended.exit_code, ended.signal, ended.memory_peak
@@ -652,8 +664,9 @@ LEFT JOIN runs AS slotted ON slotted.sequence = (
 
 -- name: count_running
 -- The plus: by the few open runs, not along the index of all of them.
-SELECT job, count(*) AS runs, sum(attempt > 1) AS retries FROM runs WHERE phase <> 'ended'
-GROUP BY +job;
+-- Beside min(), the slot is that of the run that began first.
+SELECT job, count(*) AS runs, sum(attempt > 1) AS retries, min(started_at) AS started_at,
+    scheduled_at FROM runs WHERE phase <> 'ended' GROUP BY +job;
 
 -- name: waiting_jobs
 SELECT job, sum(due_at <= :now) AS due, count(failed_id) AS retries FROM starts GROUP BY job;

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lunasched import unittext
-from lunasched.model import Result, Run, Trigger
+from lunasched.model import Overrun, Result, Run, Trigger
 from lunasched.overview import Mark, MarkKind
 from lunasched.store.connection import Execute, Row
 
@@ -282,6 +282,20 @@ class RunTable:
         )
         return next((row["phase"] == "ended" for row in rows), None)
 
+    def open_of_job(self, job: str) -> list[Run]:
+        """The runs of a job whose end has not been recorded, the oldest first."""
+        return [_run(row) for row in self._execute("open_runs_of_job", job=job)]
+
+    def set_overrun(self, execution_id: str, overrun: Overrun) -> None:
+        """Note the slots that passed during a run; belongs before ``set_settled``."""
+        self._execute(
+            "set_overrun",
+            execution_id=execution_id,
+            count=overrun.count,
+            first_at=overrun.first_at,
+            last_at=overrun.last_at,
+        )
+
     def unsettled(self) -> list[UnsettledRun]:
         """The ended runs whose consequences have not been drawn yet, the oldest first."""
         return [
@@ -362,4 +376,7 @@ def _run(row: Row) -> Run:
         cpu_usec=row["cpu_usec"],
         memory_peak=row["memory_peak"],
         output=row["output"],
+        overrun=Overrun(row["overrun"], row["overrun_first_at"], row["overrun_last_at"])
+        if row["overrun"]
+        else None,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from lunasched.model import Result
+from lunasched.model import ExecutionMode, Overlap, Result
 from lunasched.snapshot import JobSnapshot, Snapshot
 
 if TYPE_CHECKING:
@@ -51,10 +51,16 @@ def _job(job: Row, row: Row, running: Mapping[str, Row], starts: Mapping[str, Ro
         skipped=row["skipped"],
         retries=row["retries"],
         missed=row["missed"],
+        overrun=row["overrun"],
         took_usec=row["took_usec"],
         cpu_usec=row["cpu_usec"],
         durations=row["durations"],
         running=mine["runs"] if mine else 0,
+        running_since=mine["started_at"] if mine else None,
+        running_slot=mine["scheduled_at"] if mine else None,
+        overlaps=job["execution_mode"] == ExecutionMode.PARALLEL.value
+        or job["overlap"] == Overlap.REPLACE.value,
+        jitter_usec=int((job["jitter_seconds"] or 0) * 1_000_000),
         retrying=bool((mine and mine["retries"]) or (waiting and waiting["retries"])),
         last_start=row["last_start"],
         last_success=row["last_success"],

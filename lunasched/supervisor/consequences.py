@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lunasched import concurrency, retry, schedule, unittext
+from lunasched import concurrency, overrun, retry, schedule, unittext
 from lunasched.errors import InvalidInput
 from lunasched.model import HookEvent, Job, Outcome, Result, Run, Trigger
 from lunasched.supervisor import facts
@@ -27,6 +27,7 @@ class Consequences:
     def __init__(self, store: Store, origin: Origin, now: Callable[[], int]) -> None:
         self._store = store
         self._messages = Messages(store, origin)
+        self._host_timezone = origin.timezone
         self._now = now
 
     def went_ahead(self, execution_id: str) -> None:
@@ -43,8 +44,12 @@ class Consequences:
     def settled(self, execution_id: str) -> None:
         """A run is over for good: decide on a retry, and on what success or failure entails."""
         run = self._store.runs.get(execution_id)
-        job = self._store.jobs.get(run.job) if run else None
-        if run is None or run.result is None or job is None or run.result is Result.STOPPED:
+        found = self._store.jobs.get_with_time(run.job) if run else None
+        if run is None or run.result is None or found is None:
+            return
+        job, deployed_at = found
+        self._overran(job, deployed_at, run)
+        if run.result is Result.STOPPED:
             return
         if run.result is Result.SKIPPED:
             self._messages.skipped(job, run, self._now())
@@ -72,6 +77,26 @@ class Consequences:
     def missed(self, job: Job, count: int, first_at: int, last_at: int) -> None:
         """Slots of a job passed without a run: so many, between two points in time (µs, UTC)."""
         self._messages.missed(job, count, first_at, last_at, self._now())
+
+    def overruns(self, job: Job, deployed_at: int, run: Run) -> None:
+        """A run goes on that slots of its job have passed during for long enough to be told."""
+        rule = overrun.Rule.of(job, deployed_at, self._host_timezone)
+        found = overrun.of_run(rule, run, self._now())
+        if found is not None:
+            self._messages.overrun(job, run, found, self._now())
+
+    def _overran(self, job: Job, deployed_at: int, run: Run) -> None:
+        """Note the slots that passed during a run that is over, and tell where it took long."""
+        checked = self._store.slots.checked(job.name) if run.result is Result.LOST else None
+        checked_until = None if checked is None else checked.until
+        rule = overrun.Rule.of(job, deployed_at, self._host_timezone)
+        found = overrun.of_ended(rule, run, checked_until)
+        if found is None:
+            return
+        self._store.runs.set_overrun(run.execution_id, found)
+        over_at = found.last_at if run.ended_at is None else run.ended_at
+        if over_at >= found.first_at + overrun.wait_usec(job):
+            self._messages.overrun(job, run, found, self._now())
 
     def _failed(self, job: Job, run: Run) -> None:
         now = self._now()

@@ -17,8 +17,9 @@ NAMES = frozenset(
     for name in (
         "ATTEMPT", "ENDED_AT", "EVENT", "EXECUTION_ID", "EXIT_CODE", "FAILING_SINCE", "FAILURES",
         "FIRST_ATTEMPT_ID", "HOST", "JOB", "KIND", "MAX_ATTEMPTS", "MISSED", "MISSED_FIRST_AT",
-        "MISSED_LAST_AT", "NEXT_ATTEMPT", "NEXT_ATTEMPT_AT", "NOTIFICATION_ID", "RESULT",
-        "SCHEDULED_AT", "SIGNAL", "STARTED_AT", "SUBJECT", "TRIGGER", "UNIT",
+        "MISSED_LAST_AT", "NEXT_ATTEMPT", "NEXT_ATTEMPT_AT", "NOTIFICATION_ID", "OVERRUN",
+        "OVERRUN_FIRST_AT", "OVERRUN_LAST_AT", "RESULT", "SCHEDULED_AT",
+        "SIGNAL", "STARTED_AT", "SUBJECT", "TRIGGER", "UNIT",
     )
 )  # fmt: skip
 """All of them: ``unit-templates/run-hook`` takes no others from the supervisor."""
@@ -69,6 +70,12 @@ def of_message(message: Outgoing, composed: Message) -> dict[str, str]:
             "MISSED": report.missed,
             "MISSED_FIRST_AT": iso(report.missed_first_at),
             "MISSED_LAST_AT": iso(report.missed_last_at),
+        }
+    if report.overrun:
+        facts |= {
+            "OVERRUN": report.overrun,
+            "OVERRUN_FIRST_AT": iso(report.overrun_first_at),
+            "OVERRUN_LAST_AT": iso(report.overrun_last_at),
         }
     return _variables(facts)
 

@@ -12,7 +12,7 @@ from lunasched import alerting
 from lunasched.alerting import Alert, Decision
 from lunasched.config import Mode, host_timezone
 from lunasched.message import Kind, Report
-from lunasched.model import Channel, ChannelType, Job, NotifyEvent, Run
+from lunasched.model import Channel, ChannelType, Job, NotifyEvent, Overrun, Run
 
 if TYPE_CHECKING:
     from lunasched.store import Store
@@ -87,6 +87,21 @@ class Messages:
         """A run that was due was refused."""
         at = run.ended_at or run.started_at
         self._tell_of_run(job, self._report(Kind.SKIPPED, job, at, run), run, now)
+
+    def overrun(self, job: Job, run: Run, overrun: Overrun, now: int) -> None:
+        """Slots passed during a run that goes on, or has ended after that was or would be told."""
+        facts = {
+            "overrun": overrun.count,
+            "overrun_first_at": overrun.first_at,
+            "overrun_last_at": overrun.last_at,
+        }
+        if run.result is None:
+            report = self._report(Kind.OVERRUN, job, now, run, **facts)
+            # A cause of its own: at the end of the run there is another message.
+            self._tell(job, report, f"{run.execution_id}/overrun", now, complete=True)
+        else:
+            report = self._report(Kind.OVERRUN, job, run.ended_at or now, run, **facts)
+            self._tell_of_run(job, report, run, now)
 
     def missed(self, job: Job, count: int, first_at: int, last_at: int, now: int) -> None:
         """Slots passed without a run."""

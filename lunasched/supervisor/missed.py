@@ -46,11 +46,14 @@ class SlotChecker:
         guard: Callable[..., Callable[..., bool]],
         monotonic: Callable[[], int] = GLib.get_monotonic_time,
         told: Callable[[], None] = lambda: None,
+        looked: Callable[[str], None] = lambda job: None,
     ) -> None:
         """``guard`` wraps the callbacks of the main loop; ``monotonic`` counts µs while awake.
 
-        ``told`` is called when there may be messages to send.
+        ``told`` is called when there may be messages to send, ``looked`` with the name of each job
+        that was looked at because of a run, or of the time.
         """
+        self._looked = looked
         self._told = told
         self._monotonic = monotonic
         self._store = store
@@ -117,6 +120,7 @@ class SlotChecker:
             while self._jobs and self._monotonic() - began < _BATCH_USEC:
                 name = next(iter(self._jobs))
                 self.check(name)
+                self._looked(name)
                 del self._jobs[name]
         if self._jobs:
             self._go_on()

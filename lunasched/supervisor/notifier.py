@@ -46,7 +46,7 @@ _LONGEST_WAIT_MS = 2**31
 # The command's way to say that it might do another time (EX_TEMPFAIL of sysexits(3)).
 _TEMPORARY = 75
 # What is told first of a job that was well.
-_NEWS = (Kind.FAILURE, Kind.MISSED)
+_NEWS = (Kind.FAILURE, Kind.MISSED, Kind.OVERRUN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from lunasched.config import Mode
 from lunasched.deploylock import DeployLock
 from lunasched.journal import Event, EventKind, Journal, RunWindow, Tail, dropped_note
 from lunasched.metrics import Metrics, Supervision
-from lunasched.model import Result
+from lunasched.model import Result, Run
 from lunasched.runtimedir import RuntimeDirectory
 from lunasched.settings import Settings
 from lunasched.slotfile import SlotDirectory
@@ -39,6 +39,7 @@ from lunasched.supervisor.leftovers import leftovers
 from lunasched.supervisor.messages import Origin
 from lunasched.supervisor.missed import SlotChecker
 from lunasched.supervisor.notifier import Notifier
+from lunasched.supervisor.overruns import OverrunWatch
 from lunasched.supervisor.pages import Pages
 from lunasched.supervisor.pruner import Pruner
 from lunasched.supervisor.recorder import Recorder, result_of
@@ -119,6 +120,15 @@ class Supervisor:
         self._lists = SlotLists(slots, now, self._zones.request_sync)
         self._recorder = Recorder(store, host_timezone, self._consequences, begun=self._lists.begun)
         self._killed = KilledChanges(deploy_lock, self._zones.bring_up_to_date, self.guard)
+        self._overruns = OverrunWatch(
+            store,
+            self._consequences,
+            host_timezone,
+            now=now,
+            guard=self.guard,
+            goes_on=self._goes_on,
+            told=self._notifier.look,
+        )
         self._checker = SlotChecker(
             store,
             self._consequences,
@@ -126,6 +136,7 @@ class Supervisor:
             now,
             self.guard,
             told=self._notifier.look,
+            looked=self._overruns.look,
         )
         self._pruner = Pruner(
             store, settings.retention, now, self.guard, needs_runs=lambda: self._checker.is_busy
@@ -182,6 +193,7 @@ class Supervisor:
         self._killed.watch()
         self._clock.watch()
         self._checker.woke()
+        self._overruns.look_at_all()
         # Before anybody takes us for ready: where there is a limit, the gate is shut from now on.
         self._starter.look()
         self._notifier.begin()
@@ -234,6 +246,7 @@ class Supervisor:
         """The clock was set, or the machine resumed."""
         self._starter.look()
         self._checker.woke()
+        self._overruns.look_at_all()
         self._notifier.clock_stepped()
 
     def _nudged(self) -> None:
@@ -302,6 +315,7 @@ class Supervisor:
                     self._store.runs.correct_signal(run.execution_id, number)
                 self._consequences.settled(run.execution_id)
                 self._store.runs.set_settled(run.execution_id)
+            self._overruns.ended(run.execution_id)
         self._act()
 
     def complete(self) -> bool:
@@ -383,6 +397,11 @@ class Supervisor:
         if run.result is not Result.SUCCESS:
             return None
         return self._manager.main_signal(run.unit, run.execution_id)
+
+    def _goes_on(self, run: Run) -> bool:
+        """Ask the manager if a run is in progress."""
+        held = self._manager.invocation(run.unit)
+        return held.execution_id == run.execution_id and held.active not in ("inactive", "failed")
 
     def behind(self) -> list[OpenRun]:
         """Runs that are over for systemd and, so far, not for the journal."""

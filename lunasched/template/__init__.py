@@ -38,6 +38,7 @@ VARIABLES: Mapping[str, str] = {
     "failures": "failures in a row",
     "failing_since": "when the first of them ended",
     "missed": "slots that passed without a run",
+    "overrun": "slots that passed during the run",
 }
 """What a template can use."""
 

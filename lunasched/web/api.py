@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any
 
+from lunasched import overrun
 from lunasched.errors import InvalidInput
 from lunasched.jsonview import job_json, run_json
 from lunasched.model import HIDDEN, Job, Run
@@ -129,7 +130,8 @@ def retries(starts: Iterable[Start]) -> dict[str, Start]:
 
 
 def _jobs(source: Source, view: View, names: list[str]) -> Iterable[dict[str, Any]]:
-    latest = source.runs.latest_of(names)
+    stored = source.runs.latest_of(names)
+    latest = dict(zip(stored, _so_far(source, view, stored.values()), strict=True))
     hooks = source.hooks.of(run.execution_id for run in latest.values())
     pending = retries(source.starts.all())
     for found, deployed_at in source.jobs.some(names).values():
@@ -145,6 +147,11 @@ def _jobs(source: Source, view: View, names: list[str]) -> Iterable[dict[str, An
         )
 
 
+def _so_far(source: Source, view: View, runs: Iterable[Run]) -> list[Run]:
+    zone = view.host_timezone
+    return overrun.so_far(runs, source.jobs.some, now=view.now, host_timezone=zone)
+
+
 def _runs(source: Source, view: View, found: list[Run]) -> list[dict[str, Any]]:
     hooks = source.hooks.of(run.execution_id for run in found)
     pending = retries(source.starts.all())
@@ -154,7 +161,7 @@ def _runs(source: Source, view: View, found: list[Run]) -> list[dict[str, Any]]:
             hooks.get(run.execution_id, ()),
             pending.get(run.execution_id),
         )
-        for run in found
+        for run in _so_far(source, view, found)
     ]
 
 

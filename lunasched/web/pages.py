@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 import jinja2
 
-from lunasched import __version__, definition, words
+from lunasched import __version__, definition, overrun, words
 from lunasched.errors import InvalidInput
 from lunasched.jsonview import iso
 from lunasched.model import Job, Result, Run
@@ -83,7 +83,8 @@ class Pages:
         page = min(_whole(query.get("page")), pages)
         shown = listed[(page - 1) * JOBS_MAX : page * JOBS_MAX]
         names = [standing.job.name for standing in shown]
-        jobs, latest = source.jobs.some(names), source.runs.latest_of(names)
+        jobs = source.jobs.some(names)
+        latest = self._so_far(source, source.runs.latest_of(names))
         kept = {key: query[key] for key in ("q", "tag", "state", "refresh") if query.get(key)}
         return self._render(
             "overview.html.j2",
@@ -98,6 +99,7 @@ class Pages:
                 name: self._elapse(job, now, since, latest.get(name))
                 for name, (job, since) in jobs.items()
             },
+            overruns={name: run.overrun for name, run in latest.items() if run.result is None},
             marks=source.runs.marks(names, since=now - timeline.SPAN, step=timeline.STEP),
             queue=[(start, waits_for(start, starts, now)) for start in starts[:QUEUE_MAX]],
             queued=len(starts),
@@ -123,9 +125,10 @@ class Pages:
             except InvalidInput:
                 return self.missing("There is no such page.")
         starts = in_turn(source.starts.all(), now)
-        latest = source.runs.latest_of([name]).get(name)
+        latest = self._so_far(source, source.runs.latest_of([name])).get(name)
         history = source.runs.page(name, since=_EVER, before=before, count=RUNS_MAX + 1)
-        runs = [run for _, run in history[:RUNS_MAX]]
+        shown = {run.execution_id: run for _, run in history[:RUNS_MAX]}
+        runs = [*self._so_far(source, shown).values()]
         marks = source.runs.marks([name], since=now - timeline.SPAN, step=timeline.STEP)
         return self._render(
             "job.html.j2",
@@ -153,7 +156,8 @@ class Pages:
     def run(self, source: Source, request: Request, text: str, *, trusted: bool) -> Response:
         """One run, and what it printed."""
         execution_id = text.replace("-", "").lower()
-        run = source.runs.get(execution_id)
+        found = source.runs.get(execution_id)
+        run = self._so_far(source, {execution_id: found})[execution_id] if found else None
         if run is None:
             return self.missing("There is no such run in the history.")
         return self._render(
@@ -169,6 +173,12 @@ class Pages:
     def missing(self, text: str) -> Response:
         """What is not there."""
         return self._respond("missing.html.j2", HTTPStatus.NOT_FOUND, text=text)
+
+    def _so_far(self, source: Source, runs: Mapping[str, Run]) -> dict[str, Run]:
+        """Runs, those in progress with the slots that have passed during them by now."""
+        zone = self._identity.timezone
+        found = overrun.so_far(runs.values(), source.jobs.some, now=self._now(), host_timezone=zone)
+        return dict(zip(runs, found, strict=True))
 
     def _elapse(self, job: Job, now: int, deployed_at: int, latest: Run | None) -> int | None:
         started = latest.started_at if latest else None
@@ -220,6 +230,7 @@ def _environment() -> jinja2.Environment:
         "printable": words.printable,
         "quoted": _quoted,
         "run_url": run_url,
+        "slots_passed": words.slots_passed,
         "said": timeline.said,
         "shapes": timeline.shapes,
         "took": _took,

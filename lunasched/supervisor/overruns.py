@@ -1,0 +1,118 @@
+"""Runs in progress that slots of their jobs pass during: each is told once, when that has lasted.
+
+When a run is on record, the point in time is computed at which it would be told of. One timer is
+set for the earliest of these; the end of a run, which mostly comes before it, takes its own away.
+What is told of a run is a row under a key of the run's: whatever is killed, it is there once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gi.repository import GLib
+
+from lunasched import overrun
+
+if TYPE_CHECKING:
+    from lunasched.model import Run
+    from lunasched.store import Store
+    from lunasched.supervisor.consequences import Consequences
+
+# GLib counts milliseconds in 32 bits.
+_LONGEST_WAIT_MS = 2**31
+
+
+class OverrunWatch:
+    """Waits for runs in progress to overrun slots."""
+
+    def __init__(
+        self,
+        store: Store,
+        consequences: Consequences,
+        host_timezone: str,
+        *,
+        now: Callable[[], int],
+        guard: Callable[[Callable[[], bool]], Callable[..., bool]],
+        goes_on: Callable[[Run], bool],
+        told: Callable[[], None],
+    ) -> None:
+        """``goes_on`` asks the manager if it has a run that the history has no end of.
+
+        ``guard`` wraps main-loop callbacks; ``told`` is called when there are messages to send.
+        """
+        self._store = store
+        self._consequences = consequences
+        self._host_timezone = host_timezone
+        self._now = now
+        self._guard = guard
+        self._goes_on = goes_on
+        self._told = told
+        # By execution ID, when runs in progress are to be told of.
+        self._due: dict[str, int] = {}
+        # Those that have been.
+        self._over_due: set[str] = set()
+        self._timer = 0
+
+    @property
+    def next_at(self) -> int | None:
+        """When it wakes up next (µs, UTC)."""
+        return min(self._due.values(), default=None)
+
+    def look(self, job: str) -> None:
+        """Wait for the runs of a job that are in progress."""
+        open_ = self._store.runs.open_of_job(job)
+        runs = [run for run in open_ if run.execution_id not in self._over_due]
+        found = self._store.jobs.get_with_time(job) if runs else None
+        if found is None:
+            return
+        rule = overrun.Rule.of(*found, self._host_timezone)
+        for run in runs:
+            first = overrun.first(rule, run.scheduled_at, run.started_at)
+            if first is not None:
+                self._due[run.execution_id] = first + overrun.wait_usec(found[0])
+        self._plan()
+
+    def look_at_all(self) -> None:
+        """Wait anew for all runs in progress: after the start, and where the clock was set."""
+        self._due.clear()
+        for job in {run.job for run in self._store.runs.open()}:
+            self.look(job)
+        self._plan()
+
+    def ended(self, execution_id: str) -> None:
+        """A run is over, and not waited for any more."""
+        self._over_due.discard(execution_id)
+        if self._due.pop(execution_id, None) is not None:
+            self._plan()
+
+    def _plan(self) -> None:
+        if self._timer:
+            GLib.source_remove(self._timer)
+            self._timer = 0
+        at = self.next_at
+        if at is not None:
+            wait = min(max(0, at - self._now()) // 1000 + 1, _LONGEST_WAIT_MS)
+            self._timer = GLib.timeout_add(
+                wait, self._guard(self._elapsed), priority=GLib.PRIORITY_LOW
+            )
+
+    def _elapsed(self) -> bool:
+        self._timer = 0
+        now = self._now()
+        with self._store.transaction():
+            for execution_id in [one for one, at in self._due.items() if at <= now]:
+                del self._due[execution_id]
+                self._over_due.add(execution_id)
+                self._tell(execution_id)
+        self._plan()
+        self._told()
+        return False
+
+    def _tell(self, execution_id: str) -> None:
+        run = self._store.runs.get(execution_id)
+        found = self._store.jobs.get_with_time(run.job) if run else None
+        # Where the journal lags, a run may be over that has no end on record: that is told then.
+        if run is None or found is None or run.result is not None or not self._goes_on(run):
+            return
+        self._consequences.overruns(*found, run)
