@@ -132,6 +132,7 @@ def adopt(
         problems += faults
         said += found
         in_force = _in_force(found)
+        problems += _join_alternatives(in_force)
         # What other directives mean depends on it.
         for section, directive in sorted(in_force, key=lambda key: key != ("Service", "Type")):
             values = in_force[section, directive]
@@ -150,6 +151,8 @@ def adopt(
             for problem in error.problems
             if not problems or problem.startswith(told)
         ]
+        if any("] ExecStart=: " in problem for problem in problems):
+            problems = [each for each in problems if not each.startswith("command: ")]
     if problems or job is None:
         raise InvalidJob(problems)
     places = {_dotted(path): place for path, place in draft.places.items()}
@@ -171,7 +174,11 @@ def service_of(timer: Source) -> str:
 def _apply(rule: _Rule, draft: _Draft, unit: str, values: Sequence[Assignment]) -> list[str]:
     try:
         if values[-1].directive not in _OF_WHO_FAILED:
-            values = [replace(each, value=unitfile.with_names(each.value, unit)) for each in values]
+            places = unitfile.OF_THE_SYSTEM if draft.context.mode is Mode.SYSTEM else {}
+            values = [
+                replace(each, value=unitfile.written_out(each.value, unit, places))
+                for each in values
+            ]
         rule(draft, values)
     except InvalidInput as error:
         return [_blame(values[-1], error)]
@@ -204,6 +211,40 @@ def _in_force(found: Sequence[Assignment]) -> dict[tuple[str, str], list[Assignm
             # Here an empty one is the empty set.
             kept[key] = [each]
     return kept
+
+
+_PLAIN_GLOB = re.compile(r"/[^!{},\\]*\Z")
+_GLOB = ("Unit", "ConditionPathExistsGlob")
+
+
+def _join_alternatives(in_force: dict[tuple[str, str], list[Assignment]]) -> list[str]:
+    """Write what any of several conditions asks for ("|") as one; returns what cannot be.
+
+    A job has alternatives of its own while an Exclusive job is there, and systemd has but one set.
+    """
+    found = [
+        each
+        for (section, directive), values in in_force.items()
+        if section == "Unit" and directive.startswith("Condition")
+        for each in values
+        if each.value.startswith("|")
+    ]
+    if not found:
+        return []
+    for each in found:
+        in_force[each.section, each.directive].remove(each)
+    for key in {(each.section, each.directive) for each in found}:
+        if not in_force[key]:
+            del in_force[key]
+    places = [each.value[1:].lstrip() for each in found]
+    only_globs = all((each.section, each.directive) == _GLOB for each in found)
+    if len(found) > 1 and (not only_globs or not all(map(_PLAIN_GLOB.match, places))):
+        return [f"{each.place}: {directives.NO_ALTERNATIVE}" for each in found]
+    # glob(3) with GLOB_BRACE, as systemd calls it; the whole has to begin with a "/".
+    joined = places[0] if len(places) == 1 else f"/{{{','.join(path[1:] for path in places)}}}"
+    key = (found[0].section, found[0].directive)
+    in_force.setdefault(key, []).append(replace(found[0], value=joined))
+    return []
 
 
 def _dotted(path: Path) -> str:
@@ -317,10 +358,19 @@ def _sandbox_value(values: Sequence[Assignment]) -> Any:
     return found or "none"
 
 
+_NO_END = "a job is a program that ends: simple, exec or oneshot"
+_NO_TYPE = {
+    "forking": (
+        "its program goes on in the background, where the end and the result of a run are not "
+        "known; have it stay in the foreground, with Type=exec"
+    ),
+}
+
+
 def _type(draft: _Draft, values: Sequence[Assignment]) -> None:
     draft.type = values[-1].value
     if draft.type not in ("simple", "exec", "oneshot"):
-        raise InvalidInput(f"{draft.type}: a job is a program that ends: simple, exec or oneshot")
+        raise InvalidInput(f"{draft.type}: {_NO_TYPE.get(draft.type, _NO_END)}")
 
 
 def _exec_start(draft: _Draft, values: Sequence[Assignment]) -> None:
@@ -427,8 +477,10 @@ def _running_limit(draft: _Draft, values: Sequence[Assignment]) -> None:
 def _stop_limit(draft: _Draft, values: Sequence[Assignment]) -> None:
     seconds = unitfile.timespan(values[-1].value)
     if seconds in (0, INFINITY):
-        raise InvalidInput("a run that ignores SIGTERM is killed in the end")
-    draft.set(("resource_limits", "kill_after_seconds"), seconds, values[-1].place)
+        # systemd.service(5): 0 is the same for the time that a stop takes.
+        draft.set(("systemd", "TimeoutStopSec"), "infinity", values[-1].place)
+    else:
+        draft.set(("resource_limits", "kill_after_seconds"), seconds, values[-1].place)
 
 
 def _both_limits(draft: _Draft, values: Sequence[Assignment]) -> None:
@@ -475,6 +527,16 @@ def _install(draft: _Draft, values: Sequence[Assignment]) -> None:
 
 def _sigpipe(draft: _Draft, values: Sequence[Assignment]) -> None:
     draft.ignores_sigpipe = unitfile.boolean(values[-1].value)
+
+
+def _output(draft: _Draft, values: Sequence[Assignment]) -> None:
+    word, directive = values[-1].value, values[-1].directive
+    if word == "inherit" or (directive, word) == ("StandardOutput", "journal"):
+        # Without a standard input, "inherit" is the journal for the one, and the one for the other.
+        return
+    if word == "null":
+        draft.notes.append(f"{directive}={word}: what goes there is in no history")
+    _pass_on(draft, values)
 
 
 def _size(value: str) -> str | None:
@@ -571,12 +633,8 @@ _SERVICE_RULES: Mapping[tuple[str, str], _Rule] = {
     ("Service", "RestartPreventExitStatus"): _no_restart,
     ("Service", "RemainAfterExit"): _same(*_NO, why="a run is over when its program ends"),
     ("Service", "SendSIGKILL"): _same(*_YES),
-    ("Service", "StandardOutput"): _same(
-        "journal", "inherit", why="what a run prints goes to the journal"
-    ),
-    ("Service", "StandardError"): _same(
-        "journal", "inherit", why="what a run prints goes to the journal"
-    ),
+    ("Service", "StandardOutput"): _output,
+    ("Service", "StandardError"): _output,
 }  # fmt: skip
 _SANDBOX = {option.directive: key for key, option in sandbox.OPTIONS.items()}
 _SANDBOX_LISTS = {
@@ -695,6 +753,11 @@ def _fill_in(draft: _Draft) -> None:
     if definition.get("jitter"):
         often = "" if fixed else ", and not for each run"
         notes.append(f"its random delay is drawn anew, once{often}")
+    if "StandardOutput" not in (own := definition.get("systemd", {})) and (
+        own.get("StandardError") == "journal"
+    ):
+        # Where the other goes, too.
+        del own["StandardError"]
     _fill_in_priority(draft)
     _fill_in_restarts(draft)
     _fill_in_order(draft)

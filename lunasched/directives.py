@@ -49,7 +49,6 @@ REFUSED: Mapping[str, str] = {
     "CPUQuota": "use resource_limits: cpu_quota",
     "TasksMax": "use resource_limits: tasks_max",
     "IOWeight": "use resource_limits: io_weight",
-    "TimeoutStopSec": "use resource_limits: kill_after_seconds",
     "TimeoutSec": "use resource_limits: timeout_seconds, kill_after_seconds",
     "SendSIGKILL": "a run that ignores SIGTERM is killed after kill_after_seconds",
     **dict.fromkeys(("ExecStop", "ExecStopPost"), "use hooks: on_success, on_failure"),
@@ -67,8 +66,8 @@ REFUSED: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         (
-            "StandardOutput", "StandardError", "SyslogIdentifier", "LogNamespace",
-            "LogRateLimitIntervalSec", "LogRateLimitBurst", "LogLevelMax",
+            "SyslogIdentifier", "LogNamespace", "LogRateLimitIntervalSec", "LogRateLimitBurst",
+            "LogLevelMax",
         ),
         _OUTPUT,
     ),
@@ -103,6 +102,16 @@ REFUSED: Mapping[str, str] = {
     **dict.fromkeys(_SECTIONS, "write it without its section, which follows from the name"),
 }  # fmt: skip
 """The directives that have a key of their own, or on which lunasched relies, with the reason."""
+
+NO_ALTERNATIVE = "'|' has no place here: each condition of a job has to hold"
+_OUTPUTS = ("journal", "null")
+OF_SOME_VALUES: Mapping[str, tuple[tuple[str, ...], str]] = {
+    # A file would be opened by systemd before the job is its user's.
+    "StandardOutput": (_OUTPUTS, f"{_OUTPUT}, or goes nowhere: journal, null"),
+    "StandardError": (_OUTPUTS, f"{_OUTPUT}, or goes nowhere: journal, null"),
+    "TimeoutStopSec": (("infinity",), "use resource_limits: kill_after_seconds"),
+}
+"""The directives that have a meaning for a job with these values alone, with the reason."""
 
 
 def check_name(name: object) -> None:
@@ -170,7 +179,10 @@ def _line(name: str, value: object) -> str:
     line = _text(value)
     if name.startswith("Condition") and line.startswith("|"):
         # systemd asks for one of all that begin so, and the gate of Exclusive jobs has two.
-        raise InvalidInput("'|' has no place here: each condition of a job has to hold")
+        raise InvalidInput(NO_ALTERNATIVE)
+    accepted, why = OF_SOME_VALUES.get(name, ((line,), ""))
+    if line not in accepted:
+        raise InvalidInput(f"{line!r} cannot be set here: {why}")
     if name in _COMMANDS:
         _check_command(line)
     return line
@@ -183,8 +195,10 @@ def _check_command(line: str) -> None:
         raise InvalidInput("it is more than one command; write a list of them")
     if set(found[0].prefixes) & set("+!|"):
         raise InvalidInput(
-            f"the prefix {found[0].prefixes!r} has no place in a job, of which no line has more "
-            "rights than its user"
+            f"the prefix {found[0].prefixes!r} has no place in a job: the line would have more "
+            "rights than the job's user, in an environment and a directory that are the job's; "
+            "have a directory made by StateDirectory=, CacheDirectory= or tmpfiles.d(5), and what "
+            "else needs the rights of root done by a job of root that this one depends on"
         )
 
 

@@ -308,15 +308,20 @@ def _default(owner: object, field: str, read: Callable[[object], Any]) -> Any:
 
 
 def _directives() -> Schema:
-    line: Schema = {"type": ["string", "number", "boolean"]}
     return {
         "description": DIRECTIVES_TEXT,
         "type": ["object", "null"],
         "propertyNames": {"pattern": "^[A-Za-z]+$", "not": {"enum": list(directives.REFUSED)}},
-        "additionalProperties": _anything_of(
-            line, {"type": "array", "minItems": 1, "items": line}, _NULL
-        ),
+        "allOf": [
+            {"properties": {name: _lines({"enum": list(accepted)})}}
+            for name, (accepted, _) in directives.OF_SOME_VALUES.items()
+        ],
+        "additionalProperties": _lines({"type": ["string", "number", "boolean"]}),
     }
+
+
+def _lines(line: Schema) -> Schema:
+    return _anything_of(line, {"type": "array", "minItems": 1, "items": line}, _NULL)
 
 
 def _channels(known: Mapping[ChannelType, Mapping[str, ChannelKey]]) -> Schema:

@@ -7,7 +7,7 @@ What systemd would ignore with a warning is refused here: whoever wrote it meant
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lunasched.errors import InvalidInput
@@ -29,7 +29,7 @@ _UNIT_NAME = re.compile(
 )
 _UNIT_NAME_BYTES_MAX = 255
 _PREFIXES = "-@:+!|"
-_OF_ITS_NAME = re.compile(r"%([%nNpPiIjJf])")
+_SPECIFIER = re.compile(r"%(.)")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9:_./@-]*\Z")
 _COMMENT = re.compile(r"\s[#;]")
 
@@ -170,10 +170,18 @@ def commands(value: str) -> tuple[CommandLine, ...]:
     return tuple(lines)
 
 
-def with_names(value: str, unit: str) -> str:
-    """The value with what the specifiers for a unit's own name stand for in place of them.
+OF_THE_SYSTEM: Mapping[str, str] = {
+    "t": "/run", "S": "/var/lib", "C": "/var/cache", "L": "/var/log", "E": "/etc", "h": "/root",
+    "u": "root", "U": "0", "g": "root", "G": "0",
+}  # fmt: skip
+"""The specifiers that stand for the same with every manager of the system (systemd.unit(5))."""
 
-    Raises ``InvalidInput`` for names that would have to be quoted.
+
+def written_out(value: str, unit: str, places: Mapping[str, str]) -> str:
+    """The value with what specifiers stand for in place of them, those of ``unit``'s own name.
+
+    ``places`` are those of its manager; all others stay as they are. Raises ``InvalidInput`` for
+    names that would have to be quoted.
     """
     name = unit.rpartition(".")[0]
     prefix, _, instance = name.partition("@")
@@ -185,7 +193,9 @@ def with_names(value: str, unit: str) -> str:
         letter = match[1]
         if letter == "%":
             return match[0]
-        found = raw.get(letter)
+        found = places.get(letter, raw.get(letter))
+        if found is None and letter not in unescaped:
+            return match[0]
         if found is None:
             found = unescaped[letter].replace("-", "/")
             found = f"/{found.lstrip('/')}" if letter == "f" else found
@@ -193,7 +203,7 @@ def with_names(value: str, unit: str) -> str:
             raise InvalidInput(f"the specifier '%{letter}' stands for {found!r}; write it out")
         return found
 
-    return _OF_ITS_NAME.sub(text, value)
+    return _SPECIFIER.sub(text, value)
 
 
 def argv(value: str) -> tuple[str, ...]:

@@ -124,24 +124,25 @@ def test_elapses_that_are_no_schedule_are_each_named(lines: list[str]) -> None:
 def test_all_faults_are_named_at_once() -> None:
     found = faults(
         TIMER + "[Timer]\nWakeSystem=yes\n[Unit]\nPartOf=foo.service\n[Path]\nUnit=x\n",
-        "[Unit]\nRefuseManualStart=yes\nConditionPathExists=|/x\n[Service]\nType=forking\n"
-        "ExecStart=+/bin/true\nRestart=always\nExecStartPost=/bin/x\n"
+        "[Unit]\nRefuseManualStart=yes\nConditionPathExists=|/x\nConditionHost=|x\n"
+        "[Service]\nType=forking\nExecStart=+/bin/true\nRestart=always\nExecStartPost=/bin/x\n"
         "RuntimeDirectory=%Y\noops\nMemoryMax=10%\n[Socket]\nA=b\n",
     )
     named = [fault.split("] ")[1].split("=")[0] for fault in found if "] " in fault]
     assert sorted(named) == sorted(
-        ["WakeSystem", "PartOf", "Unit", "RefuseManualStart", "ConditionPathExists", "Type",
-         "ExecStart", "Restart", "ExecStartPost", "RuntimeDirectory", "MemoryMax", "A"]
+        ["WakeSystem", "PartOf", "Unit", "RefuseManualStart", "ConditionPathExists",
+         "ConditionHost", "Type", "ExecStart", "Restart", "ExecStartPost", "RuntimeDirectory",
+         "MemoryMax", "A"]
     )  # fmt: skip
-    assert any(fault.startswith("x.service:9: ") for fault in found)
+    assert any(fault.startswith("x.service:10: ") for fault in found)
     assert all(fault.startswith(("x.timer:", "x.service:")) for fault in found)
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        "ExecStart=/bin/x",  "ExecStartPre=-+/bin/x", "Type=notify",
-        "TimeoutStopSec=infinity", "WorkingDirectory=-/srv", "WorkingDirectory=%h",
+        "ExecStart=/bin/x", "ExecStartPre=-+/bin/x", "Type=notify", "StandardError=tty",
+        "WorkingDirectory=-/srv", "WorkingDirectory=%d", "ExecStart=+/bin/y", "Type=forking",
         "Slice=system-x.slice", "RemainAfterExit=yes", "Environment=x", "Environment=A=%H",
         "StandardOutput=file:/x", "CPUQuota=0.5", "TasksMax=10%", "StateDirectory=%y",
         "User=%i", "WatchdogSec=3", "LimitNOFILE=%I", "SendSIGKILL=no", "IgnoreSIGPIPE=maybe",
@@ -332,6 +333,80 @@ def test_directives_of_the_unit_go_to_its_section() -> None:
         head = unit.text.partition("[Service]")[0].splitlines()
         assert {*lines} <= {*head}
     assert job_from_mapping(jobdump.definition(job)) == job
+
+
+@pytest.mark.parametrize(
+    ("conditions", "kept"),
+    [
+        (["ConditionACPower=|yes"], {"ConditionACPower": "yes"}),
+        (["ConditionPathExists=/a", "ConditionPathExists=|!/b"],
+         {"ConditionPathExists": ("/a", "!/b")}),
+        (["ConditionPathExistsGlob=|/dev/sd*", "ConditionPathExistsGlob=/x",
+          "ConditionPathExistsGlob=| /dev/hd*"],
+         {"ConditionPathExistsGlob": ("/x", "/{dev/sd*,dev/hd*}")}),
+    ],
+)  # fmt: skip
+def test_one_of_several_conditions_is_one_condition(
+    conditions: list[str], kept: dict[str, object]
+) -> None:
+    text = "[Unit]\n" + "\n".join(conditions) + "\n"
+    assert dict(adopt(service=text + SERVICE).job.directives) == kept
+    assert dict(adopt(text + TIMER).job.directives) == kept
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        ["ConditionACPower=|yes", "ConditionPathExists=|/a"],
+        ["ConditionPathExistsGlob=|/a*", "ConditionPathExistsGlob=|!/b*"],
+        ["ConditionPathExistsGlob=|/a*", "ConditionPathExistsGlob=|/b{1,2}"],
+    ],
+)
+def test_conditions_of_which_one_has_to_hold_are_refused(conditions: list[str]) -> None:
+    found = faults(service="[Unit]\n" + "\n".join(conditions) + "\n" + SERVICE)
+    assert [fault.split(" [")[0] for fault in found] == ["x.service:2:", "x.service:3:"]
+    assert all("each condition of a job has to hold" in fault for fault in found)
+
+
+@pytest.mark.parametrize(
+    ("lines", "kept", "notes"),
+    [
+        (["StandardError=null"], {"StandardError": "null"}, 1),
+        (["StandardError=journal", "StandardOutput=null"],
+         {"StandardError": "journal", "StandardOutput": "null"}, 1),
+        (["StandardOutput=inherit", "StandardError=inherit"], {}, 0),
+        (["StandardError=journal", "StandardOutput=journal"], {}, 0),
+        (["StandardError=inherit"], {}, 0),
+    ],
+)  # fmt: skip
+def test_output_that_goes_nowhere_still_does(
+    lines: list[str], kept: dict[str, str], notes: int
+) -> None:
+    found = adopt(service=with_lines(*lines))
+    assert dict(found.job.directives) == kept
+    assert sum("in no history" in note for note in found.notes) == notes
+
+
+@pytest.mark.parametrize("line", ["TimeoutStopSec=infinity", "TimeoutStopSec=0"])
+def test_a_stop_without_a_time_limit_has_none(line: str) -> None:
+    job = adopt(service=with_lines(line)).job
+    assert "\nTimeoutStopSec=infinity\n" in compiler.compile(job, SYSTEM).service.text
+
+
+def test_specifiers_of_the_system_are_written_out() -> None:
+    lines = ["WorkingDirectory=%S/x", "Environment=A=%t/%%t", "ExecStartPre=/bin/a %C %h $X"]
+    job = adopt(service=with_lines("Type=oneshot", *lines)).job
+    assert (job.working_directory, dict(job.environment)) == ("/var/lib/x", {"A": "/run/%t"})
+    assert dict(job.directives) == {"ExecStartPre": "/bin/a /var/cache /root $X"}
+    told = faults(service=SERVICE.replace("User=root\n", "") + lines[0] + "\n", context=USER)
+    assert "the specifier '%S' is not taken" in told[0]
+
+
+def test_a_command_with_more_rights_than_its_user_is_told_a_way_out() -> None:
+    service = with_lines("Type=oneshot").replace("=/bin/true", "=+/usr/bin/install -d /x")
+    (told,) = faults(service=service)
+    assert told.startswith("x.service:3: [Service] ExecStart=: the prefix '+' has no place in a")
+    assert "CacheDirectory=" in told
 
 
 def test_conditions_of_a_timer_are_those_of_each_run() -> None:
