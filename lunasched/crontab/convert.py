@@ -404,7 +404,8 @@ def _common(source: Source) -> tuple[str, ...]:
     ]
     if source.caller is None:
         found.append(
-            "PAM is not asked: /etc/environment, its pam_env and limits.conf have no effect"
+            "PAM is not asked: /etc/environment, its pam_env, limits.conf and the umask of its "
+            "pam_umask have no effect"
         )
         found.append("the environment has USER, INVOCATION_ID, JOURNAL_STREAM and the like besides")
     else:

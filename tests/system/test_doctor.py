@@ -48,9 +48,15 @@ class Patient(Lunasched):
 
     def mends(self, check: str, text: str) -> dict[str, Any]:
         """It is found; the commands that it names are run, word for word; then it is not found."""
-        self.machine.wait_for(
-            lambda: self.found(check, text) is not None, what=f"{check}: {text}", interval=0.3
-        )
+        try:
+            self.machine.wait_for(
+                lambda: self.found(check, text) is not None, what=f"{check}: {text}", interval=0.3
+            )
+        except TimeoutError:
+            # Somebody may have mended it before: who was it, and what is there?
+            print(self.machine.run(f"ls -la --time-style=full-iso {UNITS}", check=False).stdout)
+            print(self.machine.run("journalctl -n 60 --no-pager -o short-precise").stdout)
+            raise
         finding = self.found(check, text)
         assert finding is not None
         assert finding["mend"]
