@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lunasched.unittext import JOB_PREFIX
+
 _NAMED = 5
 """So many processes of a unit are told, then how many more there are."""
 
@@ -33,7 +35,7 @@ def sentence(left: Sequence[Leftover], systemctl: str) -> str:
     perhaps = [one for one in left if not one.is_surely_its]
     parts = []
     if sure:
-        ending = " && ".join(_end(one.unit, systemctl) for one in sure)
+        ending = " && ".join(_end(one, systemctl) for one in sure)
         parts.append(
             f"out of its reach go on {' and '.join(one.words() for one in sure)}; "
             f"to end them: {ending}"
@@ -51,7 +53,12 @@ def note(left: Sequence[Leftover], systemctl: str) -> str:
     return f"[lunasched: the run is over, and {sentence(left, systemctl)}]\n"
 
 
-def _end(unit: str, systemctl: str) -> str:
-    # Stopping a service ends nothing that has survived its stop.
-    verb = "stop" if unit.endswith(".scope") else "kill --signal=KILL"
-    return f"{systemctl} {verb} {shlex.quote(unit)}"
+def _end(left: Leftover, systemctl: str) -> str:
+    unit = shlex.quote(left.unit)
+    if left.unit.endswith(".scope"):
+        return f"{systemctl} stop {unit}"
+    if left.unit.startswith(JOB_PREFIX):
+        # Stopping it ends nothing that has survived its stop.
+        return f"{systemctl} kill --signal=KILL {unit}"
+    # In the unit of something else, which is to go on.
+    return f"kill -KILL {' '.join(str(pid) for pid, _ in left.processes)}"

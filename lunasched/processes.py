@@ -22,16 +22,14 @@ class Process:
     name: str
 
     @property
-    def unit(self) -> str:
-        """The unit that it is in now; empty where that is not known, or it is gone."""
+    def units(self) -> list[str]:
+        """The units that it is in now, the system's before those of a manager that runs in it."""
         for line in _lines(self.pid, "cgroup"):
             _, controllers, path = line.split(":", 2)
             if controllers in ("", "name=systemd") and path != "/":
-                # What a service has below it is its own affair.
                 parts = path.split("/")
-                units = [part for part in parts if part.endswith((".service", ".scope"))]
-                return units[-1] if units else ""
-        return ""
+                return [part for part in parts if part.endswith((".service", ".scope"))]
+        return []
 
     @property
     def is_alive(self) -> bool:

@@ -84,6 +84,12 @@ def test_what_goes_on_is_named_with_what_ends_it() -> None:
     )
 
 
+def test_a_unit_of_something_else_is_left_alone() -> None:
+    """A user's whole manager is not ended for one process in it."""
+    said = leftover.sentence([Leftover("user@1000.service", ((1, "x"), (2, "y")))], "systemctl")
+    assert said.endswith("; to end them: kill -KILL 1 2")
+
+
 def test_what_may_be_anothers_is_told_without_what_ends_it() -> None:
     said = leftover.sentence([Leftover("session-c1.scope", ((1, "x"),), False)], "systemctl")
     assert "by it or by another" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -34,7 +35,7 @@ def tell(session: Session, name: str, before: list[Process]) -> bool:
         time.sleep(_LOOK_SECONDS)
     units: dict[str, list[Process]] = {}
     for one in left:
-        units.setdefault(one.unit or "no unit", []).append(one)
+        units.setdefault(_unit(session.mode, one), []).append(one)
     found = [
         Leftover(unit, tuple((one.pid, one.name) for one in those)) for unit, those in units.items()
     ]
@@ -45,3 +46,12 @@ def tell(session: Session, name: str, before: list[Process]) -> bool:
             file=sys.stderr,
         )
     return bool(found)
+
+
+def _unit(mode: Mode, process: Process) -> str:
+    """The unit of the manager in question that a process is in."""
+    units = process.units
+    if mode is Mode.USER:
+        own = f"user@{os.getuid()}.service"
+        units = units[units.index(own) + 1 :] if own in units else []
+    return units[0] if units else "no unit"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conftest import Lunasched
+    from machine import Machine
 
 pytestmark = pytest.mark.machine
 
@@ -140,9 +141,9 @@ def sleepers(luna: Lunasched) -> list[str]:
 
 
 @pytest.fixture
-def no_sleepers(luna: Lunasched) -> Iterator[None]:
+def no_sleepers(booted: Machine) -> Iterator[None]:
     yield
-    luna.machine.run(f"pkill -KILL -f '^{SLEEPS}$'", check=False)
+    booted.run(f"pkill -KILL -f '^{SLEEPS}$'", check=False)
 
 
 @pytest.mark.usefixtures("no_sleepers")
@@ -263,3 +264,18 @@ def test_the_message_about_a_timeout_says_what_goes_on(luna: Lunasched) -> None:
     message = luna.machine.run(["cat", told]).stdout
     assert f"sleep ({pid})" in message
     assert "systemctl stop session-" in message
+
+
+@pytest.mark.usefixtures("no_sleepers")
+def test_in_user_mode_a_scope_is_told_too(own: Lunasched) -> None:
+    add(own, f"echo x; systemd-run --user -q --scope sh -c 'echo y; {SLEEPS}; id' & wait")
+    own("start", own.name)
+    own.machine.wait_for(lambda: bool(sleepers(own)), what="the sleeper")
+    (pid,) = sleepers(own)
+    stopped = own("stop", own.name, check=False)
+    (run,) = own.wait_for_runs(own.name, 1)
+    assert stopped.returncode == 1
+    assert run["output"].startswith("x\ny\n")
+    for said in (stopped.stderr, run["output"].splitlines()[-1]):
+        assert f"sleep ({pid}) in run-" in said
+        assert "systemctl --user stop run-" in said
