@@ -82,7 +82,7 @@ def service_values(
         "passes": _condition_path(runtime / SUPERVISOR_DIRECTORY / "passes") if exclusive else None,
         "exclusive": unittext.plain(EXCLUSIVE_DIRECTORY) if exclusive else None,
         "guard": _slot_guard(job, scripts, slots, runtime, wait, mode) if guarded else None,
-        "overlap_guard": _overlap_guard(job, scripts, slots, wait, mode)
+        "overlap_guard": _overlap_guard(job, scripts, slots, runtime, wait, mode)
         if job.overlap is Overlap.SKIP
         else None,
     }
@@ -113,7 +113,9 @@ def is_of_gate(text: str) -> bool:
     return bool(_OF_GATE.search(text))
 
 
-def _overlap_guard(job: Job, scripts: Path, slots: Path, wait: str, mode: Mode) -> UnitText:
+def _overlap_guard(
+    job: Job, scripts: Path, slots: Path, runtime: Path, wait: str, mode: Mode
+) -> UnitText:
     """The ``ExecCondition=`` that skips what elapsed during the last run."""
     rule = schedule.parse(job.schedule)
     interval = str(rule.seconds * 1_000_000) if isinstance(rule, schedule.Every) else "-"
@@ -124,7 +126,17 @@ def _overlap_guard(job: Job, scripts: Path, slots: Path, wait: str, mode: Mode) 
         str(slots / unittext.last_slot_name(job.name)),
         interval,
         wait,
+        *_marks(job, runtime),
         mode=mode,
+    )
+
+
+def _marks(job: Job, runtime: Path) -> tuple[str, str]:
+    """The files that say that a start is by hand, and of one of the supervisor what it is."""
+    instance = unittext.instance_name(job.name)
+    return (
+        str(runtime / BY_HAND_DIRECTORY / instance),
+        str(runtime / SUPERVISOR_DIRECTORY / "starts" / instance),
     )
 
 
@@ -142,8 +154,7 @@ def _slot_guard(
         scripts / "slot-guard",
         str(slots / instance),
         str(slots / unittext.last_slot_name(job.name)),
-        str(runtime / BY_HAND_DIRECTORY / instance),
-        str(runtime / SUPERVISOR_DIRECTORY / "starts" / instance),
+        *_marks(job, runtime),
         "sync" if job.catch_up else "-",
         bus_path(unittext.service_name(job.name)),
         launched,

@@ -1,8 +1,10 @@
 """Which slot a run belongs to: the point in its schedule that it was started for.
 
 The journal tells that a service was started, not why. What a launcher started has the reason in its
-name (``unit-templates/launch``). Any other start belongs to the timer if the schedule had a slot
-that no earlier run has used; otherwise somebody started it by hand.
+name (``unit-templates/launch``), and of other starts systemd mostly knows whether a timer elapsed
+for them (``supervisor/elapses.py``). What is left, where the supervisor was not there and the timer
+elapsed once more, belongs to the timer if the schedule had a slot that no earlier run has used, and
+was by hand otherwise.
 """
 
 from __future__ import annotations

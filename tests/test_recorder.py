@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pwd
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import count
@@ -16,11 +16,22 @@ from hypothesis import strategies as st
 from lunasched.config import Mode
 from lunasched.jobfile import job_from_mapping
 from lunasched.journal import Event, EventKind, Position
-from lunasched.model import ExecutionMode, HookEvent, Job, ResourceLimits, Result, Run, Trigger
+from lunasched.model import (
+    ExecutionMode,
+    HookEvent,
+    Job,
+    Overlap,
+    ResourceLimits,
+    Result,
+    Run,
+    Trigger,
+)
 from lunasched.store import Store
 from lunasched.supervisor.consequences import Consequences
+from lunasched.supervisor.elapses import Elapses
 from lunasched.supervisor.messages import Origin
 from lunasched.supervisor.recorder import Recorder, result_of
+from lunasched.systemd import Elapse
 
 SECOND = 1_000_000
 START = int(datetime(2026, 2, 10, 12, tzinfo=timezone.utc).timestamp()) * SECOND
@@ -59,13 +70,43 @@ SUCCEEDED = event(EventKind.SUCCEEDED, 2)
 RESOURCES = replace(event(EventKind.RESOURCES, 2), cpu_usec=123_456, memory_peak=7 << 20)
 
 
-def recorder(store: Store) -> Recorder:
-    return Recorder(store, "UTC", Consequences(store, ORIGIN, lambda: 0))
+class Clockwork:
+    """The timers of a manager, which elapse when a test says so."""
+
+    def __init__(self, since: int | None = None) -> None:
+        self.since = since
+        self.last = Elapse(0, 0)
+        self.told: list[Callable[[str, Elapse], None]] = []
+
+    def on_elapsed(self, elapsed: Callable[[str, Elapse], None]) -> None:
+        self.told.append(elapsed)
+
+    def last_elapse(self, timer: str) -> Elapse | None:
+        assert timer == "lunasched-job@backup.timer"
+        return None if self.since is None else replace(self.last, active_since=self.since)
+
+    def elapse(self, after: float) -> None:
+        at = START + int(after * SECOND)
+        self.last = Elapse(at, at - START + 10**9)
+        for elapsed in self.told:
+            elapsed("lunasched-job@backup.timer", self.last)
 
 
-def take(store: Store, events: Sequence[Event | None], first_cursor: int = 1) -> int:
+def recorder(store: Store, timers: Clockwork | None = None) -> Recorder:
+    elapses = Elapses(store, timers or Clockwork())
+    elapses.watch()
+    consequences = Consequences(store, ORIGIN, lambda: 0)
+    return Recorder(store, "UTC", consequences, elapses, now=lambda: START + 7200 * SECOND)
+
+
+def take(
+    store: Store,
+    events: Sequence[Event | None],
+    first_cursor: int = 1,
+    timers: Clockwork | None = None,
+) -> int:
     positions = (Position(f"c{n}", found) for n, found in enumerate(events, first_cursor))
-    return recorder(store).take(positions)
+    return recorder(store, timers).take(positions)
 
 
 def rows(store: Store) -> dict[str, Run]:
@@ -634,6 +675,199 @@ def test_what_a_timer_started_of_a_disabled_job_waits_for_nothing(
     # What is not known is one by hand, if it began after the job was disabled.
     kept = [] if known or disabled > 0 else [Trigger.MANUAL]
     assert [start.trigger for start in store.starts.all()] == kept
+
+
+DAY = 86_400
+
+
+def starting(after: float, run: str) -> Event:
+    return event(EventKind.STARTING, after, run=run * 32)
+
+
+def whole_run(after: float, run: str) -> list[Event]:
+    """A run of half a second."""
+    return [
+        starting(after, run),
+        event(EventKind.STARTED, after + 0.1, run=run * 32),
+        event(EventKind.SUCCEEDED, after + 0.5, run=run * 32),
+    ]
+
+
+def triggers(store: Store) -> list[Trigger]:
+    """The oldest first."""
+    return [run.trigger for run in store.runs.history(None, None)][::-1]
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["told", "asked"])
+@pytest.mark.parametrize(
+    "schedule", ["at 12:00", "every 1h", "calendar:*:*:*", "calendar:2026-03-01", "@reboot"]
+)
+def test_a_timer_that_elapsed_is_known_and_one_that_did_not(
+    restarted: bool, schedule: str, store: Store
+) -> None:
+    """Whatever the schedule would make of the times, and after a restart of the supervisor."""
+    put_job(store, schedule=schedule)
+    timers = Clockwork(since=START - DAY * SECOND)
+    one = recorder(store, timers)
+
+    def read(events: list[Event]) -> None:
+        nonlocal one
+        if restarted:
+            one = recorder(store, timers)
+        one.take([Position("c", found) for found in events])
+
+    read(whole_run(-5, "1"))
+    timers.elapse(-1)
+    read(whole_run(-0.9, "2"))
+    read(whole_run(2, "3"))
+    read(whole_run(4, "4"))
+    timers.elapse(6)
+    # It waited for others.
+    read(whole_run(30, "5"))
+    manual, timer = Trigger.MANUAL, Trigger.TIMER
+    assert triggers(store) == [manual, timer, manual, manual, timer]
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["told", "asked"])
+def test_a_start_at_the_gate_uses_up_the_elapse(restarted: bool, store: Store) -> None:
+    made = put_job(store)
+    timers = Clockwork(since=START - DAY * SECOND)
+    one = recorder(store, timers)
+    timers.elapse(0)
+    one.take([Position("c1", event(EventKind.CONDITION_FAILED, 0.1))])
+    (start,) = store.starts.all()
+    assert (start.trigger, start.scheduled_at) == (Trigger.TIMER, START)
+    if restarted:
+        one = recorder(store, timers)
+    one.take([Position("c2", starting(5, "1"))])
+    assert triggers(store) == [Trigger.MANUAL]
+    store.starts.drop(start)
+    store.jobs.put(made.evolve(enabled=False), START + 3600 * SECOND)
+    # Of the next elapse it is read after the job was disabled: nothing is kept.
+    one.take([Position("c3", event(EventKind.SUCCEEDED, 6, run="1" * 32))])
+    timers.elapse(10)
+    one.take([Position("c4", event(EventKind.CONDITION_FAILED, 10.1))])
+    assert not store.starts.all()
+
+
+def test_a_timer_that_elapses_during_a_run_has_started_nothing(store: Store) -> None:
+    put_job(store)
+    timers = Clockwork(since=START - DAY * SECOND)
+    one = recorder(store, timers)
+    one.take([Position("c1", starting(-1, "1"))])
+    timers.elapse(0)
+    ended = event(EventKind.SUCCEEDED, 5, run="1" * 32)
+    one.take([Position("c2", ended), Position("c3", starting(9, "2"))])
+    assert triggers(store) == [Trigger.MANUAL, Trigger.MANUAL]
+    # What elapsed meanwhile, when the run is over, has.
+    one.take([Position("c4", event(EventKind.SUCCEEDED, 20, run="2" * 32))])
+    timers.elapse(20.001)
+    one.take([Position("c5", starting(20.002, "3"))])
+    assert triggers(store)[-1] is Trigger.TIMER
+
+
+def test_what_systemd_does_not_know_any_more_is_inferred(store: Store) -> None:
+    put_job(store)
+    timers = Clockwork(since=START - DAY * SECOND)
+    timers.elapse(100)
+    take(store, [*whole_run(0.1, "1"), *whole_run(2, "2")], timers=timers)
+    assert triggers(store) == [Trigger.TIMER, Trigger.MANUAL]
+    # A timer that was started since, or that is gone.
+    for since in (START + 2 * DAY * SECOND, None):
+        other = Clockwork(since=since)
+        take(store, whole_run(DAY + (0.1 if since else 0.9), "3" if since else "4"), timers=other)
+    assert triggers(store)[2:] == [Trigger.TIMER, Trigger.MANUAL]
+
+
+def test_a_refusal_of_a_start_that_is_known_to_be_by_hand_is_no_repeat(store: Store) -> None:
+    put_job(store)
+    timers = Clockwork(since=START - DAY * SECOND)
+    for known, trigger in ((timers, Trigger.MANUAL), (None, Trigger.TIMER)):
+        # Nobody had asked for it; its dependency had failed.
+        run = "5" if known else "6"
+        take(
+            store,
+            [*whole_run(0.1, "1"), starting(3, run), event(EventKind.SKIPPED, 4, run=run * 32)],
+            timers=known,
+        )
+        found = rows(store)[run * 32]
+        assert (found.result, found.trigger) == (Result.SKIPPED, trigger)
+
+
+REPLACE = {"overlap": Overlap.REPLACE, "schedule": "calendar:*:*:*"}
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("at_gate", [False, True])
+def test_a_run_that_replaces_another_has_the_cause_of_its_launcher(
+    restarted: bool, at_gate: bool, store: Store
+) -> None:
+    put_job(store, **REPLACE)
+    timers = Clockwork(since=START - DAY * SECOND)
+    one = recorder(store, timers)
+    number = iter(range(100))
+
+    def read(*events: Event) -> None:
+        nonlocal one
+        for found in events:
+            if restarted:
+                one = recorder(store, timers)
+            one.take([Position(f"c{next(number)}", found)])
+
+    def launch(after: float, launcher: str, run: str) -> Trigger:
+        read(event(EventKind.STARTING, after, run=launcher * 32, unit=LAUNCHER))
+        if at_gate:
+            read(event(EventKind.CONDITION_FAILED, after + 2, run=run * 32))
+            (start,) = store.starts.all()
+            store.starts.drop(start)
+            return start.trigger
+        read(starting(after + 2, run))
+        return triggers(store)[-1]
+
+    timers.elapse(0)
+    assert launch(0.5, "a", "1") is Trigger.TIMER
+    timers.elapse(1)
+    assert launch(4, "b", "2") is Trigger.TIMER
+    assert launch(8, "c", "3") is Trigger.MANUAL
+    timers.elapse(11)
+    assert launch(12, "d", "4") is Trigger.TIMER
+    # Past the launcher.
+    read(starting(16, "5"))
+    assert triggers(store)[-1] is Trigger.MANUAL
+
+
+def test_the_launcher_of_a_retry_is_the_supervisors(store: Store) -> None:
+    made = put_job(store, **REPLACE)
+    timers = Clockwork(since=START - DAY * SECOND)
+    take(store, [STARTING, STARTED, process_ended(3), failed("exit-code")], timers=timers)
+    (first,) = rows(store).values()
+    now = START + 3 * SECOND
+    store.starts.put_retry(made, first, unit=LAUNCHER, attempt=2, due_at=now, now=now)
+    store.starts.claim(store.starts.all()[0], now)
+    timers.elapse(2)
+    # The timer's launcher was read late: it is none of ours.
+    late = event(EventKind.STARTING, 2.1, run="a" * 32, unit=LAUNCHER)
+    take(store, [late, starting(2.2, "2")], timers=timers)
+    assert [run.trigger for run in rows(store).values()].count(Trigger.RETRY) == 0
+    ours = event(EventKind.STARTING, 4, run="b" * 32, unit=LAUNCHER)
+    take(store, [ours, starting(4.1, "3")], timers=timers)
+    assert rows(store)["3" * 32].trigger is Trigger.RETRY
+
+
+@pytest.mark.parametrize("status", [76, 77])
+def test_a_restart_between_the_launcher_and_its_end_loses_nothing(
+    status: int, store: Store
+) -> None:
+    """When the launcher began is in the store, not in memory."""
+    put_job(store, **EVERY_SECOND)
+    take(store, [LAUNCHING])
+    take(store, [enough(status, 30)])
+    (start,) = store.starts.all()
+    expected = (Trigger.TIMER, START) if status == 76 else (Trigger.MANUAL, None)
+    assert (start.trigger, start.scheduled_at) == expected
+    # Nothing is kept for ever.
+    take(store, [event(EventKind.STARTING, 3600, run="c" * 32, unit=LAUNCHER)])
+    assert store.runs.launch(LAUNCH[:12]) is None
 
 
 def test_a_start_by_hand_of_a_disabled_job_waits(store: Store) -> None:

@@ -261,13 +261,49 @@ def waiting(store: Store, of: Job, unit: str | None = None) -> Start:
     return store.starts.all()[-1]
 
 
+def taken_by(store: Store, unit: str, *, began: int = NOW, by_timer: bool = False) -> Start | None:
+    """The start that a unit which began is taken for; it is a minute later now."""
+    return store.starts.take_claimed(unit, began=began, by_timer=by_timer, now=NOW + 60 * SECOND)
+
+
+def test_what_began_before_it_was_asked_for_is_another_start(store: Store) -> None:
+    """Its records were read late."""
+    start = waiting(store, job(store))
+    assert store.starts.claim(start, NOW)
+    assert taken_by(store, start.unit, began=NOW - 1) is None
+    assert not store.starts.is_claimed(start.unit, began=NOW - 1, now=NOW + SECOND)
+    assert store.starts.is_claimed(start.unit, began=NOW, now=NOW + SECOND)
+    # Unless the clock was set back since.
+    found = store.starts.take_claimed(
+        start.unit, began=NOW - 60 * SECOND, by_timer=False, now=NOW - 59 * SECOND
+    )
+    assert found is not None
+
+
+def test_a_start_by_the_timer_is_no_retry_and_replaces_it(
+    store: Store, consequences: Consequences
+) -> None:
+    made = job(store, **RETRIES)
+    failed = run(store, 1, Result.EXIT_CODE)
+    consequences.settled(failed.execution_id)
+    (retry,) = store.starts.all()
+    assert store.starts.claim(retry, NOW)
+    assert taken_by(store, failed.unit, by_timer=True) is None
+    consequences.went_ahead(run(store, 2, at=NOW + 5 * SECOND).execution_id)
+    assert not store.starts.all()
+    # What is none of a retry waits for the timer's, and is one with it.
+    start = waiting(store, made)
+    assert store.starts.claim(start, NOW)
+    assert taken_by(store, start.unit, by_timer=True) is not None
+
+
 def test_a_start_is_claimed_once(store: Store, tmp_path: Path) -> None:
     start = waiting(store, job(store))
     with Store.open(tmp_path / "lunasched.db") as other:
         assert other.starts.claim(start, NOW)
     assert not store.starts.claim(start, NOW)
-    assert store.starts.take_claimed("lunasched-job@other.service") is None
-    taken = store.starts.take_claimed(start.unit)
+    assert taken_by(store, "lunasched-job@other.service") is None
+    taken = taken_by(store, start.unit)
     assert taken is not None
     assert (taken.id, taken.scheduled_at, taken.tries) == (start.id, 7, 1)
     assert not store.starts.all()
@@ -275,10 +311,10 @@ def test_a_start_is_claimed_once(store: Store, tmp_path: Path) -> None:
 
 def test_what_is_not_claimed_was_not_asked_for(store: Store) -> None:
     start = waiting(store, job(store))
-    assert store.starts.take_claimed(start.unit) is None
+    assert taken_by(store, start.unit) is None
     assert store.starts.claim(start, NOW)
     store.starts.unclaim(start)
-    assert store.starts.take_claimed(start.unit) is None
+    assert taken_by(store, start.unit) is None
     assert store.starts.claim(start, NOW)
 
 

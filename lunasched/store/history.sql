@@ -230,8 +230,44 @@ UPDATE runs SET "trigger" = :trigger, scheduled_at = NULL WHERE execution_id = :
 -- name: requested_start
 SELECT "trigger" FROM requested_starts WHERE execution_id = :execution_id;
 
+-- name: note_launch
+INSERT INTO requested_starts (execution_id, "trigger", requested_at)
+VALUES ('launch:' || :launch, :trigger, :at)
+ON CONFLICT (execution_id) DO UPDATE SET "trigger" = excluded."trigger",
+    requested_at = excluded.requested_at;
+
+-- name: launch
+SELECT "trigger", requested_at FROM requested_starts WHERE execution_id = 'launch:' || :launch;
+
+-- name: forget_launch
+DELETE FROM requested_starts WHERE execution_id = 'launch:' || :launch;
+
+-- name: forget_launches
+DELETE FROM requested_starts
+WHERE execution_id BETWEEN 'launch:' AND 'launch;' AND requested_at < :before;
+
+-- name: in_progress_at
+-- A run that ends logs it a moment before its timer can elapse once more.
+SELECT EXISTS (SELECT 1 FROM runs WHERE job = :job AND unit = :unit AND started_at < :at
+    AND ended_at > :at + 10000);
+
+-- name: used_elapse
+SELECT requested_at FROM requested_starts
+WHERE execution_id = 'elapse:' || :job AND "trigger" = :boot_id;
+
+-- name: use_elapse
+INSERT INTO requested_starts (execution_id, "trigger", requested_at)
+VALUES ('elapse:' || :job, :boot_id, :since_boot)
+ON CONFLICT (execution_id) DO UPDATE SET "trigger" = excluded."trigger",
+    requested_at = excluded.requested_at;
+
 -- name: forget_requested_starts
-DELETE FROM requested_starts WHERE requested_at < :before;
+DELETE FROM requested_starts WHERE requested_at < :before
+    AND NOT execution_id BETWEEN 'elapse:' AND 'elapse;';
+
+-- name: forget_elapses
+DELETE FROM requested_starts
+WHERE execution_id BETWEEN 'elapse:' AND 'elapse;' AND "trigger" <> :boot_id;
 
 -- name: forget_spawn_failures
 DELETE FROM spawn_failures WHERE seen_at < :before;
@@ -285,9 +321,18 @@ UPDATE OR REPLACE starts SET claimed_at = NULL, unit = :unit WHERE id = :id;
 -- name: unclaim_unit
 UPDATE starts SET claimed_at = NULL WHERE unit = :unit AND claimed_at IS NOT NULL RETURNING id;
 
+-- name: claimed_start
+SELECT id FROM starts WHERE unit = :unit AND claimed_at IS NOT NULL
+    AND NOT (:began < claimed_at AND claimed_at <= :now);
+
 -- name: take_claimed_start
+-- Not a start that began before it was asked for: that is another, read late. Nor a retry where the
+-- timer is known to have come first, which replaces it.
 DELETE FROM starts WHERE id = (
-    SELECT id FROM starts WHERE unit = :unit AND claimed_at IS NOT NULL ORDER BY id LIMIT 1)
+    SELECT id FROM starts WHERE unit = :unit AND claimed_at IS NOT NULL
+        AND NOT (:began < claimed_at AND claimed_at <= :now)
+        AND NOT (:by_timer AND failed_id IS NOT NULL)
+    ORDER BY id LIMIT 1)
 RETURNING *;
 
 -- name: take_replaced_starts

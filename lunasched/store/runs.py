@@ -353,6 +353,45 @@ class RunTable:
         rows = self._execute("requested_start", execution_id=execution_id)
         return Trigger(rows[0]["trigger"]) if rows else None
 
+    def note_launch(self, launch: str, by_timer: bool | None, at: int) -> None:
+        """Keep what started a launcher, and when (µs, UTC), until its run begins."""
+        trigger = {True: Trigger.TIMER.value, False: Trigger.MANUAL.value, None: ""}[by_timer]
+        self._execute("note_launch", launch=launch, trigger=trigger, at=at)
+
+    def launch(self, launch: str) -> tuple[bool | None, int] | None:
+        """What is kept of a launcher."""
+        rows = self._execute("launch", launch=launch)
+        if not rows:
+            return None
+        trigger = rows[0]["trigger"]
+        return (trigger == Trigger.TIMER.value if trigger else None), rows[0]["requested_at"]
+
+    def forget_launch(self, launch: str) -> None:
+        """Drop what is kept of a launcher."""
+        self._execute("forget_launch", launch=launch)
+
+    def forget_launches(self, before: int) -> None:
+        """Drop what is kept of launchers since before a point in time."""
+        self._execute("forget_launches", before=before)
+
+    def in_progress_at(self, unit: str, at: int) -> bool:
+        """Tell if a run of a job's unit that is over was in progress at a time (µs, UTC)."""
+        rows = self._execute("in_progress_at", job=unittext.job_name(unit), unit=unit, at=at)
+        return bool(rows[0][0])
+
+    def used_elapse(self, job: str, boot_id: str) -> int | None:
+        """The last elapse of a job's timer in a boot that a start was found for (µs since boot)."""
+        rows = self._execute("used_elapse", job=job, boot_id=boot_id)
+        return rows[0]["requested_at"] if rows else None
+
+    def forget_elapses(self, boot_id: str) -> None:
+        """Drop what is kept of the timers of other boots."""
+        self._execute("forget_elapses", boot_id=boot_id)
+
+    def use_elapse(self, job: str, boot_id: str, since_boot: int) -> None:
+        """Record that the start was found for an elapse of a job's timer (µs since boot)."""
+        self._execute("use_elapse", job=job, boot_id=boot_id, since_boot=since_boot)
+
     def forget(self, before: int) -> None:
         """Drop what was kept for runs to come before a point in time."""
         self._execute("forget_requested_starts", before=before)

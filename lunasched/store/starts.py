@@ -84,10 +84,16 @@ class StartTable:
         """Give back the claimed start of a unit; whether there was one."""
         return bool(self._execute("unclaim_unit", unit=unit))
 
-    def take_claimed(self, unit: str) -> Start | None:
-        """The start that was asked for, now that the unit has been started."""
-        rows = self._execute("take_claimed_start", unit=unit)
+    def take_claimed(self, unit: str, *, began: int, by_timer: bool, now: int) -> Start | None:
+        """The start that was asked for, now that the unit has been started (µs, UTC)."""
+        rows = self._execute(
+            "take_claimed_start", unit=unit, began=began, by_timer=by_timer, now=now
+        )
         return _start(rows[0]) if rows else None
+
+    def is_claimed(self, unit: str, *, began: int, now: int) -> bool:
+        """Whether a unit that began was asked for (µs, UTC)."""
+        return bool(self._execute("claimed_start", unit=unit, began=began, now=now))
 
     def take_replaced(self, run: Run) -> list[Start]:
         """Drop what a run that began is in the place of; what was dropped."""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from gi.repository import GLib
 
 from lunasched import concurrency, unittext
+from lunasched.model import Trigger
 from lunasched.schedule import Every, parse
 
 if TYPE_CHECKING:
@@ -41,8 +42,11 @@ class Intervals:
         manager: Manager,
         now: Callable[[], int],
         guard: Callable[[Callable[[], bool]], Callable[..., bool]],
+        *,
+        act: Callable[[], None],
     ) -> None:
-        """``guard`` wraps the callbacks of the main loop."""
+        """``guard`` wraps the callbacks of the main loop; ``act`` starts what is to be started."""
+        self._act = act
         self._store = store
         self._manager = manager
         self._now = now
@@ -77,7 +81,7 @@ class Intervals:
         # Many jobs may be overdue after a long night: their jitter spreads them here, too.
         spread = random.uniform(0, job.jitter) * 1000 if late else 0
         delay = max(0, (due - self._now()) // 1000) + int(spread)
-        self._start_in(delay, job.name, began)
+        self._start_in(delay, job.name, began, Trigger.CATCH_UP if late else Trigger.TIMER)
 
     def _reloaded(self) -> None:
         # They come in a row, as when packages are installed.
@@ -100,23 +104,23 @@ class Intervals:
             # One that was stopped keeps the time that it had.
             if self._manager.next_monotonic(timer) > latest and self._manager.active_since(timer):
                 delay = max(0, (due - GLib.get_monotonic_time()) // 1000)
-                self._start_in(delay, job.name, deployed_at)
+                self._start_in(delay, job.name, deployed_at, Trigger.TIMER)
         return False
 
-    def _start_in(self, delay: int, name: str, began: int) -> None:
+    def _start_in(self, delay: int, name: str, began: int, trigger: Trigger) -> None:
         """Start a job after so many milliseconds, which may be ten years."""
         self._planned[name] = began
         wait = min(delay, _LONGEST_WAIT_MS)
 
         def elapsed() -> bool:
             if wait < delay:
-                self._start_in(delay - wait, name, began)
+                self._start_in(delay - wait, name, began, trigger)
                 return False
-            return self._start(name, began)
+            return self._start(name, began, trigger)
 
         GLib.timeout_add(wait, self._guard(elapsed))
 
-    def _start(self, name: str, began: int) -> bool:
+    def _start(self, name: str, began: int, trigger: Trigger) -> bool:
         """Start the job unless it was started, changed or removed since; never again."""
         if self._planned.get(name) == began:
             del self._planned[name]
@@ -124,13 +128,26 @@ class Intervals:
         if found is None or not found[0].enabled:
             return False
         job, deployed_at = found
+        rule = parse(job.schedule)
+        if not isinstance(rule, Every):
+            return False
         if max(deployed_at, self._store.runs.last_start(name) or 0) != began:
             return False
-        service, timer = concurrency.started_unit(job), unittext.timer_name(name)
+        timer, now = unittext.timer_name(name), self._now()
         # In this order: killed in between, we find the timer younger than the last run, and the
         # interval still over, and do it again.
         self._manager.restart_later(timer, partial(_complain, job.name, timer))
-        self._manager.start_later(service, partial(_complain, job.name, service))
+        # The start is on record before it is asked for, as what it is.
+        with self._store.transaction():
+            self._store.starts.put(
+                job,
+                unit=concurrency.started_unit(job),
+                trigger=trigger,
+                slot=began + rule.seconds * 1_000_000,
+                due_at=now,
+                now=now,
+            )
+        self._act()
         return False
 
 

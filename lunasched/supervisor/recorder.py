@@ -17,18 +17,18 @@ hold, or what it requires failed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from lunasched import host, slot, unittext
+from lunasched import concurrency, host, slot, unittext
 from lunasched.errors import InvalidInput
 from lunasched.journal import Event, EventKind, Position
-from lunasched.model import Result, Run, Trigger
+from lunasched.model import Job, Overlap, Result, Run, Trigger
 from lunasched.slot import Past
+from lunasched.supervisor.elapses import Cause, Elapses
 
 if TYPE_CHECKING:
-    from lunasched.store import Store
+    from lunasched.store import Start, Store
     from lunasched.supervisor.consequences import Consequences
 
 _BATCH = 500
@@ -38,8 +38,8 @@ _BATCH = 500
 _ENOUGH_RUN = {75: None, 76: True, 77: False}
 # The same, as the last letter of the unit of a run that a launcher started.
 _LETTERS = {"": None, "t": True, "h": False}
-# Launchers of which it is remembered when they began: many more than begin at a time.
-_LAUNCHERS = 1000
+# The run that a launcher starts begins within this time of it.
+_LAUNCH_USEC = 600_000_000
 
 # How soon a stopped unit's STOPPED follows its FAILED.
 _STOPPED_USEC = 1_000_000
@@ -74,14 +74,6 @@ def result_of(unit_result: str) -> Result:
     return _RESULTS.get(unit_result, Result.EXEC_ERROR)
 
 
-@dataclass(frozen=True, slots=True)
-class _Cause:
-    """When a start was caused (µs, UTC), and whether by the job's timer: ``None`` is unknown."""
-
-    at: int
-    by_timer: bool | None
-
-
 def _launch_id(execution_id: str) -> str:
     """What a launcher with this invocation ID calls the unit that it starts."""
     return execution_id[:12]
@@ -95,16 +87,18 @@ class Recorder:
         store: Store,
         host_timezone: str,
         consequences: Consequences,
+        elapses: Elapses,
         *,
+        now: Callable[[], int],
         begun: Callable[[str], None] = lambda job: None,
     ) -> None:
         """``begun`` is called with the name of each job of which a run has begun."""
+        self._elapses = elapses
+        self._now = now
         self._begun = begun
         self._store = store
         self._host_timezone = host_timezone
         self._consequences = consequences
-        # When the launchers of runs began, by the ID that they give to the units of these.
-        self._launched: dict[str, int] = {}
 
     def take(self, positions: Iterable[Position]) -> int:
         """Record what the journal says, the cursor with the rows; how many events there were."""
@@ -192,36 +186,72 @@ class Recorder:
             hooks.ended(hook_id, Result.STOPPED, event.at)
 
     def _launching(self, event: Event) -> None:
-        self._launched[_launch_id(event.execution_id)] = event.at
-        while len(self._launched) > _LAUNCHERS:
-            del self._launched[next(iter(self._launched))]
-
-    def _cause(self, event: Event) -> _Cause:
-        """What is known of why a unit was started; a launcher takes its time, and passes it on."""
-        if event.unit.startswith(unittext.LAUNCH_PREFIX):
-            began = self._launched.get(_launch_id(event.execution_id), event.at)
-            return _Cause(began, _ENOUGH_RUN.get(event.exit_code or 0))
-        found = unittext.launched_run(event.unit)
+        """Keep what started a launcher, and when, for the run that it starts."""
+        found = self._store.jobs.get_with_time(unittext.job_name(event.unit) or "")
         if found is None:
-            return _Cause(event.at, None)
-        return _Cause(self._launched.get(found[0], event.at), _LETTERS[found[1]])
+            return
+        runs, (job, _) = self._store.runs, found
+        runs.forget_launches(event.at - _LAUNCH_USEC)
+        if job.overlap is Overlap.REPLACE:
+            asked = self._store.starts.is_claimed(event.unit, began=event.at, now=self._now())
+            cause = Cause(False, event.at)
+            if not asked:
+                cause = self._elapses.cause(job, event.unit, event.at, event.boot_id)
+            runs.note_launch(event.unit, cause.by_timer, cause.at)
+        else:
+            runs.note_launch(_launch_id(event.execution_id), None, event.at)
+
+    def _cause(self, found: tuple[Job, int] | None, event: Event) -> Cause:
+        """Tell what caused the start of a unit. A launcher takes its time, and passes it on."""
+        if found is None:
+            return Cause(None, event.at)
+        job, deployed_at = found
+        launcher = unittext.launch_name(job.name)
+        launched = unittext.launched_run(event.unit)
+        if event.unit == launcher or launched is not None:
+            return self._launcher_cause(job, event, launched)
+        if event.at < deployed_at:
+            # The job may have had no launcher then, or one.
+            return self._elapses.cause(job, event.unit, event.at, event.boot_id)
+        if job.overlap is Overlap.REPLACE:
+            noted = self._store.runs.launch(launcher)
+            self._store.runs.forget_launch(launcher)
+            # Its timer starts nothing but the launcher.
+            return Cause(False, event.at) if noted is None else Cause(*noted)
+        if event.unit != concurrency.started_unit(job):
+            return Cause(False, event.at)
+        return self._elapses.cause(job, event.unit, event.at, event.boot_id)
+
+    def _launcher_cause(self, job: Job, event: Event, launched: tuple[str, str] | None) -> Cause:
+        """Tell what started the launcher whose own record this is, or which started the unit."""
+        if launched is None:
+            launch, by_timer = _launch_id(event.execution_id), _ENOUGH_RUN.get(event.exit_code or 0)
+        else:
+            launch, by_timer = launched[0], _LETTERS[launched[1]]
+        noted = self._store.runs.launch(launch)
+        at = event.at if noted is None else noted[1]
+        if by_timer is None:
+            return self._elapses.cause(job, unittext.launch_name(job.name), at, event.boot_id)
+        return Cause(by_timer, at)
 
     def _wait(self, event: Event) -> None:
         """A start that came to a shut gate, or one too many: keep it until its turn."""
         found = self._store.jobs.get_with_time(unittext.job_name(event.unit) or "")
-        if found is None or self._store.starts.unclaim_unit(event.unit):
+        if found is None:
             return
         job, deployed_at = found
-        cause = self._cause(event)
+        cause = self._cause(found, event)
+        if self._store.starts.unclaim_unit(event.unit):
+            return
         # What was asked for may have been the launcher of this unit.
-        asked = self._store.starts.take_claimed(unittext.launch_name(job.name))
+        asked = self._asked(unittext.launch_name(job.name), cause.at, cause)
         if asked is not None:
             trigger, scheduled_at = asked.trigger, asked.scheduled_at
         elif not job.enabled and (cause.by_timer or cause.at < deployed_at):
             # It was disabled since, and what was waiting then was dropped.
             return
         else:
-            trigger, scheduled_at = self._attribute(job.name, event)
+            trigger, scheduled_at = self._attribute(found, event, cause)
         self._store.starts.put(
             job,
             unit=event.unit,
@@ -233,8 +263,8 @@ class Recorder:
         )
 
     def _begin(self, event: Event) -> None:
-        job = unittext.job_name(event.unit)
-        if job is None:
+        name = unittext.job_name(event.unit)
+        if name is None:
             return
         if self._store.runs.state(event.execution_id) is not None:
             return
@@ -242,15 +272,18 @@ class Recorder:
         # a user's manager keeps a success to itself, and when that was nobody knows any more.
         for earlier in self._store.runs.open_of(event.unit, event.boot_id, but=event.execution_id):
             self._store.runs.end(earlier, Result.SUCCESS, None)
-        starts = self._store.starts
-        asked = starts.take_claimed(event.unit) or starts.take_claimed(unittext.launch_name(job))
+        found = self._store.jobs.get_with_time(name)
+        cause = self._cause(found, event)
+        asked = self._asked(event.unit, event.at, cause) or self._asked(
+            unittext.launch_name(name), cause.at, cause
+        )
         if asked is None:
-            trigger, scheduled_at = self._attribute(job, event)
+            trigger, scheduled_at = self._attribute(found, event, cause)
         else:
             trigger, scheduled_at = asked.trigger, asked.scheduled_at
         run = Run(
             execution_id=event.execution_id,
-            job=job,
+            job=name,
             unit=event.unit,
             trigger=trigger,
             scheduled_at=scheduled_at,
@@ -259,24 +292,32 @@ class Recorder:
             first_attempt_id=None if asked is None else asked.first_attempt_id,
         )
         self._store.runs.begin(run, event.boot_id)
-        self._begun(job)
+        if asked is None and cause.by_timer is False:
+            self._store.runs.request(event.execution_id, Trigger.MANUAL, event.at)
+        self._begun(name)
 
-    def _attribute(self, name: str, event: Event) -> tuple[Trigger, int | None]:
+    def _asked(self, unit: str, began: int, cause: Cause) -> Start | None:
+        """Take the start of a unit that the supervisor asked for, if one that began then is it."""
+        return self._store.starts.take_claimed(
+            unit, began=began, by_timer=cause.by_timer is True, now=self._now()
+        )
+
+    def _attribute(
+        self, found: tuple[Job, int] | None, event: Event, cause: Cause
+    ) -> tuple[Trigger, int | None]:
         requested = self._store.runs.requested(event.execution_id)
         if requested is not None:
             return requested, None
-        cause = self._cause(event)
         if cause.by_timer is False:
             return Trigger.MANUAL, None
-        found = self._store.jobs.get_with_time(name)
         if found is None:
             return Trigger.TIMER, None
         job, deployed_at = found
         past = Past(
             deployed_at=deployed_at,
-            last_start=self._store.runs.last_start(name),
-            last_slot=self._store.runs.last_slot(name),
-            ran_this_boot=self._store.runs.in_boot(name, event.boot_id),
+            last_start=self._store.runs.last_start(job.name),
+            last_slot=self._store.runs.last_slot(job.name),
+            ran_this_boot=self._store.runs.in_boot(job.name, event.boot_id),
         )
         try:
             if cause.by_timer:
@@ -300,7 +341,7 @@ class Recorder:
             return
         repeated = run.trigger is Trigger.MANUAL
         if repeated and self._store.runs.requested(event.execution_id) is None:
-            # Nobody asked for it, and its slot had run: that is what the slot guard refuses.
+            # What started it was not known, and its slot had run: the slot guard knew the timer.
             self._store.runs.skip(event.execution_id, event.at, self._current_slot(event))
         else:
             self._store.runs.end(event.execution_id, Result.SKIPPED, event.at)

@@ -30,6 +30,7 @@ from lunasched.slotfile import SlotDirectory
 from lunasched.store import EndedRun, OpenRun, Store, UnsettledRun
 from lunasched.supervisor.clock import Clock
 from lunasched.supervisor.consequences import Consequences
+from lunasched.supervisor.elapses import Elapses
 from lunasched.supervisor.follow import Follow
 from lunasched.supervisor.hooks import HookStarter
 from lunasched.supervisor.intervals import Intervals
@@ -118,7 +119,15 @@ class Supervisor:
         )
         self._zones = Zones(slots, manager, self.guard)
         self._lists = SlotLists(slots, now, self._zones.request_sync)
-        self._recorder = Recorder(store, host_timezone, self._consequences, begun=self._lists.begun)
+        self._elapses = Elapses(store, manager)
+        self._recorder = Recorder(
+            store,
+            host_timezone,
+            self._consequences,
+            self._elapses,
+            now=now,
+            begun=self._lists.begun,
+        )
         self._killed = KilledChanges(deploy_lock, self._zones.bring_up_to_date, self.guard)
         self._overruns = OverrunWatch(
             store,
@@ -141,7 +150,7 @@ class Supervisor:
         self._pruner = Pruner(
             store, settings.retention, now, self.guard, needs_runs=lambda: self._checker.is_busy
         )
-        self._intervals = Intervals(store, manager, now, self.guard)
+        self._intervals = Intervals(store, manager, now, self.guard, act=self._starter.look)
         self._pages = Pages(
             settings.web,
             mode=mode,
@@ -180,6 +189,7 @@ class Supervisor:
         self._manager.on_closed(self._bus_lost)
         # Subscribed before the first read: no change can fall between the two.
         self._manager.subscribe(self._unit_changed)
+        self._elapses.watch()
         self._manager.on_nudge(self._nudged)
         self._runtime.clear()
         self._store.runs.forget(before=self._now() - _FORGET_USEC)
@@ -274,6 +284,7 @@ class Supervisor:
         with self._journal.tail(self._store.cursor()) as tail:
             self._recorder.take(tail.drain())
         boot_id = self._journal.boot_id()
+        self._store.runs.forget_elapses(boot_id or "")
         for run in self._store.runs.open():
             # A run that the manager knows is of this boot, whatever anything else says.
             if run.boot_id != boot_id and (

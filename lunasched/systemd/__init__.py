@@ -2,6 +2,7 @@
 
 from lunasched.systemd.bus import Answered
 from lunasched.systemd.manager import (
+    Elapse,
     Invocation,
     Manager,
     UnitFacts,
@@ -16,6 +17,7 @@ from lunasched.systemd.startsocket import START_SOCKET_UNIT, StartSocket
 __all__ = [
     "START_SOCKET_UNIT",
     "Answered",
+    "Elapse",
     "Invocation",
     "Manager",
     "StartSocket",

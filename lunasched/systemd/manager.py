@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
@@ -29,7 +29,7 @@ from lunasched.systemd.bus import (
     unreachable,
 )
 from lunasched.systemd.startsocket import StartSocket
-from lunasched.unittext import bus_label
+from lunasched.unittext import bus_label, unit_of_label
 
 _NUDGE_PATH, _NUDGE_INTERFACE, _NUDGE = "/org/lunasched", "org.lunasched.Supervisor", "Look"
 
@@ -142,6 +142,18 @@ class TimerFacts:
     next_monotonic: int
 
 
+@dataclass(frozen=True, slots=True)
+class Elapse:
+    """The last elapse of a timer since boot; ``at`` and ``since_boot`` are 0 if there was none."""
+
+    at: int
+    """By the clock (µs, UTC)."""
+    since_boot: int
+    """On the monotonic clock (µs)."""
+    active_since: int = 0
+    """When the timer was started (µs, UTC), if that was asked for."""
+
+
 _USED_BY = (
     "RequiredBy", "RequisiteOf", "WantedBy", "BoundBy", "UpheldBy", "ConsistsOf", "TriggeredBy",
     "OnSuccessOf", "OnFailureOf", "StopPropagatedFrom", "ReloadPropagatedFrom",
@@ -210,6 +222,19 @@ class Manager:
             last_trigger=self._bus.property(path, TIMER, "LastTriggerUSec"),
             next_monotonic=self.next_monotonic(timer),
         )
+
+    def last_elapse(self, timer: str) -> Elapse | None:
+        """The last elapse of a timer that is active; ``None`` for one that is not.
+
+        That of an earlier boot, which the stamp of ``Persistent=`` says, is none.
+        """
+        active_since = self.active_since(timer)
+        if not active_since:
+            return None
+        parameters = GLib.Variant("(s)", (TIMER,))
+        call = Call("GetAll", parameters, path=unit_path(timer), interface=PROPERTIES)
+        (found,) = self._bus.call(call)
+        return replace(_elapse(found), active_since=active_since)
 
     def next_monotonic(self, timer: str) -> int:
         """When a timer with an interval will elapse (µs since boot); 0 if it will not."""
@@ -536,6 +561,16 @@ class Manager:
             argument=UNIT,
         )
 
+    def on_elapsed(self, elapsed: Callable[[str, Elapse], None]) -> None:
+        """Call ``elapsed`` with the name of each timer that elapses; needs ``subscribe``."""
+
+        def received(path: str, parameters: GLib.Variant) -> None:
+            elapse = _elapse(parameters[1])
+            if elapse.at:
+                elapsed(unit_of_label(path.removeprefix(unit_path(""))), elapse)
+
+        self._bus.on_signal(NAME, PROPERTIES, "PropertiesChanged", None, received, argument=TIMER)
+
     def on_reloaded(self, reloaded: Callable[[], None]) -> None:
         """Call ``reloaded`` after every ``daemon-reload``; needs ``subscribe``."""
 
@@ -599,6 +634,12 @@ def _times(parameters: GLib.Variant) -> UnitTimes:
     return UnitTimes(
         changed.get("InactiveExitTimestamp", 0), changed.get("InactiveEnterTimestamp", 0)
     )
+
+
+def _elapse(timer: Mapping[str, int]) -> Elapse:
+    """The last elapse among the properties of a timer."""
+    since_boot = timer.get("LastTriggerUSecMonotonic", 0)
+    return Elapse(timer.get("LastTriggerUSec", 0) if since_boot else 0, since_boot)
 
 
 def unit_path(unit: str) -> str:

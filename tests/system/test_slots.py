@@ -6,6 +6,7 @@ Steps of the clock and nights with a change of it are in ``tests/vm``.
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,15 @@ SLOTS = "/var/lib/lunasched/slots"
 
 
 def soon(luna: Lunasched, seconds: float) -> datetime:
-    """A whole second of the machine's clock, at least so far ahead."""
+    """A whole second of the machine's clock, at least so far ahead; more on a busy machine.
+
+    So that there is time to add a job for it.
+    """
+    began = time.monotonic()
+    luna("list")
+    took = time.monotonic() - began
     now = float(luna.machine.exec("date +%s.%N").stdout)
-    return datetime.fromtimestamp(int(now + seconds) + 1, tz=timezone.utc)
+    return datetime.fromtimestamp(int(now + seconds + 4 * took) + 1, tz=timezone.utc)
 
 
 def daily_at(moment: datetime) -> str:
@@ -58,6 +65,44 @@ def test_a_slot_that_ran_is_refused(luna: Lunasched) -> None:
     luna.machine.exec(f"systemctl start {unit}.service")
     luna.wait_for_runs(luna.name, 4)
     assert counts(luna, luna.name) == {"success": 3, "skipped": 1}
+
+
+def test_a_start_by_hand_is_none_of_the_timer_that_did_not_elapse(luna: Lunasched) -> None:
+    """Though a slot passed that nothing ran for, and though the supervisor is restarted."""
+    slot, failed = soon(luna, 3), f"{luna.name}-failed"
+    luna("add", "--name", failed, "--schedule", "@yearly", "--command", "false")
+    add = ("add", "--name", luna.name, "--schedule", daily_at(slot), "--command", "true")
+    luna(*add, "--depends-on", failed)
+    unit = f"lunasched-job@{luna.name}"
+    luna.machine.exec(
+        f"systemctl stop {unit}.timer; until [ $(date +%s) -gt {int(slot.timestamp())} ]; do"
+        f" sleep 0.1; done; systemctl start {unit}.timer"
+    )
+    # Refused, and no repeat: its dependency has not succeeded.
+    luna.machine.exec(f"systemctl start {unit}", check=False)
+    (refused,) = luna.wait_for_runs(luna.name, 1)
+    assert (refused["result"], refused["trigger"]) == ("skipped", "manual")
+    assert refused["scheduled_at"] is None
+    luna(*add, "--replace")
+    luna.machine.exec(f"systemctl stop lunasched; systemctl start {unit} lunasched")
+    ran, _ = luna.wait_for_runs(luna.name, 2)
+    assert (ran["result"], ran["trigger"], ran["scheduled_at"]) == ("success", "manual", None)
+
+
+def test_a_start_by_the_timer_is_known_after_a_restart_of_the_supervisor(luna: Lunasched) -> None:
+    slot = soon(luna, 4)
+    luna("add", "--name", luna.name, "--schedule", daily_at(slot), "--command", "true")
+    unit = f"lunasched-job@{luna.name}"
+    ended = f"systemctl show -P InactiveEnterTimestamp {unit}"
+    luna.machine.exec(
+        f'systemctl stop lunasched; until [ "$({ended})" ]; do sleep 0.1; done;'
+        f" systemctl start {unit} lunasched"
+    )
+    by_hand, by_timer = luna.wait_for_runs(luna.name, 2)
+    assert [by_hand["trigger"], by_timer["trigger"]] == ["manual", "timer"]
+    assert by_timer["scheduled_at"] == f"{slot:%Y-%m-%dT%H:%M:%S}.000000Z"
+    luna.machine.exec(f"systemctl restart lunasched; systemctl start {unit}")
+    assert luna.wait_for_runs(luna.name, 3)[0]["trigger"] == "manual"
 
 
 def test_a_slot_that_ran_is_refused_where_it_would_replace_a_run(luna: Lunasched) -> None:
@@ -299,7 +344,12 @@ def test_a_burst_of_starts_beside_busy_loops_runs_each_once(luna: Lunasched) -> 
         what="all runs on record",
         interval=1,
     )
-    assert {run["result"] for run in runs_of_burst()} == {"success"}
+    found = runs_of_burst()
+    assert {run["result"] for run in found} == {"success"}
+    # And each is on record as what it is.
+    due = [run["trigger"] for run in found if "-due-" in run["job"]]
+    assert (due.count("timer"), due.count("manual")) == (many, many)
+    assert {run["trigger"] for run in found if "-idle-" in run["job"]} == {"manual"}
     lines = luna.machine.exec(f"wc -l {directory}/* | awk '{{print $1}}' | sort | uniq -c").stdout
     assert lines.split()[:2] == [str(2 * many), "2"]
 

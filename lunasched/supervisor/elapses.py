@@ -1,0 +1,110 @@
+"""Which starts a job's timer caused, by the times at which systemd says that it elapsed.
+
+A timer that elapses has systemd start one unit, and notes the time. The first start of that unit
+from then on is the timer's, and no other is, unless the unit was running at that time, so that
+there was nothing to start. A start from elsewhere that comes in between becomes one with it.
+
+Each elapse is told of by a signal. After a start of the supervisor there were elapses that it was
+not told of, of which systemd still knows the last one: what came before that one is not known.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from lunasched import concurrency, unittext
+from lunasched.errors import LunaschedError
+from lunasched.systemd import Elapse
+
+if TYPE_CHECKING:
+    from lunasched.model import Job
+    from lunasched.store import Store
+
+# Of a timer, so many elapses may wait for the journal to tell of their starts.
+_KEPT = 64
+
+
+class Timers(Protocol):
+    """The part of a service manager that tells of timers."""
+
+    def on_elapsed(self, elapsed: Callable[[str, Elapse], None]) -> None:
+        """Call ``elapsed`` with the name of each timer that elapses."""
+
+    def last_elapse(self, timer: str) -> Elapse | None:
+        """The last elapse of a timer that is active; ``None`` for one that is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What is known of the cause of a start."""
+
+    by_timer: bool | None
+    """``None`` where it is not known."""
+    at: int
+    """When the start was caused (µs, UTC), as far as that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    job: Job
+    unit: str
+    at: int
+    boot_id: str
+
+
+class Elapses:
+    """The elapses of the timers of jobs, and which of them a start was found for."""
+
+    def __init__(self, store: Store, timers: Timers) -> None:
+        self._runs = store.runs
+        self._timers = timers
+        self._told: dict[str, deque[Elapse]] = {}
+
+    def watch(self) -> None:
+        """Be told of every elapse from now on."""
+        self._timers.on_elapsed(self._elapsed)
+
+    def _elapsed(self, timer: str, elapse: Elapse) -> None:
+        if not timer.startswith(unittext.JOB_PREFIX):
+            return
+        told = self._told.setdefault(timer, deque(maxlen=_KEPT))
+        if not told or told[-1].since_boot != elapse.since_boot:
+            told.append(elapse)
+
+    def cause(self, job: Job, unit: str, at: int, boot_id: str) -> Cause:
+        """Return what is known of a start, at a point in time (µs, UTC), of a job's unit.
+
+        The start is in the journal once: it uses the elapse up. That is in the transaction with
+        what it is recorded as, so that no restart of the supervisor comes in between.
+        """
+        start = _Start(job, unit, at, boot_id)
+        timer = unittext.timer_name(job.name)
+        told = self._told.get(timer, ())
+        found = next((one for one in reversed(told) if one.at <= at), None)
+        if found is not None and self._is_open(start, found):
+            return self._use(start, found)
+        try:
+            last = self._timers.last_elapse(timer)
+        except LunaschedError:
+            last = None
+        if last is None or last.active_since > at or last.at > at:
+            # Of earlier elapses, if there were any, systemd does not know any more.
+            return Cause(None, at)
+        if last.at and self._is_open(start, last):
+            return self._use(start, last)
+        return Cause(False, at)
+
+    def _is_open(self, start: _Start, elapse: Elapse) -> bool:
+        """Whether a start is still to come for an elapse that is before it."""
+        used = self._runs.used_elapse(start.job.name, start.boot_id)
+        if used is not None and elapse.since_boot <= used:
+            return False
+        waits = not concurrency.has_launcher(start.job)
+        return not (waits and self._runs.in_progress_at(start.unit, elapse.at))
+
+    def _use(self, start: _Start, elapse: Elapse) -> Cause:
+        self._runs.use_elapse(start.job.name, start.boot_id, elapse.since_boot)
+        return Cause(True, elapse.at)
