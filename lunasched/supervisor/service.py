@@ -116,7 +116,13 @@ class Supervisor:
         )
         self._zones = Zones(slots, manager, self.guard)
         self._lists = SlotLists(slots, now, self._zones.request_sync)
-        self._recorder = Recorder(store, host_timezone, self._consequences, begun=self._lists.begun)
+        self._recorder = Recorder(
+            store,
+            host_timezone,
+            self._consequences,
+            begun=self._lists.begun,
+            waits=journal.waits,
+        )
         self._killed = KilledChanges(deploy_lock, self._zones.bring_up_to_date, self.guard)
         self._checker = SlotChecker(
             store,
