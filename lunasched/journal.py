@@ -164,6 +164,22 @@ class Output:
     cursor: str | None
 
 
+# What systemd 252 to 257 write when a time is over (src/core/service.c).
+_WAITS_FUNCTION = "service_dispatch_timer"
+_LIMIT_REACHED = re.compile(r"reached runtime time limit|operation timed out")
+_STATE_TIMED_OUT = re.compile(r"State '[a-z-]+' timed out")
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What systemd waited for in vain when a run was to end."""
+
+    for_main: bool = False
+    """For the run itself, which reached its time limit."""
+    for_leftover: bool = False
+    """For processes, after it had asked them to end."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunWindow:
     """What finds the output of one run: its ID, or its unit and its time (µs, UTC).
@@ -325,6 +341,23 @@ class Journal:
             reader.seek_tail()
             entry = reader.get_previous()
             return str(entry["_BOOT_ID"]) if entry else None
+
+    def waits(self, execution_id: str) -> Waits:
+        """What systemd has waited for in vain, of a run whose end is in the journal.
+
+        It says so in records without an ID of their own, before that of the end.
+        """
+        is_of = {self._about(): execution_id, "CODE_FUNC": _WAITS_FUNCTION}
+        with _reader() as reader:
+            _add(reader, {**self._manager(), **is_of})
+            reader.seek_head()
+            said = []
+            while entry := reader.get_next():
+                said.append(_decoded(entry.get("MESSAGE", b"")))
+        return Waits(
+            for_main=any(_LIMIT_REACHED.search(line) for line in said),
+            for_leftover=any(_STATE_TIMED_OUT.search(line) for line in said),
+        )
 
     def outputs(self, runs: Iterable[RunWindow], limit: int = OUTPUT_BYTES) -> list[Output]:
         """The end of what each of some runs printed, at most ``limit`` bytes of UTF-8."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lunasched.config import Mode
 from lunasched.jobfile import job_from_mapping
-from lunasched.journal import Event, EventKind, Position
+from lunasched.journal import Event, EventKind, Position, Waits
 from lunasched.model import (
     ExecutionMode,
     HookEvent,
@@ -92,11 +92,23 @@ class Clockwork:
             elapsed("lunasched-job@backup.timer", self.last)
 
 
-def recorder(store: Store, timers: Clockwork | None = None) -> Recorder:
+def recorder(
+    store: Store,
+    timers: Clockwork | None = None,
+    *,
+    waits: Callable[[str], Waits] = lambda execution_id: Waits(),
+) -> Recorder:
     elapses = Elapses(store, timers or Clockwork())
     elapses.watch()
     consequences = Consequences(store, ORIGIN, lambda: 0)
-    return Recorder(store, "UTC", consequences, elapses, now=lambda: START + 7200 * SECOND)
+    return Recorder(
+        store,
+        "UTC",
+        consequences,
+        elapses,
+        now=lambda: START + 7200 * SECOND,
+        waits=waits,
+    )
 
 
 def take(
@@ -613,6 +625,60 @@ def test_what_a_success_leaves_behind_is_no_timeout_of_the_job(
     put_job(store, **changes)
     take(store, events)
     assert rows(store)[RUN].result is result
+
+
+@pytest.mark.parametrize(
+    ("events", "waited", "result"),
+    [
+        # The limit was not reached, although systemd was done after it.
+        (LEFTOVERS, Waits(for_leftover=True), Result.SUCCESS),
+        (LEFTOVERS, Waits(for_main=True), Result.TIMEOUT),
+        (LEFTOVERS, Waits(for_main=True, for_leftover=True), Result.TIMEOUT),
+        # Another version of systemd, which says it otherwise: the time decides.
+        (LEFTOVERS, Waits(), Result.TIMEOUT),
+        ([STARTING, STARTED, process_ended(3), failed("timeout")],
+         Waits(for_leftover=True), Result.TIMEOUT),
+        ([STARTING, STARTED, STOPPING, failed("timeout")],
+         Waits(for_leftover=True), Result.STOPPED),
+    ],
+    ids=["left-behind", "at-its-limit", "deaf-at-its-limit", "unknown", "failed", "stopped"],
+)  # fmt: skip
+def test_what_systemd_waited_for_says_whether_a_limit_was_reached(
+    events: list[Event], waited: Waits, result: Result, store: Store
+) -> None:
+    put_job(store, limits=ResourceLimits(timeout=1, kill_after=5))
+    asked = []
+
+    def waits(execution_id: str) -> Waits:
+        asked.append(execution_id)
+        return waited
+
+    taking = recorder(store, waits=waits)
+    taking.take(Position(f"c{number}", one) for number, one in enumerate(events))
+    assert rows(store)[RUN].result is result
+    assert set(asked) <= {RUN}
+
+
+@pytest.mark.parametrize(
+    ("waited", "result"),
+    [
+        (Waits(for_leftover=True), Result.SUCCESS),
+        (Waits(for_main=True, for_leftover=True), Result.TIMEOUT),
+        (Waits(), Result.TIMEOUT),
+    ],
+)
+def test_what_a_hook_leaves_behind_is_no_timeout_of_it(
+    waited: Waits, result: Result, store: Store
+) -> None:
+    store.hooks.put(RUN, HookEvent.ON_FAILURE, "backup", HOOK_UNIT, {}, START)
+    store.hooks.claim(store.hooks.next()[0], START)
+    hook = "8" * 32
+    taking = recorder(store, waits=lambda _: waited)
+    starting = event(EventKind.STARTING, unit=HOOK_UNIT, run=hook)
+    ended = replace(event(EventKind.FAILED, 1, unit=HOOK_UNIT, run=hook), unit_result="timeout")
+    taking.take([Position("c1", starting), Position("c2", ended)])
+    (found,) = store.hooks.of([RUN])[RUN]
+    assert found.result is result
 
 
 LAUNCH = "9" * 32

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from lunasched import concurrency, host, slot, unittext
 from lunasched.errors import InvalidInput
-from lunasched.journal import Event, EventKind, Position
+from lunasched.journal import Event, EventKind, Position, Waits
 from lunasched.model import Job, Overlap, Result, Run, Trigger
 from lunasched.slot import Past
 from lunasched.supervisor.elapses import Cause, Elapses
@@ -91,11 +91,16 @@ class Recorder:
         *,
         now: Callable[[], int],
         begun: Callable[[str], None] = lambda job: None,
+        waits: Callable[[str], Waits] = lambda execution_id: Waits(),
     ) -> None:
-        """``begun`` is called with the name of each job of which a run has begun."""
+        """``begun`` is called with the name of each job of which a run has begun.
+
+        ``waits`` says what the journal has about the end of a run, by its execution ID.
+        """
         self._elapses = elapses
         self._now = now
         self._begun = begun
+        self._waits = waits
         self._store = store
         self._host_timezone = host_timezone
         self._consequences = consequences
@@ -181,7 +186,12 @@ class Recorder:
         elif event.kind is EventKind.SUCCEEDED:
             hooks.ended(hook_id, Result.SUCCESS, event.at)
         elif event.kind is EventKind.FAILED:
-            hooks.ended(hook_id, result_of(event.unit_result or ""), event.at)
+            result = result_of(event.unit_result or "")
+            if event.unit_result == "timeout":
+                waited = self._waits(hook_id)
+                if waited.for_leftover and not waited.for_main:
+                    result = Result.SUCCESS
+            hooks.ended(hook_id, result, event.at)
         elif event.kind is EventKind.STOPPED:
             hooks.ended(hook_id, Result.STOPPED, event.at)
 
@@ -381,13 +391,17 @@ class Recorder:
         """Whether a run's own process succeeded, and only what it left behind had to be killed.
 
         systemd calls that a timeout, too: of the stop that follows the end of the main process.
-        It logs no success of a main process, and any failure; and no run reaches a limit that it
-        does not have, or before its time.
+        It logs no success of a main process, and any failure; and it says when a limit is reached.
+        Should it say neither that nor what it waited for, as another version might: no run reaches
+        a limit that it does not have, or before its time.
         """
         run = self._store.runs.get(event.execution_id)
         job = None if run is None else self._store.jobs.get(run.job)
         if run is None or job is None or run.exit_code is not None or run.signal is not None:
             return False
+        waited = self._waits(event.execution_id)
+        if waited.for_main or waited.for_leftover:
+            return not waited.for_main
         if any(name in _TIME_LIMITS for name, _ in job.directives):
             return False
         limit = job.limits.timeout

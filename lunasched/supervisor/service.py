@@ -127,6 +127,7 @@ class Supervisor:
             self._elapses,
             now=now,
             begun=self._lists.begun,
+            waits=journal.waits,
         )
         self._killed = KilledChanges(deploy_lock, self._zones.bring_up_to_date, self.guard)
         self._overruns = OverrunWatch(

@@ -460,15 +460,40 @@ class Manager:
         raw = self._bus.property(path, UNIT, "InvocationID")
         code = self._bus.property(path, SERVICE, "ExecMainCode")
         status = self._bus.property(path, SERVICE, "ExecMainStatus")
+        result = self._bus.property(path, SERVICE, "Result")
+        # systemd calls it a timeout, too, if what a success has left behind has to be killed.
+        ended_in_time = (
+            result == "timeout"
+            and (code, status) == (os.CLD_EXITED, 0)
+            and self._ended_in_time(path)
+        )
         return Invocation(
             execution_id=bytes(raw).hex(),
             active=active,
-            result=self._bus.property(path, SERVICE, "Result"),
+            result="success" if ended_in_time else result,
             exit_code=status if code == os.CLD_EXITED else None,
             signal=status if code in (os.CLD_KILLED, os.CLD_DUMPED) else None,
             began_at=self._bus.property(path, UNIT, "InactiveExitTimestamp") or None,
             ended_at=self._bus.property(path, UNIT, "InactiveEnterTimestamp") or None,
         )
+
+    def _ended_in_time(self, path: str) -> bool:
+        """Tell if the main process of a service ended before its limit (0: it never began)."""
+
+        def usec(interface: str, name: str) -> int:
+            found: int = self._bus.property(path, interface, name)
+            return found
+
+        # The limit of a oneshot service, which is not active before it has ended.
+        oneshot = self._bus.property(path, SERVICE, "Type") == "oneshot"
+        limit = usec(SERVICE, "TimeoutStartUSec" if oneshot else "RuntimeMaxUSec")
+        since = (
+            usec(SERVICE, "ExecMainStartTimestampMonotonic")
+            if oneshot
+            else usec(UNIT, "ActiveEnterTimestampMonotonic")
+        )
+        ended = usec(SERVICE, "ExecMainExitTimestampMonotonic")
+        return limit in (0, _NEVER) or 0 < ended < since + limit
 
     def begin(self, unit: str, *, patient: bool) -> Invocation | None:
         """Start a held service that is not running, and return its run as soon as there is one.

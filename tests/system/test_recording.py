@@ -91,6 +91,45 @@ def test_what_a_success_leaves_behind_is_killed_and_not_done_again(
     assert len(luna.history(luna.name)) == 1
 
 
+_DEAF = "(trap '' TERM; exec sleep 300) & "
+LEFT_BEHIND = {
+    "in-time": ("6", "7", f"{_DEAF} echo done", ("success", 0, None)),
+    "failed": ("6", "1", f"{_DEAF} exit 3", ("exit-code", 3, None)),
+    "killed": ("6", "1", f"{_DEAF} kill -KILL $$", ("signal", None, 9)),
+    # Of an exit without a failure, systemd logs nothing.
+    "gives-in": (
+        "1",
+        "1",
+        f"{_DEAF} trap 'exit 0' TERM; sleep 300 & wait",
+        ("timeout", None, None),
+    ),
+    "alone": ("1", "1", "trap 'exit 0' TERM; sleep 300 & wait", ("timeout", None, None)),
+    "deaf": ("1", "1", "trap '' TERM; sleep 300 & wait", ("timeout", None, 9)),
+    "stopped": ("60", "1", f"{_DEAF} sleep 300", ("stopped", None, None)),
+}
+"""Time limit, time to be killed after, command, and what becomes of it: the limit counts for the
+command alone."""
+
+
+def test_a_time_limit_is_that_of_the_command_and_not_of_what_it_leaves(luna: Lunasched) -> None:
+    """Where systemd has killed the rest, it calls all of them but the failed ones a timeout."""
+    for name, (limit, kill_after, command, _) in LEFT_BEHIND.items():
+        # The machine shortens the time on cgroup v1: not for these.
+        directory = f"/run/systemd/system/lunasched-job@{name}.service.d"
+        luna.machine.run(f"mkdir -p {directory}; ln -sf /dev/null {directory}/cgroup-v1.conf")
+        luna(
+            *("add", "--name", name, *YEARLY, "--timeout", limit, "--kill-after", kill_after),
+            *("--command", command),
+        )
+        if name != "in-time":
+            luna("start", name)
+    luna("stop", "stopped")
+    assert luna("start", "--wait", "in-time").returncode == 0
+    for name, (_, _, _, expected) in LEFT_BEHIND.items():
+        (run,) = luna.wait_for_runs(name, 1)
+        assert (run["result"], run["exit_code"], run["signal"]) == expected, name
+
+
 def test_memory_limit(luna: Lunasched) -> None:
     run = run_once(
         luna, "--max-memory", "30M", "--", "/usr/bin/python3", "-c", "bytearray(200_000_000)"
