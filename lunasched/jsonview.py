@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lunasched.model import HookRun, Job, Run
 from lunasched.starts import Start, waits_for
 from lunasched.unittext import uuid
+
+if TYPE_CHECKING:
+    from lunasched.timerstate import Upcoming
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -61,7 +64,7 @@ def run_json(
 
 def job_json(
     job: Job,
-    next_elapse: int | None,
+    upcoming: Upcoming,
     last: Run | None,
     hooks: Sequence[HookRun] = (),
     following: Start | None = None,
@@ -73,7 +76,8 @@ def job_json(
         job = job.evolve(notifications=job.notifications.without_secrets())
     return {
         **job.to_mapping(),
-        "next_elapse": iso(next_elapse),
+        "next_elapse": iso(upcoming.at),
+        "obstacle": None if upcoming.obstacle is None else upcoming.obstacle.value,
         "last_run": None if last is None else run_json(last, hooks, following),
     }
 

@@ -23,6 +23,7 @@ from lunasched import __version__, overrun, slot
 from lunasched.errors import InvalidInput, LunaschedError, PermissionDenied
 from lunasched.model import ChannelType, Result
 from lunasched.snapshot import DURATION_DIGITS, JobSnapshot, Snapshot, Source
+from lunasched.timerstate import Timers
 from lunasched.words import printable
 
 if TYPE_CHECKING:
@@ -116,6 +117,11 @@ OVERRUN_SLOTS = Metric(
 NEXT_ELAPSE = Metric(
     "lunasched_job_next_elapse_timestamp_seconds", "gauge", "When the job's timer elapses next."
 )
+TIMER_RUNNING = Metric(
+    "lunasched_job_timer_running",
+    "gauge",
+    "Whether the timer of a job with times to come runs and will elapse.",
+)
 SUCCESS_DUE = Metric(
     "lunasched_job_success_due_timestamp_seconds",
     "gauge",
@@ -172,6 +178,7 @@ METRICS = (
     *(of_job.metric for of_job in OF_JOBS),
     OVERRUN_SLOTS,
     NEXT_ELAPSE,
+    TIMER_RUNNING,
     SUCCESS_DUE,
     DURATION_MS,
     DURATION,
@@ -228,8 +235,9 @@ class Metrics:
         supervision: Callable[[], Supervision],
         *,
         duration_ms: bool = True,
+        timers: Callable[[], Timers] = Timers,
     ) -> None:
-        """``supervision`` is asked at each rendering.
+        """``supervision`` and ``timers`` are asked at each rendering.
 
         ``duration_ms`` is whether to have the one metric of 1.x whose name and type are not as
         Prometheus wants them.
@@ -237,6 +245,7 @@ class Metrics:
         self._host_timezone = host_timezone
         self._duration_ms = duration_ms
         self._supervision = supervision
+        self._timers = timers
         self._lock = Lock()
         self._instants: dict[str, _Instants] = {}
         self._quantiles: dict[str, tuple[int, tuple[int, ...]]] = {}
@@ -266,7 +275,19 @@ class Metrics:
         overruns = (("", labels, self._overrun_of(job, now)) for job, labels in jobs)
         yield _text(OVERRUN_SLOTS, overruns)
         instants = [(labels, self._instants_of(job, now)) for job, labels in jobs]
-        yield _text(NEXT_ELAPSE, [("", at, _seconds(one.next_elapse)) for at, one in instants])
+        timers = self._timers()
+        upcoming = [
+            (labels, timers.upcoming(job.name, one.next_elapse))
+            for (job, labels), (_, one) in zip(jobs, instants, strict=True)
+        ]
+        yield _text(NEXT_ELAPSE, [("", labels, _seconds(one.at)) for labels, one in upcoming])
+        if timers.loaded is not None:
+            running = [
+                ("", labels, one.obstacle is None)
+                for labels, one in upcoming
+                if one.at is not None or one.obstacle is not None
+            ]
+            yield _text(TIMER_RUNNING, running)
         yield _text(SUCCESS_DUE, [("", at, _seconds(one.success_due)) for at, one in instants])
         quantiles = [(labels, self._quantiles_of(job)) for job, labels in jobs]
         if self._duration_ms:

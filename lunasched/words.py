@@ -5,8 +5,12 @@ from __future__ import annotations
 import errno
 import re
 from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
 
 from lunasched.model import OVERRUN_MAX, HookRun, Result, Run
+
+if TYPE_CHECKING:
+    from lunasched.timerstate import Upcoming
 
 # Not slot.to_datetime: with it, every command would load all of the schedules' code.
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -45,6 +49,11 @@ def local_time(usec: int | None) -> str:
         # No clock shows it: the history is data, whoever wrote it.
         return f"@{usec}"
     return moment.strftime("%Y-%m-%d %H:%M:%S %z")
+
+
+def next_time(upcoming: Upcoming) -> str:
+    """When a job elapses next, or why its timer does not."""
+    return upcoming.obstacle.words if upcoming.obstacle else local_time(upcoming.at)
 
 
 def zone_time(usec: int, zone: str, *, short: bool = False) -> str:

@@ -216,6 +216,26 @@ def test_a_job_that_is_not_there(command: str, filled: Cli) -> None:
         assert "lunasched list" in told
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "list", "list --json", "list --names", "next", "export-config", "graph", "queue", "metrics",
+        "history", "notifications", "get backup", "history backup", "logs backup", "next backup",
+        "export-config backup", "graph backup", "notify-test backup", "compile backup",
+        "start backup", "stop backup", "retry cancel backup",
+    ],
+)  # fmt: skip
+def test_a_lost_database_is_an_error_of_whoever_needs_it(command: str, filled: Cli) -> None:
+    units = filled.home / "config/systemd/user"
+    filled("compile", "backup", "--user", "-o", str(units))
+    for file in filled.database.parent.glob(f"{filled.database.name}*"):
+        file.unlink()
+    for file in (filled.database.parent / "history").glob("*"):
+        file.unlink()
+    told = filled.fails(ExitCode.FAILED, "--user", *command.split())
+    assert "has no jobs, but 2 unit files of jobs are deployed" in told
+
+
 @pytest.mark.parametrize("mode", ["--system", "--user"])
 @pytest.mark.parametrize(
     "command", [ADD, ("start", "zzz")],

@@ -20,12 +20,22 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lunasched import __version__
+from lunasched.diagnosis import UnitSeen
 from lunasched.errors import LunaschedError
 from lunasched.message import Kind, Report
-from lunasched.metrics import FATES, METRICS, Metrics, Supervision, _escaped, write_textfile
+from lunasched.metrics import (
+    FATES,
+    METRICS,
+    Metrics,
+    Supervision,
+    _escaped,
+    write_textfile,
+)
 from lunasched.missed import Checked
 from lunasched.model import Channel, ChannelType, Job, MissedSlots, Result, Run, Trigger
 from lunasched.store import MessageState, Pruning, Store, space
+from lunasched.timerstate import Timers
+from lunasched.unittext import timer_name
 
 TREE = Path(__file__).resolve().parent.parent
 GOLDEN = TREE / "tests/golden/metrics/page.txt"
@@ -35,6 +45,7 @@ DAY = 24 * HOUR
 NOW = int(datetime(2026, 2, 10, 12, tzinfo=timezone.utc).timestamp()) * SECOND
 NTFY = Channel(ChannelType.NTFY, "https://ntfy.example/backups")
 STRANGE = 'a"b\\c\nd'
+FEED, RUNS = timer_name("feed"), UnitSeen("loaded", "active", "waiting")
 SUPERVISION = Supervision(True, NOW - DAY, 20_000)
 
 
@@ -139,7 +150,7 @@ def test_the_whole_text(lived_in: Store) -> None:
 
 
 def test_every_metric_is_declared_once_with_its_type(lived_in: Store) -> None:
-    text = metrics().render(lived_in, NOW).decode()
+    text = metrics(timers=lambda: Timers({FEED: RUNS})).render(lived_in, NOW).decode()
     declared = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)
     assert declared == [(metric.name, metric.type) for metric in METRICS]
     names = {f"{metric.name}{suffix}" for metric in METRICS for suffix in metric.suffixes}
@@ -157,6 +168,20 @@ def test_what_becomes_of_messages_is_what_metrics_count(lived_in: Store) -> None
         == before
         == {("ntfy", state): 1 + (state == "sent") for state in final}
     )
+
+
+def test_a_timer_that_does_not_run_has_no_time_to_come(lived_in: Store) -> None:
+    loaded = {
+        timer_name("backup"): UnitSeen("loaded", "inactive", "dead"),
+        FEED: RUNS,
+    }
+    text = metrics(timers=lambda: Timers(loaded)).render(lived_in, NOW)
+    for name, runs in (("backup", 0), ("feed", 1), ("off", None), ("asked", None)):
+        assert value(text, "job_timer_running", job_id=name) == runs
+        at = value(text, "job_next_elapse_timestamp_seconds", job_id=name)
+        assert (at is not None) is bool(runs)
+    text = metrics(timers=lambda: Timers({})).render(lived_in, NOW)
+    assert value(text, "job_timer_running", job_id="feed") == 0
 
 
 def test_a_name_with_quotes_is_read_back(lived_in: Store) -> None:

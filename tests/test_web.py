@@ -28,6 +28,7 @@ from lunasched.supervisor import pages as pages_module
 from lunasched.supervisor.connections import AT_ONCE_MAX, CONNECTIONS_MAX, PEER_MAX
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin
+from lunasched.timerstate import Upcoming
 from lunasched.unittext import uuid
 from lunasched.web import http as web_http
 from lunasched.web.api import RUNS_DEFAULT, RUNS_MAX
@@ -684,7 +685,7 @@ def test_jobs_are_those_of_the_commands(history: History, server: Server, store:
     last = store.runs.latest_of(["backup"])["backup"]
     job = store.jobs.get("backup")
     assert job
-    expected = job_json(job, None, last)
+    expected = job_json(job, Upcoming(None), last)
     assert list(backup) == list(expected)
     assert backup["env"] == {"A": HIDDEN}
     assert backup["last_run"] == expected["last_run"]

@@ -68,7 +68,7 @@ def export_config(
 def _chosen(session: Session, names: list[str]) -> list[Job]:
     """The jobs in the order in which they are named, or all of them; raises ``NoSuchJob``."""
     if not names:
-        return session.store.jobs.all()
+        return session.jobs()
     return [session.job(name) for name in dict.fromkeys(names)]
 
 

@@ -33,7 +33,7 @@ def graph(
     if as_dot and as_json:
         raise InvalidInput("--dot and --json exclude each other; leave one out")
     session = Session.choose(chosen_mode(ctx, system))
-    jobs = {job.name: job for job in session.store.jobs.all()}
+    jobs = {job.name: job for job in session.jobs()}
     if name is not None:
         session.job(name)
     latest = session.store.runs.latest_of(jobs)

@@ -25,7 +25,9 @@ def remove(
 ) -> None:
     """Remove a job and its units. A run in progress ends by itself, the history stays."""
     session = Session.choose(chosen_mode(ctx, system))
-    session.deployer.remove(name, now=session.now())
+    deployer = session.deployer
+    session.job(name)
+    deployer.remove(name, now=session.now())
     print(f"Removed job {name!r}.")
 
 
@@ -123,7 +125,9 @@ def sync(
 
 
 def _set_enabled(session: Session, name: str, *, enabled: bool) -> None:
-    changed = session.deployer.set_enabled(name, enabled, now=session.now())
+    deployer = session.deployer
+    session.job(name)
+    changed = deployer.set_enabled(name, enabled, now=session.now())
     state = "enabled" if enabled else "disabled"
     print(f"Job {name!r} is {state}." if changed else f"Job {name!r} was {state} already.")
     if enabled:

@@ -33,7 +33,9 @@ def print_metrics(
         session.host_timezone,
         lambda: supervision,
         duration_ms=session.settings.metrics.duration_ms,
+        timers=lambda: session.timers_if_known,
     )
+    session.jobs(as_is=True)
     text = metrics.render(session.store_as_is, session.now())
     if textfile is None:
         terminal.exact(text.decode())

@@ -57,6 +57,8 @@ def notifications(
     entries = session.store.outbox.entries(name, failed=failed, count=limit)
     store = session.store
     known = name is None or entries or store.jobs.get(name) or store.runs.exist_for(name)
+    if not entries:
+        session.check_not_lost()
     if not known:
         raise NoSuchJob(str(name))
     if as_json:
@@ -121,10 +123,11 @@ def _chosen(session: Session, what: str) -> Iterator[tuple[Job, Channel]]:
         return
     types = [one for one in ChannelType if one.value == what.lower()]
     if not types:
+        session.check_not_lost()
         raise NoSuchJob(what)
     found = {
         (channel, job.name if types[0] is ChannelType.EXEC else ""): job
-        for job in session.store.jobs.all()
+        for job in session.jobs()
         for channel in _channels(job)
         if channel.type is types[0]
     }

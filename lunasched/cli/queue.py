@@ -25,6 +25,8 @@ def queue(
     session = Session.choose(chosen_mode(ctx, system))
     now = session.now()
     starts = in_turn(session.store.starts.all(), now)
+    if not starts:
+        session.check_not_lost()
     if as_json:
         render.print_json([render.start_json(start, starts, now) for start in starts])
         return

@@ -21,7 +21,7 @@ from lunasched.config import (
     unit_templates,
     zone_identity,
 )
-from lunasched.errors import LunaschedError, NoSuchJob
+from lunasched.errors import LunaschedError, NoSuchJob, StoreError
 from lunasched.words import printable
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lunasched.supervisor.consequences import Consequences
     from lunasched.surroundings import Surroundings
     from lunasched.systemd import Manager
+    from lunasched.timerstate import Timers
 
 T = TypeVar("T")
 
@@ -221,12 +222,63 @@ class Session:
         """The job of this name; raises ``NoSuchJob``."""
         job = self.store.jobs.get(name)
         if job is None:
+            self.check_not_lost()
             raise NoSuchJob(name)
         return job
+
+    def jobs(self, *, as_is: bool = False) -> list[Job]:
+        """All jobs; with ``as_is`` no database is made for there being none."""
+        found = (self.store_as_is if as_is else self.store).jobs.all()
+        if not found:
+            self.check_not_lost()
+        return found
+
+    def check_not_lost(self) -> None:
+        """Refuse to know of no jobs where some are deployed: their timers run, unknown to anybody.
+
+        Raises ``StoreError``.
+        """
+        from lunasched import unittext
+        from lunasched.compiler import OWNERSHIP_MARK
+        from lunasched.deploylock import DeployLock
+        from lunasched.unitdir import UnitDirectory
+
+        # In this order: a removal of the last job that is no longer under way has removed its
+        # units, and the first job that was added meanwhile is in the database before its units are.
+        if DeployLock(self.paths.deploy_lock).leaves_no_job:
+            return
+        prefix = unittext.JOB_PREFIX
+        deployed = UnitDirectory(self.paths.units, mark=OWNERSHIP_MARK, prefix=prefix).owned()
+        if deployed and not self.store_as_is.jobs.names():
+            raise StoreError(
+                f"{self.paths.database} has no jobs, but {len(deployed)} unit files of jobs are "
+                "deployed. If the database was lost, restore it"
+            )
 
     def retries(self) -> dict[str, Start]:
         """The pending retries, by the execution ID of the run that failed."""
         return {start.failed_id: start for start in self.store.starts.all() if start.failed_id}
+
+    @cached_property
+    def timers(self) -> Timers:
+        """The timers of jobs as systemd has them, which says on standard error where it cannot."""
+        found = self.timers_if_known
+        if found.loaded is None:
+            print(
+                "note: systemd does not answer; times to come are by the schedules alone",
+                file=sys.stderr,
+            )
+        return found
+
+    @property
+    def timers_if_known(self) -> Timers:
+        """The same without a word."""
+        from lunasched import systemctl, unittext
+        from lunasched.timerstate import Timers
+
+        with suppress(LunaschedError):
+            return Timers(systemctl.list_units(self.mode, f"{unittext.JOB_PREFIX}*.timer"))
+        return Timers()
 
     def now(self) -> int:
         """Microseconds since the epoch, UTC."""

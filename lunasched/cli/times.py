@@ -102,10 +102,19 @@ def next_runs(
 ) -> None:
     """Show the runs to come, of a job or of all jobs."""
     session = Session.choose(chosen_mode(ctx, system))
-    jobs = session.store.jobs.all() if name is None else [session.job(name)]
+    jobs = session.jobs() if name is None else [session.job(name)]
     deployed = session.store.jobs.updated_at()
-    streams = [_upcoming(session, job, deployed.get(job.name, 0), count) for job in jobs]
+    due = [job for job in jobs if _is_due(job)]
+    seen = {job.name: session.timers.obstacle(job.name) for job in due}
+    obstacles = {name: obstacle for name, obstacle in seen.items() if obstacle}
+    streams = [
+        _upcoming(session, job, deployed.get(job.name, 0), count)
+        for job in due
+        if job.name not in obstacles
+    ]
     runs = [run for run, _ in zip(heapq.merge(*streams), range(count), strict=False)]
+    for one, obstacle in obstacles.items():
+        print(f"note: {one} has no time to come: {obstacle.words}", file=sys.stderr)
     if as_json:
         render.print_json([{"at": render.iso(at), "job": job} for at, job in runs])
         return
@@ -113,16 +122,21 @@ def next_runs(
     render.print_table(("NEXT ELAPSE", "JOB"), rows)
 
 
+def _is_due(job: Job) -> bool:
+    """Tell if a job has times to come by its schedule."""
+    from lunasched.schedule import UNTIMED, parse
+
+    return job.enabled and not isinstance(parse(job.schedule), UNTIMED)
+
+
 def _upcoming(
     session: Session, job: Job, deployed_at: int, count: int
 ) -> Iterator[tuple[int, str]]:
     """The next elapses of an enabled job, each with its name."""
-    from lunasched.schedule import UNTIMED, Every, elapses, parse
+    from lunasched.schedule import Every, elapses, parse
     from lunasched.slot import Past, next_slot, to_datetime, to_usec
 
     rule = parse(job.schedule)
-    if not job.enabled or isinstance(rule, UNTIMED):
-        return
     now = session.now()
     if isinstance(rule, Every):
         past = Past(deployed_at, session.store.runs.last_start(job.name), None)

@@ -14,8 +14,9 @@ from lunasched import definition
 from lunasched.cli import render
 from lunasched.cli.app import JSON_OPTION, MODE_OPTION, NAME_ARGUMENT, ROWS_MAX, app, chosen_mode
 from lunasched.cli.session import Session
-from lunasched.errors import InvalidInput, NoSuchJob, PermissionDenied, StoreError
+from lunasched.errors import InvalidInput, NoSuchJob, PermissionDenied
 from lunasched.model import HookRun, Job, Result, Run
+from lunasched.timerstate import Timers, Upcoming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -42,16 +43,13 @@ def list_jobs(
     session = Session.choose(chosen_mode(ctx, system))
     if names:
         # Shells ask for them at a press of a key, which makes no database.
-        for job in session.store_as_is.jobs.all():
+        for job in session.jobs(as_is=True):
             if tag is None or tag in job.tags:
                 print(job.name)
         return
-    known = session.store.jobs.all()
-    if not known:
-        _check_not_lost(session)
-    jobs = [job for job in known if tag is None or tag in job.tags]
+    jobs = [job for job in session.jobs() if tag is None or tag in job.tags]
     latest = _so_far(session, session.store.runs.latest_of(job.name for job in jobs))
-    upcoming = _next_elapses(session, jobs, latest)
+    upcoming = _upcoming(session, jobs, latest)
     retries = session.retries()
     if as_json:
         hooks = session.store.hooks.of(run.execution_id for run in latest.values())
@@ -78,33 +76,13 @@ def list_jobs(
                 "yes" if job.enabled else "no",
                 render.local_time(run.started_at) if run else "-",
                 _ended(run, retries) if run else "-",
-                render.local_time(upcoming[job.name]),
+                render.next_time(upcoming[job.name]),
                 ",".join(job.tags) or "-",
             )
         )
     header = ("NAME", "SCHEDULE", "ENABLED", "LAST START", "RESULT", "NEXT ELAPSE", "TAGS")
     render.print_table(header, rows)
     session.note_supervisor()
-
-
-def _check_not_lost(session: Session) -> None:
-    """Refuse to show no jobs where some are deployed: their timers run, and nobody would know."""
-    from lunasched import unittext
-    from lunasched.compiler import OWNERSHIP_MARK
-    from lunasched.deploylock import DeployLock
-    from lunasched.unitdir import UnitDirectory
-
-    # In this order: a removal of the last job that is no longer under way has removed its units,
-    # and the first job that was added meanwhile is in the database before its units are there.
-    if DeployLock(session.paths.deploy_lock).leaves_no_job:
-        return
-    directory = UnitDirectory(session.paths.units, mark=OWNERSHIP_MARK, prefix=unittext.JOB_PREFIX)
-    deployed = directory.owned()
-    if deployed and not session.store.jobs.names():
-        raise StoreError(
-            f"{session.paths.database} has no jobs, but {len(deployed)} unit files of jobs are "
-            "deployed. If the database was lost, restore it"
-        )
 
 
 @app.command()
@@ -124,13 +102,15 @@ def get(
     job = session.job(name)
     last = next(iter(session.store.runs.history(name, 1)), None)
     last = _so_far(session, {name: last})[name] if last else None
-    elapse = _next_elapses(session, [job], {name: last} if last else {})[name]
+    upcoming = _upcoming(session, [job], {name: last} if last else {})[name]
     hooks = session.store.hooks.of([last.execution_id]).get(last.execution_id, []) if last else []
     retries = session.retries()
     missed = session.store.slots.missed(name)
     if as_json:
         following = retries.get(last.execution_id) if last else None
-        shown_job = render.job_json(job, elapse, last, hooks, following, show_secrets=show_secrets)
+        shown_job = render.job_json(
+            job, upcoming, last, hooks, following, show_secrets=show_secrets
+        )
         render.print_json({**shown_job, "missed_slots": missed.count})
         return
     owner = "root" if session.mode.value == "system" else "yourself"
@@ -141,7 +121,7 @@ def get(
             owner=owner,
             show_secrets=show_secrets,
         ),
-        "Next elapse": render.local_time(elapse),
+        "Next elapse": render.next_time(upcoming),
         "Waits for": _waits_for(session, name),
         "Last run": _last_run(last, retries),
         "Missed slots": _missed(missed),
@@ -188,6 +168,8 @@ def history(
         raise InvalidInput("--all and -n exclude each other; leave one out")
     session = Session.choose(chosen_mode(ctx, system))
     known = name is None or session.store.jobs.get(name) or session.store.runs.exist_for(name)
+    if not known or not session.store.runs.history(name, 1):
+        session.check_not_lost()
     if not known:
         raise NoSuchJob(str(name))
     retries = session.retries()
@@ -242,6 +224,7 @@ def logs(
     session = Session.choose(chosen_mode(ctx, system))
     job = session.store.jobs.get(name)
     if not job and not session.store.runs.exist_for(name):
+        session.check_not_lost()
         raise NoSuchJob(name)
     names = userswitch.users(job) if job else ()
     window = None
@@ -363,21 +346,22 @@ def _so_far(session: Session, runs: Mapping[str, Run]) -> dict[str, Run]:
     return dict(zip(runs, found, strict=True))
 
 
-def _next_elapses(
-    session: Session, jobs: list[Job], latest: Mapping[str, Run]
-) -> dict[str, int | None]:
-    """When each job elapses next, from its schedule; a schedule that is not one any more: never."""
+def _upcoming(session: Session, jobs: list[Job], latest: Mapping[str, Run]) -> dict[str, Upcoming]:
+    """When each job elapses next, or what keeps its timer from it."""
     from lunasched.slot import next_elapse
 
     now, deployed = session.now(), session.store.jobs.updated_at()
-    elapses: dict[str, int | None] = {}
+    found: dict[str, Upcoming] = {}
     for job in jobs:
         run = latest.get(job.name)
         started = run.started_at if run else None
-        elapses[job.name] = next_elapse(
+        by_schedule = next_elapse(
             job, now, deployed.get(job.name, now), started, session.host_timezone
         )
-    return elapses
+        # Where no job has a time to come, systemd need not be asked.
+        timers = Timers() if by_schedule is None else session.timers
+        found[job.name] = timers.upcoming(job.name, by_schedule, run)
+    return found
 
 
 def _execution_id(text: str) -> str:

@@ -25,6 +25,7 @@ from gi.repository import GLib
 from lunasched.config import Mode
 from lunasched.store import Store
 from lunasched.supervisor.connections import Connections
+from lunasched.timerstate import Timers
 
 if TYPE_CHECKING:
     from lunasched.settings import WebSettings
@@ -51,9 +52,11 @@ class Pages:
         metrics: Callable[[Store], bytes],
         now: Callable[[], int],
         guard: Callable[..., Callable[..., bool]],
+        timers: Callable[[], Timers] = Timers,
     ) -> None:
-        """``metrics`` writes them from the store that it is given, in any thread; ``guard`` wraps
-        the callbacks of the main loop."""
+        """``metrics`` writes them from the store that it is given, in any thread, in which
+        ``timers`` can be called, too; ``guard`` wraps the callbacks of the main loop."""
+        self._timers = timers
         self._settings = settings
         self._mode = mode
         self._database = database
@@ -196,6 +199,7 @@ class Pages:
                 command="lunasched --user" if is_users else "lunasched",
             ),
             now=self._now,
+            timers=self._timers,
         )
 
     def _write_metrics(self) -> bytes:

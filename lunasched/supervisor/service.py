@@ -21,6 +21,7 @@ from gi.repository import GLib
 from lunasched import directives, leftover, unittext, userswitch
 from lunasched.config import Mode
 from lunasched.deploylock import DeployLock
+from lunasched.errors import LunaschedError
 from lunasched.journal import Event, EventKind, Journal, RunWindow, Tail, dropped_note
 from lunasched.metrics import Metrics, Supervision
 from lunasched.model import Result, Run
@@ -50,6 +51,7 @@ from lunasched.supervisor.textfile import TextFile
 from lunasched.supervisor.told import Told, ToldRun
 from lunasched.supervisor.zones import Zones
 from lunasched.systemd import Manager, UnitTimes, notify, unit_path
+from lunasched.timerstate import Timers
 
 # The journal may be read as late as this and still meet what was kept for its runs.
 _FORGET_USEC = 30 * 86400 * 1_000_000
@@ -158,13 +160,17 @@ class Supervisor:
             database=store.path,
             host_timezone=host_timezone,
             metrics=lambda store: self._metrics.render(store, now()),
+            timers=self._timers,
             now=now,
             guard=self.guard,
         )
         self._started_at = now()
         self._lag = Lag()
         self._metrics = Metrics(
-            host_timezone, self._supervision, duration_ms=settings.metrics.duration_ms
+            host_timezone,
+            self._supervision,
+            duration_ms=settings.metrics.duration_ms,
+            timers=self._timers,
         )
         self._textfile = TextFile(
             settings.metrics.textfile,
@@ -223,6 +229,13 @@ class Supervisor:
         if self._error is not None:
             raise self._error
         return 0
+
+    def _timers(self) -> Timers:
+        """Ask the manager for the timers of jobs, from any thread."""
+        try:
+            return Timers(self._manager.timers())
+        except LunaschedError:
+            return Timers()
 
     def _supervision(self) -> Supervision:
         return Supervision(self._is_running, self._started_at, self._lag.usec)

@@ -29,7 +29,7 @@ from lunasched.systemd.bus import (
     unreachable,
 )
 from lunasched.systemd.startsocket import StartSocket
-from lunasched.unittext import bus_label, unit_of_label
+from lunasched.unittext import JOB_PREFIX, bus_label, unit_of_label
 
 _NUDGE_PATH, _NUDGE_INTERFACE, _NUDGE = "/org/lunasched", "org.lunasched.Supervisor", "Look"
 
@@ -378,6 +378,10 @@ class Manager:
             entry[0]: UnitState(entry[2], entry[3], entry[4], has_job=bool(entry[7]))
             for entry in listed
         }
+
+    def timers(self) -> dict[str, UnitState]:
+        """The loaded timers of jobs, in one call."""
+        return self.states(f"{JOB_PREFIX}*.timer")
 
     def state(self, unit: str) -> UnitState | None:
         """The state of a unit, if it is loaded."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from http import HTTPStatus
@@ -16,6 +16,7 @@ from lunasched.jsonview import job_json, run_json
 from lunasched.model import HIDDEN, Job, Run
 from lunasched.slot import next_elapse, to_usec
 from lunasched.starts import Start
+from lunasched.timerstate import Timers
 from lunasched.web.http import Request, Response
 from lunasched.web.source import Place, Source
 from lunasched.words import json_text
@@ -42,23 +43,25 @@ class View:
     host_timezone: str
     trusted: bool
     """Whether outputs are shown."""
+    timers: Callable[[], Timers] = Timers
+    """Asks the manager for the timers of jobs."""
 
 
 def jobs(source: Source, view: View) -> Response:
     """Every job."""
-    names = source.jobs.names()
+    names, timers = source.jobs.names(), view.timers()
     # In parts: of many jobs, all of it at once takes ten times the room of its text.
     parts = (
         _encoded(job)
         for start in range(0, len(names), _AT_ONCE)
-        for job in _jobs(source, view, names[start : start + _AT_ONCE])
+        for job in _jobs(source, view, timers, names[start : start + _AT_ONCE])
     )
     return _answer(b'{"jobs":[' + b",".join(parts) + b"]}")
 
 
 def job(source: Source, view: View, name: str) -> Response:
     """One job."""
-    for found in _jobs(source, view, [name]):
+    for found in _jobs(source, view, view.timers(), [name]):
         return _json(found)
     return fault(HTTPStatus.NOT_FOUND, f"there is no job {name!r}")
 
@@ -129,7 +132,7 @@ def retries(starts: Iterable[Start]) -> dict[str, Start]:
     return {start.failed_id: start for start in starts if start.failed_id}
 
 
-def _jobs(source: Source, view: View, names: list[str]) -> Iterable[dict[str, Any]]:
+def _jobs(source: Source, view: View, timers: Timers, names: list[str]) -> Iterable[dict[str, Any]]:
     stored = source.runs.latest_of(names)
     latest = dict(zip(stored, _so_far(source, view, stored.values()), strict=True))
     hooks = source.hooks.of(run.execution_id for run in latest.values())
@@ -138,8 +141,16 @@ def _jobs(source: Source, view: View, names: list[str]) -> Iterable[dict[str, An
         last = latest.get(found.name)
         yield job_json(
             shown(found),
-            next_elapse(
-                found, view.now, deployed_at, last.started_at if last else None, view.host_timezone
+            timers.upcoming(
+                found.name,
+                next_elapse(
+                    found,
+                    view.now,
+                    deployed_at,
+                    last.started_at if last else None,
+                    view.host_timezone,
+                ),
+                last,
             ),
             last,
             hooks.get(last.execution_id, ()) if last else (),

@@ -20,6 +20,7 @@ from lunasched.model import Job, Result, Run
 from lunasched.overview import MarkKind, State, chosen, counts, standings
 from lunasched.slot import next_elapse
 from lunasched.starts import in_turn, waits_for
+from lunasched.timerstate import Timers, Upcoming
 from lunasched.unittext import uuid
 from lunasched.web import api, plot, timeline
 from lunasched.web.http import Request, Response
@@ -47,8 +48,14 @@ _EVER = -(2**63)
 class Pages:
     """The pages of one site."""
 
-    def __init__(self, identity: Identity, now: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        now: Callable[[], int],
+        timers: Callable[[], Timers] = Timers,
+    ) -> None:
         self._identity = identity
+        self._timers = timers
         self._now = now
         style = (_HERE / "templates" / "style.css").read_text(encoding="utf-8")
         self._environment = _environment()
@@ -85,6 +92,7 @@ class Pages:
         names = [standing.job.name for standing in shown]
         jobs = source.jobs.some(names)
         latest = self._so_far(source, source.runs.latest_of(names))
+        timers = self._timers()
         kept = {key: query[key] for key in ("q", "tag", "state", "refresh") if query.get(key)}
         return self._render(
             "overview.html.j2",
@@ -96,7 +104,7 @@ class Pages:
             listed=len(listed),
             jobs={name: job for name, (job, _) in jobs.items()},
             elapses={
-                name: self._elapse(job, now, since, latest.get(name))
+                name: self._upcoming(timers, job, now, since, latest.get(name))
                 for name, (job, since) in jobs.items()
             },
             overruns={name: run.overrun for name, run in latest.items() if run.result is None},
@@ -104,6 +112,7 @@ class Pages:
             queue=[(start, waits_for(start, starts, now)) for start in starts[:QUEUE_MAX]],
             queued=len(starts),
             tags=sorted({tag for one in found for tag in one.job.tags}),
+            unknown_timers=0 if found else len(timers.loaded or ()),
             state=state,
             tag=tag,
             query=kept,
@@ -136,7 +145,9 @@ class Pages:
             now=now,
             name=name,
             job=found[0] if found else None,
-            elapse=self._elapse(found[0], now, found[1], latest) if found else None,
+            elapse=self._upcoming(self._timers(), found[0], now, found[1], latest)
+            if found
+            else Upcoming(None),
             **self._defined(found[0] if found else None),
             latest=latest,
             marks=marks.get(name, []),
@@ -180,9 +191,12 @@ class Pages:
         found = overrun.so_far(runs.values(), source.jobs.some, now=self._now(), host_timezone=zone)
         return dict(zip(runs, found, strict=True))
 
-    def _elapse(self, job: Job, now: int, deployed_at: int, latest: Run | None) -> int | None:
+    def _upcoming(
+        self, timers: Timers, job: Job, now: int, deployed_at: int, latest: Run | None
+    ) -> Upcoming:
         started = latest.started_at if latest else None
-        return next_elapse(job, now, deployed_at, started, self._identity.timezone)
+        at = next_elapse(job, now, deployed_at, started, self._identity.timezone)
+        return timers.upcoming(job.name, at, latest)
 
     def _defined(self, job: Job | None) -> dict[str, Any]:
         """What a job is, in words and in units."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from lunasched.errors import LunaschedError
+from lunasched.timerstate import Timers
 from lunasched.web import api
 from lunasched.web.access import Access
 from lunasched.web.http import Request, Response, plain
@@ -48,8 +49,13 @@ class Site:
         access: Access,
         identity: Identity,
         now: Callable[[], int],
+        timers: Callable[[], Timers] = Timers,
     ) -> None:
-        """``metrics`` gives the text for Prometheus; ``now`` is µs since the epoch, UTC."""
+        """``metrics`` gives the text for Prometheus; ``now`` is µs since the epoch, UTC.
+
+        ``timers`` asks the manager for those of the jobs.
+        """
+        self._timers = timers
         self._open_source = open_source
         self._metrics = metrics
         self._access = access
@@ -89,7 +95,8 @@ class Site:
     def _api(self, path: str, request: Request) -> Response:
         kind, _, rest = path.partition("/")
         name = unquote(rest)
-        view = api.View(self._now(), self._identity.timezone, self._access.trusts(request))
+        trusted = self._access.trusts(request)
+        view = api.View(self._now(), self._identity.timezone, trusted, self._timers)
         with self._open_source() as source:
             if kind == "jobs":
                 if not rest:
@@ -119,5 +126,5 @@ class Site:
         from lunasched.web.pages import Pages
 
         if self._made is None:
-            self._made = Pages(self._identity, self._now)
+            self._made = Pages(self._identity, self._now, self._timers)
         return self._made
