@@ -35,11 +35,10 @@ _ELAPSES = (
     "OnUnitInactiveSec",
 )  # fmt: skip
 _NO_PLACE = "it has no place in a job"
-_SAME_INTERVAL = (
-    "only OnActiveSec= and OnUnitActiveSec= of the same whole seconds (every X), or "
-    "OnStartupSec=0 alone (@reboot), are a schedule"
+_NO_SCHEDULE = (
+    "a schedule is OnCalendar= lines, OnUnitActiveSec= with OnBootSec= or with OnActiveSec= of the "
+    "same seconds, and one of OnBootSec= and OnStartupSec= alone or beside these"
 )
-_OTHER_FIELDS = "it is on one OnCalendar= line that a schedule is; make a job of each line"
 _YEARS = 11
 _ACCURACY = 60.0
 _PRIORITY = ("Nice", "CPUWeight", "IOWeight", "OOMScoreAdjust")
@@ -664,20 +663,38 @@ def _read_schedule(draft: _Draft, timer: Source) -> list[str]:
         return problems
     if _is_noted(draft, timer, values, place):
         return []
-    match dict(values):
-        case {"OnCalendar": line} if len(values) == 1:
-            draft.set(("schedule",), f"calendar:{line}", place)
-        case {"OnActiveSec": first, "OnUnitActiveSec": interval} if (
-            len(values) == 2 and first == interval and isinstance(interval, int) and interval
-        ):
-            draft.set(("schedule",), _every(interval), place)
-        case {"OnStartupSec": 0} | {"OnBootSec": 0} if len(values) == 1:
-            draft.set(("schedule",), "@reboot", place)
-        case _:
-            only_calendar = all(each.directive == "OnCalendar" for each in elapses)
-            why = _OTHER_FIELDS if only_calendar else _SAME_INTERVAL
-            return [f"{each.place}: {why}" for each in elapses]
+    try:
+        text = _schedule(values)
+    except InvalidInput as error:
+        return [f"{each.place}: {error}" for each in elapses]
+    draft.set(("schedule",), text, place)
+    if "@" in text and not text.startswith("@"):
+        draft.notes.append("what is due after a boot is due from the next boot on")
     return []
+
+
+def _schedule(values: Sequence[tuple[str, str | float]]) -> str:
+    """The schedule that the lines of a timer are; raises ``InvalidInput`` with what it is not."""
+    calendars = [f"calendar:{line}" for directive, line in values if directive == "OnCalendar"]
+    spans = {directive: span for directive, span in values if directive != "OnCalendar"}
+    if len(values) != len(calendars) + len(spans):
+        raise InvalidInput("there are several of it, of which the first would be enough")
+    found = [name for name in ("OnBootSec", "OnStartupSec") if name in spans]
+    boots = [_boot(name, spans.pop(name)) for name in found]
+    interval, first = spans.pop("OnUnitActiveSec", None), spans.pop("OnActiveSec", None)
+    # Without another line it would never begin.
+    begun = first is None if boots else first == interval
+    if spans or not begun or len(boots) > 1 or (calendars and interval is not None):
+        raise InvalidInput(_NO_SCHEDULE)
+    every = [] if interval is None else [f"every {_span(interval)}"]
+    return f"{schedule.SEPARATOR} ".join([*calendars, *every, *boots])
+
+
+def _boot(directive: str, seconds: str | float) -> str:
+    if not seconds:
+        return "@reboot"
+    word = "@boot" if directive == "OnBootSec" else "@reboot"
+    return f"{word}+{_span(seconds)}"
 
 
 def _is_noted(
@@ -715,6 +732,7 @@ def _is_noted(
 def _elapses(timing: schedule.Timing) -> list[tuple[str, str | float]]:
     found: list[tuple[str, str | float]] = [("OnCalendar", line) for line in timing.on_calendar]
     for directive, seconds in (
+        ("OnBootSec", timing.on_boot_sec),
         ("OnStartupSec", timing.on_startup_sec),
         ("OnActiveSec", timing.on_active_sec),
         ("OnUnitActiveSec", timing.on_unit_active_sec),
@@ -724,8 +742,10 @@ def _elapses(timing: schedule.Timing) -> list[tuple[str, str | float]]:
     return sorted(found, key=str)
 
 
-def _every(seconds: int) -> str:
-    text = "every "
+def _span(seconds: str | float) -> str:
+    if not isinstance(seconds, int) or not seconds:
+        raise InvalidInput("a schedule has whole seconds, and one at least")
+    text = ""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         count, seconds = divmod(seconds, size)
         text += f"{count}{unit}" if count else ""
@@ -741,7 +761,7 @@ def _fill_in(draft: _Draft) -> None:
     if not calendar:
         # Persistent= is for OnCalendar= alone.
         definition.pop("catch_up", None)
-        if str(definition.get("schedule", "")).startswith("every"):
+        if "every" in str(definition.get("schedule", "")):
             notes.append("its interval counts from now, and goes on across a reboot")
     ours = 1.0 if calendar else 0.1
     accuracy = definition.pop("accuracy", _ACCURACY)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -101,6 +101,8 @@ class CompiledJob:
     """Whether the slot guard looks at its starts, so that it needs to know the slots."""
     at_boot_only: bool = False
     """Whether starting the timer runs the job (``@reboot``), so that only booting may do it."""
+    until_boot: str | None = None
+    """The drop-in for a timer that is started later than at boot (``until_boot``)."""
 
     @property
     def units(self) -> tuple[Unit, ...]:
@@ -119,6 +121,11 @@ def compile(  # noqa: A001 - the design's word for it
     Raises ``InvalidJob`` where the job cannot exist in the context's mode or never elapses.
     """
     timing = _timing(job, context)
+    if job.catch_up and timing.has_boot and timing.on_calendar:
+        # A Persistent= timer leaves out what was due before it was started, as @reboot is.
+        raise InvalidJob(
+            ["catch_up: the run after each boot makes up for what was missed; leave catch_up out"]
+        )
     unsure = schedule.doubt(schedule.parse(job.schedule))
     warnings = [] if unsure is None else [f"schedule: {unsure}"]
     environment = _environment(context.templates)
@@ -170,7 +177,8 @@ def compile(  # noqa: A001 - the design's word for it
         hooks=_hooks(job, common, service_values, context),
         warnings=tuple(warnings),
         guarded=guarded,
-        at_boot_only=timing.on_startup_sec is not None,
+        at_boot_only=timing.at_boot_only,
+        until_boot=_until_boot(timing.rest_of_boot()),
     )
 
 
@@ -203,6 +211,18 @@ def plain(job: Job, context: Context, name: str, about: Sequence[str]) -> tuple[
         )
         units.append(Unit(f"{name}.timer", timer))
     return tuple(units)
+
+
+def until_boot(job: Job, context: Context, remaining: float | None) -> str | None:
+    """The drop-in for a timer of a job that is started later than at boot, if it needs one.
+
+    By it nothing is due that was due after the boot, and an interval ends in ``remaining`` seconds.
+    """
+    timing = _timing(job, context)
+    rest = timing.rest_of_boot()
+    if remaining is not None:
+        rest = replace(rest or timing, on_active_sec=remaining)
+    return _until_boot(rest)
 
 
 def gate(context: Context) -> Unit:
@@ -486,9 +506,19 @@ def _timer_values(job: Job, timing: schedule.Timing) -> dict[str, Any]:
     }
 
 
+def _until_boot(rest: schedule.Timing | None) -> str | None:
+    if rest is None:
+        return None
+    # An empty one resets all lines, of whatever kind.
+    lines = [("OnActiveSec", ""), *_elapse_directives(rest)]
+    text = "".join(f"{directive}={value}\n" for directive, value in lines)
+    return f"# Until the next boot: what was due before is not due again.\n\n[Timer]\n{text}"
+
+
 def _elapse_directives(timing: schedule.Timing) -> list[tuple[str, str]]:
     found = [("OnCalendar", line) for line in timing.on_calendar]
     for directive, seconds in (
+        ("OnBootSec", timing.on_boot_sec),
         ("OnStartupSec", timing.on_startup_sec),
         ("OnActiveSec", timing.on_active_sec),
         ("OnUnitActiveSec", timing.on_unit_active_sec),

@@ -145,6 +145,8 @@ def _slot_guard(
 ) -> UnitText:
     """The ``ExecCondition=`` that keeps a slot from running twice."""
     instance = unittext.instance_name(job.name)
+    rule = schedule.parse(job.schedule)
+    has_boot = isinstance(rule, schedule.Several) and rule.boot is not None
     launched: str | UnitText = "-"
     if job.mode is ExecutionMode.PARALLEL:
         launched = UnitText("%n")
@@ -159,6 +161,7 @@ def _slot_guard(
         bus_path(unittext.service_name(job.name)),
         launched,
         wait,
+        bus_path(unittext.timer_name(job.name)) if has_boot else "-",
         mode=mode,
     )
 

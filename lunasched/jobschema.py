@@ -99,10 +99,18 @@ _SHAPES: Mapping[Callable[[object], Any], tuple[str, Schema]] = {
     values.read_name: ("name", _NAME),
     values.read_schedule: (
         "schedule",
-        {
-            **_TEXT,
-            "examples": ["every 15m", "at 02:30 on Mon-Fri", "on 1st Mon at 09:00", "0 3 * * *"],
-        },
+        _anything_of(
+            {
+                **_TEXT,
+                "examples": [
+                    "every 15m",
+                    "at 02:30 on Mon-Fri",
+                    "on 1st Mon at 09:00",
+                    "0 3 * * *",
+                ],
+            },
+            _LISTED,
+        ),
     ),
     values.read_command: ("command", _anything_of(_TEXT, {**_TEXTS, "minItems": 1})),
     values.read_user: (

@@ -137,6 +137,9 @@ def _float(number: float) -> float:
 
 
 def read_schedule(value: object) -> str:
+    """One schedule, or several: a list of them, or a text with ``;`` between them."""
+    if isinstance(value, (list, tuple)):
+        value = f"{schedule.SEPARATOR} ".join(read_text(each) for each in value)
     return schedule.parse(read_text(value)).text
 
 

@@ -18,7 +18,7 @@ from itertools import islice
 from lunasched import schedule
 from lunasched.errors import InvalidInput
 from lunasched.model import Job, Trigger
-from lunasched.schedule import UNTIMED, Every, OnDemand, Reboot, Schedule
+from lunasched.schedule import UNTIMED, Every, OnDemand, Reboot, Schedule, Several
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # An interval is counted on the monotonic clock and compared on the adjustable one here.
@@ -55,6 +55,9 @@ def attribute(
         if counted_from > started_at:
             return Trigger.TIMER, None
         due = counted_from + rule.seconds * 1_000_000
+        on_time = -_CLOCK_DRIFT_USEC <= started_at - due <= _late(job)
+        if rule.boot is not None and not past.ran_this_boot and not on_time:
+            return Trigger.TIMER, None
         if started_at >= due - _CLOCK_DRIFT_USEC:
             missed = not past.ran_this_boot and started_at - due > _late(job)
             return (Trigger.CATCH_UP if missed else Trigger.TIMER), due
@@ -63,6 +66,18 @@ def attribute(
         return Trigger.MANUAL, None
     if isinstance(rule, Reboot):
         return (Trigger.MANUAL if past.ran_this_boot else Trigger.TIMER), None
+    trigger, slot = _of_slot(job, started_at, past, host_timezone)
+    if isinstance(rule, Several) and rule.boot is not None and not past.ran_this_boot:
+        late = slot is not None and started_at - slot > _late(job)
+        if trigger is Trigger.MANUAL or (late and trigger is Trigger.TIMER):
+            return Trigger.TIMER, None
+    return trigger, slot
+
+
+def _of_slot(
+    job: Job, started_at: int, past: Past, host_timezone: str
+) -> tuple[Trigger, int | None]:
+    """What started a run of a job that has slots, and its slot."""
     slot = latest_slot(job, started_at, host_timezone)
     if slot is None:
         return Trigger.MANUAL, None

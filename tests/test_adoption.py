@@ -95,23 +95,41 @@ def test_in_user_mode_nothing_has_to_be_said() -> None:
         (["OnBootSec=0"], "@reboot"),
         (["OnCalendar=daily", "OnCalendar=", "OnCalendar=weekly"], "calendar:weekly"),
         (["OnBootSec=5min", "OnCalendar=", "OnCalendar=weekly"], "calendar:weekly"),
+        (["OnCalendar=Mon 09:00", "OnCalendar=Tue 10:00"],
+         "calendar:Mon 09:00; calendar:Tue 10:00"),
+        (["OnBootSec=5min"], "@boot+5m"),
+        (["OnStartupSec=90"], "@reboot+1m30s"),
+        (["OnBootSec=5min", "OnUnitActiveSec=1h"], "every 1h; @boot+5m"),
+        (["OnUnitActiveSec=1d", "OnStartupSec=0"], "every 1d; @reboot"),
+        (["OnCalendar=daily", "OnBootSec=0"], "calendar:daily; @reboot"),
+        (["OnBootSec=1min", "OnCalendar=*:28", "OnCalendar=*:58"],
+         "calendar:*:28; calendar:*:58; @boot+1m"),
     ],
-)
+)  # fmt: skip
 def test_schedules(lines: list[str], schedule: str) -> None:
-    assert adopt("[Timer]\n" + "\n".join(lines)).job.schedule == schedule
+    found = adopt("[Timer]\n" + "\n".join(lines))
+    assert found.job.schedule == schedule
+    from_next_boot = any("from the next boot on" in note for note in found.notes)
+    assert from_next_boot is ("; @" in schedule)
+    assert job_from_mapping(jobdump.definition(found.job)) == found.job
 
 
 @pytest.mark.parametrize(
     "lines",
     [
-        ["OnCalendar=Mon 09:00", "OnCalendar=Tue 10:00"],
-        ["OnBootSec=5min"],
-        ["OnBootSec=5min", "OnUnitActiveSec=1h"],
         ["OnUnitActiveSec=1h"],
+        ["OnActiveSec=1h"],
+        ["OnBootSec=1h", "OnBootSec=2h"],
+        ["OnBootSec=1h", "OnStartupSec=2h"],
+        ["OnBootSec=1.5s", "OnUnitActiveSec=1h"],
+        ["OnBootSec=1h", "OnActiveSec=1h", "OnUnitActiveSec=1h"],
+        ["OnBootSec=1h", "OnUnitActiveSec=0"],
+        ["OnCalendar=daily", "OnUnitActiveSec=1h"],
+        ["OnCalendar=daily", "OnActiveSec=5min"],
+        ["OnCalendar=daily", "OnBootSec=5min", "OnUnitActiveSec=1h"],
         ["OnActiveSec=1h", "OnUnitActiveSec=2h"],
         ["OnActiveSec=1.5s", "OnUnitActiveSec=1.5s"],
         ["OnActiveSec=1h", "OnUnitInactiveSec=1h"],
-        ["OnCalendar=daily", "OnBootSec=0"],
         ["OnActiveSec=0", "OnUnitActiveSec=0"],
     ],
 )

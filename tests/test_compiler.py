@@ -145,6 +145,19 @@ JOBS: dict[str, tuple[dict[str, Any], Context]] = {
         },
         SYSTEM,
     ),
+    "several": (
+        {
+            "name": "several",
+            "schedule": ["at 09:00", "30 2 * * 1-5", "@boot+15m"],
+            "command": "true",
+            "timezone": "Europe/Berlin",
+        },
+        SYSTEM,
+    ),
+    "from-boot": (
+        {"name": "from-boot", "schedule": "every 1d; @boot+15m", "command": "true"},
+        SYSTEM,
+    ),
     "at-boot": ({"name": "at-boot", "schedule": "@reboot", "command": "true"}, SYSTEM),
     "calendar": (
         {
@@ -206,8 +219,8 @@ ALLOWED = {
         *(option.directive for option in OPTIONS.values()),
     },
     "Timer": {
-        "OnCalendar", "Persistent", "OnStartupSec", "OnActiveSec", "OnUnitActiveSec", "AccuracySec",
-        "RandomizedDelaySec", "FixedRandomDelay", "Unit",
+        "OnCalendar", "Persistent", "OnBootSec", "OnStartupSec", "OnActiveSec", "OnUnitActiveSec",
+        "AccuracySec", "RandomizedDelaySec", "FixedRandomDelay", "Unit",
     },
     "Install": {"WantedBy"},
 }  # fmt: skip
@@ -330,6 +343,25 @@ def test_units_are_the_golden_ones(case: str) -> None:
             file.parent.mkdir(exist_ok=True)
             file.write_text(text, encoding="utf-8")
         assert text == file.read_bytes().decode()
+
+
+def test_a_timer_that_is_started_later_than_at_boot_has_a_drop_in() -> None:
+    def found(schedule: str) -> str | None:
+        job = job_from_mapping({"name": "x", "command": "true", "schedule": schedule})
+        return compiler.compile(job, SYSTEM).until_boot
+
+    head = "# Until the next boot: what was due before is not due again.\n\n[Timer]\nOnActiveSec=\n"
+    assert found("every 1d; @boot+15m") == f"{head}OnActiveSec=86400s\nOnUnitActiveSec=86400s\n"
+    assert found("at 09:00; @reboot") == f"{head}OnCalendar=*-*-* 09:00:00\n"
+    assert (found("@boot+15m"), found("at 09:00; at 10:00"), found("every 1d")) == (None,) * 3
+
+
+def test_what_runs_after_each_boot_does_not_catch_up() -> None:
+    mapping = {"name": "x", "command": "true", "schedule": "at 09:00; @boot", "catch_up": True}
+    with pytest.raises(InvalidJob, match="catch_up: the run after each boot makes up"):
+        compiler.compile(job_from_mapping(mapping), SYSTEM)
+    # An interval has no slots that could be missed.
+    compiler.compile(job_from_mapping({**mapping, "schedule": "every 1d; @boot"}), SYSTEM)
 
 
 def test_there_is_no_golden_file_without_a_job() -> None:

@@ -163,6 +163,48 @@ ATTRIBUTIONS = [
         Past(LONG_AGO, BEFORE, None, ran_this_boot=True),
         (Trigger.MANUAL, None),
     ),
+    # Beside others, what is due after a boot is the first start of it, and has no slot.
+    *(
+        (f"{text}, {name}", job(text, catch_up=False), started, past, expected)
+        for text in ("at 02:30; @boot+15m", "at 02:30; at 02:30 on Sun; @reboot")
+        for name, started, past, expected in (
+            ("on time", SLOT + 2 * SECOND, Past(LONG_AGO, BEFORE, BEFORE), (Trigger.TIMER, SLOT)),
+            (
+                "after a boot",
+                SLOT + HOUR,
+                Past(LONG_AGO, BEFORE, BEFORE, False),
+                (Trigger.TIMER, None),
+            ),
+            (
+                "after another",
+                SLOT + HOUR,
+                Past(LONG_AGO, BEFORE, SLOT, False),
+                (Trigger.TIMER, None),
+            ),
+            ("later", SLOT + HOUR, Past(LONG_AGO, SLOT, SLOT, True), (Trigger.MANUAL, None)),
+        )
+    ),
+    (
+        "an interval after a boot",
+        job("every 1h; @boot+15m"),
+        SLOT + 3 * HOUR,
+        Past(LONG_AGO, SLOT, None, False),
+        (Trigger.TIMER, None),
+    ),
+    (
+        "an interval soon after a boot",
+        job("every 1h; @boot+15m"),
+        SLOT + HOUR // 2,
+        Past(LONG_AGO, SLOT, None, False),
+        (Trigger.TIMER, None),
+    ),
+    (
+        "an interval after the boot's run",
+        job("every 1h; @boot+15m"),
+        SLOT + HOUR,
+        Past(LONG_AGO, SLOT, None, True),
+        (Trigger.TIMER, SLOT + HOUR),
+    ),
     (
         "on demand",
         job("on demand"),

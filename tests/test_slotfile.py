@@ -43,7 +43,7 @@ class Guard:
     def __init__(self, slots: SlotDirectory, path: Path) -> None:
         self.slots, self.path = slots, path
         self.mark, self.ours = path / "by-hand", path / "ours"
-        self.launched = "-"
+        self.launched = self.boot = "-"
         # The one thing that is not the script's own: its program's place.
         script = GUARD.read_text().replace("/usr/bin/busctl", str(path / "busctl"))
         (path / "slot-guard").write_text(script)
@@ -51,10 +51,15 @@ class Guard:
         self.environment["TRIGGER_UNIT"] = "x.timer"
         self.said = ""
 
-    def systemd_says(self, details: str, job: int = 12) -> None:
+    def systemd_says(
+        self, details: str, job: int = 12, *, elapsed: int = 0, boot: int = 0, over: int = 0
+    ) -> None:
         busctl = self.path / "busctl"
+        timers = f'a(stt) 2 "OnCalendarX" 1 2 "OnBootUSec" {boot} {boot}'
         busctl.write_text(
             f"#!/bin/bash\necho x >>{self.path}/asked\n"
+            f"case $* in *'/timer '*) echo 't {elapsed}'; echo '{timers}'; exit ;;\n"
+            f"*'/service '*Inactive*) echo 't {over}'; exit ;; esac\n"
             f"case $* in *'/service '*Unit*Job) echo '(uo) {job} \"/job/{job}\"' ;;\n"
             f"*'/job/{job} '*ActivationDetails) echo '{details}' ;; *) exit 1 ;; esac\n"
         )
@@ -68,7 +73,10 @@ class Guard:
         files = (self.slots.path / job, self.slots.path / f"last:{job}", self.mark, self.ours)
         run = ["/bin/bash", "-p", "-c", prefix + '[ ! -r "$0" ] || . "$0"']
         done = subprocess.run(
-            [*run, self.path / "slot-guard", *files, "-", "/service", self.launched, "2000ms"],
+            [
+                *(*run, self.path / "slot-guard", *files, "-", "/service", self.launched),
+                *("2000ms", self.boot),
+            ],
             env=self.environment,
             capture_output=True,
             text=True,
@@ -92,6 +100,34 @@ def guard(slots: SlotDirectory, tmp_path: Path) -> Guard:
     made = Guard(slots, tmp_path)
     made.systemd_says(BY_TIMER)
     return made
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "over", "launched", "passes"),
+    [
+        # The timer elapsed after the time that follows the boot, and the job had not run since.
+        (5, 0, "", True),
+        (5, 2, "", True),
+        # It elapsed again, or before that time.
+        (9, 6, "", False),
+        (2, 0, "", False),
+        # What a launcher starts is known by when the timer elapsed.
+        (5, 0, "t", True),
+        (90, 0, "t", False),
+    ],
+)
+def test_what_is_due_after_a_boot_is_for_no_slot(
+    elapsed: int, over: int, launched: str, passes: bool, guard: Guard, slots: SlotDirectory
+) -> None:
+    now = time.time_ns() // 1000
+    slots.write("job", hourly(now))
+    guard.systemd_says(BY_TIMER, elapsed=elapsed * SECOND, boot=4 * SECOND, over=over * SECOND)
+    if launched:
+        guard.launched = f"lunasched-job@job:{'a' * 12}{launched}.service"
+    assert guard.passes()
+    assert not guard.passes()
+    guard.boot = "/timer"
+    assert guard.passes() is passes
 
 
 def hourly(now: int) -> SlotList:

@@ -79,6 +79,8 @@ def explain(
         print(f"  OnCalendar={line}")
     if lines.on_unit_active_sec is not None:
         print(f"  OnUnitActiveSec={lines.on_unit_active_sec}s")
+    if lines.on_boot_sec is not None:
+        print(f"  OnBootSec={lines.on_boot_sec}s")
     if lines.on_startup_sec is not None:
         print(f"  OnStartupSec={lines.on_startup_sec}s")
     if upcoming:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from lunasched import adoption, slot, unitfile, unittext
 from lunasched.adoption import Adoption, Source
 from lunasched.config import Mode
-from lunasched.deploy.eject import FIRST_RUN
+from lunasched.deploy.firstrun import FIRST_RUN
 from lunasched.deploy.handover import Record, RecordFile, check_idle, lost_slot
 from lunasched.deploy.loader import raise_first
 from lunasched.errors import DeploymentFailed, InvalidInput, LunaschedError

@@ -19,6 +19,7 @@ from lunasched.deploy.adopt import Adopter, FoundUnits
 from lunasched.deploy.change import Change, texts, unit_names
 from lunasched.deploy.checks import check_losses, check_removable, compiled_if_valid
 from lunasched.deploy.eject import Ejector
+from lunasched.deploy.firstrun import FirstRuns
 from lunasched.deploy.gate import Gate
 from lunasched.deploy.handover import RecordFile
 from lunasched.deploy.jobset import JobSet
@@ -93,7 +94,14 @@ class Deployer:
             prefix=(unittext.JOB_PREFIX, unittext.LAUNCH_PREFIX, unittext.HOOK_PREFIX),
         )
         self._slots = SlotDirectory(paths.slots)
-        self._loader = Loader(self._units, self._slots, paths.timer_stamps, manager, context)
+        self._loader = Loader(
+            self._units,
+            self._slots,
+            paths.timer_stamps,
+            manager,
+            context,
+            FirstRuns(paths.runtime_units),
+        )
         self._successes = Successes(store, self._slots, manager)
         self._reconciler = Reconciler(
             self._units, self._slots, self._loader, self._successes, manager

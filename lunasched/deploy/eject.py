@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from lunasched import commands, ejection, schedule, unittext
+from lunasched import commands, compiler, ejection, schedule, unittext
 from lunasched.deploy.change import unit_names
+from lunasched.deploy.firstrun import FirstRuns
 from lunasched.deploy.handover import Record, RecordFile, check_idle, lost_slot, runs_of
 from lunasched.deploy.loader import raise_first
 from lunasched.ejection import Ejection
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from lunasched.config import Paths
     from lunasched.model import Job
     from lunasched.systemd import Manager
-
-FIRST_RUN = "lunasched-first-run.conf"
-"""A drop-in of the running system alone, by which an interval goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +38,10 @@ class Ejector:
     context: Context
     record: RecordFile
 
+    @property
+    def _first_runs(self) -> FirstRuns:
+        return FirstRuns(self.paths.runtime_units)
+
     def check_free(self, found: Ejection) -> None:
         """Refuse names that mean something to systemd already; raises ``UnitConflict``."""
         for unit in (f"{found.name}.service", f"{found.name}.timer"):
@@ -48,7 +50,7 @@ class Ejector:
             for directory in map(Path, self.manager.search_path()):
                 for name in _names_that_apply(unit):
                     path = directory / name
-                    if os.path.lexists(path) and not self._is_first_run(path):
+                    if os.path.lexists(path) and not self._first_runs.is_all_of(path):
                         taken = str(path)
             if taken or facts.active != "inactive":
                 raise UnitConflict(
@@ -103,7 +105,7 @@ class Ejector:
         plain.remove([timer, service])
         with suppress(LunaschedError):
             self.manager.reset_failed([timer, service])
-        shutil.rmtree(self._first_run(timer), ignore_errors=True)
+        self._first_runs.remove(timer)
         (self.paths.timer_stamps / f"stamp-{timer}").unlink(missing_ok=True)
         if job.enabled and self.units.read(old) is not None:
             self.units.want([old])
@@ -126,7 +128,7 @@ class Ejector:
         self.units.remove(gone)
         self.manager.reset_failed(gone)
         plain = self._plain(name)
-        if timer in plain.wanted() and "OnStartupSec=" not in (plain.read(timer) or ""):
+        if timer in plain.wanted() and not _says_only_boot(plain.read(timer) or ""):
             raise_first(self.manager.start([timer]))
         self.record.drop()
 
@@ -139,28 +141,13 @@ class Ejector:
             (stamps / f"stamp-{new}").unlink(missing_ok=True)
             if found.job.catch_up:
                 shutil.copy2(stamps / f"stamp-{old}", stamps / f"stamp-{new}")
-        rule = schedule.parse(found.job.schedule)
+        rule, remaining = schedule.parse(found.job.schedule), None
         if isinstance(rule, schedule.Every) and following:
-            remaining = following - time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-            directory = UnitDirectory(self._first_run(new), mark="#", prefix=FIRST_RUN)
-            text = (
-                "# Until the next boot: the first run is when it would have been.\n\n"
-                f"[Timer]\nOnActiveSec=\nOnActiveSec={max(1, remaining // 1000)}ms\n"
-                f"OnUnitActiveSec={rule.seconds}s\n"
-            )
-            with directory.stage({FIRST_RUN: text}) as staged:
-                staged.install()
-
-    def _first_run(self, timer: str) -> Path:
-        return self.paths.runtime_units / f"{timer}.d"
-
-    def _is_first_run(self, path: Path) -> bool:
-        # What a process left that was killed, or an ejection that was adopted again.
-        try:
-            here = path.parent == self.paths.runtime_units
-            return here and [file.name for file in path.iterdir()] == [FIRST_RUN]
-        except OSError:
-            return False
+            now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            remaining = max(0.001, (following - now) / 1_000_000)
+        text = compiler.until_boot(found.job, self.context, remaining)
+        if text is not None:
+            self._first_runs.write(new, text)
 
     def _plain(self, name: str) -> UnitDirectory:
         return UnitDirectory(
@@ -170,6 +157,12 @@ class Ejector:
 
 def _only_at_boot(job: Job) -> bool:
     return isinstance(schedule.parse(job.schedule), schedule.Reboot)
+
+
+def _says_only_boot(timer: str) -> bool:
+    """Tell the same of the text of a timer."""
+    elapses = [line.partition("=")[0] for line in timer.splitlines() if line.startswith("On")]
+    return not {*elapses} - {"OnStartupSec", "OnBootSec"}
 
 
 def _names_that_apply(unit: str) -> list[str]:

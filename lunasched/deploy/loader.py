@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lunasched import schedule, slot, unittext
 from lunasched.compiler import CompiledJob, Context
+from lunasched.deploy.firstrun import FirstRuns
 from lunasched.errors import LunaschedError
 from lunasched.slotfile import SlotDirectory, clock_offset
 from lunasched.unitdir import UnitDirectory
@@ -35,12 +36,14 @@ class Loader:
         stamps: Path,
         manager: Manager,
         context: Context,
+        first_runs: FirstRuns,
     ) -> None:
         self._units = units
         self._slots = slots
         self._stamps = stamps
         self._manager = manager
         self._context = context
+        self._first_runs = first_runs
 
     def running(self) -> set[str]:
         """The timers of jobs that are started."""
@@ -62,6 +65,8 @@ class Loader:
         stale_timers = [name for name in names if name.endswith(".timer")]
         raise_first(self._manager.stop(stale_timers))
         self._units.unwant(stale_timers)
+        for timer in stale_timers:
+            self._first_runs.remove(timer)
         self._manager.reset_failed(names)
 
     def load(
@@ -92,13 +97,17 @@ class Loader:
         raise_first(self._manager.start(to_start(enabled)))
 
     def prepare(self, compiled: Sequence[CompiledJob], now: int, running: set[str]) -> None:
-        """See to it that no timer fires for a slot that was before now.
+        """See to it that no timer fires for a slot that was before now, or for the boot.
 
         Except where it was ``running`` for the same slots: the random delay of one may not be over.
         """
         last = slot.LastSlot(now, clock_offset(now))
         for item in compiled:
             job = item.job
+            if item.timer is not None and item.until_boot is not None and job.enabled:
+                self._first_runs.write(item.timer.name, item.until_boot)
+            elif item.timer is not None:
+                self._first_runs.remove(item.timer.name)
             if not item.guarded or item.timer is None:
                 self._slots.remove([job.name])
                 continue

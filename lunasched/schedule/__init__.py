@@ -15,7 +15,7 @@ to users.
 from lunasched.schedule.describe import describe
 from lunasched.schedule.doubt import doubt
 from lunasched.schedule.elapse import elapses, latest_elapse
-from lunasched.schedule.parse import parse
+from lunasched.schedule.parse import SEPARATOR, parse
 from lunasched.schedule.rule import (
     ON_DEMAND,
     UNTIMED,
@@ -26,6 +26,7 @@ from lunasched.schedule.rule import (
     OnDemand,
     Reboot,
     Schedule,
+    Several,
     SystemdCalendar,
 )
 from lunasched.schedule.timing import Timing, forget_zones, timing
@@ -33,6 +34,7 @@ from lunasched.schedule.zone import Transition, check_timezone, transitions
 
 __all__ = [
     "ON_DEMAND",
+    "SEPARATOR",
     "UNTIMED",
     "Calendar",
     "DayRule",
@@ -41,6 +43,7 @@ __all__ = [
     "OnDemand",
     "Reboot",
     "Schedule",
+    "Several",
     "SystemdCalendar",
     "Timing",
     "Transition",

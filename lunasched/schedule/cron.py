@@ -104,8 +104,8 @@ def parse_cron(text: str, start: int) -> Calendar | Reboot:
     """Read the cron expression in ``text[start:]``; raises ScheduleError."""
     expression = text[start:].lower()
     if expression.startswith("@"):
-        if expression == "@reboot":
-            return Reboot(text)
+        if expression in ("@reboot", "@boot"):
+            return Reboot(text, of_machine=expression == "@boot")
         if expression not in _MACROS:
             known = ", ".join([*_MACROS, "@reboot"])
             raise ScheduleError(

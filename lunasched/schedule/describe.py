@@ -17,6 +17,7 @@ from lunasched.schedule.rule import (
     OnDemand,
     Reboot,
     Schedule,
+    Several,
     SystemdCalendar,
 )
 
@@ -36,9 +37,14 @@ _MANY_TIMES = 6
 def describe(schedule: Schedule) -> str:
     """What a schedule means, as one sentence."""
     if isinstance(schedule, Every):
-        return f"Every {_interval(schedule.seconds)}, counted from the last start."
+        sentence = f"Every {_interval(schedule.seconds)}, counted from the last start."
+        return sentence if schedule.boot is None else f"{sentence} {describe(schedule.boot)}"
+    if isinstance(schedule, Several):
+        sentences = [describe(rule) for rule in schedule.rules]
+        sentences += [] if schedule.boot is None else [describe(schedule.boot)]
+        return " ".join(sentences)
     if isinstance(schedule, Reboot):
-        return "Once at every boot."
+        return f"Once {_after_boot(schedule)}."
     if isinstance(schedule, OnDemand):
         return "When it is started or its dependencies have succeeded."
     if isinstance(schedule, SystemdCalendar):
@@ -50,6 +56,18 @@ def describe(schedule: Schedule) -> str:
     parts = [_times(schedule), days, _months(schedule.months)]
     sentence = " ".join(part for part in parts if part)
     return sentence[0].upper() + sentence[1:] + "."
+
+
+def _after_boot(schedule: Reboot) -> str:
+    if not schedule.delay:
+        return "at every boot"
+    parts = []
+    seconds = schedule.delay
+    for name, size in _UNITS:
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count} {name}{'s' if count > 1 else ''}")
+    return f"{_join(parts)} after every {'boot' if schedule.of_machine else 'start of systemd'}"
 
 
 def _interval(seconds: int) -> str:

@@ -6,7 +6,7 @@ import re
 
 from lunasched.schedule.cron import seconds_last
 from lunasched.schedule.describe import describe
-from lunasched.schedule.rule import Calendar, Schedule
+from lunasched.schedule.rule import Calendar, Schedule, Several
 
 
 def doubt(schedule: Schedule) -> str | None:
@@ -16,6 +16,9 @@ def doubt(schedule: Schedule) -> str | None:
     the last. A first field of one number beside a last one that would be a usual field of weekdays
     is more often theirs.
     """
+    if isinstance(schedule, Several):
+        doubts = filter(None, map(doubt, schedule.rules))
+        return next(doubts, None)
     if not isinstance(schedule, Calendar):
         return None
     fields = schedule.text.removeprefix("cron:").split()

@@ -7,6 +7,7 @@ since the same wall-clock time may exist twice or not at all.
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_left, bisect_right
 from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from lunasched.schedule.rule import (
     Every,
     Overflow,
     Schedule,
+    Several,
     Slotted,
     SystemdCalendar,
 )
@@ -54,11 +56,24 @@ def elapses(schedule: Schedule, *, timezone: str, after: datetime) -> Iterator[d
         while True:
             moment += timedelta(seconds=schedule.seconds)
             yield moment
-    name = _zone_of(schedule, timezone)
+    if isinstance(schedule, Several):
+        yield from _union(schedule, timezone, after)
+        return
+    name = zone_of(schedule, timezone)
     slot = next_slot(schedule, name, microseconds(after))
     while slot is not None:
         yield _EPOCH + timedelta(microseconds=slot)
         slot = next_slot(schedule, name, slot)
+
+
+def _union(schedule: Several, timezone: str, after: datetime) -> Iterator[datetime]:
+    """The instants of several rules, each of them once."""
+    streams = (elapses(rule, timezone=timezone, after=after) for rule in schedule.rules)
+    before = None
+    for moment in heapq.merge(*streams):
+        if moment != before:
+            yield moment
+        before = moment
 
 
 def latest_elapse(schedule: Schedule, *, timezone: str, at: datetime) -> datetime | None:
@@ -68,11 +83,15 @@ def latest_elapse(schedule: Schedule, *, timezone: str, at: datetime) -> datetim
     """
     if isinstance(schedule, (Every, *UNTIMED)):
         return None
-    found = previous_slot(schedule, _zone_of(schedule, timezone), microseconds(at))
+    if isinstance(schedule, Several):
+        latest = [latest_elapse(rule, timezone=timezone, at=at) for rule in schedule.rules]
+        return max((moment for moment in latest if moment is not None), default=None)
+    found = previous_slot(schedule, zone_of(schedule, timezone), microseconds(at))
     return None if found is None else _EPOCH + timedelta(microseconds=found)
 
 
-def _zone_of(rule: Slotted, job_zone: str) -> str:
+def zone_of(rule: Slotted, job_zone: str) -> str:
+    """The zone of a rule, which may name one itself."""
     return (rule.zone or job_zone) if isinstance(rule, SystemdCalendar) else job_zone
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 
 from lunasched.errors import ScheduleError
@@ -17,14 +18,21 @@ from lunasched.schedule.rule import (
     DayRule,
     Every,
     OnDemand,
+    Reboot,
     Schedule,
+    Several,
+    Slotted,
 )
 
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 MAX_INTERVAL = 10 * 366 * 86_400
 """The longest interval in seconds; systemd counts further, but nobody means it."""
 
+SEPARATOR = ";"
+"""What is between the schedules of a job that has several."""
+
 _EVERY = re.compile(r"every\b", re.IGNORECASE)
+_BOOT = re.compile(r"@(re)?boot *\+ *", re.IGNORECASE)
 _AMOUNT = re.compile(r"([0-9]{1,18})([a-z]{0,9})", re.IGNORECASE)
 _TIME = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 _WORD = re.compile(r"[^ ]+")
@@ -50,6 +58,8 @@ def parse(text: str) -> Schedule:
     text = " ".join(text.split())
     if len(text) > LENGTH_MAX:
         raise ScheduleError(f"A schedule has at most {LENGTH_MAX} characters.")
+    if SEPARATOR in text:
+        return _parse_several(text)
     try:
         return _parse(text)
     except ScheduleError as error:
@@ -67,6 +77,8 @@ def _parse(text: str) -> Schedule:
         return _parse_every(text)
     if lower == ON_DEMAND:
         return OnDemand()
+    if match := _BOOT.match(text):
+        return Reboot(text, _parse_amount(text, match.end()), of_machine=match[1] is None)
     if lower.startswith(("at ", "on ")):
         return _parse_words(text)
     if lower.startswith("calendar:"):
@@ -90,7 +102,15 @@ def _parse_every(text: str) -> Every:
             text=text,
             position=position,
         )
-    total, seen = 0, 0
+    total = _parse_amount(text, position)
+    if total < 1:
+        raise ScheduleError("An interval is at least one second.", text=text, position=6)
+    return Every(text, total)
+
+
+def _parse_amount(text: str, position: int) -> int:
+    """The seconds of what stands from a position to the end of the text."""
+    start, total, seen = position, 0, 0
     while position < len(text):
         if text[position] == " ":
             position += 1
@@ -112,11 +132,48 @@ def _parse_every(text: str) -> Every:
         seen = unit
         total += int(match[1]) * unit
         position = match.end()
-    if total < 1:
-        raise ScheduleError("An interval is at least one second.", text=text, position=6)
+    if not seen:
+        raise ScheduleError("An interval is missing, as in 15m.", text=text, position=len(text))
     if total > MAX_INTERVAL:
-        raise ScheduleError("An interval is at most ten years.", text=text, position=6)
-    return Every(text, total)
+        raise ScheduleError("An interval is at most ten years.", text=text, position=start + 1)
+    return total
+
+
+def _parse_several(text: str) -> Schedule:
+    """Schedules with a ``;`` between them."""
+    rules: list[Schedule] = []
+    begin, positions = 0, []
+    for part in text.split(SEPARATOR):
+        position = begin + len(part) - len(part.lstrip())
+        begin += len(part) + 1
+        if not part.strip():
+            raise ScheduleError("A schedule is missing here.", text=text, position=position)
+        try:
+            rules.append(parse(part))
+        except ScheduleError as error:
+            at = None if error.position is None else position + error.position
+            raise ScheduleError(error.message, text=text, position=at) from None
+        positions.append(position)
+    text = f"{SEPARATOR} ".join(rule.text for rule in rules)
+
+    def refuse(kind: type, why: str, most: int = 0) -> None:
+        found = [at for rule, at in zip(rules, positions, strict=True) if isinstance(rule, kind)]
+        if len(found) > most:
+            raise ScheduleError(why, text=text, position=found[-1])
+
+    refuse(OnDemand, "'on demand' has no time, and cannot be one of several schedules.")
+    refuse(Reboot, "One start after a boot is enough.", most=1)
+    boot = next((rule for rule in rules if isinstance(rule, Reboot)), None)
+    others = [rule for rule in rules if not isinstance(rule, Reboot)]
+    if len(others) == 1 and isinstance(others[0], Every):
+        return replace(others[0], text=text, boot=boot)
+    refuse(
+        Every,
+        "An interval counts from the last start, whatever it was for, and has no place beside "
+        "times of day or another interval; make a job of each.",
+    )
+    slotted = tuple(rule for rule in others if isinstance(rule, Slotted))
+    return Several(text, slotted, boot)
 
 
 def _parse_words(text: str) -> Calendar:

@@ -1,4 +1,4 @@
-"""What a schedule is once it was read: one frozen value of one of five kinds.
+"""What a schedule is once it was read: one frozen value of one of six kinds.
 
 Weekdays are numbered 0 (Monday) to 6 (Sunday) here, as in :mod:`datetime`; cron's 0/7 for
 Sunday ends in the parser.
@@ -41,6 +41,7 @@ class Kind(str, Enum):
     CALENDAR = "calendar"
     REBOOT = "reboot"
     SYSTEMD = "systemd"
+    SEVERAL = "several"
     ON_DEMAND = "on demand"
 
 
@@ -53,20 +54,30 @@ class Crossing(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Every:
-    """A fixed interval in seconds, counted from the last start."""
+class Reboot:
+    """Once at every start of the service manager, the ``@reboot`` of crontab(5).
+
+    ``delay`` is in seconds; with ``of_machine`` it counts from the boot of the machine, which is
+    earlier by what the kernel takes, or for the manager of a user by much more.
+    """
 
     text: str
-    seconds: int
-    kind: ClassVar[Kind] = Kind.EVERY
+    delay: int = 0
+    of_machine: bool = False
+    kind: ClassVar[Kind] = Kind.REBOOT
 
 
 @dataclass(frozen=True, slots=True)
-class Reboot:
-    """Once at every start of the service manager, the ``@reboot`` of crontab(5)."""
+class Every:
+    """A fixed interval in seconds, counted from the last start.
+
+    With a ``boot`` the first start after a boot is that one, and the interval counts from there.
+    """
 
     text: str
-    kind: ClassVar[Kind] = Kind.REBOOT
+    seconds: int
+    boot: Reboot | None = None
+    kind: ClassVar[Kind] = Kind.EVERY
 
 
 ON_DEMAND = "on demand"
@@ -240,7 +251,21 @@ class SystemdCalendar:
 Slotted = Calendar | SystemdCalendar
 """A rule with instants of its own, which the engine in ``elapse`` walks over."""
 
-Schedule = Every | Calendar | Reboot | SystemdCalendar | OnDemand
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """Several rules with instants of their own, and a start at each boot, if there is a ``boot``.
+
+    Where two of the rules have one instant, it is one slot.
+    """
+
+    text: str
+    rules: tuple[Slotted, ...]
+    boot: Reboot | None = None
+    kind: ClassVar[Kind] = Kind.SEVERAL
+
+
+Schedule = Every | Calendar | Reboot | SystemdCalendar | Several | OnDemand
 
 UNTIMED = (Reboot, OnDemand)
 """The rules that have no instants."""

@@ -20,6 +20,7 @@ from lunasched.schedule.elapse import (
     microseconds,
     next_slot,
     next_wall,
+    zone_of,
 )
 from lunasched.schedule.oncalendar import base_lines, dated_lines, format_time
 from lunasched.schedule.rule import (
@@ -32,6 +33,7 @@ from lunasched.schedule.rule import (
     OnDemand,
     Reboot,
     Schedule,
+    Several,
     Slotted,
     SystemdCalendar,
 )
@@ -51,6 +53,7 @@ _YEARS = 10
 HORIZON = 3652 * 86_400
 """Seconds for which the lines of a timer are exact: ten years."""
 
+_NEVER = "This schedule never elapses again."
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -60,22 +63,46 @@ class Timing:
 
     ``on_calendar`` are the ``OnCalendar=`` values. ``on_unit_active_sec`` is the interval of an
     ``every`` schedule and ``on_active_sec`` its anchor, the first run after the timer starts;
-    whoever knows the last run passes less. ``on_startup_sec`` is set for ``@reboot``: such a
-    timer elapses whenever *it* is started, so it must be enabled but not started when it is
-    deployed. ``valid_until`` is the instant up to which the lines are exact, or None when they
-    are as long as the tz database does not change.
+    whoever knows the last run passes less. ``on_startup_sec`` and ``on_boot_sec`` are for what is
+    due after a boot. When that is over, such a line elapses whenever the timer *itself* is
+    started: where there is nothing else it must be enabled but not started when it is deployed,
+    and beside others it must not be there (``rest_of_boot``). ``valid_until`` is the instant up to
+    which the lines are exact, or None when they are as long as the tz database does not change.
     """
 
     on_calendar: tuple[str, ...] = ()
     on_unit_active_sec: int | None = None
-    on_active_sec: int | None = None
+    on_active_sec: float | None = None
     on_startup_sec: int | None = None
+    on_boot_sec: int | None = None
     valid_until: datetime | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing for a timer to do."""
-        return not self.on_calendar and self.on_active_sec is None and self.on_startup_sec is None
+        intervals = (self.on_active_sec, self.on_unit_active_sec)
+        return not self.on_calendar and not self.has_boot and intervals == (None, None)
+
+    @property
+    def has_boot(self) -> bool:
+        """Whether there is something for it to do after each boot."""
+        return (self.on_startup_sec, self.on_boot_sec) != (None, None)
+
+    @property
+    def at_boot_only(self) -> bool:
+        """Whether that is all."""
+        return self.has_boot and not self.on_calendar and self.on_unit_active_sec is None
+
+    def rest_of_boot(self) -> Timing | None:
+        """The directives of a timer that is started later than at boot, where they are others."""
+        if not self.has_boot or self.at_boot_only:
+            return None
+        return replace(
+            self,
+            on_startup_sec=None,
+            on_boot_sec=None,
+            on_active_sec=self.on_unit_active_sec,
+        )
 
 
 def timing(
@@ -91,11 +118,16 @@ def timing(
     if timezone is not None:
         check_timezone(timezone)
     if isinstance(schedule, Every):
-        return Timing(on_unit_active_sec=schedule.seconds, on_active_sec=schedule.seconds)
+        every = Timing(on_unit_active_sec=schedule.seconds, on_active_sec=schedule.seconds)
+        if schedule.boot is None:
+            return every
+        return _with_boot(replace(every, on_active_sec=None), schedule.boot)
     if isinstance(schedule, Reboot):
-        return Timing(on_startup_sec=0)
+        return _with_boot(Timing(), schedule)
     if isinstance(schedule, OnDemand):
         return Timing()
+    if isinstance(schedule, Several):
+        return _several(schedule, timezone, host_timezone, now)
     zone = timezone or host_timezone
     if isinstance(schedule, SystemdCalendar):
         return _as_it_is(schedule, timezone, host_timezone, now)
@@ -118,6 +150,29 @@ def forget_zones() -> None:
     _host_abbreviations.cache_clear()
 
 
+def _with_boot(found: Timing, boot: Reboot) -> Timing:
+    if boot.of_machine:
+        return replace(found, on_boot_sec=boot.delay)
+    return replace(found, on_startup_sec=boot.delay)
+
+
+def _several(schedule: Several, timezone: str | None, host_timezone: str, now: datetime) -> Timing:
+    """The lines of all rules, apart from those that are over."""
+    zone, start = timezone or host_timezone, microseconds(now)
+    to_come = [
+        rule for rule in schedule.rules if next_slot(rule, zone_of(rule, zone), start) is not None
+    ]
+    if not to_come:
+        raise ScheduleError(_NEVER, text=schedule.text, position=0)
+    found = [
+        timing(rule, timezone=timezone, host_timezone=host_timezone, now=now) for rule in to_come
+    ]
+    lines = dict.fromkeys(line for each in found for line in each.on_calendar)
+    ends = [each.valid_until for each in found if each.valid_until is not None]
+    together = Timing(on_calendar=tuple(lines), valid_until=min(ends, default=None))
+    return together if schedule.boot is None else _with_boot(together, schedule.boot)
+
+
 def _as_it_is(
     schedule: SystemdCalendar, timezone: str | None, host_timezone: str, now: datetime
 ) -> Timing:
@@ -131,7 +186,7 @@ def _as_it_is(
 
 def _check_elapses(rule: Slotted, zone: str, start: int) -> None:
     if next_slot(rule, zone, start) is None:
-        raise ScheduleError("This schedule never elapses again.", text=rule.text, position=0)
+        raise ScheduleError(_NEVER, text=rule.text, position=0)
 
 
 def _suffix(timezone: str, host_timezone: str, start: int) -> str:

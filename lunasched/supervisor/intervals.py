@@ -69,7 +69,8 @@ class Intervals:
                 continue
             job, deployed_at = found
             rule = parse(job.schedule)
-            if job.enabled and isinstance(rule, Every):
+            # One that is to run after each boot counts from there.
+            if job.enabled and isinstance(rule, Every) and rule.boot is None:
                 began = max(deployed_at, self._store.runs.last_start(name) or 0)
                 self._plan(job, began, began + rule.seconds * 1_000_000)
 

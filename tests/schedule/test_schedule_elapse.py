@@ -72,6 +72,21 @@ def test_instants_end_where_there_are_none() -> None:
         assert list(elapses(parse(text), timezone="UTC", after=utc(2026, 1, 1))) == []
 
 
+def test_two_schedules_have_one_slot_at_one_instant() -> None:
+    text = "at 09:00; 0 9,17 * * Mon-Fri; @boot+5m"
+    assert following(text, "Asia/Tokyo", utc(2026, 1, 2), 4) == [
+        utc(2026, 1, 2, 8),
+        utc(2026, 1, 3),
+        utc(2026, 1, 4),
+        utc(2026, 1, 5),
+    ]
+    ends = parse("calendar:2026-06-01; calendar:2026-06-01 00:00; calendar:2026-05-01 UTC")
+    assert list(elapses(ends, timezone="UTC", after=utc(2026, 1, 1))) == [
+        utc(2026, 5, 1),
+        utc(2026, 6, 1),
+    ]
+
+
 def test_an_interval_counts_from_after() -> None:
     found = following("every 90m", "UTC", utc(2026, 1, 1, 0, 0, 30), 2)
     assert found == [utc(2026, 1, 1, 1, 30, 30), utc(2026, 1, 1, 3, 0, 30)]
@@ -89,6 +104,9 @@ def test_an_interval_counts_from_after() -> None:
         ("calendar:2030-01-01", "UTC", utc(2027, 1, 1), None),
         ("every 5m", "UTC", utc(2027, 1, 1), None),
         ("@reboot", "UTC", utc(2027, 1, 1), None),
+        ("at 02:30; at 01:00; @boot", "UTC", utc(2026, 3, 1, 2), utc(2026, 3, 1, 1)),
+        ("calendar:2030-01-01; at 02:30", "UTC", utc(2026, 3, 1), utc(2026, 2, 28, 2, 30)),
+        ("every 5m; @boot+1m", "UTC", utc(2027, 1, 1), None),
         ("on demand", "UTC", utc(2027, 1, 1), None),
     ],
 )

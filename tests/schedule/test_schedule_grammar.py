@@ -12,6 +12,7 @@ from lunasched.schedule import (
     Kind,
     OnDemand,
     Reboot,
+    Several,
     SystemdCalendar,
     check_timezone,
     describe,
@@ -123,6 +124,36 @@ def test_reboot_and_systemd_expressions_have_their_own_kinds() -> None:
     assert systemd.expression == "Mon *-*~07/1 09:00:00"
 
 
+def test_some_time_after_a_boot() -> None:
+    assert parse("@Boot + 1h30m") == Reboot("@Boot + 1h30m", 5400, of_machine=True)
+    assert parse("@reboot+15m") == Reboot("@reboot+15m", 900)
+    assert parse("@boot") == Reboot("@boot", of_machine=True)
+    assert describe(parse("@boot+1h30m")) == "Once 1 hour and 30 minutes after every boot."
+    assert describe(parse("@reboot+2m")) == "Once 2 minutes after every start of systemd."
+
+
+def test_several_schedules() -> None:
+    rule = parse("at 09:00 ;at 17:30  on Mon-Fri;@boot+15m")
+    assert isinstance(rule, Several)
+    assert rule.text == "at 09:00; at 17:30 on Mon-Fri; @boot+15m"
+    assert [one.text for one in rule.rules] == ["at 09:00", "at 17:30 on Mon-Fri"]
+    assert (rule.kind, rule.boot) == (Kind.SEVERAL, parse("@boot+15m"))
+    assert parse(rule.text) == rule
+    assert describe(rule) == (
+        "At 09:00 every day. At 17:30 on every day from Monday to Friday. "
+        "Once 15 minutes after every boot."
+    )
+    assert doubt(parse("at 09:00; 0 0 12 * * *")) == doubt(parse("0 0 12 * * *"))
+
+
+def test_an_interval_from_a_boot_on() -> None:
+    rule = parse("@boot+15m; every 1d")
+    assert rule == Every("@boot+15m; every 1d", 86_400, Reboot("@boot+15m", 900, of_machine=True))
+    assert describe(rule) == (
+        "Every day, counted from the last start. Once 15 minutes after every boot."
+    )
+
+
 ERRORS = [
     ("", 0, "A schedule is one of"),
     ("hourly", 0, "A schedule is one of"),
@@ -209,6 +240,18 @@ ERRORS = [
     ("calendar:*-02-30", 9, "No such date"),
     ("calendar:*:0/0", 13, "step of 0"),
     ("calendar:12:00 Europe/Berln", 15, "did you mean Europe/Berlin"),
+    ("@boot+", 6, "An interval is missing"),
+    ("@reboot + 5x", 11, "whole number with a unit"),
+    ("@boot+4000d", 7, "at most ten years"),
+    ("at 09:00;", 9, "A schedule is missing"),
+    ("at 09:00; ; @boot", 10, "A schedule is missing"),
+    ("at 09:00; at 09:60", 16, "minute goes from 0 to 59"),
+    ("at 09:00; every 5 minutes", 17, "Write every 5m."),
+    ("at 09:00; on demand", 10, "cannot be one of several"),
+    ("@boot+1m; at 09:00; @reboot", 20, "One start after a boot"),
+    ("@boot+1m; @reboot", 10, "One start after a boot"),
+    ("every 1h; at 09:00", 0, "make a job of each"),
+    ("every 1h; every 2h", 10, "make a job of each"),
 ]
 
 

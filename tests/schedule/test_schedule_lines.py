@@ -109,6 +109,39 @@ def test_intervals_and_reboot_have_no_calendar() -> None:
     assert not reboot.is_empty
 
 
+def test_what_is_due_after_a_boot_is_not_in_the_lines_for_the_rest_of_it() -> None:
+    def found(text: str) -> Timing:
+        return timing(parse(text), timezone=None, host_timezone="Europe/Berlin", now=NOW)
+
+    alone, every = found("@boot+15m"), found("every 1d; @boot+15m")
+    assert alone == Timing(on_boot_sec=900)
+    assert (alone.at_boot_only, alone.rest_of_boot()) == (True, None)
+    assert every == Timing(on_boot_sec=900, on_unit_active_sec=86_400)
+    assert every.rest_of_boot() == found("every 1d")
+    assert not every.at_boot_only
+    assert not every.is_empty
+    times = found("at 09:00; 30 2 * * *; @reboot+90s")
+    assert (times.on_startup_sec, times.at_boot_only) == (90, False)
+    assert times.rest_of_boot() == found("at 09:00; 30 2 * * *")
+    assert found("at 09:00").rest_of_boot() is None
+
+
+def test_several_schedules_have_the_lines_of_each() -> None:
+    def found(text: str, zone: str | None = "Europe/Berlin") -> Timing:
+        return timing(parse(text), timezone=zone, host_timezone="UTC", now=NOW)
+
+    both = found("at 09:00; 30 2 * * *; at 09:00")
+    assert both.on_calendar == (
+        *found("at 09:00").on_calendar,
+        *found("30 2 * * *").on_calendar,
+    )
+    assert both.valid_until == found("30 2 * * *").valid_until
+    # One that is over is left out, unless all are.
+    assert found("calendar:2020-01-01; at 09:00").on_calendar == found("at 09:00").on_calendar
+    with pytest.raises(ScheduleError, match="never elapses again"):
+        found("calendar:2020-01-01; calendar:2021-01-01")
+
+
 def test_on_demand_has_no_timer() -> None:
     found = timing(parse("on demand"), timezone="Asia/Tokyo", host_timezone="UTC", now=NOW)
     assert found == Timing()
