@@ -56,7 +56,7 @@ def streams_of_user(
     return [
         stream
         for stream, entry in _streams(reader, fields, since, until).items()
-        if _SCOPE.match(entry.get("_SYSTEMD_UNIT", ""))
+        if _SCOPE.match(str(entry.get("_SYSTEMD_UNIT", "")))
         and _at_first(reader, {"_STREAM_ID": stream}) >= since
         and _at_first(reader, _start_of(entry)) >= since
     ]

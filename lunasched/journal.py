@@ -285,7 +285,9 @@ class OutputTail:
     def _read_earlier(self, before: RunWindow) -> list[bytes]:
         """Read from the beginning to the last record what was not known to belong to the run."""
         self._begin()
-        pieces = []
+        pieces: list[bytes] = []
+        if self._last is None:
+            return pieces
         while entry := self._reader.get_next():
             known = self._journal.belongs(entry, before)
             if not known and self._journal.belongs(entry, self._run):

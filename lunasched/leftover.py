@@ -20,7 +20,7 @@ class Leftover:
     processes: tuple[tuple[int, str], ...]
     """Their IDs and names."""
     is_surely_its: bool = True
-    """Whether they are known to be the run's, and not of another that began meanwhile."""
+    """They are known to be the run's, and not of another that began meanwhile."""
 
     def words(self) -> str:
         """The processes, and the unit that they are in."""
@@ -30,7 +30,7 @@ class Leftover:
 
 
 def sentence(left: Sequence[Leftover], systemctl: str) -> str:
-    """What goes on, and the commands that end it; ``systemctl`` is that of the manager."""
+    """The processes that go on, and what ends them; ``systemctl`` is that of the manager."""
     sure = [one for one in left if one.is_surely_its]
     perhaps = [one for one in left if not one.is_surely_its]
     parts = []

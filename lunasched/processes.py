@@ -33,7 +33,7 @@ class Process:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it is still there, and no zombie."""
+        """Tell if it is still there, and no zombie."""
         found = _read(self.pid)
         return found is not None and found.started == self.started
 

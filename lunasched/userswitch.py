@@ -28,7 +28,7 @@ class Switch:
     user: str | None
     """``None`` where it is a variable's value."""
     command: str | None
-    """What it has the user's shell run, where the job does nothing else."""
+    """The command for the user's shell, where the job does nothing else."""
 
 
 def users(job: Job) -> tuple[str, ...]:

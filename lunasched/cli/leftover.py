@@ -1,4 +1,4 @@
-"""What ``stop`` leaves behind, and says."""
+"""Processes that ``stop`` leaves behind, as it tells of them."""
 
 from __future__ import annotations
 

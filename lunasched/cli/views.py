@@ -257,7 +257,9 @@ def _streams_elsewhere(session: Session, name: str, names: tuple[str, ...]) -> l
     """The streams of a job's latest runs whose output is not all under its units."""
     from lunasched.journal import RunWindow
 
-    runs = session.store.runs.recent(name, _LOCATED_RUNS)
+    # The journal can be shown where there is no history.
+    none: list[Run] = []
+    runs = session.of_history(lambda: session.store.runs.recent(name, _LOCATED_RUNS), none)
     starts: list[int | None] = [None, *(run.started_at for run in runs)]
     return session.journal.streams_elsewhere(
         RunWindow.between(run.execution_id, run.unit, run.started_at, run.ended_at, start, names)

@@ -1,4 +1,4 @@
-"""What a run has left behind that was stopped, or had reached a limit."""
+"""Processes that a run has left behind that was stopped, or had reached a limit."""
 
 from __future__ import annotations
 
