@@ -69,8 +69,9 @@ def test_a_slot_that_ran_is_refused(luna: Lunasched) -> None:
 
 def test_a_start_by_hand_is_none_of_the_timer_that_did_not_elapse(luna: Lunasched) -> None:
     """Though a slot passed that nothing ran for, and though the supervisor is restarted."""
-    slot, failed = soon(luna, 3), f"{luna.name}-failed"
+    failed = f"{luna.name}-failed"
     luna("add", "--name", failed, "--schedule", "@yearly", "--command", "false")
+    slot = soon(luna, 5)
     add = ("add", "--name", luna.name, "--schedule", daily_at(slot), "--command", "true")
     luna(*add, "--depends-on", failed)
     unit = f"lunasched-job@{luna.name}"
