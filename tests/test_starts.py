@@ -393,7 +393,8 @@ def test_the_supervisor_follows_no_link_to_its_marks(tmp_path: Path) -> None:
     assert int(mark.read_text()) > 0
     mark.unlink()
     mark.symlink_to(victim)
-    runtime.mark_start("backup", for_slot=False)
+    runtime.mark_start("backup", for_slot=True)
+    assert mark.read_text().split()[1:] == ["timer"]
     assert victim.read_text() == "precious"
     assert not mark.is_symlink()
 

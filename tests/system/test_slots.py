@@ -69,8 +69,9 @@ def test_a_slot_that_ran_is_refused(luna: Lunasched) -> None:
 
 def test_a_start_by_hand_is_none_of_the_timer_that_did_not_elapse(luna: Lunasched) -> None:
     """Though a slot passed that nothing ran for, and though the supervisor is restarted."""
-    slot, failed = soon(luna, 3), f"{luna.name}-failed"
+    failed = f"{luna.name}-failed"
     luna("add", "--name", failed, "--schedule", "@yearly", "--command", "false")
+    slot = soon(luna, 5)
     add = ("add", "--name", luna.name, "--schedule", daily_at(slot), "--command", "true")
     luna(*add, "--depends-on", failed)
     unit = f"lunasched-job@{luna.name}"
@@ -124,6 +125,28 @@ def test_a_slot_that_ran_is_refused_where_it_would_replace_a_run(luna: Lunasched
         luna.machine.exec(f"systemctl start {name}.service")
         luna.wait_for_runs(luna.name, number)
     assert counts(luna, luna.name) == {"success": 3, "skipped": 1}
+
+
+def test_a_slot_that_ran_is_refused_when_its_turn_comes(luna: Lunasched) -> None:
+    """systemd knows only that the supervisor starts it; the supervisor knows why."""
+    slot = soon(luna, 3)
+    add = ("add", "--name", luna.name, "--catch-up", "--schedule", daily_at(slot))
+    luna(*add, "--execution-mode", "exclusive", "--command", "echo ran")
+    (run,) = luna.wait_for_runs(luna.name, 1)
+    assert (run["result"], run["trigger"]) == ("success", "timer")
+    assert luna("start", luna.name, "--wait").stdout == "ran\n"
+    unit = f"lunasched-job@{luna.name}"
+    luna.machine.exec(f"systemctl start {unit}")
+    luna.wait_for_runs(luna.name, 3)
+    stamp = f"/var/lib/systemd/timers/stamp-{unit}.timer"
+    luna.machine.exec(
+        f"systemctl stop {unit}.timer; touch -d @{slot.timestamp() - 60} {stamp};"
+        f" systemctl start {unit}.timer"
+    )
+    runs = luna.wait_for_runs(luna.name, 4)
+    assert [run["trigger"] for run in runs] == ["timer", "manual", "manual", "timer"]
+    assert [run["result"] for run in runs] == ["skipped", "success", "success", "success"]
+    assert runs[0]["scheduled_at"] == runs[3]["scheduled_at"] is not None
 
 
 def test_a_slot_that_ran_is_refused_however_long_its_start_waits(luna: Lunasched) -> None:
