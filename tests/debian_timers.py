@@ -13,13 +13,14 @@ from lunasched.adoption import Source
 from lunasched.unitfile import UnitFile
 
 PACKAGES = (
-    "acmetool", "aide-common", "anacron", "apt", "apt-listbugs", "apt-show-versions", "atop",
-    "borgmatic", "btrbk", "btrfsmaintenance", "burp", "certbot", "chkrootkit", "chrony",
-    "clamav-freshclam", "debspawn", "dpkg", "e2fsprogs", "etckeeper", "exim4-base", "fetch-crl",
-    "freeipa-client-epn", "fwupd", "laptop-mode-tools", "logrotate", "lynis", "man-db", "mdadm",
-    "ntpsec", "openqa", "pcp", "php-common", "plocate", "podman", "postgresql-common",
-    "prometheus-node-exporter-collectors", "roundcube-core", "rpki-client", "sanoid", "snapper",
-    "spamassassin", "sysstat", "systemd", "systemd-cron", "tuptime", "util-linux",
+    "acmetool", "aide-common", "anacron", "apt", "apt-listbugs", "apt-show-versions",
+    "apticron-systemd", "atop", "borgmatic", "btrbk", "btrfsmaintenance", "burp", "certbot",
+    "chkrootkit", "chrony", "clamav-freshclam", "debspawn", "dpkg", "e2fsprogs", "etckeeper",
+    "exim4-base", "fetch-crl", "freeipa-client-epn", "fwupd", "laptop-mode-tools", "logrotate",
+    "lynis", "man-db", "mdadm", "ntpsec", "ntpsec-ntpviz", "openqa", "painintheapt", "pcp",
+    "php-common", "plocate", "podman", "postgresql-common", "prometheus-node-exporter-collectors",
+    "roundcube-core", "rpki-client", "sanoid", "snapper", "spamassassin", "sysstat", "systemd",
+    "systemd-cron", "tuptime", "util-linux",
 )  # fmt: skip
 """Packages of Debian 12 that ship timers of the system."""
 
