@@ -17,6 +17,7 @@ from lunasched.errors import InvalidInput
 from lunasched.model import OVERRUN_MAX, ExecutionMode, Job, Overlap, Overrun, Result, Run
 from lunasched.schedule import UNTIMED, Every
 from lunasched.slot import to_datetime, to_usec
+from lunasched.starts import Start
 
 _SECOND = 1_000_000
 
@@ -105,6 +106,23 @@ def so_far(
 def of_run(rule: Rule, run: Run, until: int) -> Overrun | None:
     """The same of a run that is known."""
     return passed(rule, run.scheduled_at, run.started_at, until)
+
+
+def waiting_since(start: Start) -> int:
+    """After which slots count that pass while a start waits for its turn (µs, UTC)."""
+    return start.created_at if start.scheduled_at is None else start.scheduled_at
+
+
+def of_start(rule: Rule, start: Start, now: int) -> Overrun | None:
+    """The slots that have passed while a start waits: however many, it is one start."""
+    since = waiting_since(start)
+    return passed(replace(rule, overlaps=False), since, since, now)
+
+
+def first_of_start(rule: Rule, start: Start) -> int | None:
+    """The first slot (µs, UTC) that will have passed, if a start waits for that long."""
+    since = waiting_since(start)
+    return first(replace(rule, overlaps=False), since, since)
 
 
 def of_ended(rule: Rule, run: Run, checked_until: int | None) -> Overrun | None:

@@ -373,6 +373,12 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
         "the job 'x' has been running for 2h0m: 60 slots passed",
         {"overruns": (OverrunFacts("x", NOW - 7200 * 1_000_000, 60, has_limit=False),)},
     ),
+    (
+        "runs",
+        Severity.WARNING,
+        "the job 'x' has been waiting for its turn for 2h0m: 60 slots passed",
+        {"overruns": (OverrunFacts("x", NOW - 7200 * 1_000_000, 60, has_limit=True, waits=True),)},
+    ),
     ("runs", Severity.UNKNOWN, "runs in progress", {"overruns": Unseen("no database")}),
     ("scripts", Severity.ERROR, "there is no launch", {"missing_scripts": ("launch",)}),
     ("units", Severity.ERROR, "are missing: a", {"deployed": replace(DEPLOYED, missing=("a",))}),

@@ -362,6 +362,56 @@ def test_the_job_may_be_gone_by_then(teller: Teller) -> None:
     assert teller.told() == []
 
 
+# What waits for its turn
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"mode": ExecutionMode.PARALLEL}, {"overlap": Overlap.REPLACE}, {"schedule": "every 2m"}],
+    ids=str,
+)
+def test_a_start_that_waits_for_too_long_is_told_of_and_its_run(
+    teller: Teller, changes: dict[str, Any]
+) -> None:
+    """As behind an Exclusive job that hangs."""
+    job = OFTEN.evolve(**changes)
+    teller.store.jobs.put(job, START - DAY)
+    teller.store.starts.put(
+        job, unit=RUN.unit, trigger=Trigger.TIMER, slot=START, due_at=START, now=START
+    )
+    teller.watch.look_at_starts()
+    assert teller.watch.next_at == DUE
+    for at in (DUE, DUE + MINUTE):
+        teller.wake(at)
+        teller.watch.look_at_starts()
+        teller.restart()
+        teller.wake(at)
+    (report,) = teller.told()
+    assert (report["overrun"], report["waiting_since"]) == (3, START)
+    assert "execution_id" not in report
+    (start,) = teller.store.starts.all()
+    teller.store.starts.claim(start, DUE)
+    teller.store.starts.take_claimed(RUN.unit)
+    teller.watch.look_at_starts()
+    assert teller.watch.next_at is None
+    if job.schedule == OFTEN.schedule:
+        began = START + 10 * MINUTE
+        teller.begin(replace(RUN, started_at=began))
+        ended = teller.end(began + SECOND)
+        assert ended.overrun == Overrun(5, START + 2 * MINUTE, began)
+        assert [report.get("result") for report in teller.told()] == [None, "success"]
+
+
+def test_a_start_that_has_its_turn_in_time_wakes_nobody(teller: Teller) -> None:
+    teller.store.starts.put(
+        OFTEN, unit=RUN.unit, trigger=Trigger.TIMER, slot=START, due_at=START, now=START
+    )
+    teller.watch.look_at_starts()
+    teller.store.starts.drop_job("often")
+    teller.watch.look_at_starts()
+    assert teller.watch.next_at is None
+
+
 # What is shown
 
 

@@ -196,7 +196,7 @@ class MailFacts:
 
 @dataclass(frozen=True, slots=True)
 class OverrunFacts:
-    """A run in progress that people are to be told of: slots of its job have passed during it."""
+    """A run in progress, or a start that waits: slots of the job have passed for too long."""
 
     job: str
     since: int
@@ -204,6 +204,8 @@ class OverrunFacts:
     slots: int
     has_limit: bool
     """Whether the job has a time limit."""
+    waits: bool = False
+    """It waits for its turn."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,13 @@ def runs(facts: Facts) -> Iterator[Finding]:
         yield unseen("runs in progress", known)
         return
     for one in known:
+        if one.waits:
+            yield warning(
+                f"the job {one.job!r} has been waiting for its turn for "
+                f"{words.duration(facts.now - one.since)}: {words.slots_passed(one.slots)}",
+                f"it does not run meanwhile; '{facts.lunasched} queue' says what it waits for",
+            )
+            continue
         stop, edit = (
             f"{facts.lunasched} {verb} {shlex.quote(one.job)}" for verb in ("stop", "edit")
         )

@@ -264,6 +264,14 @@ def _overruns(store: Store, host_timezone: str, now: int) -> tuple[OverrunFacts,
             if slots is not None and now >= slots.first_at + overrun.wait_usec(job):
                 limited = job.limits.timeout is not None
                 found.append(OverrunFacts(name, run.started_at, slots.count, limited))
+    starts = [start for start in store.starts.all() if not start.is_retry]
+    known = store.jobs.some({start.job for start in starts})
+    for start in [one for one in starts if one.job in known]:
+        job, deployed_at = known[start.job]
+        slots = overrun.of_start(overrun.Rule.of(job, deployed_at, host_timezone), start, now)
+        if slots is not None and now >= slots.first_at + overrun.wait_usec(job):
+            since = start.created_at
+            found.append(OverrunFacts(job.name, since, slots.count, has_limit=True, waits=True))
     return tuple(found)
 
 

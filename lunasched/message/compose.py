@@ -97,6 +97,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     if report.kind not in (Kind.START, Kind.TEST):
         yield "Result", words.what_happened(report)
     yield "Due", when(report.scheduled_at)
+    yield "Waits since", when(report.waiting_since)
     yield "Started", when(report.started_at)
     yield "Ended", when(report.ended_at)
     if report.started_at is not None and report.ended_at is not None:
@@ -130,6 +131,9 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
 def _advice(report: Report) -> Iterator[tuple[str, str]]:
     """What can be done about a run that goes on and on."""
     lunasched = ["lunasched", *(["--user"] if report.user_mode else [])]
+    if report.waiting_since is not None:
+        yield "To see why", shlex.join([*lunasched, "queue"])
+        return
     stop, edit = (shlex.join([*lunasched, verb, report.job]) for verb in ("stop", "edit"))
     yield "To stop it", stop
     if not report.time_limit:

@@ -104,6 +104,8 @@ class Report:
     missed_last_at: int | None = None
     overrun: int = 0
     """Slots that passed during the run."""
+    waiting_since: int | None = None
+    """Of a start that waits for its turn, and is no run yet."""
     overrun_first_at: int | None = None
     overrun_last_at: int | None = None
     held: tuple[Held, ...] = ()

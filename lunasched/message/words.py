@@ -31,7 +31,7 @@ def what_happened(report: Report) -> str:
     ):  # fmt: skip
         return _failure(report)
     if report.kind is Kind.OVERRUN and report.result is None:
-        return f"has been running for {ran_for(report)}, {slots_passed(report)}"
+        return f"{_goes_on(report)}, {slots_passed(report)}"
     if report.kind is Kind.MISSED:
         return f"{_counted(report.missed, 'run')} missed"
     if report.kind is Kind.SKIPPED or report.result is Result.SKIPPED:
@@ -62,7 +62,7 @@ def headline(report: Report) -> str:
         case Kind.MISSED:
             return f"{job} missed {_counted(report.missed, 'run')} on {host}"
         case Kind.OVERRUN if report.result is None:
-            return f"{job} has been running for {ran_for(report)} on {host}: {slots_passed(report)}"
+            return f"{job} {_goes_on(report)} on {host}: {slots_passed(report)}"
         case Kind.OVERRUN:
             end = f"{what_happened(report)}, {slots_passed(report)}"
             return f"{job} is over on {host} after {ran_for(report)}: {end}"
@@ -81,11 +81,21 @@ def outage(report: Report) -> str:
     return f"{span(seconds)}{failures}"
 
 
+def _goes_on(report: Report) -> str:
+    if report.waiting_since is None:
+        return f"has been running for {ran_for(report)}"
+    return f"has been waiting for its turn for {span(_seconds(report.waiting_since, report.at))}"
+
+
+def _seconds(start: int, end: int) -> int:
+    return max(0, end - start) // 1_000_000
+
+
 def ran_for(report: Report) -> str:
     """How long a run has taken until it ended, or until now."""
     end = report.at if report.ended_at is None else report.ended_at
     start = end if report.started_at is None else report.started_at
-    return span(max(0, end - start) // 1_000_000)
+    return span(_seconds(start, end))
 
 
 def slots_passed(report: Report) -> str:

@@ -85,6 +85,13 @@ class Consequences:
         if found is not None:
             self._messages.overrun(job, run, found, self._now())
 
+    def waits(self, job: Job, deployed_at: int, start: Start) -> None:
+        """A start waits for its turn, and slots have passed for long enough to be told."""
+        rule = overrun.Rule.of(job, deployed_at, self._host_timezone)
+        found = overrun.of_start(rule, start, self._now())
+        if found is not None:
+            self._messages.waits(job, start, found, self._now())
+
     def _overran(self, job: Job, deployed_at: int, run: Run) -> None:
         """Note the slots that passed during a run that is over, and tell where it took long."""
         checked = self._store.slots.checked(job.name) if run.result is Result.LOST else None

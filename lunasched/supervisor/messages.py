@@ -15,7 +15,7 @@ from lunasched.message import Kind, Report
 from lunasched.model import Channel, ChannelType, Job, NotifyEvent, Overrun, Run
 
 if TYPE_CHECKING:
-    from lunasched.store import Store
+    from lunasched.store import Start, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,24 @@ class Messages:
         else:
             report = self._report(Kind.OVERRUN, job, run.ended_at or now, run, **facts)
             self._tell_of_run(job, report, run, now)
+
+    def waits(self, job: Job, start: Start, overrun: Overrun, now: int) -> None:
+        """Slots passed while a start waits for its turn."""
+        report = Report(
+            kind=Kind.OVERRUN,
+            job=job.name,
+            host=self._origin.host,
+            at=now,
+            timezone=job.timezone or self._origin.timezone,
+            user_mode=self._origin.mode is Mode.USER,
+            trigger=start.trigger,
+            scheduled_at=start.scheduled_at,
+            waiting_since=start.created_at,
+            overrun=overrun.count,
+            overrun_first_at=overrun.first_at,
+            overrun_last_at=overrun.last_at,
+        )
+        self._tell(job, report, f"{job.name}/start/{start.id}", now, complete=True)
 
     def missed(self, job: Job, count: int, first_at: int, last_at: int, now: int) -> None:
         """Slots passed without a run."""

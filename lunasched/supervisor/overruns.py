@@ -1,4 +1,4 @@
-"""Runs in progress that slots of their jobs pass during: each is told once, when that has lasted.
+"""Runs in progress, and starts that wait, that slots of their jobs pass during: each is told once.
 
 When a run is on record, the point in time is computed at which it would be told of. One timer is
 set for the earliest of these; the end of a run, which mostly comes before it, takes its own away.
@@ -16,7 +16,7 @@ from lunasched import overrun
 
 if TYPE_CHECKING:
     from lunasched.model import Run
-    from lunasched.store import Store
+    from lunasched.store import Start, Store
     from lunasched.supervisor.consequences import Consequences
 
 # GLib counts milliseconds in 32 bits.
@@ -52,12 +52,15 @@ class OverrunWatch:
         self._due: dict[str, int] = {}
         # Those that have been.
         self._over_due: set[str] = set()
+        # The same of starts that wait for their turn, by their numbers.
+        self._waiting: dict[int, int | None] = {}
         self._timer = 0
 
     @property
     def next_at(self) -> int | None:
         """When it wakes up next (µs, UTC)."""
-        return min(self._due.values(), default=None)
+        waiting = (at for at in self._waiting.values() if at is not None)
+        return min((*self._due.values(), *waiting), default=None)
 
     def look(self, job: str) -> None:
         """Wait for the runs of a job that are in progress."""
@@ -73,9 +76,30 @@ class OverrunWatch:
                 self._due[run.execution_id] = first + overrun.wait_usec(found[0])
         self._plan()
 
+    def look_at_starts(self) -> None:
+        """Wait for the starts that wait for their turn; those that are gone are not waited for."""
+        starts = {start.id: start for start in self._store.starts.all() if not start.is_retry}
+        before = self._waiting
+        self._waiting = {
+            number: before[number] if number in before else self._told_at(start)
+            for number, start in starts.items()
+        }
+        if self._waiting != before:
+            self._plan()
+
+    def _told_at(self, start: Start) -> int | None:
+        """When a start that waits is to be told of."""
+        found = self._store.jobs.get_with_time(start.job)
+        if found is None:
+            return None
+        first = overrun.first_of_start(overrun.Rule.of(*found, self._host_timezone), start)
+        return None if first is None else first + overrun.wait_usec(found[0])
+
     def look_at_all(self) -> None:
         """Wait anew for all runs in progress: after the start, and where the clock was set."""
         self._due.clear()
+        self._waiting.clear()
+        self.look_at_starts()
         for job in {run.job for run in self._store.runs.open()}:
             self.look(job)
         self._plan()
@@ -105,9 +129,18 @@ class OverrunWatch:
                 del self._due[execution_id]
                 self._over_due.add(execution_id)
                 self._tell(execution_id)
+            for number in [one for one, at in self._waiting.items() if at and at <= now]:
+                self._waiting[number] = None
+                self._tell_of_start(number)
         self._plan()
         self._told()
         return False
+
+    def _tell_of_start(self, number: int) -> None:
+        start = next((one for one in self._store.starts.all() if one.id == number), None)
+        found = self._store.jobs.get_with_time(start.job) if start else None
+        if start is not None and found is not None:
+            self._consequences.waits(*found, start)
 
     def _tell(self, execution_id: str) -> None:
         run = self._store.runs.get(execution_id)

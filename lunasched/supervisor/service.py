@@ -284,6 +284,7 @@ class Supervisor:
         """Start what is to be started."""
         self._hooks.look()
         self._starter.look()
+        self._overruns.look_at_starts()
         self._notifier.look()
         return True
 

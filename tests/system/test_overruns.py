@@ -99,6 +99,29 @@ def test_so_is_one_of_a_user(own: Lunasched) -> None:
     check_one_that_hangs(own, "calendar:*:*:0/2")
 
 
+def test_a_start_that_waits_behind_one_that_hangs_is_told_of(luna: Lunasched) -> None:
+    other = f"{luna.name}-exclusive"
+    luna(
+        *("add", "--name", other, "--schedule", "every 1d", "--command", "sleep 900"),
+        *("--execution-mode", "Exclusive"),
+    )
+    luna("start", other)
+    # It shall not hang itself.
+    add(luna, "calendar:*:*:0/2", command="true")
+    wait_for_messages(luna, 1)
+    doctor = json.loads(luna("doctor", "--json", check=False).stdout)
+    said = [one["what"] for one in doctor["findings"] if one["check"] == "runs"]
+    assert any(luna.name in what and "waiting for its turn" in what for what in said), said
+    luna("stop", other)
+    wait_for_messages(luna, 2)
+    luna("disable", luna.name)
+    text = luna.machine.run(["cat", f"/tmp/{luna.name}.told"]).stdout
+    assert f"{luna.name} has been waiting for its turn for" in text
+    assert f"{luna.name} is over on" in text
+    first = luna.history(luna.name)[-1]
+    assert (first["result"], first["overrun"]["count"] >= 2) == ("success", True)
+
+
 @pytest.mark.parametrize(
     "keys",
     [{"overlap": "replace"}, {"execution_mode": "Parallel"}, {"schedule": "every 1h"}],
