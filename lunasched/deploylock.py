@@ -41,6 +41,8 @@ class DeployLock:
         """The file that says what is being done."""
         self._descriptor = -1
         self._is_changing = False
+        self.has_begun = False
+        """Whether a change was begun since the lock is held."""
         self._stays = False
         """Whether the word of a change stays there after it."""
 
@@ -80,6 +82,7 @@ class DeployLock:
                 waited = self._acquire(held.enter_context(self._opened(self.path, _LOCK_MODE)))
                 self._descriptor = held.enter_context(self._opened(self.word_path, _WORD_MODE))
             self._stays = self.is_unfinished
+            self.has_begun = False
             yield waited
 
     @contextmanager
@@ -118,7 +121,7 @@ class DeployLock:
             return
         with nothing_changed_if_it_raises():
             self._write(_EMPTYING if leaves_no_job else _CHANGING)
-        self._is_changing = True
+        self._is_changing = self.has_begun = True
         try:
             with nothing_changed_if_it_raises():
                 self._make_durable()

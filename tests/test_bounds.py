@@ -245,7 +245,7 @@ def test_a_zone_of_many_parts_is_none(name: str) -> None:
 
 def test_many_faults_of_a_crontab_are_told_in_time() -> None:
     begun = time.process_time()
-    found = crontab.read(b"* * * * * x\r\n" * 70_000, Source(label="x", format=CronFormat.USER))
+    found = crontab.read(b"60 * * * * x\n" * 70_000, Source(label="x", format=CronFormat.USER))
     assert len(found.problems) == 70_000
     twice = b"1 5 name true\n" * 20_000
     crontab.read(twice, Source(label="x", format=CronFormat.ANACRON))

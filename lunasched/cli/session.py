@@ -21,7 +21,12 @@ from lunasched.config import (
     unit_templates,
     zone_identity,
 )
-from lunasched.errors import LunaschedError, NoSuchJob, StoreError
+from lunasched.errors import (
+    LunaschedError,
+    NoSuchJob,
+    StoreError,
+    nothing_changed_if_it_raises,
+)
 from lunasched.words import printable
 
 if TYPE_CHECKING:
@@ -202,8 +207,10 @@ class Session:
         from lunasched.deploy import Deployer
 
         manager = self.manager
+        with nothing_changed_if_it_raises():
+            store = self.store
         return Deployer(
-            self.store,
+            store,
             self.paths,
             manager,
             self.context,

@@ -180,14 +180,17 @@ class Deployer:
             check_losses(found, force)
             wanted = Plan(removed=(job,))
             check_removable(wanted, JobSet(self._store, self._context, wanted.after), "ejected")
-            self._ejector.check_free(found)
+            with nothing_changed_if_it_raises():
+                self._ejector.check_free(found)
+                self._units.check_writable()
             with self._changing_by(wanted):
                 try:
                     self._ejector.swap(found, turn.now)
                     self._deploy(wanted, turn.now)
-                except BaseException:
+                except BaseException as error:
                     with self._lock.unfinished_if_it_raises():
                         self._ejector.take_back(found.name, job)
+                    _note_taken_back(error)
                     raise
                 self._record.drop()
         return found
@@ -217,14 +220,17 @@ class Deployer:
         with self._locked(now) as turn:
             found = self.find_units(timer, name, now=turn.now)
             wanted = Plan(added=(found.adoption.job,))
+            with nothing_changed_if_it_raises():
+                self._units.check_writable()
             with self._changing_by(wanted):
                 try:
                     done = self._adopter.take_out(found)
                     begin = self._adopter.slots_from(found, turn.now, done)
                     (compiled,) = self._put_one(wanted, begin)
-                except BaseException:
+                except BaseException as error:
                     with self._lock.unfinished_if_it_raises():
                         self._adopter.take_back()
+                    _note_taken_back(error)
                     raise
                 self._adopter.make_up(found, turn.now, done)
         return found, compiled
@@ -520,7 +526,10 @@ class Deployer:
             try:
                 yield turn
             except LunaschedError as error:
-                error.nothing_changed = error.nothing_changed and not turn.settled
+                # What was asked for wrongly changes nothing as a matter of course.
+                is_early = isinstance(error, StoreError) and not self._lock.has_begun
+                unchanged = error.nothing_changed or is_early
+                error.nothing_changed = unchanged and not turn.settled
                 raise
 
     def _check_zones(self) -> None:
@@ -537,10 +546,20 @@ def _collected(failures: list[LunaschedError]) -> Iterator[None]:
         failures.append(error)
 
 
+def _note_taken_back(error: BaseException) -> None:
+    """Note of the error of a hand-over that all is as it was, unless the job itself is not."""
+    if isinstance(error, LunaschedError) and not isinstance(error, _NotTakenBackError):
+        error.nothing_changed = True
+
+
+class _NotTakenBackError(DeploymentFailed):
+    """A change of jobs that stays half done until it is brought to its end."""
+
+
 def _not_taken_back(
     wanted: Plan, error: BaseException, failure: LunaschedError
-) -> DeploymentFailed:
-    found = DeploymentFailed(
+) -> _NotTakenBackError:
+    found = _NotTakenBackError(
         f"{_named(wanted)}: {error}\nWhat was done of it could not all be taken back: "
         f"{failure}\nWhen nothing is in the way any more: lunasched sync"
     )

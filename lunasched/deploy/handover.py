@@ -82,9 +82,7 @@ def check_idle(manager: Manager, *services: str) -> None:
     """Refuse to hand over what runs: the new units would not wait for that run."""
     running = sorted(unit for service in services for unit in manager.busy(service))
     if running:
-        raise DeploymentFailed(
-            f"{running[0]} is running, and nothing was changed; wait until it has ended, or stop it"
-        )
+        raise DeploymentFailed(f"{running[0]} is running; wait until it has ended, or stop it")
 
 
 def runs_of(job: str) -> tuple[str, str]:

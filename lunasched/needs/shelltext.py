@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from posixpath import basename, join
+from posixpath import basename, join, normpath
 
 from lunasched.crontab.command import is_grammar, is_test, simple_commands
 
@@ -21,7 +21,20 @@ _BUILTINS = frozenset(
     )
 )  # fmt: skip
 _ENDS = frozenset(
-    (".", "source", "alias", "unalias", "eval", "exit", "return", "builtin", "break", "continue")
+    (
+        ".",
+        "source",
+        "alias",
+        "unalias",
+        "eval",
+        "exit",
+        "return",
+        "builtin",
+        "break",
+        "continue",
+        "function",
+        "coproc",
+    )
 )
 """After these nothing is known of what follows: other commands may be meant, or none are run."""
 _RUN_THE_REST = frozenset(("exec", "nohup", "setsid", "nice", "chronic", "cronic", "eatmydata"))
@@ -47,7 +60,7 @@ def steps(text: str, shell: str, directory: str | None) -> Iterator[Step]:
     """
     if "<<" in text:
         return
-    for written, operator in simple_commands(text, shell):
+    for written, operator in simple_commands(text.replace("\\\n", " "), shell):
         words = _without_assignments(written)
         if operator == "(" or (words and (is_grammar(words[0]) or is_test(words))):
             return
@@ -88,9 +101,10 @@ def _plain(words: list[str]) -> tuple[str, ...]:
 
 
 def _changed(directory: str | None, to: str) -> str | None:
+    # As the shell does, by the text and not by where links lead.
     if to.startswith("/"):
-        return to
-    return None if directory is None or to == "-" else join(directory, to)
+        return normpath(to)
+    return None if directory is None or to == "-" else normpath(join(directory, to))
 
 
 def script(words: tuple[str, ...]) -> str | None:
