@@ -123,9 +123,7 @@ def compile(  # noqa: A001 - the design's word for it
     timing = _timing(job, context)
     if job.catch_up and timing.has_boot and timing.on_calendar:
         # A Persistent= timer leaves out what was due before it was started, as @reboot is.
-        raise InvalidJob(
-            ["catch_up: the run after each boot makes up for what was missed; leave catch_up out"]
-        )
+        raise InvalidJob(["catch_up: this job runs after each boot anyway; leave catch_up out"])
     unsure = schedule.doubt(schedule.parse(job.schedule))
     warnings = [] if unsure is None else [f"schedule: {unsure}"]
     environment = _environment(context.templates)

@@ -358,7 +358,7 @@ def test_a_timer_that_is_started_later_than_at_boot_has_a_drop_in() -> None:
 
 def test_what_runs_after_each_boot_does_not_catch_up() -> None:
     mapping = {"name": "x", "command": "true", "schedule": "at 09:00; @boot", "catch_up": True}
-    with pytest.raises(InvalidJob, match="catch_up: the run after each boot makes up"):
+    with pytest.raises(InvalidJob, match="catch_up: this job runs after each boot anyway"):
         compiler.compile(job_from_mapping(mapping), SYSTEM)
     # An interval has no slots that could be missed.
     compiler.compile(job_from_mapping({**mapping, "schedule": "every 1d; @boot"}), SYSTEM)

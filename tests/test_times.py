@@ -16,7 +16,8 @@ from lunasched.store import Store
 if TYPE_CHECKING:
     from pathlib import Path
 
-KEYS = ["schedule", "kind", "timezone", "on_calendar", "on_unit_active_sec", "next"]
+KEYS = ["schedule", "kind", "timezone", "on_calendar", "on_unit_active_sec", "on_boot_sec",
+        "on_startup_sec", "next"]  # fmt: skip
 
 
 @pytest.fixture
@@ -77,6 +78,10 @@ def test_an_interval(cli: Cli) -> None:
 def test_a_boot(cli: Cli) -> None:
     assert explained(cli, "@reboot")["next"] == []
     assert "OnStartupSec=0s" in cli("explain", "@reboot").stdout
+    answer = explained(cli, "@boot+1h; at 09:00; at 10:00", "-n", "2")
+    assert (answer["kind"], answer["on_boot_sec"], len(answer["next"])) == ("several", 3600, 2)
+    shown = cli("explain", "every 1d; @boot+15m").stdout
+    assert "  OnUnitActiveSec=86400s\n  OnBootSec=900s\n" in shown
 
 
 @pytest.mark.parametrize(

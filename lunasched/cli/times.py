@@ -65,6 +65,8 @@ def explain(
                 "timezone": zone or host,
                 "on_calendar": list(lines.on_calendar),
                 "on_unit_active_sec": lines.on_unit_active_sec,
+                "on_boot_sec": lines.on_boot_sec,
+                "on_startup_sec": lines.on_startup_sec,
                 "next": [render.iso(moment) for moment in upcoming],
             }
         )

@@ -76,7 +76,9 @@ def test_it_is_due_once_after_each_boot_and_not_when_it_is_deployed(luna: Lunasc
     assert machine.run(DROP_INS).stdout.count("\n") == 1
     luna("remove", "interval")
     assert machine.exec(DROP_INS, check=False).stdout == ""
-    assert len(luna.history()) == len(JOBS)
+    # systemd 252 repeats the last slot when a timer is restarted, which the guard refuses.
+    runs = [run["job"] for run in luna.history() if run["result"] != "skipped"]
+    assert sorted(runs) == sorted(JOBS)
 
 
 def test_an_ejected_one_is_due_after_the_next_boot_too(luna: Lunasched) -> None:
