@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 from conftest import Lunasched
+
+pytestmark = pytest.mark.machine
 
 # What a job is given, what is said of it, and the exit status of its runs.
 REFUSED = {
