@@ -44,6 +44,8 @@ def of_runs(pids: Collection[int]) -> list[Process]:
     ``pids`` are those in the units of the runs. What has moved elsewhere has one of them among
     its ancestors, or if those are gone still holds the run's output, which only root can see.
     """
+    if not pids:
+        return []
     everything = {process.pid: process for process in _all()}
     sockets = {one for pid in pids for one in _output_sockets(pid)}
     found = {pid for pid in pids if pid in everything}
