@@ -61,7 +61,8 @@ _READS = 60
 _LAST_SENDS_S = 3
 
 _JOBS = unit_path("")
-_OUR_LABELS = (unittext.bus_label(unittext.JOB_PREFIX), unittext.bus_label(unittext.HOOK_PREFIX))
+_OUR_PREFIXES = (unittext.JOB_PREFIX, unittext.HOOK_PREFIX, unittext.LAUNCH_PREFIX)
+_OUR_LABELS = tuple(map(unittext.bus_label, _OUR_PREFIXES))
 _SERVICE_LABEL = unittext.bus_label(".service")
 
 

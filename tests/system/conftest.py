@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from itertools import count
 from typing import Any
 
@@ -45,6 +47,17 @@ class Lunasched:
         return self.machine.run(
             ["lunasched", *arguments], user=self.user, check=check, timeout=timeout
         )
+
+    def soon(self, seconds: float) -> datetime:
+        """A whole second of the machine's clock, at least so far ahead; more on a busy machine.
+
+        So that there is time to add a job for it.
+        """
+        began = time.monotonic()
+        self("list")
+        took = time.monotonic() - began
+        now = float(self.machine.exec("date +%s.%N").stdout)
+        return datetime.fromtimestamp(int(now + seconds + 4 * took) + 1, tz=timezone.utc)
 
     def json(self, *arguments: str) -> Any:
         """What ``lunasched ARGUMENTS --json`` prints."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -133,13 +132,13 @@ def test_parallel_has_a_limit_and_what_is_over_it_waits(luna: Lunasched) -> None
 
 def test_a_launcher_knows_what_started_it(luna: Lunasched) -> None:
     """Of a run that it starts, its unit says so, and of one too many the exit status."""
-    second = (int(time.time()) + 6) % 60
+    slot = luna.soon(3)
     launcher = launch_name(luna.name)
     units = f"systemctl list-units --plain --no-legend 'lunasched-job@{luna.name}:*'"
     ended = f"systemctl show -P ActiveState {launcher} | grep -Eqx 'inactive|failed'"
     luna(
-        *("add", "--name", luna.name, "--schedule", f"calendar:*:*:{second}"),
-        *("--execution-mode", "parallel", "--max-concurrent", "2", "--command", "sleep 50"),
+        *("add", "--name", luna.name, "--schedule", f"at {slot:%H:%M:%S}"),
+        *("--execution-mode", "parallel", "--max-concurrent", "2", "--command", "sleep 600"),
     )
     luna.machine.wait_for(f"{units} | grep 't[.]service'", what="the timer's run")
     luna.machine.wait_for(ended, what="the launcher's end")
@@ -149,6 +148,9 @@ def test_a_launcher_knows_what_started_it(luna: Lunasched) -> None:
     luna.machine.wait_for(lambda: len(luna.history(luna.name)) == 2, what="two runs on record")
     assert [run["trigger"] for run in luna.history(luna.name)] == ["manual", "timer"]
     luna.machine.wait_for(ended, what="the launcher's end")
+    # Its launcher alone tells of one too many: no other unit changes.
+    reading = "ls -l /proc/$(systemctl show -P MainPID lunasched)/fd | grep -q '[.]journal$'"
+    luna.machine.wait_for(f"! {reading}", what="the supervisor to sleep")
     assert luna.machine.run(["systemctl", "start", launcher], check=False).returncode != 0
     luna.machine.wait_for(lambda: bool(luna.json("queue")), what="one that waits")
     assert [one["trigger"] for one in luna.json("queue")] == ["manual"]

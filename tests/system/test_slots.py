@@ -6,8 +6,7 @@ Steps of the clock and nights with a change of it are in ``tests/vm``.
 from __future__ import annotations
 
 import json
-import time
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,18 +19,6 @@ pytestmark = pytest.mark.machine
 SLOTS = "/var/lib/lunasched/slots"
 
 
-def soon(luna: Lunasched, seconds: float) -> datetime:
-    """A whole second of the machine's clock, at least so far ahead; more on a busy machine.
-
-    So that there is time to add a job for it.
-    """
-    began = time.monotonic()
-    luna("list")
-    took = time.monotonic() - began
-    now = float(luna.machine.exec("date +%s.%N").stdout)
-    return datetime.fromtimestamp(int(now + seconds + 4 * took) + 1, tz=timezone.utc)
-
-
 def daily_at(moment: datetime) -> str:
     return f"at {moment:%H:%M:%S}"
 
@@ -42,7 +29,7 @@ def counts(luna: Lunasched, name: str) -> dict[str, int]:
 
 
 def test_a_slot_that_ran_is_refused(luna: Lunasched) -> None:
-    slot = soon(luna, 2)
+    slot = luna.soon(2)
     add = ("add", "--name", luna.name, "--catch-up", "--schedule", daily_at(slot))
     luna(*add, "--command", "echo ran")
     (run,) = luna.wait_for_runs(luna.name, 1)
@@ -71,7 +58,7 @@ def test_a_start_by_hand_is_none_of_the_timer_that_did_not_elapse(luna: Lunasche
     """Though a slot passed that nothing ran for, and though the supervisor is restarted."""
     failed = f"{luna.name}-failed"
     luna("add", "--name", failed, "--schedule", "@yearly", "--command", "false")
-    slot = soon(luna, 5)
+    slot = luna.soon(5)
     add = ("add", "--name", luna.name, "--schedule", daily_at(slot), "--command", "true")
     luna(*add, "--depends-on", failed)
     unit = f"lunasched-job@{luna.name}"
@@ -91,7 +78,7 @@ def test_a_start_by_hand_is_none_of_the_timer_that_did_not_elapse(luna: Lunasche
 
 
 def test_a_start_by_the_timer_is_known_after_a_restart_of_the_supervisor(luna: Lunasched) -> None:
-    slot = soon(luna, 4)
+    slot = luna.soon(4)
     luna("add", "--name", luna.name, "--schedule", daily_at(slot), "--command", "true")
     unit = f"lunasched-job@{luna.name}"
     ended = f"systemctl show -P InactiveEnterTimestamp {unit}"
@@ -107,7 +94,7 @@ def test_a_start_by_the_timer_is_known_after_a_restart_of_the_supervisor(luna: L
 
 
 def test_a_slot_that_ran_is_refused_where_it_would_replace_a_run(luna: Lunasched) -> None:
-    slot = soon(luna, 3)
+    slot = luna.soon(3)
     add = ("add", "--name", luna.name, "--catch-up", "--schedule", daily_at(slot))
     luna(*add, "--overlap", "replace", "--command", "echo ran")
     luna.wait_for_runs(luna.name, 1)
@@ -129,7 +116,7 @@ def test_a_slot_that_ran_is_refused_where_it_would_replace_a_run(luna: Lunasched
 
 def test_a_slot_that_ran_is_refused_when_its_turn_comes(luna: Lunasched) -> None:
     """systemd knows only that the supervisor starts it; the supervisor knows why."""
-    slot = soon(luna, 3)
+    slot = luna.soon(3)
     add = ("add", "--name", luna.name, "--catch-up", "--schedule", daily_at(slot))
     luna(*add, "--execution-mode", "exclusive", "--command", "echo ran")
     (run,) = luna.wait_for_runs(luna.name, 1)
@@ -150,7 +137,7 @@ def test_a_slot_that_ran_is_refused_when_its_turn_comes(luna: Lunasched) -> None
 
 
 def test_a_slot_that_ran_is_refused_however_long_its_start_waits(luna: Lunasched) -> None:
-    slot = soon(luna, 5)
+    slot = luna.soon(5)
     luna("add", "--name", luna.name, "--schedule", daily_at(slot), "--command", "echo ran")
     unit, other = f"lunasched-job@{luna.name}", f"other-{luna.name}"
     luna.machine.write_file(
@@ -170,7 +157,7 @@ def test_a_slot_that_ran_is_refused_however_long_its_start_waits(luna: Lunasched
 
 @pytest.mark.parametrize("change", ["daemon-reload", "stop and start", "supervisor", "replace"])
 def test_nothing_is_fired_by(luna: Lunasched, change: str) -> None:
-    slot = soon(luna, 2)
+    slot = luna.soon(2)
     add = ("add", "--name", luna.name, "--catch-up", "--command", "echo ran")
     luna(*add, "--schedule", daily_at(slot))
     luna.wait_for_runs(luna.name, 1)
@@ -276,7 +263,7 @@ def test_without_lunasched_the_units_still_work(luna: Lunasched) -> None:
 
 
 def test_an_ordinary_start_costs_one_process(luna: Lunasched) -> None:
-    slot = soon(luna, 3)
+    slot = luna.soon(3)
     luna("add", "--name", luna.name, "--schedule", daily_at(slot), "--", "/bin/true")
     service = f"lunasched-job@{luna.name}.service"
     shown = luna.machine.exec(["systemctl", "show", service, "-p", "ExecStart"]).stdout
@@ -292,7 +279,7 @@ def test_an_ordinary_start_costs_one_process(luna: Lunasched) -> None:
 
 def test_a_start_by_hand_costs_two_processes_more_at_most(luna: Lunasched) -> None:
     """And none before the timer has started the job for the first time."""
-    slot = soon(luna, 8)
+    slot = luna.soon(8)
     luna("add", "--name", luna.name, "--schedule", daily_at(slot), "--", "/bin/true")
     unit, log = f"lunasched-job@{luna.name}.service", f"/tmp/started-{luna.name}"
     trace = luna.machine.popen(
@@ -318,7 +305,7 @@ def test_a_start_by_hand_costs_two_processes_more_at_most(luna: Lunasched) -> No
 @pytest.mark.slow
 def test_a_burst_of_starts_beside_busy_loops_runs_each_once(luna: Lunasched) -> None:
     """The timers of one slot, starts by hand of jobs whose slot ran, and of those that just ran."""
-    slot = soon(luna, 25)
+    slot = luna.soon(25)
     many, directory = 100, f"/tmp/{luna.name}"
     jobs = [
         {
