@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.slow]
 def jobs(vm: VirtualMachine) -> Iterator[Installed]:
     """Jobs on the shared machine, with the supervisor running."""
     vm.set_clock(utc(2028, 2, 10, 12, 30))
-    vm.exec(INSTALL, timeout=120)
+    vm.exec(INSTALL, timeout=600)
     # Histories outlive jobs: not as those of another test.
     installed = Installed(vm, "missed")
     yield installed

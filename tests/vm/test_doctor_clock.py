@@ -31,7 +31,7 @@ assert ctypes.CDLL(None).adjtimex(ctypes.byref(Timex(modes=ADJ_MAXERROR | ADJ_ST
 @pytest.fixture(scope="module")
 def lunasched_vm(vm: VirtualMachine) -> Iterator[VirtualMachine]:
     """The shared machine, with the supervisors running."""
-    vm.exec(INSTALL, timeout=120)
+    vm.exec(INSTALL, timeout=600)
     vm.run("systemctl --user daemon-reload; systemctl --user enable --now lunasched", user="luna")
     yield vm
     vm.run("systemctl --user disable --now lunasched", user="luna")

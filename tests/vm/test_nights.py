@@ -33,7 +33,7 @@ PROMPT = 20 * SECOND
 @pytest.fixture(scope="module")
 def lunasched_vm(vm: VirtualMachine) -> Iterator[VirtualMachine]:
     """The shared machine, with the supervisor running."""
-    vm.exec(INSTALL, timeout=120)
+    vm.exec(INSTALL, timeout=600)
     yield vm
     vm.exec(REMOVE, timeout=120)
     vm.set_timezone("Etc/UTC")

@@ -25,7 +25,7 @@ def machine(vm: VirtualMachine) -> Iterator[VirtualMachine]:
     """The shared machine with a limit of two messages an hour, and a server for them."""
     vm.set_clock(utc(2029, 3, 1, 12))
     vm.write_file(CONFIG, json.dumps({"notifications": {"max_per_hour": 2}}))
-    vm.exec(INSTALL, timeout=120)
+    vm.exec(INSTALL, timeout=600)
     server = f"python3 /opt/lunasched/tests/receiver.py {PORT} {DIRECTORY}.log {DIRECTORY}"
     vm.exec(f"systemd-run --quiet --collect --unit=receiver {server}")
     vm.wait_for(["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{PORT}"], what="the receiver")

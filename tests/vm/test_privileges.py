@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def lunasched_vm(vm: VirtualMachine) -> Iterator[VirtualMachine]:
     """The shared machine, with the supervisors running."""
-    vm.exec(INSTALL, timeout=120)
+    vm.exec(INSTALL, timeout=600)
     vm.exec(PREPARE)
     vm.run("systemctl --user daemon-reload; systemctl --user start lunasched", user="luna")
     yield vm
