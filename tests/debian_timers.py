@@ -13,16 +13,21 @@ from lunasched.adoption import Source
 from lunasched.unitfile import UnitFile
 
 PACKAGES = (
-    "acmetool", "aide-common", "anacron", "apt", "apt-listbugs", "apt-show-versions",
-    "apticron-systemd", "atop", "borgmatic", "btrbk", "btrfsmaintenance", "burp", "certbot",
-    "chkrootkit", "chrony", "clamav-freshclam", "debspawn", "dpkg", "e2fsprogs", "etckeeper",
-    "exim4-base", "fetch-crl", "freeipa-client-epn", "fwupd", "laptop-mode-tools", "logrotate",
-    "lynis", "man-db", "mdadm", "ntpsec", "ntpsec-ntpviz", "openqa", "painintheapt", "pcp",
-    "php-common", "plocate", "podman", "postgresql-common", "prometheus-node-exporter-collectors",
-    "roundcube-core", "rpki-client", "sanoid", "snapper", "spamassassin", "sysstat", "systemd",
-    "systemd-cron", "tuptime", "util-linux",
+    "acmetool", "aide-common", "amazon-ec2-net-utils", "anacron", "apt", "apt-listbugs",
+    "apt-show-versions", "apticron-systemd", "atop", "borgmatic", "btrbk", "btrfsmaintenance",
+    "burp", "certbot", "chkrootkit", "chrony", "clamav-freshclam", "cloudflare-ddns",
+    "debci-collector", "debian-edu-config", "debspawn", "diffmon", "dpkg", "e2fsprogs",
+    "etckeeper", "exim4-base", "fetch-crl", "freedombox", "freeipa-client-epn",
+    "freeipa-healthcheck", "fwupd", "google-compute-engine-oslogin", "jetty9",
+    "laptop-mode-tools", "liblemonldap-ng-handler-perl", "liblemonldap-ng-portal-perl",
+    "location", "logrotate", "lynis", "man-db", "mdadm", "ntpsec", "ntpsec-ntpviz",
+    "ocsinventory-agent", "openqa", "painintheapt", "pcp", "pgcluu", "php-common", "pk4",
+    "plocate", "pnopaste", "podman", "postgresql-common", "privoxy",
+    "prometheus-node-exporter-collectors", "rancid", "roundcube-core", "rpki-client", "sanoid",
+    "sitesummary", "sitesummary-client", "snapper", "spamassassin", "sysstat", "systemd",
+    "systemd-cron", "tuptime", "util-linux", "ypserv",
 )  # fmt: skip
-"""Packages of Debian 12 that ship timers of the system."""
+"""The packages of Debian 12 that ship timers of the system, by its list of contents."""
 
 _DIRECTORIES = ("/lib/systemd/system", "/usr/lib/systemd/system")
 _LINKS_MAX = 4
