@@ -42,6 +42,9 @@ JOBS: list[dict[str, Any]] = [
      "command": "true", "catch_up": True, "tags": ["night"]},
     {"name": "off", **_YEARLY, "command": "true", "enabled": False},
     {"name": "at boot", "schedule": "@reboot", "command": "echo booted"},
+    {"name": "several", "schedule": ["at 09:00", "at 17:30 on Mon-Fri", "@boot+1h"],
+     "command": "echo several"},
+    {"name": "from boot", "schedule": "every 1d; @boot+1h", "command": "echo from boot"},
     {"name": "it's 50% \"of\" $HOME \\ ünï: €", **_YEARLY, "command": "echo '%n' \"$0\""},
 ]  # fmt: skip
 """As job files have them."""
@@ -143,7 +146,8 @@ def nothing_is_wrong(
             is_timed = job["enabled"] and job["schedule"] != "@reboot"
             # Between an elapse and the end of its run, an interval has no next time.
             if is_timed and not job["schedule"].startswith("every"):
-                assert job["next_elapse"], f"{after}: {job}"
+                # On a busy machine a slot may pass during a run of a few seconds.
+                assert job["next_elapse"] or job["obstacle"] == "busy", f"{after}: {job}"
         assert "Everything is as it should be." in _lunasched(machine, "sync", user=user)
         exported = _lunasched(machine, "export-config", user=user)
         applied = machine.run(
