@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -94,6 +95,30 @@ def test_a_connection_that_is_lost_answers_what_was_asked(
     assert answers["a.service"] is None
     assert isinstance(answers["b.service"], SystemdUnreachable)
     assert isinstance(answers["c.service"], SystemdUnreachable)
+
+
+def test_what_was_answered_before_the_connection_was_lost_is_known(
+    path: Path, serve: Callable[..., None]
+) -> None:
+    """The next request finds it closed while the answer to the first is unread."""
+    serve(lambda line: None if "b" in line else "0")
+    starts, answers = StartSocket(str(path)), dict[str, LunaschedError | None]()
+    for name in "abc":
+        if name == "c":
+            assert starts._connection
+            closed = select.poll()
+            closed.register(starts._connection, 0)
+            assert closed.poll(_TIMEOUT_MS)
+        starts.ask(
+            "start",
+            f"{name}.service",
+            lambda error, name=name: answers.update({name: error}),  # type: ignore[misc]
+        )
+    while len(answers) < 3:
+        GLib.MainContext.default().iteration(True)
+    assert answers["a"] is None
+    assert isinstance(answers["b"], SystemdUnreachable)
+    assert isinstance(answers["c"], SystemdUnreachable)
 
 
 def test_after_a_loss_it_connects_again(path: Path, serve: Callable[..., None]) -> None:

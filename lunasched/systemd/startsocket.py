@@ -89,15 +89,21 @@ class StartSocket:
         if not chunk:
             self._lost("the connection was closed")
             return False
-        *answers, self._received = (self._received + chunk).split(b"\n")
-        for answer in answers:
-            if self._unanswered:
-                request, answered = self._unanswered.popleft()
-                answered(_error(request, answer.decode(errors="replace")))
+        for answered, error in self._answers(chunk):
+            answered(error)
         self._send()
         if self._connection is not None and not self._unanswered and not self._idle:
             self._idle = GLib.timeout_add(_IDLE_MS, self._rest)
         return self._connection is not None
+
+    def _answers(self, chunk: bytes) -> list[tuple[Answered, LunaschedError | None]]:
+        """The requests that what was received answers."""
+        *answers, self._received = (self._received + chunk).split(b"\n")
+        found = []
+        for answer in answers[: len(self._unanswered)]:
+            request, answered = self._unanswered.popleft()
+            found.append((answered, _error(request, answer.decode(errors="replace"))))
+        return found
 
     def _rest(self) -> bool:
         self._idle = 0
@@ -106,6 +112,8 @@ class StartSocket:
 
     def _lost(self, reason: str) -> None:
         """Answer what was not answered; systemd may have taken it on."""
+        for answered, known in self._answers(self._unread()):
+            GLib.idle_add(_once(answered, known))
         self._close()
         pending = [*self._unanswered, *self._unsent]
         self._unanswered.clear()
@@ -113,6 +121,17 @@ class StartSocket:
         error = SystemdUnreachable(f"{reason}; see: systemctl status {START_SOCKET_UNIT}")
         for _, answered in pending:
             GLib.idle_add(_once(answered, error))
+
+    def _unread(self) -> bytes:
+        """What the other side had sent before it was gone."""
+        found = b""
+        with suppress(OSError):
+            while self._connection is not None:
+                chunk = self._connection.recv(_CHUNK, socket.MSG_DONTWAIT)
+                if not chunk:
+                    break
+                found += chunk
+        return found
 
     def _close(self) -> None:
         for source in (self._watch, self._idle):
@@ -126,7 +145,7 @@ class StartSocket:
             self._connection = None
 
 
-def _once(answered: Answered, error: LunaschedError) -> Callable[[], bool]:
+def _once(answered: Answered, error: LunaschedError | None) -> Callable[[], bool]:
     def call() -> bool:
         answered(error)
         return False
