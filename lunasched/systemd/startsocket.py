@@ -89,8 +89,8 @@ class StartSocket:
         if not chunk:
             self._lost("the connection was closed")
             return False
-        for answered, error in self._answers(chunk):
-            answered(error)
+        for answered, said in self._answers(chunk):
+            answered(said)
         self._send()
         if self._connection is not None and not self._unanswered and not self._idle:
             self._idle = GLib.timeout_add(_IDLE_MS, self._rest)
