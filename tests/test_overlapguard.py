@@ -21,11 +21,14 @@ Refuses = Callable[..., bool]
 
 @pytest.fixture
 def refuses(tmp_path: Path) -> Refuses:
-    def run(details: str = BY_TIMER, *, trigger: str = "x.timer", fired: int = FIRED) -> bool:
+    def run(
+        details: str = BY_TIMER, *, trigger: str = "x.timer", fired: int = FIRED, boot: int = 0
+    ) -> bool:
+        timers = f'a(stt) 2 "OnUnitActiveUSec" 5 9 "OnBootUSec" {boot} {boot}'
         busctl = tmp_path / "busctl"
         busctl.write_text(
             "#!/bin/bash\ncase $* in\n"
-            f"*LastTriggerUSecMonotonic) echo t {fired} ;;\n"
+            f"*LastTriggerUSecMonotonic*) echo t {fired}; echo '{timers}' ;;\n"
             f"*InactiveEnterTimestampMonotonic*) printf 't %s\\n' {ENDED} {ENDED} {BEGAN} ;;\n"
             "*'/service '*Job) echo '(uo) 12 \"/job/12\"' ;;\n"
             f"*'/job/12 '*ActivationDetails) echo '{details}' ;;\n"
@@ -56,6 +59,14 @@ def test_what_elapsed_during_the_last_run_is_refused(refuses: Refuses) -> None:
     assert refuses()
     # Before the end of the last run: this start is another.
     assert not refuses(fired=ENDED - 1)
+
+
+def test_what_is_due_after_a_boot_passes(refuses: Refuses) -> None:
+    assert not refuses(boot=FIRED)
+    assert not refuses(boot=ENDED)
+    # It elapsed for that before the last run, and now for its interval.
+    assert refuses(boot=ENDED - 1)
+    assert refuses(boot=FIRED + 1)
 
 
 @pytest.mark.parametrize("details", [BY_HAND, 'a(ss) 1 "trigger_unit" "x.path"', ""])

@@ -391,7 +391,7 @@ def test_a_start_that_waits_for_too_long_is_told_of_and_its_run(
     assert "execution_id" not in report
     (start,) = teller.store.starts.all()
     teller.store.starts.claim(start, DUE)
-    teller.store.starts.take_claimed(RUN.unit)
+    teller.store.starts.take_claimed(RUN.unit, began=DUE + 1, by_timer=False, now=DUE + 1)
     teller.watch.look_at_starts()
     assert teller.watch.next_at is None
     if job.schedule == OFTEN.schedule:
