@@ -17,7 +17,7 @@ pytestmark = pytest.mark.machine
 YEARLY = ("--schedule", "@yearly")
 KEYS = (
     "execution_id job trigger scheduled_at started_at ended_at duration_ms result exit_code "
-    "signal attempt first_attempt_id retry_at hooks output"
+    "signal attempt first_attempt_id retry_at hooks overrun output"
 )
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")
 
