@@ -52,6 +52,15 @@ class DeployLock:
         return self._word() in (_CHANGING, _EMPTYING)
 
     @property
+    def unfinished_since(self) -> int | None:
+        """The time of such a change (ns, UTC), which tells it from another; ``None``: none."""
+        if not self.is_unfinished:
+            return None
+        with suppress(OSError):
+            return self.word_path.stat().st_mtime_ns
+        return None
+
+    @property
     def leaves_no_job(self) -> bool:
         """Whether that change was to leave no job at all."""
         return self._word() == _EMPTYING

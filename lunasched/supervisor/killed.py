@@ -32,6 +32,8 @@ class KilledChanges:
         self._finish = finish
         self._guard = guard
         self._looking = 0
+        # When the change began (ns) that the last look found unfinished with a free lock.
+        self._free_since: int | None = None
         self._monitor: Gio.FileMonitor | None = None
 
     def watch(self) -> None:
@@ -51,11 +53,18 @@ class KilledChanges:
         return True
 
     def _look(self) -> bool:
-        """Whether to look again."""
-        # In this order: what was unfinished a moment ago may be finished, and the lock free.
-        if self._lock.is_held:
+        """Whether to look again.
+
+        A change was killed if two looks in a row find the same change unfinished and its lock
+        free. Not one: another change may begin or end between the two questions, and a reader of
+        /proc/locks can miss a lock while others come and go.
+        """
+        since = self._lock.unfinished_since
+        is_free = since is not None and not self._lock.is_held
+        if since is not None and not (is_free and since == self._free_since):
+            self._free_since = since if is_free else None
             return True
-        self._looking = 0
-        if self._lock.is_unfinished:
+        self._looking, self._free_since = 0, None
+        if since is not None:
             self._finish()
         return False
