@@ -22,12 +22,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import chain, islice
+from operator import itemgetter
 from typing import Any
 
 from lunasched import concurrency, elsewhere
 from lunasched.config import Mode
 from lunasched.elsewhere import Fields
 from lunasched.errors import InvalidInput, JournalError
+from lunasched.model import Instant
 from lunasched.unittext import HOOK_PREFIX, JOB_PREFIX, LAUNCH_PREFIX
 
 UNITS_MAX = 2000
@@ -41,6 +43,9 @@ CUT_NOTE = "[lunasched: only the end of the output is kept here; the journal has
 
 # The manager says "Starting" when it has started the process, whose output may be there already.
 _EARLY_USEC = 100_000
+
+# What journald is behind by more than this is a step of the clock.
+_BEHIND_USEC = 3600 * 1_000_000
 
 
 # "Suppressed 170640 messages from UNIT": a limit of journald's was reached, and is no more.
@@ -103,6 +108,8 @@ class Event:
     execution_id: str
     unit: str
     at: int
+    since_boot: int
+    """The same on the monotonic clock (µs), which no step of the clock moves."""
     boot_id: str
     exit_code: int | None = None
     signal: int | None = None
@@ -113,6 +120,11 @@ class Event:
     """The user ID of who wrote the record, where nothing but that is known of them."""
     reason: str | None = None
     """The manager's words for why a unit that has no invocation did not start."""
+
+    @property
+    def instant(self) -> Instant:
+        """When the manager wrote the record."""
+        return Instant(self.at, self.since_boot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -625,6 +637,7 @@ class Journal:
             execution_id,
             unit,
             _at(entry),
+            _since_boot(entry),
             entry["_BOOT_ID"],
             exit_code=status if exited else None,
             signal=None if exited else status,
@@ -651,6 +664,7 @@ class Journal:
             execution_id,
             unit,
             _at(entry),
+            _since_boot(entry),
             entry["_BOOT_ID"],
             exit_code=_failed_step(entry),
             claimed_by=claimed_by,
@@ -760,6 +774,16 @@ def _at(entry: dict[str, Any]) -> int:
     return at
 
 
+def _since_boot(entry: dict[str, Any]) -> int:
+    """When a record was written (µs since boot): before it was taken in by as much as by the clock.
+
+    Where the clock was set in between, journald seems to have been too early, or hours behind.
+    """
+    taken_in: int = entry["__MONOTONIC_TIMESTAMP"]
+    behind = entry["__REALTIME_TIMESTAMP"] - _at(entry)
+    return taken_in - behind if 0 < behind < min(taken_in, _BEHIND_USEC) else taken_in
+
+
 @contextmanager
 def _reader() -> Iterator[Any]:
     try:
@@ -774,6 +798,7 @@ def _reader() -> Iterator[Any]:
             converters={
                 "__REALTIME_TIMESTAMP": int,
                 "_SOURCE_REALTIME_TIMESTAMP": int,
+                "__MONOTONIC_TIMESTAMP": itemgetter(0),
                 "MESSAGE_ID": _decoded,
                 "_BOOT_ID": _decoded,
                 "MESSAGE": bytes,

@@ -575,6 +575,19 @@ class HookRun:
     signal: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """A point in time by the clock (µs, UTC), and since boot (µs), which no step of it moves."""
+
+    at: int
+    since_boot: int
+
+    @property
+    def ahead(self) -> int:
+        """What the clock is ahead of the time since boot (µs)."""
+        return self.at - self.since_boot
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One execution of a job, identified by systemd's invocation ID (32 hexadecimal digits).

@@ -75,6 +75,7 @@ SPAWN = {
     "_TRANSPORT": "journal",
     "_BOOT_ID": "b" * 32,
     "__REALTIME_TIMESTAMP": 2_000_000,
+    "__MONOTONIC_TIMESTAMP": 1_000_000,
 }
 
 
@@ -158,6 +159,7 @@ def test_all_that_a_child_says_of_why_it_failed_is_shown(
         "_TRANSPORT": "journal",
         "_UID": 0 if mode is Mode.SYSTEM else 1000,
         "__REALTIME_TIMESTAMP": 2_000_000,
+    "__MONOTONIC_TIMESTAMP": 1_000_000,
         **written_by,
     }
     journal = Journal(mode, 0 if mode is Mode.SYSTEM else 1000)

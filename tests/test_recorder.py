@@ -47,9 +47,14 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
+def instant(after: float) -> tuple[int, int]:
+    """So many seconds after the start: by the clock, and since boot."""
+    return START + int(after * SECOND), 10**9 + int(after * SECOND)
+
+
 def event(kind: EventKind, after: float = 0, *, run: str = RUN, unit: str = UNIT) -> Event:
     """An event so many seconds after the start."""
-    return Event(kind, run, unit, START + int(after * SECOND), BOOT)
+    return Event(kind, run, unit, *instant(after), BOOT)
 
 
 def process_ended(exit_code: int | None = None, signal: int | None = None) -> Event:
@@ -83,11 +88,10 @@ class Clockwork:
 
     def last_elapse(self, timer: str) -> Elapse | None:
         assert timer == "lunasched-job@backup.timer"
-        return None if self.since is None else replace(self.last, active_since=self.since)
+        return None if self.since is None else replace(self.last, active_since_boot=self.since)
 
     def elapse(self, after: float) -> None:
-        at = START + int(after * SECOND)
-        self.last = Elapse(at, at - START + 10**9)
+        self.last = Elapse(*instant(after))
         for elapsed in self.told:
             elapsed("lunasched-job@backup.timer", self.last)
 
@@ -99,7 +103,7 @@ def recorder(
     waits: Callable[[str], Waits] = lambda execution_id: Waits(),
 ) -> Recorder:
     elapses = Elapses(store, timers or Clockwork())
-    elapses.watch()
+    elapses.watch(BOOT)
     consequences = Consequences(store, ORIGIN, lambda: 0)
     return Recorder(
         store,
@@ -585,7 +589,7 @@ def test_a_claimed_retry_is_the_run_that_begins(store: Store) -> None:
 
 def test_a_launcher_with_too_many_runs_waits_and_its_instance_is_its_run(store: Store) -> None:
     put_job(store, mode=ExecutionMode.PARALLEL, max_concurrent=1)
-    full = Event(EventKind.PROCESS_ENDED, "9" * 32, LAUNCHER, START, BOOT, exit_code=75)
+    full = Event(EventKind.PROCESS_ENDED, "9" * 32, LAUNCHER, *instant(0), BOOT, exit_code=75)
     take(store, [full, replace(full, at=START + SECOND)])
     (start,) = store.starts.all()
     assert (start.unit, start.trigger, start.scheduled_at) == (LAUNCHER, Trigger.TIMER, START)
@@ -687,9 +691,7 @@ EVERY_SECOND = {"mode": ExecutionMode.PARALLEL, "max_concurrent": 1, "schedule":
 
 def enough(status: int, after: float) -> Event:
     """A launcher that began at the start finds one run too many, so many seconds later."""
-    return Event(
-        EventKind.PROCESS_ENDED, LAUNCH, LAUNCHER, START + int(after * SECOND), BOOT, status
-    )
+    return Event(EventKind.PROCESS_ENDED, LAUNCH, LAUNCHER, *instant(after), BOOT, status)
 
 
 def launched(letter: str, after: float, kind: EventKind = EventKind.STARTING) -> Event:
@@ -773,7 +775,7 @@ def test_a_timer_that_elapsed_is_known_and_one_that_did_not(
 ) -> None:
     """Whatever the schedule would make of the times, and after a restart of the supervisor."""
     put_job(store, schedule=schedule)
-    timers = Clockwork(since=START - DAY * SECOND)
+    timers = Clockwork(since=1)
     one = recorder(store, timers)
 
     def read(events: list[Event]) -> None:
@@ -797,7 +799,7 @@ def test_a_timer_that_elapsed_is_known_and_one_that_did_not(
 @pytest.mark.parametrize("restarted", [False, True], ids=["told", "asked"])
 def test_a_start_at_the_gate_uses_up_the_elapse(restarted: bool, store: Store) -> None:
     made = put_job(store)
-    timers = Clockwork(since=START - DAY * SECOND)
+    timers = Clockwork(since=1)
     one = recorder(store, timers)
     timers.elapse(0)
     one.take([Position("c1", event(EventKind.CONDITION_FAILED, 0.1))])
@@ -818,7 +820,7 @@ def test_a_start_at_the_gate_uses_up_the_elapse(restarted: bool, store: Store) -
 
 def test_a_timer_that_elapses_during_a_run_has_started_nothing(store: Store) -> None:
     put_job(store)
-    timers = Clockwork(since=START - DAY * SECOND)
+    timers = Clockwork(since=1)
     one = recorder(store, timers)
     one.take([Position("c1", starting(-1, "1"))])
     timers.elapse(0)
@@ -834,20 +836,46 @@ def test_a_timer_that_elapses_during_a_run_has_started_nothing(store: Store) -> 
 
 def test_what_systemd_does_not_know_any_more_is_inferred(store: Store) -> None:
     put_job(store)
-    timers = Clockwork(since=START - DAY * SECOND)
+    timers = Clockwork(since=1)
     timers.elapse(100)
     take(store, [*whole_run(0.1, "1"), *whole_run(2, "2")], timers=timers)
     assert triggers(store) == [Trigger.TIMER, Trigger.MANUAL]
     # A timer that was started since, or that is gone.
-    for since in (START + 2 * DAY * SECOND, None):
+    for since in (instant(2 * DAY)[1], None):
         other = Clockwork(since=since)
         take(store, whole_run(DAY + (0.1 if since else 0.9), "3" if since else "4"), timers=other)
     assert triggers(store)[2:] == [Trigger.TIMER, Trigger.MANUAL]
 
 
+@pytest.mark.parametrize("again", [0.2, 1.2], ids=["in-its-run", "after-it"])
+@pytest.mark.parametrize("told", [True, False], ids=["told", "asked"])
+def test_a_timer_that_elapses_again_after_a_step_back(
+    told: bool, again: float, store: Store
+) -> None:
+    """By the clock it elapses once more while its first run, which is over, was in progress."""
+    put_job(store)
+    timers = Clockwork(since=1)
+    one = recorder(store, timers)
+    timers.elapse(0.1)
+    one.take(Position(f"c{n}", found) for n, found in enumerate(whole_run(0.1, "1")))
+    back = 120 * SECOND
+    at, since_boot = instant(120 + again)
+    # systemd moves what it has of the time of an elapse, too.
+    timers.last = Elapse(at - back - (0 if told else 60 * SECOND), since_boot)
+    for elapsed in timers.told if told else ():
+        elapsed("lunasched-job@backup.timer", timers.last)
+    run = "2" * 32
+    for kind, later in ((EventKind.STARTING, 0.01), (EventKind.SKIPPED, 0.02)):
+        found = event(kind, 120 + again + later, run=run)
+        one.take([Position(f"{kind}", replace(found, at=found.at - back))])
+    refused = rows(store)[run]
+    assert (refused.trigger, refused.result) == (Trigger.TIMER, Result.SKIPPED)
+    assert refused.scheduled_at == START
+
+
 def test_a_refusal_of_a_start_that_is_known_to_be_by_hand_is_no_repeat(store: Store) -> None:
     put_job(store)
-    timers = Clockwork(since=START - DAY * SECOND)
+    timers = Clockwork(since=1)
     for known, trigger in ((timers, Trigger.MANUAL), (None, Trigger.TIMER)):
         # Nobody had asked for it; its dependency had failed.
         run = "5" if known else "6"
@@ -869,7 +897,7 @@ def test_a_run_that_replaces_another_has_the_cause_of_its_launcher(
     restarted: bool, at_gate: bool, store: Store
 ) -> None:
     put_job(store, **REPLACE)
-    timers = Clockwork(since=START - DAY * SECOND)
+    timers = Clockwork(since=1)
     one = recorder(store, timers)
     number = iter(range(100))
 
@@ -904,7 +932,7 @@ def test_a_run_that_replaces_another_has_the_cause_of_its_launcher(
 
 def test_the_launcher_of_a_retry_is_the_supervisors(store: Store) -> None:
     made = put_job(store, **REPLACE)
-    timers = Clockwork(since=START - DAY * SECOND)
+    timers = Clockwork(since=1)
     take(store, [STARTING, STARTED, process_ended(3), failed("exit-code")], timers=timers)
     (first,) = rows(store).values()
     now = START + 3 * SECOND
@@ -944,7 +972,7 @@ def test_a_start_by_hand_of_a_disabled_job_waits(store: Store) -> None:
 
 def test_a_launcher_that_fails_otherwise_waits_for_nothing(store: Store) -> None:
     put_job(store, mode=ExecutionMode.PARALLEL)
-    take(store, [Event(EventKind.PROCESS_ENDED, RUN, LAUNCHER, START, BOOT, exit_code=1)])
+    take(store, [Event(EventKind.PROCESS_ENDED, RUN, LAUNCHER, *instant(0), BOOT, exit_code=1)])
     assert not store.starts.all()
     assert not rows(store)
 

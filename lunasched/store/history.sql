@@ -103,9 +103,9 @@ SELECT EXISTS (SELECT 1 FROM runs WHERE job = :job);
 
 -- name: begin_run
 INSERT INTO runs (execution_id, job, unit, boot_id, phase, "trigger", scheduled_at, started_at,
-    attempt, first_attempt_id)
+    started_since_boot, attempt, first_attempt_id)
 VALUES (:execution_id, :job, :unit, :boot_id, 'starting', :trigger, :scheduled_at, :started_at,
-    :attempt, :first_attempt_id)
+    :since_boot, :attempt, :first_attempt_id)
 ON CONFLICT (execution_id) DO NOTHING;
 
 -- name: run_running
@@ -121,6 +121,7 @@ WHERE execution_id = :execution_id AND (phase <> 'ended' OR result = 'lost');
 
 -- name: end_run
 UPDATE runs SET phase = 'ended', result = :result, ended_at = :ended_at,
+    ended_since_boot = :since_boot,
     exit_code = CASE :result WHEN 'success' THEN 0 ELSE exit_code END
 WHERE execution_id = :execution_id AND (phase <> 'ended' OR result = 'lost');
 
@@ -231,13 +232,14 @@ UPDATE runs SET "trigger" = :trigger, scheduled_at = NULL WHERE execution_id = :
 SELECT "trigger" FROM requested_starts WHERE execution_id = :execution_id;
 
 -- name: note_launch
-INSERT INTO requested_starts (execution_id, "trigger", requested_at)
-VALUES ('launch:' || :launch, :trigger, :at)
+INSERT INTO requested_starts (execution_id, "trigger", requested_at, since_boot)
+VALUES ('launch:' || :launch, :trigger, :at, :since_boot)
 ON CONFLICT (execution_id) DO UPDATE SET "trigger" = excluded."trigger",
-    requested_at = excluded.requested_at;
+    requested_at = excluded.requested_at, since_boot = excluded.since_boot;
 
 -- name: launch
-SELECT "trigger", requested_at FROM requested_starts WHERE execution_id = 'launch:' || :launch;
+SELECT "trigger", requested_at, since_boot FROM requested_starts
+WHERE execution_id = 'launch:' || :launch;
 
 -- name: forget_launch
 DELETE FROM requested_starts WHERE execution_id = 'launch:' || :launch;
@@ -247,9 +249,11 @@ DELETE FROM requested_starts
 WHERE execution_id BETWEEN 'launch:' AND 'launch;' AND requested_at < :before;
 
 -- name: in_progress_at
--- A run that ends logs it a moment before its timer can elapse once more.
-SELECT EXISTS (SELECT 1 FROM runs WHERE job = :job AND unit = :unit AND started_at < :at
-    AND ended_at > :at + 10000);
+-- A run that ends logs it a moment before its timer can elapse once more. Where only the clock is
+-- known of it, it is compared by what the clock is ahead of the time since boot now.
+SELECT EXISTS (SELECT 1 FROM runs WHERE job = :job AND unit = :unit AND boot_id = :boot_id
+    AND coalesce(started_since_boot, started_at - :ahead) < :since_boot
+    AND coalesce(ended_since_boot, ended_at - :ahead) > :since_boot + 10000);
 
 -- name: used_elapse
 SELECT requested_at FROM requested_starts

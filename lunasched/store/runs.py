@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lunasched import unittext
-from lunasched.model import Overrun, Result, Run, Trigger
+from lunasched.model import Instant, Overrun, Result, Run, Trigger
 from lunasched.overview import Mark, MarkKind
 from lunasched.store.connection import Execute, Row
 
@@ -191,8 +191,8 @@ class RunTable:
         """Whether the job has ever run."""
         return bool(self._execute("has_runs", job=job)[0][0])
 
-    def begin(self, run: Run, boot_id: str) -> None:
-        """Record that a run starts."""
+    def begin(self, run: Run, boot_id: str, since_boot: int | None = None) -> None:
+        """Record that a run starts (µs since boot, if that is known)."""
         self._execute(
             "begin_run",
             execution_id=run.execution_id,
@@ -202,6 +202,7 @@ class RunTable:
             trigger=run.trigger.value,
             scheduled_at=run.scheduled_at,
             started_at=run.started_at,
+            since_boot=since_boot,
             attempt=run.attempt,
             first_attempt_id=run.first_attempt_id,
         )
@@ -222,9 +223,21 @@ class RunTable:
             "run_process_ended", execution_id=execution_id, exit_code=exit_code, signal=signal
         )
 
-    def end(self, execution_id: str, result: Result, ended_at: int | None) -> None:
-        """Close the run."""
-        self._execute("end_run", execution_id=execution_id, result=result.value, ended_at=ended_at)
+    def end(
+        self,
+        execution_id: str,
+        result: Result,
+        ended_at: int | None,
+        since_boot: int | None = None,
+    ) -> None:
+        """Close the run (µs, UTC, and µs since boot, if that is known)."""
+        self._execute(
+            "end_run",
+            execution_id=execution_id,
+            result=result.value,
+            ended_at=ended_at,
+            since_boot=since_boot,
+        )
 
     def skip(self, execution_id: str, ended_at: int, slot: int | None) -> None:
         """Close a run that the slot guard refused; a timer had started it for ``slot``."""
@@ -353,18 +366,25 @@ class RunTable:
         rows = self._execute("requested_start", execution_id=execution_id)
         return Trigger(rows[0]["trigger"]) if rows else None
 
-    def note_launch(self, launch: str, by_timer: bool | None, at: int) -> None:
-        """Keep what started a launcher, and when (µs, UTC), until its run begins."""
+    def note_launch(self, launch: str, by_timer: bool | None, began: Instant) -> None:
+        """Keep what started a launcher, and when, until its run begins."""
         trigger = {True: Trigger.TIMER.value, False: Trigger.MANUAL.value, None: ""}[by_timer]
-        self._execute("note_launch", launch=launch, trigger=trigger, at=at)
+        self._execute(
+            "note_launch",
+            launch=launch,
+            trigger=trigger,
+            at=began.at,
+            since_boot=began.since_boot,
+        )
 
-    def launch(self, launch: str) -> tuple[bool | None, int] | None:
-        """What is kept of a launcher."""
+    def launch(self, launch: str) -> tuple[bool | None, Instant] | None:
+        """Return what is kept of a launcher."""
         rows = self._execute("launch", launch=launch)
         if not rows:
             return None
-        trigger = rows[0]["trigger"]
-        return (trigger == Trigger.TIMER.value if trigger else None), rows[0]["requested_at"]
+        row = rows[0]
+        by_timer = row["trigger"] == Trigger.TIMER.value if row["trigger"] else None
+        return by_timer, Instant(row["requested_at"], row["since_boot"] or 0)
 
     def forget_launch(self, launch: str) -> None:
         """Drop what is kept of a launcher."""
@@ -374,9 +394,19 @@ class RunTable:
         """Drop what is kept of launchers since before a point in time."""
         self._execute("forget_launches", before=before)
 
-    def in_progress_at(self, unit: str, at: int) -> bool:
-        """Tell if a run of a job's unit that is over was in progress at a time (µs, UTC)."""
-        rows = self._execute("in_progress_at", job=unittext.job_name(unit), unit=unit, at=at)
+    def in_progress_at(self, unit: str, boot_id: str, since_boot: int, ahead: int) -> bool:
+        """Tell if a run of a job's unit that is over was in progress at a time (µs since boot).
+
+        ``ahead`` is what the clock is ahead of the time since boot (µs).
+        """
+        rows = self._execute(
+            "in_progress_at",
+            job=unittext.job_name(unit),
+            unit=unit,
+            boot_id=boot_id,
+            since_boot=since_boot,
+            ahead=ahead,
+        )
         return bool(rows[0][0])
 
     def used_elapse(self, job: str, boot_id: str) -> int | None:

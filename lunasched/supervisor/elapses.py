@@ -4,6 +4,9 @@ A timer that elapses has systemd start one unit, and notes the time. The first s
 from then on is the timer's, and no other is, unless the unit was running at that time, so that
 there was nothing to start. A start from elsewhere that comes in between becomes one with it.
 
+Times are compared on the monotonic clock: after a step back of the adjustable one, an elapse may
+have the time of a run that is over.
+
 Each elapse is told of by a signal. After a start of the supervisor there were elapses that it was
 not told of, of which systemd still knows the last one: what came before that one is not known.
 """
@@ -20,11 +23,14 @@ from lunasched.errors import LunaschedError
 from lunasched.systemd import Elapse
 
 if TYPE_CHECKING:
-    from lunasched.model import Job
+    from lunasched.model import Instant, Job
     from lunasched.store import Store
 
 # Of a timer, so many elapses may wait for the journal to tell of their starts.
 _KEPT = 64
+
+# By more than this the clock was set.
+_STEP_USEC = 1_000_000
 
 
 class Timers(Protocol):
@@ -51,7 +57,7 @@ class Cause:
 class _Start:
     job: Job
     unit: str
-    at: int
+    began: Instant
     boot_id: str
 
 
@@ -62,9 +68,11 @@ class Elapses:
         self._runs = store.runs
         self._timers = timers
         self._told: dict[str, deque[Elapse]] = {}
+        self._boot_id = ""
 
-    def watch(self) -> None:
-        """Be told of every elapse from now on."""
+    def watch(self, boot_id: str) -> None:
+        """Receive every elapse from now on, of timers that run in this boot."""
+        self._boot_id = boot_id
         self._timers.on_elapsed(self._elapsed)
 
     def _elapsed(self, timer: str, elapse: Elapse) -> None:
@@ -74,28 +82,30 @@ class Elapses:
         if not told or told[-1].since_boot != elapse.since_boot:
             told.append(elapse)
 
-    def cause(self, job: Job, unit: str, at: int, boot_id: str) -> Cause:
-        """Return what is known of a start, at a point in time (µs, UTC), of a job's unit.
+    def cause(self, job: Job, unit: str, began: Instant, boot_id: str) -> Cause:
+        """Return what is known of a start of a job's unit.
 
         The start is in the journal once: it uses the elapse up. That is in the transaction with
         what it is recorded as, so that no restart of the supervisor comes in between.
         """
-        start = _Start(job, unit, at, boot_id)
+        if boot_id != self._boot_id:
+            return Cause(None, began.at)
+        start = _Start(job, unit, began, boot_id)
         timer = unittext.timer_name(job.name)
         told = self._told.get(timer, ())
-        found = next((one for one in reversed(told) if one.at <= at), None)
+        found = next((one for one in reversed(told) if one.since_boot <= began.since_boot), None)
         if found is not None and self._is_open(start, found):
             return self._use(start, found)
         try:
             last = self._timers.last_elapse(timer)
         except LunaschedError:
             last = None
-        if last is None or last.active_since > at or last.at > at:
+        if last is None or max(last.active_since_boot, last.since_boot) > began.since_boot:
             # Of earlier elapses, if there were any, systemd does not know any more.
-            return Cause(None, at)
-        if last.at and self._is_open(start, last):
+            return Cause(None, began.at)
+        if last.since_boot and self._is_open(start, last):
             return self._use(start, last)
-        return Cause(False, at)
+        return Cause(False, began.at)
 
     def _is_open(self, start: _Start, elapse: Elapse) -> bool:
         """Whether a start is still to come for an elapse that is before it."""
@@ -103,8 +113,15 @@ class Elapses:
         if used is not None and elapse.since_boot <= used:
             return False
         waits = not concurrency.has_launcher(start.job)
-        return not (waits and self._runs.in_progress_at(start.unit, elapse.at))
+        return not (
+            waits
+            and self._runs.in_progress_at(
+                start.unit, start.boot_id, elapse.since_boot, start.began.ahead
+            )
+        )
 
     def _use(self, start: _Start, elapse: Elapse) -> Cause:
         self._runs.use_elapse(start.job.name, start.boot_id, elapse.since_boot)
-        return Cause(True, elapse.at)
+        at = start.began.ahead + elapse.since_boot
+        # systemd moves the time of an elapse to that of a step back.
+        return Cause(True, at if abs(at - elapse.at) > _STEP_USEC else elapse.at)

@@ -17,6 +17,7 @@ hold, or what it requires failed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -143,7 +144,7 @@ class Recorder:
             self._wait(event)
         elif event.kind in _WITHOUT_INVOCATION:
             self._begin(event)
-            runs.end(run_id, _WITHOUT_INVOCATION[event.kind], event.at)
+            runs.end(run_id, _WITHOUT_INVOCATION[event.kind], event.at, event.since_boot)
             runs.set_output(run_id, f"{event.reason}\n")
         elif event.kind is EventKind.SPAWN_FAILED:
             if self._is_credible(event):
@@ -206,10 +207,10 @@ class Recorder:
             asked = self._store.starts.is_claimed(event.unit, began=event.at, now=self._now())
             cause = Cause(False, event.at)
             if not asked:
-                cause = self._elapses.cause(job, event.unit, event.at, event.boot_id)
-            runs.note_launch(event.unit, cause.by_timer, cause.at)
+                cause = self._elapses.cause(job, event.unit, event.instant, event.boot_id)
+            runs.note_launch(event.unit, cause.by_timer, replace(event.instant, at=cause.at))
         else:
-            runs.note_launch(_launch_id(event.execution_id), None, event.at)
+            runs.note_launch(_launch_id(event.execution_id), None, event.instant)
 
     def _cause(self, found: tuple[Job, int] | None, event: Event) -> Cause:
         """Tell what caused the start of a unit. A launcher takes its time, and passes it on."""
@@ -222,15 +223,15 @@ class Recorder:
             return self._launcher_cause(job, event, launched)
         if event.at < deployed_at:
             # The job may have had no launcher then, or one.
-            return self._elapses.cause(job, event.unit, event.at, event.boot_id)
+            return self._elapses.cause(job, event.unit, event.instant, event.boot_id)
         if job.overlap is Overlap.REPLACE:
             noted = self._store.runs.launch(launcher)
             self._store.runs.forget_launch(launcher)
             # Its timer starts nothing but the launcher.
-            return Cause(False, event.at) if noted is None else Cause(*noted)
+            return Cause(False, event.at) if noted is None else Cause(noted[0], noted[1].at)
         if event.unit != concurrency.started_unit(job):
             return Cause(False, event.at)
-        return self._elapses.cause(job, event.unit, event.at, event.boot_id)
+        return self._elapses.cause(job, event.unit, event.instant, event.boot_id)
 
     def _launcher_cause(self, job: Job, event: Event, launched: tuple[str, str] | None) -> Cause:
         """Tell what started the launcher whose own record this is, or which started the unit."""
@@ -239,10 +240,11 @@ class Recorder:
         else:
             launch, by_timer = launched[0], _LETTERS[launched[1]]
         noted = self._store.runs.launch(launch)
-        at = event.at if noted is None else noted[1]
+        began = event.instant if noted is None else noted[1]
         if by_timer is None:
-            return self._elapses.cause(job, unittext.launch_name(job.name), at, event.boot_id)
-        return Cause(by_timer, at)
+            launcher = unittext.launch_name(job.name)
+            return self._elapses.cause(job, launcher, began, event.boot_id)
+        return Cause(by_timer, began.at)
 
     def _wait(self, event: Event) -> None:
         """A start that came to a shut gate, or one too many: keep it until its turn."""
@@ -301,7 +303,7 @@ class Recorder:
             attempt=1 if asked is None else asked.attempt,
             first_attempt_id=None if asked is None else asked.first_attempt_id,
         )
-        self._store.runs.begin(run, event.boot_id)
+        self._store.runs.begin(run, event.boot_id, event.since_boot)
         if asked is None and cause.by_timer is False:
             self._store.runs.request(event.execution_id, Trigger.MANUAL, event.at)
         self._begun(name)
@@ -344,7 +346,7 @@ class Recorder:
             self._store.runs.process_ended(
                 event.execution_id, exit_code=state.spawn_exit_code, signal=None
             )
-            self._store.runs.end(event.execution_id, Result.EXEC_ERROR, event.at)
+            self._store.runs.end(event.execution_id, Result.EXEC_ERROR, event.at, event.since_boot)
             return
         run = self._store.runs.get(event.execution_id)
         if run is None:
@@ -354,7 +356,7 @@ class Recorder:
             # What started it was not known, and its slot had run: the slot guard knew the timer.
             self._store.runs.skip(event.execution_id, event.at, self._current_slot(event))
         else:
-            self._store.runs.end(event.execution_id, Result.SKIPPED, event.at)
+            self._store.runs.end(event.execution_id, Result.SKIPPED, event.at, event.since_boot)
 
     def _current_slot(self, event: Event) -> int | None:
         """The slot that a timer starts the event's job for at this time."""
@@ -385,7 +387,7 @@ class Recorder:
             result = Result.SUCCESS
         else:
             result = result_of(event.unit_result or "")
-        self._store.runs.end(event.execution_id, result, event.at)
+        self._store.runs.end(event.execution_id, result, event.at, event.since_boot)
 
     def _ended_in_time(self, event: Event) -> bool:
         """Whether a run's own process succeeded, and only what it left behind had to be killed.

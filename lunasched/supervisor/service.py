@@ -197,7 +197,7 @@ class Supervisor:
         self._manager.on_closed(self._bus_lost)
         # Subscribed before the first read: no change can fall between the two.
         self._manager.subscribe(self._unit_changed)
-        self._elapses.watch()
+        self._elapses.watch(self._journal.boot_id() or "")
         self._manager.on_nudge(self._nudged)
         self._runtime.clear()
         self._store.runs.forget(before=self._now() - _FORGET_USEC)
@@ -450,7 +450,8 @@ class Supervisor:
                 left += 1
             else:
                 ended_at = held.ended_at if same else self._changed_at.get(unit_path(run.unit))
-                self._store.runs.end(run.execution_id, Result.SUCCESS, ended_at)
+                since_boot = held.ended_since_boot if same else None
+                self._store.runs.end(run.execution_id, Result.SUCCESS, ended_at, since_boot)
         return not left
 
     def tail(self, stack: ExitStack, mark: str) -> Tail:
@@ -485,7 +486,7 @@ class Supervisor:
                 run.execution_id, exit_code=held.exit_code, signal=held.signal
             )
             result = Result.SUCCESS if held.result == "success" else result_of(held.result)
-            self._store.runs.end(run.execution_id, result, held.ended_at)
+            self._store.runs.end(run.execution_id, result, held.ended_at, held.ended_since_boot)
 
     def _record_told(self, told: ToldRun) -> None:
         """Give a run a row of which the journal has not even the beginning, if it can be found."""
@@ -494,8 +495,9 @@ class Supervisor:
             print(f"<4>the journal lacks records of a run of {told.unit}", file=sys.stderr)
             return
         boot_id = self._journal.boot_id() or ""
+        began = (told.began_at, held.began_since_boot)
         self._recorder.begin(
-            Event(EventKind.STARTING, held.execution_id, told.unit, told.began_at, boot_id)
+            Event(EventKind.STARTING, held.execution_id, told.unit, *began, boot_id)
         )
 
     def doubt(self) -> None:

@@ -82,6 +82,9 @@ class Invocation:
     """When the unit last ceased to be inactive (µs, UTC)."""
     ended_at: int | None
     """When the unit last became inactive (µs, UTC)."""
+    began_since_boot: int = 0
+    """The same on the monotonic clock (µs); 0 if the unit never ceased to be inactive."""
+    ended_since_boot: int = 0
 
     @property
     def ended(self) -> bool:
@@ -150,8 +153,8 @@ class Elapse:
     """By the clock (µs, UTC)."""
     since_boot: int
     """On the monotonic clock (µs)."""
-    active_since: int = 0
-    """When the timer was started (µs, UTC), if that was asked for."""
+    active_since_boot: int = 0
+    """When the timer was started (µs since boot), if that was asked for."""
 
 
 _USED_BY = (
@@ -228,13 +231,14 @@ class Manager:
 
         That of an earlier boot, which the stamp of ``Persistent=`` says, is none.
         """
-        active_since = self.active_since(timer)
-        if not active_since:
+        if not self.active_since(timer):
             return None
+        path = unit_path(timer)
+        active = self._bus.property(path, UNIT, "ActiveEnterTimestampMonotonic")
         parameters = GLib.Variant("(s)", (TIMER,))
-        call = Call("GetAll", parameters, path=unit_path(timer), interface=PROPERTIES)
+        call = Call("GetAll", parameters, path=path, interface=PROPERTIES)
         (found,) = self._bus.call(call)
-        return replace(_elapse(found), active_since=active_since)
+        return replace(_elapse(found), active_since_boot=active)
 
     def next_monotonic(self, timer: str) -> int:
         """When a timer with an interval will elapse (µs since boot); 0 if it will not."""
@@ -479,6 +483,8 @@ class Manager:
             signal=status if code in (os.CLD_KILLED, os.CLD_DUMPED) else None,
             began_at=self._bus.property(path, UNIT, "InactiveExitTimestamp") or None,
             ended_at=self._bus.property(path, UNIT, "InactiveEnterTimestamp") or None,
+            began_since_boot=self._bus.property(path, UNIT, "InactiveExitTimestampMonotonic"),
+            ended_since_boot=self._bus.property(path, UNIT, "InactiveEnterTimestampMonotonic"),
         )
 
     def _ended_in_time(self, path: str) -> bool:
