@@ -26,7 +26,8 @@ that may be raised in the middle of something: ``nothing_changed`` is set by who
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import errno
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 
@@ -188,3 +189,26 @@ def nothing_changed_if_it_raises() -> Iterator[None]:
     except LunaschedError as error:
         error.nothing_changed = True
         raise
+
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "the disk quota is used up; free some space",
+    errno.EROFS: "the file system is read-only; remount it writable",
+}
+
+
+def reason(error: OSError) -> str:
+    """What the system says is in the way, and for what can be mended, how."""
+    return _REASONS.get(error.errno or 0, error.strerror or str(error))
+
+
+_KEY_MAX = 64
+
+
+def near(key: object, known: Iterable[str]) -> str:
+    """Return a hint to the key that was probably meant, or nothing."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(str(key)[:_KEY_MAX], list(known), 1)
+    return f"; did you mean {found[0]!r}?" if found else ""

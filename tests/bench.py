@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 
 from machine import Machine
 
-from lunasched.config import history_path
+from lunasched.paths import history_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lunasched.model import Job
+    from lunasched.jobs.model import Job
     from lunasched.store import Store
 
 TREE = Path(__file__).resolve().parent.parent
@@ -119,7 +119,7 @@ def _prune(database: Path) -> None:
 
 def _miss_slots(database: Path) -> None:
     """A week without a supervisor or a run: how long it takes to see what each job missed."""
-    from lunasched.config import Mode
+    from lunasched.paths import Mode
     from lunasched.store import Store
     from lunasched.supervisor.consequences import Consequences
     from lunasched.supervisor.messages import Origin
@@ -174,7 +174,7 @@ def _jobs() -> list[Job]:
 
 
 def _job(number: int) -> Job:
-    from lunasched.jobfile import job_from_mapping
+    from lunasched.jobs.reading import job_from_mapping
 
     return job_from_mapping(
         {
@@ -198,8 +198,8 @@ def _fill(database: Path) -> None:
 def _compile_all() -> None:
     import dataclasses
 
-    from lunasched import compiler
     from lunasched.cli.session import Session
+    from lunasched.units import compiler
 
     # Where this is a system with no jobs of ours, the paths in the units are only text.
     context = dataclasses.replace(

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from lunasched.adoption import Source
-from lunasched.unitfile import UnitFile
+from lunasched.formats.unitfile import UnitFile
+from lunasched.transfer.adoption import Source
 
 PACKAGES = (
     "acmetool", "aide-common", "amazon-ec2-net-utils", "anacron", "apt", "apt-listbugs",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox_probe import PROBES
 
-from lunasched.sandbox import OPTIONS, UserMode
+from lunasched.jobs.sandbox import OPTIONS, UserMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ ADD = """
 import json, sys
 sys.path.insert(0, "/opt/lunasched")
 from lunasched.cli.session import Session
-from lunasched.jobfile import job_from_mapping
+from lunasched.jobs.reading import job_from_mapping
 
 session = Session.choose(None)
 for definition in json.load(sys.stdin):

@@ -9,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_compiler import SYSTEM, USER
 
-from lunasched import adoption, compiler, jobdump
-from lunasched.adoption import Adoption, Source
-from lunasched.compiler import Context
 from lunasched.errors import InvalidJob
-from lunasched.jobfile import job_from_mapping
-from lunasched.sandbox import OPTIONS
-from lunasched.unitfile import UnitFile
+from lunasched.files import dump
+from lunasched.formats.unitfile import UnitFile
+from lunasched.jobs.reading import job_from_mapping
+from lunasched.jobs.sandbox import OPTIONS
+from lunasched.transfer import adoption
+from lunasched.transfer.adoption import Adoption, Source
+from lunasched.units import compiler
+from lunasched.units.compiler import Context
 
 TIMER = "[Timer]\nOnCalendar=daily\nAccuracySec=1s\n[Install]\nWantedBy=timers.target\n"
 SERVICE = "[Service]\nUser=root\nExecStart=/bin/true\nIgnoreSIGPIPE=no\n"
@@ -111,7 +113,7 @@ def test_schedules(lines: list[str], schedule: str) -> None:
     assert found.job.schedule == schedule
     from_next_boot = any("from the next boot on" in note for note in found.notes)
     assert from_next_boot is ("; @" in schedule)
-    assert job_from_mapping(jobdump.definition(found.job)) == found.job
+    assert job_from_mapping(dump.definition(found.job)) == found.job
 
 
 @pytest.mark.parametrize(
@@ -304,7 +306,7 @@ def test_commands_of_systemd_stay_as_they_are(lines: list[str]) -> None:
     assert sorted(commands) == sorted(line for line in lines if line.startswith("Exec"))
     wanted = "Type=oneshot" if lines[0] == "Type=oneshot" else "Type=exec"
     assert wanted in text
-    again = job_from_mapping(jobdump.definition(job))
+    again = job_from_mapping(dump.definition(job))
     assert again == job
     ejected = compiler.plain(job, SYSTEM, "plain", [])[0].text.splitlines()
     assert {*lines} - {"Type=oneshot"} <= {*ejected}
@@ -350,7 +352,7 @@ def test_directives_of_the_unit_go_to_its_section() -> None:
     for unit in (compiler.compile(job, SYSTEM).service, compiler.plain(job, SYSTEM, "p", [])[0]):
         head = unit.text.partition("[Service]")[0].splitlines()
         assert {*lines} <= {*head}
-    assert job_from_mapping(jobdump.definition(job)) == job
+    assert job_from_mapping(dump.definition(job)) == job
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lunasched import alerting
-from lunasched.alerting import CALM_USEC, Alert, Outage
-from lunasched.model import Notifications
+from lunasched.history import alerting
+from lunasched.history.alerting import CALM_USEC, Alert, Outage
+from lunasched.jobs.model import Notifications
 
 SECOND = 1_000_000
 DAY = 86400 * SECOND

@@ -15,18 +15,22 @@ from typing import Any
 
 import pytest
 
-from lunasched import crontab, jsonview, schedule, settings, words
-from lunasched import jobvalues as values
+from lunasched import schedule
 from lunasched.cli.app import app, load_commands
-from lunasched.config import history_path
-from lunasched.crontab import CronFormat, Source
-from lunasched.document import Format, InvalidDocument
-from lunasched.document import read as read_document
 from lunasched.errors import InvalidInput, InvalidJob
-from lunasched.model import Result, Run, Trigger
-from lunasched.numerals import DIGITS_MAX, decimal, whole
+from lunasched.files import settings
+from lunasched.formats import quantities
+from lunasched.formats.document import Format, InvalidDocument
+from lunasched.formats.document import read as read_document
+from lunasched.formats.numerals import DIGITS_MAX, decimal, whole
+from lunasched.formats.unitfile import timespan
+from lunasched.history import jsonview
+from lunasched.history.run import Result, Run, Trigger
+from lunasched.jobs import values as values
+from lunasched.paths import history_path
 from lunasched.store import Store
-from lunasched.unitfile import timespan
+from lunasched.transfer import crontab
+from lunasched.transfer.crontab import CronFormat, Source
 
 MAN = Path(__file__).parent.parent / "man"
 
@@ -274,7 +278,7 @@ def test_a_time_that_no_schedule_reaches_is_refused(tmp_path: Path, moment: str)
 
 @pytest.mark.parametrize("usec", [2**62, -(2**62), 2**63 - 1])
 def test_times_that_no_clock_shows_break_nothing(usec: int) -> None:
-    assert words.local_time(usec) == f"@{usec}"
+    assert quantities.local_time(usec) == f"@{usec}"
     assert jsonview.iso(usec) is None
 
 

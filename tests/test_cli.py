@@ -16,8 +16,9 @@ import pytest
 
 from lunasched import __version__
 from lunasched.errors import ExitCode
-from lunasched.jobfile import job_from_mapping
-from lunasched.model import Job, Result, Run, Trigger
+from lunasched.history.run import Result, Run, Trigger
+from lunasched.jobs.model import Job
+from lunasched.jobs.reading import job_from_mapping
 from lunasched.store import Store
 
 COMMAND = Path(sys.executable).with_name("lunasched")

@@ -18,13 +18,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lunasched import compiler, unittext
-from lunasched.compiler import CompiledJob, Context, Unit
-from lunasched.config import Mode, unit_scripts, unit_templates
 from lunasched.errors import InvalidInput, InvalidJob
-from lunasched.jobfile import job_from_mapping
-from lunasched.model import Job
-from lunasched.sandbox import OPTIONS, UserMode
+from lunasched.formats import unittext
+from lunasched.jobs.model import Job
+from lunasched.jobs.reading import job_from_mapping
+from lunasched.jobs.sandbox import OPTIONS, UserMode
+from lunasched.paths import Mode, unit_scripts, unit_templates
+from lunasched.units import compiler
+from lunasched.units.compiler import CompiledJob, Context, Unit
 
 GOLDEN = Path(__file__).parent / "golden"
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)

@@ -6,12 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lunasched.config import Mode, Paths
-from lunasched.document import Format, read
 from lunasched.errors import InvalidInput
-from lunasched.jobfile import job_from_mapping
-from lunasched.model import Priority
-from lunasched.settings import (
+from lunasched.files.settings import (
     SURROUNDINGS,
     EmailSettings,
     MetricsSettings,
@@ -21,6 +17,10 @@ from lunasched.settings import (
     WebSettings,
     of_document,
 )
+from lunasched.formats.document import Format, read
+from lunasched.jobs.model import Priority
+from lunasched.jobs.reading import job_from_mapping
+from lunasched.paths import Mode, Paths
 
 
 @pytest.fixture

@@ -21,9 +21,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from mutations import mutated
 
-from lunasched import configfile, jobkeys, settings
-from lunasched.document import Format, read
 from lunasched.errors import InvalidInput
+from lunasched.files import configfile, settings
+from lunasched.formats.document import Format, read
+from lunasched.jobs import keys
 
 TREE = Path(__file__).resolve().parent.parent
 GOLDEN = TREE / "tests" / "golden" / "files"
@@ -159,8 +160,8 @@ def test_numbers_beyond_all_measure_for_every_key(number: str) -> None:
     of_yaml = "." + number if number.endswith(("inf", "nan")) else number
     of_yaml = of_yaml.replace(".-", "-.")
     of_toml = number.replace("1e999", "1.0e999")
-    paths = [(key,) for key in jobkeys.KEYS] + [
-        (group, key) for group, rows in jobkeys.GROUPS.items() for key in rows
+    paths = [(key,) for key in keys.KEYS] + [
+        (group, key) for group, rows in keys.GROUPS.items() for key in rows
     ]
     for path in paths:
         start = "jobs: [{name: a, schedule: '@daily', command: b, "
@@ -262,10 +263,10 @@ def whole_jobs() -> st.SearchStrategy[dict[str, Any]]:
             "command": st.just("true"),
         }
     )
-    groups = st.sampled_from(sorted(jobkeys.GROUPS)).flatmap(
-        lambda group: st.fixed_dictionaries({group: mappings(*jobkeys.GROUPS[group])})
+    groups = st.sampled_from(sorted(keys.GROUPS)).flatmap(
+        lambda group: st.fixed_dictionaries({group: mappings(*keys.GROUPS[group])})
     )
-    others = mappings(*jobkeys.KEYS, *jobkeys.GROUPS, "args", "systemd")
+    others = mappings(*keys.KEYS, *keys.GROUPS, "args", "systemd")
     return st.tuples(right, groups | st.just({}), others | st.just({})).map(
         lambda parts: {**parts[0], **parts[1], **parts[2]}
     )
@@ -280,7 +281,7 @@ def whole_files() -> st.SearchStrategy[dict[str, Any]]:
     }
     return st.fixed_dictionaries(
         {"jobs": st.lists(whole_jobs(), max_size=3) | st.lists(VALUES, max_size=2)},
-        optional={"defaults": mappings(*jobkeys.KEYS, *jobkeys.GROUPS), **sections},
+        optional={"defaults": mappings(*keys.KEYS, *keys.GROUPS), **sections},
     )
 
 

@@ -9,12 +9,12 @@ import pytest
 from sandboxes import EXCEPTIONS, SANDBOX
 from test_compiler import SYSTEM, USER
 
-from lunasched import compiler
-from lunasched.confinement import Needs
 from lunasched.errors import InvalidJob
-from lunasched.jobfile import job_from_mapping
-from lunasched.model import Job
-from lunasched.sandbox import OPTIONS
+from lunasched.jobs.model import Job
+from lunasched.jobs.reading import job_from_mapping
+from lunasched.jobs.sandbox import OPTIONS
+from lunasched.units import compiler
+from lunasched.units.confinement import Needs
 
 NEEDS = Needs(Path("/var/lib/lunasched/slots"), Path("/usr/libexec/lunasched"))
 HOME = Needs(Path("/home/a/.local/state/lunasched/slots"), Path("/usr/libexec/lunasched"))

@@ -14,17 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mutations import mutated
 
-from lunasched import compiler
-from lunasched.config import Mode
-from lunasched.crontab import CronFormat, Crontab, Source, format_by_content, read
-from lunasched.crontab.command import (
-    base_name,
-    condition,
-    input_directives,
-    leaves_behind,
-    split_percent,
-)
-from lunasched.model import Channel, ChannelType, Job
+from lunasched.formats.shell import base_name, condition, leaves_behind
+from lunasched.jobs.model import Channel, ChannelType, Job
+from lunasched.paths import Mode
+from lunasched.transfer.crontab import CronFormat, Crontab, Source, format_by_content, read
+from lunasched.transfer.crontab.command import input_directives, split_percent
+from lunasched.units import compiler
 
 if TYPE_CHECKING:
     import random

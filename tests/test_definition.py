@@ -6,8 +6,8 @@ import dataclasses
 
 from test_jobfile import EVERY_FIELD
 
-from lunasched.definition import rows
-from lunasched.model import ExecutionMode, Job, Overlap
+from lunasched.jobs.model import ExecutionMode, Job, Overlap
+from lunasched.units.summary import rows
 
 LEAST = Job(name="backup", schedule="every 1h", command="true")
 

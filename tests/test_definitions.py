@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from lunasched.errors import PermissionDenied, StoreError
-from lunasched.model import Job
+from lunasched.jobs.model import Job
 from lunasched.store import Definitions, DefinitionsReader, check_directory
 
 NOBODY = 65534
 KILLED = """
 import os, sys
 from pathlib import Path
-from lunasched.model import Job
+from lunasched.jobs.model import Job
 from lunasched.store import Definitions
 found = Definitions.open(Path(sys.argv[1]), group=65534)
 found.connection.execute("PRAGMA cache_size=1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lunasched import delivery
+from lunasched.history import delivery
 
 HOUR = delivery.HOUR_USEC
 DAY_S = 86400

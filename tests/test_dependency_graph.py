@@ -14,15 +14,17 @@ from hypothesis import strategies as st
 from test_cli import Cli
 from test_compiler import SYSTEM, USER, directives
 
-from lunasched import compiler, dependencies, unittext
 from lunasched.errors import ExitCode
-from lunasched.model import Job
+from lunasched.formats import unittext
+from lunasched.jobs import dependencies
+from lunasched.jobs.model import Job
 from lunasched.schedule import ON_DEMAND
+from lunasched.units import compiler
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lunasched.compiler import Context
+    from lunasched.units.compiler import Context
 
 NAMES = st.text("abcdef", min_size=1, max_size=1)
 GRAPHS = st.dictionaries(NAMES, st.lists(NAMES, unique=True, max_size=4), max_size=6)

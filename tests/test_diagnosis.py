@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from lunasched.config import Mode, Paths
-from lunasched.diagnosis import (
+from lunasched.doctor.diagnosis import (
     CHECKS,
     ClockFacts,
     ClosedFacts,
@@ -34,8 +33,9 @@ from lunasched.diagnosis import (
     ZoneFacts,
     diagnose,
 )
-from lunasched.model import Job, ResourceLimits
-from lunasched.needs import Lack
+from lunasched.jobs.model import Job, ResourceLimits
+from lunasched.paths import Mode, Paths
+from lunasched.units.needs import Lack
 
 NOW = 1_800_000_000_000_000  # January 2027
 PATHS = Paths.of(Mode.SYSTEM, {})

@@ -20,37 +20,13 @@ import pytest
 import typer
 import yaml
 
-from lunasched import cli, config, configfile, document, jobkeys, notify, retry, sandbox, template
-from lunasched.channels import CHANNEL_KEYS
+from lunasched import cli, notify, paths
 from lunasched.cli import render
 from lunasched.cli.app import app
-from lunasched.compiler import GATE_NAME
-from lunasched.config import Mode, Paths
-from lunasched.diagnosis import CHECKS, Finding, Severity
-from lunasched.document.limits import BYTES_MAX, DEPTH_MAX, VALUES_MAX
+from lunasched.doctor.diagnosis import CHECKS, Finding, Severity
 from lunasched.errors import ExitCode
-from lunasched.jobvalues import OneOf
-from lunasched.message import Kind, Report, compose, output
-from lunasched.metrics import METRICS
-from lunasched.model import (
-    Backoff,
-    Channel,
-    ChannelType,
-    ExecutionMode,
-    HookEvent,
-    HookRun,
-    Hooks,
-    Job,
-    NotifyEvent,
-    Overlap,
-    Result,
-    RetryPolicy,
-    Run,
-    Trigger,
-)
-from lunasched.notify import ntfy, webhook
-from lunasched.sandbox import UserMode
-from lunasched.settings import (
+from lunasched.files import configfile
+from lunasched.files.settings import (
     DEFAULTS,
     EXTENSION,
     JOBS,
@@ -60,12 +36,38 @@ from lunasched.settings import (
     SURROUNDINGS,
     Settings,
 )
+from lunasched.formats import document, template
+from lunasched.formats.limits import BYTES_MAX, DEPTH_MAX, VALUES_MAX
+from lunasched.history import retry
+from lunasched.history.report import Kind, Report
+from lunasched.history.run import HookRun, Result, Run, Trigger
+from lunasched.jobs import keys, sandbox
+from lunasched.jobs.channels import CHANNEL_KEYS
+from lunasched.jobs.model import (
+    Backoff,
+    Channel,
+    ChannelType,
+    ExecutionMode,
+    HookEvent,
+    Hooks,
+    Job,
+    NotifyEvent,
+    Overlap,
+    RetryPolicy,
+)
+from lunasched.jobs.sandbox import UserMode
+from lunasched.jobs.values import OneOf
+from lunasched.notify import ntfy, webhook
+from lunasched.notify.message import compose, output
+from lunasched.paths import Mode, Paths
 from lunasched.store import MessageState, Store
-from lunasched.supervisor import facts
+from lunasched.supervisor import variables
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin
+from lunasched.units.compiler import GATE_NAME
 from lunasched.web.access import JOURNAL_GROUPS
 from lunasched.web.api import PARAMETERS, RUNS_DEFAULT, RUNS_MAX
+from lunasched.web.metrics import METRICS
 from lunasched.web.pages import PLOTTED_MAX
 
 if TYPE_CHECKING:
@@ -422,8 +424,8 @@ def test_events_of_hooks(page: Page) -> None:
 def test_variables_of_hooks(page: Page, failed_once: Store) -> None:
     lists = re.findall(r"^\.Bl -tag.*?^\.El$", page.part("Sh", "HOOKS"), re.M | re.S)
     always, ended, retried = [names for part in lists if (names := items(part, "Ev"))]
-    facts = {hook.facts["LUNASCHED_EVENT"]: list(hook.facts) for hook in failed_once.hooks.next()}
-    assert facts == {"on_start": always, "on_retry": always + ended + retried}
+    shown = {hook.facts["LUNASCHED_EVENT"]: list(hook.facts) for hook in failed_once.hooks.next()}
+    assert shown == {"on_start": always, "on_retry": always + ended + retried}
 
 
 def test_events_and_states_of_messages(page: Page) -> None:
@@ -439,9 +441,9 @@ def test_variables_of_commands(page: Page, failed_once: Store) -> None:
         )
         failed_once.outbox.put(report, CHANNEL, job=RUN.job, key=kind.value, cause="", now=0)
     found = failed_once.outbox.ready(())
-    variables = facts.of_message(found[0], compose(found[0].report))
+    shown = variables.of_message(found[0], compose(found[0].report))
     part = page.part("Sh", "NOTIFICATIONS")
-    assert set(re.findall(r"\bLUNASCHED_[A-Z_]+", part)) == set(variables)
+    assert set(re.findall(r"\bLUNASCHED_[A-Z_]+", part)) == set(shown)
 
 
 def test_execution_modes(page: Page) -> None:
@@ -460,16 +462,16 @@ def keys_of(text: str) -> list[str]:
 def test_keys_of_a_job(files_page: Page) -> None:
     text = files_page.part("Sh", "KEYS OF A JOB").partition("\n.Ss ")[0]
     assert keys_of(text) == [
-        *jobkeys.KEYS, jobkeys.ARGUMENTS, *jobkeys.GROUPS, jobkeys.DIRECTIVES,
+        *keys.KEYS, keys.ARGUMENTS, *keys.GROUPS, keys.DIRECTIVES,
     ]  # fmt: skip
-    for group in jobkeys.GROUPS.keys() - {"sandbox"}:
-        assert keys_of(files_page.part("Ss", group)) == list(jobkeys.GROUPS[group])
+    for group in keys.GROUPS.keys() - {"sandbox"}:
+        assert keys_of(files_page.part("Ss", group)) == list(keys.GROUPS[group])
 
 
 def test_words_of_a_job(files_page: Page) -> None:
     """Each key whose value is one of some words names all of them."""
     text = files_page.part("Sh", "KEYS OF A JOB")
-    rows = {**jobkeys.KEYS, **jobkeys.GROUPS["retry_policy"]}
+    rows = {**keys.KEYS, **keys.GROUPS["retry_policy"]}
     named = 0
     for key, row in rows.items():
         if isinstance(row.read, OneOf):
@@ -530,7 +532,7 @@ def test_examples_of_files(files_page: Page, tmp_path: Path) -> None:
 
 
 def test_our_environment_variables(page: Page) -> None:
-    read = set(re.findall(r'"(LUNASCHED_\w+)"', inspect.getsource(config)))
+    read = set(re.findall(r'"(LUNASCHED_\w+)"', inspect.getsource(paths)))
     listed = items(page.part("Sh", "ENVIRONMENT"), "Ev")
     assert {name for name in listed if name.startswith("LUNASCHED_")} == read | set(SURROUNDINGS)
 
@@ -680,7 +682,7 @@ def test_examples_are_accepted(words: list[str]) -> None:
     context = command.make_context(name, rest)
     if name == "add":
         from lunasched import schedule
-        from lunasched.jobvalues import read_name
+        from lunasched.jobs.values import read_name
 
         read_name(context.params["name"])
         if not context.params["depends_on"]:
@@ -702,17 +704,13 @@ def test_paths_in_the_pages_of_the_tree_exist(page: str) -> None:
     text = (TREE / page).read_text()
     outside = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
     named = re.findall(r"`([\w./*-]+)`", outside) + re.findall(r"\]\(([^)#]+)\)", outside)
-    layout = re.search(r"^## Layout.*?^```text\n(.*?)^```$", text, re.M | re.S)
-    assert layout or page != "README.md"
-    if layout:
-        named += [line.split()[0] for line in layout[1].splitlines() if line.strip()]
     # What a project has of a package or a job is no file of the tree.
     paths = [
         name
         for name in named
         if ("/" in name and not name.startswith("/etc/")) or re.search(r"\.(py|md|toml)\Z", name)
     ]
-    # Directories of the layout may stand in the package.
+    # The rooms stand in the package.
     bases = (TREE, TREE / "lunasched")
     system = Paths.of(Mode.SYSTEM, {})
     installed = {str(getattr(system, field.name)) for field in dataclasses.fields(system)}

@@ -17,15 +17,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_compiler import EVERYTHING, SYSTEM, USER
 
-from lunasched import adoption, compiler, ejection
-from lunasched.adoption import Source
-from lunasched.compiler import Context
-from lunasched.config import Mode
-from lunasched.ejection import Ejection
 from lunasched.errors import InvalidInput
-from lunasched.jobfile import job_from_mapping
-from lunasched.model import ExecutionMode, Hooks, Job, Notifications, Overlap, RetryPolicy
-from lunasched.unitfile import UnitFile
+from lunasched.formats.unitfile import UnitFile
+from lunasched.jobs.model import ExecutionMode, Hooks, Job, Notifications, Overlap, RetryPolicy
+from lunasched.jobs.reading import job_from_mapping
+from lunasched.paths import Mode
+from lunasched.transfer import adoption, ejection
+from lunasched.transfer.adoption import Source
+from lunasched.transfer.ejection import Ejection
+from lunasched.units import compiler
+from lunasched.units.compiler import Context
 
 GOLDEN = Path(__file__).parent / "golden_ejected"
 

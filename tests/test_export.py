@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from test_cli import COMMAND, Cli
 
-from lunasched import configfile, jobschema
-from lunasched.document import Format, read
 from lunasched.errors import ExitCode
-from lunasched.jobfile import job_from_mapping
-from lunasched.model import Job
+from lunasched.files import configfile, schema
+from lunasched.formats.document import Format, read
+from lunasched.jobs.model import Job
+from lunasched.jobs.reading import job_from_mapping
 
 URL = "https://hooks.example.org/s/secret"
 BACKUP = job_from_mapping({"name": "backup", "schedule": "every 1h", "command": "true"})
@@ -163,4 +163,4 @@ def test_secrets_on_a_terminal_are_told(cli: Cli) -> None:
 def test_the_schema(cli: Cli) -> None:
     done = cli("schema")
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == jobschema.schema()
+    assert json.loads(done.stdout) == schema.schema()

@@ -12,18 +12,13 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from test_jobfile import EVERY_FIELD, LEAST, definitions
 
-from lunasched import configfile
-from lunasched.document import Format, read
 from lunasched.errors import InvalidInput, InvalidJob
-from lunasched.jobdump import definition, dump
-from lunasched.jobfile import (
-    NO_DEFAULTS,
-    Defaults,
-    defaults_from_mapping,
-    job_from_mapping,
-)
-from lunasched.jobvalues import read_environment
-from lunasched.model import Job
+from lunasched.files import configfile
+from lunasched.files.dump import definition, dump
+from lunasched.formats.document import Format, read
+from lunasched.jobs.model import Job
+from lunasched.jobs.reading import NO_DEFAULTS, Defaults, defaults_from_mapping, job_from_mapping
+from lunasched.jobs.values import read_environment
 
 formats = pytest.mark.parametrize("format_", Format)
 GOLDEN = Path(__file__).resolve().parent / "golden" / "files"

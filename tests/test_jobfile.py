@@ -12,11 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lunasched import schedule
-from lunasched.directives import REFUSED
 from lunasched.errors import ExitCode, InvalidInput, InvalidJob
-from lunasched.jobfile import Defaults, defaults_from_mapping, dotted, job_from_mapping
-from lunasched.jobvalues import read_duration, read_name, read_size
-from lunasched.model import (
+from lunasched.jobs.directives import REFUSED
+from lunasched.jobs.model import (
     Backoff,
     Channel,
     ChannelType,
@@ -29,7 +27,9 @@ from lunasched.model import (
     ResourceLimits,
     RetryPolicy,
 )
-from lunasched.sandbox import OPTIONS
+from lunasched.jobs.reading import Defaults, defaults_from_mapping, dotted, job_from_mapping
+from lunasched.jobs.sandbox import OPTIONS
+from lunasched.jobs.values import read_duration, read_name, read_size
 
 LEAST: dict[str, Any] = {"name": "backup", "schedule": "every 1h", "command": "true"}
 TEN_YEARS = 10 * 366 * 86400

@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from test_jobfile import EVERY_KEY, KEYS, LEAST, NESTED, definitions
 
-from lunasched import channels, jobkeys, jobschema, settings
-from lunasched.configfile import read as read_config
-from lunasched.document import Format
-from lunasched.document import read as read_document
 from lunasched.errors import InvalidInput, InvalidJob
-from lunasched.jobfile import defaults_from_mapping, job_from_mapping
+from lunasched.files import schema, settings
+from lunasched.files.configfile import read as read_config
+from lunasched.formats.document import Format
+from lunasched.formats.document import read as read_document
+from lunasched.jobs import channels, keys
+from lunasched.jobs.reading import defaults_from_mapping, job_from_mapping
 
 TREE = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted(TREE.glob("packaging/examples/*.*"))
-SCHEMA = jobschema.schema()
+SCHEMA = schema.schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
 
 
@@ -43,29 +44,27 @@ def test_it_is_a_schema() -> None:
 
 
 def test_every_reader_has_a_shape() -> None:
-    readers = [
-        row.read for rows in (jobkeys.KEYS, *jobkeys.GROUPS.values()) for row in rows.values()
-    ]
+    readers = [row.read for rows in (keys.KEYS, *keys.GROUPS.values()) for row in rows.values()]
     readers += [row.read for keys in channels.CHANNEL_KEYS.values() for row in keys.values()]
     readers += [row.read for rows in settings.SECTIONS.values() for row in rows.values()]
     used = set()
     for read in readers:
-        reference = jobschema.shape(read).get("$ref", "").removeprefix("#/$defs/")
+        reference = schema.shape(read).get("$ref", "").removeprefix("#/$defs/")
         used.add(reference)
         assert not reference or reference in SCHEMA["$defs"]
-    of_readers = {name for name, _ in jobschema._SHAPES.values()} | {"channels", "messengers"}
+    of_readers = {name for name, _ in schema._SHAPES.values()} | {"channels", "messengers"}
     assert used - {""} == of_readers
 
 
 def test_it_has_every_key() -> None:
     job = SCHEMA["$defs"]["job"]
     assert set(job["properties"]) == {
-        *jobkeys.KEYS, jobkeys.ARGUMENTS, *jobkeys.GROUPS, jobkeys.DIRECTIVES,
+        *keys.KEYS, keys.ARGUMENTS, *keys.GROUPS, keys.DIRECTIVES,
     }  # fmt: skip
     assert set(SCHEMA["$defs"]["defaults"]["properties"]) == set(job["properties"]) - {
         "name", "dependencies",
     }  # fmt: skip
-    for group, rows in jobkeys.GROUPS.items():
+    for group, rows in keys.GROUPS.items():
         assert list(SCHEMA["$defs"][group]["properties"]) == list(rows)
     for section, rows in settings.SECTIONS.items():
         found = SCHEMA
@@ -81,7 +80,7 @@ def test_it_has_every_key() -> None:
             assert found["properties"][name]["deprecated"]
 
 
-@pytest.mark.parametrize("definition", ["job", "defaults", *jobkeys.GROUPS])
+@pytest.mark.parametrize("definition", ["job", "defaults", *keys.GROUPS])
 def test_every_key_says_what_it_is_about(definition: str) -> None:
     for key, content in SCHEMA["$defs"][definition]["properties"].items():
         assert content["description"].endswith("."), key
@@ -106,9 +105,9 @@ def test_what_the_defaults_are() -> None:
     written = {key: content["default"] for key, content in job.items() if "default" in content}
     assert len(written) > 10
     assert job_from_mapping({**LEAST, **written}) == job_from_mapping(LEAST)
-    for group in jobkeys.GROUPS:
-        keys = SCHEMA["$defs"][group]["properties"]
-        inner = {key: content["default"] for key, content in keys.items() if "default" in content}
+    for group in keys.GROUPS:
+        known = SCHEMA["$defs"][group]["properties"]
+        inner = {key: content["default"] for key, content in known.items() if "default" in content}
         assert job_from_mapping({**LEAST, group: inner}) == job_from_mapping(LEAST)
 
 
@@ -235,9 +234,9 @@ def test_structure_is_the_same_to_both(key: str, value: Any, inner: str | None) 
 
 
 PATHS = [
-    *((key,) for key in (*jobkeys.KEYS, jobkeys.ARGUMENTS)),
-    *((group, key) for group, rows in jobkeys.GROUPS.items() for key in rows),
-    (jobkeys.DIRECTIVES, "LimitNOFILE"),
+    *((key,) for key in (*keys.KEYS, keys.ARGUMENTS)),
+    *((group, key) for group, rows in keys.GROUPS.items() for key in rows),
+    (keys.DIRECTIVES, "LimitNOFILE"),
 ]
 WRITTEN: list[Any] = [
     0, 1, 1.5, 0.01, 4096, 999, 10**6, 1 << 20, (1 << 60) - 1, 10 * 366 * 86400, "", " ", "0",

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lunasched.config import Mode
-from lunasched.journal import (
+from lunasched.paths import Mode
+from lunasched.systemd.journal import (
     EventKind,
     Journal,
     RunWindow,
@@ -159,7 +159,7 @@ def test_all_that_a_child_says_of_why_it_failed_is_shown(
         "_TRANSPORT": "journal",
         "_UID": 0 if mode is Mode.SYSTEM else 1000,
         "__REALTIME_TIMESTAMP": 2_000_000,
-    "__MONOTONIC_TIMESTAMP": 1_000_000,
+        "__MONOTONIC_TIMESTAMP": 1_000_000,
         **written_by,
     }
     journal = Journal(mode, 0 if mode is Mode.SYSTEM else 1000)

@@ -6,8 +6,8 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
-from lunasched.deploylock import DeployLock
-from lunasched.supervisor.killed import KilledChanges
+from lunasched.state.deploylock import DeployLock
+from lunasched.supervisor.unfinished import KilledChanges
 
 
 class Interleaved(DeployLock):

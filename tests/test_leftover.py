@@ -10,8 +10,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lunasched import leftover, processes
-from lunasched.leftover import Leftover
+from lunasched.machine import processes
+from lunasched.units import leftover
+from lunasched.units.leftover import Leftover
 
 # Prints the ID of a process that it starts and that outlives it.
 ORPHAN = """

@@ -23,21 +23,19 @@ import pytest
 
 from lunasched import schedule
 from lunasched.cli import render
-from lunasched.config import Mode, history_path
 from lunasched.errors import ScheduleError, StoreError
-from lunasched.jobfile import job_from_mapping
-from lunasched.model import (
+from lunasched.history.run import Result, Run, Trigger
+from lunasched.jobs.model import (
     Backoff,
     ExecutionMode,
     Hooks,
     Job,
     Priority,
     ResourceLimits,
-    Result,
     RetryPolicy,
-    Run,
-    Trigger,
 )
+from lunasched.jobs.reading import job_from_mapping
+from lunasched.paths import Mode, history_path
 from lunasched.store import Store
 from lunasched.store.legacy import MigrationReport
 from lunasched.store.legacy.cron import translate

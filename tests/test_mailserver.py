@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from lunasched import host, mailserver
-from lunasched.jobfile import job_from_mapping
-from lunasched.model import Job
-from lunasched.settings import EmailSettings, Tls
+from lunasched.files import mailserver
+from lunasched.files.settings import EmailSettings, Tls
+from lunasched.jobs.model import Job
+from lunasched.jobs.reading import job_from_mapping
+from lunasched.machine import host
 
 MAIL = {"type": "email", "to": "root"}
 HOOK = {"type": "webhook", "url": "https://a.example/x"}

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lunasched import template
-from lunasched.message import Held, Kind, Report, compose
-from lunasched.message.output import last_lines
-from lunasched.message.words import span, what_happened
-from lunasched.model import Channel, ChannelType, NotifyEvent, Result, Trigger
+from lunasched.formats import template
+from lunasched.history.report import Held, Kind, Report
+from lunasched.history.run import Result, Trigger
+from lunasched.jobs.model import Channel, ChannelType, NotifyEvent
+from lunasched.notify.message import compose
+from lunasched.notify.message.output import last_lines
+from lunasched.notify.message.phrases import span, what_happened
 
 TIMES = st.none() | st.integers(0, 2**52)
 REPORTS = st.builds(

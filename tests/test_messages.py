@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
-from lunasched import alerting
-from lunasched.alerting import Outage
-from lunasched.config import Mode
-from lunasched.jobfile import job_from_mapping
-from lunasched.message import Kind, Report, compose
-from lunasched.model import ChannelType, Job, NotifyEvent, Result, Run, Trigger
+from lunasched.formats.unittext import service_name
+from lunasched.history import alerting
+from lunasched.history.alerting import Outage
+from lunasched.history.report import Kind, Report
+from lunasched.history.run import Result, Run, Trigger
+from lunasched.jobs.model import ChannelType, Job, NotifyEvent
+from lunasched.jobs.reading import job_from_mapping
+from lunasched.notify.message import compose
+from lunasched.paths import Mode
 from lunasched.store import Entry, Outgoing, Store
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin
-from lunasched.unittext import service_name
 
 SECOND = 1_000_000
 NOW = 1_000_000 * SECOND

@@ -20,22 +20,16 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lunasched import __version__
-from lunasched.diagnosis import UnitSeen
+from lunasched.doctor.diagnosis import UnitSeen
 from lunasched.errors import LunaschedError
-from lunasched.message import Kind, Report
-from lunasched.metrics import (
-    FATES,
-    METRICS,
-    Metrics,
-    Supervision,
-    _escaped,
-    write_textfile,
-)
-from lunasched.missed import Checked
-from lunasched.model import Channel, ChannelType, Job, MissedSlots, Result, Run, Trigger
+from lunasched.formats.unittext import timer_name
+from lunasched.history.missed import Checked
+from lunasched.history.report import Kind, Report
+from lunasched.history.run import MissedSlots, Result, Run, Trigger
+from lunasched.history.timerstate import Timers
+from lunasched.jobs.model import Channel, ChannelType, Job
 from lunasched.store import MessageState, Pruning, Store, space
-from lunasched.timerstate import Timers
-from lunasched.unittext import timer_name
+from lunasched.web.metrics import FATES, METRICS, Metrics, Supervision, _escaped, write_textfile
 
 TREE = Path(__file__).resolve().parent.parent
 GOLDEN = TREE / "tests/golden/metrics/page.txt"

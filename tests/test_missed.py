@@ -10,19 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from lunasched import missed
-from lunasched.config import Mode
-from lunasched.missed import Checked, Cover
-from lunasched.model import (
-    Channel,
-    ChannelType,
-    Job,
-    MissedSlots,
-    Notifications,
-    Result,
-    Run,
-    Trigger,
-)
+from lunasched.history import missed
+from lunasched.history.missed import Checked, Cover
+from lunasched.history.run import MissedSlots, Result, Run, Trigger
+from lunasched.jobs.model import Channel, ChannelType, Job, Notifications
+from lunasched.paths import Mode
 from lunasched.store import Pruning, Store
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin

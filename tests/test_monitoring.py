@@ -11,7 +11,7 @@ from typing import Any
 import prometheus
 import yaml
 
-from lunasched.metrics import METRICS
+from lunasched.web.metrics import METRICS
 
 TREE = Path(__file__).resolve().parent.parent
 RULES = TREE / "packaging/prometheus/lunasched.rules.yml"

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from lunasched.config import Mode
-from lunasched.jobfile import job_from_mapping
-from lunasched.model import Job
-from lunasched.needs import Absence, Account, Kind, Lack, Seen, lacking
-from lunasched.surroundings import Surroundings
+from lunasched.jobs.model import Job
+from lunasched.jobs.reading import job_from_mapping
+from lunasched.machine.surroundings import Surroundings
+from lunasched.paths import Mode
+from lunasched.units.needs import Absence, Account, Kind, Lack, Seen, lacking
 
 ROOT = Account("root", 0, frozenset({0}), "/root", "/bin/bash")
 WEB = Account("web", 1001, frozenset({1001, 33}), "/home/web", "/bin/bash")

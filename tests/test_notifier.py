@@ -13,11 +13,11 @@ import pytest
 from gi.repository import GLib
 from receiver import Receiver
 
-from lunasched.config import Mode
-from lunasched.message import Kind, Report
-from lunasched.model import Channel, ChannelType
-from lunasched.runtimedir import RuntimeDirectory
-from lunasched.settings import Settings
+from lunasched.files.settings import Settings
+from lunasched.history.report import Kind, Report
+from lunasched.jobs.model import Channel, ChannelType
+from lunasched.paths import Mode
+from lunasched.state.runtimedir import RuntimeDirectory
 from lunasched.store import Entry, MessageState, Store
 from lunasched.supervisor.hooks import HookStarter
 from lunasched.supervisor.messages import Origin

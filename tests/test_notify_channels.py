@@ -12,11 +12,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from test_notify_http import REPORT
 
-from lunasched.message import Held, Kind, Report, compose
-from lunasched.model import Channel, ChannelType, Result
+from lunasched.files.settings import EmailSettings
+from lunasched.history.report import Held, Kind, Report
+from lunasched.history.run import Result
+from lunasched.jobs.model import Channel, ChannelType
 from lunasched.notify import discord, email, heartbeat, ntfy, slack, webhook
+from lunasched.notify.message import compose
 from lunasched.notify.text import beginning, code, end, utf8, utf16
-from lunasched.settings import EmailSettings
 
 URL = "https://service.example/hook/1?thread_id=5"
 

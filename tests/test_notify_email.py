@@ -21,11 +21,12 @@ from peers import Authority, Mailbox, mail_server
 from test_notify_http import REPORT
 
 from lunasched.errors import NotifyError
-from lunasched.message import Kind, Report, compose
-from lunasched.model import Channel, ChannelType
+from lunasched.files.settings import EmailSettings, Tls
+from lunasched.history.report import Kind, Report
+from lunasched.jobs.model import Channel, ChannelType
 from lunasched.notify import email as emails
 from lunasched.notify import send
-from lunasched.settings import EmailSettings, Tls
+from lunasched.notify.message import compose
 
 TIMEOUT = 30.0
 TO = Channel(ChannelType.EMAIL, "ops@example.org")

@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from peers import Authority, Conversation, HttpServer, Talk, answering
 
 from lunasched.errors import NotifyError
-from lunasched.message import Kind, Report, compose
-from lunasched.model import Channel, ChannelType, Result, Trigger
+from lunasched.files.settings import EmailSettings
+from lunasched.history.report import Kind, Report
+from lunasched.history.run import Result, Trigger
+from lunasched.jobs.model import Channel, ChannelType
 from lunasched.notify import heartbeat, http, send, webhook
-from lunasched.settings import EmailSettings
+from lunasched.notify.message import compose
 
 REPORT = Report(
     kind=Kind.FAILURE,

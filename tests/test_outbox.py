@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from lunasched.alerting import Outage
-from lunasched.message import Kind, Report
-from lunasched.model import Channel, ChannelType, NotifyEvent, Result
+from lunasched.history.alerting import Outage
+from lunasched.history.report import Kind, Report
+from lunasched.history.run import Result
+from lunasched.jobs.model import Channel, ChannelType, NotifyEvent
 from lunasched.store import HISTORY, Entry, MessageState, Outgoing, Store
 
 MAIL = Channel(ChannelType.EMAIL, "ops@example.org")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lunasched.slotfile import _uptime
+from lunasched.state.slotfile import _uptime
 
 GUARD = Path(__file__).parent.parent / "unit-templates" / "overlap-guard"
 BY_TIMER = 'a(ss) 3 "trigger_unit" "x.timer" "trigger_timer_realtime_usec" "5"'

@@ -12,28 +12,17 @@ from typing import Any
 
 import pytest
 
-from lunasched import missed, overrun, words
-from lunasched.config import Mode
-from lunasched.metrics import Metrics, Supervision
-from lunasched.missed import Checked, Cover
-from lunasched.model import (
-    OVERRUN_MAX,
-    Channel,
-    ChannelType,
-    ExecutionMode,
-    Job,
-    Notifications,
-    Overlap,
-    Overrun,
-    Result,
-    Run,
-    Trigger,
-)
-from lunasched.overrun import Rule
+from lunasched.history import missed, overrun, phrases
+from lunasched.history.missed import Checked, Cover
+from lunasched.history.overrun import Rule
+from lunasched.history.run import OVERRUN_MAX, Overrun, Result, Run, Trigger
+from lunasched.jobs.model import Channel, ChannelType, ExecutionMode, Job, Notifications, Overlap
+from lunasched.paths import Mode
 from lunasched.store import Store
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin
 from lunasched.supervisor.overruns import OverrunWatch
+from lunasched.web.metrics import Metrics, Supervision
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -124,7 +113,7 @@ def test_what_a_clock_that_was_set_back_shows_does_not_count() -> None:
 
 def test_a_job_that_should_run_each_second_is_counted_so_far() -> None:
     assert count(START + 7 * DAY, schedule="calendar:*:*:*") == OVERRUN_MAX
-    assert words.slots_passed(OVERRUN_MAX) == "at least 10000 slots passed"
+    assert phrases.slots_passed(OVERRUN_MAX) == "at least 10000 slots passed"
     # Intervals are not counted one by one.
     assert count(START + 7 * DAY, schedule="every 1s") == 7 * 86400 - 1
 
@@ -421,11 +410,11 @@ def test_a_run_in_progress_is_shown_with_what_has_passed_by_now(teller: Teller) 
     shown = overrun.so_far(
         stored, teller.store.jobs.some, now=START + 2 * HOUR, host_timezone="UTC"
     )
-    assert [words.run_ended(run) for run in shown] == ["running, 60 slots passed"]
+    assert [phrases.run_ended(run) for run in shown] == ["running, 60 slots passed"]
     teller.end(START + 2 * MINUTE)
     stored = teller.store.runs.history("often", None)
     shown = overrun.so_far(stored, teller.store.jobs.some, now=START + DAY, host_timezone="UTC")
-    assert [words.run_ended(run) for run in shown] == ["success, 1 slot passed"]
+    assert [phrases.run_ended(run) for run in shown] == ["success, 1 slot passed"]
 
 
 def test_metrics_have_what_has_passed_now_and_ever(teller: Teller) -> None:

@@ -13,25 +13,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from lunasched.config import Mode
-from lunasched.jobfile import job_from_mapping
-from lunasched.journal import Event, EventKind, Position, Waits
-from lunasched.model import (
-    ExecutionMode,
-    HookEvent,
-    Job,
-    Overlap,
-    ResourceLimits,
-    Result,
-    Run,
-    Trigger,
-)
+from lunasched.history.run import Result, Run, Trigger
+from lunasched.jobs.model import ExecutionMode, HookEvent, Job, Overlap, ResourceLimits
+from lunasched.jobs.reading import job_from_mapping
+from lunasched.paths import Mode
 from lunasched.store import Store
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.elapses import Elapses
 from lunasched.supervisor.messages import Origin
 from lunasched.supervisor.recorder import Recorder, result_of
-from lunasched.systemd import Elapse
+from lunasched.systemd.journal import Event, EventKind, Position, Waits
+from lunasched.systemd.manager import Elapse
 
 SECOND = 1_000_000
 START = int(datetime(2026, 2, 10, 12, tzinfo=timezone.utc).timestamp()) * SECOND

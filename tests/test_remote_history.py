@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lunasched.errors import PermissionDenied, StoreError
-from lunasched.model import Result, Run, Trigger
+from lunasched.history.run import Result, Run, Trigger
 from lunasched.store import Definitions, RemoteHistory, Store, remote
 from lunasched.store.history import History
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lunasched.errors import StoreError
-from lunasched.model import Job
+from lunasched.jobs.model import Job
 from lunasched.store import DEFINITIONS, HISTORY, Definitions, inspect, repair
 from lunasched.store.connection import Schema
 from lunasched.store.history import History

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lunasched.config import history_path
-from lunasched.model import HookEvent, Job, Result, Run, Trigger
+from lunasched.history.run import Result, Run, Trigger
+from lunasched.jobs.model import HookEvent, Job
+from lunasched.paths import history_path
 from lunasched.store import HISTORY, Pruning, Store, space
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lunasched import retry
-from lunasched.model import Backoff, Outcome, Result, RetryPolicy
+from lunasched.history import retry
+from lunasched.history.run import Outcome, Result
+from lunasched.jobs.model import Backoff, RetryPolicy
 
 FAILED = Outcome(Result.EXIT_CODE, exit_code=1)
 # Delays count in microseconds.

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from lunasched import slot
-from lunasched.model import Job, Trigger
+from lunasched.history import slot
+from lunasched.history.run import Trigger
+from lunasched.history.slot import Past, attribute, next_slot, to_datetime, to_usec
+from lunasched.jobs.model import Job
 from lunasched.schedule import elapses, parse
-from lunasched.slot import Past, attribute, next_slot, to_datetime, to_usec
 
 HOST = "Europe/Berlin"
 SECOND = 1_000_000

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from lunasched import slot, slotfile
-from lunasched.concurrency import guard_command
-from lunasched.config import Mode
+from lunasched.history import slot
+from lunasched.history.slot import CORRECTION_USEC, NEVER, NEXT_SLOTS, LastSlot, SlotList, slot_list
+from lunasched.paths import Mode
 from lunasched.schedule import parse
-from lunasched.slot import CORRECTION_USEC, NEVER, NEXT_SLOTS, LastSlot, SlotList, slot_list
-from lunasched.slotfile import SlotDirectory, clock_offset
+from lunasched.state import slotfile
+from lunasched.state.slotfile import SlotDirectory, clock_offset
+from lunasched.units.concurrency import guard_command
 
 GUARD = Path(__file__).parent.parent / "unit-templates" / "slot-guard"
 SECOND = 1_000_000

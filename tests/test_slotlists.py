@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lunasched.history.slot import NEXT_SLOTS, LastSlot, slot_list
 from lunasched.schedule import parse
-from lunasched.slot import NEXT_SLOTS, LastSlot, slot_list
-from lunasched.slotfile import SlotDirectory
+from lunasched.state.slotfile import SlotDirectory
 from lunasched.supervisor.slotlists import SlotLists
 
 MINUTE = 60_000_000

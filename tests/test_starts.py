@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from lunasched.config import Mode
-from lunasched.jobfile import job_from_mapping
-from lunasched.model import HookEvent, HookRun, Job, Result, Run, Trigger
-from lunasched.runtimedir import MarkDirectory, RuntimeDirectory
+from lunasched.formats.unittext import launch_name, run_service_name, service_name
+from lunasched.history.run import HookRun, Result, Run, Trigger
+from lunasched.jobs.model import HookEvent, Job
+from lunasched.jobs.reading import job_from_mapping
+from lunasched.paths import Mode
+from lunasched.state.runtimedir import MarkDirectory, RuntimeDirectory
 from lunasched.store import Start, Store
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin
-from lunasched.unittext import launch_name, run_service_name, service_name
 
 BOOT = "b" * 32
 SECOND = 1_000_000

@@ -13,7 +13,7 @@ import pytest
 from gi.repository import GLib
 
 from lunasched.errors import LunaschedError, SystemdError, SystemdUnreachable
-from lunasched.systemd import StartSocket
+from lunasched.systemd.startsocket import StartSocket
 
 _TIMEOUT_MS = 20_000
 

@@ -19,10 +19,11 @@ from typing import Any
 
 import pytest
 
-from lunasched.alerting import Outage
-from lunasched.config import history_path
 from lunasched.errors import ExitCode, PermissionDenied, StoreError
-from lunasched.model import Job, Priority, ResourceLimits, Result, Run, Trigger
+from lunasched.history.alerting import Outage
+from lunasched.history.run import Result, Run, Trigger
+from lunasched.jobs.model import Job, Priority, ResourceLimits
+from lunasched.paths import history_path
 from lunasched.store import Definitions, OpenRun, RunState, Store, database
 from lunasched.store.history import SPLIT
 
@@ -437,7 +438,7 @@ def test_a_transaction_is_all_or_nothing(store: Store, path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from lunasched.model import Job
+from lunasched.jobs.model import Job
 from lunasched.store import Store
 path, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 with Store.open(path, durable=False) as store:
@@ -492,7 +493,7 @@ def test_two_processes_make_a_database_at_the_same_instant(tmp_path: Path) -> No
 def test_a_process_that_dies_in_a_transaction_leaves_nothing(path: Path) -> None:
     done = python(
         "import os, sys; from pathlib import Path\n"
-        "from lunasched.model import Job; from lunasched.store import Store\n"
+        "from lunasched.jobs.model import Job; from lunasched.store import Store\n"
         "store = Store.open(Path(sys.argv[1]))\n"
         "job = Job(name='a', schedule='every 1h', command='true')\n"
         "store.jobs.put(job, 1)\n"
@@ -640,7 +641,7 @@ FILL = """
 import sys
 from pathlib import Path
 from lunasched.errors import StoreError
-from lunasched.model import Job
+from lunasched.jobs.model import Job
 from lunasched.store import Store
 with Store.open(Path(sys.argv[1]) / "lunasched.db") as store:
     added = 0

@@ -18,12 +18,12 @@ from typing import Any
 import legacy
 import pytest
 
-from lunasched.compiler import former_hash_line, job_hash_line
-from lunasched.config import Mode, Paths
 from lunasched.deploy.takeover import TakenOver, Takeover
 from lunasched.errors import PermissionDenied, StoreError
-from lunasched.model import Job
+from lunasched.jobs.model import Job
+from lunasched.paths import Mode, Paths
 from lunasched.store import HISTORY, Definitions, RemoteHistory
+from lunasched.units.compiler import former_hash_line, job_hash_line
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs two users")
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lunasched import template
 from lunasched.errors import InvalidInput, TemplateFailed
+from lunasched.formats import template
 
 FACTS: dict[str, Any] = {
     **dict.fromkeys(template.VARIABLES),

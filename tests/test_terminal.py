@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from lunasched.cli.app import _MODULES
-from lunasched.jobfile import job_from_mapping
-from lunasched.model import Result, Run, Trigger
+from lunasched.formats.printable import json_text, printable
+from lunasched.history.run import Result, Run, Trigger
+from lunasched.jobs.reading import job_from_mapping
 from lunasched.store import Store
-from lunasched.words import json_text, printable
 
 PACKAGE = Path(__file__).resolve().parent.parent / "lunasched"
 LUNASCHED = Path(sys.executable).with_name("lunasched")
@@ -58,7 +58,7 @@ def test_what_is_text_stays(text: str) -> None:
 def test_nothing_is_printed_past_the_guard() -> None:
     """Who writes bytes to a stream, or hands it to another program, is known."""
     known = {
-        "terminal.py": {"sys.stdout.buffer"},
+        "machine/terminal.py": {"sys.stdout.buffer"},
         # It serves another process, which passes its own output along.
         "cli/reader.py": {"os.dup2"},
         "cli/__init__.py": {"os.dup2"},

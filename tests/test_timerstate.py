@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from lunasched import words
-from lunasched.jsonview import job_json
-from lunasched.model import Job, Overrun, Result, Run, Trigger
-from lunasched.timerstate import Obstacle, Timers, Upcoming, obstacle
-from lunasched.unittext import timer_name
+from lunasched.formats import quantities
+from lunasched.formats.unittext import timer_name
+from lunasched.history import phrases
+from lunasched.history.jsonview import job_json
+from lunasched.history.run import Overrun, Result, Run, Trigger
+from lunasched.history.timerstate import Obstacle, Timers, Upcoming, obstacle
+from lunasched.jobs.model import Job
 
 AT = 1_800_000_000_000_000
 JOB = Job(name="night backup", schedule="@daily", command="x")
@@ -83,12 +85,12 @@ def test_a_timer_does_not_elapse_during_a_run(last: Run, found: Obstacle | None)
 @pytest.mark.parametrize("one", Obstacle)
 def test_it_is_said_in_the_place_of_the_time(one: Obstacle) -> None:
     upcoming = Upcoming(None, one)
-    assert words.next_time(upcoming) == one.words
+    assert phrases.next_time(upcoming) == one.words
     shown = job_json(JOB, upcoming, None)
     assert (shown["next_elapse"], shown["obstacle"]) == (None, one.value)
 
 
 def test_a_time_is_a_time() -> None:
-    assert words.next_time(Upcoming(AT)) == words.local_time(AT)
-    assert words.next_time(Upcoming(None)) == "-"
+    assert phrases.next_time(Upcoming(AT)) == quantities.local_time(AT)
+    assert phrases.next_time(Upcoming(None)) == "-"
     assert job_json(JOB, Upcoming(AT), None)["obstacle"] is None

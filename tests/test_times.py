@@ -10,7 +10,7 @@ import pytest
 from test_cli import Cli
 
 from lunasched.errors import ExitCode
-from lunasched.jobfile import job_from_mapping
+from lunasched.jobs.reading import job_from_mapping
 from lunasched.store import Store
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lunasched.model import Result, Run, Trigger
+from lunasched.formats.unittext import bus_label, service_name, unit_of_label
+from lunasched.history.run import Result, Run, Trigger
 from lunasched.store import Store
 from lunasched.supervisor.told import Told, ToldRun
-from lunasched.systemd import UnitTimes, unit_path
-from lunasched.unittext import bus_label, service_name, unit_of_label
+from lunasched.systemd.manager import UnitTimes, unit_path
 
 SECOND = 1_000_000
 START = 1_700_000_000 * SECOND

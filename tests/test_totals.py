@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lunasched.model import Job, Result, Run, Trigger
-from lunasched.snapshot import DURATION_DIGITS, JobSnapshot
+from lunasched.history.run import Result, Run, Trigger
+from lunasched.history.snapshot import DURATION_DIGITS, JobSnapshot
+from lunasched.jobs.model import Job
 from lunasched.store import HISTORY, Store, database
 
 SECOND = 1_000_000

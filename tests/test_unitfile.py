@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lunasched import unitfile, unittext
 from lunasched.errors import InvalidInput
-from lunasched.unitfile import INFINITY, UnitFile
+from lunasched.formats import unitfile, unittext
+from lunasched.formats.unitfile import INFINITY, UnitFile
 
 ANY = st.text(
     st.characters(blacklist_categories=["Cs"]) | st.sampled_from("[]=%$\\\"';#\n \tx0"), max_size=80

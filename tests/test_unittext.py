@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lunasched import unittext
 from lunasched.errors import InvalidInput
-from lunasched.unittext import UnitText, Unrepresentable
+from lunasched.formats import unittext
+from lunasched.formats.unittext import UnitText, Unrepresentable
 
 # Whatever means something to systemd's parser, to a shell, or to Python.
 PIECES = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lunasched import userswitch
-from lunasched.model import Job
+from lunasched.jobs import userswitch
+from lunasched.jobs.model import Job
 
 Found = list[tuple[str | None, str | None]]
 

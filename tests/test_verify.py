@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from test_compiler import EVERYTHING, SYSTEM, USER, USER_EVERYTHING, compiled
 
-from lunasched import verify
-from lunasched.config import Mode
 from lunasched.errors import DeploymentFailed, ExitCode, InvalidJob
-from lunasched.verify import Complaint
+from lunasched.paths import Mode
+from lunasched.systemd import verify
+from lunasched.systemd.verify import Complaint
 
 COMMAND = Path(sys.executable).with_name("lunasched")
 LEAST: dict[str, Any] = {"name": "a: b", "schedule": "every 1h", "command": "/no/such/program"}

@@ -19,17 +19,18 @@ import pytest
 from gi.repository import GLib
 from web_server import NASTY, Answer, History, Server, free_port, received, served
 
-from lunasched.config import Mode
-from lunasched.jsonview import job_json, run_json
-from lunasched.model import HIDDEN, ExecutionMode, Result, Trigger
-from lunasched.settings import Settings, WebSettings
+from lunasched.files.settings import Settings, WebSettings
+from lunasched.formats.unittext import uuid
+from lunasched.history.jsonview import job_json, run_json
+from lunasched.history.run import Result, Trigger
+from lunasched.history.timerstate import Upcoming
+from lunasched.jobs.model import HIDDEN, ExecutionMode
+from lunasched.paths import Mode
 from lunasched.store import Store
-from lunasched.supervisor import pages as pages_module
+from lunasched.supervisor import pageserver as pages_module
 from lunasched.supervisor.connections import AT_ONCE_MAX, CONNECTIONS_MAX, PEER_MAX
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin
-from lunasched.timerstate import Upcoming
-from lunasched.unittext import uuid
 from lunasched.web import http as web_http
 from lunasched.web.api import RUNS_DEFAULT, RUNS_MAX
 from lunasched.web.pages import JOBS_MAX, job_url

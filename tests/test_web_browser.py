@@ -10,8 +10,9 @@ import pytest
 from browser import Browser
 from web_server import NASTY, History, Server, served
 
-from lunasched.message import Kind, Report
-from lunasched.model import Channel, ChannelType, Result, Trigger
+from lunasched.history.report import Kind, Report
+from lunasched.history.run import Result, Trigger
+from lunasched.jobs.model import Channel, ChannelType
 from lunasched.store import Store
 from lunasched.web.pages import job_url
 

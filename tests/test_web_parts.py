@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from web_server import HOUR, SECOND, History
 
-from lunasched.model import Result, Run, Trigger
-from lunasched.overview import Mark, MarkKind
+from lunasched.history.overview import Mark, MarkKind
+from lunasched.history.run import Result, Run, Trigger
 from lunasched.store import Store
-from lunasched.web import Access, peer, plot, timeline
+from lunasched.web import peer, plot, timeline
+from lunasched.web.access import Access
 from lunasched.web.http import Request
 
 NOW = 1_800_000_000 * SECOND
@@ -328,5 +329,5 @@ def test_nobody_who_only_records_pays_for_the_page() -> None:
     code = "import sys, lunasched.supervisor.service; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert "lunasched.supervisor.pages" in loaded
-    assert not loaded & {"jinja2", "http.server", "lunasched.web"}
+    assert "lunasched.supervisor.pageserver" in loaded
+    assert not loaded & {"jinja2", "http.server", "lunasched.web.site", "lunasched.web.http"}

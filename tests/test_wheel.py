@@ -101,7 +101,7 @@ def test_it_works_without_the_tree(unpacked: Path, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    source = run("-c", "import lunasched.config; print(lunasched.config.unit_templates())")
+    source = run("-c", "import lunasched.paths; print(lunasched.paths.unit_templates())")
     assert Path(source.strip()) == unpacked / "lunasched" / "unit-templates"
     job = ["--name", "backup", "--schedule", "every 1h", "--command", "true"]
     units = run("-c", RUN, "--user", "add", *job, "--dry-run")

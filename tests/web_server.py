@@ -14,12 +14,13 @@ from typing import Any
 
 from gi.repository import GLib
 
-from lunasched.config import Mode
-from lunasched.jobfile import job_from_mapping
-from lunasched.model import Job, Result, Run, Trigger
-from lunasched.settings import WebSettings
+from lunasched.files.settings import WebSettings
+from lunasched.history.run import Result, Run, Trigger
+from lunasched.jobs.model import Job
+from lunasched.jobs.reading import job_from_mapping
+from lunasched.paths import Mode
 from lunasched.store import Store
-from lunasched.supervisor.pages import Pages
+from lunasched.supervisor.pageserver import Pages
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND

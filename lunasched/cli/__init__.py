@@ -38,8 +38,8 @@ def main() -> int:
     gc.set_threshold(100_000)
     signal.signal(signal.SIGINT, _interrupt)
     try:
-        from lunasched import terminal
         from lunasched.cli.app import run
+        from lunasched.machine import terminal
 
         terminal.guard()
         status = run(arguments)

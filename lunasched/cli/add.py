@@ -20,8 +20,8 @@ from lunasched.errors import InvalidInput, JobExists
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lunasched.compiler import CompiledJob
-    from lunasched.model import Job
+    from lunasched.jobs.model import Job
+    from lunasched.units.compiler import CompiledJob
 
 # What the keys of a job are called on the command line, where it is not the key with dashes.
 _OPTIONS = {"user": "--run-as", "dependencies": "--depends-on"}
@@ -277,7 +277,7 @@ def add(
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Add a job and start its timer."""
-    from lunasched.jobfile import job_from_mapping
+    from lunasched.jobs.reading import job_from_mapping
 
     session = Session.choose(chosen_mode(ctx, system))
     definition: dict[str, Any] = {
@@ -325,7 +325,7 @@ def add(
     }
     job = job_from_mapping(definition, defaults=session.settings.defaults, label=_option)
     if dry_run:
-        from lunasched import verify
+        from lunasched.systemd import verify
 
         _check_new(session, job, replace)
         compiled = units.compiled(session, job)
@@ -389,7 +389,7 @@ def _check_new(session: Session, job: Job, replace: bool) -> None:
 
 def _report_added(session: Session, job: Job, compiled: CompiledJob) -> None:
     from lunasched.cli.render import local_time
-    from lunasched.slot import Past, next_slot
+    from lunasched.history.slot import Past, next_slot
 
     now = session.now()
     elapse = next_slot(job, now, Past(now, None, None), session.host_timezone)

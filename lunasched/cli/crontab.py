@@ -20,14 +20,14 @@ from lunasched.cli.firstuse import after_adding
 from lunasched.cli.mail import warn_of_mail
 from lunasched.cli.needs import warn_of_lacks
 from lunasched.cli.session import Session
-from lunasched.config import Mode
 from lunasched.errors import InvalidInput, InvalidJobs, PermissionDenied
+from lunasched.paths import Mode
 
 if TYPE_CHECKING:
-    from lunasched.compiler import CompiledJob
-    from lunasched.crontab import CronFormat, Crontab, Entry, Source
     from lunasched.deploy import Plan
-    from lunasched.model import Job
+    from lunasched.jobs.model import Job
+    from lunasched.transfer.crontab import CronFormat, Crontab, Entry, Source
+    from lunasched.units.compiler import CompiledJob
 
 _SPOOLS = (Path("/var/spool/cron/crontabs"), Path("/var/spool/cron"))
 _CRON_D = "cron.d"
@@ -54,7 +54,7 @@ def import_crontab(
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Make a job of each entry of a crontab. What differs from cron is said."""
-    from lunasched import crontab
+    from lunasched.transfer import crontab
 
     session = Session.choose(chosen_mode(ctx, system))
     data, source = _opened(file, system_format, session)
@@ -110,7 +110,7 @@ def _opened(
     file: Optional[str], system_format: Optional[bool], session: Session
 ) -> Tuple[bytes, Source]:
     """The crontab, and what it is."""
-    from lunasched.crontab import CronFormat, Source
+    from lunasched.transfer.crontab import CronFormat, Source
 
     caller = pwd.getpwuid(os.getuid()).pw_name if session.mode is Mode.USER else None
     users = _Users()
@@ -154,7 +154,7 @@ def _opened(
 
 def _guessed(file: str, path: Path, data: bytes, users: _Users) -> CronFormat:
     """The format of a file that is called crontab: by its place or, said, by its lines."""
-    from lunasched.crontab import CronFormat, format_by_content
+    from lunasched.transfer.crontab import CronFormat, format_by_content
 
     if path == _SYSTEM_CRONTAB:
         return CronFormat.SYSTEM
@@ -176,7 +176,7 @@ def _tag(file: Optional[str], path: Optional[Path]) -> str:
 
 
 def _data(file: Optional[str], path: Optional[Path]) -> bytes:
-    from lunasched.crontab.lines import SIZE_MAX
+    from lunasched.transfer.crontab.lines import SIZE_MAX
 
     if file is None:
         return _own_crontab()

@@ -20,8 +20,8 @@ from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, JobExists, LunaschedError
 
 if TYPE_CHECKING:
-    from lunasched.compiler import CompiledJob
-    from lunasched.model import Job
+    from lunasched.jobs.model import Job
+    from lunasched.units.compiler import CompiledJob
 
 # As crontab(1) and sensible-editor(1) look for one.
 _VARIABLES = ("VISUAL", "EDITOR")
@@ -37,8 +37,8 @@ def edit(
     """Change a job in an editor."""
     from lunasched.cli import plans
     from lunasched.deploy import plan
-    from lunasched.document import Format
-    from lunasched.jobdump import dump
+    from lunasched.files.dump import dump
+    from lunasched.formats.document import Format
 
     session = Session.choose(chosen_mode(ctx, system))
     job = session.job(name)
@@ -76,7 +76,8 @@ def _deploy(session: Session, before: Job, changed: Job) -> tuple[CompiledJob, .
 
 def _read(session: Session, file: Path, before: Job) -> Job:
     """The job as it is in the file now; raises ``InvalidInput``."""
-    from lunasched import configfile, document
+    from lunasched.files import configfile
+    from lunasched.formats import document
 
     try:
         with file.open("rb") as opened:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, List, Optional
 
 import typer
 
-from lunasched import terminal
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, LunaschedError, PermissionDenied
+from lunasched.machine import terminal
 
 if TYPE_CHECKING:
-    from lunasched.document import Format
-    from lunasched.model import Job
+    from lunasched.formats.document import Format
+    from lunasched.jobs.model import Job
 
 
 @app.command("export-config")
@@ -46,7 +46,7 @@ def export_config(
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Write jobs as a file that import-config reads."""
-    from lunasched.jobdump import dump
+    from lunasched.files.dump import dump
 
     session = Session.choose(chosen_mode(ctx, system))
     jobs = _chosen(session, name or [])
@@ -73,7 +73,7 @@ def _chosen(session: Session, names: list[str]) -> list[Job]:
 
 
 def _format(said: Optional[str], output: Optional[Path]) -> Format:
-    from lunasched.document import Format
+    from lunasched.formats.document import Format
 
     if said is None:
         return Format.YAML if output is None else Format.of(output.name)

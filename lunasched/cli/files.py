@@ -18,8 +18,8 @@ from lunasched.cli.session import Session
 from lunasched.errors import ExitCode, InvalidInput, LunaschedError
 
 if TYPE_CHECKING:
-    from lunasched.configfile import ConfigFile, Entry
-    from lunasched.document import Format
+    from lunasched.files.configfile import ConfigFile, Entry
+    from lunasched.formats.document import Format
 
 _SUFFIXES = (".yaml", ".yml", ".toml")
 
@@ -125,8 +125,8 @@ def _deploy(
 
 def _entries(session: Session, names: List[str], format_: Optional[str]) -> List[Entry]:
     """The jobs of files; raises ``InvalidJob`` with all that is wrong in any of them."""
-    from lunasched import configfile
     from lunasched.errors import InvalidJob
+    from lunasched.files import configfile
 
     found: List[ConfigFile] = []
     problems: List[str] = []
@@ -151,7 +151,8 @@ def _read_into(
     name: str,
     format_: Optional[str],
 ) -> None:
-    from lunasched import configfile, document
+    from lunasched.files import configfile
+    from lunasched.formats import document
 
     try:
         chosen = _format(format_, name)
@@ -162,8 +163,8 @@ def _read_into(
 
 
 def _format(word: Optional[str], name: str) -> Format:
-    from lunasched.document import Format
-    from lunasched.jobvalues import OneOf
+    from lunasched.formats.document import Format
+    from lunasched.jobs.values import OneOf
 
     if word is not None:
         try:
@@ -182,7 +183,7 @@ def _source(name: str) -> str:
 
 def _content(name: str) -> bytes:
     """The bytes of a file, and no more of a large one than shows that it is."""
-    from lunasched.document import BYTES_MAX
+    from lunasched.formats.document import BYTES_MAX
 
     try:
         if name == "-":

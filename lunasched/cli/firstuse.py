@@ -9,8 +9,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from lunasched.config import Mode
 from lunasched.errors import LunaschedError
+from lunasched.paths import Mode
 
 if TYPE_CHECKING:
     from lunasched.cli.session import Session

@@ -13,8 +13,9 @@ from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from lunasched.dependencies import Dependencies, Node
-    from lunasched.model import Job, Run
+    from lunasched.history.run import Run
+    from lunasched.jobs.dependencies import Dependencies, Node
+    from lunasched.jobs.model import Job
 
 _COLORS = {"success": "palegreen", "running": "lightblue", "never": "white"}
 
@@ -73,13 +74,13 @@ def _roots(jobs: dict[str, Job]) -> list[str]:
 
 def _below(roots: Sequence[str], of: Dependencies) -> list[str]:
     """Each job of the trees once."""
-    from lunasched.dependencies import tree
+    from lunasched.jobs.dependencies import tree
 
     return list(dict.fromkeys(node.name for node in tree(roots, of)))
 
 
 def _print_trees(roots: Sequence[str], of: Dependencies, latest: dict[str, Run]) -> None:
-    from lunasched.dependencies import tree
+    from lunasched.jobs.dependencies import tree
 
     for node in tree(roots, of):
         again = " (see above)" if node.again else ""

@@ -8,11 +8,11 @@ from typing import Optional
 
 import typer
 
-from lunasched import terminal
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
 from lunasched.cli.firstuse import after_adding
 from lunasched.cli.needs import warn_of_lacks
 from lunasched.cli.session import Session
+from lunasched.machine import terminal
 
 
 @app.command()
@@ -33,7 +33,7 @@ def eject(
     """Turn a job into units that need no lunasched. The job is forgotten."""
     session = Session.choose(chosen_mode(ctx, system))
     if dry_run:
-        from lunasched import ejection
+        from lunasched.transfer import ejection
 
         found = ejection.eject(session.job(name), session.context, as_name)
         for number, unit in enumerate(found.units):

@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from lunasched.config import Mode
+from lunasched.paths import Mode
 
 if TYPE_CHECKING:
     from lunasched.cli.session import Session
-    from lunasched.processes import Process
+    from lunasched.machine.processes import Process
 
 # A process may be at its end when its unit is stopped.
 _GRACE_SECONDS = 2
@@ -21,14 +21,14 @@ _LOOK_SECONDS = 0.1
 
 def processes(session: Session, units: Iterable[str]) -> list[Process]:
     """The processes of runs in progress, wherever they are."""
-    from lunasched.processes import of_runs
+    from lunasched.machine.processes import of_runs
 
     return of_runs({one.pid for unit in units for one in session.manager.processes(unit)})
 
 
 def tell(session: Session, name: str, before: list[Process]) -> bool:
     """Say which of the processes of runs that were stopped go on; whether there are any."""
-    from lunasched.leftover import Leftover, sentence
+    from lunasched.units.leftover import Leftover, sentence
 
     deadline = time.monotonic() + _GRACE_SECONDS
     while (left := [one for one in before if one.is_alive]) and time.monotonic() < deadline:

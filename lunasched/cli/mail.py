@@ -9,12 +9,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lunasched.cli.session import Session
-    from lunasched.model import Job
+    from lunasched.jobs.model import Job
 
 
 def warn_of_mail(session: Session, jobs: Iterable[Job]) -> None:
     """Say on standard error if some of these jobs send email and none can be sent from here."""
-    from lunasched import host, mailserver
+    from lunasched.files import mailserver
+    from lunasched.machine import host
 
     if not mailserver.who_mails(jobs):
         return

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lunasched.config import SUPERVISOR_USER, Mode
 from lunasched.errors import ExitCode, InvalidInput, LunaschedError, PermissionDenied
+from lunasched.paths import SUPERVISOR_USER, Mode
 
 if TYPE_CHECKING:
     from lunasched.cli.session import Session
@@ -70,7 +70,7 @@ def _inspection(session: Session, check: str) -> Inspection | None:
 
 
 def _definitions(session: Session) -> Repair:
-    from lunasched.deploylock import DeployLock
+    from lunasched.state.deploylock import DeployLock
     from lunasched.store import DEFINITIONS, repair
 
     with DeployLock(session.paths.deploy_lock).hold():

@@ -7,9 +7,9 @@ from typing import Optional
 
 import typer
 
-from lunasched import terminal
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode
 from lunasched.cli.session import Session
+from lunasched.machine import terminal
 
 
 @app.command("metrics")
@@ -25,7 +25,7 @@ def print_metrics(
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Print the metrics of all jobs, as Prometheus scrapes them from the supervisor."""
-    from lunasched.metrics import Metrics, Supervision, write_textfile
+    from lunasched.web.metrics import Metrics, Supervision, write_textfile
 
     session = Session.choose(chosen_mode(ctx, system))
     supervision = Supervision(running=session.store_as_is.history.is_recorded())

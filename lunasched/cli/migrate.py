@@ -11,8 +11,8 @@ import typer
 
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode
 from lunasched.cli.session import Session
-from lunasched.config import SUPERVISOR_USER, Mode
 from lunasched.errors import LunaschedError, PermissionDenied
+from lunasched.paths import SUPERVISOR_USER, Mode
 
 
 @app.command()

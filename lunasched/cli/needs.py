@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from lunasched.words import printable
+from lunasched.formats.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lunasched.cli.session import Session
-    from lunasched.model import Job
+    from lunasched.jobs.model import Job
 
 
 def warn_of_lacks(session: Session, jobs: Iterable[Job]) -> None:
@@ -19,7 +19,7 @@ def warn_of_lacks(session: Session, jobs: Iterable[Job]) -> None:
 
     A program may be installed later, and a home mounted.
     """
-    from lunasched import needs
+    from lunasched.units import needs
 
     for lack in needs.lacking(jobs, session.surroundings):
         print(f"warning: {printable(str(lack))}", file=sys.stderr)

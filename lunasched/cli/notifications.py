@@ -16,7 +16,7 @@ from lunasched.errors import ExitCode, InvalidInput, LunaschedError, NoSuchJob
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lunasched.model import Channel, Job
+    from lunasched.jobs.model import Channel, Job
     from lunasched.store import Entry
 
 _RECENT = 20
@@ -112,7 +112,7 @@ def notify_test(
 
 def _chosen(session: Session, what: str) -> Iterator[tuple[Job, Channel]]:
     """The channels of a job, or those of a type that any job has, each once."""
-    from lunasched.model import ChannelType
+    from lunasched.jobs.model import ChannelType
 
     job = session.store.jobs.get(what)
     if job is not None:
@@ -137,14 +137,14 @@ def _chosen(session: Session, what: str) -> Iterator[tuple[Job, Channel]]:
 
 
 def _channels(job: Job) -> Iterable[Channel]:
-    from lunasched.model import NotifyEvent
+    from lunasched.jobs.model import NotifyEvent
 
     return (one for event in NotifyEvent for one in job.notifications.channels(event))
 
 
 def _put(session: Session, chosen: list[tuple[Job, Channel]]) -> list[str]:
-    from lunasched.config import Mode
-    from lunasched.message import Kind, Report
+    from lunasched.history.report import Kind, Report
+    from lunasched.paths import Mode
     from lunasched.supervisor.messages import Origin
 
     origin, now, keys = Origin.here(session.mode), session.now(), []

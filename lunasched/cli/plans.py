@@ -12,10 +12,10 @@ from lunasched.errors import InvalidInput, InvalidJob, InvalidJobs
 
 if TYPE_CHECKING:
     from lunasched.cli.session import Session
-    from lunasched.compiler import CompiledJob
-    from lunasched.configfile import Entry
     from lunasched.deploy import Plan
-    from lunasched.model import Job
+    from lunasched.files.configfile import Entry
+    from lunasched.jobs.model import Job
+    from lunasched.units.compiler import CompiledJob
 
 _ABSENT: Any = object()
 

@@ -220,6 +220,6 @@ def _owns_database() -> bool:
     """Whether we are the supervisor's user, who needs no help."""
     import pwd
 
-    from lunasched.config import SUPERVISOR_USER
+    from lunasched.paths import SUPERVISOR_USER
 
     return pwd.getpwuid(os.geteuid()).pw_name == SUPERVISOR_USER

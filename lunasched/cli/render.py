@@ -8,23 +8,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lunasched import terminal
-from lunasched.jsonview import iso, job_json, run_json, start_json
-from lunasched.starts import waits_for
-from lunasched.unittext import uuid as execution_id
-from lunasched.words import (
-    command_text,
-    duration,
-    hook_ended,
-    json_text,
-    local_time,
-    next_time,
-    one_line,
-    printable,
-    run_ended,
-    size,
-    zone_time,
-)
+from lunasched.formats.printable import command_text, json_text, one_line, printable
+from lunasched.formats.quantities import duration, local_time, size, zone_time
+from lunasched.formats.unittext import uuid as execution_id
+from lunasched.history.jsonview import iso, job_json, run_json, start_json
+from lunasched.history.phrases import hook_ended, next_time, run_ended
+from lunasched.history.starts import waits_for
+from lunasched.machine import terminal
 
 __all__ = [
     "Table",

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, List, Optional
 
 import typer
 
-from lunasched import terminal
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode, environment
 from lunasched.cli.session import Session
-from lunasched.config import Mode
 from lunasched.errors import ExitCode, InvalidInput, LunaschedError
+from lunasched.machine import terminal
+from lunasched.paths import Mode
 
 if TYPE_CHECKING:
-    from lunasched.model import Job, Outcome, Result
-    from lunasched.systemd import Invocation
-    from lunasched.unitdir import UnitDirectory
+    from lunasched.history.run import Outcome, Result
+    from lunasched.jobs.model import Job
+    from lunasched.state.unitdir import UnitDirectory
+    from lunasched.systemd.manager import Invocation
 
 _OUTPUT_SECONDS = 0.1
 _LAG_SECONDS = 10
@@ -51,7 +52,7 @@ def start(
 ) -> None:
     """Run a job now, whatever its schedule."""
     from lunasched.cli.render import execution_id
-    from lunasched.model import Trigger
+    from lunasched.history.run import Trigger
 
     session = Session.choose(chosen_mode(ctx, system))
     job = session.job(name)
@@ -102,8 +103,8 @@ def stop(
 
 def _for_this_run(job: Job, argv: List[str], env: List[str]) -> Job:
     """The job as it shall run this time; raises ``InvalidJob``."""
-    from lunasched import directives
-    from lunasched.jobfile import job_from_mapping
+    from lunasched.jobs import directives
+    from lunasched.jobs.reading import job_from_mapping
 
     if not argv and not env:
         return job
@@ -134,9 +135,9 @@ def _start(
     session: Session, job: Job, this_run: Job, *, wait: bool
 ) -> tuple[str, Invocation | None]:
     """Start a job, each kind in its way; the unit, and its run if there is one already."""
-    from lunasched import unittext
-    from lunasched.model import ExecutionMode
-    from lunasched.runtimedir import GateView, MarkDirectory
+    from lunasched.formats import unittext
+    from lunasched.jobs.model import ExecutionMode
+    from lunasched.state.runtimedir import GateView, MarkDirectory
 
     gate, manager = GateView(session.paths.runtime), session.manager
     unit = unittext.service_name(job.name)
@@ -153,14 +154,14 @@ def _start(
 
 def _own_unmet(session: Session, unit: str, since: int) -> str | None:
     """The condition of a job's own that kept it from running; those of the gate are not its own."""
-    from lunasched import concurrency
+    from lunasched.units import concurrency
 
     unmet = session.manager.unmet(unit, since)
     return next((one for one in unmet if not concurrency.is_of_gate(one)), None)
 
 
 def _check_not_running(session: Session, job: Job) -> None:
-    from lunasched.model import ExecutionMode
+    from lunasched.jobs.model import ExecutionMode
 
     busy = _busy_units(session, job.name)
     if job.mode is ExecutionMode.PARALLEL:
@@ -178,7 +179,7 @@ def _check_not_running(session: Session, job: Job) -> None:
 
 def _queue(session: Session, job: Job, unit: str, *, wait: bool) -> Invocation | None:
     """Have the supervisor start a job when its turn has come."""
-    from lunasched.model import Trigger
+    from lunasched.history.run import Trigger
 
     if not session.is_recorded:
         raise LunaschedError(
@@ -218,8 +219,9 @@ def _make_instance(session: Session, job: Job) -> str:
     """A unit for one run, in the directory that is gone with the next boot; its name."""
     import secrets
 
-    from lunasched import compiler, concurrency, unittext
-    from lunasched.unitdir import UnitDirectory
+    from lunasched.formats import unittext
+    from lunasched.state.unitdir import UnitDirectory
+    from lunasched.units import compiler, concurrency
 
     jobs = session.store.jobs
     dependencies = [found for name in job.dependencies if (found := jobs.get(name))]
@@ -242,7 +244,7 @@ def _make_instance(session: Session, job: Job) -> str:
 
 def _remove_old_instances(session: Session, name: str, directory: UnitDirectory) -> None:
     """Remove the units of earlier runs, but not of those in progress or waiting."""
-    from lunasched import unittext
+    from lunasched.formats import unittext
 
     waiting = session.of_history(session.store.starts.all, None)
     if waiting is None:
@@ -256,7 +258,7 @@ def _remove_old_instances(session: Session, name: str, directory: UnitDirectory)
 
 def _busy_units(session: Session, name: str) -> set[str]:
     """The units of a job that are running, or about to."""
-    from lunasched import unittext
+    from lunasched.formats import unittext
 
     instance = unittext.instance_name(name)
     unit = unittext.service_name(name)
@@ -266,8 +268,8 @@ def _busy_units(session: Session, name: str) -> set[str]:
 
 def _wait(session: Session, job: Job, unit: str, invocation: Invocation, since: int) -> int:
     """Follow a run to its end; its own exit status, 128 + the number of a signal otherwise."""
-    from lunasched import userswitch
-    from lunasched.journal import RunWindow
+    from lunasched.jobs import userswitch
+    from lunasched.systemd.journal import RunWindow
 
     run = RunWindow(invocation.execution_id, unit, since, None, names=userswitch.users(job))
     with session.journal.follow(run) as output:
@@ -297,7 +299,7 @@ def _verdict(session: Session, ended: Invocation) -> Outcome:
     for where it may say something else than systemd, and records at all: for its last word, as a
     signal that systemd calls a clean end is a success at first.
     """
-    from lunasched.model import Outcome, Result
+    from lunasched.history.run import Outcome, Result
 
     if ended.result == "success" and not ended.signal:
         return Outcome(Result.SUCCESS, 0, None)
@@ -317,7 +319,7 @@ def _verdict(session: Session, ended: Invocation) -> Outcome:
 
 
 def _result_of(unit_result: str) -> Result:
-    from lunasched.model import Result
+    from lunasched.history.run import Result
 
     try:
         return Result(unit_result)
@@ -327,7 +329,7 @@ def _result_of(unit_result: str) -> Result:
 
 def _tell(outcome: Outcome) -> int:
     """Say how a run failed, if it did; the exit status that stands for its end."""
-    from lunasched.model import Result
+    from lunasched.history.run import Result
 
     if outcome.result is Result.SUCCESS:
         return 0

@@ -12,7 +12,9 @@ from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from lunasched.config import (
+from lunasched.errors import LunaschedError, NoSuchJob, StoreError, nothing_changed_if_it_raises
+from lunasched.formats.printable import printable
+from lunasched.paths import (
     SUPERVISOR_USER,
     Mode,
     Paths,
@@ -21,27 +23,20 @@ from lunasched.config import (
     unit_templates,
     zone_identity,
 )
-from lunasched.errors import (
-    LunaschedError,
-    NoSuchJob,
-    StoreError,
-    nothing_changed_if_it_raises,
-)
-from lunasched.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lunasched.compiler import Context
     from lunasched.deploy import Deployer
-    from lunasched.journal import Journal
-    from lunasched.model import Job
-    from lunasched.settings import Settings
+    from lunasched.files.settings import Settings
+    from lunasched.history.timerstate import Timers
+    from lunasched.jobs.model import Job
+    from lunasched.machine.surroundings import Surroundings
     from lunasched.store import RemoteHistory, Start, Store
     from lunasched.supervisor.consequences import Consequences
-    from lunasched.surroundings import Surroundings
-    from lunasched.systemd import Manager
-    from lunasched.timerstate import Timers
+    from lunasched.systemd.journal import Journal
+    from lunasched.systemd.manager import Manager
+    from lunasched.units.compiler import Context
 
 T = TypeVar("T")
 
@@ -145,7 +140,7 @@ class Session:
     @cached_property
     def manager(self) -> Manager:
         """The service manager, connected."""
-        from lunasched.systemd import Manager
+        from lunasched.systemd.manager import Manager
 
         if self.mode is Mode.SYSTEM and os.geteuid() == 0 and self._supervisor:
             # Before D-Bus has threads, of which a child would have none.
@@ -155,7 +150,7 @@ class Session:
     @cached_property
     def surroundings(self) -> Surroundings:
         """This machine, as jobs find it."""
-        from lunasched.surroundings import Surroundings
+        from lunasched.machine.surroundings import Surroundings
 
         path = None
         # What only shows a plan does not connect, and does not know.
@@ -167,7 +162,7 @@ class Session:
     @cached_property
     def journal(self) -> Journal:
         """The journal."""
-        from lunasched.journal import Journal
+        from lunasched.systemd.journal import Journal
 
         return Journal(self.mode, os.getuid())
 
@@ -179,7 +174,7 @@ class Session:
     @cached_property
     def context(self) -> Context:
         """What compiling depends on; ``now`` is the beginning of the year, see ``Context``."""
-        from lunasched.compiler import Context
+        from lunasched.units.compiler import Context
 
         year = datetime.now(timezone.utc).year
         return Context(
@@ -197,7 +192,7 @@ class Session:
     @cached_property
     def settings(self) -> Settings:
         """What the configuration file says; raises ``InvalidInput``."""
-        from lunasched.settings import Settings
+        from lunasched.files.settings import Settings
 
         return Settings.load(self.paths.settings, os.environ)
 
@@ -245,10 +240,10 @@ class Session:
 
         Raises ``StoreError``.
         """
-        from lunasched import unittext
-        from lunasched.compiler import OWNERSHIP_MARK
-        from lunasched.deploylock import DeployLock
-        from lunasched.unitdir import UnitDirectory
+        from lunasched.formats import unittext
+        from lunasched.state.deploylock import DeployLock
+        from lunasched.state.unitdir import UnitDirectory
+        from lunasched.units.compiler import OWNERSHIP_MARK
 
         # In this order: a removal of the last job that is no longer under way has removed its
         # units, and the first job that was added meanwhile is in the database before its units are.
@@ -280,8 +275,9 @@ class Session:
     @property
     def timers_if_known(self) -> Timers:
         """The same without a word."""
-        from lunasched import systemctl, unittext
-        from lunasched.timerstate import Timers
+        from lunasched.formats import unittext
+        from lunasched.history.timerstate import Timers
+        from lunasched.systemd import systemctl
 
         with suppress(LunaschedError):
             return Timers(systemctl.list_units(self.mode, f"{unittext.JOB_PREFIX}*.timer"))
@@ -321,6 +317,6 @@ class Session:
     @property
     def lingers(self) -> bool:
         """Whether the caller's own manager runs while they are logged out."""
-        from lunasched import host
+        from lunasched.machine import host
 
         return host.lingers(pwd.getpwuid(os.getuid()).pw_name)

@@ -17,7 +17,7 @@ from lunasched.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lunasched.model import Job
+    from lunasched.jobs.model import Job
     from lunasched.schedule import Schedule, Transition
 
 _YEAR = timedelta(days=366)
@@ -137,8 +137,8 @@ def _upcoming(
     session: Session, job: Job, deployed_at: int, count: int
 ) -> Iterator[tuple[int, str]]:
     """The next elapses of an enabled job, each with its name."""
+    from lunasched.history.slot import Past, next_slot, to_datetime, to_usec
     from lunasched.schedule import Every, elapses, parse
-    from lunasched.slot import Past, next_slot, to_datetime, to_usec
 
     rule = parse(job.schedule)
     now = session.now()
@@ -157,8 +157,8 @@ def _elapses(rule: Schedule, zone: str, now: datetime, count: int) -> Iterator[i
     """The next times of a schedule (µs, UTC); an interval counts from now."""
     from itertools import islice
 
+    from lunasched.history.slot import to_usec
     from lunasched.schedule import UNTIMED, Every, elapses
-    from lunasched.slot import to_usec
 
     if isinstance(rule, UNTIMED):
         return
@@ -184,8 +184,8 @@ def _print_nights(rule: Schedule, zone: str, now: datetime) -> None:
 
 
 def _night(rule: Schedule, zone: str, night: Transition) -> str:
+    from lunasched.history.slot import to_usec
     from lunasched.schedule import elapses
-    from lunasched.slot import to_usec
 
     shift = night.after - night.before
     at = render.zone_time(to_usec(night.at), zone)

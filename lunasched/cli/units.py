@@ -5,18 +5,18 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from lunasched import terminal
+from lunasched.machine import terminal
 
 if TYPE_CHECKING:
     from lunasched.cli.session import Session
-    from lunasched.compiler import CompiledJob
-    from lunasched.model import Job
+    from lunasched.jobs.model import Job
+    from lunasched.units.compiler import CompiledJob
 
 
 def compiled(session: Session, job: Job) -> CompiledJob:
     """The units of a job as they are compiled now; warnings go to standard error."""
-    from lunasched import compiler
-    from lunasched.concurrency import has_launcher
+    from lunasched.units import compiler
+    from lunasched.units.concurrency import has_launcher
 
     # A dry run makes no database.
     jobs = session.store_as_is.jobs

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Optional
 
 import typer
 
-from lunasched import definition
 from lunasched.cli import render
 from lunasched.cli.app import JSON_OPTION, MODE_OPTION, NAME_ARGUMENT, ROWS_MAX, app, chosen_mode
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, NoSuchJob, PermissionDenied
-from lunasched.model import HookRun, Job, Result, Run
-from lunasched.timerstate import Timers, Upcoming
+from lunasched.history.run import HookRun, Result, Run
+from lunasched.history.timerstate import Timers, Upcoming
+from lunasched.jobs.model import Job
+from lunasched.units import summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -115,7 +116,7 @@ def get(
         return
     owner = "root" if session.mode.value == "system" else "yourself"
     shown = {
-        **definition.rows(
+        **summary.rows(
             job,
             host_timezone=session.host_timezone,
             owner=owner,
@@ -126,7 +127,7 @@ def get(
         "Last run": _last_run(last, retries),
         "Missed slots": _missed(missed),
         "Its hooks": "\n".join(f"{hook.event.value}: {render.hook_ended(hook)}" for hook in hooks),
-        "Units": "\n".join(str(session.paths.units / unit) for unit in definition.units(job)),
+        "Units": "\n".join(str(session.paths.units / unit) for unit in summary.units(job)),
     }
     for key, value in shown.items():
         if value:
@@ -218,8 +219,9 @@ def logs(
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Show what a job printed, and what systemd said of it."""
-    from lunasched import unittext, userswitch
-    from lunasched.journal import RunWindow, journalctl
+    from lunasched.formats import unittext
+    from lunasched.jobs import userswitch
+    from lunasched.systemd.journal import RunWindow, journalctl
 
     session = Session.choose(chosen_mode(ctx, system))
     job = session.store.jobs.get(name)
@@ -255,7 +257,7 @@ def logs(
 
 def _streams_elsewhere(session: Session, name: str, names: tuple[str, ...]) -> list[str]:
     """The streams of a job's latest runs whose output is not all under its units."""
-    from lunasched.journal import RunWindow
+    from lunasched.systemd.journal import RunWindow
 
     # The journal can be shown where there is no history.
     none: list[Run] = []
@@ -337,7 +339,7 @@ def _so_far(session: Session, runs: Mapping[str, Run]) -> dict[str, Run]:
     """Runs, those in progress with the slots that have passed during them by now."""
     if all(run.result is not None for run in runs.values()):
         return dict(runs)
-    from lunasched import overrun
+    from lunasched.history import overrun
 
     found = overrun.so_far(
         runs.values(),
@@ -350,7 +352,7 @@ def _so_far(session: Session, runs: Mapping[str, Run]) -> dict[str, Run]:
 
 def _upcoming(session: Session, jobs: list[Job], latest: Mapping[str, Run]) -> dict[str, Upcoming]:
     """When each job elapses next, or what keeps its timer from it."""
-    from lunasched.slot import next_elapse
+    from lunasched.history.slot import next_elapse
 
     now, deployed = session.now(), session.store.jobs.updated_at()
     found: dict[str, Upcoming] = {}

@@ -10,20 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from lunasched import adoption, slot, unitfile, unittext
-from lunasched.adoption import Adoption, Source
-from lunasched.config import Mode
 from lunasched.deploy.firstrun import FIRST_RUN
 from lunasched.deploy.handover import Record, RecordFile, check_idle, lost_slot
 from lunasched.deploy.loader import raise_first
 from lunasched.errors import DeploymentFailed, InvalidInput, LunaschedError
-from lunasched.unitfile import UnitFile
+from lunasched.formats import unitfile, unittext
+from lunasched.formats.unitfile import UnitFile
+from lunasched.history import slot
+from lunasched.paths import Mode
+from lunasched.transfer import adoption
+from lunasched.transfer.adoption import Adoption, Source
 
 if TYPE_CHECKING:
-    from lunasched.compiler import Context
-    from lunasched.config import Paths
-    from lunasched.model import Job
-    from lunasched.systemd import Manager, UnitFacts
+    from lunasched.jobs.model import Job
+    from lunasched.paths import Paths
+    from lunasched.systemd.manager import Manager, UnitFacts
+    from lunasched.units.compiler import Context
 
 SUFFIX = ".adopted"
 """What the names of files end with that were taken out; systemd does not read them."""

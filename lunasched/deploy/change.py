@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from lunasched import commands, unittext
-from lunasched.compiler import CompiledJob
-from lunasched.dependencies import keeps_success
-from lunasched.model import HookEvent
+from lunasched.formats import unittext
+from lunasched.jobs.dependencies import keeps_success
+from lunasched.jobs.model import HookEvent
+from lunasched.units import commandchannels
+from lunasched.units.compiler import CompiledJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Change:
             ]
         kept = texts(self.compiled).keys()
         for unit, text in self.old_texts.items():
-            if commands.is_unit(unit) and text is not None and unit not in kept:
+            if commandchannels.is_unit(unit) and text is not None and unit not in kept:
                 stale.append(unit)
         return stale
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from lunasched import dependencies, schedule, slot
+from lunasched import schedule
 from lunasched.errors import InvalidInput, InvalidJob, InvalidJobs
-from lunasched.model import ExecutionMode, Job
+from lunasched.history import slot
+from lunasched.jobs import dependencies
+from lunasched.jobs.model import ExecutionMode, Job
 
 if TYPE_CHECKING:
-    from lunasched.compiler import CompiledJob, Context
     from lunasched.deploy.jobset import JobSet
     from lunasched.deploy.plan import Plan
-    from lunasched.ejection import Ejection
+    from lunasched.transfer.ejection import Ejection
+    from lunasched.units.compiler import CompiledJob, Context
 
 
 def compiled_if_valid(
@@ -120,7 +122,7 @@ def _refused_by_systemd(
     asked = [item for item in compiled if _has_other_words(item.job, before[item.job.name])]
     if not asked:
         return []
-    from lunasched import verify
+    from lunasched.systemd import verify
 
     found = verify.problems(asked, context.mode)
     return [(name, problem) for name, problems in found.items() for problem in problems]

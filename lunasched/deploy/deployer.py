@@ -9,12 +9,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lunasched import commands, compiler, ejection, unittext
-from lunasched.compilation import compile_all
-from lunasched.compiler import CompiledJob, Context
-from lunasched.concurrency import has_launcher
-from lunasched.config import Paths, zone_identity
-from lunasched.dependencies import keeps_success
 from lunasched.deploy.adopt import Adopter, FoundUnits
 from lunasched.deploy.change import Change, texts, unit_names
 from lunasched.deploy.checks import check_losses, check_removable, compiled_if_valid
@@ -27,8 +21,6 @@ from lunasched.deploy.loader import Loader, timers
 from lunasched.deploy.plan import Plan, plan
 from lunasched.deploy.successes import Successes
 from lunasched.deploy.sync import Reconciler, SyncReport
-from lunasched.deploylock import DeployLock
-from lunasched.ejection import Ejection
 from lunasched.errors import (
     DeploymentFailed,
     InvalidInput,
@@ -41,13 +33,23 @@ from lunasched.errors import (
     ZonesChanged,
     nothing_changed_if_it_raises,
 )
-from lunasched.model import Job
-from lunasched.slotfile import SlotDirectory
-from lunasched.unitdir import UnitDirectory
+from lunasched.formats import unittext
+from lunasched.jobs.dependencies import keeps_success
+from lunasched.jobs.model import Job
+from lunasched.paths import Paths, zone_identity
+from lunasched.state.deploylock import DeployLock
+from lunasched.state.slotfile import SlotDirectory
+from lunasched.state.unitdir import UnitDirectory
+from lunasched.transfer import ejection
+from lunasched.transfer.ejection import Ejection
+from lunasched.units import commandchannels, compiler
+from lunasched.units.compilation import compile_all
+from lunasched.units.compiler import CompiledJob, Context
+from lunasched.units.concurrency import has_launcher
 
 if TYPE_CHECKING:
     from lunasched.store import Store
-    from lunasched.systemd import Manager
+    from lunasched.systemd.manager import Manager
 
 
 # How long a launcher takes that was started as its timer was stopped.
@@ -393,7 +395,9 @@ class Deployer:
         affected = tuple(self._affected(wanted, before, after))
         own = (unit for name in wanted.after for unit in unit_names(name))
         definitions = (*wanted.before.values(), *wanted.after.values())
-        of_commands = (unit for job in definitions if job for unit in commands.unit_names(job))
+        of_commands = (
+            unit for job in definitions if job for unit in commandchannels.unit_names(job)
+        )
         names = dict.fromkeys((*own, *of_commands, *texts(affected)))
         return Change(
             compiled,

@@ -10,20 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from lunasched import commands, compiler, ejection, schedule, unittext
+from lunasched import schedule
 from lunasched.deploy.change import unit_names
 from lunasched.deploy.firstrun import FirstRuns
 from lunasched.deploy.handover import Record, RecordFile, check_idle, lost_slot, runs_of
 from lunasched.deploy.loader import raise_first
-from lunasched.ejection import Ejection
 from lunasched.errors import LunaschedError, UnitConflict
-from lunasched.unitdir import UnitDirectory
+from lunasched.formats import unittext
+from lunasched.state.unitdir import UnitDirectory
+from lunasched.transfer import ejection
+from lunasched.transfer.ejection import Ejection
+from lunasched.units import commandchannels, compiler
 
 if TYPE_CHECKING:
-    from lunasched.compiler import Context
-    from lunasched.config import Paths
-    from lunasched.model import Job
-    from lunasched.systemd import Manager
+    from lunasched.jobs.model import Job
+    from lunasched.paths import Paths
+    from lunasched.systemd.manager import Manager
+    from lunasched.units.compiler import Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ class Ejector:
         self.units.unwant([old])
         raise_first(self.manager.stop([old]))
         gone = unit_names(record.job)
-        gone += [unit for unit in self.units.owned() if commands.is_unit(unit, record.job)]
+        gone += [unit for unit in self.units.owned() if commandchannels.is_unit(unit, record.job)]
         self.units.remove(gone)
         self.manager.reset_failed(gone)
         plain = self._plain(name)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lunasched.unitdir import UnitDirectory
+from lunasched.state.unitdir import UnitDirectory
 
 FIRST_RUN = "lunasched-first-run.conf"
 """The name of each; systemd reads it with a timer that it does not know yet, without a reload."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from lunasched import compiler
-from lunasched.unitdir import UnitDirectory
+from lunasched.state.unitdir import UnitDirectory
+from lunasched.units import compiler
 
 if TYPE_CHECKING:
-    from lunasched.compiler import Context
     from lunasched.store import Store
-    from lunasched.systemd import Manager
+    from lunasched.systemd.manager import Manager
+    from lunasched.units.compiler import Context
 
 
 class Gate:

@@ -11,14 +11,15 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from lunasched import slot, unittext
 from lunasched.errors import DeploymentFailed
-from lunasched.unitdir import UnitDirectory
+from lunasched.formats import unittext
+from lunasched.history import slot
+from lunasched.state.unitdir import UnitDirectory
 
 if TYPE_CHECKING:
-    from lunasched.config import Paths
-    from lunasched.model import Job
-    from lunasched.systemd import Manager
+    from lunasched.jobs.model import Job
+    from lunasched.paths import Paths
+    from lunasched.systemd.manager import Manager
 
 # ":" does not occur in the names of jobs' files.
 _NAME = "handover:record"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lunasched import compiler
-from lunasched.concurrency import has_launcher
+from lunasched.units import compiler
+from lunasched.units.concurrency import has_launcher
 
 if TYPE_CHECKING:
-    from lunasched.compiler import CompiledJob, Context
-    from lunasched.model import Job
+    from lunasched.jobs.model import Job
     from lunasched.store import Store
+    from lunasched.units.compiler import CompiledJob, Context
 
 
 class JobSet:

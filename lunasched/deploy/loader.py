@@ -8,16 +8,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lunasched import schedule, slot, unittext
-from lunasched.compiler import CompiledJob, Context
+from lunasched import schedule
 from lunasched.deploy.firstrun import FirstRuns
 from lunasched.errors import LunaschedError
-from lunasched.slotfile import SlotDirectory, clock_offset
-from lunasched.unitdir import UnitDirectory
+from lunasched.formats import unittext
+from lunasched.history import slot
+from lunasched.state.slotfile import SlotDirectory, clock_offset
+from lunasched.state.unitdir import UnitDirectory
+from lunasched.units.compiler import CompiledJob, Context
 
 if TYPE_CHECKING:
-    from lunasched.model import Job
-    from lunasched.systemd import Manager
+    from lunasched.jobs.model import Job
+    from lunasched.systemd.manager import Manager
 
 # A change takes less than that, and a timer may elapse as much late as that.
 _CHANGE = timedelta(seconds=60)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lunasched.model import Job
+from lunasched.jobs.model import Job
 
 if TYPE_CHECKING:
     from lunasched.store import Store

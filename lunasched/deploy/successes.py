@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from lunasched import unittext
-from lunasched.compiler import CompiledJob
-from lunasched.dependencies import keeps_success
 from lunasched.errors import StoreError
-from lunasched.model import Result
+from lunasched.formats import unittext
+from lunasched.history.run import Result
+from lunasched.jobs.dependencies import keeps_success
+from lunasched.units.compiler import CompiledJob
 
 if TYPE_CHECKING:
-    from lunasched.slotfile import SlotDirectory
+    from lunasched.state.slotfile import SlotDirectory
     from lunasched.store import Store
-    from lunasched.systemd import Invocation, Manager
+    from lunasched.systemd.manager import Invocation, Manager
 
 
 class Successes:

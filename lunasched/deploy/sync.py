@@ -6,17 +6,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lunasched import commands, unittext
 from lunasched.deploy.change import gained, texts, unit_names
 from lunasched.deploy.loader import Loader, raise_first, timers, to_start
+from lunasched.formats import unittext
+from lunasched.units import commandchannels
 
 if TYPE_CHECKING:
-    from lunasched.compiler import CompiledJob
     from lunasched.deploy.successes import Successes
-    from lunasched.model import Job
-    from lunasched.slotfile import SlotDirectory
-    from lunasched.systemd import Manager
-    from lunasched.unitdir import UnitDirectory
+    from lunasched.jobs.model import Job
+    from lunasched.state.slotfile import SlotDirectory
+    from lunasched.state.unitdir import UnitDirectory
+    from lunasched.systemd.manager import Manager
+    from lunasched.units.compiler import CompiledJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,9 @@ class Reconciler:
         """How what is deployed differs from ``compiled``; what is of ``failed`` may stay."""
         owned, wanted, made = self.units.owned(), self.units.wanted(), texts(compiled)
         left_alone = {unit for name in failed for unit in unit_names(name)}
-        left_alone |= {unit for name in failed for unit in owned if commands.is_unit(unit, name)}
+        left_alone |= {
+            unit for name in failed for unit in owned if commandchannels.is_unit(unit, name)
+        }
         old_texts = {name: self.units.read(name) for name in made}
         return Difference(
             compiled=tuple(compiled),

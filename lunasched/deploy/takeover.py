@@ -19,19 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lunasched import unittext
-from lunasched.compiler import OWNERSHIP_MARK, former_hash_line, job_hash_line
-from lunasched.document import Format
 from lunasched.errors import StoreError, UnitConflict
-from lunasched.jobdump import dump
+from lunasched.files.dump import dump
+from lunasched.formats import unittext
+from lunasched.formats.document import Format
+from lunasched.state.unitdir import UnitDirectory
 from lunasched.store import Definitions, RemoteHistory
-from lunasched.unitdir import UnitDirectory
+from lunasched.units.compiler import OWNERSHIP_MARK, former_hash_line, job_hash_line
 
 if TYPE_CHECKING:
-    from lunasched.config import Paths
-    from lunasched.model import Job
+    from lunasched.jobs.model import Job
+    from lunasched.paths import Paths
     from lunasched.store.takeover import TakenJob
-    from lunasched.systemd import Manager
+    from lunasched.systemd.manager import Manager
 
 _OLD_NAMES = ("lunasched.db", "lunasched.db-wal", "lunasched.db-shm")
 _LEFT_NAME = "not-taken-over.yaml"

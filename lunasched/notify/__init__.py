@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Mapping
 
 from lunasched.errors import NotifyError
-from lunasched.message import Message
-from lunasched.model import Channel, ChannelType
+from lunasched.files.settings import EmailSettings
+from lunasched.jobs.model import Channel, ChannelType
 from lunasched.notify import discord, email, heartbeat, http, ntfy, slack, smtp, webhook
-from lunasched.settings import EmailSettings
+from lunasched.notify.message import Message
 
 TIMEOUT = 30.0
 """Seconds that sending a message may take, the server's answer included."""

@@ -7,10 +7,11 @@ import re
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from lunasched.jsonview import iso
-from lunasched.message import Kind, Message
-from lunasched.model import Channel
+from lunasched.history.jsonview import iso
+from lunasched.history.report import Kind
+from lunasched.jobs.model import Channel
 from lunasched.notify.http import Request
+from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
 from lunasched.notify.text import beginning, code, end, utf16
 

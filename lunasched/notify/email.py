@@ -11,11 +11,11 @@ from email.policy import EmailPolicy
 from email.utils import format_datetime
 
 from lunasched import __version__
-from lunasched.message import SUBJECT_MAX, Message
-from lunasched.message.output import one_line
-from lunasched.model import Channel
-from lunasched.settings import EmailSettings
-from lunasched.unittext import uuid
+from lunasched.files.settings import EmailSettings
+from lunasched.formats.unittext import uuid
+from lunasched.jobs.model import Channel
+from lunasched.notify.message import SUBJECT_MAX, Message
+from lunasched.notify.message.output import one_line
 
 # Bytes of a line without its end (RFC 5321, 4.5.3.1.6).
 _LINE_MAX = 998

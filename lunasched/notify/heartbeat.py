@@ -8,12 +8,14 @@ from __future__ import annotations
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from lunasched.errors import NotifyError
-from lunasched.message import Kind, Message, Report
-from lunasched.model import Channel, Result
+from lunasched.formats.unittext import uuid
+from lunasched.history.report import Kind, Report
+from lunasched.history.run import Result
+from lunasched.jobs.model import Channel
 from lunasched.notify.http import Request
+from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
 from lunasched.notify.text import end, utf8
-from lunasched.unittext import uuid
 
 BODY_MAX = 10_000
 """Bytes that every server keeps; some keep 100 kB."""

@@ -14,9 +14,9 @@ from urllib.parse import unquote, urlsplit
 
 from lunasched import __version__
 from lunasched.errors import NotifyError
-from lunasched.message.output import one_line
 from lunasched.notify import trust
 from lunasched.notify.deadline import Deadline
+from lunasched.notify.message.output import one_line
 from lunasched.notify.secrets import hidden, of_url
 
 if TYPE_CHECKING:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from urllib.parse import urlsplit
 
-from lunasched.channels import NTFY_PRIORITIES
-from lunasched.message import Kind, Message
-from lunasched.model import Channel
+from lunasched.history.report import Kind
+from lunasched.jobs.channels import NTFY_PRIORITIES
+from lunasched.jobs.model import Channel
 from lunasched.notify.http import Request
+from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
 from lunasched.notify.text import beginning, compact, utf8
 

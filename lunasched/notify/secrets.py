@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterable, Iterator
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from lunasched.model import HIDDEN, Channel
+from lunasched.jobs.model import HIDDEN, Channel
 
 _SHORTEST = 4
 """Shorter parts of a URL are not worth hiding, and would hide what else is said."""

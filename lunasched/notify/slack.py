@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lunasched.message import Kind, Message
-from lunasched.model import Channel
+from lunasched.history.report import Kind
+from lunasched.jobs.model import Channel
 from lunasched.notify.http import Request
+from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
 from lunasched.notify.text import beginning, code, compact, end, facts, utf16
 

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from email.message import EmailMessage
 
-from lunasched import mailserver
 from lunasched.errors import NotifyError
-from lunasched.message.output import one_line
+from lunasched.files import mailserver
+from lunasched.files.settings import EmailSettings, Tls
 from lunasched.notify import trust
 from lunasched.notify.deadline import Deadline
 from lunasched.notify.email import for_seven_bits
+from lunasched.notify.message.output import one_line
 from lunasched.notify.secrets import hidden
-from lunasched.settings import EmailSettings, Tls
 
 
 def deliver(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from lunasched.message import Message
+from lunasched.notify.message import Message
 
 Measure = Callable[[str], int]
 

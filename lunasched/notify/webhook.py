@@ -7,12 +7,13 @@ import hmac
 import json
 from typing import Any
 
-from lunasched.jsonview import iso
-from lunasched.message import Message, Report
-from lunasched.model import Channel
+from lunasched.formats.unittext import uuid
+from lunasched.history.jsonview import iso
+from lunasched.history.report import Report
+from lunasched.jobs.model import Channel
 from lunasched.notify.http import Request
+from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
-from lunasched.unittext import uuid
 
 VERSION = 1
 """Raised when a key changes its meaning or goes away; not when one is added."""

@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lunasched import numerals
 from lunasched.errors import ScheduleError
+from lunasched.formats import numerals
 from lunasched.schedule.rule import (
     ALL_DAYS,
     ALL_MONTHS,

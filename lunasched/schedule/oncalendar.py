@@ -14,14 +14,7 @@ from typing import TYPE_CHECKING
 
 from lunasched.errors import ScheduleError
 from lunasched.schedule.component import format_weekdays
-from lunasched.schedule.rule import (
-    ALL_DAYS,
-    ALL_WEEKDAYS,
-    LAST,
-    Calendar,
-    DayRule,
-    month_length,
-)
+from lunasched.schedule.rule import ALL_DAYS, ALL_WEEKDAYS, LAST, Calendar, DayRule, month_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

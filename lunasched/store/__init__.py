@@ -7,7 +7,7 @@ is the supervisor's. The statements are in ``definitions.sql`` and ``history.sql
 
 from __future__ import annotations
 
-from lunasched.starts import Start
+from lunasched.history.starts import Start
 from lunasched.store.connection import DEFINITIONS, HISTORY
 from lunasched.store.database import Store
 from lunasched.store.definitions import Definitions, DefinitionsReader, check_directory

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lunasched.config import Mode, history_path
+from lunasched.paths import Mode, history_path
 from lunasched.store import takeover
 from lunasched.store.connection import Row
 from lunasched.store.definitions import Definitions, DefinitionsReader
@@ -19,7 +19,7 @@ from lunasched.store.slots import SlotTable
 from lunasched.store.starts import StartTable
 
 if TYPE_CHECKING:
-    from lunasched.snapshot import Snapshot
+    from lunasched.history.snapshot import Snapshot
     from lunasched.store.legacy import MigrationReport
 
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from lunasched.model import HookEvent, HookRun, Result
+from lunasched.history.run import HookRun, Result
+from lunasched.jobs.model import HookEvent
 from lunasched.store.connection import Execute
 
 

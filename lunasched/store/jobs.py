@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from lunasched.model import Command, Job
-from lunasched.overview import JobLine
+from lunasched.formats.printable import command_text
+from lunasched.history.overview import JobLine
+from lunasched.jobs.model import Command, Job
 from lunasched.store.connection import Execute, Row
-from lunasched.words import command_text
 
 
 class JobTable:

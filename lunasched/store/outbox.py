@@ -13,9 +13,10 @@ from enum import Enum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from lunasched.alerting import Outage
-from lunasched.message import Kind, Report
-from lunasched.model import Channel, ChannelType, NotifyEvent, Result
+from lunasched.history.alerting import Outage
+from lunasched.history.report import Kind, Report
+from lunasched.history.run import Result
+from lunasched.jobs.model import Channel, ChannelType, NotifyEvent
 from lunasched.store.connection import Execute, Row
 
 if TYPE_CHECKING:

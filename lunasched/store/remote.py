@@ -32,8 +32,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lunasched.config import Mode
 from lunasched.errors import LunaschedError, PermissionDenied, StoreError
+from lunasched.paths import Mode
 from lunasched.store import takeover
 from lunasched.store.connection import HISTORY, Row, explained
 from lunasched.store.inspection import Inspection

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from lunasched import unittext
-from lunasched.model import Instant, Overrun, Result, Run, Trigger
-from lunasched.overview import Mark, MarkKind
+from lunasched.formats import unittext
+from lunasched.history.overview import Mark, MarkKind
+from lunasched.history.run import Instant, Overrun, Result, Run, Trigger
 from lunasched.store.connection import Execute, Row
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lunasched.missed import Checked, Cover
-from lunasched.model import MissedSlots, Trigger
+from lunasched.history.missed import Checked, Cover
+from lunasched.history.run import MissedSlots, Trigger
 from lunasched.store.connection import Execute, Row
 
 _STILL = 1 << 62

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from lunasched.model import ExecutionMode, Overlap, Result
-from lunasched.snapshot import JobSnapshot, Snapshot
+from lunasched.history.run import Result
+from lunasched.history.snapshot import JobSnapshot, Snapshot
+from lunasched.jobs.model import ExecutionMode, Overlap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

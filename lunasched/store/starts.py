@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from lunasched.model import ExecutionMode, Job, Priority, Run, Trigger
-from lunasched.starts import Start
+from lunasched.history.run import Run, Trigger
+from lunasched.history.starts import Start
+from lunasched.jobs.model import ExecutionMode, Job, Priority
 from lunasched.store.connection import Execute, Row
 
 _RANKS = {priority: rank for rank, priority in enumerate(Priority)}

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lunasched.config import Mode
 from lunasched.errors import LunaschedError, PermissionDenied, StoreError
-from lunasched.model import Job
+from lunasched.jobs.model import Job
+from lunasched.paths import Mode
 from lunasched.store.connection import (
     BUSY_SECONDS,
     DEFINITIONS,

@@ -16,11 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lunasched import __version__, terminal
-from lunasched.config import Mode, Paths, host_timezone
-from lunasched.deploylock import DeployLock
+from lunasched import __version__
 from lunasched.errors import LunaschedError
-from lunasched.settings import Settings
+from lunasched.files.settings import Settings
+from lunasched.machine import terminal
+from lunasched.paths import Mode, Paths, host_timezone
+from lunasched.state.deploylock import DeployLock
 
 if TYPE_CHECKING:
     from lunasched.store import Store
@@ -71,11 +72,12 @@ def _serve(mode: Mode, paths: Paths) -> int:
     # Imported here, so that asking whether a supervisor runs costs no start-up time.
     from gi.repository import GLib
 
-    from lunasched.journal import Journal
-    from lunasched.runtimedir import RuntimeDirectory
-    from lunasched.slotfile import SlotDirectory
+    from lunasched.state.runtimedir import RuntimeDirectory
+    from lunasched.state.slotfile import SlotDirectory
     from lunasched.supervisor.service import Supervisor
-    from lunasched.systemd import Manager, StartSocket
+    from lunasched.systemd.journal import Journal
+    from lunasched.systemd.manager import Manager
+    from lunasched.systemd.startsocket import StartSocket
 
     settings = Settings.load(paths.settings, os.environ)
     starts = StartSocket() if mode is Mode.SYSTEM else None
@@ -102,7 +104,7 @@ def _serve(mode: Mode, paths: Paths) -> int:
 
 def _opened(mode: Mode, paths: Paths) -> Store:
     """Both databases: in system mode the definitions are root's, and only read."""
-    from lunasched.config import is_supervisor
+    from lunasched.paths import is_supervisor
     from lunasched.store import Store, check_directory
     from lunasched.supervisor.zones import settle
 

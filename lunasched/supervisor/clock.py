@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING
 
 from gi.repository import GLib
 
-from lunasched import unittext
+from lunasched.formats import unittext
+from lunasched.history.slot import next_elapse
 from lunasched.schedule import Every, parse
-from lunasched.slot import next_elapse
 
 if TYPE_CHECKING:
     from lunasched.errors import LunaschedError
-    from lunasched.model import Job
+    from lunasched.jobs.model import Job
     from lunasched.store import Store
-    from lunasched.systemd import Manager
+    from lunasched.systemd.manager import Manager
 
 _ABSOLUTE, _CANCEL_ON_SET = 1, 2
 _SECOND_MS = 1000

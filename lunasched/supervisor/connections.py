@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from gi.repository import GLib
 
 if TYPE_CHECKING:
-    from lunasched.web import Answer
+    from lunasched.web.http import Answer
 
 AT_ONCE_MAX = 8
 """Requests that are answered at the same time."""

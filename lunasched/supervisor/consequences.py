@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lunasched import concurrency, overrun, retry, schedule, unittext
+from lunasched import schedule
 from lunasched.errors import InvalidInput
-from lunasched.model import HookEvent, Job, Outcome, Result, Run, Trigger
-from lunasched.supervisor import facts
+from lunasched.formats import unittext
+from lunasched.history import overrun, retry
+from lunasched.history.run import Outcome, Result, Run, Trigger
+from lunasched.jobs.model import HookEvent, Job
+from lunasched.supervisor import variables
 from lunasched.supervisor.messages import Messages, Origin
+from lunasched.units import concurrency
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,10 +184,10 @@ class Consequences:
     ) -> None:
         if job.hooks.command(event) is None:
             return
-        told = facts.of_run(job, run, event)
+        told = variables.of_run(job, run, event)
         if following is not None:
             told["LUNASCHED_NEXT_ATTEMPT"] = str(following.attempt)
-            told["LUNASCHED_NEXT_ATTEMPT_AT"] = facts.iso(following.due_at)
+            told["LUNASCHED_NEXT_ATTEMPT_AT"] = variables.iso(following.due_at)
         unit = unittext.hook_name(job.name, event.value)
         self._store.hooks.put(run.execution_id, event, job.name, unit, told, self._now())
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lunasched import alerting
-from lunasched.config import Mode
-from lunasched.message import Held, Kind, Report
-from lunasched.message.words import what_happened
+from lunasched.history import alerting
+from lunasched.history.report import Held, Kind, Report
+from lunasched.notify.message.phrases import what_happened
+from lunasched.paths import Mode
 
 if TYPE_CHECKING:
     from lunasched.supervisor.messages import Origin

@@ -18,12 +18,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from lunasched import concurrency, unittext
 from lunasched.errors import LunaschedError
-from lunasched.systemd import Elapse
+from lunasched.formats import unittext
+from lunasched.systemd.manager import Elapse
+from lunasched.units import concurrency
 
 if TYPE_CHECKING:
-    from lunasched.model import Instant, Job
+    from lunasched.history.run import Instant
+    from lunasched.jobs.model import Job
     from lunasched.store import Store
 
 # Of a timer, so many elapses may wait for the journal to tell of their starts.

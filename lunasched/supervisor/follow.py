@@ -24,8 +24,8 @@ from gi.repository import GLib
 from lunasched.supervisor.journald import Turns, write_mark
 
 if TYPE_CHECKING:
-    from lunasched.journal import Tail
     from lunasched.supervisor.service import Supervisor
+    from lunasched.systemd.journal import Tail
 
 # The first read waits, so that opening the journal does not compete with the beginning of the run
 # that woke us for the machine: it added 6 ms from a slot to the job's first instruction.

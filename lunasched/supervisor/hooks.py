@@ -7,15 +7,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lunasched.config import Mode
 from lunasched.errors import LunaschedError, SystemdUnreachable
-from lunasched.model import Result
+from lunasched.history.run import Result
+from lunasched.paths import Mode
 from lunasched.supervisor.recorder import result_of
 
 if TYPE_CHECKING:
-    from lunasched.runtimedir import RuntimeDirectory
+    from lunasched.state.runtimedir import RuntimeDirectory
     from lunasched.store import OpenHook, PendingHook, Store
-    from lunasched.systemd import Manager
+    from lunasched.systemd.manager import Manager
 
 _SETTLED_USEC = 2_000_000
 _TRIES = 5

@@ -22,15 +22,16 @@ from typing import TYPE_CHECKING
 
 from gi.repository import GLib
 
-from lunasched import concurrency, unittext
-from lunasched.model import Trigger
+from lunasched.formats import unittext
+from lunasched.history.run import Trigger
 from lunasched.schedule import Every, parse
+from lunasched.units import concurrency
 
 if TYPE_CHECKING:
     from lunasched.errors import LunaschedError
-    from lunasched.model import Job
+    from lunasched.jobs.model import Job
     from lunasched.store import Store
-    from lunasched.systemd import Manager
+    from lunasched.systemd.manager import Manager
 
 
 class Intervals:

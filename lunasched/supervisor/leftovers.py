@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lunasched.leftover import Leftover
-from lunasched.model import Result
+from lunasched.history.run import Result
+from lunasched.units.leftover import Leftover
 
 if TYPE_CHECKING:
-    from lunasched.journal import Journal, RunWindow
     from lunasched.store import EndedRun
-    from lunasched.systemd import Manager
+    from lunasched.systemd.journal import Journal, RunWindow
+    from lunasched.systemd.manager import Manager
 
 # logind gives a session its time before PAM logs it.
 _EARLY_USEC = 1_000_000

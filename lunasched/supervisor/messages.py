@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lunasched import alerting
-from lunasched.alerting import Alert, Decision
-from lunasched.config import Mode, host_timezone
-from lunasched.message import Kind, Report
-from lunasched.model import Channel, ChannelType, Job, NotifyEvent, Overrun, Run
+from lunasched.history import alerting
+from lunasched.history.alerting import Alert, Decision
+from lunasched.history.report import Kind, Report
+from lunasched.history.run import Overrun, Run
+from lunasched.jobs.model import Channel, ChannelType, Job, NotifyEvent
+from lunasched.paths import Mode, host_timezone
 
 if TYPE_CHECKING:
     from lunasched.store import Start, Store

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from gi.repository import GLib
 
-from lunasched import missed
 from lunasched.errors import InvalidInput
-from lunasched.missed import Checked
+from lunasched.history import missed
+from lunasched.history.missed import Checked
 
 if TYPE_CHECKING:
-    from lunasched.model import Job
+    from lunasched.jobs.model import Job
     from lunasched.store import Store
     from lunasched.supervisor.consequences import Consequences
 

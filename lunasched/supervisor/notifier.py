@@ -21,16 +21,18 @@ from typing import TYPE_CHECKING
 
 from gi.repository import GLib
 
-from lunasched import commands, delivery
 from lunasched.errors import NotifyError
-from lunasched.message import Kind
-from lunasched.model import ChannelType, Result
+from lunasched.history import delivery
+from lunasched.history.report import Kind
+from lunasched.history.run import Result
+from lunasched.jobs.model import ChannelType
 from lunasched.store import COMMANDS, EndedCommand, MessageState, Outgoing
-from lunasched.supervisor import digest, facts
+from lunasched.supervisor import digest, variables
+from lunasched.units import commandchannels
 
 if TYPE_CHECKING:
-    from lunasched.message import Message
-    from lunasched.settings import EmailSettings, Settings
+    from lunasched.files.settings import EmailSettings, Settings
+    from lunasched.notify.message import Message
     from lunasched.store import Store
     from lunasched.supervisor.hooks import HookStarter
     from lunasched.supervisor.messages import Origin
@@ -276,10 +278,10 @@ class Notifier:
     # Commands
 
     def _run_command(self, message: Outgoing, composed: Message) -> None:
-        event = commands.event_name(message.channel)
+        event = commandchannels.event_name(message.channel)
         job = self._store.jobs.get(message.job)
-        unit = commands.unit_name(message.job, message.channel)
-        if job is None or event not in commands.of(job):
+        unit = commandchannels.unit_name(message.job, message.channel)
+        if job is None or event not in commandchannels.of(job):
             self._settle(
                 message, MessageState.FAILED, composed.subject, "the job has this command no more"
             )
@@ -289,7 +291,7 @@ class Notifier:
             event,
             message.job,
             unit,
-            facts.of_message(message, composed),
+            variables.of_message(message, composed),
             self._now(),
             text=composed.text,
             reader=job.user,
@@ -300,7 +302,7 @@ class Notifier:
         for ended in self._outbox.ended_commands():
             message, text = ended.message, _how_it_ended(ended)
             self._outbox.forget_command(ended)
-            self._hooks.forget_message(commands.unit_name(message.job, message.channel))
+            self._hooks.forget_message(commandchannels.unit_name(message.job, message.channel))
             if ended.result is Result.SUCCESS:
                 self._settle(message, MessageState.SENT, message.subject, text)
             else:
@@ -338,7 +340,7 @@ def _attempt(message: Outgoing, email: EmailSettings) -> _Outcome:
     """One try, in a thread."""
     # Loaded where they cost no time of the main loop.
     from lunasched import notify
-    from lunasched.message import compose
+    from lunasched.notify.message import compose
 
     composed = None
     try:

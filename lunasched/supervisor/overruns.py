@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from gi.repository import GLib
 
-from lunasched import overrun
+from lunasched.history import overrun
 
 if TYPE_CHECKING:
-    from lunasched.model import Run
+    from lunasched.history.run import Run
     from lunasched.store import Start, Store
     from lunasched.supervisor.consequences import Consequences
 

@@ -10,7 +10,7 @@ from gi.repository import GLib
 from lunasched.store import Pruning
 
 if TYPE_CHECKING:
-    from lunasched.settings import Retention
+    from lunasched.files.settings import Retention
     from lunasched.store import Store
 
 _INTERVAL_USEC = 3600 * 1_000_000

@@ -21,12 +21,16 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from lunasched import concurrency, host, slot, unittext
 from lunasched.errors import InvalidInput
-from lunasched.journal import Event, EventKind, Position, Waits
-from lunasched.model import Job, Overlap, Result, Run, Trigger
-from lunasched.slot import Past
+from lunasched.formats import unittext
+from lunasched.history import slot
+from lunasched.history.run import Result, Run, Trigger
+from lunasched.history.slot import Past
+from lunasched.jobs.model import Job, Overlap
+from lunasched.machine import host
 from lunasched.supervisor.elapses import Cause, Elapses
+from lunasched.systemd.journal import Event, EventKind, Position, Waits
+from lunasched.units import concurrency
 
 if TYPE_CHECKING:
     from lunasched.store import Start, Store

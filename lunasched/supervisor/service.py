@@ -18,16 +18,16 @@ from contextlib import ExitStack
 
 from gi.repository import GLib
 
-from lunasched import directives, leftover, unittext, userswitch
-from lunasched.config import Mode
-from lunasched.deploylock import DeployLock
 from lunasched.errors import LunaschedError
-from lunasched.journal import Event, EventKind, Journal, RunWindow, Tail, dropped_note
-from lunasched.metrics import Metrics, Supervision
-from lunasched.model import Result, Run
-from lunasched.runtimedir import RuntimeDirectory
-from lunasched.settings import Settings
-from lunasched.slotfile import SlotDirectory
+from lunasched.files.settings import Settings
+from lunasched.formats import unittext
+from lunasched.history.run import Result, Run
+from lunasched.history.timerstate import Timers
+from lunasched.jobs import directives, userswitch
+from lunasched.paths import Mode
+from lunasched.state.deploylock import DeployLock
+from lunasched.state.runtimedir import RuntimeDirectory
+from lunasched.state.slotfile import SlotDirectory
 from lunasched.store import EndedRun, OpenRun, Store, UnsettledRun
 from lunasched.supervisor.clock import Clock
 from lunasched.supervisor.consequences import Consequences
@@ -35,23 +35,26 @@ from lunasched.supervisor.elapses import Elapses
 from lunasched.supervisor.follow import Follow
 from lunasched.supervisor.hooks import HookStarter
 from lunasched.supervisor.intervals import Intervals
-from lunasched.supervisor.killed import KilledChanges
 from lunasched.supervisor.lag import Lag
 from lunasched.supervisor.leftovers import leftovers
 from lunasched.supervisor.messages import Origin
 from lunasched.supervisor.missed import SlotChecker
 from lunasched.supervisor.notifier import Notifier
 from lunasched.supervisor.overruns import OverrunWatch
-from lunasched.supervisor.pages import Pages
+from lunasched.supervisor.pageserver import Pages
 from lunasched.supervisor.pruner import Pruner
 from lunasched.supervisor.recorder import Recorder, result_of
 from lunasched.supervisor.slotlists import SlotLists
 from lunasched.supervisor.starter import Starter
 from lunasched.supervisor.textfile import TextFile
 from lunasched.supervisor.told import Told, ToldRun
+from lunasched.supervisor.unfinished import KilledChanges
 from lunasched.supervisor.zones import Zones
-from lunasched.systemd import Manager, UnitTimes, notify, unit_path
-from lunasched.timerstate import Timers
+from lunasched.systemd.journal import Event, EventKind, Journal, RunWindow, Tail, dropped_note
+from lunasched.systemd.manager import Manager, UnitTimes, unit_path
+from lunasched.systemd.notify import notify
+from lunasched.units import leftover
+from lunasched.web.metrics import Metrics, Supervision
 
 # The journal may be read as late as this and still meet what was kept for its runs.
 _FORGET_USEC = 30 * 86400 * 1_000_000

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lunasched.slotfile import SlotDirectory
+    from lunasched.state.slotfile import SlotDirectory
 
 # The share of the slots that a list can have, below which it is written anew.
 _TOO_FEW = 0.25

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING
 from gi.repository import GLib
 
 from lunasched.errors import LunaschedError, SystemdUnreachable
-from lunasched.model import Trigger
-from lunasched.unittext import JOB_PREFIX, LAUNCH_PREFIX, instance_name, launch_name
+from lunasched.formats.unittext import JOB_PREFIX, LAUNCH_PREFIX, instance_name, launch_name
+from lunasched.history.run import Trigger
 
 if TYPE_CHECKING:
-    from lunasched.runtimedir import RuntimeDirectory
+    from lunasched.state.runtimedir import RuntimeDirectory
     from lunasched.store import Start, Store
     from lunasched.supervisor.consequences import Consequences
-    from lunasched.systemd import Manager
+    from lunasched.systemd.manager import Manager
 
 _JOBS = f"{JOB_PREFIX}*.service"
 # systemd has had this long to begin what it was asked for, before its journal is doubted.

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from gi.repository import GLib
 
-from lunasched import metrics
 from lunasched.errors import LunaschedError
 from lunasched.store import Store
+from lunasched.web import metrics
 
 if TYPE_CHECKING:
-    from lunasched.metrics import Metrics
+    from lunasched.web.metrics import Metrics
 
 _DELAY_MS = 1_000
 _INTERVAL_MS = 15_000

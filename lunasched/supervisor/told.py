@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lunasched import unittext
+from lunasched.formats import unittext
 
 if TYPE_CHECKING:
     from lunasched.store import Store
-    from lunasched.systemd import UnitTimes
+    from lunasched.systemd.manager import UnitTimes
 
 # A signal may be under way for as long, about what was accounted for meanwhile.
 _UNDER_WAY_USEC = 10_000_000

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from gi.repository import Gio
 
-from lunasched.config import LOCALTIME, ZONE_DATABASE, Mode, zone_identity
 from lunasched.errors import LunaschedError
-from lunasched.systemd import Manager, StartSocket
+from lunasched.paths import LOCALTIME, ZONE_DATABASE, Mode, zone_identity
+from lunasched.systemd.manager import Manager
+from lunasched.systemd.startsocket import StartSocket
 
 if TYPE_CHECKING:
-    from lunasched.slotfile import SlotDirectory
+    from lunasched.state.slotfile import SlotDirectory
 
 SYNC_UNIT = "lunasched-sync.service"
 _SETTLE_SECONDS = 60

@@ -19,9 +19,9 @@ from typing import Any
 import pydbus
 from gi.repository import Gio, GLib
 
-from lunasched import config
-from lunasched.config import Mode
+from lunasched import paths
 from lunasched.errors import LunaschedError, PermissionDenied, SystemdError, SystemdUnreachable
+from lunasched.paths import Mode
 
 NAME = "org.freedesktop.systemd1"
 OBJECT = "/org/freedesktop/systemd1"
@@ -218,8 +218,8 @@ def unreachable(mode: Mode, reason: str) -> SystemdUnreachable:
         return SystemdUnreachable(
             f"systemd does not answer on the system bus ({reason}); is this a systemd machine?"
         )
-    runtime = config.runtime_directory(os.environ)
-    if config.lacks_bus(runtime):
+    runtime = paths.runtime_directory(os.environ)
+    if paths.lacks_bus(runtime):
         return SystemdUnreachable(
             f"your own systemd manager runs and has no D-Bus (nothing listens at "
             f"{runtime / 'bus'}); on Debian the package dbus-user-session brings it, for sessions "
@@ -239,9 +239,9 @@ def _user_bus_address() -> str:
     use.
     """
     address = os.environ.get("DBUS_SESSION_BUS_ADDRESS", "")
-    runtime = config.runtime_directory(os.environ)
+    runtime = paths.runtime_directory(os.environ)
     path = address.removeprefix("unix:path=").partition(",")[0]
-    if address and (not address.startswith("unix:path=") or config.is_own(Path(path))):
+    if address and (not address.startswith("unix:path=") or paths.is_own(Path(path))):
         return address
     return f"unix:path={runtime / 'bus'}"
 

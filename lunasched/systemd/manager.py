@@ -11,8 +11,9 @@ from itertools import islice
 
 from gi.repository import GLib
 
-from lunasched.config import Mode
 from lunasched.errors import LunaschedError, SystemdError, SystemdUnreachable
+from lunasched.formats.unittext import JOB_PREFIX, bus_label, unit_of_label
+from lunasched.paths import Mode
 from lunasched.systemd.bus import (
     MANAGER,
     NAME,
@@ -29,7 +30,6 @@ from lunasched.systemd.bus import (
     unreachable,
 )
 from lunasched.systemd.startsocket import StartSocket
-from lunasched.unittext import JOB_PREFIX, bus_label, unit_of_label
 
 _NUDGE_PATH, _NUDGE_INTERFACE, _NUDGE = "/org/lunasched", "org.lunasched.Supervisor", "Look"
 

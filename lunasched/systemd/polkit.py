@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from gi.repository import GLib
 
-from lunasched.config import Mode
+from lunasched.paths import Mode
 from lunasched.systemd.bus import Bus, Call
 
 _NAME = "org.freedesktop.PolicyKit1"

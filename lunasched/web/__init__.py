@@ -3,12 +3,3 @@
 This is everything but the waiting: a request on a connection becomes an answer, from one state of
 the store, which whoever composes it opens. How connections come is the supervisor's business.
 """
-
-from __future__ import annotations
-
-from lunasched.web.access import Access
-from lunasched.web.http import Answer
-from lunasched.web.site import Identity, Site
-from lunasched.web.source import Source
-
-__all__ = ["Access", "Answer", "Identity", "Site", "Source"]

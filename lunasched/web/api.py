@@ -10,16 +10,17 @@ from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any
 
-from lunasched import overrun
 from lunasched.errors import InvalidInput
-from lunasched.jsonview import job_json, run_json
-from lunasched.model import HIDDEN, Job, Run
-from lunasched.slot import next_elapse, to_usec
-from lunasched.starts import Start
-from lunasched.timerstate import Timers
+from lunasched.formats.printable import json_text
+from lunasched.history import overrun
+from lunasched.history.jsonview import job_json, run_json
+from lunasched.history.run import Run
+from lunasched.history.slot import next_elapse, to_usec
+from lunasched.history.starts import Start
+from lunasched.history.timerstate import Timers
+from lunasched.jobs.model import HIDDEN, Job
 from lunasched.web.http import Request, Response
 from lunasched.web.source import Place, Source
-from lunasched.words import json_text
 
 RUNS_DEFAULT, RUNS_MAX = 100, 1000
 """How many runs an answer has."""

@@ -13,15 +13,19 @@ from urllib.parse import quote, urlencode
 
 import jinja2
 
-from lunasched import __version__, definition, overrun, words
+from lunasched import __version__
 from lunasched.errors import InvalidInput
-from lunasched.jsonview import iso
-from lunasched.model import Job, Result, Run
-from lunasched.overview import MarkKind, State, chosen, counts, standings
-from lunasched.slot import next_elapse
-from lunasched.starts import in_turn, waits_for
-from lunasched.timerstate import Timers, Upcoming
-from lunasched.unittext import uuid
+from lunasched.formats import printable, quantities
+from lunasched.formats.unittext import uuid
+from lunasched.history import overrun, phrases
+from lunasched.history.jsonview import iso
+from lunasched.history.overview import MarkKind, State, chosen, counts, standings
+from lunasched.history.run import Result, Run
+from lunasched.history.slot import next_elapse
+from lunasched.history.starts import in_turn, waits_for
+from lunasched.history.timerstate import Timers, Upcoming
+from lunasched.jobs.model import Job
+from lunasched.units import summary
 from lunasched.web import api, plot, timeline
 from lunasched.web.http import Request, Response
 from lunasched.web.source import Place, Source
@@ -203,10 +207,10 @@ class Pages:
         if job is None:
             return {"definition": {}, "units": []}
         zone, owner = self._identity.timezone, self._identity.owner
-        rows = definition.rows(api.shown(job), host_timezone=zone, owner=owner)
+        rows = summary.rows(api.shown(job), host_timezone=zone, owner=owner)
         return {
             "definition": {key: text for key, text in rows.items() if text},
-            "units": definition.units(job),
+            "units": summary.units(job),
         }
 
     def _render(self, template: str, request: Request, **content: Any) -> Response:
@@ -232,19 +236,19 @@ def _environment() -> jinja2.Environment:
         "ago": _ago,
         "changed": _with,
         "day_time": _day_time,
-        "duration": words.duration,
-        "ended": words.run_ended,
-        "hook_ended": words.hook_ended,
+        "duration": quantities.duration,
+        "ended": phrases.run_ended,
+        "hook_ended": phrases.hook_ended,
         "iso": iso,
         "job_url": job_url,
-        "local": words.local_time,
+        "local": quantities.local_time,
         "look": _look,
         "message_look": _message_look,
-        "one_line": words.one_line,
-        "printable": words.printable,
+        "one_line": printable.one_line,
+        "printable": printable.printable,
         "quoted": _quoted,
         "run_url": run_url,
-        "slots_passed": words.slots_passed,
+        "slots_passed": phrases.slots_passed,
         "said": timeline.said,
         "shapes": timeline.shapes,
         "took": _took,
@@ -270,7 +274,7 @@ def _ago(at: int, now: int) -> str:
     """How far a moment is from now."""
     if abs(now - at) < 1_000_000:
         return "now"
-    span = words.duration(abs(now - at) // 1_000_000 * 1_000_000).replace(".0s", "s")
+    span = quantities.duration(abs(now - at) // 1_000_000 * 1_000_000).replace(".0s", "s")
     return f"{span} ago" if at < now else f"in {span}"
 
 
@@ -281,7 +285,7 @@ def _day_time(at: int) -> str:
 
 
 def _took(run: Run) -> str:
-    return words.duration(None if run.ended_at is None else run.ended_at - run.started_at)
+    return quantities.duration(None if run.ended_at is None else run.ended_at - run.started_at)
 
 
 def _look(result: Result | None) -> str:
@@ -310,7 +314,7 @@ def _with(query: Mapping[str, str], **changes: str | int | None) -> str:
 
 def _quoted(text: str) -> str:
     """A text as one word of a shell's."""
-    return words.command_text((text,))
+    return printable.command_text((text,))
 
 
 def _whole(text: str | None) -> int:

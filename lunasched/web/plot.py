@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from lunasched.model import Result, Run
-from lunasched.words import duration, local_time, run_ended
+from lunasched.formats.quantities import duration, local_time
+from lunasched.history.phrases import run_ended
+from lunasched.history.run import Result, Run
 
 WIDTH, HEIGHT = 720, 260
 """Of the whole picture, in its own units."""

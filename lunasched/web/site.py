@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from lunasched.errors import LunaschedError
-from lunasched.timerstate import Timers
+from lunasched.history.timerstate import Timers
 from lunasched.web import api
 from lunasched.web.access import Access
 from lunasched.web.http import Request, Response, plain

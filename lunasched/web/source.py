@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Protocol
 
-from lunasched.model import Channel, HookRun, Job, Run
-from lunasched.overview import JobLine, Mark
-from lunasched.starts import Start
+from lunasched.history.overview import JobLine, Mark
+from lunasched.history.run import HookRun, Run
+from lunasched.history.starts import Start
+from lunasched.jobs.model import Channel, Job
 
 Place = tuple[int, int]
 """Where a run stands among the others: when it began (µs), and its number."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from lunasched.overview import Mark, MarkKind
+from lunasched.history.overview import Mark, MarkKind
 
 SPAN = 86_400_000_000
 """What a timeline shows, in microseconds."""

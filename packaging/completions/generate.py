@@ -138,13 +138,13 @@ def _options(command: Any) -> Iterator[Option]:
 
 def _words(name: str) -> tuple[str, ...]:
     """The words that an option takes, where its value is one of some."""
-    from lunasched import jobkeys
-    from lunasched.document import Format
-    from lunasched.jobvalues import OneOf
+    from lunasched.formats.document import Format
+    from lunasched.jobs import keys
+    from lunasched.jobs.values import OneOf
 
     if name == "format_":
         return tuple(one.value for one in Format)
-    row = {**jobkeys.GROUPS["retry_policy"], **jobkeys.KEYS}.get(
+    row = {**keys.GROUPS["retry_policy"], **keys.KEYS}.get(
         {"backoff": "backoff_strategy"}.get(name, name)
     )
     if row is None or not isinstance(row.read, OneOf):

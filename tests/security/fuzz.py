@@ -31,14 +31,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lunasched import configfile, crontab, schedule, settings
-from lunasched.crontab import CronFormat, Source
-from lunasched.document import Format
-from lunasched.document import read as read_document
+from lunasched import schedule
 from lunasched.errors import LunaschedError
+from lunasched.files import configfile, settings
+from lunasched.formats.document import Format
+from lunasched.formats.document import read as read_document
 from lunasched.store import Store
-from lunasched.web import Access, Identity, Site
+from lunasched.transfer import crontab
+from lunasched.transfer.crontab import CronFormat, Source
+from lunasched.web.access import Access
 from lunasched.web.http import Request, respond
+from lunasched.web.site import Identity, Site
 
 CPU_SECONDS = 1.0
 MEMORY_BYTES = 200 << 20

@@ -19,14 +19,14 @@ import pytest
 from attackers import SUITES
 from machine import Machine
 
-from lunasched import compiler
-from lunasched.compiler import Context, Unit
-from lunasched.config import Mode, unit_scripts, unit_templates
-from lunasched.directives import REFUSED
 from lunasched.errors import InvalidJob
-from lunasched.jobfile import job_from_mapping
-from lunasched.jobkeys import KEYS
-from lunasched.supervisor import consequences, facts
+from lunasched.jobs.directives import REFUSED
+from lunasched.jobs.keys import KEYS
+from lunasched.jobs.reading import job_from_mapping
+from lunasched.paths import Mode, unit_scripts, unit_templates
+from lunasched.supervisor import consequences, variables
+from lunasched.units import compiler
+from lunasched.units.compiler import Context, Unit
 
 EVIL = "/home/luna/evil"
 LOG = "/srv/evil/log"
@@ -241,11 +241,11 @@ def test_hooks_take_the_variables_that_there_are() -> None:
     names = re.search(r"for name in \((.*?)\)\.split", script.replace('"', ""), re.DOTALL)
     assert names is not None
     words = re.findall(r"[A-Z_]+", names[1])
-    assert {f"LUNASCHED_{word}" for word in words} == facts.NAMES
-    sources = [Path(str(module.__file__)).read_text() for module in (facts, consequences)]
+    assert {f"LUNASCHED_{word}" for word in words} == variables.NAMES
+    sources = [Path(str(module.__file__)).read_text() for module in (variables, consequences)]
     written = re.findall(r'"(?:LUNASCHED_)?([A-Z]{3,}[A-Z_]*)"[],:]', "".join(sources))
-    assert {f"LUNASCHED_{name}" for name in written} == facts.NAMES
-    assert not {"LUNASCHED_DB_PATH", "LUNASCHED_CONFIG_PATH"} & facts.NAMES
+    assert {f"LUNASCHED_{name}" for name in written} == variables.NAMES
+    assert not {"LUNASCHED_DB_PATH", "LUNASCHED_CONFIG_PATH"} & variables.NAMES
 
 
 # On a machine

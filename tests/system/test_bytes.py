@@ -31,9 +31,9 @@ import json, subprocess, sys, os, glob
 sys.path.insert(0, "/opt/lunasched")
 from datetime import datetime, timezone
 from pathlib import Path
-from lunasched import compiler, unittext
-from lunasched.config import Mode
-from lunasched.model import Job
+from lunasched.units import compiler; from lunasched.formats import unittext
+from lunasched.paths import Mode
+from lunasched.jobs.model import Job
 
 texts = json.load(sys.stdin)
 context = compiler.Context(

@@ -28,10 +28,10 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 sys.path.insert(0, "/opt/lunasched")
-from lunasched import configfile, document
+from lunasched.files import configfile; from lunasched.formats import document
 from lunasched.cli import main
 from lunasched.cli.session import Session
-from lunasched.commands import unit_names as commands
+from lunasched.units.commandchannels import unit_names as commands
 from lunasched.deploy.change import unit_names
 from lunasched.errors import InvalidInput
 

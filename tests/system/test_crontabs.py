@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import debian_crontabs
 import pytest
 
-from lunasched.crontab import CronFormat, Source, read
+from lunasched.transfer.crontab import CronFormat, Source, read
 
 if TYPE_CHECKING:
     from pathlib import Path

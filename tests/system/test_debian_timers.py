@@ -13,10 +13,12 @@ import pytest
 from debian_timers import Pair
 from test_compiler import SYSTEM
 
-from lunasched import adoption, compiler, unitfile, unittext
-from lunasched.adoption import Adoption
-from lunasched.compiler import CompiledJob
 from lunasched.errors import InvalidJob
+from lunasched.formats import unitfile, unittext
+from lunasched.transfer import adoption
+from lunasched.transfer.adoption import Adoption
+from lunasched.units import compiler
+from lunasched.units.compiler import CompiledJob
 
 if TYPE_CHECKING:
     from conftest import Lunasched

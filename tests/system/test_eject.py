@@ -10,7 +10,7 @@ import pytest
 from conftest import INSTALL
 from machine import Machine
 
-from lunasched import unitfile
+from lunasched.formats import unitfile
 
 if TYPE_CHECKING:
     from conftest import Lunasched

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sandboxes import EXCEPTIONS, PREPARE, SANDBOX
 
-from lunasched.sandbox import OPTIONS
+from lunasched.jobs.sandbox import OPTIONS
 
 if TYPE_CHECKING:
     from conftest import Lunasched

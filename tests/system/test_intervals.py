@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lunasched import unitfile
+from lunasched.formats import unitfile
 
 if TYPE_CHECKING:
     from conftest import Lunasched

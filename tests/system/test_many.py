@@ -18,7 +18,7 @@ FILL = f"""
 import sys, time
 sys.path.insert(0, "/opt/lunasched")
 from pathlib import Path
-from lunasched.jobfile import job_from_mapping
+from lunasched.jobs.reading import job_from_mapping
 from lunasched.store import Definitions
 
 schedules = ["every 1d", "*/15 * * * *", "30 4 1,15 * 5", "at 02:30", "@daily"]

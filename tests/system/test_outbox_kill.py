@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from test_notifications import Inbox
 
-from lunasched import alerting
-from lunasched.alerting import Outage
-from lunasched.jobfile import job_from_mapping
-from lunasched.model import Job, NotifyEvent
+from lunasched.history import alerting
+from lunasched.history.alerting import Outage
+from lunasched.jobs.model import Job, NotifyEvent
+from lunasched.jobs.reading import job_from_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lunasched.unittext import launch_name
+from lunasched.formats.unittext import launch_name
 
 if TYPE_CHECKING:
     from conftest import Lunasched

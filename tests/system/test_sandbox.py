@@ -8,7 +8,7 @@ import pytest
 from sandbox_probe import PROBES
 from sandboxes import PREPARE, USERS, outcomes, surprises
 
-from lunasched.sandbox import OPTIONS
+from lunasched.jobs.sandbox import OPTIONS
 
 if TYPE_CHECKING:
     from conftest import Lunasched

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lunasched.unittext import timer_name
+from lunasched.formats.unittext import timer_name
 
 if TYPE_CHECKING:
     from conftest import Lunasched

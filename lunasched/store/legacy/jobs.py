@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lunasched import schedule
-from lunasched.config import Mode
 from lunasched.errors import InvalidInput, InvalidJob
-from lunasched.jobfile import job_from_mapping
-from lunasched.model import Job
+from lunasched.jobs.model import Job
+from lunasched.jobs.reading import job_from_mapping
+from lunasched.paths import Mode
 from lunasched.store.legacy.cron import translate
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

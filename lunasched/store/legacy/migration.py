@@ -15,10 +15,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from lunasched import dependencies, unittext
-from lunasched.config import Mode
 from lunasched.errors import StoreError
-from lunasched.model import ExecutionMode, Job, Result
+from lunasched.formats import unittext
+from lunasched.history.run import Result
+from lunasched.jobs import dependencies
+from lunasched.jobs.model import ExecutionMode, Job
+from lunasched.paths import Mode
 from lunasched.store.legacy.backup import back_up, make_like, sync
 from lunasched.store.legacy.jobs import Converted, convert
 from lunasched.store.legacy.report import MigrationReport

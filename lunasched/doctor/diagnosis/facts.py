@@ -1,0 +1,312 @@
+"""What the checks look at: how things are, without any judgement.
+
+What could not be seen is an ``Unseen`` with the reason, in the place of the fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lunasched.jobs.model import Job
+from lunasched.paths import Mode, Paths
+from lunasched.units.needs import Lack
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Something that could not be looked at, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnitSeen:
+    """A loaded unit as the service manager lists it."""
+
+    load: str
+    active: str
+    sub: str
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerFacts:
+    """What the service manager says."""
+
+    version: str
+    units: Mapping[str, UnitSeen]
+    """The loaded units of ours, and those of cron and polkit."""
+    supervisor: str
+    """What ``systemctl is-enabled lunasched.service`` says; empty where there is no such unit."""
+    unread: tuple[str, ...] | Unseen
+    """The units of ours whose files are newer than what the manager has read."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalFacts:
+    """How the journal is kept, by journald.conf(5)."""
+
+    storage: str
+    """``persistent``, ``volatile`` or ``none``, as it is now."""
+    limit: int | None
+    """Bytes that it may have at most, where somebody has set that."""
+    readable: bool | Unseen
+    """Whether the supervisor can read what is about its jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockFacts:
+    """The machine's clock."""
+
+    synchronised: bool
+    """Whether something keeps it right; of a container's clock only the host knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneFacts:
+    """Time zones and their database."""
+
+    now: str
+    """What units depend on (``config.zone_identity``), as it is."""
+    deployed: str
+    """The same when the units were made; empty where none were."""
+    version: str
+    """The version of the zone database, such as ``2025b``."""
+    released: int
+    """The year of that version; 0 where it is not known."""
+    changing: tuple[str, ...]
+    """The zones of jobs whose clocks will be changed within a year."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolkitFacts:
+    """What polkit(8) lets the supervisor do."""
+
+    unit: str
+    """The load state of ``polkit.service``."""
+    permitted: tuple[str, ...] | Unseen
+    """What it lets the supervisor do, of what it should not, as verbs: empty where all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFacts:
+    """A file system that something of ours is on."""
+
+    path: Path
+    free: int
+    """Bytes."""
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedFacts:
+    """A directory of ours in which nothing can be changed."""
+
+    path: Path
+    mend: str
+    """The command that opens it again, where that is known."""
+    reason: str
+    """Why: it is ``on a read-only file system``, say."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """Whose a file is, and who may read it."""
+
+    path: Path
+    owner: str
+    group: str
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsFacts:
+    """The configuration file."""
+
+    file: FileFacts | None
+    problem: str
+    """What is wrong in it."""
+    has_secrets: bool
+    readable_by_supervisor: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """One of the two databases."""
+
+    path: Path
+    file: FileFacts | None
+    directory: FileFacts | None
+    damage: str
+    """What SQLite finds wrong with it."""
+    state: str
+    """``current``, ``older``, ``newer``, ``1.x``, ``2.0`` or ``foreign``."""
+    checked: bool
+    """Whether it was read as a whole."""
+    problem: str = ""
+    """Why it cannot be read at all."""
+
+    @property
+    def is_in_order(self) -> bool:
+        """Tell if it can be read, or is not there yet."""
+        return not self.damage and not self.problem and self.state == "current"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingFacts:
+    """How far the supervisor has come."""
+
+    running: bool
+    unrecorded_since: int | Unseen | None
+    """When systemd wrote the first of what is not recorded yet (µs, UTC)."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebFacts:
+    """The server of the status page and the metrics."""
+
+    wanted: bool
+    is_described: bool
+    """The configuration has settings of it, and does not say if it is wanted."""
+    where: str
+    """Address and port."""
+    held_by: tuple[str, ...]
+    """The users whose programs listen at the port."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFacts:
+    """Notifications of the last week that were given up."""
+
+    failed: int
+    latest: str
+    """Of which job the latest of them was, by which channel, and what was answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class MailFacts:
+    """Email of jobs."""
+
+    jobs: tuple[str, ...]
+    """The jobs that send some."""
+    obstacle: str | None
+    """Why none can be sent, where that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverrunFacts:
+    """A run in progress, or a start that waits: slots of the job have passed for too long."""
+
+    job: str
+    since: int
+    """When it began (µs, UTC)."""
+    slots: int
+    has_limit: bool
+    """Whether the job has a time limit."""
+    waits: bool = False
+    """It waits for its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class CronLine:
+    """A line of a crontab that runs what a job runs."""
+
+    file: str
+    line: int
+    job: str
+    mend: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedFacts:
+    """What is deployed beside what the database says."""
+
+    jobs: tuple[Job, ...]
+    timers: Mapping[str, Job]
+    """The timers that should run, by name."""
+    missing: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    """Paths of files that stand where ours would, and are not ours."""
+    unlinked: tuple[str, ...] = ()
+    """Timers that would not be started at boot."""
+    orphans: tuple[str, ...] = ()
+    """Files of ours that belong to no job, and links to them."""
+    failed: tuple[tuple[str, str], ...] = ()
+    """Jobs that cannot be compiled any more, and why."""
+    handover: bool = False
+    """Whether an ``eject`` or ``adopt`` was killed half-way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All of it."""
+
+    mode: Mode
+    user: str
+    """The name of who is asking."""
+    now: int
+    """Microseconds since the epoch, UTC."""
+    host_timezone: str
+    paths: Paths
+    manager: ManagerFacts | Unseen
+    cgroup: str
+    """``v2``, ``v1`` or ``hybrid``."""
+    controllers: frozenset[str] | Unseen
+    """The controllers of cgroup v2 that jobs' limits have to work with."""
+    clock: ClockFacts | Unseen
+    zones: ZoneFacts
+    journal: JournalFacts | Unseen
+    polkit: PolkitFacts | Unseen | None
+    """``None`` in user mode."""
+    lingers: bool | None
+    """``None`` in system mode."""
+    lacks_bus: bool
+    """Whether the user's manager runs without D-Bus; in system mode, never."""
+    disks: tuple[DiskFacts, ...]
+    closed: tuple[ClosedFacts, ...]
+    """The directories of units, jobs and runs that cannot be written."""
+    settings: SettingsFacts | Unseen
+    definitions: DatabaseFacts | Unseen
+    """The database of jobs."""
+    history: DatabaseFacts | Unseen
+    """The database of runs."""
+    recording: RecordingFacts | Unseen
+    web: WebFacts | Unseen
+    messages: MessageFacts | Unseen
+    mail: MailFacts | Unseen
+    overruns: tuple[OverrunFacts, ...] | Unseen
+    scripts: Path
+    missing_scripts: tuple[str, ...]
+    deployed: DeployedFacts | Unseen
+    lacks: tuple[Lack, ...] | Unseen = ()
+    """What jobs need and is not there."""
+    cron_lines: tuple[CronLine, ...] | Unseen = ()
+    in_container: bool = False
+    has_supervisor_user: bool = True
+    """Whether there is the user that the system's supervisor runs as; in user mode, always."""
+    reinstall: tuple[str, ...] = ()
+    """How lunasched is installed once more, by what has installed it."""
+    bus_package: tuple[str, ...] = ()
+    """How D-Bus for users' managers is installed, where that is a package of its own."""
+
+    @property
+    def systemctl(self) -> str:
+        """``systemctl`` for the manager in question."""
+        return "systemctl" if self.mode is Mode.SYSTEM else "systemctl --user"
+
+    @property
+    def lunasched(self) -> str:
+        """``lunasched`` for the mode in question."""
+        return f"lunasched --{self.mode.value}"
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether there are jobs, as far as could be seen."""
+        return isinstance(self.deployed, Unseen) or bool(self.deployed.jobs)
+
+    @property
+    def is_system(self) -> bool:
+        """Whether it is about the system's jobs, which root alone can mend."""
+        return self.mode is Mode.SYSTEM

@@ -1,0 +1,59 @@
+"""What a check has to say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from lunasched.doctor.diagnosis.facts import Unseen
+
+
+class Severity(Enum):
+    """How bad it is."""
+
+    OK = "ok"
+    UNKNOWN = "unknown"
+    """It could not be looked at."""
+    WARNING = "warning"
+    """Something works less well than it could, or will stop to."""
+    ERROR = "error"
+    """Jobs do not run, or are not recorded, as they should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is right or wrong."""
+
+    severity: Severity
+    what: str
+    why: str = ""
+    """What it leads to."""
+    mend: tuple[str, ...] = ()
+    """Command lines for a shell that mend it, one after the other."""
+    as_root: bool = False
+    """Whether these need root."""
+    check: str = ""
+
+    def of(self, check: str) -> Finding:
+        """The same as found by a check."""
+        return replace(self, check=check)
+
+
+def fine(what: str) -> Finding:
+    """Nothing wrong here."""
+    return Finding(Severity.OK, what)
+
+
+def warning(what: str, why: str, *mend: str, as_root: bool = False) -> Finding:
+    """Something that should not stay as it is."""
+    return Finding(Severity.WARNING, what, why, mend, as_root)
+
+
+def error(what: str, why: str, *mend: str, as_root: bool = False) -> Finding:
+    """Something that keeps jobs from running, or from being recorded."""
+    return Finding(Severity.ERROR, what, why, mend, as_root)
+
+
+def unseen(what: str, reason: Unseen) -> Finding:
+    """Something that could not be looked at."""
+    return Finding(Severity.UNKNOWN, f"{what} could not be looked at: {reason.reason}")

@@ -1,0 +1,56 @@
+"""Checks of what jobs need of the machine: users and groups, directories, files and programs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from lunasched.doctor.diagnosis.facts import Facts, Unseen
+from lunasched.doctor.diagnosis.finding import Finding, error, fine, unseen, warning
+from lunasched.units.needs import Lack
+
+_NAMED = 5
+
+
+def users(facts: Facts) -> Iterator[Finding]:
+    """Find users and groups of jobs that there are not."""
+    if isinstance(facts.lacks, Unseen):
+        yield unseen("the users of jobs", facts.lacks)
+        return
+    found = [lack for lack in facts.lacks if lack.is_of_account]
+    yield from _found(facts, found) or [fine("there are all users that jobs run as")]
+
+
+def files(facts: Facts) -> Iterator[Finding]:
+    """Find directories, files and programs that jobs name and would not find."""
+    if isinstance(facts.lacks, Unseen):
+        yield unseen("the programs and directories of jobs", facts.lacks)
+        return
+    found = [lack for lack in facts.lacks if not lack.is_of_account]
+    yield from _found(facts, found) or [fine("the programs and directories of jobs are there")]
+
+
+def _found(facts: Facts, lacks: Sequence[Lack]) -> list[Finding]:
+    """One finding for all jobs that lack the same."""
+    alike: dict[tuple[object, ...], list[Lack]] = {}
+    for lack in lacks:
+        same = (lack.key, lack.what, lack.effect, lack.remedy, lack.is_certain)
+        alike.setdefault(same, []).append(lack)
+    return [_finding(facts, group) for group in alike.values()]
+
+
+def _finding(facts: Facts, lacks: Sequence[Lack]) -> Finding:
+    one = lacks[0]
+    names = list(dict.fromkeys(lack.job for lack in lacks))
+    shown = [*map(repr, names[:_NAMED])]
+    if len(names) > _NAMED:
+        shown.append(f"{len(names) - _NAMED} more")
+    named = " and ".join([*([", ".join(shown[:-1])] if shown[1:] else []), shown[-1]])
+    edits = [f"{facts.lunasched} edit {shlex.quote(name)}" for name in names[:_NAMED]]
+    severity = error if one.is_certain else warning
+    return severity(
+        f"the job{'' if len(names) == 1 else 's'} {named}: {one.key}: {one.what}",
+        f"{one.effect}; {one.remedy}",
+        *([one.mend] if one.mend else edits),
+        as_root=facts.is_system,
+    )

@@ -1,0 +1,32 @@
+"""The check of the mail server, for jobs that tell somebody by email."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from lunasched.doctor.diagnosis.facts import Facts, Unseen
+from lunasched.doctor.diagnosis.finding import Finding, fine, unseen, warning
+
+_NAMED = 5
+
+
+def mail(facts: Facts) -> Iterator[Finding]:
+    """Find jobs that send email where none can be sent."""
+    known = facts.mail
+    if isinstance(known, Unseen):
+        yield unseen("the mail server", known)
+    elif not known.jobs:
+        yield fine("no job sends email")
+    elif known.obstacle is None:
+        yield fine("there is a mail server, or it is elsewhere")
+    else:
+        more = len(known.jobs) - _NAMED
+        named = ", ".join(known.jobs[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        yield warning(
+            known.obstacle,
+            f"nobody hears of these jobs by email: {named}; 'lunasched notify-test' tries it",
+            f"${{EDITOR:-vi}} {shlex.quote(str(facts.paths.settings))}",
+            f"{facts.systemctl} restart lunasched.service",
+            as_root=facts.is_system,
+        )

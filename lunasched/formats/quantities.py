@@ -1,0 +1,60 @@
+"""What jobs and runs are in words: times, spans, sizes, results, for tables, pages and messages."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+# Not slot.to_datetime: with it, every command would load all of the schedules' code.
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def local_time(usec: int | None) -> str:
+    """A point in time on the host's own clock, with its offset."""
+    if usec is None:
+        return "-"
+    try:
+        # Through datetime and not a float of seconds, which cannot hold microseconds exactly.
+        moment = datetime.fromtimestamp(usec // 1_000_000, tz=timezone.utc).astimezone()
+    except (OverflowError, ValueError, OSError):
+        # No clock shows it: the history is data, whoever wrote it.
+        return f"@{usec}"
+    return moment.strftime("%Y-%m-%d %H:%M:%S %z")
+
+
+def zone_time(usec: int, zone: str, *, short: bool = False) -> str:
+    """A point in time on the clock of a zone, with its offset and, if not ``short``, its day."""
+    from zoneinfo import ZoneInfo
+
+    moment = (_EPOCH + timedelta(microseconds=usec)).astimezone(ZoneInfo(zone))
+    return moment.strftime("%H:%M:%S %z" if short else "%a %Y-%m-%d %H:%M:%S %z")
+
+
+def duration(usec: int | None) -> str:
+    """A span of time in the two units that matter."""
+    if usec is None:
+        return "-"
+    if usec < 1_000_000:
+        return f"{usec // 1000}ms"
+    seconds = usec / 1_000_000
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    span = timedelta(seconds=int(seconds))
+    hours, rest = divmod(span.seconds, 3600)
+    minutes, left = divmod(rest, 60)
+    if span.days:
+        return f"{span.days}d{hours}h"
+    return f"{hours}h{minutes}m" if hours else f"{minutes}m{left}s"
+
+
+def size(count: int | None) -> str:
+    """Bytes in the unit in which they are a whole number, as systemd takes them."""
+    if count is None:
+        return "-"
+    for suffix, factor in (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)):
+        if count >= factor and count % factor == 0:
+            return f"{count // factor}{suffix}"
+    return str(count)

@@ -1,0 +1,53 @@
+"""Runs, hooks and next runs in a few words, for tables, pages and notifications."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lunasched.formats.quantities import local_time
+from lunasched.history.run import OVERRUN_MAX, HookRun, Result, Run
+
+if TYPE_CHECKING:
+    from lunasched.history.timerstate import Upcoming
+
+# Which limit a run was killed at.
+_LIMITS = {Result.TIMEOUT: "time limit", Result.OOM_KILL: "memory"}
+
+
+def next_time(upcoming: Upcoming) -> str:
+    """When a job elapses next, or why its timer does not."""
+    return upcoming.obstacle.words if upcoming.obstacle else local_time(upcoming.at)
+
+
+def run_ended(run: Run) -> str:
+    """How a run ended, in words as short as they can be, and how many slots passed meanwhile."""
+    ended = _ended(run)
+    return f"{ended}, {slots_passed(run.overrun.count)}" if run.overrun else ended
+
+
+def slots_passed(count: int) -> str:
+    """So many slots passed during a run."""
+    if count == 1:
+        return "1 slot passed"
+    least = "at least " if count == OVERRUN_MAX else ""
+    return f"{least}{count} slots passed"
+
+
+def _ended(run: Run) -> str:
+    if run.result is None:
+        return "running"
+    if run.result in _LIMITS:
+        return f"{run.result.value} ({_LIMITS[run.result]})"
+    if run.exit_code:
+        return f"{run.result.value} ({run.exit_code})"
+    if run.signal:
+        return f"{run.result.value} ({run.signal})"
+    return run.result.value
+
+
+def hook_ended(hook: HookRun) -> str:
+    """What became of a hook, in few words."""
+    if hook.result is None:
+        return "running" if hook.execution_id else "waiting"
+    number = hook.exit_code or hook.signal
+    return f"{hook.result.value} ({number})" if number else hook.result.value

@@ -1,0 +1,149 @@
+"""The facts of a message, which are kept until it is sent.
+
+A ``Report`` has all that a message needs, so that one can be written when the run was pruned or the
+job removed. It holds no secrets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from lunasched.history.run import Result, Trigger
+from lunasched.jobs.model import NotifyEvent
+
+
+class Kind(Enum):
+    """What a message is about."""
+
+    START = "start"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    REMINDER = "reminder"
+    """A failure of a job that goes on failing."""
+    RECOVERY = "recovery"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+    OVERRUN = "overrun"
+    """A run that goes on while slots pass, or has ended after that."""
+    DIGEST = "digest"
+    """What was held back, in one message."""
+    TEST = "test"
+
+    @property
+    def event(self) -> NotifyEvent | None:
+        """The event that it is told of, and ``None`` for what is no event of a job."""
+        return _EVENTS.get(self)
+
+
+_EVENTS: Mapping[Kind, NotifyEvent] = {
+    Kind.START: NotifyEvent.ON_START,
+    Kind.SUCCESS: NotifyEvent.ON_SUCCESS,
+    Kind.FAILURE: NotifyEvent.ON_FAILURE,
+    Kind.REMINDER: NotifyEvent.ON_FAILURE,
+    Kind.RECOVERY: NotifyEvent.ON_RECOVERY,
+    Kind.SKIPPED: NotifyEvent.ON_SKIPPED,
+    Kind.MISSED: NotifyEvent.ON_MISSED,
+    Kind.OVERRUN: NotifyEvent.ON_OVERRUN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Messages of one kind and job that were held back: how many, and when the last was due."""
+
+    kind: Kind
+    job: str
+    count: int
+    last_at: int
+    what: str
+    """What happened last, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What happened. Times are microseconds since the epoch in UTC, durations seconds."""
+
+    kind: Kind
+    job: str
+    """Empty in a digest, and in a test of a channel alone."""
+    host: str
+    at: int
+    """When it happened."""
+    timezone: str
+    """The zone that its times are told in."""
+    user_mode: bool = False
+    execution_id: str | None = None
+    first_attempt_id: str | None = None
+    trigger: Trigger | None = None
+    result: Result | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    attempt: int = 1
+    max_attempts: int = 1
+    scheduled_at: int | None = None
+    started_at: int | None = None
+    ended_at: int | None = None
+    time_limit: float | None = None
+    memory_limit: int | None = None
+    cpu_usec: int | None = None
+    memory_peak: int | None = None
+    output: str = ""
+    """The end of what the run wrote."""
+    failures: int = 0
+    """Failures in a row up to this one, or up to the success that ended them."""
+    failing_since: int | None = None
+    """When the first of them ended."""
+    flapping: bool = False
+    """The job fails and recovers again and again, and not each time is told."""
+    missed: int = 0
+    """Slots that passed without a run."""
+    missed_first_at: int | None = None
+    missed_last_at: int | None = None
+    overrun: int = 0
+    """Slots that passed during the run."""
+    waiting_since: int | None = None
+    """Of a start that waits for its turn, and is no run yet."""
+    overrun_first_at: int | None = None
+    overrun_last_at: int | None = None
+    held: tuple[Held, ...] = ()
+    """What a digest is of."""
+
+    @property
+    def reason(self) -> str:
+        """Why a run was skipped: what the condition that refused it wrote last."""
+        if self.result is not Result.SKIPPED:
+            return ""
+        return next(
+            (line.strip() for line in reversed(self.output.splitlines()) if line.strip()), ""
+        )
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The same for JSON, without what is not there."""
+        mapping = {
+            item.name: _plain(getattr(self, item.name))
+            for item in dataclasses.fields(self)
+            if getattr(self, item.name) != item.default
+        }
+        if self.held:
+            mapping["held"] = [
+                [_plain(part) for part in dataclasses.astuple(one)] for one in self.held
+            ]
+        return mapping
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Report:
+        """Read back what ``to_mapping`` gave, also that of a version with fewer facts."""
+        fields = dict(mapping)
+        for name, kind in (("kind", Kind), ("trigger", Trigger), ("result", Result)):
+            if fields.get(name) is not None:
+                fields[name] = kind(fields[name])
+        fields["held"] = tuple(Held(Kind(kind), *rest) for kind, *rest in mapping.get("held", ()))
+        return cls(**fields)
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value

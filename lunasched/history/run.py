@@ -1,0 +1,120 @@
+"""Runs as they are recorded: what started each, how it ended, and what it used.
+
+Everything here is frozen. Points in time are microseconds since the epoch in UTC, as the journal
+has them; sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from lunasched.jobs.model import HookEvent
+
+
+class Trigger(Enum):
+    """What started a run."""
+
+    TIMER = "timer"
+    MANUAL = "manual"
+    RETRY = "retry"
+    CATCH_UP = "catch-up"
+    DEPENDENCY = "dependency"
+
+
+class Result(Enum):
+    """How a run ended; the words are systemd's own ``Result=`` where it has one."""
+
+    SUCCESS = "success"
+    EXIT_CODE = "exit-code"
+    SIGNAL = "signal"
+    CORE_DUMP = "core-dump"
+    TIMEOUT = "timeout"
+    OOM_KILL = "oom-kill"
+    EXEC_ERROR = "exec-error"
+    SKIPPED = "skipped"
+    STOPPED = "stopped"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended. ``exit_code`` and ``signal`` are the main process's, one of them set."""
+
+    result: Result
+    exit_code: int | None = None
+    signal: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MissedSlots:
+    """Slots of a job that passed without a run: how many, the first and the last of them."""
+
+    job: str
+    count: int
+    first_at: int
+    last_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overrun:
+    """Slots of a job that passed during one run: how many, the first and the last of them."""
+
+    count: int
+    first_at: int
+    last_at: int
+
+
+OVERRUN_MAX = 10_000
+"""So many slots of a calendar are counted of a run: a job that should run every second, and hangs
+for a week, is not to keep the supervisor from its work."""
+
+
+@dataclass(frozen=True, slots=True)
+class HookRun:
+    """One hook of one run; its own execution ID, and no result while it waits or runs."""
+
+    event: HookEvent
+    execution_id: str | None
+    result: Result | None
+    exit_code: int | None
+    signal: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """A point in time by the clock (µs, UTC), and since boot (µs), which no step of it moves."""
+
+    at: int
+    since_boot: int
+
+    @property
+    def ahead(self) -> int:
+        """What the clock is ahead of the time since boot (µs)."""
+        return self.at - self.since_boot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One execution of a job, identified by systemd's invocation ID (32 hexadecimal digits).
+
+    ``ended_at`` is ``None`` while it runs and where nobody saw the end (``lost``);
+    ``result`` is ``None`` while it runs.
+    """
+
+    execution_id: str
+    job: str
+    unit: str
+    trigger: Trigger
+    scheduled_at: int | None
+    started_at: int
+    ended_at: int | None = None
+    result: Result | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    attempt: int = 1
+    first_attempt_id: str | None = None
+    cpu_usec: int | None = None
+    memory_peak: int | None = None
+    output: str | None = None
+    overrun: Overrun | None = None

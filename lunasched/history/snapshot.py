@@ -1,0 +1,98 @@
+"""What is on record of all jobs at one moment, for those who watch: metrics, pages.
+
+Points in time and durations are microseconds, as everywhere; sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from lunasched.history.run import Result
+
+DURATION_DIGITS = 14
+"""How many digits each of ``JobSnapshot.durations`` has."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobSnapshot:
+    """One job. Counters never go down: not when runs are pruned, nor when the job is changed."""
+
+    name: str
+    schedule: str
+    timezone: str | None
+    enabled: bool
+    deployed_at: int
+    """When it was last added or changed."""
+
+    successes: int
+    failures: int
+    """Runs that were neither successes nor stopped nor skipped, each attempt by itself."""
+    stopped: int
+    skipped: int
+    """Runs that were refused; no others count among the rest."""
+    retries: int
+    missed: int
+    """Slots that passed without a run."""
+    overrun: int
+    """Slots that passed during runs that are over."""
+    took_usec: int
+    cpu_usec: int
+    durations: str
+    """How long the latest 100 runs took: microseconds, with leading zeros, one after the other."""
+
+    running: int
+    """How many runs are in progress."""
+    running_since: int | None
+    """When the first of them began."""
+    running_slot: int | None
+    """The slot that this one is for."""
+    overlaps: bool
+    """Whether a slot starts a run whatever is in progress."""
+    jitter_usec: int
+    retrying: bool
+    """Whether a retry waits for its time, or is in progress."""
+    last_start: int | None
+    """Of a run that was not refused."""
+    last_success: int | None
+    """When the latest success ended."""
+    lateness: int | None
+    """How long after its slot the latest run began that had one."""
+    last_result: Result | None
+    """Of the latest run that ended, and was neither stopped nor skipped; the same for the rest."""
+    last_exit_code: int | None
+    last_signal: int | None
+    last_memory_peak: int | None
+
+    @property
+    def executions(self) -> int:
+        """How many runs there were, each attempt one."""
+        return self.successes + self.failures + self.stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All jobs, in the order of their names, and what there is one of."""
+
+    jobs: tuple[JobSnapshot, ...]
+    elapses: int
+    """Runs that a timer started, skipped ones included, also of jobs that are gone."""
+    queue_depth: int
+    """Starts that are due and wait for their turn."""
+    messages_waiting: int
+    messages_held: int
+    """Those that a digest will tell of."""
+    oldest_message: int | None
+    """Since when the message waits that has waited longest."""
+    messages: Mapping[tuple[str, str], int]
+    """How many there were of a type of channel that ended in a state; counters, too."""
+    database_size: int
+
+
+class Source(Protocol):
+    """Where a snapshot comes from: the store."""
+
+    def snapshot(self, now: int) -> Snapshot:
+        """What is on record now."""
+        ...

@@ -1,0 +1,214 @@
+"""Directives that a job passes on to systemd as they are (the key ``systemd``).
+
+They are those of ``[Service]``, apart from ``REFUSED``, and ``UNIT`` of ``[Unit]``. systemd has no
+directive in both, so that the section follows from the name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from lunasched.errors import InvalidInput
+from lunasched.formats import unitfile, unittext
+from lunasched.formats.unittext import UnitText
+from lunasched.jobs import sandbox
+from lunasched.jobs.model import Directive
+
+Directives = tuple[tuple[str, Directive], ...]
+
+_NAME = re.compile(r"[A-Za-z]+\Z")
+
+_OUTPUT = "what a run prints is read from the journal into its history"
+_RETRIES = "a run that failed is tried again by retry_policy"
+_ENDS = "how a run begins and ends is what its history is made of"
+_ACCOUNTING = "what a run used is recorded with it"
+
+UNIT = frozenset(
+    (
+        "After", "Before", "Wants", "Requires", "Requisite", "BindsTo", "PartOf", "Conflicts",
+        "Upholds", "RequiresMountsFor", "WantsMountsFor", "DefaultDependencies", "IgnoreOnIsolate",
+        "JoinsNamespaceOf", "OnFailure", "OnFailureJobMode", "OnSuccess", "OnSuccessJobMode",
+    )
+)  # fmt: skip
+"""The directives of ``[Unit]`` that have a meaning for a job, beside conditions and assertions."""
+_COMMANDS = ("ExecStart", "ExecStartPre", "ExecStartPost")
+_TESTS = ("Condition", "Assert")
+_IS_RUN = "when a job runs is for its timer, for retries and for who starts it by hand"
+_NO_LIMIT = "a job would be refused after a few starts"
+_SECTIONS = ("Unit", "Service")
+
+REFUSED: Mapping[str, str] = {
+    **{option.directive: f"use sandbox: {key}" for key, option in sandbox.OPTIONS.items()},
+    "User": "use user",
+    "DynamicUser": "use user",
+    "WorkingDirectory": "use working_directory",
+    "Environment": "use env",
+    "RuntimeMaxSec": "use resource_limits: timeout_seconds",
+    "MemoryMax": "use resource_limits: max_memory_mb",
+    "MemoryLimit": "use resource_limits: max_memory_mb",
+    "CPUQuota": "use resource_limits: cpu_quota",
+    "TasksMax": "use resource_limits: tasks_max",
+    "IOWeight": "use resource_limits: io_weight",
+    "TimeoutSec": "use resource_limits: timeout_seconds, kill_after_seconds",
+    "SendSIGKILL": "a run that ignores SIGTERM is killed after kill_after_seconds",
+    **dict.fromkeys(("ExecStop", "ExecStopPost"), "use hooks: on_success, on_failure"),
+    "ExecCondition": "it is the guard that keeps a slot from running twice",
+    "ExecReload": "a run is not reloaded",
+    **dict.fromkeys(
+        (
+            "Type", "RemainAfterExit", "GuessMainPID", "PIDFile", "BusName", "NotifyAccess",
+            "WatchdogSec", "TimeoutStartSec", "ExitType",
+        ),
+        _ENDS,
+    ),
+    **dict.fromkeys(
+        ("Restart", "RestartSec", "RestartForceExitStatus", "RestartPreventExitStatus"), _RETRIES
+    ),
+    **dict.fromkeys(
+        (
+            "SyslogIdentifier", "LogNamespace", "LogRateLimitIntervalSec", "LogRateLimitBurst",
+            "LogLevelMax",
+        ),
+        _OUTPUT,
+    ),
+    **dict.fromkeys(("CPUAccounting", "MemoryAccounting", "TasksAccounting"), _ACCOUNTING),
+    "IgnoreSIGPIPE": "jobs end by SIGPIPE as they do outside of services",
+    "Slice": "jobs are in lunasched.slice, whose limits hold for all of them together",
+    **dict.fromkeys(
+        ("StartLimitInterval", "StartLimitIntervalSec", "StartLimitBurst", "StartLimitAction"),
+        _NO_LIMIT,
+    ),
+    **dict.fromkeys(("Description", "Documentation", "SourcePath"), "it is made from the name"),
+    "CollectMode": "a run that failed is on record, and does not have to stay with systemd",
+    **dict.fromkeys(
+        (
+            "RefuseManualStart", "RefuseManualStop", "StopWhenUnneeded", "AllowIsolate",
+            "SurviveFinalKillSignal", "StopPropagatedFrom", "PropagatesStopTo",
+            "PropagatesReloadTo", "ReloadPropagatedFrom",
+        ),
+        _IS_RUN,
+    ),
+    **dict.fromkeys(
+        ("JobTimeoutSec", "JobRunningTimeoutSec", "JobTimeoutAction", "JobTimeoutRebootArgument"),
+        "a start that waits is given up by nobody",
+    ),
+    **dict.fromkeys(
+        (
+            "FailureAction", "SuccessAction", "FailureActionExitStatus", "RebootArgument",
+            "SuccessActionExitStatus",
+        ),
+        "what follows a run is for hooks",
+    ),
+    **dict.fromkeys(_SECTIONS, "write it without its section, which follows from the name"),
+}  # fmt: skip
+"""The directives that have a key of their own, or on which lunasched relies, with the reason."""
+
+NO_ALTERNATIVE = "'|' has no place here: each condition of a job has to hold"
+_OUTPUTS = ("journal", "null")
+OF_SOME_VALUES: Mapping[str, tuple[tuple[str, ...], str]] = {
+    # A file would be opened by systemd before the job is its user's.
+    "StandardOutput": (_OUTPUTS, f"{_OUTPUT}, or goes nowhere: journal, null"),
+    "StandardError": (_OUTPUTS, f"{_OUTPUT}, or goes nowhere: journal, null"),
+    "TimeoutStopSec": (("infinity",), "use resource_limits: kill_after_seconds"),
+}
+"""The directives that have a meaning for a job with these values alone, with the reason."""
+
+
+def check_name(name: object) -> None:
+    """Refuse what is no directive, or is none for a job; raises ``InvalidInput``."""
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise InvalidInput("the name of a directive has letters only, as in systemd.exec(5)")
+    if name in REFUSED:
+        raise InvalidInput(f"this directive cannot be set here: {REFUSED[name]}")
+
+
+def is_of_unit(name: str) -> bool:
+    """Tell if a directive is one of ``[Unit]``."""
+    return name in UNIT or is_test(name)
+
+
+def is_test(name: str) -> bool:
+    """Tell if a directive is a condition or an assertion of ``[Unit]``."""
+    return name.startswith(_TESTS)
+
+
+def read(name: str, value: object) -> Directive:
+    """The value of one directive, or of each of its lines; raises ``InvalidInput``."""
+    check_name(name)
+    if isinstance(value, (list, tuple)):
+        if not value:
+            raise InvalidInput("the list is empty")
+        return tuple(_line(name, each) for each in value)
+    return _line(name, value)
+
+
+def command(directives: Directives) -> str | None:
+    """The lines of ``ExecStart=`` that take the place of a command, as one text."""
+    found = dict(directives).get("ExecStart")
+    return found if found is None or isinstance(found, str) else "\n".join(found)
+
+
+def is_oneshot(directives: Directives) -> bool:
+    """Tell if a job has several commands, one after the other: only ``Type=oneshot`` does that."""
+    found = dict(directives)
+    main = found.get("ExecStart", "")
+    several = not isinstance(main, str) and len(main) > 1
+    return several or not found.keys().isdisjoint(("ExecStartPre", "ExecStartPost"))
+
+
+def lines(directives: Directives) -> list[tuple[UnitText, UnitText]]:
+    """The lines of a job's directives."""
+    return [
+        (unittext.plain(name), unittext.raw(line))
+        for name, value in directives
+        for line in ((value,) if isinstance(value, str) else value)
+    ]
+
+
+def of_unit(directives: Directives) -> Directives:
+    """Those of ``[Unit]``."""
+    return tuple((name, value) for name, value in directives if is_of_unit(name))
+
+
+def of_service(directives: Directives) -> Directives:
+    """Those of ``[Service]``."""
+    return tuple((name, value) for name, value in directives if not is_of_unit(name))
+
+
+def _line(name: str, value: object) -> str:
+    line = _text(value)
+    if name.startswith("Condition") and line.startswith("|"):
+        # systemd asks for one of all that begin so, and the gate of Exclusive jobs has two.
+        raise InvalidInput(NO_ALTERNATIVE)
+    accepted, why = OF_SOME_VALUES.get(name, ((line,), ""))
+    if line not in accepted:
+        raise InvalidInput(f"{line!r} cannot be set here: {why}")
+    if name in _COMMANDS:
+        _check_command(line)
+    return line
+
+
+def _check_command(line: str) -> None:
+    """Refuse what is no single command, or would have more rights than its unit."""
+    found = unitfile.commands(line)
+    if len(found) > 1:
+        raise InvalidInput("it is more than one command; write a list of them")
+    if set(found[0].prefixes) & set("+!|"):
+        raise InvalidInput(
+            f"the prefix {found[0].prefixes!r} has no place in a job: the line would have more "
+            "rights than the job's user, in an environment and a directory that are the job's; "
+            "have a directory made by StateDirectory=, CacheDirectory= or tmpfiles.d(5), and what "
+            "else needs the rights of root done by a job of root that this one depends on"
+        )
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, float)):
+        return str(value)
+    if not isinstance(value, str):
+        raise InvalidInput(f"{value!r} is no text, number, or list of them")
+    unittext.raw(value.strip())
+    return value.strip()

@@ -1,0 +1,506 @@
+"""The nouns of lunasched: jobs as they were asked for, runs as they were recorded.
+
+Everything here is frozen and knows nothing of systemd, SQLite or the clock. Durations are
+seconds, sizes bytes, and points in time microseconds since the epoch in UTC, as the journal has
+them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class Priority(Enum):
+    """How a job competes with others for the machine."""
+
+    LOW = "Low"
+    NORMAL = "Normal"
+    HIGH = "High"
+    CRITICAL = "Critical"
+
+
+class ExecutionMode(Enum):
+    """Which runs may be in progress beside a run of the job."""
+
+    SEQUENTIAL = "Sequential"
+    """Any, but none of the same job."""
+    PARALLEL = "Parallel"
+    """Any, runs of the same job included."""
+    EXCLUSIVE = "Exclusive"
+    """None at all."""
+
+
+class Overlap(Enum):
+    """What becomes of a trigger during a run of a Sequential job."""
+
+    QUEUE = "queue"
+    """One run right after the one in progress, however many triggers there were."""
+    SKIP = "skip"
+    """Nothing."""
+    REPLACE = "replace"
+    """The run in progress is stopped and a new one started."""
+
+
+class Backoff(Enum):
+    """How the delay before a retry grows with the number of attempts."""
+
+    EXPONENTIAL = "Exponential"
+    LINEAR = "Linear"
+    FIXED = "Fixed"
+
+
+class HookEvent(Enum):
+    """When a hook runs."""
+
+    ON_START = "on_start"
+    ON_SUCCESS = "on_success"
+    ON_FAILURE = "on_failure"
+    """After a failed run that no further attempt follows."""
+    ON_RETRY = "on_retry"
+    """After a failed run that another attempt will follow."""
+
+
+class NotifyEvent(Enum):
+    """What of a job people are told."""
+
+    ON_START = "on_start"
+    ON_SUCCESS = "on_success"
+    ON_FAILURE = "on_failure"
+    """A failed run that no further attempt follows."""
+    ON_RECOVERY = "on_recovery"
+    """A success after a failure that was told."""
+    ON_SKIPPED = "on_skipped"
+    """A run that was due and did not begin."""
+    ON_MISSED = "on_missed"
+    """Slots that passed without a run."""
+    ON_OVERRUN = "on_overrun"
+    """A run that goes on while slots of its job pass, and its end."""
+
+
+class ChannelType(Enum):
+    """A way to carry messages."""
+
+    EMAIL = "email"
+    WEBHOOK = "webhook"
+    DISCORD = "discord"
+    SLACK = "slack"
+    NTFY = "ntfy"
+    EXEC = "exec"
+    """A command of one's own."""
+    HEARTBEAT = "heartbeat"
+    """Pings to a service that alerts when they stay away."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceLimits:
+    """What a run may use; ``None`` is no limit."""
+
+    timeout: float | None = None
+    """Seconds of running time (``RuntimeMaxSec=``)."""
+    max_memory: int | None = None
+    """Bytes (``MemoryMax=``)."""
+    cpu_quota: float | None = None
+    """Fraction of one core, 0.5 is half of one and 2.0 two whole ones (``CPUQuota=``)."""
+    tasks_max: int | None = None
+    """Processes and threads (``TasksMax=``)."""
+    io_weight: int | None = None
+    """Share of the disks' time from 1 to 10000, 100 is the default (``IOWeight=``)."""
+    kill_after: float | None = None
+    """Seconds from SIGTERM to SIGKILL (``TimeoutStopSec=``); ``None`` is systemd's default."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Whether and when a failed run is tried again. Delays are seconds."""
+
+    max_attempts: int = 1
+    """How many runs there are at most, the first one included; 1 is no retry."""
+    backoff: Backoff = Backoff.EXPONENTIAL
+    initial_delay: float = 60
+    max_delay: float = 3600
+    retry_on: tuple[int, ...] = ()
+    """The exit codes after which alone there is a retry; empty: after any failure."""
+    no_retry_on: tuple[int, ...] = ()
+    """The exit codes after which there is none."""
+
+
+Command = str | tuple[str, ...]
+"""A string for the shell, or the arguments of a program that runs without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Commands that follow what becomes of a run, as the job's user."""
+
+    on_start: Command | None = None
+    on_success: Command | None = None
+    on_failure: Command | None = None
+    on_retry: Command | None = None
+    timeout: float = 60
+    """Seconds that each of them may take."""
+
+    def command(self, event: HookEvent) -> Command | None:
+        """What runs at an event."""
+        found: Command | None = getattr(self, event.value)
+        return found
+
+    def events(self) -> tuple[HookEvent, ...]:
+        """The events that have a hook."""
+        return tuple(event for event in HookEvent if self.command(event) is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """Where a message goes. A URL may be a secret: whoever has it can write there."""
+
+    type: ChannelType = field(kw_only=False)
+    target: Command = field(kw_only=False)
+    """The addresses of an email, the command of ``exec``, the URL of anything else."""
+    subject: str | None = None
+    """Template of a subject; ``None`` is ours."""
+    body: str | None = None
+    """Template of a text; ``None`` is ours."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Of a webhook's request."""
+    secret: str | None = None
+    """What a webhook's request is signed with."""
+    token: str | None = None
+    """Of an account at ntfy."""
+    priority: str | None = None
+    """How loud ntfy is: ``min``, ``low``, ``default``, ``high`` or ``max``; ``None`` is ours."""
+    timeout: float | None = None
+    """Seconds that the command of ``exec`` may take; ``None`` is that of hooks."""
+
+    @property
+    def where(self) -> str:
+        """The target as one text."""
+        return self.target if isinstance(self.target, str) else shlex.join(self.target)
+
+    @property
+    def key(self) -> str:
+        """What tells the channel from others: the same for the same type and target."""
+        import hashlib  # takes 7 ms to load
+
+        identity = json.dumps([self.type.value, _plain(self.target)])
+        return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The channel with the keys of a job file."""
+        mapping = {"type": self.type.value, TARGET_KEYS[self.type]: _plain(self.target)}
+        for name in _TEXTS_OF_CHANNELS:
+            if getattr(self, name) is not None:
+                mapping[name] = getattr(self, name)
+        if self.headers:
+            mapping["headers"] = dict(self.headers)
+        return mapping
+
+    def without_secrets(self) -> Channel:
+        """The channel as it may be shown: of a URL the host alone, of headers the names."""
+        if self.type in (ChannelType.EMAIL, ChannelType.EXEC):
+            return self
+        return dataclasses.replace(
+            self,
+            target=_host_alone(self.where),
+            headers=tuple((name, HIDDEN) for name, _ in self.headers),
+            secret=self.secret and HIDDEN,
+            token=self.token and HIDDEN,
+        )
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Channel:
+        """Read back what ``to_mapping`` gave, also that of a version with fewer keys."""
+        type_ = ChannelType(mapping["type"])
+        return cls(
+            type_,
+            _frozen(mapping[TARGET_KEYS[type_]]),
+            headers=tuple(mapping.get("headers", {}).items()),
+            **{name: mapping.get(name) for name in _TEXTS_OF_CHANNELS},
+        )
+
+
+HIDDEN = "..."
+"""What stands in the place of a secret."""
+
+TARGET_KEYS: Mapping[ChannelType, str] = {
+    ChannelType.EMAIL: "to",
+    ChannelType.WEBHOOK: "url",
+    ChannelType.DISCORD: "webhook_url",
+    ChannelType.SLACK: "webhook_url",
+    ChannelType.NTFY: "url",
+    ChannelType.EXEC: "command",
+    ChannelType.HEARTBEAT: "url",
+}
+"""What a channel's target is called in a job file."""
+
+_TEXTS_OF_CHANNELS = ("subject", "body", "secret", "token", "priority", "timeout")
+
+
+def _host_alone(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    host = rest.partition("/")[0].partition("?")[0].partition("#")[0].rpartition("@")[2]
+    return f"{scheme}://{host}/{HIDDEN}"
+
+
+PINGED = (NotifyEvent.ON_START, NotifyEvent.ON_SUCCESS, NotifyEvent.ON_FAILURE)
+"""The events that a heartbeat has pings for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notifications:
+    """Whom to tell of a job's runs, and how often."""
+
+    on_start: tuple[Channel, ...] = ()
+    on_success: tuple[Channel, ...] = ()
+    on_failure: tuple[Channel, ...] = ()
+    on_recovery: tuple[Channel, ...] | None = None
+    """``None``: those of ``on_failure``, without pings."""
+    on_skipped: tuple[Channel, ...] = ()
+    on_missed: tuple[Channel, ...] = ()
+    on_overrun: tuple[Channel, ...] | None = None
+    """``None``: those of ``on_failure``, without pings."""
+    overrun_after: float = 300
+    """Seconds from the first slot that passes during a run until that is told."""
+    remind_every: float = 86400
+    """Seconds between messages of a job that goes on failing; 0 is none after the first."""
+    every_failure: bool = False
+    """Whether each failure is told, and not the first of several."""
+    heartbeat: Channel | None = None
+    """What is pinged at each start, success and failure."""
+
+    def channels(self, event: NotifyEvent) -> tuple[Channel, ...]:
+        """Who is told of an event, the heartbeat included."""
+        found: tuple[Channel, ...] | None = getattr(self, event.value)
+        if found is None:
+            found = tuple(one for one in self.on_failure if one.type is not ChannelType.HEARTBEAT)
+        if self.heartbeat is not None and event in PINGED and self.heartbeat not in found:
+            return (*found, self.heartbeat)
+        return found
+
+    def without_secrets(self) -> Notifications:
+        """The same as it may be shown."""
+        shown: dict[str, Any] = {
+            event.value: tuple(one.without_secrets() for one in listed)
+            for event in NotifyEvent
+            if (listed := getattr(self, event.value)) is not None
+        }
+        heartbeat = self.heartbeat and self.heartbeat.without_secrets()
+        return dataclasses.replace(self, **shown, heartbeat=heartbeat)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The keys of ``notification_config``."""
+        listed = {event.value: getattr(self, event.value) for event in NotifyEvent}
+        return {
+            **{
+                event: None if channels is None else [one.to_mapping() for one in channels]
+                for event, channels in listed.items()
+            },
+            "remind_every": self.remind_every,
+            "every_failure": self.every_failure,
+            "overrun_after": self.overrun_after,
+            "heartbeat": self.heartbeat and self.heartbeat.where,
+        }
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Notifications:
+        """Read back what ``to_mapping`` gave, also that of a version with fewer keys."""
+        listed = {
+            event.value: tuple(map(Channel.from_mapping, mapping[event.value]))
+            for event in NotifyEvent
+            if mapping.get(event.value) is not None
+        }
+        heartbeat = mapping.get("heartbeat")
+        return cls(
+            **listed,
+            remind_every=mapping.get("remind_every", cls().remind_every),
+            every_failure=mapping.get("every_failure", False),
+            overrun_after=mapping.get("overrun_after", cls().overrun_after),
+            heartbeat=heartbeat and Channel(ChannelType.HEARTBEAT, heartbeat),
+        )
+
+
+Directive = str | tuple[str, ...]
+"""The value of a directive of systemd, or of each of its lines."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job, validated: whatever holds one of these can compile it.
+
+    ``schedule`` is ``schedule.ON_DEMAND`` for a job that has none.
+    ``user`` is ``None`` for the owner of the manager: root, or oneself in user mode.
+    """
+
+    name: str
+    schedule: str
+    command: Command
+    user: str | None = None
+    timezone: str | None = None
+    limits: ResourceLimits = ResourceLimits()
+    jitter: float = 0
+    environment: tuple[tuple[str, str], ...] = ()
+    working_directory: str | None = None
+    priority: Priority = Priority.NORMAL
+    tags: tuple[str, ...] = ()
+    enabled: bool = True
+    catch_up: bool = False
+    """Whether a slot that passed while the machine was off is made up for, once, at boot."""
+    retry: RetryPolicy = RetryPolicy()
+    hooks: Hooks = Hooks()
+    notifications: Notifications = Notifications()
+    mode: ExecutionMode = ExecutionMode.SEQUENTIAL
+    overlap: Overlap = Overlap.QUEUE
+    max_concurrent: int = 0
+    """Runs of a Parallel job at the same time; 0 is no limit."""
+    dependencies: tuple[str, ...] = ()
+    """The jobs whose latest run must have succeeded."""
+    sandbox: tuple[tuple[str, bool | str | tuple[str, ...]], ...] = ()
+    """Options of the compiler's table of sandboxing directives, by key."""
+    directives: tuple[tuple[str, Directive], ...] = ()
+    """Further directives of the service, as they are (the key ``systemd``).
+
+    Where ``ExecStart`` is among them, ``command`` is its lines as people read them.
+    """
+
+    def evolve(self, **changes: Any) -> Job:
+        """A copy with some fields replaced."""
+        return dataclasses.replace(self, **changes)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The job with the keys of a job file; JSON-ready, and read back by ``from_mapping``."""
+        return {
+            "name": self.name,
+            "schedule": self.schedule,
+            "command": _plain(self.command),
+            "user": self.user,
+            "timezone": self.timezone,
+            "resource_limits": {
+                "timeout_seconds": self.limits.timeout,
+                "max_memory": self.limits.max_memory,
+                "cpu_quota": self.limits.cpu_quota,
+                "tasks_max": self.limits.tasks_max,
+                "io_weight": self.limits.io_weight,
+                "kill_after_seconds": self.limits.kill_after,
+            },
+            "jitter_seconds": self.jitter,
+            "env": dict(self.environment),
+            "working_directory": self.working_directory,
+            "priority": self.priority.value,
+            "tags": list(self.tags),
+            "enabled": self.enabled,
+            "catch_up": self.catch_up,
+            "retry_policy": {
+                "max_attempts": self.retry.max_attempts,
+                "backoff_strategy": self.retry.backoff.value,
+                "initial_delay_seconds": self.retry.initial_delay,
+                "max_delay_seconds": self.retry.max_delay,
+                "retry_on_exit_codes": list(self.retry.retry_on),
+                "no_retry_on_exit_codes": list(self.retry.no_retry_on),
+            },
+            "hooks": {
+                **{event.value: _plain(self.hooks.command(event)) for event in HookEvent},
+                "timeout_seconds": self.hooks.timeout,
+            },
+            "notification_config": self.notifications.to_mapping(),
+            "execution_mode": self.mode.value,
+            "overlap": self.overlap.value,
+            "max_concurrent": self.max_concurrent,
+            "dependencies": list(self.dependencies),
+            "sandbox": {key: _plain(value) for key, value in self.sandbox},
+            "systemd": {key: _plain(value) for key, value in self.directives},
+        }
+
+    def asked_for(self) -> dict[str, Any]:
+        """The same mapping without what any job has by default.
+
+        It identifies the definition, and stays as it is when a later version has more keys.
+        """
+        least = type(self)(name=self.name, schedule=self.schedule, command=self.command)
+        always = {"name": self.name, "schedule": self.schedule, "command": _plain(self.command)}
+        return always | _differing(self.to_mapping(), least.to_mapping())
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Job:
+        """Read back what ``to_mapping`` gave, also that of a version with fewer keys.
+
+        Input of users goes through ``jobs.reading`` instead.
+        """
+        limits = mapping["resource_limits"]
+        retry, hooks = mapping.get("retry_policy"), mapping.get("hooks")
+        return cls(
+            name=mapping["name"],
+            schedule=mapping["schedule"],
+            command=_frozen(mapping["command"]),
+            user=mapping["user"],
+            timezone=mapping["timezone"],
+            limits=ResourceLimits(
+                timeout=limits["timeout_seconds"],
+                max_memory=limits["max_memory"],
+                cpu_quota=limits["cpu_quota"],
+                tasks_max=limits.get("tasks_max"),
+                io_weight=limits.get("io_weight"),
+                kill_after=limits.get("kill_after_seconds"),
+            ),
+            jitter=mapping["jitter_seconds"],
+            environment=tuple(mapping["env"].items()),
+            working_directory=mapping["working_directory"],
+            priority=Priority(mapping["priority"]),
+            tags=tuple(mapping["tags"]),
+            enabled=mapping["enabled"],
+            catch_up=mapping["catch_up"],
+            retry=RetryPolicy() if retry is None else _retry_policy(retry),
+            hooks=Hooks() if hooks is None else _hooks(hooks),
+            notifications=Notifications.from_mapping(mapping.get("notification_config", {})),
+            mode=ExecutionMode(mapping.get("execution_mode", ExecutionMode.SEQUENTIAL.value)),
+            overlap=Overlap(mapping.get("overlap", Overlap.QUEUE.value)),
+            max_concurrent=mapping.get("max_concurrent", 0),
+            dependencies=tuple(mapping.get("dependencies", ())),
+            sandbox=_frozen_items(mapping.get("sandbox", {})),
+            directives=_frozen_items(mapping.get("systemd", {})),
+        )
+
+
+def _differing(whole: Mapping[str, Any], least: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of ``whole`` that are other than in ``least``, within its groups, too."""
+    found: dict[str, Any] = {}
+    for key, value in whole.items():
+        if isinstance(value, dict):
+            inner = _differing(value, least.get(key, {}))
+            if inner:
+                found[key] = inner
+        elif key not in least or value != least[key]:
+            found[key] = value
+    return found
+
+
+def _retry_policy(mapping: Mapping[str, Any]) -> RetryPolicy:
+    return RetryPolicy(
+        max_attempts=mapping["max_attempts"],
+        backoff=Backoff(mapping["backoff_strategy"]),
+        initial_delay=mapping["initial_delay_seconds"],
+        max_delay=mapping["max_delay_seconds"],
+        retry_on=tuple(mapping["retry_on_exit_codes"]),
+        no_retry_on=tuple(mapping["no_retry_on_exit_codes"]),
+    )
+
+
+def _hooks(mapping: Mapping[str, Any]) -> Hooks:
+    commands = {event.value: _frozen(mapping.get(event.value)) for event in HookEvent}
+    return Hooks(**commands, timeout=mapping["timeout_seconds"])
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _frozen_items(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((key, _frozen(value)) for key, value in mapping.items())

@@ -1,0 +1,4 @@
+"""The machine as it is: accounts, programs, processes, journald, disks, the terminal.
+
+It only looks. Every room above may ask it.
+"""

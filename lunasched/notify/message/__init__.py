@@ -1,0 +1,8 @@
+"""What is told of a job: the facts, which are kept until it is sent, and the text made of them."""
+
+from __future__ import annotations
+
+from lunasched.history.report import Held, Kind, Report
+from lunasched.notify.message.compose import SUBJECT_MAX, Message, compose
+
+__all__ = ["SUBJECT_MAX", "Held", "Kind", "Message", "Report", "compose"]

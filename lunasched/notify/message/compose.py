@@ -1,0 +1,232 @@
+"""From the facts to a message: a subject, a text, and the parts of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lunasched.errors import TemplateFailed
+from lunasched.formats import template
+from lunasched.formats.unittext import uuid
+from lunasched.history.report import Kind, Report
+from lunasched.history.run import Trigger
+from lunasched.jobs.model import Channel
+from lunasched.notify.message import phrases
+from lunasched.notify.message.output import clean, last_lines, one_line
+
+SUBJECT_MAX = 200
+"""Characters of a subject."""
+_HELD_MAX = 100
+
+_TRIGGERS = {
+    Trigger.MANUAL: "by hand",
+    Trigger.RETRY: "as a retry",
+    Trigger.CATCH_UP: "to catch up",
+    Trigger.DEPENDENCY: "after the jobs that it depends on",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that any channel can show. Nothing in it is markup."""
+
+    report: Report
+    subject: str
+    """One line."""
+    text: str
+    """All of it: ours, or what a template made."""
+    facts: tuple[tuple[str, str], ...] = ()
+    """What each fact is called, and says."""
+    output: str = ""
+    """The last lines of the output."""
+    commands: tuple[str, ...] = ()
+    """How to see more."""
+    note: str = ""
+    """Why a template was left out."""
+    custom: bool = False
+    """Whether the text is a template's, and takes the place of facts and output."""
+
+
+def compose(report: Report, channel: Channel | None = None) -> Message:
+    """The message of a report, with the templates of the channel that it is for.
+
+    A template that cannot be filled in is left out, and a note says why.
+    """
+    subject = one_line(phrases.headline(report), SUBJECT_MAX)
+    lines = [(label, one_line(text, 500)) for label, text in _facts(report)]
+    facts = tuple((label, text) for label, text in lines if text)
+    commands = tuple(one_line(command, 600) for command in _commands(report))
+    output = last_lines(report.output)
+    text = _text(subject, facts, output, commands, report)
+    variables = _variables(report, subject, text, output)
+    notes, custom = [], None
+    if channel is not None and report.kind is not Kind.DIGEST:
+        try:
+            subject = _filled(channel.subject, variables, one_line_of=SUBJECT_MAX) or subject
+        except TemplateFailed as error:
+            notes.append(f"The template of the subject was left out: {error}")
+        try:
+            custom = _filled(channel.body, variables)
+        except TemplateFailed as error:
+            notes.append(f"The template of the body was left out: {error}")
+    note = " ".join(one_line(one, 300) for one in notes)
+    whole = custom or text
+    if note:
+        whole = f"{whole.rstrip()}\n\n{note}\n"
+    return Message(report, subject, whole, facts, output, commands, note, bool(custom))
+
+
+def _filled(source: str | None, variables: dict[str, object], one_line_of: int = 0) -> str:
+    """What a template says; empty where there is none, or nothing."""
+    if source is None:
+        return ""
+    text = template.render(source, variables)
+    if one_line_of:
+        return one_line(text, one_line_of)
+    return clean(text) if text.strip() else ""
+
+
+def _facts(report: Report) -> Iterator[tuple[str, str]]:
+    def when(usec: int | None) -> str:
+        return phrases.moment(usec, report.timezone)
+
+    if report.kind is Kind.DIGEST:
+        return
+    yield "Job", report.job
+    yield "Host", report.host
+    if report.kind not in (Kind.START, Kind.TEST):
+        yield "Result", phrases.what_happened(report)
+    yield "Due", when(report.scheduled_at)
+    yield "Waits since", when(report.waiting_since)
+    yield "Started", when(report.started_at)
+    yield "Ended", when(report.ended_at)
+    if report.started_at is not None and report.ended_at is not None:
+        yield "Took", phrases.span(max(0, report.ended_at - report.started_at) / 1_000_000)
+    if report.max_attempts > 1 or report.attempt > 1:
+        yield "Attempt", f"{report.attempt} of {max(report.attempt, report.max_attempts)}"
+    yield "Ran", _TRIGGERS.get(report.trigger, "") if report.trigger else ""
+    if report.cpu_usec is not None:
+        yield "CPU time", phrases.span(report.cpu_usec / 1_000_000)
+    if report.memory_peak is not None:
+        yield "Peak memory", phrases.size(report.memory_peak)
+    if report.overrun == 1:
+        yield "Slot passed", when(report.overrun_first_at)
+    else:
+        yield "First passed", when(report.overrun_first_at)
+        yield "Last passed", when(report.overrun_last_at)
+    if report.kind is Kind.OVERRUN and report.result is None:
+        yield from _advice(report)
+    yield "First missed", when(report.missed_first_at)
+    yield "Last missed", when(report.missed_last_at)
+    if report.kind is not Kind.RECOVERY and report.failures > 1:
+        yield "Failing since", f"{when(report.failing_since)}, {report.failures} failures"
+        if report.flapping:
+            yield "Flapping", "nothing but reminders follows until it has not failed for an hour"
+    elif report.failing_since is not None and report.kind is Kind.RECOVERY:
+        yield "Failed from", when(report.failing_since)
+        yield "Outage", phrases.outage(report)
+    yield "Execution ID", uuid(report.execution_id) if report.execution_id else ""
+
+
+def _advice(report: Report) -> Iterator[tuple[str, str]]:
+    """What can be done about a run that goes on and on."""
+    lunasched = ["lunasched", *(["--user"] if report.user_mode else [])]
+    if report.waiting_since is not None:
+        yield "To see why", shlex.join([*lunasched, "queue"])
+        return
+    stop, edit = (shlex.join([*lunasched, verb, report.job]) for verb in ("stop", "edit"))
+    yield "To stop it", stop
+    if not report.time_limit:
+        yield "To limit it", f"{edit}, and give it a timeout"
+
+
+def _commands(report: Report) -> Iterator[str]:
+    if not report.job or report.kind is Kind.TEST:
+        return
+    lunasched = ["lunasched", *(["--user"] if report.user_mode else [])]
+    if report.execution_id:
+        run = ["logs", report.job, "--execution", uuid(report.execution_id)]
+        yield shlex.join([*lunasched, *run])
+    yield shlex.join([*lunasched, "history", report.job])
+
+
+def _text(
+    subject: str,
+    facts: tuple[tuple[str, str], ...],
+    output: str,
+    commands: tuple[str, ...],
+    report: Report,
+) -> str:
+    parts = [subject + "."]
+    if report.kind is Kind.DIGEST:
+        parts.append(_held(report))
+    if facts:
+        width = max(len(label) for label, _ in facts) + 2
+        parts.append("\n".join(f"{label + ':':<{width}}{text}" for label, text in facts))
+    if output:
+        count = output.count("\n") + 1
+        last = "The last line" if count == 1 else f"The last {count} lines"
+        parts.append(f"{last} of its output:")
+        parts.append(_indented(output.split("\n")))
+    if commands:
+        parts.append("To see more:")
+        parts.append(_indented(commands))
+    return "\n\n".join(parts) + "\n"
+
+
+def _held(report: Report) -> str:
+    """What a digest is of, a line each, the latest last."""
+    shown = report.held[-_HELD_MAX:]
+    lines = [
+        one_line(
+            f"{one.count} x {one.job or 'lunasched'}, {one.kind.value}: {one.what}; "
+            f"last {phrases.moment(one.last_at, report.timezone)}",
+            300,
+        )
+        for one in shown
+    ]
+    if len(report.held) > len(shown):
+        lines.insert(0, f"(and of {len(report.held) - len(shown)} more)")
+    return "There were more messages than a channel gets within an hour:\n\n" + _indented(lines)
+
+
+def _indented(lines: list[str] | tuple[str, ...]) -> str:
+    return "\n".join(f"    {line}".rstrip() for line in lines)
+
+
+def _variables(report: Report, subject: str, text: str, output: str) -> dict[str, object]:
+    """What templates can use (``template.VARIABLES``)."""
+
+    def when(usec: int | None) -> str | None:
+        return None if usec is None else phrases.moment(usec, report.timezone)
+
+    span = None
+    if report.started_at is not None and report.ended_at is not None:
+        span = (report.ended_at - report.started_at) / 1_000_000
+    event = report.kind.event
+    return {
+        "event": event.value if event else report.kind.value,
+        "job": clean(report.job),
+        "host": clean(report.host),
+        "subject": subject,
+        "text": text,
+        "what": clean(phrases.what_happened(report)),
+        "result": report.result.value if report.result else None,
+        "exit_code": report.exit_code,
+        "signal": phrases.signal_name(report.signal) if report.signal else None,
+        "trigger": report.trigger.value if report.trigger else None,
+        "attempt": report.attempt,
+        "max_attempts": report.max_attempts,
+        "execution_id": uuid(report.execution_id) if report.execution_id else None,
+        "scheduled_at": when(report.scheduled_at),
+        "started_at": when(report.started_at),
+        "ended_at": when(report.ended_at),
+        "duration": span,
+        "output": output,
+        "output_lines": output.split("\n") if output else [],
+        "failures": report.failures or None,
+        "failing_since": when(report.failing_since),
+        "missed": report.missed or None,
+        "overrun": report.overrun or None,
+    }

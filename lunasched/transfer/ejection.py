@@ -1,0 +1,124 @@
+"""What a job is without lunasched: plain units, and the list of what they cannot do.
+
+What systemd does in the same way stays. What of the job it does not do is a *loss*, for its author
+to decide upon; what no unit does that lunasched has left is a *note*.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lunasched import schedule
+from lunasched.errors import InvalidInput
+from lunasched.jobs.directives import lines
+from lunasched.jobs.model import ExecutionMode, Job, Notifications, Overlap
+from lunasched.units import compiler
+from lunasched.units.compiler import Context, Unit
+
+MARK = "# Ejected from lunasched"
+"""How the first line of an ejected unit begins; lunasched has no claim to it."""
+
+SCHEDULE_NOTE, ZONE_NOTE = "Schedule", "Time zone"
+"""What a comment of an ejected timer is called that says which schedule its lines are."""
+
+OF_THE_UNITS_NAME = re.compile(r"(?<!%)(?:%%)*%[nNpPiIjJfyY]")
+"""A specifier that a unit of another name has another text for (systemd.unit(5))."""
+
+_NAME = re.compile(r"[A-Za-z0-9:_.\\-]+\Z")
+_NAME_BYTES_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Ejection:
+    """The units that take the place of a job."""
+
+    job: Job
+    name: str
+    units: tuple[Unit, ...]
+    losses: tuple[str, ...]
+    """What the job does and the units do not."""
+    notes: tuple[str, ...]
+    """What lunasched did for it as for every job."""
+
+    @property
+    def service(self) -> Unit:
+        """What runs the command."""
+        return self.units[0]
+
+    @property
+    def timer(self) -> Unit | None:
+        """``None`` for a job without a schedule."""
+        return self.units[1] if len(self.units) > 1 else None
+
+
+def eject(job: Job, context: Context, name: str | None = None) -> Ejection:
+    """The plain units of ``job``, called ``name`` or as the job is.
+
+    Raises ``InvalidInput`` where units cannot be called that.
+    """
+    name = job.name if name is None else name
+    if not _NAME.match(name) or len(name.encode()) > _NAME_BYTES_MAX or name.startswith("."):
+        raise InvalidInput(
+            f"{name!r} cannot be the name of a unit, which has letters, digits and ':_.-\\' only; "
+            "choose another one with --as"
+        )
+    about = [
+        f'{MARK.removeprefix("# ")}, where it was the job "{job.name}", and needs nothing of it.'
+    ]
+    if job.schedule != schedule.ON_DEMAND:
+        about.append(f"{SCHEDULE_NOTE}: {job.schedule}")
+        if job.timezone is not None:
+            about.append(f"{ZONE_NOTE}: {job.timezone}")
+    units = compiler.plain(job, context, name, about)
+    losses = tuple(what for is_lost, what in _LOSSES if is_lost(job))
+    return Ejection(job, name, units, losses, _notes(job, context))
+
+
+_LOSSES: tuple[tuple[Callable[[Job], bool], str], ...] = (
+    (lambda job: job.retry.max_attempts > 1, "a run that failed is not tried again"),
+    (lambda job: bool(job.hooks.events()), "its hooks do not run"),
+    (lambda job: job.notifications != Notifications(), "nobody is notified"),
+    (
+        lambda job: any(OF_THE_UNITS_NAME.search(text.text) for _, text in lines(job.directives)),
+        "what %n and the like stand for in its directives is the name of another unit",
+    ),
+    (lambda job: bool(job.dependencies), "it does not wait for the jobs that it depends on"),
+    (
+        lambda job: job.mode is ExecutionMode.PARALLEL,
+        "its runs do not overlap: one that is due during another starts after it",
+    ),
+    (lambda job: job.mode is ExecutionMode.EXCLUSIVE, "other jobs run beside it"),
+    (
+        lambda job: job.overlap is Overlap.SKIP,
+        "what is due during a run is not skipped, but starts after it",
+    ),
+    (
+        lambda job: job.overlap is Overlap.REPLACE,
+        "what is due during a run does not replace it, but starts after it",
+    ),
+)
+
+
+def _notes(job: Job, context: Context) -> tuple[str, ...]:
+    notes = ["its runs are no longer recorded; the history up to now stays"]
+    rule = schedule.parse(job.schedule)
+    if isinstance(rule, schedule.Every):
+        notes.append("its interval begins anew at each boot")
+    elif not isinstance(rule, schedule.UNTIMED):
+        notes.append("when the clock is set back, it may run twice for the same time")
+        zone = job.timezone or context.host_timezone
+        timing = schedule.timing(
+            rule, timezone=job.timezone, host_timezone=context.host_timezone, now=context.now
+        )
+        if timing.valid_until is not None:
+            notes.append(
+                f"its timer knows the nights on which the clock changes in {zone} "
+                f"until {timing.valid_until.year}"
+            )
+    if job.jitter:
+        notes.append("its random delay is drawn anew, once")
+    if job.tags:
+        notes.append(f"its tags are gone: {', '.join(job.tags)}")
+    return tuple(notes)

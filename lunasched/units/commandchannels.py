@@ -1,0 +1,43 @@
+"""Channels that are commands: as units of their job, beside those of its hooks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from lunasched.formats import unittext
+from lunasched.jobs.model import Channel, ChannelType, Job, NotifyEvent
+
+MARK = "exec-"
+"""How the event part of the names of their units begins."""
+
+
+def of(job: Job) -> dict[str, Channel]:
+    """The commands that a job has among its channels, by what their units are called after."""
+    found = (channel for event in NotifyEvent for channel in job.notifications.channels(event))
+    return {event_name(channel): channel for channel in found if channel.type is ChannelType.EXEC}
+
+
+def event_name(channel: Channel) -> str:
+    """What the unit of a command has in the place of a hook's event: derived from what it runs."""
+    target = channel.target if isinstance(channel.target, str) else list(channel.target)
+    identity = json.dumps([target, channel.timeout])
+    return MARK + hashlib.sha256(identity.encode()).hexdigest()[:8]
+
+
+def unit_name(job: str, channel: Channel) -> str:
+    """The service unit of a command."""
+    return unittext.hook_name(job, event_name(channel))
+
+
+def unit_names(job: Job) -> list[str]:
+    """The service units of all commands of a job."""
+    return [unittext.hook_name(job.name, event) for event in of(job)]
+
+
+def is_unit(unit: str, job: str | None = None) -> bool:
+    """Whether a unit is that of a command that a job has, or had; of any job: ``None``."""
+    if job is None:
+        # A ":" in a job's name is escaped.
+        return unit.startswith(unittext.HOOK_PREFIX) and f":{MARK}" in unit
+    return unit.startswith(f"{unittext.HOOK_PREFIX}{unittext.hook_instance(job, MARK)}")

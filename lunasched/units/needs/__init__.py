@@ -1,0 +1,38 @@
+"""What a job needs of the machine, and which of it is not there. Pure: the machine is asked.
+
+::
+
+    Job ─► accounts: user, groups, home     ─┐
+           files: directories, files, mounts ├─► Lack: job, key, value, what is wrong, what to do
+           programs: commands, interpreters ─┘
+
+Only what is known is said. Where directives give a job files of its own, where a path is mounted
+for it, or where nobody here may look, nothing is known, and nothing is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from lunasched.units.needs import accounts, files, programs
+from lunasched.units.needs.lack import Lack
+from lunasched.units.needs.machine import Absence, Account, Kind, Machine, Seen
+from lunasched.units.needs.place import Place
+
+if TYPE_CHECKING:
+    from lunasched.jobs.model import Job
+
+
+def lacking(jobs: Iterable[Job], machine: Machine) -> list[Lack]:
+    """Return what jobs need and the machine has not, in the order of the jobs."""
+    return [lack for job in jobs for lack in _of(job, machine)]
+
+
+def _of(job: Job, machine: Machine) -> Iterator[Lack]:
+    place = Place.of(job, machine)
+    for look in (accounts.lacks, files.lacks, programs.lacks):
+        yield from look(place)
+
+
+__all__ = ["Absence", "Account", "Kind", "Lack", "Machine", "Seen", "lacking"]

@@ -1,0 +1,145 @@
+"""A job's definition for people: what was asked for, and no default that was not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lunasched.formats import printable, quantities
+from lunasched.jobs.model import (
+    Channel,
+    ExecutionMode,
+    Hooks,
+    Job,
+    Notifications,
+    NotifyEvent,
+    Overlap,
+    ResourceLimits,
+    RetryPolicy,
+)
+
+
+def rows(job: Job, *, host_timezone: str, owner: str, show_secrets: bool = False) -> dict[str, str]:
+    """What each part is called, and says; empty where it is the default.
+
+    ``owner`` is whom a job belongs to that names no user.
+    """
+    return {
+        "Name": job.name,
+        "Schedule": job.schedule,
+        "Time zone": job.timezone or f"{host_timezone} (the host's)",
+        "Command": printable.command_text(job.command),
+        "User": job.user or owner,
+        "Directory": job.working_directory or "the user's home",
+        "Environment": _lines(dict(job.environment)),
+        **_limits(job.limits),
+        "Jitter": f"{job.jitter:g}s" if job.jitter else "",
+        "Priority": job.priority.value,
+        "Retries": _retries(job.retry),
+        "Hooks": _hooks(job.hooks),
+        "Tells": _notifications(
+            job.notifications if show_secrets else job.notifications.without_secrets()
+        ),
+        "Mode": _mode(job),
+        "Depends on": "\n".join(job.dependencies),
+        "Sandbox": _lines(dict(job.sandbox)),
+        "systemd": _lines(dict(job.directives)),
+        "Tags": ", ".join(job.tags),
+        "Catch-up": "yes" if job.catch_up else "",
+        "Enabled": "yes" if job.enabled else "no",
+    }
+
+
+def units(job: Job) -> list[str]:
+    """The units of a job: its timer, if it has one, its service, a launcher, hooks and commands."""
+    # Imported here, so that showing a definition costs no schedules' code.
+    from lunasched.formats import unittext
+    from lunasched.schedule import ON_DEMAND
+    from lunasched.units import commandchannels, concurrency
+
+    timer = [] if job.schedule == ON_DEMAND else [unittext.timer_name(job.name)]
+    launcher = [concurrency.started_unit(job)] if concurrency.has_launcher(job) else []
+    hooks = [unittext.hook_name(job.name, event.value) for event in job.hooks.events()]
+    hooks += commandchannels.unit_names(job)
+    return [*timer, *launcher, unittext.service_name(job.name), *hooks]
+
+
+def _limits(limits: ResourceLimits) -> dict[str, str]:
+    return {
+        "Timeout": f"{limits.timeout:g}s" if limits.timeout else "",
+        "Kill after": f"{limits.kill_after:g}s" if limits.kill_after else "",
+        "Memory limit": quantities.size(limits.max_memory) if limits.max_memory else "",
+        "CPU quota": f"{limits.cpu_quota:g} cores" if limits.cpu_quota else "",
+        "Task limit": f"{limits.tasks_max}" if limits.tasks_max else "",
+        "Disk weight": f"{limits.io_weight}" if limits.io_weight else "",
+    }
+
+
+def _retries(retry: RetryPolicy) -> str:
+    if retry.max_attempts == 1:
+        return ""
+    said = f"up to {retry.max_attempts} attempts, {retry.backoff.value}"
+    said += f", {retry.initial_delay:g}s to {retry.max_delay:g}s apart"
+    for codes, which in ((retry.retry_on, "only after"), (retry.no_retry_on, "not after")):
+        if codes:
+            said += f", {which} exit code {', '.join(map(str, codes))}"
+    return said
+
+
+def _hooks(hooks: Hooks) -> str:
+    commands = {event.value: hooks.command(event) for event in hooks.events()}
+    said = _lines(
+        {event: printable.command_text(command or "") for event, command in commands.items()}
+    )
+    return f"{said}\n(at most {hooks.timeout:g}s each)" if said else ""
+
+
+def _notifications(notifications: Notifications) -> str:
+    told = {event.value: getattr(notifications, event.value) for event in NotifyEvent}
+    lines = [
+        f"{event}: {_channel(channel)}"
+        for event, channels in told.items()
+        for channel in channels or ()
+    ]
+    lines += [
+        f"{event.value}: nobody"
+        for event in (NotifyEvent.ON_RECOVERY, NotifyEvent.ON_OVERRUN)
+        if getattr(notifications, event.value) == ()
+    ]
+    if notifications.heartbeat is not None:
+        lines.append(f"heartbeat: {notifications.heartbeat.where}")
+    if notifications.overrun_after != Notifications().overrun_after:
+        lines.append(f"(an overrun after {notifications.overrun_after:g}s)")
+    if notifications.every_failure:
+        lines.append("(each failure)")
+    elif notifications.remind_every != Notifications().remind_every:
+        often = f"every {notifications.remind_every:g}s" if notifications.remind_every else "never"
+        lines.append(f"(reminds {often})")
+    return "\n".join(lines)
+
+
+def _channel(channel: Channel) -> str:
+    parts = [channel.type.value, channel.where]
+    parts += [f"{name}={value}" for name, value in channel.headers]
+    for name in ("token", "secret"):
+        value = getattr(channel, name)
+        if value is not None:
+            parts.append(f"{name}={value}")
+    return " ".join(parts)
+
+
+def _mode(job: Job) -> str:
+    if job.mode is ExecutionMode.PARALLEL and job.max_concurrent:
+        return f"{job.mode.value}, at most {job.max_concurrent} at a time"
+    if job.overlap is not Overlap.QUEUE:
+        return f"{job.mode.value}, overlap: {job.overlap.value}"
+    return job.mode.value if job.mode is not ExecutionMode.SEQUENTIAL else ""
+
+
+def _lines(values: Mapping[str, bool | str | tuple[str, ...]]) -> str:
+    return "\n".join(f"{key}={_value(value)}" for key, value in values.items())
+
+
+def _value(value: bool | str | tuple[str, ...]) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else " ".join(value)
