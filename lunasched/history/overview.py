@@ -9,8 +9,6 @@ from enum import Enum
 from lunasched.history.run import Result, Run
 from lunasched.history.starts import Start
 
-_UNEVENTFUL = frozenset({Result.SUCCESS, Result.STOPPED, Result.SKIPPED})
-
 
 class State(Enum):
     """What can be asked of a job; more than one may hold."""
@@ -34,6 +32,15 @@ class MarkKind(Enum):
     RUNNING = "running"
     NEUTRAL = "neutral"
     """Refused, or stopped by hand."""
+
+    @classmethod
+    def of(cls, result: Result | None) -> MarkKind:
+        """The look of a run with this result, which is ``None`` while it is in progress."""
+        if result is None:
+            return cls.RUNNING
+        if result.is_failure:
+            return cls.FAILURE
+        return cls.SUCCESS if result is Result.SUCCESS else cls.NEUTRAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ class Standing:
         """All that holds."""
         found = set()
         result = self.outcome.result if self.outcome else None
-        if result is not None and result not in _UNEVENTFUL:
+        if result is not None and result.is_failure:
             found.add(State.FAILED)
         elif result is Result.SUCCESS:
             found.add(State.SUCCEEDED)

@@ -10,18 +10,9 @@ from dataclasses import dataclass
 from lunasched.history.run import Outcome, Result
 from lunasched.jobs.model import Backoff, RetryPolicy
 
-# What the job itself did, or what was done to it. A stop was wanted, a skip was no run; of a run
-# that was lost with the machine nobody knows how much of it was done.
-_TRIED_AGAIN = frozenset(
-    {
-        Result.EXIT_CODE,
-        Result.SIGNAL,
-        Result.CORE_DUMP,
-        Result.TIMEOUT,
-        Result.OOM_KILL,
-        Result.EXEC_ERROR,
-    }
-)
+# What the job itself did, or what was done to it. Of a run that was lost with the machine nobody
+# knows how much of it was done.
+_TRIED_AGAIN = frozenset(result for result in Result if result.is_failure) - {Result.LOST}
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,11 @@ class Result(Enum):
     STOPPED = "stopped"
     LOST = "lost"
 
+    @property
+    def is_failure(self) -> bool:
+        """Tell whether the run went wrong; a refused or stopped one did not, nor did it succeed."""
+        return self not in (Result.SUCCESS, Result.SKIPPED, Result.STOPPED)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

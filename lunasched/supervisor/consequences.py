@@ -64,12 +64,12 @@ class Consequences:
         if run.result is not Result.EXEC_ERROR:
             # Where systemd did not say that the program was executed before it had ended.
             self.went_ahead(execution_id)
-        if run.result is Result.SUCCESS:
+        if run.result.is_failure:
+            self._failed(job, run)
+        else:
             self._hook(job, run, HookEvent.ON_SUCCESS)
             self._messages.succeeded(job, run, self._now())
             self._start_dependents(job)
-        else:
-            self._failed(job, run)
 
     def dropped(self, start: Start, job: Job) -> None:
         """A start will not be: if it was a retry, the failed run before it was the last."""

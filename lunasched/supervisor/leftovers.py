@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 # logind gives a session its time before PAM logs it.
 _EARLY_USEC = 1_000_000
-_AS_WISHED = (Result.SUCCESS, Result.SKIPPED)
 
 
 def leftovers(
@@ -26,7 +25,8 @@ def leftovers(
     in a session of a process that said in the unit that it opens it. Of the sessions of a user
     whom only the command names, those are told that were opened during the run.
     """
-    if run.result in _AS_WISHED or run.ended_at is None:
+    was_cut_short = run.result.is_failure or run.result is Result.STOPPED
+    if not was_cut_short or run.ended_at is None:
         return []
     located = journal.located(window)
     sure = dict.fromkeys(journal.scopes(located))

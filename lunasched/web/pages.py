@@ -290,13 +290,7 @@ def _took(run: Run) -> str:
 
 def _look(result: Result | None) -> str:
     """What kind of end it was; none yet is a run in progress."""
-    if result is None:
-        return MarkKind.RUNNING.value
-    if result is Result.SUCCESS:
-        return MarkKind.SUCCESS.value
-    neutral = result in (Result.SKIPPED, Result.STOPPED)
-    kind = MarkKind.NEUTRAL if neutral else MarkKind.FAILURE
-    return str(kind.value)
+    return str(MarkKind.of(result).value)
 
 
 def _message_look(state: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from lunasched.formats.quantities import duration, local_time
+from lunasched.history.overview import MarkKind
 from lunasched.history.phrases import run_ended
 from lunasched.history.run import Result, Run
 
@@ -90,7 +91,7 @@ def plot(runs: Sequence[Run]) -> Plot | None:
         Point(
             across(run.started_at),
             up(took),
-            run.result not in (Result.SUCCESS, Result.STOPPED),
+            MarkKind.of(run.result) is MarkKind.FAILURE,
             run,
             f"{local_time(run.started_at)}: {run_ended(run)}, took {duration(took)}",
         )

@@ -27,9 +27,10 @@ _NOT_STARTED = {
 
 def what_happened(report: Report) -> str:
     """What became of the run, as it stands behind a colon: ``exit code 3``."""
-    if report.kind in (Kind.FAILURE, Kind.REMINDER) or report.result not in (
-        None, Result.SUCCESS, Result.SKIPPED,
-    ):  # fmt: skip
+    result = report.result
+    if report.kind in (Kind.FAILURE, Kind.REMINDER) or result is Result.STOPPED:
+        return _failure(report)
+    if result is not None and result.is_failure:
         return _failure(report)
     if report.kind is Kind.OVERRUN and report.result is None:
         return f"{_goes_on(report)}, {slots_passed(report)}"
