@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from gi.repository import GLib
 from receiver import Receiver
 
 from lunasched.files.settings import Settings
@@ -20,6 +18,7 @@ from lunasched.paths import Mode
 from lunasched.state.runtimedir import RuntimeDirectory
 from lunasched.store import Entry, MessageState, Store
 from lunasched.supervisor.hooks import HookStarter
+from lunasched.supervisor.loop import Loop
 from lunasched.supervisor.messages import Origin
 from lunasched.supervisor.notifier import Notifier
 
@@ -36,37 +35,25 @@ class Sender:
         self.receiver = receiver
         self.store = Store.open(path / "lunasched.db", durable=False)
         self.now = START
-        self.errors: list[BaseException] = []
+        self.loop = Loop(lambda: self.now)
         self.count = 0
         # Without rows of hooks, nothing asks systemd for anything.
         hooks = HookStarter(
+            self.loop,
             Mode.SYSTEM,
             self.store,
             cast(Any, None),
             RuntimeDirectory(path / "run"),
-            now=lambda: self.now,
-            guard=self.guard,
-            asked=lambda: None,
+            on_asked=lambda: None,
         )
         self.notifier = Notifier(
+            self.loop,
             self.store,
             hooks,
             ORIGIN,
             settings=Settings(max_messages_per_hour=max_per_hour),
-            now=lambda: self.now,
-            guard=self.guard,
-            tried=lambda: None,
+            on_tried=lambda: None,
         )
-
-    def guard(self, action: Callable[[], bool]) -> Callable[..., bool]:
-        def guarded(*_: object) -> bool:
-            try:
-                return action()
-            except BaseException as error:
-                self.errors.append(error)
-                return False
-
-        return guarded
 
     def put(
         self,
@@ -98,14 +85,8 @@ class Sender:
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Run the main loop until something is true."""
-        deadline = time.monotonic() + 20
-        timer = GLib.timeout_add(20, lambda: True)
-        while not condition():
-            assert not self.errors, self.errors
-            assert time.monotonic() < deadline, self.states()
-            GLib.MainContext.default().iteration(True)
-        GLib.source_remove(timer)
-        assert not self.errors, self.errors
+        assert self.loop.run_until(lambda: self.loop.has_failed or condition(), 60), self.states()
+        self.loop.raise_failure()
 
     def idle(self) -> bool:
         """Whether nothing is on its way."""
@@ -113,7 +94,7 @@ class Sender:
 
     def send(self) -> None:
         """Look, and wait until all that could be sent now was tried."""
-        self.notifier.look()
+        self.notifier.send_due()
         self.wait(self.idle)
 
     def keys(self, path: str = "") -> list[str]:
@@ -134,7 +115,7 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
 def sender(tmp_path: Path, receiver: Receiver) -> Iterator[Sender]:
     made = Sender(tmp_path, receiver)
     yield made
-    made.notifier._cancel()
+    made.notifier._timer.cancel()
     made.store.close()
 
 
@@ -142,7 +123,7 @@ def sender(tmp_path: Path, receiver: Receiver) -> Iterator[Sender]:
 def limited(tmp_path: Path, receiver: Receiver, most: int) -> Iterator[Sender]:
     made = Sender(tmp_path, receiver, max_per_hour=most)
     yield made
-    made.notifier._cancel()
+    made.notifier._timer.cancel()
     made.store.close()
 
 
@@ -168,7 +149,7 @@ def test_nothing_is_left_running_when_all_was_sent(sender: Sender) -> None:
     # The receiver has threads of its own.
     ours = [one for one in threading.enumerate() if "process_request" not in one.name]
     sender.wait(lambda: len([one for one in ours if one.is_alive()]) <= before)
-    assert sender.notifier._timer == 0
+    assert not sender.notifier._timer.is_pending
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
@@ -269,7 +250,7 @@ def test_the_failure_comes_before_the_recovery(sender: Sender) -> None:
 def test_a_server_that_hangs_keeps_nobody_else_waiting(sender: Sender) -> None:
     sender.receiver.answer("hang", "hang")
     stuck = sender.put("hang")
-    sender.notifier.look()
+    sender.notifier.send_due()
     sender.wait(lambda: bool(sender.keys("hang")))
     with Receiver(0, sender.receiver.log, sender.receiver.replies) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
@@ -277,7 +258,7 @@ def test_a_server_that_hangs_keeps_nobody_else_waiting(sender: Sender) -> None:
         for number in range(10):
             sender.put("else", job=f"job-{number}")
         sender.receiver = mine
-        sender.notifier.look()
+        sender.notifier.send_due()
         sender.wait(lambda: len(sender.keys("else")) == 10)
         other.shutdown()
     assert sender.entry(stuck).state is MessageState.WAITING
@@ -285,7 +266,7 @@ def test_a_server_that_hangs_keeps_nobody_else_waiting(sender: Sender) -> None:
 
 def test_a_stop_waits_a_little_and_begins_nothing_more(sender: Sender) -> None:
     first, second = sender.put(), sender.put()
-    sender.notifier.look()
+    sender.notifier.send_due()
     sender.notifier.finish(10)
     assert sender.entry(first).state is MessageState.SENT
     assert sender.entry(second).state is MessageState.WAITING
@@ -297,7 +278,7 @@ def test_what_a_killed_supervisor_had_begun_is_sent_again_under_its_key(
 ) -> None:
     receiver.answer("a", "hang", "200")
     key = sender.put()
-    sender.notifier.look()
+    sender.notifier.send_due()
     sender.wait(lambda: sender.keys() == [key])
     successor = Sender(tmp_path, receiver)
     successor.notifier.begin()
@@ -450,7 +431,7 @@ def test_hundreds_of_messages_leave_the_main_loop_its_turn(
     with limited(tmp_path, receiver, 1) as sender:
         for number in range(1000):
             sender.put(job=f"job-{number}")
-        sender.notifier.look()
+        sender.notifier.send_due()
         # A part of it, and the rest when everything else had its turn.
         sender.wait(lambda: "held" in sender.states())
         assert sender.states().count("held") < 500
