@@ -61,7 +61,9 @@ class HandLoop(Loop):
             else:
                 handle.is_pending = False
             self.guarded(handle.action)()
-            self.raise_failure()
+            if self.has_failed:
+                handle.is_pending = False
+                self.raise_failure()
         self._pass(until - self.awake)
 
     def _pass(self, usec: int) -> None:

@@ -169,7 +169,7 @@ class Settlement:
     def goes_on(self, run: Run) -> bool:
         """Ask the manager if a run is in progress."""
         held = self._units.invocation(run.unit)
-        return held.execution_id == run.execution_id and held.active not in ("inactive", "failed")
+        return held.execution_id == run.execution_id and not held.ended
 
     def give_up(self) -> None:
         """Close what the journal will never tell of, with what systemd still knows."""
