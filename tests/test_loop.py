@@ -116,6 +116,7 @@ def test_an_error_of_a_callback_is_raised_and_not_forgotten(promise: Promise, wa
         raise ZeroDivisionError
 
     loop = promise.loop
+    waits: dict[str, Callable[[Callable[[], object]], Handle]]
     waits = {"after": partial(loop.after, 1), "every": partial(loop.every, 1), "soon": loop.soon}
     handle = waits[wait](fail)
     with pytest.raises(ZeroDivisionError):
