@@ -60,7 +60,7 @@ class HandLoop(Loop):
                 self._push(due + handle.interval, handle)
             else:
                 handle.is_pending = False
-            self.guarded(handle.action)()
+            self.callback(handle.action)()
             if self.has_failed:
                 handle.is_pending = False
                 self.raise_failure()

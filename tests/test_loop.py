@@ -143,13 +143,13 @@ def test_an_error_ends_a_loop(loop: Loop) -> None:
 
 def test_what_others_call_ends_a_loop_by_its_error() -> None:
     loop, called = Loop(), list[object]()
-    loop.guarded(lambda *given: called.extend(given))(1, 2)
+    loop.callback(lambda *given: called.extend(given))(1, 2)
     assert called == [1, 2] and not loop.has_failed
 
     def leave() -> None:
         raise SystemExit(3)
 
-    loop.guarded(leave)()
+    loop.callback(leave)()
     loop.run()
     with pytest.raises(SystemExit):
         loop.raise_failure()

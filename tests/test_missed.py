@@ -19,7 +19,7 @@ from lunasched.paths import Mode
 from lunasched.store import Pruning, Store
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin
-from lunasched.supervisor.missed import SlotChecker
+from lunasched.supervisor.slotchecker import SlotChecker
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND

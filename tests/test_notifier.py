@@ -12,12 +12,12 @@ import pytest
 from receiver import Receiver
 
 from lunasched.files.settings import Settings
-from lunasched.history.report import Kind, Report
+from lunasched.history.report import Report, ReportKind
 from lunasched.jobs.model import Channel, ChannelType
 from lunasched.paths import Mode
 from lunasched.state.runtimedir import RuntimeDirectory
-from lunasched.store import Entry, MessageState, Store
-from lunasched.supervisor.hooks import HookStarter
+from lunasched.store import MessageState, OutboxEntry, Store
+from lunasched.supervisor.hookstarter import HookStarter
 from lunasched.supervisor.loop import Loop
 from lunasched.supervisor.messages import Origin
 from lunasched.supervisor.notifier import Notifier
@@ -60,7 +60,7 @@ class Sender:
         path: str = "a",
         *,
         job: str = "backup",
-        kind: Kind = Kind.FAILURE,
+        kind: ReportKind = ReportKind.FAILURE,
         type_: ChannelType = ChannelType.WEBHOOK,
         cause: str = "",
     ) -> str:
@@ -73,7 +73,7 @@ class Sender:
         )
         return key
 
-    def entry(self, key: str) -> Entry:
+    def entry(self, key: str) -> OutboxEntry:
         found = self.store.outbox.entry(key)
         assert found is not None
         return found
@@ -240,7 +240,7 @@ def test_after_a_day_of_trying_all_that_waited_is_given_up(sender: Sender) -> No
 
 def test_the_failure_comes_before_the_recovery(sender: Sender) -> None:
     sender.receiver.answer("a", "500", "200")
-    failure, recovery = sender.put(), sender.put(kind=Kind.RECOVERY)
+    failure, recovery = sender.put(), sender.put(kind=ReportKind.RECOVERY)
     sender.send()
     sender.now += 30 * SECOND
     sender.send()
@@ -292,7 +292,9 @@ def test_no_more_than_the_limit_and_one_digest_of_the_rest(
     tmp_path: Path, receiver: Receiver
 ) -> None:
     with limited(tmp_path, receiver, 3) as sender:
-        keys = [sender.put(job=f"job-{number % 4}", kind=Kind.SUCCESS) for number in range(20)]
+        keys = [
+            sender.put(job=f"job-{number % 4}", kind=ReportKind.SUCCESS) for number in range(20)
+        ]
         elsewhere = sender.put("b")
         sender.send()
         sent = set(sender.keys("a"))
@@ -312,7 +314,7 @@ def test_no_more_than_the_limit_and_one_digest_of_the_rest(
         for number in range(4):
             assert f"job-{number}" in digest["body"]
         # The digest counts: one more in this hour.
-        later = [sender.put(kind=Kind.SUCCESS) for _ in range(3)]
+        later = [sender.put(kind=ReportKind.SUCCESS) for _ in range(3)]
         sender.send()
         assert sender.keys("a")[3:] == later[:1]
 
@@ -321,16 +323,16 @@ def test_a_job_that_flaps_keeps_no_other_from_being_told_of(
     tmp_path: Path, receiver: Receiver
 ) -> None:
     with limited(tmp_path, receiver, 12) as sender:
-        flaps = [Kind.FAILURE, Kind.RECOVERY] * 20
+        flaps = [ReportKind.FAILURE, ReportKind.RECOVERY] * 20
         flapping = [sender.put(job=f"flaps-{n % 4}", kind=kind) for n, kind in enumerate(flaps)]
         sender.send()
         assert len(sender.keys("a")) == 8
-        first = [sender.put(job="backup"), sender.put(job="missed", kind=Kind.MISSED)]
+        first = [sender.put(job="backup"), sender.put(job="missed", kind=ReportKind.MISSED)]
         sender.send()
         assert sender.keys("a")[8:] == first
         # What else there is to tell of the others waits for the hour, in its order.
         assert set(sender.keys("a")[:8]) <= set(flapping)
-        sender.put(job="backup", kind=Kind.RECOVERY)
+        sender.put(job="backup", kind=ReportKind.RECOVERY)
         sender.send()
         assert len(sender.keys("a")) == 10
         sender.now += HOUR
@@ -342,11 +344,11 @@ def test_a_job_that_flaps_keeps_no_other_from_being_told_of(
 def test_one_job_has_half_of_the_hour(tmp_path: Path, receiver: Receiver) -> None:
     with limited(tmp_path, receiver, 12) as sender:
         for _ in range(20):
-            sender.put(job="chatty", kind=Kind.SUCCESS)
+            sender.put(job="chatty", kind=ReportKind.SUCCESS)
         sender.send()
         assert len(sender.keys("a")) == 6
         for _ in range(20):
-            sender.put(job="other", kind=Kind.SUCCESS)
+            sender.put(job="other", kind=ReportKind.SUCCESS)
         sender.send()
         assert len(sender.keys("a")) == 8
 
@@ -373,7 +375,7 @@ def test_pings_and_tests_are_not_limited(tmp_path: Path, receiver: Receiver) -> 
     with limited(tmp_path, receiver, 1) as sender:
         for number in range(4):
             sender.put(job=f"{number}", type_=ChannelType.HEARTBEAT)
-            sender.put("t", job=f"{number}", kind=Kind.TEST)
+            sender.put("t", job=f"{number}", kind=ReportKind.TEST)
         sender.send()
         assert sender.states() == ["sent"] * 8
 
@@ -419,7 +421,7 @@ def test_a_ping_that_comes_late_is_superseded(sender: Sender) -> None:
 
 def test_a_test_is_not_tried_again(sender: Sender) -> None:
     sender.receiver.answer("a", "503")
-    key = sender.put(kind=Kind.TEST)
+    key = sender.put(kind=ReportKind.TEST)
     sender.send()
     entry = sender.entry(key)
     assert (entry.state, entry.tries) == (MessageState.FAILED, 1)

@@ -22,7 +22,7 @@ from lunasched.paths import Mode
 from lunasched.store import Store
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin
-from lunasched.supervisor.overruns import OverrunWatch
+from lunasched.supervisor.overrunwatch import OverrunWatch
 from lunasched.web.metrics import Metrics, Supervision
 
 SECOND = 1_000_000

@@ -32,7 +32,7 @@ _MOVED = {301, 308}
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Post:
     """What is posted; ``secrets`` are not repeated in answers and errors, nor is the URL."""
 
     url: str
@@ -41,7 +41,7 @@ class Request:
     secrets: tuple[str, ...] = ()
 
 
-def post(request: Request, *, key: str, timeout: float) -> str:
+def post(request: Post, *, key: str, timeout: float) -> str:
     """Post a request, and return the answer in one line: ``200 OK: accepted``.
 
     Raises ``NotifyError`` for whatever is no success. Redirects are not followed, for where they

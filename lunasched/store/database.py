@@ -11,7 +11,7 @@ from lunasched.paths import Mode, history_path
 from lunasched.store import takeover
 from lunasched.store.connection import Row
 from lunasched.store.definitions import Definitions, DefinitionsReader
-from lunasched.store.history import Access, History
+from lunasched.store.history import History, HistoryAccess
 from lunasched.store.hooks import HookTable
 from lunasched.store.outbox import OutboxTable
 from lunasched.store.runs import RunTable
@@ -29,7 +29,9 @@ class Store:
     Each has transactions of its own: ``changing_jobs`` and ``transaction``.
     """
 
-    def __init__(self, definitions: Definitions | DefinitionsReader, history: Access) -> None:
+    def __init__(
+        self, definitions: Definitions | DefinitionsReader, history: HistoryAccess
+    ) -> None:
         self._definitions = definitions
         self.history = history
         self.path = definitions.path
@@ -77,7 +79,7 @@ class Store:
         )
 
     @classmethod
-    def open_as_it_is(cls, path: Path, history: Access | None = None) -> Store:
+    def open_as_it_is(cls, path: Path, history: HistoryAccess | None = None) -> Store:
         """Open both to look at them, and leave no trace; ``history`` is another's."""
         found = history or History.open_as_it_is(history_path(path))
         return cls(DefinitionsReader(path), found)

@@ -64,7 +64,7 @@ _INTEGER = range(-(1 << 63), 1 << 63)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LegacyFindings:
     """The jobs of an old database, and what is to be known of one of 1.x, in lines."""
 
     jobs: tuple[TakenJob, ...]
@@ -143,12 +143,12 @@ class RemoteHistory:
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{self.path}: there is no telling what became of it") from error
 
-    def begin_takeover(self) -> Found:
+    def begin_takeover(self) -> LegacyFindings:
         """Read the jobs of an old database that is in the history's place (``takeover``)."""
         found: Any = self._value({"call": "begin_takeover"}, _TAKEOVER_SECONDS)
         try:
             jobs = tuple(TakenJob.of(*row) for row in found["jobs"])
-            return Found(jobs, tuple(map(str, found["notes"])))
+            return LegacyFindings(jobs, tuple(map(str, found["notes"])))
         except (KeyError, TypeError, ValueError, LunaschedError) as error:
             raise StoreError(f"{self.path}: its jobs cannot be read: {error}") from error
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The entry point of ``lunasched-daemon``; the exit status is that of lunasched(1)."""
-    terminal.guard()
+    terminal.make_printable()
     options = _parse(argv)
     mode = Mode(options.mode)
     try:

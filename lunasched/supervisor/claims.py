@@ -47,7 +47,7 @@ class Claim(Protocol):
         """How often it was claimed so far."""
 
 
-class Units(Protocol):
+class StartableUnits(Protocol):
     """The part of a service manager that starts units and knows them."""
 
     def start_later(self, unit: str, answered: Answered) -> None:
@@ -83,7 +83,12 @@ class Claims(Generic[AnyClaim]):
     """The claims of one table."""
 
     def __init__(
-        self, loop: Loop, units: Units, table: ClaimTable[AnyClaim], *, on_asked: Callable[[], None]
+        self,
+        loop: Loop,
+        units: StartableUnits,
+        table: ClaimTable[AnyClaim],
+        *,
+        on_asked: Callable[[], None],
     ) -> None:
         """``on_asked`` is called when systemd is asked for something: the journal is read then."""
         self._loop = loop
@@ -102,7 +107,7 @@ class Claims(Generic[AnyClaim]):
             elif error is not None:
                 on_refused(error)
 
-        self._units.start_later(unit, self._loop.guarded(answered))
+        self._units.start_later(unit, self._loop.callback(answered))
         self._on_asked()
 
     def doubt(self) -> None:

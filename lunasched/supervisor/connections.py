@@ -52,7 +52,7 @@ _OURS = (_Stage.WAITING, _Stage.ANSWERING)
 """Stages in which a connection waits for us, and not for its client."""
 
 
-class _Connection:
+class _Client:
     """One client, from its first byte to the last of its answer."""
 
     def __init__(self, opened: socket.socket, address: str) -> None:
@@ -75,8 +75,8 @@ class Connections:
         self._loop = loop
         self._answer = answer
         self._on_room = on_room
-        self._open: dict[_Connection, None] = {}
-        self._ready: deque[_Connection] = deque()
+        self._open: dict[_Client, None] = {}
+        self._ready: deque[_Client] = deque()
         self._threads: set[Thread] = set()
 
     def make_room(self) -> bool:
@@ -93,7 +93,7 @@ class Connections:
             opened.close()
             return
         opened.setblocking(False)
-        connection = _Connection(opened, address)
+        connection = _Client(opened, address)
         self._open[connection] = None
         self._enter(connection, _Stage.READING, http.HEAD_SECONDS)
         # Mostly the head is there already.
@@ -113,7 +113,7 @@ class Connections:
             return False
         return sum(one.address == address for one in self._open) >= PEER_MAX
 
-    def _drop_oldest(self, of: Callable[[_Connection], bool]) -> bool:
+    def _drop_oldest(self, of: Callable[[_Client], bool]) -> bool:
         for connection in list(self._open):
             if not of(connection):
                 continue
@@ -123,13 +123,13 @@ class Connections:
                 return True
         return False
 
-    def _read_what_came(self, connection: _Connection) -> None:
+    def _read_what_came(self, connection: _Client) -> None:
         """Take what a client has said and the main loop has not come to yet."""
         if connection.stage is _Stage.READING:
             connection.watch.cancel()
             self._read_on(connection)
 
-    def _drop(self, connection: _Connection) -> None:
+    def _drop(self, connection: _Client) -> None:
         if connection in self._open:
             del self._open[connection]
             connection.watch.cancel()
@@ -138,7 +138,7 @@ class Connections:
                 connection.socket.close()
             self._on_room()
 
-    def _enter(self, connection: _Connection, stage: _Stage, seconds: float) -> None:
+    def _enter(self, connection: _Client, stage: _Stage, seconds: float) -> None:
         """Begin a stage that the client has so much time for."""
         connection.timer.cancel()
         connection.stage = stage
@@ -146,23 +146,23 @@ class Connections:
             expired = partial(self._expired, connection)
             connection.timer = self._loop.after(int(seconds * 1000), expired)
 
-    def _read_on(self, connection: _Connection) -> None:
+    def _read_on(self, connection: _Client) -> None:
         """Read what is there, and what comes."""
         if self._on_readable(connection):
             self._watch_readable(connection)
 
-    def _watch_readable(self, connection: _Connection) -> None:
+    def _watch_readable(self, connection: _Client) -> None:
         descriptor, action = connection.socket.fileno(), partial(self._on_readable, connection)
         connection.watch = self._loop.on_readable(descriptor, action, background=True)
 
-    def _expired(self, connection: _Connection) -> None:
+    def _expired(self, connection: _Client) -> None:
         if connection.stage is _Stage.READING and connection.head:
             connection.watch.cancel()
             self._refuse(connection, HTTPStatus.REQUEST_TIMEOUT)
         else:
             self._drop(connection)
 
-    def _on_readable(self, connection: _Connection) -> bool:
+    def _on_readable(self, connection: _Client) -> bool:
         """Take what the client says; ``True`` if there is more to be taken."""
         from lunasched.web import http
 
@@ -185,7 +185,7 @@ class Connections:
         self._start_next()
         return False
 
-    def _forget(self, connection: _Connection) -> bool:
+    def _forget(self, connection: _Client) -> bool:
         self._drop(connection)
         return False
 
@@ -204,7 +204,7 @@ class Connections:
                 self._loop.after(_BREATHER_MS, self._start_next)
                 break
 
-    def _work(self, connection: _Connection) -> None:
+    def _work(self, connection: _Client) -> None:
         """Think about one request; in a thread of its own."""
         from lunasched.web import http
 
@@ -220,13 +220,13 @@ class Connections:
         answered = partial(self._answered, connection, current_thread(), said)
         self._loop.soon(answered, background=True)
 
-    def _answered(self, connection: _Connection, thread: Thread, said: bytes) -> None:
+    def _answered(self, connection: _Client, thread: Thread, said: bytes) -> None:
         self._threads.discard(thread)
         if connection in self._open:
             self._send(connection, said)
         self._start_next()
 
-    def _refuse(self, connection: _Connection, status: HTTPStatus) -> None:
+    def _refuse(self, connection: _Client, status: HTTPStatus) -> None:
         from lunasched.web import http
 
         with suppress(OSError):
@@ -234,7 +234,7 @@ class Connections:
             return
         self._drop(connection)
 
-    def _send(self, connection: _Connection, said: bytes) -> None:
+    def _send(self, connection: _Client, said: bytes) -> None:
         from lunasched.web import http
 
         connection.rest = memoryview(said)
@@ -243,7 +243,7 @@ class Connections:
             descriptor, action = connection.socket.fileno(), partial(self._on_writable, connection)
             connection.watch = self._loop.on_writable(descriptor, action, background=True)
 
-    def _on_writable(self, connection: _Connection) -> bool:
+    def _on_writable(self, connection: _Client) -> bool:
         """Send what the client takes; ``True`` if there is more to be sent."""
         from lunasched.web import http
 

@@ -152,7 +152,7 @@ class Loop:
         if self._error is not None:
             raise self._error
 
-    def guarded(self, action: Callable[P, object]) -> Callable[P, None]:
+    def callback(self, action: Callable[P, object]) -> Callable[P, None]:
         """Return a callback for others to call (D-Bus, Gio) whose error ends ``run``."""
 
         def called(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -187,10 +187,10 @@ class Loop:
         return handle
 
     def _once(self, action: Callable[[], object]) -> Callable[..., bool]:
-        guarded = self.guarded(action)
+        reporting = self.callback(action)
 
         def called(*_: object) -> bool:
-            guarded()
+            reporting()
             return False
 
         return called

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from lunasched.errors import NotifyError
 from lunasched.history import delivery
-from lunasched.history.report import Kind
+from lunasched.history.report import ReportKind
 from lunasched.history.run import Result
 from lunasched.jobs.model import ChannelType
 from lunasched.store import COMMANDS, EndedCommand, MessageState, Outgoing
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lunasched.files.settings import EmailSettings, Settings
     from lunasched.notify.message import Message
     from lunasched.store import Store
-    from lunasched.supervisor.hooks import HookStarter
+    from lunasched.supervisor.hookstarter import HookStarter
     from lunasched.supervisor.messages import Origin
 
 _THREADS = 4
@@ -44,7 +44,7 @@ _IN_A_DIGEST = 10_000
 # The command's way to say that it might do another time (EX_TEMPFAIL of sysexits(3)).
 _TEMPORARY = 75
 # What is told first of a job that was well.
-_NEWS = (Kind.FAILURE, Kind.MISSED, Kind.OVERRUN)
+_NEWS = (ReportKind.FAILURE, ReportKind.MISSED, ReportKind.OVERRUN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,10 @@ class Notifier:
 
     @staticmethod
     def _is_limited(message: Outgoing) -> bool:
-        return not message.is_ping and message.report.kind not in (Kind.DIGEST, Kind.TEST)
+        return not message.is_ping and message.report.kind not in (
+            ReportKind.DIGEST,
+            ReportKind.TEST,
+        )
 
     def _allowed_at(self, message: Outgoing) -> int:
         of_channel, of_job = self._sent(message.counter), self._sent(message.lane)
@@ -248,7 +251,7 @@ class Notifier:
             self._settle(message, MessageState.SUPERSEDED, subject, str(error))
             return
         wait = delivery.delay(message.waited / _USEC, error.retry_after)
-        if error.permanent or wait is None or message.report.kind is Kind.TEST:
+        if error.permanent or wait is None or message.report.kind is ReportKind.TEST:
             self._settle(message, MessageState.FAILED, subject, str(error))
             if error.unreachable and wait is None:
                 self._give_up(message, str(error))

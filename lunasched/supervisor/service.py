@@ -28,19 +28,19 @@ from lunasched.supervisor.clock import Clock
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.elapses import Elapses
 from lunasched.supervisor.follow import Follow
-from lunasched.supervisor.hooks import HookStarter
+from lunasched.supervisor.hookstarter import HookStarter
 from lunasched.supervisor.intervals import Intervals
 from lunasched.supervisor.loop import Loop
 from lunasched.supervisor.messages import Origin
-from lunasched.supervisor.missed import SlotChecker
 from lunasched.supervisor.notifier import Notifier
 from lunasched.supervisor.outputs import OutputCollector
-from lunasched.supervisor.overruns import OverrunWatch
+from lunasched.supervisor.overrunwatch import OverrunWatch
 from lunasched.supervisor.pageserver import PageServer
 from lunasched.supervisor.pruner import Pruner
 from lunasched.supervisor.recorder import Recorder
 from lunasched.supervisor.recordingdelay import RecordingDelay
 from lunasched.supervisor.settlement import Settlement
+from lunasched.supervisor.slotchecker import SlotChecker
 from lunasched.supervisor.slotlists import SlotLists
 from lunasched.supervisor.starter import Starter
 from lunasched.supervisor.textfile import TextFile
@@ -48,7 +48,7 @@ from lunasched.supervisor.unfinished import KilledChanges
 from lunasched.supervisor.zones import Zones
 from lunasched.systemd.journal import Journal, Tail
 from lunasched.systemd.manager import Manager, UnitTimes, unit_path
-from lunasched.systemd.notify import notify
+from lunasched.systemd.sdnotify import notify
 from lunasched.web.metrics import Metrics, Supervision
 
 # The journal may be read as late as this and still meet what was kept for its runs.
@@ -201,7 +201,7 @@ class Supervisor:
         # Subscribed before the first read: no change can fall between the two.
         self._manager.subscribe(self._unit_changed)
         self._elapses.watch(self._journal.boot_id() or "")
-        self._manager.on_nudge(self._loop.guarded(self._jobs_may_be_gone))
+        self._manager.on_nudge(self._loop.callback(self._jobs_may_be_gone))
         self._runtime.clear()
         self._store.runs.forget(before=self._loop.now() - _FORGET_USEC)
         self._consequences.forget_gone()

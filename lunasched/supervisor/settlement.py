@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lunasched.systemd.manager import Invocation, UnitState, UnitTimes
 
 
-class Units(Protocol):
+class KnownUnits(Protocol):
     """The part of a service manager that knows the units of runs."""
 
     def invocation(self, unit: str) -> Invocation:
@@ -51,7 +51,7 @@ class Settlement:
         self,
         mode: Mode,
         store: Store,
-        units: Units,
+        units: KnownUnits,
         recorder: Recorder,
         consequences: Consequences,
         *,

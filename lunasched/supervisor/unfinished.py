@@ -38,7 +38,7 @@ class KilledChanges:
         self._monitor = Gio.File.new_for_path(str(self._lock.word_path)).monitor_file(
             Gio.FileMonitorFlags.NONE, None
         )
-        begin = self._loop.guarded(self._begin)
+        begin = self._loop.callback(self._begin)
         # That it is opened and closed is no word of a change.
         written = Gio.FileMonitorEvent.CHANGED
         self._monitor.connect("changed", lambda *said: said[-1] == written and begin())

@@ -48,7 +48,7 @@ class Zones:
             monitor = Gio.File.new_for_path(str(path)).monitor_file(
                 Gio.FileMonitorFlags.WATCH_MOVES, None
             )
-            monitor.connect("changed", self._loop.guarded(lambda *_: self._compare(changed)))
+            monitor.connect("changed", self._loop.callback(lambda *_: self._compare(changed)))
             self._monitors.append(monitor)
         # They may have changed before they were watched.
         self._compare(changed)
