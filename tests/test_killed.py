@@ -9,7 +9,7 @@ from pathlib import Path
 from handloop import HandLoop
 
 from lunasched.state.deploylock import DeployLock
-from lunasched.supervisor.unfinished import KilledChanges
+from lunasched.supervisor.killedchanges import KilledChanges
 
 
 class Interleaved(DeployLock):

@@ -101,23 +101,23 @@ def _adapter(deadline: Deadline) -> Any:
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-    class Connection(HTTPConnection):
+    class WatchedConnection(HTTPConnection):
         def _new_conn(self) -> socket.socket:
             made = super()._new_conn()
             deadline.watch(made)
             return made
 
-    class SecureConnection(HTTPSConnection):
+    class WatchedSecureConnection(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
             made = super()._new_conn()
             deadline.watch(made)
             return made
 
     class Pool(HTTPConnectionPool):
-        ConnectionCls = Connection
+        ConnectionCls = WatchedConnection
 
     class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = SecureConnection
+        ConnectionCls = WatchedSecureConnection
 
     class Adapter(HTTPAdapter):
         def init_poolmanager(self, *arguments: Any, **named: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lunasched.paths import Mode, history_path
-from lunasched.store import takeover
+from lunasched.store import separation
 from lunasched.store.connection import Row
 from lunasched.store.definitions import Definitions, DefinitionsReader
 from lunasched.store.history import History, HistoryAccess
@@ -55,12 +55,12 @@ class Store:
         caller may not.
         """
         history = history_path(path)
-        taken = takeover.begin((path, path.with_name(takeover.OLD_NAME)), history, mode)
+        taken = separation.begin((path, path.with_name(separation.OLD_NAME)), history, mode)
         definitions = Definitions.open(path, durable=durable)
         try:
             if taken is not None:
                 definitions.take(taken.jobs)
-                takeover.end(history)
+                separation.end(history)
             store = cls(definitions, History.open(history, durable=durable))
         except BaseException:
             definitions.close()

@@ -30,6 +30,7 @@ from lunasched.supervisor.elapses import Elapses
 from lunasched.supervisor.follow import Follow
 from lunasched.supervisor.hookstarter import HookStarter
 from lunasched.supervisor.intervals import Intervals
+from lunasched.supervisor.killedchanges import KilledChanges
 from lunasched.supervisor.loop import Loop
 from lunasched.supervisor.messages import Origin
 from lunasched.supervisor.notifier import Notifier
@@ -44,7 +45,6 @@ from lunasched.supervisor.slotchecker import SlotChecker
 from lunasched.supervisor.slotlists import SlotLists
 from lunasched.supervisor.starter import Starter
 from lunasched.supervisor.textfile import TextFile
-from lunasched.supervisor.unfinished import KilledChanges
 from lunasched.supervisor.zones import Zones
 from lunasched.systemd.journal import Journal, Tail
 from lunasched.systemd.manager import Manager, UnitTimes, unit_path

@@ -17,8 +17,8 @@ from lunasched.formats import unittext
 from lunasched.history.run import Result
 from lunasched.jobs import directives
 from lunasched.paths import Mode
+from lunasched.supervisor.announced import AnnouncedRun, AnnouncedRuns
 from lunasched.supervisor.recorder import Recorder, result_of
-from lunasched.supervisor.told import Told, ToldRun
 from lunasched.systemd.journal import Event, EventKind
 
 if TYPE_CHECKING:
@@ -66,19 +66,19 @@ class Settlement:
         self._consequences = consequences
         self._now = now
         self._boot_id = boot_id
-        self._told = Told(store, now())
+        self._announced = AnnouncedRuns(store, now())
         # When units changed since the last time when all was accounted for.
         self._changed_at: dict[str, int] = {}
 
     def unit_changed(self, unit: str, times: UnitTimes) -> None:
         """Note what D-Bus told of a unit: the history has to account for it."""
         self._changed_at[unit] = self._now()
-        self._told.tell(unit, times)
+        self._announced.note(unit, times)
 
     def begin_anew(self) -> None:
         """Note that all that D-Bus told of is accounted for, or never will be."""
         self._changed_at.clear()
-        self._told.settle(self._now())
+        self._announced.settle(self._now())
 
     # Settling
 
@@ -164,7 +164,7 @@ class Settlement:
         """Tell if the history lacks what systemd told of, and the journal should have."""
         behind = self._behind()
         is_behind = bool(behind) and not self._close(behind)
-        return is_behind or bool(self._told.unaccounted())
+        return is_behind or bool(self._announced.unaccounted())
 
     def goes_on(self, run: Run) -> bool:
         """Ask the manager if a run is in progress."""
@@ -173,9 +173,9 @@ class Settlement:
 
     def give_up(self) -> None:
         """Close what the journal will never tell of, with what systemd still knows."""
-        for told in self._told.unaccounted():
-            self._record_told(told)
-        self._told.settle(self._now())
+        for announced in self._announced.unaccounted():
+            self._record(announced)
+        self._announced.settle(self._now())
         for run in self._behind():
             print(
                 f"<4>run {run.execution_id} of {run.unit} is over and the journal does not say how",
@@ -215,14 +215,14 @@ class Settlement:
                 self._store.runs.end(run.execution_id, Result.SUCCESS, ended_at, since_boot)
         return not left
 
-    def _record_told(self, told: ToldRun) -> None:
+    def _record(self, announced: AnnouncedRun) -> None:
         """Give a run a row of which the journal has not even the beginning, if it can be found."""
-        held = self._units.invocation(told.unit)
-        if not held.execution_id or held.began_at != told.began_at:
-            print(f"<4>the journal lacks records of a run of {told.unit}", file=sys.stderr)
+        held = self._units.invocation(announced.unit)
+        if not held.execution_id or held.began_at != announced.began_at:
+            print(f"<4>the journal lacks records of a run of {announced.unit}", file=sys.stderr)
             return
         boot_id = self._boot_id() or ""
-        began = (told.began_at, held.began_since_boot)
+        began = (announced.began_at, held.began_since_boot)
         self._recorder.begin(
-            Event(EventKind.STARTING, held.execution_id, told.unit, *began, boot_id)
+            Event(EventKind.STARTING, held.execution_id, announced.unit, *began, boot_id)
         )
