@@ -1,6 +1,6 @@
 """``lunasched-daemon``: journal records into history, and intervals across a boot.
 
-See ``lunasched.supervisor.service`` for how it waits and wakes.
+``service`` connects its parts, and says how it waits and wakes; ``loop`` is what they wait in.
 """
 
 from __future__ import annotations

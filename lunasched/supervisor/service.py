@@ -134,7 +134,7 @@ class Supervisor:
             self._consequences,
             self._elapses,
             now=self._loop.now,
-            begun=self._lists.begun,
+            on_begun=self._lists.begun,
             waits=journal.waits,
         )
         self._settlement = Settlement(
