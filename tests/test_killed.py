@@ -60,7 +60,7 @@ class Watched:
 
 def watched(lock: DeployLock) -> Watched:
     made = Watched(lock)
-    made.watch.watch()
+    made.watch._begin()
     return made
 
 

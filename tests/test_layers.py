@@ -43,7 +43,7 @@ PURE = (
 )  # fmt: skip
 IMPURE = {"gi", "pydbus", "systemd", "sqlite3", "subprocess", "requests"}
 ONLY_IMPORTER = {
-    "gi": ("systemd", "supervisor"),
+    "gi": ("systemd", "supervisor.loop", "supervisor.zones", "supervisor.killedchanges"),
     "pydbus": ("systemd",),
     "systemd": ("systemd.journal",),
     "sqlite3": ("store",),
