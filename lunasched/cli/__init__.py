@@ -41,7 +41,7 @@ def main() -> int:
         from lunasched.cli.app import run
         from lunasched.machine import terminal
 
-        terminal.guard()
+        terminal.make_printable()
         status = run(arguments)
         sys.stdout.flush()
         return status

@@ -26,7 +26,7 @@ from lunasched.paths import Mode
 if TYPE_CHECKING:
     from lunasched.deploy import Plan
     from lunasched.jobs.model import Job
-    from lunasched.transfer.crontab import CronFormat, Crontab, Entry, Source
+    from lunasched.transfer.crontab import CronFormat, Crontab, CrontabEntry, CrontabSource
     from lunasched.units.compiler import CompiledJob
 
 _SPOOLS = (Path("/var/spool/cron/crontabs"), Path("/var/spool/cron"))
@@ -108,9 +108,9 @@ def _finds(word: str, path: Optional[str]) -> bool:
 
 def _opened(
     file: Optional[str], system_format: Optional[bool], session: Session
-) -> Tuple[bytes, Source]:
+) -> Tuple[bytes, CrontabSource]:
     """The crontab, and what it is."""
-    from lunasched.transfer.crontab import CronFormat, Source
+    from lunasched.transfer.crontab import CronFormat, CrontabSource
 
     caller = pwd.getpwuid(os.getuid()).pw_name if session.mode is Mode.USER else None
     users = _Users()
@@ -138,7 +138,7 @@ def _opened(
     data = _data(file, path)
     if path is not None and system_format is None and path.name == "crontab":
         format_ = _guessed(str(file), path, data, users)
-    source = Source(
+    source = CrontabSource(
         label="crontab -l" if file is None else file,
         format=format_,
         prefix=prefix,
@@ -251,14 +251,14 @@ def _print_report(found: Crontab, wanted: Plan) -> None:
         print(f"    - {difference}")
 
 
-def _summary(entry: Entry) -> str:
+def _summary(entry: CrontabEntry) -> str:
     job = entry.job
     zone = f" ({job.timezone})" if job.timezone else ""
     user = f" as {job.user}" if job.user else ""
     return f"{job.schedule}{zone}{user}: {render.one_line(render.command_text(job.command), 70)}"
 
 
-def _note_gone(session: Session, jobs: List[Job], source: Source) -> None:
+def _note_gone(session: Session, jobs: List[Job], source: CrontabSource) -> None:
     """Jobs of an earlier import whose entries are there no more."""
     if ":" not in source.tag:
         return
@@ -272,7 +272,7 @@ def _note_gone(session: Session, jobs: List[Job], source: Source) -> None:
             )
 
 
-def _off(source: Source, found: Crontab) -> str:
+def _off(source: CrontabSource, found: Crontab) -> str:
     """How to keep cron from running what was imported."""
     path = shlex.quote(source.label)
     if source.label == "crontab -l" or source.user is not None:

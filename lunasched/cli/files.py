@@ -18,7 +18,7 @@ from lunasched.cli.session import Session
 from lunasched.errors import ExitCode, InvalidInput, LunaschedError
 
 if TYPE_CHECKING:
-    from lunasched.files.configfile import ConfigFile, Entry
+    from lunasched.files.configfile import ConfigFile, FileEntry
     from lunasched.formats.document import Format
 
 _SUFFIXES = (".yaml", ".yml", ".toml")
@@ -89,7 +89,7 @@ def apply(
 
 def _deploy(
     session: Session,
-    entries: List[Entry],
+    entries: List[FileEntry],
     *,
     dry_run: bool,
     replace: bool,
@@ -123,7 +123,7 @@ def _deploy(
     return not wanted.is_empty
 
 
-def _entries(session: Session, names: List[str], format_: Optional[str]) -> List[Entry]:
+def _entries(session: Session, names: List[str], format_: Optional[str]) -> List[FileEntry]:
     """The jobs of files; raises ``InvalidJob`` with all that is wrong in any of them."""
     from lunasched.errors import InvalidJob
     from lunasched.files import configfile

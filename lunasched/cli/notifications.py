@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from lunasched.jobs.model import Channel, Job
-    from lunasched.store import Entry
+    from lunasched.store import OutboxEntry
 
 _RECENT = 20
 # Messages that are shown together, of the last weeks.
@@ -143,7 +143,7 @@ def _channels(job: Job) -> Iterable[Channel]:
 
 
 def _put(session: Session, chosen: list[tuple[Job, Channel]]) -> list[str]:
-    from lunasched.history.report import Kind, Report
+    from lunasched.history.report import Report, ReportKind
     from lunasched.paths import Mode
     from lunasched.supervisor.messages import Origin
 
@@ -151,7 +151,7 @@ def _put(session: Session, chosen: list[tuple[Job, Channel]]) -> list[str]:
     with session.store.transaction():
         for job, channel in chosen:
             report = Report(
-                kind=Kind.TEST,
+                kind=ReportKind.TEST,
                 job=job.name,
                 host=origin.host,
                 at=now,
@@ -163,7 +163,7 @@ def _put(session: Session, chosen: list[tuple[Job, Channel]]) -> list[str]:
     return keys
 
 
-def _settled(session: Session, keys: list[str]) -> Iterator[Entry]:
+def _settled(session: Session, keys: list[str]) -> Iterator[OutboxEntry]:
     """The messages as they are sent, in their order."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     for key in keys:
@@ -180,7 +180,7 @@ def _settled(session: Session, keys: list[str]) -> Iterator[Entry]:
             time.sleep(_POLL_SECONDS)
 
 
-def _row(entry: Entry, now: int) -> tuple[str, ...]:
+def _row(entry: OutboxEntry, now: int) -> tuple[str, ...]:
     waits = entry.state.value == "waiting" and entry.claimed_at is None
     return (
         render.local_time(entry.created_at),
@@ -195,7 +195,7 @@ def _row(entry: Entry, now: int) -> tuple[str, ...]:
     )
 
 
-def _answer(entry: Entry) -> str:
+def _answer(entry: OutboxEntry) -> str:
     return render.printable(entry.answer or "-").replace("\n", " ")
 
 
@@ -203,7 +203,7 @@ def _channel(channel: Channel) -> str:
     return f"{channel.type.value} {channel.where}"
 
 
-def _json(entry: Entry) -> dict[str, object]:
+def _json(entry: OutboxEntry) -> dict[str, object]:
     return {
         "id": entry.key,
         "job": entry.job or None,

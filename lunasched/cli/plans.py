@@ -13,7 +13,7 @@ from lunasched.errors import InvalidInput, InvalidJob, InvalidJobs
 if TYPE_CHECKING:
     from lunasched.cli.session import Session
     from lunasched.deploy import Plan
-    from lunasched.files.configfile import Entry
+    from lunasched.files.configfile import FileEntry
     from lunasched.jobs.model import Job
     from lunasched.units.compiler import CompiledJob
 
@@ -22,9 +22,9 @@ _ABSENT: Any = object()
 
 def check(session: Session, wanted: Plan) -> tuple[CompiledJob, ...]:
     """The units that a plan would deploy; raises what deploying it would."""
-    from lunasched.deploy import JobSet, compiled_if_valid
+    from lunasched.deploy import IntendedJobs, compiled_if_valid
 
-    jobs = JobSet(session.store_as_is, session.context, wanted.after)
+    jobs = IntendedJobs(session.store_as_is, session.context, wanted.after)
     return compiled_if_valid(wanted, jobs, session.context, session.now())
 
 
@@ -80,7 +80,7 @@ def _named(job: Job) -> str:
     return render.printable(f"{job.name}  {job.schedule}")
 
 
-def with_places(error: InvalidInput, entries: Iterable[Entry]) -> InvalidInput:
+def with_places(error: InvalidInput, entries: Iterable[FileEntry]) -> InvalidInput:
     """The same error with the places in files of what is wrong."""
     if not isinstance(error, InvalidJobs):
         return error

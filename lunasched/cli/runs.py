@@ -82,7 +82,7 @@ def stop(
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Stop the runs of a job that are in progress. Its retry is dropped, its timer goes on."""
-    from lunasched.cli import leftover
+    from lunasched.cli import stopping
     from lunasched.cli.queue import drop_starts
 
     session = Session.choose(chosen_mode(ctx, system))
@@ -90,10 +90,10 @@ def stop(
     # A run that has to be stopped is stopped, whatever the history is on.
     dropped = session.of_history(lambda: drop_starts(session, name, retries_only=False), 0)
     units = sorted(_busy_units(session, name))
-    before = leftover.processes(session, units)
+    before = stopping.processes(session, units)
     for error in session.manager.stop(units).values():
         raise error
-    if units and leftover.tell(session, name, before):
+    if units and stopping.tell(session, name, before):
         raise typer.Exit(ExitCode.FAILED)
     if units:
         print(f"Stopped job {name!r}.")

@@ -17,8 +17,16 @@ There is no daemon-reload unless systemd itself says that it needs one (ARCHITEC
 
 from lunasched.deploy.checks import compiled_if_valid
 from lunasched.deploy.deployer import Deployed, Deployer
-from lunasched.deploy.jobset import JobSet
+from lunasched.deploy.intendedjobs import IntendedJobs
 from lunasched.deploy.plan import Plan, plan
 from lunasched.deploy.sync import SyncReport
 
-__all__ = ["Deployed", "Deployer", "JobSet", "Plan", "SyncReport", "compiled_if_valid", "plan"]
+__all__ = [
+    "Deployed",
+    "Deployer",
+    "IntendedJobs",
+    "Plan",
+    "SyncReport",
+    "compiled_if_valid",
+    "plan",
+]

@@ -12,14 +12,14 @@ from lunasched.jobs import dependencies
 from lunasched.jobs.model import ExecutionMode, Job
 
 if TYPE_CHECKING:
-    from lunasched.deploy.jobset import JobSet
+    from lunasched.deploy.intendedjobs import IntendedJobs
     from lunasched.deploy.plan import Plan
     from lunasched.transfer.ejection import Ejection
     from lunasched.units.compiler import CompiledJob, Context
 
 
 def compiled_if_valid(
-    plan: Plan, jobs: JobSet, context: Context, now: int
+    plan: Plan, jobs: IntendedJobs, context: Context, now: int
 ) -> tuple[CompiledJob, ...]:
     """The units of the jobs that a plan puts, ``jobs`` being all as it would have them.
 
@@ -56,7 +56,7 @@ def check_losses(found: Ejection, force: bool) -> None:
         )
 
 
-def check_removable(plan: Plan, jobs: JobSet, verb: str = "removed") -> None:
+def check_removable(plan: Plan, jobs: IntendedJobs, verb: str = "removed") -> None:
     """Refuse to remove a job that others depend on, that are not removed with it."""
     for job in plan.removed:
         dependents = jobs.dependent_names(job.name)
@@ -82,7 +82,7 @@ def _check_elapses(job: Job, context: Context, now: int) -> None:
         raise InvalidJob([f"schedule: {job.schedule!r} never elapses again; it is in the past"])
 
 
-def _dependency_faults(job: Job, jobs: JobSet) -> Iterator[str]:
+def _dependency_faults(job: Job, jobs: IntendedJobs) -> Iterator[str]:
     for name in job.dependencies:
         dependency = jobs.get(name)
         if jobs.is_removed(name):
@@ -102,7 +102,7 @@ def _dependency_faults(job: Job, jobs: JobSet) -> Iterator[str]:
         )
 
 
-def _circles(plan: Plan, jobs: JobSet) -> list[tuple[str, str]]:
+def _circles(plan: Plan, jobs: IntendedJobs) -> list[tuple[str, str]]:
     found, seen = [], set[str]()
     for job in plan.put:
         if job.name in seen:

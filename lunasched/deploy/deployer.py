@@ -16,10 +16,10 @@ from lunasched.deploy.eject import Ejector
 from lunasched.deploy.firstrun import FirstRuns
 from lunasched.deploy.gate import Gate
 from lunasched.deploy.handover import RecordFile
-from lunasched.deploy.jobset import JobSet
+from lunasched.deploy.intendedjobs import IntendedJobs
 from lunasched.deploy.loader import Loader, timers
 from lunasched.deploy.plan import Plan, plan
-from lunasched.deploy.successes import Successes
+from lunasched.deploy.successfiles import SuccessFiles
 from lunasched.deploy.sync import Reconciler, SyncReport
 from lunasched.errors import (
     DeploymentFailed,
@@ -104,7 +104,7 @@ class Deployer:
             context,
             FirstRuns(paths.runtime_units),
         )
-        self._successes = Successes(store, self._slots, manager)
+        self._successes = SuccessFiles(store, self._slots, manager)
         self._reconciler = Reconciler(
             self._units, self._slots, self._loader, self._successes, manager
         )
@@ -181,7 +181,9 @@ class Deployer:
             found = ejection.eject(job, self._context, as_name)
             check_losses(found, force)
             wanted = Plan(removed=(job,))
-            check_removable(wanted, JobSet(self._store, self._context, wanted.after), "ejected")
+            check_removable(
+                wanted, IntendedJobs(self._store, self._context, wanted.after), "ejected"
+            )
             with nothing_changed_if_it_raises():
                 self._ejector.check_free(found)
                 self._units.check_writable()
@@ -207,7 +209,7 @@ class Deployer:
         if self._store.jobs.get(job.name) is not None:
             raise JobExists(f"there is a job {job.name!r} already; choose another name with --name")
         wanted = Plan(added=(job,))
-        after = JobSet(self._store, self._context, wanted.after)
+        after = IntendedJobs(self._store, self._context, wanted.after)
         try:
             compiled_if_valid(wanted, after, self._context, now)
         except InvalidJobs as error:
@@ -291,8 +293,8 @@ class Deployer:
 
     def _deploy(self, wanted: Plan, now: int) -> tuple[CompiledJob, ...]:
         """Bring a change into the database and the manager, or leave both as they were."""
-        before = JobSet(self._store, self._context, wanted.before)
-        after = JobSet(self._store, self._context, wanted.after)
+        before = IntendedJobs(self._store, self._context, wanted.before)
+        after = IntendedJobs(self._store, self._context, wanted.after)
         compiled = compiled_if_valid(wanted, after, self._context, now)
         change = self._change(wanted, compiled, before, after)
         begun = time.monotonic_ns()
@@ -323,7 +325,7 @@ class Deployer:
                 {job.name: job for job in disabled}, now + (time.monotonic_ns() - begun) // 1000
             )
 
-    def _carry_out(self, change: Change, wanted: Plan, before: JobSet, now: int) -> None:
+    def _carry_out(self, change: Change, wanted: Plan, before: IntendedJobs, now: int) -> None:
         with ExitStack() as prepared:
             with nothing_changed_if_it_raises():
                 self._units.check_writable()
@@ -390,7 +392,11 @@ class Deployer:
         self._loader.forget_elapses([unittext.timer_name(name) for name in removed])
 
     def _change(
-        self, wanted: Plan, compiled: tuple[CompiledJob, ...], before: JobSet, after: JobSet
+        self,
+        wanted: Plan,
+        compiled: tuple[CompiledJob, ...],
+        before: IntendedJobs,
+        after: IntendedJobs,
     ) -> Change:
         affected = tuple(self._affected(wanted, before, after))
         own = (unit for name in wanted.after for unit in unit_names(name))
@@ -406,7 +412,9 @@ class Deployer:
             {name: self._units.read(name) for name in names},
         )
 
-    def _affected(self, wanted: Plan, before: JobSet, after: JobSet) -> list[CompiledJob]:
+    def _affected(
+        self, wanted: Plan, before: IntendedJobs, after: IntendedJobs
+    ) -> list[CompiledJob]:
         """The other jobs whose services a change makes other ones.
 
         Those who get a first dependent by it, or lose their last; and if the timer of one starts
@@ -439,7 +447,7 @@ class Deployer:
         return found
 
     def _take_back(
-        self, change: Change, wanted: Plan, before: JobSet, now: int
+        self, change: Change, wanted: Plan, before: IntendedJobs, now: int
     ) -> LunaschedError | None:
         """Undo ``_carry_out`` as far as the cause of its failure allows.
 
@@ -486,7 +494,7 @@ class Deployer:
         except LunaschedError:
             return None
 
-    def _as_before(self, change: Change, wanted: Plan, before: JobSet) -> list[CompiledJob]:
+    def _as_before(self, change: Change, wanted: Plan, before: IntendedJobs) -> list[CompiledJob]:
         jobs = [job for job in wanted.before.values() if job is not None]
         jobs += [item.job for item in change.others]
         found = []

@@ -12,7 +12,7 @@ from lunasched.formats import unittext
 from lunasched.units import commandchannels
 
 if TYPE_CHECKING:
-    from lunasched.deploy.successes import Successes
+    from lunasched.deploy.successfiles import SuccessFiles
     from lunasched.jobs.model import Job
     from lunasched.state.slotfile import SlotDirectory
     from lunasched.state.unitdir import UnitDirectory
@@ -79,7 +79,7 @@ class Reconciler:
     units: UnitDirectory
     slots: SlotDirectory
     loader: Loader
-    successes: Successes
+    successes: SuccessFiles
     manager: Manager
 
     def compare(

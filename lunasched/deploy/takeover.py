@@ -30,7 +30,7 @@ from lunasched.units.compiler import OWNERSHIP_MARK, former_hash_line, job_hash_
 if TYPE_CHECKING:
     from lunasched.jobs.model import Job
     from lunasched.paths import Paths
-    from lunasched.store.takeover import TakenJob
+    from lunasched.store.separation import TakenJob
     from lunasched.systemd.manager import Manager
 
 _OLD_NAMES = ("lunasched.db", "lunasched.db-wal", "lunasched.db-shm")

@@ -15,7 +15,7 @@ from lunasched.jobs.reading import NO_DEFAULTS, Defaults, dotted, job_from_mappi
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FileEntry:
     """One job of a file, and where it is."""
 
     job: Job
@@ -33,7 +33,7 @@ class ConfigFile:
     """What a file says."""
 
     source: str
-    entries: tuple[Entry, ...]
+    entries: tuple[FileEntry, ...]
     present: tuple[str, ...]
     """Settings that are in it and are not for its jobs alone."""
     warnings: tuple[str, ...]
@@ -67,7 +67,7 @@ def check_distinct(files: list[ConfigFile]) -> None:
         raise InvalidJob(problems)
 
 
-def _entries(document: Document, defaults: Defaults, problems: list[str]) -> list[Entry]:
+def _entries(document: Document, defaults: Defaults, problems: list[str]) -> list[FileEntry]:
     content = document.value if isinstance(document.value, Mapping) else {}
     listed: Any = content.get(JOBS)
     if listed is None:
@@ -81,7 +81,7 @@ def _entries(document: Document, defaults: Defaults, problems: list[str]) -> lis
     entries = []
     for index, mapping in enumerate(listed):
         try:
-            entries.append(Entry(_job(document, index, mapping, defaults), document, index))
+            entries.append(FileEntry(_job(document, index, mapping, defaults), document, index))
         except InvalidJob as error:
             problems += error.problems
     return entries
@@ -99,8 +99,8 @@ def _job(document: Document, index: int, mapping: object, defaults: Defaults) ->
     return job_from_mapping(mapping, defaults=defaults, label=label, place=place)
 
 
-def _check_names(entries: list[Entry], problems: list[str]) -> None:
-    first: dict[str, Entry] = {}
+def _check_names(entries: list[FileEntry], problems: list[str]) -> None:
+    first: dict[str, FileEntry] = {}
     for entry in entries:
         known = first.setdefault(entry.job.name, entry)
         if known is not entry:

@@ -288,7 +288,9 @@ def _unless_default(key: str, needed: Schema) -> Schema:
     }
 
 
-def _rows(owner: object, rows: Mapping[str, keys.Key] | Mapping[str, settings.Key]) -> Schema:
+def _rows(
+    owner: object, rows: Mapping[str, keys.Key] | Mapping[str, settings.SettingKey]
+) -> Schema:
     """The keys of a table, whose fields have the defaults that ``owner`` has."""
     return {
         key: _about(row.about, shape(row.read), _default(owner, row.field, row.read))

@@ -123,7 +123,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class SettingKey:
     """Where a setting goes: a field of ``Settings``, or after a dot of one of its parts."""
 
     field: str
@@ -158,27 +158,27 @@ def read_textfile(value: object) -> Path:
     return path
 
 
-_LIMIT = Key(
+_LIMIT = SettingKey(
     "max_concurrent_jobs",
     values.Whole(0, 1 << 20),
     "Most runs of jobs at the same time; 0 is no limit.",
 )
 
-SECTIONS: Mapping[str, Mapping[str, Key]] = {
+SECTIONS: Mapping[str, Mapping[str, SettingKey]] = {
     "global": {
         "max_concurrent_jobs": _LIMIT,
-        "default_timezone": Key(
+        "default_timezone": SettingKey(
             "default_timezone", values.read_timezone, "Zone of jobs that name none."
         ),
     },
     "server": {"max_concurrent_jobs": _LIMIT},
     "retention": {
-        "history_days": Key(
+        "history_days": SettingKey(
             "retention.history_days",
             values.Whole(0, _DAYS_MAX),
             "Days that runs stay in the history; 0 is for ever.",
         ),
-        "max_history_per_job": Key(
+        "max_history_per_job": SettingKey(
             "retention.max_history_per_job",
             values.Whole(0, _ROWS_MAX),
             "Most runs of a job in the history; 0 is no limit.",
@@ -186,39 +186,45 @@ SECTIONS: Mapping[str, Mapping[str, Key]] = {
     },
     "logging": {},
     "notifications": {
-        "max_per_hour": Key(
+        "max_per_hour": SettingKey(
             "max_messages_per_hour",
             values.Whole(0, 100_000),
             "Most messages that a channel gets within an hour; 0 is no limit.",
         ),
     },
     "notifications.email": {
-        "enabled": Key("email.enabled", values.read_boolean, "Whether email is sent."),
-        "smtp_server": Key("email.smtp_server", channels.read_line, "Host of the mail server."),
-        "smtp_port": Key("email.smtp_port", values.Whole(1, 65535), "Its port."),
-        "smtp_username": Key("email.smtp_username", channels.read_line, "Name to log in with."),
-        "smtp_password": Key("email.smtp_password", channels.read_secret, "Password."),
-        "from_address": Key("email.from_address", channels.read_sender, "Sender."),
-        "tls": Key("email.tls", values.OneOf(Tls, "kind of encryption"), "Encryption."),
+        "enabled": SettingKey("email.enabled", values.read_boolean, "Whether email is sent."),
+        "smtp_server": SettingKey(
+            "email.smtp_server", channels.read_line, "Host of the mail server."
+        ),
+        "smtp_port": SettingKey("email.smtp_port", values.Whole(1, 65535), "Its port."),
+        "smtp_username": SettingKey(
+            "email.smtp_username", channels.read_line, "Name to log in with."
+        ),
+        "smtp_password": SettingKey("email.smtp_password", channels.read_secret, "Password."),
+        "from_address": SettingKey("email.from_address", channels.read_sender, "Sender."),
+        "tls": SettingKey("email.tls", values.OneOf(Tls, "kind of encryption"), "Encryption."),
     },
     "web": {
-        "enabled": Key("web.enabled", values.read_boolean, "Whether there is a status page."),
-        "address": Key("web.address", read_ip_address, "IP address that it listens at."),
-        "port": Key("web.port", values.Whole(1, 65535), "Its port."),
-        "hosts": Key("web.hosts", read_hosts, "Names that it is asked for by."),
-        "show_output": Key(
+        "enabled": SettingKey(
+            "web.enabled", values.read_boolean, "Whether there is a status page."
+        ),
+        "address": SettingKey("web.address", read_ip_address, "IP address that it listens at."),
+        "port": SettingKey("web.port", values.Whole(1, 65535), "Its port."),
+        "hosts": SettingKey("web.hosts", read_hosts, "Names that it is asked for by."),
+        "show_output": SettingKey(
             "web.show_output",
             values.read_boolean,
             "Whether it shows the output of jobs to everybody who can open it.",
         ),
     },
     "metrics": {
-        "textfile": Key(
+        "textfile": SettingKey(
             "metrics.textfile",
             read_textfile,
             "File to write metrics to as well, for node_exporter's textfile collector.",
         ),
-        "duration_ms": Key(
+        "duration_ms": SettingKey(
             "metrics.duration_ms",
             values.read_boolean,
             "Whether lunasched_job_duration_ms of Lunasched 1.x is among them.",

@@ -105,7 +105,7 @@ def _plain(value: Any, path: _Path) -> Any:
 
 def lines(text: str, source: str) -> dict[_Path, int]:
     """On which line each value begins; ``text`` could be loaded."""
-    return _Scanner(text).scan()
+    return _TomlScanner(text).scan()
 
 
 _SPACE = re.compile(r"[ \t]*")
@@ -121,7 +121,7 @@ _STRING = re.compile(
 _OTHER = re.compile(r"[^,\]\}#\n]*")
 
 
-class _Scanner:
+class _TomlScanner:
     """Walks through valid TOML and notes where its values are (toml.io, v1.0.0)."""
 
     def __init__(self, text: str) -> None:

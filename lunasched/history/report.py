@@ -16,7 +16,7 @@ from lunasched.history.run import Result, Trigger
 from lunasched.jobs.model import NotifyEvent
 
 
-class Kind(Enum):
+class ReportKind(Enum):
     """What a message is about."""
 
     START = "start"
@@ -39,15 +39,15 @@ class Kind(Enum):
         return _EVENTS.get(self)
 
 
-_EVENTS: Mapping[Kind, NotifyEvent] = {
-    Kind.START: NotifyEvent.ON_START,
-    Kind.SUCCESS: NotifyEvent.ON_SUCCESS,
-    Kind.FAILURE: NotifyEvent.ON_FAILURE,
-    Kind.REMINDER: NotifyEvent.ON_FAILURE,
-    Kind.RECOVERY: NotifyEvent.ON_RECOVERY,
-    Kind.SKIPPED: NotifyEvent.ON_SKIPPED,
-    Kind.MISSED: NotifyEvent.ON_MISSED,
-    Kind.OVERRUN: NotifyEvent.ON_OVERRUN,
+_EVENTS: Mapping[ReportKind, NotifyEvent] = {
+    ReportKind.START: NotifyEvent.ON_START,
+    ReportKind.SUCCESS: NotifyEvent.ON_SUCCESS,
+    ReportKind.FAILURE: NotifyEvent.ON_FAILURE,
+    ReportKind.REMINDER: NotifyEvent.ON_FAILURE,
+    ReportKind.RECOVERY: NotifyEvent.ON_RECOVERY,
+    ReportKind.SKIPPED: NotifyEvent.ON_SKIPPED,
+    ReportKind.MISSED: NotifyEvent.ON_MISSED,
+    ReportKind.OVERRUN: NotifyEvent.ON_OVERRUN,
 }
 
 
@@ -55,7 +55,7 @@ _EVENTS: Mapping[Kind, NotifyEvent] = {
 class Held:
     """Messages of one kind and job that were held back: how many, and when the last was due."""
 
-    kind: Kind
+    kind: ReportKind
     job: str
     count: int
     last_at: int
@@ -67,7 +67,7 @@ class Held:
 class Report:
     """What happened. Times are microseconds since the epoch in UTC, durations seconds."""
 
-    kind: Kind
+    kind: ReportKind
     job: str
     """Empty in a digest, and in a test of a channel alone."""
     host: str
@@ -138,10 +138,12 @@ class Report:
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Report:
         """Read back what ``to_mapping`` gave, also that of a version with fewer facts."""
         fields = dict(mapping)
-        for name, kind in (("kind", Kind), ("trigger", Trigger), ("result", Result)):
+        for name, kind in (("kind", ReportKind), ("trigger", Trigger), ("result", Result)):
             if fields.get(name) is not None:
                 fields[name] = kind(fields[name])
-        fields["held"] = tuple(Held(Kind(kind), *rest) for kind, *rest in mapping.get("held", ()))
+        fields["held"] = tuple(
+            Held(ReportKind(kind), *rest) for kind, *rest in mapping.get("held", ())
+        )
         return cls(**fields)
 
 

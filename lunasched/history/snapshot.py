@@ -90,7 +90,7 @@ class Snapshot:
     database_size: int
 
 
-class Source(Protocol):
+class SnapshotSource(Protocol):
     """Where a snapshot comes from: the store."""
 
     def snapshot(self, now: int) -> Snapshot:

@@ -16,7 +16,7 @@ from lunasched.formats.unittext import timer_name
 from lunasched.history.run import Run
 
 
-class Seen(Protocol):
+class LoadedUnit(Protocol):
     """A loaded unit as the manager lists it."""
 
     @property
@@ -52,7 +52,7 @@ _STATES = {
 }
 
 
-def obstacle(seen: Seen | None) -> Obstacle | None:
+def obstacle(seen: LoadedUnit | None) -> Obstacle | None:
     """What keeps a timer from elapsing, if anything does."""
     if seen is None:
         return Obstacle.NOT_RUNNING
@@ -75,7 +75,7 @@ class Upcoming:
 class Timers:
     """The timers of jobs that the manager has loaded, by name; ``None``: it cannot be asked."""
 
-    loaded: Mapping[str, Seen] | None = None
+    loaded: Mapping[str, LoadedUnit] | None = None
 
     def upcoming(self, job: str, by_schedule: int | None, last: Run | None = None) -> Upcoming:
         """When a job elapses next, which it does by its schedule if its timer will.

@@ -37,7 +37,7 @@ class UserMode(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ValueKind:
     """The values that an option takes: how one is read, and how a unit file says it."""
 
     read: Callable[[object], Value]
@@ -49,7 +49,7 @@ class Option:
     """One row of the table."""
 
     directive: str
-    kind: Kind
+    kind: ValueKind
     user_mode: UserMode
 
 
@@ -92,7 +92,7 @@ def _fit_user_mode(chosen: dict[str, Value]) -> list[str]:
     return warnings
 
 
-def _texts(kind: Kind, value: Value) -> list[UnitText]:
+def _texts(kind: ValueKind, value: Value) -> list[UnitText]:
     if isinstance(value, bool):
         return [UnitText("yes" if value else "no")]
     return [kind.write(word) for word in ((value,) if isinstance(value, str) else value)]
@@ -172,9 +172,9 @@ def _capability(word: str) -> UnitText:
     return UnitText("") if word == "none" else unittext.plain(word)
 
 
-_BOOLEAN = Kind(read_boolean)
-_PATHS = Kind(read_paths, unittext.listed_path)
-_CAPABILITIES = Kind(
+_BOOLEAN = ValueKind(read_boolean)
+_PATHS = ValueKind(read_paths, unittext.listed_path)
+_CAPABILITIES = ValueKind(
     Words(r"~?CAP_[A-Z_]+|none", "a capability such as CAP_CHOWN or ~CAP_SYS_ADMIN, or none"),
     _capability,
 )
@@ -190,11 +190,15 @@ OPTIONS: Mapping[str, Option] = {
     "private_network": Option("PrivateNetwork", _BOOLEAN, UserMode.NAMESPACE),
     "private_ipc": Option("PrivateIPC", _BOOLEAN, UserMode.NAMESPACE),
     "private_users": Option("PrivateUsers", _BOOLEAN, UserMode.WORKS),
-    "protect_home": Option("ProtectHome", Kind(Choice(("read-only", "tmpfs"))), UserMode.NAMESPACE),
-    "protect_system": Option("ProtectSystem", Kind(Choice(("full", "strict"))), UserMode.NAMESPACE),
+    "protect_home": Option(
+        "ProtectHome", ValueKind(Choice(("read-only", "tmpfs"))), UserMode.NAMESPACE
+    ),
+    "protect_system": Option(
+        "ProtectSystem", ValueKind(Choice(("full", "strict"))), UserMode.NAMESPACE
+    ),
     "protect_proc": Option(
         "ProtectProc",
-        Kind(Choice(("noaccess", "invisible", "ptraceable", "default"), boolean=False)),
+        ValueKind(Choice(("noaccess", "invisible", "ptraceable", "default"), boolean=False)),
         UserMode.FAILS,
     ),
     "protect_kernel_tunables": Option("ProtectKernelTunables", _BOOLEAN, UserMode.NEEDLESS),
@@ -208,24 +212,24 @@ OPTIONS: Mapping[str, Option] = {
     "restrict_realtime": Option("RestrictRealtime", _BOOLEAN, UserMode.WORKS),
     "restrict_namespaces": Option(
         "RestrictNamespaces",
-        Kind(Words(r"~?(?:cgroup|ipc|net|mnt|pid|user|uts)", "a namespace", boolean=True)),
+        ValueKind(Words(r"~?(?:cgroup|ipc|net|mnt|pid|user|uts)", "a namespace", boolean=True)),
         UserMode.WORKS,
     ),
     "restrict_address_families": Option(
         "RestrictAddressFamilies",
-        Kind(Words(r"~?AF_[A-Z0-9]+|none", "a family of addresses such as AF_UNIX, or none")),
+        ValueKind(Words(r"~?AF_[A-Z0-9]+|none", "a family of addresses such as AF_UNIX, or none")),
         UserMode.WORKS,
     ),
     "lock_personality": Option("LockPersonality", _BOOLEAN, UserMode.WORKS),
     "memory_deny_write_execute": Option("MemoryDenyWriteExecute", _BOOLEAN, UserMode.WORKS),
     "system_call_filter": Option(
         "SystemCallFilter",
-        Kind(
+        ValueKind(
             Words(r"~?@?[a-z0-9_-]+(?::(?:[A-Z0-9]+|[0-9]+))?", "a system call or a group of them")
         ),
         UserMode.WORKS,
     ),
     "capability_bounding_set": Option("CapabilityBoundingSet", _CAPABILITIES, UserMode.NEEDLESS),
-    "umask": Option("UMask", Kind(read_mask), UserMode.WORKS),
+    "umask": Option("UMask", ValueKind(read_mask), UserMode.WORKS),
 }
 """Key of a job file, directive, kind of value, and what becomes of it in user mode."""

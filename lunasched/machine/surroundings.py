@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lunasched.paths import Mode
-from lunasched.units.needs import Absence, Account, Kind, Seen
+from lunasched.units.needs import Absence, Account, FileKind, Seen
 
 _BEGINNING = 256
 """The kernel reads no more of a first line (``BINPRM_BUF_SIZE``)."""
@@ -56,7 +56,7 @@ class Surroundings:
             return grp.getgrnam(name).gr_gid
         return None
 
-    def look(self, path: str) -> Seen | Absence:
+    def examine(self, path: str) -> Seen | Absence:
         """What is at a path, links followed."""
         try:
             found = os.stat(path)  # noqa: PTH116 - a text, and thousands of them
@@ -64,13 +64,13 @@ class Surroundings:
             return Absence.NOTHING
         except (OSError, ValueError):
             return Absence.FORBIDDEN
-        kind = Kind.OTHER
+        kind = FileKind.OTHER
         if stat.S_ISDIR(found.st_mode):
-            kind = Kind.DIRECTORY
+            kind = FileKind.DIRECTORY
         elif stat.S_ISREG(found.st_mode):
-            kind = Kind.FILE
+            kind = FileKind.FILE
         mode = stat.S_IMODE(found.st_mode)
-        is_program = kind is Kind.FILE and bool(mode & 0o111)
+        is_program = kind is FileKind.FILE and bool(mode & 0o111)
         return Seen(
             kind,
             mode,

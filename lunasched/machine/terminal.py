@@ -1,9 +1,10 @@
 """Standard output and standard error, through which everything that we print goes.
 
 What is printed repeats names, commands, outputs and errors that others wrote, also into the
-database and the journal. `guard` puts a writer in the place of both streams that shows characters
-which would steer a terminal, or turn the direction of its text round, as escapes. What a program is
-to read exactly as it is goes through `exact`, which leaves it so where no terminal reads it.
+database and the journal. `make_printable` puts a writer in the place of both streams that shows
+characters which would steer a terminal, or turn the direction of its text round, as escapes. What a
+program is to read exactly as it is goes through `exact`, which leaves it so where no terminal reads
+it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TextIO
 from lunasched.formats.printable import printable
 
 
-class _Guarded(io.TextIOWrapper):
+class _PrintableStream(io.TextIOWrapper):
     """A text stream that writes printable characters, newlines and tabs only."""
 
     def write(self, text: str) -> int:
@@ -32,14 +33,14 @@ class _Guarded(io.TextIOWrapper):
             self.flush()
 
 
-def guard() -> None:
-    """Guard both streams, from now on; streams that are guarded already stay as they are."""
-    sys.stdout, sys.stderr = _guarded(sys.stdout), _guarded(sys.stderr)
+def make_printable() -> None:
+    """Let both streams print printable text only, from now on; doing so twice is harmless."""
+    sys.stdout, sys.stderr = _printable_stream(sys.stdout), _printable_stream(sys.stderr)
 
 
 def exact(text: str) -> None:
     """Print text as it is, in UTF-8 whatever the locale; on a terminal, as all else."""
-    if sys.stdout.isatty() or not isinstance(sys.stdout, _Guarded):
+    if sys.stdout.isatty() or not isinstance(sys.stdout, _PrintableStream):
         sys.stdout.write(text)
         return
     sys.stdout.flush()
@@ -48,18 +49,18 @@ def exact(text: str) -> None:
 
 def heading(line: str) -> None:
     """Print a line that stands out."""
-    if isinstance(sys.stdout, _Guarded):
+    if isinstance(sys.stdout, _PrintableStream):
         sys.stdout.heading(line)
     else:
         print(line)
 
 
-def _guarded(stream: TextIO) -> TextIO:
+def _printable_stream(stream: TextIO) -> TextIO:
     # A test's stream may have no bytes below it, and a closed descriptor is None.
-    if isinstance(stream, _Guarded) or not hasattr(stream, "buffer"):
+    if isinstance(stream, _PrintableStream) or not hasattr(stream, "buffer"):
         return stream
     stream.flush()
-    return _Guarded(
+    return _PrintableStream(
         stream.buffer,
         encoding=stream.encoding,
         errors="backslashreplace",

@@ -18,7 +18,7 @@ from lunasched.notify.message import Message
 TIMEOUT = 30.0
 """Seconds that sending a message may take, the server's answer included."""
 
-_REQUESTS: Mapping[ChannelType, Callable[[Channel, Message, int], http.Request]] = {
+_REQUESTS: Mapping[ChannelType, Callable[[Channel, Message, int], http.Post]] = {
     ChannelType.WEBHOOK: webhook.request,
     ChannelType.DISCORD: discord.request,
     ChannelType.SLACK: slack.request,

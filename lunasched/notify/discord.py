@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from lunasched.history.jsonview import iso
-from lunasched.history.report import Kind
+from lunasched.history.report import ReportKind
 from lunasched.jobs.model import Channel
-from lunasched.notify.http import Request
+from lunasched.notify.http import Post
 from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
 from lunasched.notify.text import beginning, code, end, utf16
@@ -27,26 +27,24 @@ _OUR_VALUE_MAX = 200
 
 _RED, _GREEN, _BLUE, _YELLOW = 0xD92D20, 0x079455, 0x1570EF, 0xDC6803
 _COLOURS = {
-    Kind.START: _BLUE,
-    Kind.SUCCESS: _GREEN,
-    Kind.FAILURE: _RED,
-    Kind.REMINDER: _RED,
-    Kind.RECOVERY: _GREEN,
-    Kind.SKIPPED: _YELLOW,
-    Kind.MISSED: _YELLOW,
-    Kind.OVERRUN: _YELLOW,
-    Kind.DIGEST: _YELLOW,
-    Kind.TEST: _BLUE,
+    ReportKind.START: _BLUE,
+    ReportKind.SUCCESS: _GREEN,
+    ReportKind.FAILURE: _RED,
+    ReportKind.REMINDER: _RED,
+    ReportKind.RECOVERY: _GREEN,
+    ReportKind.SKIPPED: _YELLOW,
+    ReportKind.MISSED: _YELLOW,
+    ReportKind.OVERRUN: _YELLOW,
+    ReportKind.DIGEST: _YELLOW,
+    ReportKind.TEST: _BLUE,
 }
 
 
-def request(channel: Channel, message: Message, now: int) -> Request:
+def request(channel: Channel, message: Message, now: int) -> Post:
     """What is posted."""
     content = {"embeds": [embed(message)], "allowed_mentions": {"parse": []}}
     headers = {"Content-Type": "application/json"}
-    return Request(
-        _waiting(channel.where), json.dumps(content).encode(), headers, of_channel(channel)
-    )
+    return Post(_waiting(channel.where), json.dumps(content).encode(), headers, of_channel(channel))
 
 
 def embed(message: Message) -> dict[str, Any]:

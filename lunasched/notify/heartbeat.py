@@ -9,10 +9,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from lunasched.errors import NotifyError
 from lunasched.formats.unittext import uuid
-from lunasched.history.report import Kind, Report
+from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Result
 from lunasched.jobs.model import Channel
-from lunasched.notify.http import Request
+from lunasched.notify.http import Post
 from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
 from lunasched.notify.text import end, utf8
@@ -20,11 +20,11 @@ from lunasched.notify.text import end, utf8
 BODY_MAX = 10_000
 """Bytes that every server keeps; some keep 100 kB."""
 
-_PATHS = {Kind.START: "/start", Kind.SUCCESS: "", Kind.RECOVERY: ""}
-_FAILURES = (Kind.FAILURE, Kind.REMINDER)
+_PATHS = {ReportKind.START: "/start", ReportKind.SUCCESS: "", ReportKind.RECOVERY: ""}
+_FAILURES = (ReportKind.FAILURE, ReportKind.REMINDER)
 
 
-def request(channel: Channel, message: Message, now: int) -> Request:
+def request(channel: Channel, message: Message, now: int) -> Post:
     """The ping of what happened, with the run's ID and the end of its output."""
     report = message.report
     parts = urlsplit(channel.where)
@@ -36,7 +36,7 @@ def request(channel: Channel, message: Message, now: int) -> Request:
     url = parts._replace(path=path, query=urlencode(query), fragment="").geturl()
     text = f"{message.subject}\n\n{message.output}".strip()
     headers = {"Content-Type": "text/plain; charset=utf-8"}
-    return Request(url, end(text, BODY_MAX, utf8).encode(), headers, of_channel(channel))
+    return Post(url, end(text, BODY_MAX, utf8).encode(), headers, of_channel(channel))
 
 
 def check(answer: str) -> None:

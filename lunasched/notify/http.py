@@ -32,7 +32,7 @@ _MOVED = {301, 308}
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Post:
     """What is posted; ``secrets`` are not repeated in answers and errors, nor is the URL."""
 
     url: str
@@ -41,7 +41,7 @@ class Request:
     secrets: tuple[str, ...] = ()
 
 
-def post(request: Request, *, key: str, timeout: float) -> str:
+def post(request: Post, *, key: str, timeout: float) -> str:
     """Post a request, and return the answer in one line: ``200 OK: accepted``.
 
     Raises ``NotifyError`` for whatever is no success. Redirects are not followed, for where they
@@ -101,23 +101,23 @@ def _adapter(deadline: Deadline) -> Any:
     from urllib3.connection import HTTPConnection, HTTPSConnection
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-    class Connection(HTTPConnection):
+    class WatchedConnection(HTTPConnection):
         def _new_conn(self) -> socket.socket:
             made = super()._new_conn()
             deadline.watch(made)
             return made
 
-    class SecureConnection(HTTPSConnection):
+    class WatchedSecureConnection(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
             made = super()._new_conn()
             deadline.watch(made)
             return made
 
     class Pool(HTTPConnectionPool):
-        ConnectionCls = Connection
+        ConnectionCls = WatchedConnection
 
     class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = SecureConnection
+        ConnectionCls = WatchedSecureConnection
 
     class Adapter(HTTPAdapter):
         def init_poolmanager(self, *arguments: Any, **named: Any) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from urllib.parse import urlsplit
 
-from lunasched.history.report import Kind
+from lunasched.history.report import ReportKind
 from lunasched.jobs.channels import NTFY_PRIORITIES
 from lunasched.jobs.model import Channel
-from lunasched.notify.http import Request
+from lunasched.notify.http import Post
 from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
 from lunasched.notify.text import beginning, compact, utf8
@@ -18,21 +18,21 @@ MESSAGE_MAX, BODY_MAX = 4096, 8192
 _TITLE_MAX = 250
 
 _HOW = {
-    Kind.START: ("low", "arrow_forward"),
-    Kind.SUCCESS: ("low", "white_check_mark"),
-    Kind.FAILURE: ("high", "rotating_light"),
-    Kind.REMINDER: ("default", "rotating_light"),
-    Kind.RECOVERY: ("default", "white_check_mark"),
-    Kind.SKIPPED: ("default", "warning"),
-    Kind.MISSED: ("high", "warning"),
-    Kind.OVERRUN: ("high", "hourglass"),
-    Kind.DIGEST: ("default", "inbox_tray"),
-    Kind.TEST: ("default", "wave"),
+    ReportKind.START: ("low", "arrow_forward"),
+    ReportKind.SUCCESS: ("low", "white_check_mark"),
+    ReportKind.FAILURE: ("high", "rotating_light"),
+    ReportKind.REMINDER: ("default", "rotating_light"),
+    ReportKind.RECOVERY: ("default", "white_check_mark"),
+    ReportKind.SKIPPED: ("default", "warning"),
+    ReportKind.MISSED: ("high", "warning"),
+    ReportKind.OVERRUN: ("high", "hourglass"),
+    ReportKind.DIGEST: ("default", "inbox_tray"),
+    ReportKind.TEST: ("default", "wave"),
 }
 """How loud each is, and its emoji."""
 
 
-def request(channel: Channel, message: Message, now: int) -> Request:
+def request(channel: Channel, message: Message, now: int) -> Post:
     """What is posted to the server that the topic is on."""
     parts = urlsplit(channel.where)
     path, _, topic = parts.path.rpartition("/")
@@ -48,7 +48,7 @@ def request(channel: Channel, message: Message, now: int) -> Request:
     if channel.token is not None:
         headers["Authorization"] = f"Bearer {channel.token}"
     body = json.dumps(content, ensure_ascii=False).encode()
-    return Request(parts._replace(path=f"{path}/").geturl(), body, headers, of_channel(channel))
+    return Post(parts._replace(path=f"{path}/").geturl(), body, headers, of_channel(channel))
 
 
 def _length(text: str) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lunasched.history.report import Kind
+from lunasched.history.report import ReportKind
 from lunasched.jobs.model import Channel
-from lunasched.notify.http import Request
+from lunasched.notify.http import Post
 from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
 from lunasched.notify.text import beginning, code, compact, end, facts, utf16
@@ -15,22 +15,22 @@ from lunasched.notify.text import beginning, code, compact, end, facts, utf16
 HEADER_MAX, TEXT_MAX, BLOCKS_MAX = 150, 3000, 50
 
 _SIGNS = {
-    Kind.SUCCESS: "\N{LARGE GREEN CIRCLE}",
-    Kind.RECOVERY: "\N{LARGE GREEN CIRCLE}",
-    Kind.FAILURE: "\N{LARGE RED CIRCLE}",
-    Kind.REMINDER: "\N{LARGE RED CIRCLE}",
-    Kind.SKIPPED: "\N{LARGE YELLOW CIRCLE}",
-    Kind.MISSED: "\N{LARGE YELLOW CIRCLE}",
-    Kind.OVERRUN: "\N{LARGE YELLOW CIRCLE}",
-    Kind.DIGEST: "\N{LARGE YELLOW CIRCLE}",
+    ReportKind.SUCCESS: "\N{LARGE GREEN CIRCLE}",
+    ReportKind.RECOVERY: "\N{LARGE GREEN CIRCLE}",
+    ReportKind.FAILURE: "\N{LARGE RED CIRCLE}",
+    ReportKind.REMINDER: "\N{LARGE RED CIRCLE}",
+    ReportKind.SKIPPED: "\N{LARGE YELLOW CIRCLE}",
+    ReportKind.MISSED: "\N{LARGE YELLOW CIRCLE}",
+    ReportKind.OVERRUN: "\N{LARGE YELLOW CIRCLE}",
+    ReportKind.DIGEST: "\N{LARGE YELLOW CIRCLE}",
 }
 
 
-def request(channel: Channel, message: Message, now: int) -> Request:
+def request(channel: Channel, message: Message, now: int) -> Post:
     """What is posted; ``text`` is for notifications, and for programs that know no blocks."""
     content = {"text": _cut(message.subject, TEXT_MAX), "blocks": blocks(message)}
     headers = {"Content-Type": "application/json"}
-    return Request(channel.where, json.dumps(content).encode(), headers, of_channel(channel))
+    return Post(channel.where, json.dumps(content).encode(), headers, of_channel(channel))
 
 
 def blocks(message: Message) -> list[dict[str, Any]]:

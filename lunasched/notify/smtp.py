@@ -44,7 +44,7 @@ def deliver(
             raise _failed(f"{host}:{port}", error, settings, tls) from None
 
 
-class _Connection(smtplib.SMTP):
+class _DeadlineSmtp(smtplib.SMTP):
     """A connection that the deadline ends, encrypted from the beginning with a context."""
 
     def __init__(
@@ -65,7 +65,7 @@ def _delivered(
     mail: EmailMessage, recipients: Sequence[str], settings: EmailSettings, deadline: Deadline
 ) -> str:
     host, port, tls = mailserver.place(settings)
-    server = _Connection(host, port, deadline, trust.context() if tls is Tls.TLS else None)
+    server = _DeadlineSmtp(host, port, deadline, trust.context() if tls is Tls.TLS else None)
     try:
         server.ehlo_or_helo_if_needed()
         encrypted = tls is Tls.TLS
@@ -90,7 +90,7 @@ def _delivered(
         server.close()
 
 
-def _handed_over(server: _Connection, mail: EmailMessage, recipients: Sequence[str]) -> str:
+def _handed_over(server: _DeadlineSmtp, mail: EmailMessage, recipients: Sequence[str]) -> str:
     sender = mail["From"].addresses[0].addr_spec
     options = []
     if server.has_extn("8bitmime"):

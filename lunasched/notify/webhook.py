@@ -11,7 +11,7 @@ from lunasched.formats.unittext import uuid
 from lunasched.history.jsonview import iso
 from lunasched.history.report import Report
 from lunasched.jobs.model import Channel
-from lunasched.notify.http import Request
+from lunasched.notify.http import Post
 from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
 
@@ -19,7 +19,7 @@ VERSION = 1
 """Raised when a key changes its meaning or goes away; not when one is added."""
 
 
-def request(channel: Channel, message: Message, now: int) -> Request:
+def request(channel: Channel, message: Message, now: int) -> Post:
     """What is posted at ``now``, in seconds since the epoch."""
     body = (message.text if message.custom else json.dumps(payload(message))).encode()
     headers = {"Content-Type": "application/json"}
@@ -30,7 +30,7 @@ def request(channel: Channel, message: Message, now: int) -> Request:
     if channel.secret is not None:
         headers["X-Lunasched-Timestamp"] = str(now)
         headers["X-Lunasched-Signature"] = f"sha256={signature(channel.secret, now, body)}"
-    return Request(channel.where, body, headers, of_channel(channel))
+    return Post(channel.where, body, headers, of_channel(channel))
 
 
 def signature(secret: str, now: int, body: bytes) -> str:

@@ -68,10 +68,10 @@ _NUMBER = re.compile(r"([0-9]+)(?:\.(?!\.)([0-9]+))?")
 def parse_calendar(text: str, start: int) -> SystemdCalendar:
     """Read the expression in ``text[start:]``; raises ScheduleError with the position."""
     end, zone = _split_zone(text, start)
-    scanner = _Scanner(text, start, end)
+    scanner = _CalendarScanner(text, start, end)
     shorthand = _SHORTHANDS.get(text[start:end].lower())
     if shorthand is not None:
-        scanner = _Scanner(shorthand, 0, len(shorthand))
+        scanner = _CalendarScanner(shorthand, 0, len(shorthand))
     elif start == end:
         raise scanner.error("A calendar expression follows, as in calendar:Mon *-*-* 09:00.")
     return scanner.read(text, zone, start)
@@ -91,7 +91,7 @@ def _split_zone(text: str, start: int) -> tuple[int, str | None]:
     return space, word
 
 
-class _Scanner:
+class _CalendarScanner:
     """Reads one expression from left to right."""
 
     def __init__(self, text: str, position: int, end: int) -> None:

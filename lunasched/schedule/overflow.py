@@ -28,7 +28,7 @@ _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
 
 @dataclass(slots=True)
-class _Place:
+class _WallTime:
     """A wall-clock time on its way to the next slot; ``fraction`` is µs within the minute."""
 
     year: int
@@ -69,7 +69,7 @@ def next_wall(rule: SystemdCalendar, wall: int) -> int | None:
     day, rest = divmod(wall, DAY)
     today = date.fromordinal(day + _EPOCH_ORDINAL)
     hour, rest = divmod(rest, HOUR)
-    place = _Place(today.year, today.month, today.day, hour, *divmod(rest, MINUTE))
+    place = _WallTime(today.year, today.month, today.day, hour, *divmod(rest, MINUTE))
     while place.year < 2200:
         if _date_fits(rule, place) and _time_fits(rule, place):
             day = date(place.year, place.month, place.day).toordinal() - _EPOCH_ORDINAL
@@ -77,7 +77,7 @@ def next_wall(rule: SystemdCalendar, wall: int) -> int | None:
     return None
 
 
-def _date_fits(rule: SystemdCalendar, place: _Place) -> bool:
+def _date_fits(rule: SystemdCalendar, place: _WallTime) -> bool:
     """Whether the date matches; moves the place on where it does not."""
     if rule.years is not None and place.year not in rule.years:
         place.next_year()
@@ -102,7 +102,7 @@ def _date_fits(rule: SystemdCalendar, place: _Place) -> bool:
     return False
 
 
-def _time_fits(rule: SystemdCalendar, place: _Place) -> bool:
+def _time_fits(rule: SystemdCalendar, place: _WallTime) -> bool:
     """Whether there is a time left in the day; moves the place to it, or to where to go on."""
     hour = _at_least(rule.hours, place.hour)
     if hour is None:

@@ -34,7 +34,7 @@ def month_length(year: int, month: int) -> int:
     return _LENGTHS[month]
 
 
-class Kind(str, Enum):
+class ScheduleKind(str, Enum):
     """The kinds of schedule; the values are what ``--json`` prints."""
 
     EVERY = "every"
@@ -64,7 +64,7 @@ class Reboot:
     text: str
     delay: int = 0
     of_machine: bool = False
-    kind: ClassVar[Kind] = Kind.REBOOT
+    kind: ClassVar[ScheduleKind] = ScheduleKind.REBOOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Every:
     text: str
     seconds: int
     boot: Reboot | None = None
-    kind: ClassVar[Kind] = Kind.EVERY
+    kind: ClassVar[ScheduleKind] = ScheduleKind.EVERY
 
 
 ON_DEMAND = "on demand"
@@ -89,7 +89,7 @@ class OnDemand:
     """No point in time: started by hand, or when its dependencies have succeeded."""
 
     text: str = ON_DEMAND
-    kind: ClassVar[Kind] = Kind.ON_DEMAND
+    kind: ClassVar[ScheduleKind] = ScheduleKind.ON_DEMAND
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ class Calendar:
     months: tuple[int, ...] = ALL_MONTHS
     days: DayRule = DayRule()
     wildcard: bool = False
-    kind: ClassVar[Kind] = Kind.CALENDAR
+    kind: ClassVar[ScheduleKind] = ScheduleKind.CALENDAR
     years: ClassVar[tuple[int, ...] | None] = None
 
     @property
@@ -233,7 +233,7 @@ class SystemdCalendar:
     from_end: bool = False
     weekdays: frozenset[int] = ALL_WEEKDAYS
     overflow: Overflow = Overflow()
-    kind: ClassVar[Kind] = Kind.SYSTEMD
+    kind: ClassVar[ScheduleKind] = ScheduleKind.SYSTEMD
     crossing: ClassVar[Crossing] = Crossing.SYSTEMD
 
     def matching(self, year: int, month: int) -> Sequence[int]:
@@ -262,7 +262,7 @@ class Several:
     text: str
     rules: tuple[Slotted, ...]
     boot: Reboot | None = None
-    kind: ClassVar[Kind] = Kind.SEVERAL
+    kind: ClassVar[ScheduleKind] = ScheduleKind.SEVERAL
 
 
 Schedule = Every | Calendar | Reboot | SystemdCalendar | Several | OnDemand

@@ -14,7 +14,7 @@ from lunasched.store.definitions import Definitions, DefinitionsReader, check_di
 from lunasched.store.history import is_recorded, supervisor_lock
 from lunasched.store.hooks import OpenHook, PendingHook
 from lunasched.store.inspection import Inspection, inspect
-from lunasched.store.outbox import COMMANDS, EndedCommand, Entry, MessageState, Outgoing
+from lunasched.store.outbox import COMMANDS, EndedCommand, MessageState, OutboxEntry, Outgoing
 from lunasched.store.pruning import Pruning
 from lunasched.store.remote import RemoteHistory
 from lunasched.store.repair import Repair, repair
@@ -29,12 +29,12 @@ __all__ = [
     "DefinitionsReader",
     "EndedCommand",
     "EndedRun",
-    "Entry",
     "Inspection",
     "MessageState",
     "MissedTotal",
     "OpenHook",
     "OpenRun",
+    "OutboxEntry",
     "Outgoing",
     "PendingHook",
     "Pruning",

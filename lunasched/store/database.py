@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lunasched.paths import Mode, history_path
-from lunasched.store import takeover
+from lunasched.store import separation
 from lunasched.store.connection import Row
 from lunasched.store.definitions import Definitions, DefinitionsReader
-from lunasched.store.history import Access, History
+from lunasched.store.history import History, HistoryAccess
 from lunasched.store.hooks import HookTable
 from lunasched.store.outbox import OutboxTable
 from lunasched.store.runs import RunTable
@@ -29,7 +29,9 @@ class Store:
     Each has transactions of its own: ``changing_jobs`` and ``transaction``.
     """
 
-    def __init__(self, definitions: Definitions | DefinitionsReader, history: Access) -> None:
+    def __init__(
+        self, definitions: Definitions | DefinitionsReader, history: HistoryAccess
+    ) -> None:
         self._definitions = definitions
         self.history = history
         self.path = definitions.path
@@ -53,12 +55,12 @@ class Store:
         caller may not.
         """
         history = history_path(path)
-        taken = takeover.begin((path, path.with_name(takeover.OLD_NAME)), history, mode)
+        taken = separation.begin((path, path.with_name(separation.OLD_NAME)), history, mode)
         definitions = Definitions.open(path, durable=durable)
         try:
             if taken is not None:
                 definitions.take(taken.jobs)
-                takeover.end(history)
+                separation.end(history)
             store = cls(definitions, History.open(history, durable=durable))
         except BaseException:
             definitions.close()
@@ -77,7 +79,7 @@ class Store:
         )
 
     @classmethod
-    def open_as_it_is(cls, path: Path, history: Access | None = None) -> Store:
+    def open_as_it_is(cls, path: Path, history: HistoryAccess | None = None) -> Store:
         """Open both to look at them, and leave no trace; ``history`` is another's."""
         found = history or History.open_as_it_is(history_path(path))
         return cls(DefinitionsReader(path), found)

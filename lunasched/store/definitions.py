@@ -34,7 +34,7 @@ from lunasched.store.connection import (
 from lunasched.store.jobs import JobTable
 
 if TYPE_CHECKING:
-    from lunasched.store.takeover import TakenJob
+    from lunasched.store.separation import TakenJob
 
 # Readers are done within milliseconds.
 _READERS_SECONDS = 5.0

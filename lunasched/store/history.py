@@ -40,7 +40,7 @@ SPLIT = 7
 _READ_SECONDS = 5.0
 
 
-class Access(Protocol):
+class HistoryAccess(Protocol):
     """Access to a history, in this process or through another one."""
 
     path: Path

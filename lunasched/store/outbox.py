@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lunasched.history.alerting import Outage
-from lunasched.history.report import Kind, Report
+from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Result
 from lunasched.jobs.model import Channel, ChannelType, NotifyEvent
 from lunasched.store.connection import Execute, Row
@@ -84,7 +84,7 @@ class EndedCommand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class OutboxEntry:
     """A message as it is shown; its channel without secrets."""
 
     key: str
@@ -166,7 +166,7 @@ class OutboxTable:
         """
         counter = _counter(channel, job)
         lane = f"{counter}:{job}"
-        if report.kind is Kind.TEST:
+        if report.kind is ReportKind.TEST:
             # Whoever tests does not wait for what was to be sent before.
             lane = f"{lane}:{key}"
         added = self._execute(
@@ -307,7 +307,7 @@ class OutboxTable:
         """Tell if messages of a lane are left to a digest."""
         return bool(self._execute("any_held", lane=lane)[0][0])
 
-    def held_lanes(self, counter: str, kinds: Iterable[Kind]) -> list[tuple[str, bool]]:
+    def held_lanes(self, counter: str, kinds: Iterable[ReportKind]) -> list[tuple[str, bool]]:
         """The lanes of a channel with messages left to a digest, and if some are of ``kinds``."""
         listed = json.dumps([kind.value for kind in kinds])
         rows = self._execute("held_lanes", counter=counter, kinds=listed)
@@ -353,7 +353,7 @@ class OutboxTable:
 
     # What is shown
 
-    def entries(self, job: str | None, *, failed: bool, count: int | None) -> list[Entry]:
+    def entries(self, job: str | None, *, failed: bool, count: int | None) -> list[OutboxEntry]:
         """The latest ``count`` messages (all: ``None``), newest first."""
         query = "failed_messages" if failed else "messages"
         limit = -1 if count is None else count
@@ -361,7 +361,7 @@ class OutboxTable:
             return [_entry(row) for row in self._execute(query, count=limit)]
         return [_entry(row) for row in self._execute(f"{query}_of_job", job=job, count=limit)]
 
-    def entry(self, key: str) -> Entry | None:
+    def entry(self, key: str) -> OutboxEntry | None:
         """One message."""
         rows = self._execute("message", key=key)
         return _entry(rows[0]) if rows else None
@@ -414,8 +414,8 @@ def _outgoing(row: Row) -> Outgoing:
     )
 
 
-def _entry(row: Row) -> Entry:
-    return Entry(
+def _entry(row: Row) -> OutboxEntry:
+    return OutboxEntry(
         key=row["key"],
         cause=row["cause"],
         job=row["job"],

@@ -34,11 +34,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from lunasched.errors import LunaschedError, PermissionDenied, StoreError
 from lunasched.paths import Mode
-from lunasched.store import takeover
+from lunasched.store import separation
 from lunasched.store.connection import HISTORY, Row, explained
 from lunasched.store.inspection import Inspection
 from lunasched.store.repair import Repair, repair
-from lunasched.store.takeover import TakenJob
+from lunasched.store.separation import TakenJob
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -64,7 +64,7 @@ _INTEGER = range(-(1 << 63), 1 << 63)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LegacyFindings:
     """The jobs of an old database, and what is to be known of one of 1.x, in lines."""
 
     jobs: tuple[TakenJob, ...]
@@ -143,12 +143,12 @@ class RemoteHistory:
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{self.path}: there is no telling what became of it") from error
 
-    def begin_takeover(self) -> Found:
-        """Read the jobs of an old database that is in the history's place (``takeover``)."""
+    def begin_takeover(self) -> LegacyFindings:
+        """Read the jobs of an old database that is in the history's place (``separation``)."""
         found: Any = self._value({"call": "begin_takeover"}, _TAKEOVER_SECONDS)
         try:
             jobs = tuple(TakenJob.of(*row) for row in found["jobs"])
-            return Found(jobs, tuple(map(str, found["notes"])))
+            return LegacyFindings(jobs, tuple(map(str, found["notes"])))
         except (KeyError, TypeError, ValueError, LunaschedError) as error:
             raise StoreError(f"{self.path}: its jobs cannot be read: {error}") from error
 
@@ -381,7 +381,7 @@ class _Server:
             case "begin_takeover":
                 yield {"value": self._old_jobs()}
             case "end_takeover":
-                takeover.end(self._path)
+                separation.end(self._path)
                 yield {"value": None}
             case call:
                 yield {"error": f"there is no call {call!r}"}
@@ -412,8 +412,8 @@ class _Server:
         with suppress(OSError):
             # An earlier start of the supervisor's may have made it in the old directory.
             self._path.with_name("history").rmdir()
-        old = self._path.with_name(takeover.OLD_NAME)
-        taken = takeover.begin((old,), self._path, Mode.SYSTEM)
+        old = self._path.with_name(separation.OLD_NAME)
+        taken = separation.begin((old,), self._path, Mode.SYSTEM)
         if taken is None:
             return {"jobs": [], "notes": []}
         return {

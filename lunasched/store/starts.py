@@ -73,9 +73,9 @@ class StartTable:
         """Take the start upon oneself; ``False`` if it is gone or claimed already."""
         return bool(self._execute("claim_start", id=start.id, now=now))
 
-    def unclaim(self, start: Start) -> None:
+    def unclaim(self, start_id: int) -> None:
         """Give the start back: systemd did not carry it out."""
-        self._execute("unclaim_start", id=start.id)
+        self._execute("unclaim_start", id=start_id)
 
     def move(self, start: Start, unit: str) -> None:
         """Give the start back, to be carried out by another unit."""

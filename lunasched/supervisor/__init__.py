@@ -1,6 +1,6 @@
 """``lunasched-daemon``: journal records into history, and intervals across a boot.
 
-See ``lunasched.supervisor.service`` for how it waits and wakes.
+``service`` connects its parts, and says how it waits and wakes; ``loop`` is what they wait in.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import fcntl
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The entry point of ``lunasched-daemon``; the exit status is that of lunasched(1)."""
-    terminal.guard()
+    terminal.make_printable()
     options = _parse(argv)
     mode = Mode(options.mode)
     try:
@@ -70,10 +69,9 @@ def running_lock(history: Path) -> Iterator[None]:
 
 def _serve(mode: Mode, paths: Paths) -> int:
     # Imported here, so that asking whether a supervisor runs costs no start-up time.
-    from gi.repository import GLib
-
     from lunasched.state.runtimedir import RuntimeDirectory
     from lunasched.state.slotfile import SlotDirectory
+    from lunasched.supervisor.loop import Loop
     from lunasched.supervisor.service import Supervisor
     from lunasched.systemd.journal import Journal
     from lunasched.systemd.manager import Manager
@@ -85,7 +83,9 @@ def _serve(mode: Mode, paths: Paths) -> int:
         if store.migration is not None:
             for line in store.migration.summary():
                 print(f"<5>{line}", file=sys.stderr)
+        loop = Loop()
         supervisor = Supervisor(
+            loop,
             mode=mode,
             store=store,
             journal=Journal(mode, os.getuid()),
@@ -95,10 +95,9 @@ def _serve(mode: Mode, paths: Paths) -> int:
             runtime=RuntimeDirectory(paths.runtime),
             settings=settings,
             host_timezone=host_timezone(),
-            now=lambda: time.time_ns() // 1000,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
-            GLib.unix_signal_add(GLib.PRIORITY_HIGH, number, supervisor.stop)
+            loop.on_signal(number, loop.quit)
         return supervisor.run()
 
 

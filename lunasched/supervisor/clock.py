@@ -22,11 +22,10 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gi.repository import GLib
-
 from lunasched.formats import unittext
 from lunasched.history.slot import next_elapse
 from lunasched.schedule import Every, parse
+from lunasched.supervisor.loop import Handle, Loop
 
 if TYPE_CHECKING:
     from lunasched.errors import LunaschedError
@@ -58,23 +57,20 @@ class Clock:
 
     def __init__(
         self,
+        loop: Loop,
         store: Store,
         manager: Manager,
-        now: Callable[[], int],
-        guard: Callable[..., Callable[..., bool]],
         *,
         host_timezone: str,
-        stepped: Callable[[], None],
+        on_step: Callable[[], None],
     ) -> None:
-        """``guard`` wraps the callbacks of the main loop; ``stepped`` is called at every step."""
+        self._loop = loop
         self._host_timezone = host_timezone
         self._restarted: dict[str, int] = {}
-        self._tick = 0
-        self._on_step = stepped
+        self._tick = Handle()
+        self._on_step = on_step
         self._store = store
         self._manager = manager
-        self._now = now
-        self._guard = guard
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor = -1
 
@@ -86,12 +82,7 @@ class Clock:
             print("<4>steps of the clock cannot be watched on this kernel", file=sys.stderr)
             return
         self._arm()
-        GLib.unix_fd_add_full(
-            GLib.PRIORITY_DEFAULT,
-            self._descriptor,
-            GLib.IOCondition.IN,
-            self._guard(self._stepped),
-        )
+        self._loop.on_readable(self._descriptor, self._stepped)
         self._wake_timers(_RECENT_USEC)
 
     def _arm(self) -> None:
@@ -100,14 +91,13 @@ class Clock:
             self._descriptor, _ABSOLUTE | _CANCEL_ON_SET, ctypes.byref(never), None
         )
 
-    def _stepped(self) -> bool:
+    def _stepped(self) -> None:
         # ECANCELED is the news; it has to be read before the timer can be armed again.
         with suppress(OSError):
             os.read(self._descriptor, 8)
         self._arm()
         self._wake_timers()
         self._on_step()
-        return True
 
     def _wake_timers(self, recent: int = 0) -> None:
         """Restart the timers that were started at a time that is yet to come.
@@ -117,34 +107,36 @@ class Clock:
         for job in self._store.jobs.all():
             if not job.enabled:
                 continue
-            since, now = self._manager.active_since(unittext.timer_name(job.name)), self._now()
+            since, now = self._manager.active_since(unittext.timer_name(job.name)), self._loop.now()
             if since > now:
                 self._restart(job.name)
             if since > now - recent:
                 self._restarted.setdefault(job.name, _LOOKS)
-        if self._restarted and not self._tick:
-            self._tick = GLib.timeout_add(_SECOND_MS, self._guard(self._look_again))
+        self._look_again_later()
 
     def _restart(self, name: str) -> None:
         timer = unittext.timer_name(name)
         self._manager.restart_later(timer, partial(_complain, timer))
 
-    def _look_again(self) -> bool:
+    def _look_again_later(self) -> None:
+        if self._restarted and not self._tick.is_pending:
+            self._tick = self._loop.after(_SECOND_MS, self._look_again)
+
+    def _look_again(self) -> None:
         """Restart the timers once more that still sleep too long."""
         looked_at, self._restarted = self._restarted, {}
         for name, looks in looked_at.items():
             found = self._store.jobs.get_with_time(name)
             if found is None or not found[0].enabled:
                 continue
-            timer, now = unittext.timer_name(name), self._now()
+            timer, now = unittext.timer_name(name), self._loop.now()
             is_to_come = self._manager.active_since(timer) > now
             if is_to_come or self._sleeps_on(found[0], timer, now):
                 if not is_to_come:
                     self._restart(name)
                 if looks > 1:
                     self._restarted[name] = looks - 1
-        self._tick = self._tick if self._restarted else 0
-        return bool(self._restarted)
+        self._look_again_later()
 
     def _sleeps_on(self, job: Job, timer: str, now: int) -> bool:
         """Tell if a timer will elapse later than its schedule says."""

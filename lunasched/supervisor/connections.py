@@ -21,9 +21,9 @@ from enum import Enum
 from functools import partial
 from http import HTTPStatus
 from threading import Thread, current_thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gi.repository import GLib
+from lunasched.supervisor.loop import Handle, Loop
 
 if TYPE_CHECKING:
     from lunasched.web.http import Answer
@@ -40,7 +40,7 @@ _FAREWELL_SECONDS = 2.0
 _BREATHER_MS = 500
 
 
-class _State(Enum):
+class _Stage(Enum):
     READING = "reading"
     WAITING = "waiting"
     ANSWERING = "answering"
@@ -48,38 +48,35 @@ class _State(Enum):
     LINGERING = "lingering"
 
 
-_OURS = (_State.WAITING, _State.ANSWERING)
-"""States in which a connection waits for us, and not for its client."""
+_OURS = (_Stage.WAITING, _Stage.ANSWERING)
+"""Stages in which a connection waits for us, and not for its client."""
 
 
-class _Connection:
+class _Client:
     """One client, from its first byte to the last of its answer."""
 
     def __init__(self, opened: socket.socket, address: str) -> None:
         self.socket = opened
         self.address = address
-        self.state = _State.READING
+        self.stage = _Stage.READING
         self.head = b""
         self.rest = memoryview(b"")
-        self.watch = 0
-        self.timer = 0
+        self.watch = Handle()
+        self.timer = Handle()
 
 
 class Connections:
     """The connections that there are; all but ``_work`` is called in the main loop."""
 
     def __init__(
-        self,
-        answer: Callable[[], Answer],
-        guard: Callable[..., Callable[..., bool]],
-        has_room: Callable[[], None],
+        self, loop: Loop, answer: Callable[[], Answer], *, on_room: Callable[[], None]
     ) -> None:
-        """``answer`` gives what answers requests; ``has_room`` is called after there was none."""
+        """``answer`` gives what answers requests; ``on_room`` is called when a place is free."""
+        self._loop = loop
         self._answer = answer
-        self._guard = guard
-        self._has_room = has_room
-        self._open: dict[_Connection, None] = {}
-        self._ready: deque[_Connection] = deque()
+        self._on_room = on_room
+        self._open: dict[_Client, None] = {}
+        self._ready: deque[_Client] = deque()
         self._threads: set[Thread] = set()
 
     def make_room(self) -> bool:
@@ -96,12 +93,11 @@ class Connections:
             opened.close()
             return
         opened.setblocking(False)
-        connection = _Connection(opened, address)
+        connection = _Client(opened, address)
         self._open[connection] = None
-        self._enter(connection, _State.READING, http.HEAD_SECONDS)
+        self._enter(connection, _Stage.READING, http.HEAD_SECONDS)
         # Mostly the head is there already.
-        if self._on_readable(connection):
-            self._watch(connection, GLib.IOCondition.IN, self._on_readable)
+        self._read_on(connection)
 
     def close(self) -> None:
         """Let everybody go, and wait a moment for what is being answered."""
@@ -117,77 +113,57 @@ class Connections:
             return False
         return sum(one.address == address for one in self._open) >= PEER_MAX
 
-    def _drop_oldest(self, of: Callable[[_Connection], bool]) -> bool:
+    def _drop_oldest(self, of: Callable[[_Client], bool]) -> bool:
         for connection in list(self._open):
             if not of(connection):
                 continue
             self._read_what_came(connection)
-            if connection.state not in _OURS:
+            if connection.stage not in _OURS:
                 self._drop(connection)
                 return True
         return False
 
-    def _read_what_came(self, connection: _Connection) -> None:
+    def _read_what_came(self, connection: _Client) -> None:
         """Take what a client has said and the main loop has not come to yet."""
-        if connection.state is _State.READING:
-            self._unwatch(connection)
-            if self._on_readable(connection):
-                self._watch(connection, GLib.IOCondition.IN, self._on_readable)
+        if connection.stage is _Stage.READING:
+            connection.watch.cancel()
+            self._read_on(connection)
 
-    def _drop(self, connection: _Connection) -> bool:
-        """Close a connection; ``False``, which ends the watch that calls it."""
+    def _drop(self, connection: _Client) -> None:
         if connection in self._open:
             del self._open[connection]
-            self._unwatch(connection)
-            if connection.timer:
-                GLib.source_remove(connection.timer)
-                connection.timer = 0
+            connection.watch.cancel()
+            connection.timer.cancel()
             with suppress(OSError):
                 connection.socket.close()
-            self._has_room()
-        return False
+            self._on_room()
 
-    def _enter(self, connection: _Connection, state: _State, seconds: float) -> None:
-        """Begin a state that the client has so much time for."""
-        if connection.timer:
-            GLib.source_remove(connection.timer)
-            connection.timer = 0
-        connection.state = state
+    def _enter(self, connection: _Client, stage: _Stage, seconds: float) -> None:
+        """Begin a stage that the client has so much time for."""
+        connection.timer.cancel()
+        connection.stage = stage
         if seconds:
-            connection.timer = GLib.timeout_add(
-                int(seconds * 1000), self._guard(partial(self._expired, connection))
-            )
+            expired = partial(self._expired, connection)
+            connection.timer = self._loop.after(int(seconds * 1000), expired)
 
-    def _watch(
-        self,
-        connection: _Connection,
-        condition: Any,
-        callback: Callable[[_Connection], bool],
-    ) -> None:
-        # A callback that returns False has taken note that its watch ends: another may be there.
-        connection.watch = GLib.unix_fd_add_full(
-            GLib.PRIORITY_LOW,
-            connection.socket.fileno(),
-            condition,
-            self._guard(partial(callback, connection)),
-        )
+    def _read_on(self, connection: _Client) -> None:
+        """Read what is there, and what comes."""
+        if self._on_readable(connection):
+            self._watch_readable(connection)
 
-    def _unwatch(self, connection: _Connection) -> None:
-        if connection.watch:
-            GLib.source_remove(connection.watch)
-            connection.watch = 0
+    def _watch_readable(self, connection: _Client) -> None:
+        descriptor, action = connection.socket.fileno(), partial(self._on_readable, connection)
+        connection.watch = self._loop.on_readable(descriptor, action, background=True)
 
-    def _expired(self, connection: _Connection) -> bool:
-        connection.timer = 0
-        if connection.state is _State.READING and connection.head:
-            self._unwatch(connection)
+    def _expired(self, connection: _Client) -> None:
+        if connection.stage is _Stage.READING and connection.head:
+            connection.watch.cancel()
             self._refuse(connection, HTTPStatus.REQUEST_TIMEOUT)
         else:
             self._drop(connection)
-        return False
 
-    def _on_readable(self, connection: _Connection) -> bool:
-        """Take what the client says; whether there is more to be taken."""
+    def _on_readable(self, connection: _Client) -> bool:
+        """Take what the client says; ``True`` if there is more to be taken."""
         from lunasched.web import http
 
         try:
@@ -196,41 +172,39 @@ class Connections:
             return True
         except OSError:
             return self._forget(connection)
-        if connection.state is _State.LINGERING:
+        if connection.stage is _Stage.LINGERING:
             return True if received else self._forget(connection)
         connection.head += received
         if not received and not connection.head:
             return self._forget(connection)
         if received and not http.is_whole(connection.head):
             return True
-        connection.watch = 0
-        self._enter(connection, _State.WAITING, 0)
+        connection.watch.cancel()
+        self._enter(connection, _Stage.WAITING, 0)
         self._ready.append(connection)
         self._start_next()
         return False
 
-    def _forget(self, connection: _Connection) -> bool:
-        # The watch that calls this ends by what is returned.
-        connection.watch = 0
-        return self._drop(connection)
+    def _forget(self, connection: _Client) -> bool:
+        self._drop(connection)
+        return False
 
-    def _start_next(self) -> bool:
+    def _start_next(self) -> None:
         while self._ready and len(self._threads) < AT_ONCE_MAX:
             connection = self._ready.popleft()
             thread = Thread(target=self._work, args=(connection,), name="page", daemon=True)
             self._threads.add(thread)
-            connection.state = _State.ANSWERING
+            connection.stage = _Stage.ANSWERING
             try:
                 thread.start()
             except RuntimeError:
                 self._threads.discard(thread)
-                connection.state = _State.WAITING
+                connection.stage = _Stage.WAITING
                 self._ready.appendleft(connection)
-                GLib.timeout_add(_BREATHER_MS, self._guard(self._start_next))
+                self._loop.after(_BREATHER_MS, self._start_next)
                 break
-        return False
 
-    def _work(self, connection: _Connection) -> None:
+    def _work(self, connection: _Client) -> None:
         """Think about one request; in a thread of its own."""
         from lunasched.web import http
 
@@ -243,16 +217,16 @@ class Connections:
         except Exception as error:
             # Whatever it is: the page is not why recording ends.
             print(f"<3>the status page: {type(error).__name__}: {error}", file=sys.stderr)
-        GLib.idle_add(self._guard(partial(self._answered, connection, current_thread(), said)))
+        answered = partial(self._answered, connection, current_thread(), said)
+        self._loop.soon(answered, background=True)
 
-    def _answered(self, connection: _Connection, thread: Thread, said: bytes) -> bool:
+    def _answered(self, connection: _Client, thread: Thread, said: bytes) -> None:
         self._threads.discard(thread)
         if connection in self._open:
             self._send(connection, said)
         self._start_next()
-        return False
 
-    def _refuse(self, connection: _Connection, status: HTTPStatus) -> None:
+    def _refuse(self, connection: _Client, status: HTTPStatus) -> None:
         from lunasched.web import http
 
         with suppress(OSError):
@@ -260,16 +234,17 @@ class Connections:
             return
         self._drop(connection)
 
-    def _send(self, connection: _Connection, said: bytes) -> None:
+    def _send(self, connection: _Client, said: bytes) -> None:
         from lunasched.web import http
 
         connection.rest = memoryview(said)
-        self._enter(connection, _State.SENDING, http.ANSWER_SECONDS)
+        self._enter(connection, _Stage.SENDING, http.ANSWER_SECONDS)
         if self._on_writable(connection):
-            self._watch(connection, GLib.IOCondition.OUT, self._on_writable)
+            descriptor, action = connection.socket.fileno(), partial(self._on_writable, connection)
+            connection.watch = self._loop.on_writable(descriptor, action, background=True)
 
-    def _on_writable(self, connection: _Connection) -> bool:
-        """Send what the client takes; whether there is more to be sent."""
+    def _on_writable(self, connection: _Client) -> bool:
+        """Send what the client takes; ``True`` if there is more to be sent."""
         from lunasched.web import http
 
         try:
@@ -281,7 +256,7 @@ class Connections:
             return True
         except OSError:
             return self._forget(connection)
-        connection.watch = 0
-        self._enter(connection, _State.LINGERING, http.LINGER_SECONDS)
-        self._watch(connection, GLib.IOCondition.IN, self._on_readable)
+        connection.watch.cancel()
+        self._enter(connection, _Stage.LINGERING, http.LINGER_SECONDS)
+        self._watch_readable(connection)
         return False

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lunasched.history import alerting
-from lunasched.history.report import Held, Kind, Report
-from lunasched.notify.message.phrases import what_happened
+from lunasched.history.report import Held, Report, ReportKind
+from lunasched.notify.message.wording import what_happened
 from lunasched.paths import Mode
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def of(reports: Sequence[Report], origin: Origin, now: int) -> Report:
     """The report of a digest: how much there was of each kind and job, and what came last."""
-    found: dict[tuple[Kind, str], Held] = {}
+    found: dict[tuple[ReportKind, str], Held] = {}
     for report in reports:
         before = found.get((report.kind, report.job))
         count = 1 if before is None else before.count + 1
@@ -24,7 +24,7 @@ def of(reports: Sequence[Report], origin: Origin, now: int) -> Report:
             report.kind, report.job, count, report.at, what_happened(report)
         )
     return Report(
-        kind=Kind.DIGEST,
+        kind=ReportKind.DIGEST,
         job="",
         host=origin.host,
         at=now,
@@ -36,4 +36,4 @@ def of(reports: Sequence[Report], origin: Origin, now: int) -> Report:
 
 def key(first: str) -> str:
     """The key of a digest, from that of the first message in it."""
-    return alerting.message_key(first, Kind.DIGEST.value, "")
+    return alerting.message_key(first, ReportKind.DIGEST.value, "")

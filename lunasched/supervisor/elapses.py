@@ -35,7 +35,7 @@ _KEPT = 64
 _STEP_USEC = 1_000_000
 
 
-class Timers(Protocol):
+class TimerSignals(Protocol):
     """The part of a service manager that tells of timers."""
 
     def on_elapsed(self, elapsed: Callable[[str, Elapse], None]) -> None:
@@ -56,7 +56,7 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
-class _Start:
+class _Begun:
     job: Job
     unit: str
     began: Instant
@@ -66,7 +66,7 @@ class _Start:
 class Elapses:
     """The elapses of the timers of jobs, and which of them a start was found for."""
 
-    def __init__(self, store: Store, timers: Timers) -> None:
+    def __init__(self, store: Store, timers: TimerSignals) -> None:
         self._runs = store.runs
         self._timers = timers
         self._told: dict[str, deque[Elapse]] = {}
@@ -92,7 +92,7 @@ class Elapses:
         """
         if boot_id != self._boot_id:
             return Cause(None, began.at)
-        start = _Start(job, unit, began, boot_id)
+        start = _Begun(job, unit, began, boot_id)
         timer = unittext.timer_name(job.name)
         told = self._told.get(timer, ())
         found = next((one for one in reversed(told) if one.since_boot <= began.since_boot), None)
@@ -109,7 +109,7 @@ class Elapses:
             return self._use(start, last)
         return Cause(False, began.at)
 
-    def _is_open(self, start: _Start, elapse: Elapse) -> bool:
+    def _is_open(self, start: _Begun, elapse: Elapse) -> bool:
         """Whether a start is still to come for an elapse that is before it."""
         used = self._runs.used_elapse(start.job.name, start.boot_id)
         if used is not None and elapse.since_boot <= used:
@@ -122,7 +122,7 @@ class Elapses:
             )
         )
 
-    def _use(self, start: _Start, elapse: Elapse) -> Cause:
+    def _use(self, start: _Begun, elapse: Elapse) -> Cause:
         self._runs.use_elapse(start.job.name, start.boot_id, elapse.since_boot)
         at = start.began.ahead + elapse.since_boot
         # systemd moves the time of an elapse to that of a step back.

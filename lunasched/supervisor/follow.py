@@ -17,14 +17,12 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
-
-from gi.repository import GLib
+from typing import TYPE_CHECKING, Protocol
 
 from lunasched.supervisor.journald import Turns, write_mark
+from lunasched.supervisor.loop import Handle, Loop
 
 if TYPE_CHECKING:
-    from lunasched.supervisor.service import Supervisor
     from lunasched.systemd.journal import Tail
 
 # The first read waits, so that opening the journal does not compete with the beginning of the run
@@ -46,43 +44,69 @@ _MARKS = 7
 _LONGEST_WAIT_MS = 10_000
 
 
+class Recording(Protocol):
+    """What is done with the journal while it is followed."""
+
+    def tail(self, stack: ExitStack, mark: str) -> Tail:
+        """Open the journal from where it was last read, with the marks of this name."""
+
+    def take(self, tail: Tail) -> int:
+        """Record what has been written; how many events there were."""
+
+    def turned(self, before: int | None) -> bool:
+        """Do what can be done after a turn of journald; ``True`` if all outputs are whole.
+
+        What was written ``before`` a time (µs, UTC), where one is given, has been read by now.
+        """
+
+    def doubt(self) -> None:
+        """Note what the journal should have told of when it will have been read once more."""
+
+    def is_incomplete(self) -> bool:
+        """Tell if something is not on record that systemd told of."""
+
+    def give_up(self) -> bool:
+        """Record without the journal what it will never tell; ``True`` if all outputs are whole."""
+
+    def followed(self) -> None:
+        """Note that the follow is over."""
+
+
 class Follow:
     """The callbacks of the main loop between two times of sleeping on D-Bus alone."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
+    def __init__(self, loop: Loop, recording: Recording) -> None:
+        self._loop = loop
+        self._recording = recording
         self._stack = ExitStack()
         self._opened: Tail | None = None
-        self._turns = Turns(supervisor.guard)
+        self._turns = Turns(loop)
         self._asked_at: deque[int] = deque(maxlen=_TURNS_LATER)
         self._quiet = 0
         self._late = False
         self._mark = secrets.token_hex(16)
         self._marks = 0
         self._first_mark = 1
-        self._watch = 0
-        self._reading = GLib.timeout_add(_FIRST_READ_MS, supervisor.guard(self._read))
-        self._tick = 0
-        self._tick_in(_TICK_MS)
+        self._watch = Handle()
+        self._next_read = loop.after(_FIRST_READ_MS, self._read)
+        self._tick = loop.after(_TICK_MS, self._ask_journald)
 
     @property
     def _tail(self) -> Tail:
         if self._opened is None:
-            self._opened = self._supervisor.tail(self._stack, self._mark)
+            self._opened = self._recording.tail(self._stack, self._mark)
         return self._opened
 
     def poke(self) -> None:
         """There is news: look soon, and stay a while."""
         self._has_news()
-        if not self._reading:
-            self._reading = GLib.timeout_add(_COALESCE_MS, self._supervisor.guard(self._read))
+        self._read_soon()
 
     def close(self) -> None:
         """Stop watching and close the journal."""
         self._turns.cancel()
-        for source in (self._watch, self._tick, self._reading):
-            if source:
-                GLib.source_remove(source)
+        for handle in (self._watch, self._tick, self._next_read):
+            handle.cancel()
         self._stack.close()
 
     def _has_news(self) -> None:
@@ -90,49 +114,36 @@ class Follow:
         # What the marks so far were behind is not all that is expected now.
         self._first_mark = self._marks + 1
 
-    def _readable(self) -> bool:
+    def _on_readable(self) -> None:
         # Until the read, the descriptor stays readable: do not be woken for it again.
-        self._watch = 0
-        if not self._reading:
-            self._reading = GLib.timeout_add(_COALESCE_MS, self._supervisor.guard(self._read))
-        return False
+        self._watch.cancel()
+        self._read_soon()
 
-    def _read(self) -> bool:
-        self._reading = 0
+    def _read_soon(self) -> None:
+        if not self._next_read.is_pending:
+            self._next_read = self._loop.after(_COALESCE_MS, self._read)
+
+    def _read(self) -> None:
         self._take()
-        if not self._watch:
-            self._watch = GLib.unix_fd_add_full(
-                GLib.PRIORITY_DEFAULT,
-                self._tail.fileno(),
-                GLib.IOCondition.IN,
-                self._supervisor.guard(self._readable),
-            )
-        return False
+        if not self._watch.is_pending:
+            self._watch = self._loop.on_readable(self._tail.fileno(), self._on_readable)
 
     def _take(self) -> None:
-        if self._supervisor.take(self._tail):
+        if self._recording.take(self._tail):
             self._quiet = 0
 
-    def _tick_in(self, milliseconds: int) -> None:
-        self._tick = GLib.timeout_add(milliseconds, self._supervisor.guard(self._due))
-
-    def _due(self) -> bool:
-        self._tick = 0
-        self._asked_at.append(self._supervisor.now())
+    def _ask_journald(self) -> None:
+        self._asked_at.append(self._loop.now())
         self._turns.wait(self._ticked)
-        return False
 
-    def _ticked(self) -> bool:
-        if self._supervisor.now() - self._asked_at[-1] > _LATE_USEC:
+    def _ticked(self) -> None:
+        if self._loop.now() - self._asked_at[-1] > _LATE_USEC:
             self._late = True
             # What was to come within some turns is to come within some more.
             self._asked_at.clear()
         self._quiet += 1
-        outputs_are_whole = self._supervisor.complete()
-        self._supervisor.notice_running()
-        if len(self._asked_at) == _TURNS_LATER:
-            self._supervisor.notice_successes(self._asked_at[0])
-        self._supervisor.conclude(last_word=True)
+        before = self._asked_at[0] if len(self._asked_at) == _TURNS_LATER else None
+        outputs_are_whole = self._recording.turned(before)
         wait = _TICK_MS
         if self._quiet >= _QUIET_TICKS:
             self._take()
@@ -144,24 +155,21 @@ class Follow:
                 self._quiet -= 1
             else:
                 self._late = False
-                self._supervisor.doubt()
+                self._recording.doubt()
                 wait = _TICK_MS
         if wait:
-            self._tick_in(wait)
-        return False
+            self._tick = self._loop.after(wait, self._ask_journald)
 
     def _end(self) -> int:
         """Be over, if all is accounted for; how long to wait (ms) otherwise."""
-        missing = self._supervisor.unaccounted()
-        if missing:
+        if self._recording.is_incomplete():
             wait = self._prove()
             if wait or not self._quiet:
                 return wait or _TICK_MS
-            self._supervisor.give_up()
-            if not self._supervisor.complete():
+            if not self._recording.give_up():
                 return _TICK_MS
         self.close()
-        self._supervisor.followed()
+        self._recording.followed()
         return 0
 
     def _prove(self) -> int:

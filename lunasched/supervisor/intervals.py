@@ -20,11 +20,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gi.repository import GLib
-
 from lunasched.formats import unittext
 from lunasched.history.run import Trigger
 from lunasched.schedule import Every, parse
+from lunasched.supervisor.loop import Handle, Loop
 from lunasched.units import concurrency
 
 if TYPE_CHECKING:
@@ -38,23 +37,16 @@ class Intervals:
     """The planned starts of jobs with an interval."""
 
     def __init__(
-        self,
-        store: Store,
-        manager: Manager,
-        now: Callable[[], int],
-        guard: Callable[[Callable[[], bool]], Callable[..., bool]],
-        *,
-        act: Callable[[], None],
+        self, loop: Loop, store: Store, manager: Manager, *, start_due: Callable[[], None]
     ) -> None:
-        """``guard`` wraps the callbacks of the main loop; ``act`` starts what is to be started."""
-        self._act = act
+        """``start_due`` starts what is due of the rows of ``starts``."""
+        self._loop = loop
+        self._start_due = start_due
         self._store = store
         self._manager = manager
-        self._now = now
-        self._guard = guard
         # When what each planned start waits for the end of began.
         self._planned: dict[str, int] = {}
-        self._look = 0
+        self._after_reloads = Handle()
 
     def watch(self) -> None:
         """Plan what is to be planned now, and after every daemon-reload."""
@@ -79,20 +71,19 @@ class Intervals:
         timer = unittext.timer_name(job.name)
         if self._manager.active_since(timer) <= began + _DEPLOYMENT_USEC:
             return
-        late = due <= self._now()
+        late = due <= self._loop.now()
         # Many jobs may be overdue after a long night: their jitter spreads them here, too.
         spread = random.uniform(0, job.jitter) * 1000 if late else 0
-        delay = max(0, (due - self._now()) // 1000) + int(spread)
+        delay = max(0, (due - self._loop.now()) // 1000) + int(spread)
         self._start_in(delay, job.name, began, Trigger.CATCH_UP if late else Trigger.TIMER)
 
     def _reloaded(self) -> None:
         # They come in a row, as when packages are installed.
-        if not self._look:
-            self._look = GLib.timeout_add(_RELOADS_MS, self._guard(self._plan_moved))
+        if not self._after_reloads.is_pending:
+            self._after_reloads = self._loop.after(_RELOADS_MS, self._plan_moved)
 
-    def _plan_moved(self) -> bool:
+    def _plan_moved(self) -> None:
         """Plan a start for every job whose first run a daemon-reload has put off."""
-        self._look = 0
         unstarted = self._store.runs.unstarted(self._store.jobs.updated_at())
         for job, deployed_at in self._store.jobs.some(unstarted).values():
             rule = parse(job.schedule)
@@ -105,37 +96,28 @@ class Intervals:
             latest = due + round(job.jitter * 1_000_000) + _MOVED_USEC
             # One that was stopped keeps the time that it had.
             if self._manager.next_monotonic(timer) > latest and self._manager.active_since(timer):
-                delay = max(0, (due - GLib.get_monotonic_time()) // 1000)
+                delay = max(0, (due - self._loop.monotonic()) // 1000)
                 self._start_in(delay, job.name, deployed_at, Trigger.TIMER)
-        return False
 
     def _start_in(self, delay: int, name: str, began: int, trigger: Trigger) -> None:
         """Start a job after so many milliseconds, which may be ten years."""
         self._planned[name] = began
-        wait = min(delay, _LONGEST_WAIT_MS)
+        self._loop.after(delay, partial(self._start, name, began, trigger))
 
-        def elapsed() -> bool:
-            if wait < delay:
-                self._start_in(delay - wait, name, began, trigger)
-                return False
-            return self._start(name, began, trigger)
-
-        GLib.timeout_add(wait, self._guard(elapsed))
-
-    def _start(self, name: str, began: int, trigger: Trigger) -> bool:
+    def _start(self, name: str, began: int, trigger: Trigger) -> None:
         """Start the job unless it was started, changed or removed since; never again."""
         if self._planned.get(name) == began:
             del self._planned[name]
         found = self._store.jobs.get_with_time(name)
         if found is None or not found[0].enabled:
-            return False
+            return
         job, deployed_at = found
         rule = parse(job.schedule)
         if not isinstance(rule, Every):
-            return False
+            return
         if max(deployed_at, self._store.runs.last_start(name) or 0) != began:
-            return False
-        timer, now = unittext.timer_name(name), self._now()
+            return
+        timer, now = unittext.timer_name(name), self._loop.now()
         # In this order: killed in between, we find the timer younger than the last run, and the
         # interval still over, and do it again.
         self._manager.restart_later(timer, partial(_complain, job.name, timer))
@@ -149,8 +131,7 @@ class Intervals:
                 due_at=now,
                 now=now,
             )
-        self._act()
-        return False
+        self._start_due()
 
 
 def _complain(job: str, unit: str, error: LunaschedError | None) -> None:
@@ -164,5 +145,3 @@ _DEPLOYMENT_USEC = 60_000_000
 _RELOADS_MS = 1000
 # What moved by less is let alone.
 _MOVED_USEC = 500_000
-# GLib counts milliseconds in 32 bits.
-_LONGEST_WAIT_MS = 2**31

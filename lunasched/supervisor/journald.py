@@ -21,9 +21,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from gi.repository import GLib
+from lunasched.supervisor.loop import Handle, Loop
 
 _SOCKETS = Path("/run/systemd/journal")
 _CONNECTIONS = 2
@@ -34,16 +33,13 @@ _FULL_MS = 1000
 class Turns:
     """Waits for journald to have had its turn."""
 
-    def __init__(
-        self, guard: Callable[[Callable[[], bool]], Callable[..., bool]], sockets: Path = _SOCKETS
-    ) -> None:
-        """``guard`` wraps the callbacks of the main loop."""
-        self._guard = guard
+    def __init__(self, loop: Loop, sockets: Path = _SOCKETS) -> None:
+        self._loop = loop
         self._path = str(sockets / "stdout")
         self._socket: socket.socket | None = None
-        self._source = 0
+        self._wait = Handle()
 
-    def wait(self, answered: Callable[[], bool], connections: int = _CONNECTIONS) -> None:
+    def wait(self, answered: Callable[[], object], connections: int = _CONNECTIONS) -> None:
         """Call ``answered``, once, when journald has looked at all that waits for it now.
 
         Where journald's socket is not there, nothing can wait for it, and it is called soon.
@@ -54,50 +50,29 @@ class Turns:
         try:
             opened.connect(self._path)
         except BlockingIOError:
-            self._later(GLib.timeout_add, _FULL_MS, partial(self.wait, answered, connections))
+            self._wait = self._loop.after(_FULL_MS, partial(self.wait, answered, connections))
         except OSError:
-            self._later(GLib.idle_add, partial(self._over, answered))
+            self._wait = self._loop.soon(partial(self._over, answered))
         else:
             action = partial(self._accepted, answered, connections - 1)
-            self._source = GLib.unix_fd_add_full(
-                GLib.PRIORITY_DEFAULT, opened.fileno(), GLib.IOCondition.IN, self._once(action)
-            )
+            self._wait = self._loop.on_readable(opened.fileno(), action)
 
     def cancel(self) -> None:
         """Wait no longer."""
-        if self._source:
-            GLib.source_remove(self._source)
-            self._source = 0
-        self._close()
+        self._wait.cancel()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
-    def _accepted(self, answered: Callable[[], bool], connections: int) -> None:
+    def _accepted(self, answered: Callable[[], object], connections: int) -> None:
         if connections:
             self.wait(answered, connections)
         else:
             self._over(answered)
 
-    def _over(self, answered: Callable[[], bool]) -> None:
-        self._close()
+    def _over(self, answered: Callable[[], object]) -> None:
+        self.cancel()
         answered()
-
-    def _later(self, add: Callable[..., int], *given: Any) -> None:
-        *rest, action = given
-        self._source = add(*rest, self._once(action))
-
-    def _once(self, action: Callable[[], None]) -> Callable[..., bool]:
-        """A callback of the main loop that ends with its call."""
-
-        def called() -> bool:
-            self._source = 0
-            action()
-            return False
-
-        return self._guard(called)
-
-    def _close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
 
 
 def write_mark(name: str, number: int, *, sockets: Path = _SOCKETS) -> None:

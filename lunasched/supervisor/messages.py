@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lunasched.history import alerting
 from lunasched.history.alerting import Alert, Decision
-from lunasched.history.report import Kind, Report
+from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Overrun, Run
 from lunasched.jobs.model import Channel, ChannelType, Job, NotifyEvent
 from lunasched.paths import Mode, host_timezone
@@ -54,17 +54,19 @@ class Messages:
             memory_peak=None,
             output=None,
         )
-        report = self._report(Kind.START, job, run.started_at, begun)
+        report = self._report(ReportKind.START, job, run.started_at, begun)
         self._tell(job, report, run.execution_id, now, complete=True)
 
     def succeeded(self, job: Job, run: Run, now: int) -> None:
         """A run succeeded."""
         at = run.ended_at or now
-        self._tell_of_run(job, self._report(Kind.SUCCESS, job, at, run), run, now)
+        self._tell_of_run(job, self._report(ReportKind.SUCCESS, job, at, run), run, now)
         outage = self._store.outbox.outage(job.name)
         decision = alerting.succeeded(job.notifications, outage, at)
         if decision.alert is not None:
-            self._tell_of_run(job, self._of_outage(Kind.RECOVERY, job, at, run, decision), run, now)
+            self._tell_of_run(
+                job, self._of_outage(ReportKind.RECOVERY, job, at, run, decision), run, now
+            )
         if decision.outage != outage:
             self._store.outbox.set_outage(job.name, decision.outage)
 
@@ -79,7 +81,7 @@ class Messages:
         ]
         decision = alerting.failed(job.notifications, outage, at, heard=bool(listening))
         self._store.outbox.set_outage(job.name, decision.outage)
-        kind = Kind.REMINDER if decision.alert is Alert.REMINDER else Kind.FAILURE
+        kind = ReportKind.REMINDER if decision.alert is Alert.REMINDER else ReportKind.FAILURE
         report = self._of_outage(kind, job, at, run, decision)
         # Pings say how each run went; the rest is told of what is news.
         self._tell_of_run(job, report, run, now, pings_only=decision.alert is None)
@@ -87,7 +89,7 @@ class Messages:
     def skipped(self, job: Job, run: Run, now: int) -> None:
         """A run that was due was refused."""
         at = run.ended_at or run.started_at
-        self._tell_of_run(job, self._report(Kind.SKIPPED, job, at, run), run, now)
+        self._tell_of_run(job, self._report(ReportKind.SKIPPED, job, at, run), run, now)
 
     def overrun(self, job: Job, run: Run, overrun: Overrun, now: int) -> None:
         """Slots passed during a run that goes on, or has ended after that was or would be told."""
@@ -97,17 +99,17 @@ class Messages:
             "overrun_last_at": overrun.last_at,
         }
         if run.result is None:
-            report = self._report(Kind.OVERRUN, job, now, run, **facts)
+            report = self._report(ReportKind.OVERRUN, job, now, run, **facts)
             # A cause of its own: at the end of the run there is another message.
             self._tell(job, report, f"{run.execution_id}/overrun", now, complete=True)
         else:
-            report = self._report(Kind.OVERRUN, job, run.ended_at or now, run, **facts)
+            report = self._report(ReportKind.OVERRUN, job, run.ended_at or now, run, **facts)
             self._tell_of_run(job, report, run, now)
 
     def waits(self, job: Job, start: Start, overrun: Overrun, now: int) -> None:
         """Slots passed while a start waits for its turn."""
         report = Report(
-            kind=Kind.OVERRUN,
+            kind=ReportKind.OVERRUN,
             job=job.name,
             host=self._origin.host,
             at=now,
@@ -125,7 +127,7 @@ class Messages:
     def missed(self, job: Job, count: int, first_at: int, last_at: int, now: int) -> None:
         """Slots passed without a run."""
         report = Report(
-            kind=Kind.MISSED,
+            kind=ReportKind.MISSED,
             job=job.name,
             host=self._origin.host,
             at=last_at,
@@ -137,7 +139,9 @@ class Messages:
         )
         self._tell(job, report, f"{job.name}/{first_at}/{last_at}", now, complete=True)
 
-    def _of_outage(self, kind: Kind, job: Job, at: int, run: Run, decision: Decision) -> Report:
+    def _of_outage(
+        self, kind: ReportKind, job: Job, at: int, run: Run, decision: Decision
+    ) -> Report:
         about = decision.about
         assert about is not None
         return self._report(
@@ -174,7 +178,7 @@ class Messages:
                     report, channel, job=job.name, key=key, cause=cause, now=now, complete=complete
                 )
 
-    def _report(self, kind: Kind, job: Job, at: int, run: Run, **outage: Any) -> Report:
+    def _report(self, kind: ReportKind, job: Job, at: int, run: Run, **outage: Any) -> Report:
         return Report(
             kind=kind,
             job=job.name,

@@ -13,28 +13,26 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gi.repository import GLib
-
 from lunasched.errors import NotifyError
 from lunasched.history import delivery
-from lunasched.history.report import Kind
+from lunasched.history.report import ReportKind
 from lunasched.history.run import Result
 from lunasched.jobs.model import ChannelType
 from lunasched.store import COMMANDS, EndedCommand, MessageState, Outgoing
 from lunasched.supervisor import digest, variables
+from lunasched.supervisor.loop import Handle, Loop
 from lunasched.units import commandchannels
 
 if TYPE_CHECKING:
     from lunasched.files.settings import EmailSettings, Settings
     from lunasched.notify.message import Message
     from lunasched.store import Store
-    from lunasched.supervisor.hooks import HookStarter
+    from lunasched.supervisor.hookstarter import HookStarter
     from lunasched.supervisor.messages import Origin
 
 _THREADS = 4
@@ -43,16 +41,14 @@ _USEC = 1_000_000
 # How much is done before the main loop gets its turn again.
 _AT_ONCE = 200
 _IN_A_DIGEST = 10_000
-# GLib counts milliseconds in 32 bits.
-_LONGEST_WAIT_MS = 2**31
 # The command's way to say that it might do another time (EX_TEMPFAIL of sysexits(3)).
 _TEMPORARY = 75
 # What is told first of a job that was well.
-_NEWS = (Kind.FAILURE, Kind.MISSED, Kind.OVERRUN)
+_NEWS = (ReportKind.FAILURE, ReportKind.MISSED, ReportKind.OVERRUN)
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class _Attempt:
     """What came of a try: the server's answer or the error, and the subject if there was one."""
 
     message: Message | None
@@ -65,46 +61,44 @@ class Notifier:
 
     def __init__(
         self,
+        loop: Loop,
         store: Store,
         hooks: HookStarter,
         origin: Origin,
         *,
         settings: Settings,
-        now: Callable[[], int],
-        guard: Callable[[Callable[[], bool]], Callable[..., bool]],
-        tried: Callable[[], None],
+        on_tried: Callable[[], None],
     ) -> None:
-        """``guard`` wraps main-loop callbacks; ``tried`` is called after each try."""
-        self._tried = tried
+        """``on_tried`` is called after each try."""
+        self._loop = loop
+        self._on_tried = on_tried
         self._store = store
         self._outbox = store.outbox
         self._hooks = hooks
         self._origin = origin
         self._email = settings.email
         self._most = settings.max_messages_per_hour
-        self._now = now
-        self._guard = guard
         self._sending: dict[int, Outgoing] = {}
         self._stopping = False
-        self._timer = 0
+        self._timer = Handle()
 
     def begin(self) -> None:
         """Take over what an earlier supervisor left half done."""
         with self._store.transaction():
             self._outbox.unclaim_all()
-            self._outbox.follow_clock(self._now())
-        self.look()
+            self._outbox.follow_clock(self._loop.now())
+        self.send_due()
 
     def clock_stepped(self) -> None:
         """The clock was set: nothing waits longer than it was to, and nothing less."""
         with self._store.transaction():
-            self._outbox.follow_clock(self._now())
-        self.look()
+            self._outbox.follow_clock(self._loop.now())
+        self.send_due()
 
-    def look(self) -> None:
+    def send_due(self) -> None:
         """Send what may be sent now, and plan for what is due later."""
         if self._stopping or self._outbox.is_idle():
-            self._cancel()
+            self._timer.cancel()
             return
         with self._store.transaction():
             self._settle_commands()
@@ -113,17 +107,15 @@ class Notifier:
             while (found := self._next_due()) is not None and handled < _AT_ONCE:
                 self._take(found)
                 handled += 1
-            later = [message.due_at for message in self._ready() if message.due_at > self._now()]
+            later = [
+                message.due_at for message in self._ready() if message.due_at > self._loop.now()
+            ]
         self._plan([*later, *digest_at], at_once=found is not None)
 
     def finish(self, seconds: float) -> None:
         """Wait a little for what is being sent, so that it is not sent again by the next one."""
         self._stopping = True
-        deadline = time.monotonic() + seconds
-        timer = GLib.timeout_add(50, lambda: True)
-        while self._sending and time.monotonic() < deadline:
-            GLib.MainContext.default().iteration(True)
-        GLib.source_remove(timer)
+        self._loop.run_until(lambda: not self._sending, seconds)
 
     # What is next
 
@@ -135,30 +127,33 @@ class Notifier:
 
     def _next_due(self) -> Outgoing | None:
         first = next(iter(self._ready()), None)
-        return first if first is not None and first.due_at <= self._now() else None
+        return first if first is not None and first.due_at <= self._loop.now() else None
 
     def _take(self, message: Outgoing) -> None:
         """Send a message, or leave it to a digest where its channel has had enough."""
         if self._is_limited(message) and (
-            self._outbox.holds(message.lane) or self._allowed_at(message) > self._now()
+            self._outbox.holds(message.lane) or self._allowed_at(message) > self._loop.now()
         ):
             self._outbox.hold(message)
-        elif (claimed := self._outbox.claim(message, self._now())) is not None:
+        elif (claimed := self._outbox.claim(message, self._loop.now())) is not None:
             self._send(claimed)
 
     @staticmethod
     def _is_limited(message: Outgoing) -> bool:
-        return not message.is_ping and message.report.kind not in (Kind.DIGEST, Kind.TEST)
+        return not message.is_ping and message.report.kind not in (
+            ReportKind.DIGEST,
+            ReportKind.TEST,
+        )
 
     def _allowed_at(self, message: Outgoing) -> int:
         of_channel, of_job = self._sent(message.counter), self._sent(message.lane)
         if message.report.kind in _NEWS and not of_job:
-            return delivery.allowed_at(of_channel, self._most, self._now())
-        return delivery.message_at(of_channel, of_job, self._most, self._now())
+            return delivery.allowed_at(of_channel, self._most, self._loop.now())
+        return delivery.message_at(of_channel, of_job, self._most, self._loop.now())
 
     def _digest_at(self, counter: str) -> int:
         """When a channel takes a digest of what is held back for it."""
-        now, of_channel = self._now(), self._sent(counter)
+        now, of_channel = self._loop.now(), self._sent(counter)
         soonest = delivery.soonest_digest_at(of_channel, self._most, now)
         if soonest > now:
             return soonest
@@ -178,32 +173,34 @@ class Notifier:
         """When a channel, or a lane of it, took messages within the last hour."""
         if not self._most:
             return []
-        return self._outbox.sent_lately(counter, self._now() - delivery.HOUR_USEC, self._now())
+        return self._outbox.sent_lately(
+            counter, self._loop.now() - delivery.HOUR_USEC, self._loop.now()
+        )
 
     def _digest(self) -> list[int]:
         """Make digests of what was held back and may be told now; when the others may."""
         later = []
         for counter in self._outbox.held_counters():
             allowed_at = self._digest_at(counter)
-            if allowed_at > self._now():
+            if allowed_at > self._loop.now():
                 later.append(allowed_at)
                 continue
             held = self._outbox.held(counter, _IN_A_DIGEST)
             self._put_digest(held)
             for message in held:
-                self._outbox.settle(message, MessageState.DIGESTED, self._now())
+                self._outbox.settle(message, MessageState.DIGESTED, self._loop.now())
         return later
 
     def _put_digest(self, held: list[Outgoing]) -> None:
         jobs = {message.job for message in held}
-        report = digest.of([message.report for message in held], self._origin, self._now())
+        report = digest.of([message.report for message in held], self._origin, self._loop.now())
         self._outbox.put(
             report,
             held[-1].channel,
             job=jobs.pop() if len(jobs) == 1 else "",
             key=digest.key(held[0].key),
             cause="",
-            now=self._now(),
+            now=self._loop.now(),
         )
 
     # Sending
@@ -215,14 +212,14 @@ class Notifier:
         try:
             thread.start()
         except RuntimeError as error:
-            self._soon(partial(self._done, message, _unforeseen(None, error)))
+            self._loop.soon(partial(self._done, message, _unforeseen(None, error)))
 
     def _work(self, message: Outgoing) -> None:
         """In a thread: everything that may take long."""
         outcome = _attempt(message, self._email)
-        self._soon(partial(self._done, message, outcome))
+        self._loop.soon(partial(self._done, message, outcome))
 
-    def _done(self, message: Outgoing, outcome: _Outcome) -> bool:
+    def _done(self, message: Outgoing, outcome: _Attempt) -> None:
         del self._sending[message.id]
         with self._store.transaction():
             if outcome.error is not None:
@@ -232,10 +229,9 @@ class Notifier:
             elif outcome.message is not None:
                 subject = outcome.message.subject
                 self._settle(message, MessageState.SENT, subject, outcome.answer)
-        self._hooks.look()
-        self.look()
-        self._tried()
-        return False
+        self._hooks.start_due()
+        self.send_due()
+        self._on_tried()
 
     def _settle(
         self, message: Outgoing, state: MessageState, subject: str | None, answer: str
@@ -244,18 +240,18 @@ class Notifier:
             about = f"the message of {message.event}" + (f" of {message.job}" * bool(message.job))
             type_ = message.channel.type.value
             print(f"<4>{about} cannot be sent ({type_}): {answer}", file=sys.stderr)
-        self._outbox.settle(message, state, self._now(), subject=subject, answer=answer)
+        self._outbox.settle(message, state, self._loop.now(), subject=subject, answer=answer)
 
     def _put_off(
         self, message: Outgoing, error: NotifyError, composed: Message | None = None
     ) -> None:
         """Have the message tried again, and its server and channel left alone for as long."""
-        now, subject = self._now(), composed.subject if composed else message.subject
+        now, subject = self._loop.now(), composed.subject if composed else message.subject
         if self._outbox.is_superseded(message):
             self._settle(message, MessageState.SUPERSEDED, subject, str(error))
             return
         wait = delivery.delay(message.waited / _USEC, error.retry_after)
-        if error.permanent or wait is None or message.report.kind is Kind.TEST:
+        if error.permanent or wait is None or message.report.kind is ReportKind.TEST:
             self._settle(message, MessageState.FAILED, subject, str(error))
             if error.unreachable and wait is None:
                 self._give_up(message, str(error))
@@ -292,7 +288,7 @@ class Notifier:
             message.job,
             unit,
             variables.of_message(message, composed),
-            self._now(),
+            self._loop.now(),
             text=composed.text,
             reader=job.user,
         )
@@ -313,30 +309,14 @@ class Notifier:
     # When to look again
 
     def _plan(self, later: list[int], *, at_once: bool) -> None:
-        self._cancel()
+        self._timer.cancel()
         if at_once:
-            self._timer = self._soon(self._elapsed)
+            self._timer = self._loop.soon(self.send_due)
         elif later:
-            wait = max(0, min(later) - self._now()) // 1000 + 1
-            self._timer = GLib.timeout_add(min(wait, _LONGEST_WAIT_MS), self._guard(self._elapsed))
-
-    def _soon(self, action: Callable[[], bool]) -> int:
-        """Have the main loop call it, in its turn, also from a thread; not when all is idle."""
-        source: int = GLib.idle_add(self._guard(action), priority=GLib.PRIORITY_DEFAULT)
-        return source
-
-    def _cancel(self) -> None:
-        if self._timer:
-            GLib.source_remove(self._timer)
-            self._timer = 0
-
-    def _elapsed(self) -> bool:
-        self._timer = 0
-        self.look()
-        return False
+            self._timer = self._loop.at(min(later), self.send_due)
 
 
-def _attempt(message: Outgoing, email: EmailSettings) -> _Outcome:
+def _attempt(message: Outgoing, email: EmailSettings) -> _Attempt:
     """One try, in a thread."""
     # Loaded where they cost no time of the main loop.
     from lunasched import notify
@@ -346,18 +326,18 @@ def _attempt(message: Outgoing, email: EmailSettings) -> _Outcome:
     try:
         composed = compose(message.report, message.channel)
         if message.channel.type is ChannelType.EXEC:
-            return _Outcome(composed)
+            return _Attempt(composed)
         answer = notify.send(message.channel, composed, key=message.key, settings=email)
     except NotifyError as error:
-        return _Outcome(composed, error=error)
+        return _Attempt(composed, error=error)
     except Exception as error:
         return _unforeseen(composed, error)
-    return _Outcome(composed, answer)
+    return _Attempt(composed, answer)
 
 
-def _unforeseen(composed: Message | None, error: Exception) -> _Outcome:
+def _unforeseen(composed: Message | None, error: Exception) -> _Attempt:
     # Its text may hold anything.
-    return _Outcome(composed, error=NotifyError(f"it cannot be sent: {type(error).__name__}"))
+    return _Attempt(composed, error=NotifyError(f"it cannot be sent: {type(error).__name__}"))
 
 
 def _how_it_ended(ended: EndedCommand) -> str:

@@ -20,12 +20,11 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from gi.repository import GLib
-
 from lunasched.history.timerstate import Timers
 from lunasched.paths import Mode
 from lunasched.store import Store
 from lunasched.supervisor.connections import Connections
+from lunasched.supervisor.loop import Handle, Loop
 
 if TYPE_CHECKING:
     from lunasched.files.settings import WebSettings
@@ -40,45 +39,43 @@ _BREATHER_MS = 500
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
-class Pages:
+class PageServer:
     """The server of the status page, of its JSON and of the metrics."""
 
     def __init__(
         self,
+        loop: Loop,
         settings: WebSettings,
         *,
         mode: Mode,
         database: Path,
         host_timezone: str,
         metrics: Callable[[Store], bytes],
-        now: Callable[[], int],
-        guard: Callable[..., Callable[..., bool]],
         timers: Callable[[], Timers] = Timers,
     ) -> None:
         """``metrics`` writes them from the store that it is given, in any thread, in which
-        ``timers`` can be called, too; ``guard`` wraps the callbacks of the main loop."""
+        ``timers`` can be called, too."""
+        self._loop = loop
         self._timers = timers
         self._settings = settings
         self._mode = mode
         self._database = database
         self._host_timezone = host_timezone
         self._metrics = metrics
-        self._now = now
-        self._guard = guard
         self._socket: socket.socket | None = None
         self._site: Site | None = None
         self._lock = Lock()
-        self._watch = 0
+        self._watch = Handle()
         self._tried_at = float("-inf")
         self._complained = ""
-        self._connections = Connections(self._answer, guard, self._on_room)
+        self._connections = Connections(loop, self._answer, on_room=self._resume)
 
     @property
     def address(self) -> tuple[str, int] | None:
         """Where it listens, if it does."""
         return self._socket.getsockname()[:2] if self._socket else None
 
-    def look(self) -> None:
+    def listen(self) -> None:
         """Listen, if that is wanted and not so yet; what is taken now may be free the next time.
 
         To be called whenever the supervisor is awake anyway.
@@ -89,7 +86,7 @@ class Pages:
             return
         self._tried_at = time.monotonic()
         try:
-            self._socket = self._listen()
+            self._socket = self._bind()
         except OSError as error:
             self._complain(error)
             return
@@ -99,13 +96,13 @@ class Pages:
 
     def close(self) -> None:
         """Listen no longer, and let those who are being answered go."""
-        self._pause()
+        self._watch.cancel()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
         self._connections.close()
 
-    def _listen(self) -> socket.socket:
+    def _bind(self) -> socket.socket:
         address = (self._settings.address, self._settings.port)
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -133,50 +130,32 @@ class Pages:
         host, port = self._settings.address, self._settings.port
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    def _resume(self) -> bool:
-        if self._socket is not None and not self._watch:
-            self._watch = GLib.unix_fd_add_full(
-                GLib.PRIORITY_LOW,
-                self._socket.fileno(),
-                GLib.IOCondition.IN,
-                self._guard(self._accept),
-            )
-        return False
+    def _resume(self) -> None:
+        if self._socket is not None and not self._watch.is_pending:
+            descriptor = self._socket.fileno()
+            self._watch = self._loop.on_readable(descriptor, self._accept, background=True)
 
-    def _pause(self) -> None:
-        if self._watch:
-            GLib.source_remove(self._watch)
-            self._watch = 0
-
-    def _accept(self) -> bool:
+    def _accept(self) -> None:
         if self._socket is None:
-            return False
+            return
         if not self._connections.make_room():
-            self._watch = 0
-            return False
+            self._watch.cancel()
+            return
         try:
             connection, address = self._socket.accept()
         except OSError as error:
             if error.errno in _EXHAUSTED:
-                return self._take_a_breath()
-            # It has gone again.
-            return True
+                self._watch.cancel()
+                self._loop.after(_BREATHER_MS, self._resume)
+            # Otherwise it has gone again.
+            return
         self._connections.take(connection, str(address[0]))
-        return True
-
-    def _on_room(self) -> None:
-        self._resume()
 
     def _answer(self) -> Answer:
         with self._lock:
             if self._site is None:
                 self._site = self._make_site()
         return self._site.answer
-
-    def _take_a_breath(self) -> bool:
-        self._watch = 0
-        GLib.timeout_add(_BREATHER_MS, self._guard(self._resume))
-        return False
 
     def _make_site(self) -> Site:
         # Imported here: where nobody looks at the page, it costs no memory.
@@ -200,7 +179,7 @@ class Pages:
                 owner="yourself" if is_users else "root",
                 command="lunasched --user" if is_users else "lunasched",
             ),
-            now=self._now,
+            now=self._loop.now,
             timers=self._timers,
         )
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gi.repository import GLib
-
 from lunasched.store import Pruning
+from lunasched.supervisor.loop import Loop
 
 if TYPE_CHECKING:
     from lunasched.files.settings import Retention
@@ -27,22 +26,13 @@ class Pruner:
     """
 
     def __init__(
-        self,
-        store: Store,
-        retention: Retention,
-        now: Callable[[], int],
-        guard: Callable[..., Callable[..., bool]],
-        needs_runs: Callable[[], bool],
+        self, loop: Loop, store: Store, retention: Retention, *, needs_runs: Callable[[], bool]
     ) -> None:
-        """``guard`` wraps the callbacks of the main loop.
-
-        ``needs_runs`` is whether someone has still to look at runs that were just recorded.
-        """
+        """``needs_runs`` tells if someone has still to look at runs that were just recorded."""
+        self._loop = loop
         self._needs_runs = needs_runs
         self._store = store
         self._retention = retention
-        self._now = now
-        self._guard = guard
         self._pass: Pruning | None = None
         self._began_at: int | None = None
         self._events = 0
@@ -52,12 +42,12 @@ class Pruner:
         self._events += events
         if self._pass is not None or not self._is_time():
             return
-        self._events, self._began_at = 0, GLib.get_monotonic_time()
+        self._events, self._began_at = 0, self._loop.monotonic()
         self._pass = Pruning(
             self._store,
             history_days=self._retention.history_days,
             max_history_per_job=self._retention.max_history_per_job,
-            now=self._now(),
+            now=self._loop.now(),
         )
         self._go_on()
 
@@ -65,15 +55,14 @@ class Pruner:
         if self._began_at is None or self._events >= _EVENTS:
             return True
         # Of CLOCK_MONOTONIC: setting the clock changes nothing here.
-        since: int = GLib.get_monotonic_time() - self._began_at
+        since = self._loop.monotonic() - self._began_at
         return since >= _INTERVAL_USEC
 
     def _go_on(self) -> None:
-        GLib.timeout_add(_PAUSE_MS, self._guard(self._step), priority=GLib.PRIORITY_LOW)
+        self._loop.after(_PAUSE_MS, self._step, background=True)
 
-    def _step(self) -> bool:
+    def _step(self) -> None:
         if self._pass is not None and not self._needs_runs() and self._pass.step() is None:
             self._pass = None
         if self._pass is not None:
             self._go_on()
-        return False

@@ -95,16 +95,16 @@ class Recorder:
         elapses: Elapses,
         *,
         now: Callable[[], int],
-        begun: Callable[[str], None] = lambda job: None,
+        on_begun: Callable[[str], None] = lambda job: None,
         waits: Callable[[str], Waits] = lambda execution_id: Waits(),
     ) -> None:
-        """``begun`` is called with the name of each job of which a run has begun.
+        """``on_begun`` is called with the name of each job of which a run has begun.
 
         ``waits`` says what the journal has about the end of a run, by its execution ID.
         """
         self._elapses = elapses
         self._now = now
-        self._begun = begun
+        self._on_begun = on_begun
         self._waits = waits
         self._store = store
         self._host_timezone = host_timezone
@@ -310,7 +310,7 @@ class Recorder:
         self._store.runs.begin(run, event.boot_id, event.since_boot)
         if asked is None and cause.by_timer is False:
             self._store.runs.request(event.execution_id, Trigger.MANUAL, event.at)
-        self._begun(name)
+        self._on_begun(name)
 
     def _asked(self, unit: str, began: int, cause: Cause) -> Start | None:
         """Take the start of a unit that the supervisor asked for, if one that began then is it."""

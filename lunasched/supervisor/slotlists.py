@@ -35,7 +35,7 @@ class SlotLists:
         """A run of a job has begun, and may have used up a slot."""
         self._begun.add(job)
 
-    def look(self, jobs: Iterable[str] = ()) -> None:
+    def renew(self, jobs: Iterable[str] = ()) -> None:
         """Have the lists of jobs written that need it, and of those that have begun."""
         wanted = [job for job in {*jobs, *self._begun} if self._needs_slots(job)]
         self._begun.clear()

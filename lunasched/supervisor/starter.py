@@ -19,24 +19,46 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gi.repository import GLib
-
-from lunasched.errors import LunaschedError, SystemdUnreachable
 from lunasched.formats.unittext import JOB_PREFIX, LAUNCH_PREFIX, instance_name, launch_name
 from lunasched.history.run import Trigger
+from lunasched.supervisor.claims import Claims
+from lunasched.supervisor.loop import Handle, Loop
 
 if TYPE_CHECKING:
+    from lunasched.errors import LunaschedError
     from lunasched.state.runtimedir import RuntimeDirectory
     from lunasched.store import Start, Store
     from lunasched.supervisor.consequences import Consequences
     from lunasched.systemd.manager import Manager
 
 _JOBS = f"{JOB_PREFIX}*.service"
-# systemd has had this long to begin what it was asked for, before its journal is doubted.
-_SETTLED_USEC = 2_000_000
-_TRIES = 5
-# GLib counts milliseconds in 32 bits.
-_LONGEST_WAIT_MS = 2**31
+
+
+class _ClaimedStarts:
+    """The rows of ``starts`` that systemd was asked for; they go when their start is on record."""
+
+    def __init__(self, store: Store, consequences: Consequences) -> None:
+        self._store = store
+        self._consequences = consequences
+
+    def claimed(self) -> list[Start]:
+        return [start for start in self._store.starts.all() if start.claimed_at is not None]
+
+    def unclaim(self, row_id: int) -> None:
+        self._store.starts.unclaim(row_id)
+
+    def give_up(self, claim: Start, reason: str) -> None:
+        print(f"<4>{claim.unit} could not be started: {reason}", file=sys.stderr)
+        job = self._store.jobs.get(claim.job)
+        with self._store.transaction():
+            if self._store.starts.drop(claim) and job is not None:
+                self._consequences.dropped(claim, job)
+
+    def has_begun(self, claim: Start) -> bool:
+        return False
+
+    def close(self, claim: Start, *, doubted: bool) -> bool:
+        return True
 
 
 class Starter:
@@ -44,41 +66,34 @@ class Starter:
 
     def __init__(
         self,
+        loop: Loop,
         store: Store,
         manager: Manager,
         runtime: RuntimeDirectory,
         consequences: Consequences,
         *,
         limit: int,
-        now: Callable[[], int],
-        guard: Callable[[Callable[[], bool]], Callable[..., bool]],
-        asked: Callable[[], None],
+        on_asked: Callable[[], None],
     ) -> None:
-        """``limit`` is ``max_concurrent_jobs`` (0: none); ``guard`` wraps main-loop callbacks.
-
-        ``asked`` is called when systemd is asked for something, so that the journal is read.
-        """
+        """``limit`` is ``max_concurrent_jobs`` (0: none); ``on_asked`` is that of ``Claims``."""
+        self._loop = loop
         self._store = store
         self._manager = manager
         self._runtime = runtime
-        self._consequences = consequences
         self._limit = limit
-        self._now = now
-        self._guard = guard
-        self._asked = asked
-        self._timer = 0
+        self._timer = Handle()
         self._marked: set[tuple[str, str]] = set()
-        # What systemd did not seem to have begun when it was last asked.
-        self._doubted: set[int] = set()
+        self._table = _ClaimedStarts(store, consequences)
+        self.claims = Claims(loop, manager, self._table, on_asked=on_asked)
 
-    def look(self) -> None:
+    def start_due(self) -> None:
         """Start what may start now, and plan for what is due later."""
         starts = self._store.starts.all()
         claimed = [start for start in starts if start.claimed_at is not None]
         self._forget_begun({(start.job, start.unit) for start in claimed})
-        now = self._now()
+        now = self._loop.now()
         waiting = [start for start in starts if start.claimed_at is None]
-        self._plan([start.due_at for start in waiting if start.due_at > now], now)
+        self._plan([start.due_at for start in waiting if start.due_at > now])
         due = [start for start in waiting if start.due_at <= now]
         shut = self._limit > 0 or any(start.exclusive for start in due)
         if shut and not self._runtime.gate_is_shut() and not self._shut_gate():
@@ -88,46 +103,6 @@ class Starter:
                 self._start(start, needs_pass=shut or start.exclusive)
         if not shut and self._runtime.gate_is_shut():
             self._runtime.open_gate()
-
-    def doubt(self) -> None:
-        """Note what systemd has not begun, or what is over: it may not have been read yet.
-
-        The journal is read once more before ``reconcile``.
-        """
-        self._doubted = {
-            start.id
-            for start in self._store.starts.all()
-            if start.claimed_at is not None
-            and not self._is_fresh(start.claimed_at)
-            and not self._manager.is_busy(start.unit)
-        }
-
-    def reconcile(self) -> bool:
-        """The journal is silent: what was asked for and did not begin is to be asked for again.
-
-        Returns whether it is too early to tell.
-        """
-        doubted, self._doubted = self._doubted, set()
-        unclear = False
-        for start in self._store.starts.all():
-            if start.claimed_at is None:
-                continue
-            if self._is_fresh(start.claimed_at):
-                unclear = True
-            elif self._manager.is_busy(start.unit):
-                continue
-            elif start.id not in doubted:
-                unclear = True
-            elif start.tries < _TRIES:
-                self._store.starts.unclaim(start)
-            else:
-                self._give_up(start, "systemd does not begin it")
-        self.look()
-        return unclear
-
-    def _is_fresh(self, claimed_at: int) -> bool:
-        # Below 0 the clock has been set back since.
-        return 0 <= self._now() - claimed_at < _SETTLED_USEC
 
     def _choose(self, due: list[Start], claimed: list[Start]) -> list[Start]:
         """Those of the due starts whose turn it is, in their order."""
@@ -168,16 +143,11 @@ class Starter:
                 _complain(f"{start.unit} cannot be let through the gate", error)
                 return
         self._marked.add((start.job, start.unit))
-        if not self._store.starts.claim(start, self._now()):
+        if not self._store.starts.claim(start, self._loop.now()):
             return
         for_slot = start.trigger in (Trigger.TIMER, Trigger.CATCH_UP)
         self._runtime.mark_start(start.job, for_slot=for_slot)
-
-        def answered(error: LunaschedError | None) -> None:
-            self._guard(partial(self._answered, start, error))()
-
-        self._manager.start_later(start.unit, answered)
-        self._asked()
+        self.claims.ask(start.id, start.unit, partial(self._refused, start))
 
     def _shut_gate(self) -> bool:
         """Whether it is shut now; where not, nothing is started, and ordinary jobs go on."""
@@ -188,23 +158,13 @@ class Starter:
             return False
         return True
 
-    def _answered(self, start: Start, error: LunaschedError | None) -> bool:
-        if isinstance(error, SystemdUnreachable):
-            self._store.starts.unclaim(start)
-        elif error is not None and ":" in start.unit:
+    def _refused(self, start: Start, error: LunaschedError) -> None:
+        if ":" in start.unit:
             # The copy of the unit is gone (after a boot, or a long wait): have another one made.
             with self._store.transaction():
                 self._store.starts.move(start, launch_name(start.job))
-        elif error is not None:
-            self._give_up(start, str(error))
-        return False
-
-    def _give_up(self, start: Start, reason: str) -> None:
-        print(f"<4>{start.unit} could not be started: {reason}", file=sys.stderr)
-        job = self._store.jobs.get(start.job)
-        with self._store.transaction():
-            if self._store.starts.drop(start) and job is not None:
-                self._consequences.dropped(start, job)
+        else:
+            self._table.give_up(start, str(error))
 
     def _forget_begun(self, claimed: set[tuple[str, str]]) -> None:
         """Take back the passes and marks of what has gone ahead, or will not.
@@ -220,18 +180,10 @@ class Starter:
             self._runtime.unmark_start(job)
         self._marked -= done
 
-    def _plan(self, later: list[int], now: int) -> None:
-        if self._timer:
-            GLib.source_remove(self._timer)
-            self._timer = 0
+    def _plan(self, later: list[int]) -> None:
+        self._timer.cancel()
         if later:
-            wait = min((min(later) - now) // 1000 + 1, _LONGEST_WAIT_MS)
-            self._timer = GLib.timeout_add(wait, self._guard(self._elapsed))
-
-    def _elapsed(self) -> bool:
-        self._timer = 0
-        self.look()
-        return False
+            self._timer = self._loop.at(min(later), self.start_due)
 
 
 def _complain(what: str, error: OSError) -> None:

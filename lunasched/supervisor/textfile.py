@@ -7,16 +7,14 @@ writes it, with a look at the database of its own, so that nothing waits for a s
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from gi.repository import GLib
-
 from lunasched.errors import LunaschedError
 from lunasched.store import Store
+from lunasched.supervisor.loop import Handle, Loop
 from lunasched.web import metrics
 
 if TYPE_CHECKING:
@@ -29,22 +27,12 @@ _INTERVAL_MS = 15_000
 class TextFile:
     """The file, where the configuration names one."""
 
-    def __init__(
-        self,
-        path: Path | None,
-        *,
-        metrics: Metrics,
-        database: Path,
-        now: Callable[[], int],
-        guard: Callable[..., Callable[..., bool]],
-    ) -> None:
-        """``guard`` wraps the callbacks of the main loop."""
+    def __init__(self, loop: Loop, path: Path | None, *, metrics: Metrics, database: Path) -> None:
+        self._loop = loop
         self._path = path
         self._metrics = metrics
         self._database = database
-        self._now = now
-        self._guard = guard
-        self._source = 0
+        self._timer = Handle()
         self._writing: Thread | None = None
         self._is_outdated = False
         self._began_at: int | None = None
@@ -52,20 +40,16 @@ class TextFile:
 
     def changed(self) -> None:
         """Have it written soon."""
-        if self._path is None or self._source:
+        if self._path is None or self._timer.is_pending:
             return
         if self._writing is not None:
             self._is_outdated = True
             return
-        self._source = GLib.timeout_add(
-            self._wait(), self._guard(self._begin), priority=GLib.PRIORITY_LOW
-        )
+        self._timer = self._loop.after(self._wait(), self._begin, background=True)
 
     def close(self) -> None:
         """Write it a last time, now that the supervisor ends."""
-        if self._source:
-            GLib.source_remove(self._source)
-            self._source = 0
+        self._timer.cancel()
         if self._writing is not None:
             self._writing.join()
         if self._path is not None:
@@ -74,37 +58,34 @@ class TextFile:
     def _wait(self) -> int:
         if self._began_at is None:
             return _DELAY_MS
-        since = (GLib.get_monotonic_time() - self._began_at) // 1000
-        return int(max(_DELAY_MS, _INTERVAL_MS - since))
+        since = (self._loop.monotonic() - self._began_at) // 1000
+        return max(_DELAY_MS, _INTERVAL_MS - since)
 
-    def _begin(self) -> bool:
-        self._source = 0
-        self._began_at = GLib.get_monotonic_time()
+    def _begin(self) -> None:
+        self._began_at = self._loop.monotonic()
         self._writing = Thread(target=self._write_beside, name="textfile", daemon=True)
         self._writing.start()
-        return False
 
     def _write_beside(self) -> None:
         assert self._path is not None
         problem = self._write(self._path)
-        GLib.idle_add(self._guard(partial(self._written, problem)))
+        self._loop.soon(partial(self._written, problem), background=True)
 
     def _write(self, path: Path) -> str:
         """What went wrong, in words; empty if nothing did."""
         try:
             with Store.open_to_read(self._database) as store:
-                metrics.write_textfile(path, self._metrics.render(store, self._now()))
+                metrics.write_textfile(path, self._metrics.render(store, self._loop.now()))
         except LunaschedError as error:
             return str(error)
         return ""
 
-    def _written(self, problem: str) -> bool:
+    def _written(self, problem: str) -> None:
         self._writing = None
         self._note(problem)
         if self._is_outdated:
             self._is_outdated = False
             self.changed()
-        return False
 
     def _note(self, problem: str) -> None:
         """Complain once of the same."""

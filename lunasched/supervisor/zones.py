@@ -16,6 +16,7 @@ from gi.repository import Gio
 
 from lunasched.errors import LunaschedError
 from lunasched.paths import LOCALTIME, ZONE_DATABASE, Mode, zone_identity
+from lunasched.supervisor.loop import Loop
 from lunasched.systemd.manager import Manager
 from lunasched.systemd.startsocket import StartSocket
 
@@ -30,13 +31,10 @@ _LOOK_SECONDS = 0.05
 class Zones:
     """The host's zone and the database of zones, watched."""
 
-    def __init__(
-        self, slots: SlotDirectory, manager: Manager, guard: Callable[..., Callable[..., bool]]
-    ) -> None:
-        """``guard`` wraps the callbacks of the main loop."""
+    def __init__(self, loop: Loop, slots: SlotDirectory, manager: Manager) -> None:
+        self._loop = loop
         self._slots = slots
         self._manager = manager
-        self._guard = guard
         self._now = zone_identity()
         self._monitors: list[Gio.FileMonitor] = []
 
@@ -50,19 +48,18 @@ class Zones:
             monitor = Gio.File.new_for_path(str(path)).monitor_file(
                 Gio.FileMonitorFlags.WATCH_MOVES, None
             )
-            monitor.connect("changed", self._guard(lambda: self._compare(changed)))
+            monitor.connect("changed", self._loop.callback(lambda *_: self._compare(changed)))
             self._monitors.append(monitor)
         # They may have changed before they were watched.
         self._compare(changed)
         if outdated or self._slots.zones() != self._now:
             self.bring_up_to_date()
 
-    def _compare(self, changed: Callable[[], None]) -> bool:
+    def _compare(self, changed: Callable[[], None]) -> None:
         if zone_identity() != self._now:
             # Without waiting: meanwhile runs would be recorded.
             self.request_sync()
             changed()
-        return True
 
     def request_sync(self) -> None:
         """Have ``lunasched sync`` run, without waiting for it."""

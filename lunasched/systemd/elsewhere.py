@@ -63,7 +63,7 @@ def streams_of_user(
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class UserEntry:
     """That a process has become a user, by its own account in the unit of a run."""
 
     user: int
@@ -72,7 +72,7 @@ class Entry:
     """When (µs, UTC)."""
 
 
-def entries(reader: Any, of_unit: Fields, since: int) -> list[Entry]:
+def entries(reader: Any, of_unit: Fields, since: int) -> list[UserEntry]:
     """Return how processes in a unit became users since a time (µs, UTC), the newest first."""
     _match(reader, {**of_unit, "_UID": "0", "_TRANSPORT": "syslog"})
     for program in _PROGRAMS:
@@ -86,7 +86,7 @@ def entries(reader: Any, of_unit: Fields, since: int) -> list[Entry]:
         said = _OPENED.match(_text(entry))
         user = None if said is None else _user_id(said[1], said[2])
         if user is not None:
-            found.append(Entry(user, int(entry["_PID"]), at))
+            found.append(UserEntry(user, int(entry["_PID"]), at))
     return found
 
 

@@ -20,7 +20,7 @@ from lunasched.history.starts import Start
 from lunasched.history.timerstate import Timers
 from lunasched.jobs.model import HIDDEN, Job
 from lunasched.web.http import Request, Response
-from lunasched.web.source import Place, Source
+from lunasched.web.storeview import Place, StoreView
 
 RUNS_DEFAULT, RUNS_MAX = 100, 1000
 """How many runs an answer has."""
@@ -48,7 +48,7 @@ class View:
     """Asks the manager for the timers of jobs."""
 
 
-def jobs(source: Source, view: View) -> Response:
+def jobs(source: StoreView, view: View) -> Response:
     """Every job."""
     names, timers = source.jobs.names(), view.timers()
     # In parts: of many jobs, all of it at once takes ten times the room of its text.
@@ -60,14 +60,14 @@ def jobs(source: Source, view: View) -> Response:
     return _answer(b'{"jobs":[' + b",".join(parts) + b"]}")
 
 
-def job(source: Source, view: View, name: str) -> Response:
+def job(source: StoreView, view: View, name: str) -> Response:
     """One job."""
     for found in _jobs(source, view, view.timers(), [name]):
         return _json(found)
     return fault(HTTPStatus.NOT_FOUND, f"there is no job {name!r}")
 
 
-def runs(source: Source, view: View, request: Request) -> Response:
+def runs(source: StoreView, view: View, request: Request) -> Response:
     """Runs of a job or of all, the newest first, a part of them at a time."""
     try:
         since, before, count = _asked(request.query)
@@ -89,7 +89,7 @@ def runs(source: Source, view: View, request: Request) -> Response:
     )
 
 
-def run(source: Source, view: View, text: str) -> Response:
+def run(source: StoreView, view: View, text: str) -> Response:
     """One run."""
     execution_id = text.replace("-", "").lower()
     found = source.runs.get(execution_id)
@@ -133,7 +133,9 @@ def retries(starts: Iterable[Start]) -> dict[str, Start]:
     return {start.failed_id: start for start in starts if start.failed_id}
 
 
-def _jobs(source: Source, view: View, timers: Timers, names: list[str]) -> Iterable[dict[str, Any]]:
+def _jobs(
+    source: StoreView, view: View, timers: Timers, names: list[str]
+) -> Iterable[dict[str, Any]]:
     stored = source.runs.latest_of(names)
     latest = dict(zip(stored, _so_far(source, view, stored.values()), strict=True))
     hooks = source.hooks.of(run.execution_id for run in latest.values())
@@ -159,12 +161,12 @@ def _jobs(source: Source, view: View, timers: Timers, names: list[str]) -> Itera
         )
 
 
-def _so_far(source: Source, view: View, runs: Iterable[Run]) -> list[Run]:
+def _so_far(source: StoreView, view: View, runs: Iterable[Run]) -> list[Run]:
     zone = view.host_timezone
     return overrun.so_far(runs, source.jobs.some, now=view.now, host_timezone=zone)
 
 
-def _runs(source: Source, view: View, found: list[Run]) -> list[dict[str, Any]]:
+def _runs(source: StoreView, view: View, found: list[Run]) -> list[dict[str, Any]]:
     hooks = source.hooks.of(run.execution_id for run in found)
     pending = retries(source.starts.all())
     return [

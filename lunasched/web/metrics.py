@@ -24,7 +24,7 @@ from lunasched.errors import InvalidInput, LunaschedError, PermissionDenied
 from lunasched.formats.printable import printable
 from lunasched.history import overrun, slot
 from lunasched.history.run import Result
-from lunasched.history.snapshot import DURATION_DIGITS, JobSnapshot, Snapshot, Source
+from lunasched.history.snapshot import DURATION_DIGITS, JobSnapshot, Snapshot, SnapshotSource
 from lunasched.history.timerstate import Timers
 from lunasched.jobs.model import ChannelType
 
@@ -252,7 +252,7 @@ class Metrics:
         self._instants: dict[str, _Instants] = {}
         self._quantiles: dict[str, tuple[int, tuple[int, ...]]] = {}
 
-    def render(self, store: Source, now: int) -> bytes:
+    def render(self, store: SnapshotSource, now: int) -> bytes:
         """The text, in UTF-8, at ``now`` (µs, UTC)."""
         # Loaded when somebody asks, for the supervisor is there without it, too; and before there
         # is anything else in memory.

@@ -28,7 +28,7 @@ from lunasched.jobs.model import Job
 from lunasched.units import summary
 from lunasched.web import api, plot, timeline
 from lunasched.web.http import Request, Response
-from lunasched.web.source import Place, Source
+from lunasched.web.storeview import Place, StoreView
 
 if TYPE_CHECKING:
     from lunasched.web.site import Identity
@@ -80,7 +80,7 @@ class Pages:
             "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
         )
 
-    def overview(self, source: Source, request: Request) -> Response:
+    def overview(self, source: StoreView, request: Request) -> Response:
         """All jobs, what needs an eye first."""
         now, query = self._now(), request.query
         starts = in_turn(source.starts.all(), now)
@@ -125,7 +125,7 @@ class Pages:
             pages=pages,
         )
 
-    def job(self, source: Source, request: Request, name: str, *, trusted: bool) -> Response:
+    def job(self, source: StoreView, request: Request, name: str, *, trusted: bool) -> Response:
         """One job: its definition, and how it has been."""
         now = self._now()
         found = source.jobs.some([name]).get(name)
@@ -168,7 +168,7 @@ class Pages:
             trusted=trusted,
         )
 
-    def run(self, source: Source, request: Request, text: str, *, trusted: bool) -> Response:
+    def run(self, source: StoreView, request: Request, text: str, *, trusted: bool) -> Response:
         """One run, and what it printed."""
         execution_id = text.replace("-", "").lower()
         found = source.runs.get(execution_id)
@@ -189,7 +189,7 @@ class Pages:
         """What is not there."""
         return self._respond("missing.html.j2", HTTPStatus.NOT_FOUND, text=text)
 
-    def _so_far(self, source: Source, runs: Mapping[str, Run]) -> dict[str, Run]:
+    def _so_far(self, source: StoreView, runs: Mapping[str, Run]) -> dict[str, Run]:
         """Runs, those in progress with the slots that have passed during them by now."""
         zone = self._identity.timezone
         found = overrun.so_far(runs.values(), source.jobs.some, now=self._now(), host_timezone=zone)

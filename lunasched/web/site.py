@@ -16,7 +16,7 @@ from lunasched.history.timerstate import Timers
 from lunasched.web import api
 from lunasched.web.access import Access
 from lunasched.web.http import Request, Response, plain
-from lunasched.web.source import Source
+from lunasched.web.storeview import StoreView
 
 if TYPE_CHECKING:
     from lunasched.web.pages import Pages
@@ -44,7 +44,7 @@ class Site:
     def __init__(
         self,
         *,
-        open_source: Callable[[], AbstractContextManager[Source]],
+        open_source: Callable[[], AbstractContextManager[StoreView]],
         metrics: Callable[[], bytes],
         access: Access,
         identity: Identity,

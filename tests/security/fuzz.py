@@ -38,7 +38,7 @@ from lunasched.formats.document import Format
 from lunasched.formats.document import read as read_document
 from lunasched.store import Store
 from lunasched.transfer import crontab
-from lunasched.transfer.crontab import CronFormat, Source
+from lunasched.transfer.crontab import CronFormat, CrontabSource
 from lunasched.web.access import Access
 from lunasched.web.http import Request, respond
 from lunasched.web.site import Identity, Site
@@ -79,7 +79,7 @@ def read_file(form: Format) -> Callable[[bytes], None]:
 
 def read_crontab(data: bytes) -> None:
     form = (CronFormat.USER, CronFormat.SYSTEM, CronFormat.ANACRON)[len(data) % 3]
-    crontab.read(data, Source(label="fuzz", format=form, users=frozenset({"root", "luna"})))
+    crontab.read(data, CrontabSource(label="fuzz", format=form, users=frozenset({"root", "luna"})))
 
 
 def read_request(data: bytes) -> None:

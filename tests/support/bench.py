@@ -122,19 +122,19 @@ def _miss_slots(database: Path) -> None:
     from lunasched.paths import Mode
     from lunasched.store import Store
     from lunasched.supervisor.consequences import Consequences
+    from lunasched.supervisor.loop import Loop
     from lunasched.supervisor.messages import Origin
-    from lunasched.supervisor.missed import SlotChecker
+    from lunasched.supervisor.slotchecker import SlotChecker
 
     now, day = time.time_ns() // 1000, 86_400_000_000
     awake = iter([0])
+    loop = Loop(lambda: now, lambda: next(awake, day))
     with Store.open(database, durable=False) as store:
         with store.changing_jobs():
             for number in range(MANY_JOBS):
                 store.jobs.put(_job(number).evolve(schedule="* * * * *"), now - 7 * day)
         consequences = Consequences(store, Origin("bench", "UTC", Mode.SYSTEM), lambda: now)
-        checker = SlotChecker(
-            store, consequences, "UTC", lambda: now, lambda action: action, lambda: next(awake, day)
-        )
+        checker = SlotChecker(loop, store, consequences, "UTC")
         steps = []
         for name in store.jobs.names():
             begun = time.perf_counter()

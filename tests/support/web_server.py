@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gi.repository import GLib
-
 from lunasched.files.settings import WebSettings
 from lunasched.history.run import Result, Run, Trigger
 from lunasched.jobs.model import Job
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.paths import Mode
 from lunasched.store import Store
-from lunasched.supervisor.pageserver import Pages
+from lunasched.supervisor.loop import Loop
+from lunasched.supervisor.pageserver import PageServer
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
@@ -45,7 +44,8 @@ class Answer:
 class Server:
     """A server that runs, and how to ask it."""
 
-    pages: Pages
+    loop: Loop
+    pages: PageServer
     port: int
 
     def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
@@ -93,25 +93,25 @@ def served(
 ) -> Iterator[Server]:
     """The server of a database, in a main loop beside the test."""
     port = settings.setdefault("port", free_port())
-    pages = Pages(
+    loop = Loop()
+    pages = PageServer(
+        loop,
         WebSettings(**({"enabled": True} | settings)),
         mode=mode,
         database=database,
         host_timezone="Europe/Berlin",
         metrics=metrics or (lambda store: b"# TYPE x gauge\n"),
-        now=lambda: time.time_ns() // 1000,
-        guard=lambda action: lambda *_: action(),
     )
-    loop = GLib.MainLoop()
     thread = threading.Thread(target=loop.run, daemon=True)
-    pages.look()
+    pages.listen()
     assert pages.address == ("127.0.0.1", port)
     thread.start()
     try:
-        yield Server(pages, port)
+        yield Server(loop, pages, port)
     finally:
-        GLib.idle_add(loop.quit)
+        loop.soon(loop.quit)
         thread.join()
+        loop.raise_failure()
         pages.close()
 
 

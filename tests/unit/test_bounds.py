@@ -30,7 +30,7 @@ from lunasched.jobs import values as values
 from lunasched.paths import history_path
 from lunasched.store import Store
 from lunasched.transfer import crontab
-from lunasched.transfer.crontab import CronFormat, Source
+from lunasched.transfer.crontab import CronFormat, CrontabSource
 
 MAN = Path(__file__).parent.parent.parent / "man"
 
@@ -178,7 +178,7 @@ def test_each_reader_of_numbers_refuses_or_reads_and_is_quick(read: object, text
 @pytest.mark.parametrize("form", CronFormat)
 def test_no_number_in_a_crontab_is_too_much(line: str, form: CronFormat) -> None:
     begun = time.process_time()
-    crontab.read(f"{line}\n".encode(), Source(label="x", format=form))
+    crontab.read(f"{line}\n".encode(), CrontabSource(label="x", format=form))
     assert time.process_time() - begun < 1
 
 
@@ -249,10 +249,12 @@ def test_a_zone_of_many_parts_is_none(name: str) -> None:
 
 def test_many_faults_of_a_crontab_are_told_in_time() -> None:
     begun = time.process_time()
-    found = crontab.read(b"60 * * * * x\n" * 70_000, Source(label="x", format=CronFormat.USER))
+    found = crontab.read(
+        b"60 * * * * x\n" * 70_000, CrontabSource(label="x", format=CronFormat.USER)
+    )
     assert len(found.problems) == 70_000
     twice = b"1 5 name true\n" * 20_000
-    crontab.read(twice, Source(label="x", format=CronFormat.ANACRON))
+    crontab.read(twice, CrontabSource(label="x", format=CronFormat.ANACRON))
     assert time.process_time() - begun < 5
 
 

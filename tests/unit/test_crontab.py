@@ -17,7 +17,7 @@ from mutations import mutated
 from lunasched.formats.shell import base_name, condition, leaves_behind
 from lunasched.jobs.model import Channel, ChannelType, Job
 from lunasched.paths import Mode
-from lunasched.transfer.crontab import CronFormat, Crontab, Source, format_by_content, read
+from lunasched.transfer.crontab import CronFormat, Crontab, CrontabSource, format_by_content, read
 from lunasched.transfer.crontab.command import input_directives, split_percent
 from lunasched.units import compiler
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import random
 
 TREE = Path(__file__).resolve().parent.parent.parent
-USER = Source("mine", CronFormat.USER)
-SYSTEM = Source("/etc/crontab", CronFormat.SYSTEM)
-ANACRON = Source("/etc/anacrontab", CronFormat.ANACRON)
+USER = CrontabSource("mine", CronFormat.USER)
+SYSTEM = CrontabSource("/etc/crontab", CronFormat.SYSTEM)
+ANACRON = CrontabSource("/etc/anacrontab", CronFormat.ANACRON)
 CONTEXT = compiler.Context(
     Mode.SYSTEM,
     "Europe/Berlin",
@@ -41,28 +41,28 @@ CONTEXT = compiler.Context(
 )
 
 
-def found(text: str, source: Source = USER) -> Crontab:
+def found(text: str, source: CrontabSource = USER) -> Crontab:
     """A crontab without faults."""
     crontab = read(text.encode(), source)
     assert crontab.problems == ()
     return crontab
 
 
-def jobs(text: str, source: Source = USER) -> list[Job]:
+def jobs(text: str, source: CrontabSource = USER) -> list[Job]:
     return [entry.job for entry in found(text, source).entries]
 
 
-def job(text: str, source: Source = USER) -> Job:
+def job(text: str, source: CrontabSource = USER) -> Job:
     (only,) = jobs(text, source)
     return only
 
 
-def differences(text: str, source: Source = USER) -> str:
+def differences(text: str, source: CrontabSource = USER) -> str:
     (entry,) = found(text, source).entries
     return "\n".join(entry.differences)
 
 
-def problems(text: str | bytes, source: Source = USER) -> list[str]:
+def problems(text: str | bytes, source: CrontabSource = USER) -> list[str]:
     data = text if isinstance(text, bytes) else text.encode()
     return list(read(data, source).problems)
 
@@ -362,7 +362,7 @@ def test_the_same_entry_twice() -> None:
 
 
 def test_the_name_of_a_file_in_cron_d_is_a_part_of_the_names() -> None:
-    source = Source("/etc/cron.d/php", CronFormat.SYSTEM, prefix="php")
+    source = CrontabSource("/etc/cron.d/php", CronFormat.SYSTEM, prefix="php")
     assert re.fullmatch(
         r"php-sessionclean-\w{6}", job("@daily root /lib/sessionclean\n", source).name
     )
@@ -484,7 +484,7 @@ def test_both_outputs_at_once_is_the_background_but_to_bash(shell: str, behind: 
         ("* * * * * root * echo x", SYSTEM),
     ],
 )
-def test_no_cron_takes_a_command_that_begins_with_a_star(line: str, source: Source) -> None:
+def test_no_cron_takes_a_command_that_begins_with_a_star(line: str, source: CrontabSource) -> None:
     (problem,) = problems(f"{line}\n", source)
     assert "begins with '*', which no cron takes" in problem
 
@@ -512,7 +512,7 @@ def test_the_user_of_a_system_crontab() -> None:
 
 
 def test_a_user_that_does_not_exist() -> None:
-    source = Source("/etc/crontab", CronFormat.SYSTEM, users={"root"})
+    source = CrontabSource("/etc/crontab", CronFormat.SYSTEM, users={"root"})
     (problem,) = problems("@daily root a\n@daily echo b\n", source)
     assert problem.startswith("/etc/crontab:2: there is no user 'echo'")
     assert "--user-format" in problem
@@ -523,10 +523,10 @@ def test_a_user_that_does_not_exist() -> None:
     "text", ["@daily root a\n@daily b\n", "5 4 * * * news a\n5 5 * * * mail b\n"]
 )
 def test_a_system_crontab_that_was_taken_for_a_users(text: str) -> None:
-    source = Source("x", CronFormat.USER, users={"root", "news", "mail"}, is_guess=True)
+    source = CrontabSource("x", CronFormat.USER, users={"root", "news", "mail"}, is_guess=True)
     (problem,) = problems(text, source)
     assert "--system-format" in problem and "--user-format" in problem
-    told = Source("x", CronFormat.USER, users={"root", "news", "mail"})
+    told = CrontabSource("x", CronFormat.USER, users={"root", "news", "mail"})
     assert len(jobs(text, told)) == 2
 
 
@@ -547,14 +547,14 @@ def test_users_of_another_machine_are_not_taken_for_programs(text: str, is_refus
     def finds(word: str, path: str | None) -> bool:
         return word == "php" or path == "/opt"
 
-    source = Source("x", CronFormat.USER, users={"root", "news"}, finds=finds, is_guess=True)
+    source = CrontabSource("x", CronFormat.USER, users={"root", "news"}, finds=finds, is_guess=True)
     found = read(text.encode(), source).problems
     assert ["--system-format" in one and "'web'" in one for one in found] == [True] * is_refused
-    assert not read(text.encode(), Source("x", CronFormat.USER, finds=finds)).problems
+    assert not read(text.encode(), CrontabSource("x", CronFormat.USER, finds=finds)).problems
 
 
 def test_a_command_that_has_the_name_of_a_user() -> None:
-    source = Source("x", CronFormat.USER, users={"root", "mail"}, is_guess=True)
+    source = CrontabSource("x", CronFormat.USER, users={"root", "mail"}, is_guess=True)
     assert job("@daily mail -s x y\n", source).command == "mail -s x y"
     assert len(jobs("@daily mail x y\n@daily true\n", source)) == 2
 
@@ -589,16 +589,16 @@ def test_no_command_begins_with_an_option_or_an_operator(command: str) -> None:
 
 
 def test_the_crontab_of_a_user_in_system_mode() -> None:
-    assert job("@daily a\n", Source("x", CronFormat.USER, user="luna")).user == "luna"
+    assert job("@daily a\n", CrontabSource("x", CronFormat.USER, user="luna")).user == "luna"
 
 
 def test_ones_own_jobs() -> None:
-    own = Source("x", CronFormat.SYSTEM, caller="luna")
+    own = CrontabSource("x", CronFormat.SYSTEM, caller="luna")
     assert job("@daily luna a\n", own).user is None
     (problem,) = problems("@daily luna a\n@daily root b\n", own)
     assert problem.startswith("x:2: it runs as root")
     assert "if you linger" in differences(
-        "@reboot a\n", Source("x", CronFormat.USER, caller="luna")
+        "@reboot a\n", CrontabSource("x", CronFormat.USER, caller="luna")
     )
 
 
@@ -652,7 +652,7 @@ def test_faults_of_an_anacrontab(line: str, about: str) -> None:
 
 
 def test_an_anacrontab_is_roots() -> None:
-    (problem,) = problems("1 5 a b\n", Source("x", CronFormat.ANACRON, caller="luna"))
+    (problem,) = problems("1 5 a b\n", CrontabSource("x", CronFormat.ANACRON, caller="luna"))
     assert "as root" in problem
 
 
@@ -682,7 +682,7 @@ def test_faults(data: bytes, about: str) -> None:
 
 
 def test_a_command_keeps_its_carriage_return_as_with_cron() -> None:
-    crontab = read(b"# a\r\n@daily x y\r\n@daily x%y\r\n", Source("mine", CronFormat.USER))
+    crontab = read(b"# a\r\n@daily x y\r\n@daily x%y\r\n", CrontabSource("mine", CronFormat.USER))
     assert crontab.problems == ()
     assert [entry.job.command for entry in crontab.entries] == ["x y\r", "x"]
     for entry in crontab.entries:
@@ -721,8 +721,10 @@ PIECES = [
     st.sampled_from([USER, SYSTEM, ANACRON]),
     st.booleans(),
 )
-def test_no_text_breaks_it(data: bytes, source: Source, guessed: bool) -> None:
-    crontab = read(data, Source(source.label, source.format, users={"root"}, is_guess=guessed))
+def test_no_text_breaks_it(data: bytes, source: CrontabSource, guessed: bool) -> None:
+    crontab = read(
+        data, CrontabSource(source.label, source.format, users={"root"}, is_guess=guessed)
+    )
     for entry in crontab.entries:
         assert entry.job.name
 
@@ -745,11 +747,11 @@ def shipped() -> dict[str, dict[str, bytes]]:
     return {name: found for name, found in files.items() if found}
 
 
-def source_of(path: str) -> Source:
+def source_of(path: str) -> CrontabSource:
     if path == "/etc/anacrontab":
-        return Source(path, CronFormat.ANACRON)
+        return CrontabSource(path, CronFormat.ANACRON)
     prefix = Path(path).name if path.startswith("/etc/cron.d/") else ""
-    return Source(path, CronFormat.SYSTEM, prefix=prefix)
+    return CrontabSource(path, CronFormat.SYSTEM, prefix=prefix)
 
 
 def entry_lines(path: str, data: bytes) -> list[int]:

@@ -39,7 +39,7 @@ from lunasched.files.settings import (
 from lunasched.formats import document, template
 from lunasched.formats.limits import BYTES_MAX, DEPTH_MAX, VALUES_MAX
 from lunasched.history import retry
-from lunasched.history.report import Kind, Report
+from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import HookRun, Result, Run, Trigger
 from lunasched.jobs import keys, sandbox
 from lunasched.jobs.channels import CHANNEL_KEYS
@@ -316,7 +316,7 @@ RETRIED = Job(
 
 
 CHANNEL = Channel(ChannelType.EXEC, "true")
-FAILED = Report(kind=Kind.FAILURE, job="retried", host="box", at=0, timezone="UTC")
+FAILED = Report(kind=ReportKind.FAILURE, job="retried", host="box", at=0, timezone="UTC")
 
 
 @pytest.fixture
@@ -435,7 +435,7 @@ def test_events_and_states_of_messages(page: Page) -> None:
 
 
 def test_variables_of_commands(page: Page, failed_once: Store) -> None:
-    for kind in (Kind.FAILURE, Kind.MISSED, Kind.OVERRUN):
+    for kind in (ReportKind.FAILURE, ReportKind.MISSED, ReportKind.OVERRUN):
         report = dataclasses.replace(
             FAILED, kind=kind, execution_id=RUN.execution_id, failures=1, missed=1, overrun=1
         )
@@ -545,14 +545,14 @@ def test_variables_and_credentials_of_email(files_page: Page) -> None:
 
 def test_keys_of_a_webhook(files_page: Page) -> None:
     report = Report(
-        kind=Kind.FAILURE, job="x", host="h", at=0, timezone="UTC", execution_id="0" * 32
+        kind=ReportKind.FAILURE, job="x", host="h", at=0, timezone="UTC", execution_id="0" * 32
     )
     told = webhook.payload(compose(report))
     text = files_page.part("Ss", "webhook")
     assert tables(text) == [list(told), list(told["run"])]
     kinds = re.search(r"^\.It Li kind Ta (.*)$", text, re.MULTILINE)
     assert kinds
-    assert re.findall(r"\w+", kinds[1].replace(" or ", " ")) == [kind.value for kind in Kind]
+    assert re.findall(r"\w+", kinds[1].replace(" or ", " ")) == [kind.value for kind in ReportKind]
     code = re.search(r"^\.Bd -literal.*?\n(.*?)^\.Ed$", text, re.M | re.S)
     assert code
     names: dict[str, Any] = {}

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from gi.repository import GLib
 
 from lunasched.supervisor.journald import Turns, write_mark
+from lunasched.supervisor.loop import Loop
 
 
 class Journald:
@@ -42,80 +42,80 @@ def journald(tmp_path: Path) -> Iterator[Journald]:
     made.close()
 
 
-def unguarded(action: Callable[[], bool]) -> Callable[..., bool]:
-    return lambda *_: action()
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    made = Loop()
+    yield made
+    made.raise_failure()
 
 
 class Counter:
     def __init__(self) -> None:
         self.count = 0
 
-    def __call__(self) -> bool:
+    def __call__(self) -> None:
         self.count += 1
-        return False
 
 
-def settle() -> None:
+def settle(loop: Loop) -> None:
     """Let the main loop do all that it can do now."""
-    while GLib.MainContext.default().iteration(False):
-        pass
+    done = Counter()
+    loop.soon(done, background=True)
+    wait_for(loop, lambda: bool(done.count))
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    guard = GLib.timeout_add(10, lambda: True)
-    try:
-        while not condition():
-            GLib.MainContext.default().iteration(True)
-    finally:
-        GLib.source_remove(guard)
+def wait_for(loop: Loop, condition: Callable[[], bool]) -> None:
+    assert loop.run_until(condition, 60)
 
 
-def test_a_turn_is_over_when_two_connections_in_a_row_were_taken(journald: Journald) -> None:
+def test_a_turn_is_over_when_two_connections_in_a_row_were_taken(
+    journald: Journald, loop: Loop
+) -> None:
     answered = Counter()
-    turns = Turns(unguarded, journald.directory)
+    turns = Turns(loop, journald.directory)
     turns.wait(answered)
-    settle()
+    settle(loop)
     assert not answered.count
     journald.take_one()
-    settle()
+    settle(loop)
     assert not answered.count
     journald.take_one()
-    wait_for(lambda: bool(answered.count))
+    wait_for(loop, lambda: bool(answered.count))
     # Nothing was said, and nothing is left behind.
     assert [one.recv(100) for one in journald.open] == [b"", b""]
-    settle()
+    settle(loop)
     assert answered.count == 1
 
 
-def test_who_has_cancelled_is_not_answered(journald: Journald) -> None:
+def test_who_has_cancelled_is_not_answered(journald: Journald, loop: Loop) -> None:
     answered = Counter()
-    turns = Turns(unguarded, journald.directory)
+    turns = Turns(loop, journald.directory)
     turns.wait(answered)
     turns.cancel()
     journald.take_one()
-    settle()
+    settle(loop)
     assert not answered.count
     assert journald.open[0].recv(100) == b""
 
 
-def test_without_journald_there_is_nothing_to_be_waited_for(tmp_path: Path) -> None:
+def test_without_journald_there_is_nothing_to_be_waited_for(tmp_path: Path, loop: Loop) -> None:
     answered = Counter()
-    Turns(unguarded, tmp_path).wait(answered)
-    wait_for(lambda: bool(answered.count))
+    Turns(loop, tmp_path).wait(answered)
+    wait_for(loop, lambda: bool(answered.count))
     # A socket that is there, and nobody at it.
     answered = Counter()
     Journald(tmp_path).close()
-    Turns(unguarded, tmp_path).wait(answered)
-    wait_for(lambda: bool(answered.count))
+    Turns(loop, tmp_path).wait(answered)
+    wait_for(loop, lambda: bool(answered.count))
 
 
-def test_a_full_queue_is_waited_for(tmp_path: Path) -> None:
+def test_a_full_queue_is_waited_for(tmp_path: Path, loop: Loop) -> None:
     journald = Journald(tmp_path, backlog=0)
     crowd = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     crowd.connect(str(tmp_path / "stdout"))
     answered = Counter()
-    Turns(unguarded, tmp_path).wait(answered)
-    settle()
+    Turns(loop, tmp_path).wait(answered)
+    settle(loop)
     assert not answered.count
     journald.stream.setblocking(False)
 
@@ -124,7 +124,7 @@ def test_a_full_queue_is_waited_for(tmp_path: Path) -> None:
             journald.take_one()
         return bool(answered.count)
 
-    wait_for(taken)
+    wait_for(loop, taken)
     crowd.close()
     journald.close()
 

@@ -6,8 +6,10 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
+from handloop import HandLoop
+
 from lunasched.state.deploylock import DeployLock
-from lunasched.supervisor.unfinished import KilledChanges
+from lunasched.supervisor.killedchanges import KilledChanges
 
 
 class Interleaved(DeployLock):
@@ -42,9 +44,24 @@ class Interleaved(DeployLock):
         self._steps.close()
 
 
-def watched(lock: DeployLock) -> tuple[KilledChanges, list[None]]:
-    asked: list[None] = []
-    return KilledChanges(lock, lambda: asked.append(None), lambda callback: callback), asked
+class Watched:
+    """A lock that is watched, with a clock that the test moves."""
+
+    def __init__(self, lock: DeployLock) -> None:
+        self.loop = HandLoop(0)
+        self.finished: list[None] = []
+        self.watch = KilledChanges(self.loop, lock, lambda: self.finished.append(None))
+
+    def look(self) -> bool:
+        """Let the time pass until the next look; ``True`` if there will be another."""
+        self.loop.advance(1_000_000)
+        return bool(self.loop.waits)
+
+
+def watched(lock: DeployLock) -> Watched:
+    made = Watched(lock)
+    made.watch._begin()
+    return made
 
 
 def killed(lock: DeployLock) -> None:
@@ -57,41 +74,41 @@ def test_a_change_that_begins_or_ends_between_two_looks_was_not_killed(tmp_path:
     for begins in range(1, 7):
         for ends in (None, *range(begins + 1, 8)):
             lock = Interleaved(tmp_path / f"{begins}-{ends}", begins, ends)
-            watch, asked = watched(lock)
+            made = Watched(lock)
             for _ in range(4):
-                watch._look()
+                made.watch._compare()
             lock.end()
-            assert not asked, (begins, ends)
+            assert not made.finished, (begins, ends)
 
 
 def test_a_change_that_was_killed_is_finished_at_the_second_look(tmp_path: Path) -> None:
     lock = DeployLock(tmp_path / "lock")
     killed(lock)
-    watch, asked = watched(lock)
-    assert watch._look()
-    assert not asked
-    assert not watch._look()
-    assert len(asked) == 1
+    made = watched(lock)
+    assert made.look()
+    assert not made.finished
+    assert not made.look()
+    assert len(made.finished) == 1
 
 
 def test_another_change_since_the_first_look_is_another(tmp_path: Path) -> None:
     lock = DeployLock(tmp_path / "lock")
     killed(lock)
-    watch, asked = watched(lock)
-    assert watch._look()
+    made = watched(lock)
+    assert made.look()
     os.utime(lock.word_path, ns=(1, 1))
-    assert watch._look()
-    assert not watch._look()
-    assert len(asked) == 1
+    assert made.look()
+    assert not made.look()
+    assert len(made.finished) == 1
 
 
 def test_a_lock_that_was_held_at_one_look_is_looked_at_twice_more(tmp_path: Path) -> None:
     lock = DeployLock(tmp_path / "lock")
     killed(lock)
-    watch, asked = watched(lock)
+    made = watched(lock)
     with DeployLock(lock.path).hold():
-        assert watch._look()
-    assert watch._look()
-    assert not asked
-    assert not watch._look()
-    assert len(asked) == 1
+        assert made.look()
+    assert made.look()
+    assert not made.finished
+    assert not made.look()
+    assert len(made.finished) == 1

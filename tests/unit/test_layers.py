@@ -43,7 +43,7 @@ PURE = (
 )  # fmt: skip
 IMPURE = {"gi", "pydbus", "systemd", "sqlite3", "subprocess", "requests"}
 ONLY_IMPORTER = {
-    "gi": ("systemd", "supervisor"),
+    "gi": ("systemd", "supervisor.loop", "supervisor.zones", "supervisor.killedchanges"),
     "pydbus": ("systemd",),
     "systemd": ("systemd.journal",),
     "sqlite3": ("store",),
@@ -136,3 +136,13 @@ def test_every_room_says_what_lives_there(room: Path) -> None:
         return
     said = ast.get_docstring(ast.parse((room / "__init__.py").read_text()))
     assert said and len(said.splitlines()) > 1, room.name
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """A private one may not look like another's public one, either."""
+    found: dict[str, list[str]] = {}
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name.lstrip("_"), []).append(module_of(path))
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}

@@ -11,17 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lunasched.formats import template
-from lunasched.history.report import Held, Kind, Report
+from lunasched.history.report import Held, Report, ReportKind
 from lunasched.history.run import Result, Trigger
 from lunasched.jobs.model import Channel, ChannelType, NotifyEvent
 from lunasched.notify.message import compose
 from lunasched.notify.message.output import last_lines
-from lunasched.notify.message.phrases import span, what_happened
+from lunasched.notify.message.wording import span, what_happened
 
 TIMES = st.none() | st.integers(0, 2**52)
 REPORTS = st.builds(
     Report,
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(ReportKind),
     job=st.text(max_size=20),
     host=st.text(max_size=20),
     at=st.integers(0, 2**52),
@@ -38,7 +38,8 @@ REPORTS = st.builds(
     held=st.lists(
         st.builds(
             Held,
-            st.sampled_from(Kind), st.text(max_size=5), st.integers(1, 9), st.integers(0, 2**52),
+            st.sampled_from(ReportKind), st.text(max_size=5), st.integers(1, 9),
+            st.integers(0, 2**52),
             st.text(max_size=5),
         ),
         max_size=3,
@@ -52,11 +53,11 @@ def test_a_report_is_read_back_from_its_json(report: Report) -> None:
 
 
 def test_every_event_has_a_kind() -> None:
-    assert {kind.event for kind in Kind} == {*NotifyEvent, None}
+    assert {kind.event for kind in ReportKind} == {*NotifyEvent, None}
 
 
 FAILED = Report(
-    kind=Kind.FAILURE,
+    kind=ReportKind.FAILURE,
     job="night backup",
     host="web1",
     at=1_764_000_184_000_000,
@@ -115,34 +116,37 @@ To see more:
 
 
 SUBJECTS: list[tuple[dict[str, Any], str]] = [
-    ({"kind": Kind.START}, "x started on h"),
-    ({"kind": Kind.SUCCESS, "result": Result.SUCCESS}, "x succeeded on h"),
-    ({"kind": Kind.REMINDER}, "x still fails on h: exit code 3"),
-    ({"kind": Kind.RECOVERY, "result": Result.SUCCESS, "failures": 3, "failing_since": 0,
+    ({"kind": ReportKind.START}, "x started on h"),
+    ({"kind": ReportKind.SUCCESS, "result": Result.SUCCESS}, "x succeeded on h"),
+    ({"kind": ReportKind.REMINDER}, "x still fails on h: exit code 3"),
+    ({"kind": ReportKind.RECOVERY, "result": Result.SUCCESS, "failures": 3, "failing_since": 0,
       "at": 9_000_000_000}, "x works again on h after 2 h 30 min and 3 failures"),
-    ({"kind": Kind.RECOVERY, "failing_since": 0, "failures": 1, "at": 5_000_000},
+    ({"kind": ReportKind.RECOVERY, "failing_since": 0, "failures": 1, "at": 5_000_000},
      "x works again on h after 5 s and 1 failure"),
-    ({"kind": Kind.RECOVERY, "failing_since": None}, "x works again on h"),
-    ({"kind": Kind.SKIPPED, "result": Result.SKIPPED, "output": "why\nthis slot ran already\n"},
+    ({"kind": ReportKind.RECOVERY, "failing_since": None}, "x works again on h"),
+    ({"kind": ReportKind.SKIPPED, "result": Result.SKIPPED,
+      "output": "why\nthis slot ran already\n"},
      "x was skipped on h: this slot ran already"),
-    ({"kind": Kind.SKIPPED, "result": Result.SKIPPED, "output": ""}, "x was skipped on h"),
-    ({"kind": Kind.MISSED, "missed": 1}, "x missed 1 run on h"),
-    ({"kind": Kind.MISSED, "missed": 7}, "x missed 7 runs on h"),
-    ({"kind": Kind.OVERRUN, "result": None, "started_at": 0, "ended_at": None, "at": 7_260_000_000,
-      "overrun": 60}, "x has been running for 2 h 1 min on h: 60 slots passed"),
-    ({"kind": Kind.OVERRUN, "result": None, "started_at": 0, "ended_at": None, "at": 90_000_000_000,
-      "overrun": 1}, "x has been running for 1 d 1 h on h: 1 slot passed"),
-    ({"kind": Kind.OVERRUN, "result": None, "execution_id": None, "waiting_since": 0,
+    ({"kind": ReportKind.SKIPPED, "result": Result.SKIPPED, "output": ""}, "x was skipped on h"),
+    ({"kind": ReportKind.MISSED, "missed": 1}, "x missed 1 run on h"),
+    ({"kind": ReportKind.MISSED, "missed": 7}, "x missed 7 runs on h"),
+    ({"kind": ReportKind.OVERRUN, "result": None, "started_at": 0, "ended_at": None,
+      "at": 7_260_000_000, "overrun": 60},
+     "x has been running for 2 h 1 min on h: 60 slots passed"),
+    ({"kind": ReportKind.OVERRUN, "result": None, "started_at": 0, "ended_at": None,
+      "at": 90_000_000_000, "overrun": 1}, "x has been running for 1 d 1 h on h: 1 slot passed"),
+    ({"kind": ReportKind.OVERRUN, "result": None, "execution_id": None, "waiting_since": 0,
       "at": 7_260_000_000, "overrun": 60},
      "x has been waiting for its turn for 2 h 1 min on h: 60 slots passed"),
-    ({"kind": Kind.OVERRUN, "result": Result.SUCCESS, "started_at": 0, "ended_at": 7_260_000_000,
-      "overrun": 10_000}, "x is over on h after 2 h 1 min: success, at least 10000 slots passed"),
-    ({"kind": Kind.OVERRUN, "result": Result.STOPPED, "started_at": 0, "ended_at": 60_000_000,
+    ({"kind": ReportKind.OVERRUN, "result": Result.SUCCESS, "started_at": 0,
+      "ended_at": 7_260_000_000, "overrun": 10_000},
+     "x is over on h after 2 h 1 min: success, at least 10000 slots passed"),
+    ({"kind": ReportKind.OVERRUN, "result": Result.STOPPED, "started_at": 0, "ended_at": 60_000_000,
       "overrun": 2}, "x is over on h after 1 min: stopped by hand, 2 slots passed"),
-    ({"kind": Kind.DIGEST, "held": (Held(Kind.FAILURE, "x", 5, 0, "exit code 3"),)},
+    ({"kind": ReportKind.DIGEST, "held": (Held(ReportKind.FAILURE, "x", 5, 0, "exit code 3"),)},
      "5 messages of h, held back until now"),
-    ({"kind": Kind.TEST}, "test message of x on h"),
-    ({"kind": Kind.TEST, "job": ""}, "test message of lunasched on h"),
+    ({"kind": ReportKind.TEST}, "test message of x on h"),
+    ({"kind": ReportKind.TEST, "job": ""}, "test message of lunasched on h"),
 ]  # fmt: skip
 
 
@@ -153,7 +157,7 @@ def test_subjects(changes: dict[str, Any], subject: str) -> None:
 
 
 def test_every_kind_has_a_subject() -> None:
-    assert {Kind.FAILURE, *(changes["kind"] for changes, _ in SUBJECTS)} == set(Kind)
+    assert {ReportKind.FAILURE, *(changes["kind"] for changes, _ in SUBJECTS)} == set(ReportKind)
 
 
 WORDS: list[tuple[dict[str, Any], str]] = [
@@ -173,8 +177,8 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     ({"result": Result.EXEC_ERROR, "exit_code": 250}, "could not be started"),
     ({"result": Result.STOPPED}, "stopped by hand"),
     ({"result": Result.LOST}, "the machine went down while it ran"),
-    ({"result": Result.SKIPPED, "kind": Kind.SKIPPED, "output": ""}, "skipped"),
-    ({"result": Result.SUCCESS, "kind": Kind.SUCCESS}, "success"),
+    ({"result": Result.SKIPPED, "kind": ReportKind.SKIPPED, "output": ""}, "skipped"),
+    ({"result": Result.SUCCESS, "kind": ReportKind.SUCCESS}, "success"),
 ]  # fmt: skip
 
 
@@ -187,7 +191,9 @@ def test_every_result_has_words() -> None:
     results = {changes.get("result", Result.EXIT_CODE) for changes, _ in WORDS}
     assert results == set(Result)
     for result in Result:
-        bare = Report(kind=Kind.FAILURE, job="x", host="h", at=0, timezone="UTC", result=result)
+        bare = Report(
+            kind=ReportKind.FAILURE, job="x", host="h", at=0, timezone="UTC", result=result
+        )
         assert what_happened(bare)
 
 
@@ -227,9 +233,9 @@ def test_a_zone_that_does_not_exist_any_more() -> None:
 
 
 def test_a_digest_lists_what_was_held_back() -> None:
-    held = tuple(Held(Kind.FAILURE, f"job{n}", n, n, "exit code 3") for n in range(1, 121))
+    held = tuple(Held(ReportKind.FAILURE, f"job{n}", n, n, "exit code 3") for n in range(1, 121))
     report = Report(
-        kind=Kind.DIGEST, job="", host="web1", at=0, timezone="UTC", held=held, user_mode=True
+        kind=ReportKind.DIGEST, job="", host="web1", at=0, timezone="UTC", held=held, user_mode=True
     )
     text = compose(report, Channel(ChannelType.EMAIL, "a", subject="x", body="y")).text
     assert "    120 x job120, failure: exit code 3; last Thu 1970-01-01 00:00:00 +0000\n" in text

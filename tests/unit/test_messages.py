@@ -12,13 +12,13 @@ import pytest
 from lunasched.formats.unittext import service_name
 from lunasched.history import alerting
 from lunasched.history.alerting import Outage
-from lunasched.history.report import Kind, Report
+from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Result, Run, Trigger
 from lunasched.jobs.model import ChannelType, Job, NotifyEvent
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.notify.message import compose
 from lunasched.paths import Mode
-from lunasched.store import Entry, Outgoing, Store
+from lunasched.store import OutboxEntry, Outgoing, Store
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin
 
@@ -96,7 +96,7 @@ class Teller:
         """Event, kind and type of channel of each message, the oldest first."""
         return [(one.event, one.kind, one.channel.type.value) for one in self.entries()]
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[OutboxEntry]:
         return self.store.outbox.entries(None, failed=False, count=None)[::-1]
 
     def first(self) -> Outgoing:
@@ -165,7 +165,7 @@ def test_what_the_recovery_says(store: Store, teller: Teller) -> None:
     teller.run(Result.EXIT_CODE, at=NOW + 60 * SECOND)
     teller.run(Result.SUCCESS, at=NOW + 90 * SECOND, output="fine")
     report = teller.first().report
-    assert report.kind is Kind.RECOVERY
+    assert report.kind is ReportKind.RECOVERY
     assert (report.failures, report.failing_since, report.at) == (2, NOW, NOW + 90 * SECOND)
     assert (report.host, report.timezone, report.output) == ("box", "Europe/Berlin", "fine")
 

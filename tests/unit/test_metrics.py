@@ -24,7 +24,7 @@ from lunasched.doctor.diagnosis import UnitSeen
 from lunasched.errors import LunaschedError
 from lunasched.formats.unittext import timer_name
 from lunasched.history.missed import Checked
-from lunasched.history.report import Kind, Report
+from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import MissedSlots, Result, Run, Trigger
 from lunasched.history.timerstate import Timers
 from lunasched.jobs.model import Channel, ChannelType, Job
@@ -108,7 +108,7 @@ def lived_in(store: Store) -> Store:
     store.starts.put(backup, unit="v", trigger=Trigger.TIMER, slot=NOW, due_at=NOW, now=NOW)
     first, *others = MessageState
     assert first is MessageState.WAITING
-    told = Report(kind=Kind.TEST, job="", host="box", at=NOW, timezone="UTC")
+    told = Report(kind=ReportKind.TEST, job="", host="box", at=NOW, timezone="UTC")
     for number, state in enumerate([*others, MessageState.SENT, first]):
         store.outbox.put(
             told, NTFY, job="backup", key=str(number), cause=str(number), now=NOW - number

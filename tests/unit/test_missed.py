@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from handloop import HandLoop
 
 from lunasched.history import missed
 from lunasched.history.missed import Checked, Cover
@@ -18,7 +19,7 @@ from lunasched.paths import Mode
 from lunasched.store import Pruning, Store
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin
-from lunasched.supervisor.missed import SlotChecker
+from lunasched.supervisor.slotchecker import SlotChecker
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -126,11 +127,10 @@ def test_a_clock_that_starts_in_the_past_counts_nothing_again() -> None:
 
 
 class Time:
-    """The clock, and how long the supervisor has been awake."""
+    """The clock."""
 
     def __init__(self) -> None:
         self.now = START
-        self.awake = 0
 
 
 @pytest.fixture
@@ -149,12 +149,10 @@ def check(store: Store, time: Time) -> Callable[..., int]:
     """Look at a job as a supervisor does that was just started; all that was ever missed."""
 
     def check(name: str = "hourly", awake: int = 0) -> int:
-        time.awake = 0
-        consequences = Consequences(store, Origin("box", "UTC", Mode.SYSTEM), lambda: time.now)
-        checker = SlotChecker(
-            store, consequences, "UTC", lambda: time.now, lambda action: action, lambda: time.awake
-        )
-        time.awake = awake
+        loop = HandLoop(time.now)
+        consequences = Consequences(store, Origin("box", "UTC", Mode.SYSTEM), loop.now)
+        checker = SlotChecker(loop, store, consequences, "UTC")
+        loop.awake = awake
         with store.transaction():
             checker.check(name)
         return store.slots.missed(name).count

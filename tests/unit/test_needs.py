@@ -13,13 +13,13 @@ from lunasched.jobs.model import Job
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.machine.surroundings import Surroundings
 from lunasched.paths import Mode
-from lunasched.units.needs import Absence, Account, Kind, Lack, Seen, lacking
+from lunasched.units.needs import Absence, Account, FileKind, Lack, Seen, lacking
 
 ROOT = Account("root", 0, frozenset({0}), "/root", "/bin/bash")
 WEB = Account("web", 1001, frozenset({1001, 33}), "/home/web", "/bin/bash")
-DIRECTORY = Seen(Kind.DIRECTORY, 0o755, 0, 0)
-PROGRAM = Seen(Kind.FILE, 0o755, 0, 0)
-TEXT = Seen(Kind.FILE, 0o644, 0, 0)
+DIRECTORY = Seen(FileKind.DIRECTORY, 0o755, 0, 0)
+PROGRAM = Seen(FileKind.FILE, 0o755, 0, 0)
+TEXT = Seen(FileKind.FILE, 0o644, 0, 0)
 ELF = b"\x7fELF\x02\x01\x01\0"
 
 PRESENT: dict[str, Seen | Absence] = {
@@ -28,9 +28,9 @@ PRESENT: dict[str, Seen | Absence] = {
         ("/usr/bin/true", "/bin/sh", "/bin/bash", "/usr/bin/env", "/bin/gzip", "/usr/bin/nice"),
         PROGRAM,
     ),
-    "/root": Seen(Kind.DIRECTORY, 0o700, 0, 0),
-    "/home/web": Seen(Kind.DIRECTORY, 0o750, 1001, 1001),
-    "/home/web/run": Seen(Kind.FILE, 0o700, 1001, 1001),
+    "/root": Seen(FileKind.DIRECTORY, 0o700, 0, 0),
+    "/home/web": Seen(FileKind.DIRECTORY, 0o750, 1001, 1001),
+    "/home/web/run": Seen(FileKind.FILE, 0o700, 1001, 1001),
     "/usr/bin/python3": PROGRAM,
     "/opt/data": TEXT,
     "/opt/script": TEXT,
@@ -40,11 +40,11 @@ PRESENT: dict[str, Seen | Absence] = {
     "/opt/env": PROGRAM,
     "/opt/plain": PROGRAM,
     "/opt/fine": PROGRAM,
-    "/opt/of-group": Seen(Kind.FILE, 0o750, 0, 33),
-    "/opt/of-root": Seen(Kind.FILE, 0o700, 0, 0),
-    "/opt/acl": Seen(Kind.FILE, 0o700, 0, 0, has_acl=True),
-    "/opt/noexec": Seen(Kind.FILE, 0o755, 0, 0, no_exec=True),
-    "/dev/null": Seen(Kind.OTHER, 0o666, 0, 0),
+    "/opt/of-group": Seen(FileKind.FILE, 0o750, 0, 33),
+    "/opt/of-root": Seen(FileKind.FILE, 0o700, 0, 0),
+    "/opt/acl": Seen(FileKind.FILE, 0o700, 0, 0, has_acl=True),
+    "/opt/noexec": Seen(FileKind.FILE, 0o755, 0, 0, no_exec=True),
+    "/dev/null": Seen(FileKind.OTHER, 0o666, 0, 0),
     "/nfs": Absence.FORBIDDEN,
     "/root/bin/tool": PROGRAM,
 }
@@ -76,7 +76,7 @@ class Told:
     def group(self, name: str) -> int | None:
         return {"staff": 50, "web": 1001}.get(name)
 
-    def look(self, path: str) -> Seen | Absence:
+    def examine(self, path: str) -> Seen | Absence:
         return Absence.FORBIDDEN if path.startswith("/nfs/") else self.seen.get(path, _NOTHING)
 
     def resolved(self, path: str) -> str:
@@ -320,7 +320,7 @@ def test_where_path_is_not_known_no_name_is_looked_for() -> None:
 
 
 def test_groups_that_a_job_adds_count() -> None:
-    seen = {**PRESENT, "/opt/staff": Seen(Kind.FILE, 0o750, 0, 50)}
+    seen = {**PRESENT, "/opt/staff": Seen(FileKind.FILE, 0o750, 0, 50)}
     alone = {"user": "web", "command": ["/opt/staff"]}
     assert lacks(Told(seen=seen), **alone) != []
     assert lacks(Told(seen=seen), **alone, systemd={"SupplementaryGroups": "staff"}) == []
@@ -358,18 +358,18 @@ def test_this_machine_is_looked_at(here: Surroundings, tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     (tmp_path / "dangling").symlink_to(tmp_path / "gone")
     os.mkfifo(tmp_path / "pipe")
-    seen = here.look(str(tmp_path / "link"))
+    seen = here.examine(str(tmp_path / "link"))
     assert isinstance(seen, Seen)
-    assert (seen.kind, seen.mode, seen.uid) == (Kind.FILE, 0o755, os.getuid())
+    assert (seen.kind, seen.mode, seen.uid) == (FileKind.FILE, 0o755, os.getuid())
     assert here.resolved(str(tmp_path / "link")) == str(script.resolve())
     assert here.beginning(str(tmp_path / "link")) == b"#!/bin/nosuch\n"
     assert here.beginning(str(tmp_path / "pipe")) == b""
-    assert here.look(str(tmp_path / "dangling")) is Absence.NOTHING
-    assert here.look(str(script / "below")) is Absence.NOTHING
-    assert here.look(str(tmp_path / "loop")) is Absence.FORBIDDEN
-    directory = here.look(str(tmp_path))
+    assert here.examine(str(tmp_path / "dangling")) is Absence.NOTHING
+    assert here.examine(str(script / "below")) is Absence.NOTHING
+    assert here.examine(str(tmp_path / "loop")) is Absence.FORBIDDEN
+    directory = here.examine(str(tmp_path))
     assert isinstance(directory, Seen)
-    assert directory.kind is Kind.DIRECTORY
+    assert directory.kind is FileKind.DIRECTORY
 
 
 def test_the_users_of_this_machine(here: Surroundings) -> None:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from gi.repository import GLib
 from receiver import Receiver
 
 from lunasched.files.settings import Settings
-from lunasched.history.report import Kind, Report
+from lunasched.history.report import Report, ReportKind
 from lunasched.jobs.model import Channel, ChannelType
 from lunasched.paths import Mode
 from lunasched.state.runtimedir import RuntimeDirectory
-from lunasched.store import Entry, MessageState, Store
-from lunasched.supervisor.hooks import HookStarter
+from lunasched.store import MessageState, OutboxEntry, Store
+from lunasched.supervisor.hookstarter import HookStarter
+from lunasched.supervisor.loop import Loop
 from lunasched.supervisor.messages import Origin
 from lunasched.supervisor.notifier import Notifier
 
@@ -36,44 +35,32 @@ class Sender:
         self.receiver = receiver
         self.store = Store.open(path / "lunasched.db", durable=False)
         self.now = START
-        self.errors: list[BaseException] = []
+        self.loop = Loop(lambda: self.now)
         self.count = 0
         # Without rows of hooks, nothing asks systemd for anything.
         hooks = HookStarter(
+            self.loop,
             Mode.SYSTEM,
             self.store,
             cast(Any, None),
             RuntimeDirectory(path / "run"),
-            now=lambda: self.now,
-            guard=self.guard,
-            asked=lambda: None,
+            on_asked=lambda: None,
         )
         self.notifier = Notifier(
+            self.loop,
             self.store,
             hooks,
             ORIGIN,
             settings=Settings(max_messages_per_hour=max_per_hour),
-            now=lambda: self.now,
-            guard=self.guard,
-            tried=lambda: None,
+            on_tried=lambda: None,
         )
-
-    def guard(self, action: Callable[[], bool]) -> Callable[..., bool]:
-        def guarded(*_: object) -> bool:
-            try:
-                return action()
-            except BaseException as error:
-                self.errors.append(error)
-                return False
-
-        return guarded
 
     def put(
         self,
         path: str = "a",
         *,
         job: str = "backup",
-        kind: Kind = Kind.FAILURE,
+        kind: ReportKind = ReportKind.FAILURE,
         type_: ChannelType = ChannelType.WEBHOOK,
         cause: str = "",
     ) -> str:
@@ -86,7 +73,7 @@ class Sender:
         )
         return key
 
-    def entry(self, key: str) -> Entry:
+    def entry(self, key: str) -> OutboxEntry:
         found = self.store.outbox.entry(key)
         assert found is not None
         return found
@@ -98,14 +85,8 @@ class Sender:
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Run the main loop until something is true."""
-        deadline = time.monotonic() + 20
-        timer = GLib.timeout_add(20, lambda: True)
-        while not condition():
-            assert not self.errors, self.errors
-            assert time.monotonic() < deadline, self.states()
-            GLib.MainContext.default().iteration(True)
-        GLib.source_remove(timer)
-        assert not self.errors, self.errors
+        assert self.loop.run_until(lambda: self.loop.has_failed or condition(), 60), self.states()
+        self.loop.raise_failure()
 
     def idle(self) -> bool:
         """Whether nothing is on its way."""
@@ -113,7 +94,7 @@ class Sender:
 
     def send(self) -> None:
         """Look, and wait until all that could be sent now was tried."""
-        self.notifier.look()
+        self.notifier.send_due()
         self.wait(self.idle)
 
     def keys(self, path: str = "") -> list[str]:
@@ -134,7 +115,7 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
 def sender(tmp_path: Path, receiver: Receiver) -> Iterator[Sender]:
     made = Sender(tmp_path, receiver)
     yield made
-    made.notifier._cancel()
+    made.notifier._timer.cancel()
     made.store.close()
 
 
@@ -142,7 +123,7 @@ def sender(tmp_path: Path, receiver: Receiver) -> Iterator[Sender]:
 def limited(tmp_path: Path, receiver: Receiver, most: int) -> Iterator[Sender]:
     made = Sender(tmp_path, receiver, max_per_hour=most)
     yield made
-    made.notifier._cancel()
+    made.notifier._timer.cancel()
     made.store.close()
 
 
@@ -168,7 +149,7 @@ def test_nothing_is_left_running_when_all_was_sent(sender: Sender) -> None:
     # The receiver has threads of its own.
     ours = [one for one in threading.enumerate() if "process_request" not in one.name]
     sender.wait(lambda: len([one for one in ours if one.is_alive()]) <= before)
-    assert sender.notifier._timer == 0
+    assert not sender.notifier._timer.is_pending
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
@@ -259,7 +240,7 @@ def test_after_a_day_of_trying_all_that_waited_is_given_up(sender: Sender) -> No
 
 def test_the_failure_comes_before_the_recovery(sender: Sender) -> None:
     sender.receiver.answer("a", "500", "200")
-    failure, recovery = sender.put(), sender.put(kind=Kind.RECOVERY)
+    failure, recovery = sender.put(), sender.put(kind=ReportKind.RECOVERY)
     sender.send()
     sender.now += 30 * SECOND
     sender.send()
@@ -269,7 +250,7 @@ def test_the_failure_comes_before_the_recovery(sender: Sender) -> None:
 def test_a_server_that_hangs_keeps_nobody_else_waiting(sender: Sender) -> None:
     sender.receiver.answer("hang", "hang")
     stuck = sender.put("hang")
-    sender.notifier.look()
+    sender.notifier.send_due()
     sender.wait(lambda: bool(sender.keys("hang")))
     with Receiver(0, sender.receiver.log, sender.receiver.replies) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
@@ -277,7 +258,7 @@ def test_a_server_that_hangs_keeps_nobody_else_waiting(sender: Sender) -> None:
         for number in range(10):
             sender.put("else", job=f"job-{number}")
         sender.receiver = mine
-        sender.notifier.look()
+        sender.notifier.send_due()
         sender.wait(lambda: len(sender.keys("else")) == 10)
         other.shutdown()
     assert sender.entry(stuck).state is MessageState.WAITING
@@ -285,7 +266,7 @@ def test_a_server_that_hangs_keeps_nobody_else_waiting(sender: Sender) -> None:
 
 def test_a_stop_waits_a_little_and_begins_nothing_more(sender: Sender) -> None:
     first, second = sender.put(), sender.put()
-    sender.notifier.look()
+    sender.notifier.send_due()
     sender.notifier.finish(10)
     assert sender.entry(first).state is MessageState.SENT
     assert sender.entry(second).state is MessageState.WAITING
@@ -297,7 +278,7 @@ def test_what_a_killed_supervisor_had_begun_is_sent_again_under_its_key(
 ) -> None:
     receiver.answer("a", "hang", "200")
     key = sender.put()
-    sender.notifier.look()
+    sender.notifier.send_due()
     sender.wait(lambda: sender.keys() == [key])
     successor = Sender(tmp_path, receiver)
     successor.notifier.begin()
@@ -311,7 +292,9 @@ def test_no_more_than_the_limit_and_one_digest_of_the_rest(
     tmp_path: Path, receiver: Receiver
 ) -> None:
     with limited(tmp_path, receiver, 3) as sender:
-        keys = [sender.put(job=f"job-{number % 4}", kind=Kind.SUCCESS) for number in range(20)]
+        keys = [
+            sender.put(job=f"job-{number % 4}", kind=ReportKind.SUCCESS) for number in range(20)
+        ]
         elsewhere = sender.put("b")
         sender.send()
         sent = set(sender.keys("a"))
@@ -331,7 +314,7 @@ def test_no_more_than_the_limit_and_one_digest_of_the_rest(
         for number in range(4):
             assert f"job-{number}" in digest["body"]
         # The digest counts: one more in this hour.
-        later = [sender.put(kind=Kind.SUCCESS) for _ in range(3)]
+        later = [sender.put(kind=ReportKind.SUCCESS) for _ in range(3)]
         sender.send()
         assert sender.keys("a")[3:] == later[:1]
 
@@ -340,16 +323,16 @@ def test_a_job_that_flaps_keeps_no_other_from_being_told_of(
     tmp_path: Path, receiver: Receiver
 ) -> None:
     with limited(tmp_path, receiver, 12) as sender:
-        flaps = [Kind.FAILURE, Kind.RECOVERY] * 20
+        flaps = [ReportKind.FAILURE, ReportKind.RECOVERY] * 20
         flapping = [sender.put(job=f"flaps-{n % 4}", kind=kind) for n, kind in enumerate(flaps)]
         sender.send()
         assert len(sender.keys("a")) == 8
-        first = [sender.put(job="backup"), sender.put(job="missed", kind=Kind.MISSED)]
+        first = [sender.put(job="backup"), sender.put(job="missed", kind=ReportKind.MISSED)]
         sender.send()
         assert sender.keys("a")[8:] == first
         # What else there is to tell of the others waits for the hour, in its order.
         assert set(sender.keys("a")[:8]) <= set(flapping)
-        sender.put(job="backup", kind=Kind.RECOVERY)
+        sender.put(job="backup", kind=ReportKind.RECOVERY)
         sender.send()
         assert len(sender.keys("a")) == 10
         sender.now += HOUR
@@ -361,11 +344,11 @@ def test_a_job_that_flaps_keeps_no_other_from_being_told_of(
 def test_one_job_has_half_of_the_hour(tmp_path: Path, receiver: Receiver) -> None:
     with limited(tmp_path, receiver, 12) as sender:
         for _ in range(20):
-            sender.put(job="chatty", kind=Kind.SUCCESS)
+            sender.put(job="chatty", kind=ReportKind.SUCCESS)
         sender.send()
         assert len(sender.keys("a")) == 6
         for _ in range(20):
-            sender.put(job="other", kind=Kind.SUCCESS)
+            sender.put(job="other", kind=ReportKind.SUCCESS)
         sender.send()
         assert len(sender.keys("a")) == 8
 
@@ -392,7 +375,7 @@ def test_pings_and_tests_are_not_limited(tmp_path: Path, receiver: Receiver) -> 
     with limited(tmp_path, receiver, 1) as sender:
         for number in range(4):
             sender.put(job=f"{number}", type_=ChannelType.HEARTBEAT)
-            sender.put("t", job=f"{number}", kind=Kind.TEST)
+            sender.put("t", job=f"{number}", kind=ReportKind.TEST)
         sender.send()
         assert sender.states() == ["sent"] * 8
 
@@ -438,7 +421,7 @@ def test_a_ping_that_comes_late_is_superseded(sender: Sender) -> None:
 
 def test_a_test_is_not_tried_again(sender: Sender) -> None:
     sender.receiver.answer("a", "503")
-    key = sender.put(kind=Kind.TEST)
+    key = sender.put(kind=ReportKind.TEST)
     sender.send()
     entry = sender.entry(key)
     assert (entry.state, entry.tries) == (MessageState.FAILED, 1)
@@ -450,7 +433,7 @@ def test_hundreds_of_messages_leave_the_main_loop_its_turn(
     with limited(tmp_path, receiver, 1) as sender:
         for number in range(1000):
             sender.put(job=f"job-{number}")
-        sender.notifier.look()
+        sender.notifier.send_due()
         # A part of it, and the rest when everything else had its turn.
         sender.wait(lambda: "held" in sender.states())
         assert sender.states().count("held") < 500

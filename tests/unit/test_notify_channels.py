@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_notify_http import REPORT
 
 from lunasched.files.settings import EmailSettings
-from lunasched.history.report import Held, Kind, Report
+from lunasched.history.report import Held, Report, ReportKind
 from lunasched.history.run import Result
 from lunasched.jobs.model import Channel, ChannelType
 from lunasched.notify import discord, email, heartbeat, ntfy, slack, webhook
@@ -37,7 +37,7 @@ LONG = st.builds(
 REPORTS = st.builds(
     dataclasses.replace,
     st.just(REPORT),
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(ReportKind),
     job=HOSTILE | LONG,
     host=HOSTILE,
     result=st.sampled_from(Result),
@@ -45,7 +45,9 @@ REPORTS = st.builds(
     failures=st.integers(0, 10**6),
     failing_since=st.none() | st.just(REPORT.started_at),
     held=st.lists(
-        st.builds(Held, st.sampled_from(Kind), HOSTILE, st.integers(1, 9), st.just(5), HOSTILE),
+        st.builds(
+            Held, st.sampled_from(ReportKind), HOSTILE, st.integers(1, 9), st.just(5), HOSTILE
+        ),
         max_size=200,
     ).map(tuple),
 )
@@ -243,7 +245,7 @@ def test_ntfy_has_a_token_and_a_priority() -> None:
 
 
 def test_every_kind_looks_different() -> None:
-    reports = [dataclasses.replace(REPORT, kind=kind, result=Result.SUCCESS) for kind in Kind]
+    reports = [dataclasses.replace(REPORT, kind=kind, result=Result.SUCCESS) for kind in ReportKind]
     for type_ in (ChannelType.DISCORD, ChannelType.SLACK, ChannelType.NTFY):
         bodies = {posted(type_, report)[1].body for report in reports}
         assert len(bodies) == len(reports)

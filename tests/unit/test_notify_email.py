@@ -22,7 +22,7 @@ from test_notify_http import REPORT
 
 from lunasched.errors import NotifyError
 from lunasched.files.settings import EmailSettings, Tls
-from lunasched.history.report import Kind, Report
+from lunasched.history.report import Report, ReportKind
 from lunasched.jobs.model import Channel, ChannelType
 from lunasched.notify import email as emails
 from lunasched.notify import send
@@ -186,9 +186,9 @@ def test_templates() -> None:
 def test_every_kind_of_message() -> None:
     box = Mailbox()
     with mail_server(box) as port:
-        for kind in Kind:
+        for kind in ReportKind:
             sent(server(port), report=dataclasses.replace(REPORT, kind=kind))
-    assert len({str(mail.message["Subject"]) for mail in box.mails}) == len(Kind)
+    assert len({str(mail.message["Subject"]) for mail in box.mails}) == len(ReportKind)
 
 
 # Encryption and login

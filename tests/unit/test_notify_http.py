@@ -19,14 +19,14 @@ from peers import Authority, Conversation, HttpServer, Talk, answering
 
 from lunasched.errors import NotifyError
 from lunasched.files.settings import EmailSettings
-from lunasched.history.report import Kind, Report
+from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Result, Trigger
 from lunasched.jobs.model import Channel, ChannelType
 from lunasched.notify import heartbeat, http, send, webhook
 from lunasched.notify.message import compose
 
 REPORT = Report(
-    kind=Kind.FAILURE,
+    kind=ReportKind.FAILURE,
     job="backup",
     host="web1",
     at=1_764_000_184_000_000,
@@ -427,14 +427,14 @@ def test_no_error_holds_a_secret(kind: str, talk: Talk, timeout: float) -> None:
 @pytest.mark.parametrize(
     ("changes", "path"),
     [
-        ({"kind": Kind.START}, "/ping/1/start"),
-        ({"kind": Kind.SUCCESS, "result": Result.SUCCESS, "exit_code": 0}, "/ping/1"),
-        ({"kind": Kind.RECOVERY, "result": Result.SUCCESS, "exit_code": 0}, "/ping/1"),
-        ({"kind": Kind.FAILURE}, "/ping/1/3"),
-        ({"kind": Kind.REMINDER}, "/ping/1/3"),
+        ({"kind": ReportKind.START}, "/ping/1/start"),
+        ({"kind": ReportKind.SUCCESS, "result": Result.SUCCESS, "exit_code": 0}, "/ping/1"),
+        ({"kind": ReportKind.RECOVERY, "result": Result.SUCCESS, "exit_code": 0}, "/ping/1"),
+        ({"kind": ReportKind.FAILURE}, "/ping/1/3"),
+        ({"kind": ReportKind.REMINDER}, "/ping/1/3"),
         ({"result": Result.TIMEOUT, "exit_code": None, "signal": 15}, "/ping/1/fail"),
         ({"result": Result.EXEC_ERROR, "exit_code": 203}, "/ping/1/fail"),
-        ({"kind": Kind.TEST, "result": None}, "/ping/1/log"),
+        ({"kind": ReportKind.TEST, "result": None}, "/ping/1/log"),
     ],
 )
 def test_pings(changes: dict[str, object], path: str) -> None:

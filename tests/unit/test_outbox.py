@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from lunasched.history.alerting import Outage
-from lunasched.history.report import Kind, Report
+from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Result
 from lunasched.jobs.model import Channel, ChannelType, NotifyEvent
-from lunasched.store import HISTORY, Entry, MessageState, Outgoing, Store
+from lunasched.store import HISTORY, MessageState, OutboxEntry, Outgoing, Store
 
 MAIL = Channel(ChannelType.EMAIL, "ops@example.org")
 HOOK = Channel(ChannelType.WEBHOOK, "https://a.example/x?token=1234", headers=(("X", "secret"),))
@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def report(kind: Kind = Kind.FAILURE, job: str = "backup", **fields: Any) -> Report:
+def report(kind: ReportKind = ReportKind.FAILURE, job: str = "backup", **fields: Any) -> Report:
     return Report(kind=kind, job=job, host="box", at=7, timezone="UTC", **fields)
 
 
@@ -52,7 +52,7 @@ class Writer:
         key: str | None = None,
         now: int = 0,
         complete: bool = True,
-        kind: Kind = Kind.FAILURE,
+        kind: ReportKind = ReportKind.FAILURE,
     ) -> str:
         self.count += 1
         key = key or f"{self.count:032x}"
@@ -83,7 +83,7 @@ def claim(store: Store, now: int = 0) -> Outgoing:
     return claimed
 
 
-def entry(store: Store, key: str) -> Entry:
+def entry(store: Store, key: str) -> OutboxEntry:
     found = store.outbox.entry(key)
     assert found is not None
     return found
@@ -120,7 +120,7 @@ def test_the_messages_of_a_job_to_a_channel_keep_their_order(store: Store, put: 
 def test_a_test_waits_for_nothing_that_was_to_be_sent_before(store: Store, put: Writer) -> None:
     put()
     store.outbox.postpone(claim(store), 60 * SECOND, 0, subject=None, answer="no")
-    test = put(kind=Kind.TEST)
+    test = put(kind=ReportKind.TEST)
     assert ready(store) == [test]
 
 
@@ -144,9 +144,9 @@ def test_it_waits_for_the_output_of_its_run(store: Store, put: Writer) -> None:
 
 
 def test_a_ping_takes_the_place_of_those_of_earlier_runs(store: Store, put: Writer) -> None:
-    old = [put(PING, cause=RUN, kind=Kind.START), put(PING, cause=RUN)]
+    old = [put(PING, cause=RUN, kind=ReportKind.START), put(PING, cause=RUN)]
     other = put(PING, job="other")
-    new = [put(PING, cause="2" * 32, kind=Kind.START), put(PING, cause="2" * 32)]
+    new = [put(PING, cause="2" * 32, kind=ReportKind.START), put(PING, cause="2" * 32)]
     assert [entry(store, key).state for key in old] == [MessageState.SUPERSEDED] * 2
     assert ready(store) == [other]
     store.outbox.settle(claim(store), MessageState.SENT, 0)
@@ -270,10 +270,10 @@ def test_held_messages_are_found_by_their_channel(store: Store, put: Writer) -> 
     assert ready(store) == []
     assert len(store.outbox.held_counters()) == 2
     assert store.outbox.holds(message.lane)
-    assert store.outbox.held_lanes(message.counter, [Kind.FAILURE]) == [
+    assert store.outbox.held_lanes(message.counter, [ReportKind.FAILURE]) == [
         (f"{message.counter}:{name}", True) for name in ("a", "b")
     ]
-    assert [some for _, some in store.outbox.held_lanes(message.counter, [Kind.START])] == [
+    assert [some for _, some in store.outbox.held_lanes(message.counter, [ReportKind.START])] == [
         False, False,
     ]  # fmt: skip
     assert [one.key for one in store.outbox.held(message.counter, 9)] == keys[:2]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from handloop import HandLoop
 
 from lunasched.history import missed, overrun, phrases
 from lunasched.history.missed import Checked, Cover
@@ -21,13 +22,15 @@ from lunasched.paths import Mode
 from lunasched.store import Store
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin
-from lunasched.supervisor.overruns import OverrunWatch
+from lunasched.supervisor.overrunwatch import OverrunWatch
 from lunasched.web.metrics import Metrics, Supervision
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+MOMENT = 2_000
+"""A loop waits for whole milliseconds."""
 START = int(datetime(2026, 2, 10, 12, tzinfo=timezone.utc).timestamp()) * SECOND
 NTFY = Channel(ChannelType.NTFY, "https://ntfy.example/nights")
 PING = Channel(ChannelType.HEARTBEAT, "https://hc.example/uuid")
@@ -160,29 +163,37 @@ class Teller:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.now = START
+        self.loop = HandLoop(START)
         self.goes_on = True
         self.alive: Consequences
         self.restart()
 
     def restart(self) -> None:
         """As after a kill."""
+        self.loop = HandLoop(self.now)
         origin = Origin("box", "UTC", Mode.SYSTEM)
-        self.alive = Consequences(self.store, origin, lambda: self.now)
+        self.alive = Consequences(self.store, origin, self.loop.now)
         self.watch = OverrunWatch(
+            self.loop,
             self.store,
             self.alive,
             "UTC",
-            now=lambda: self.now,
-            guard=lambda action: action,
             goes_on=lambda run: self.goes_on,
-            told=lambda: None,
+            on_messages=lambda: None,
         )
-        self.watch.look_at_all()
+        self.watch.watch_all()
+
+    @property
+    def now(self) -> int:
+        return self.loop.time
+
+    @now.setter
+    def now(self, now: int) -> None:
+        self.loop.time = now
 
     def begin(self, run: Run = RUN) -> None:
         self.store.runs.begin(run, "b" * 32)
-        self.watch.look(run.job)
+        self.watch.watch_job(run.job)
 
     def end(self, at: int | None, result: Result = Result.SUCCESS, run: Run = RUN) -> Run:
         self.now = max(self.now, at or 0)
@@ -195,9 +206,8 @@ class Teller:
         return ended
 
     def wake(self, at: int) -> None:
-        """What the timer does when it is time."""
-        self.now = at
-        self.watch._elapsed()
+        """Let the time pass until a moment after this one."""
+        self.loop.advance(max(0, at - self.now) + MOMENT)
 
     def told(self) -> list[dict[str, Any]]:
         rows = self.store.history.run("SELECT report, type FROM outbox ORDER BY id")
@@ -368,11 +378,11 @@ def test_a_start_that_waits_for_too_long_is_told_of_and_its_run(
     teller.store.starts.put(
         job, unit=RUN.unit, trigger=Trigger.TIMER, slot=START, due_at=START, now=START
     )
-    teller.watch.look_at_starts()
+    teller.watch.watch_starts()
     assert teller.watch.next_at == DUE
     for at in (DUE, DUE + MINUTE):
         teller.wake(at)
-        teller.watch.look_at_starts()
+        teller.watch.watch_starts()
         teller.restart()
         teller.wake(at)
     (report,) = teller.told()
@@ -381,7 +391,7 @@ def test_a_start_that_waits_for_too_long_is_told_of_and_its_run(
     (start,) = teller.store.starts.all()
     teller.store.starts.claim(start, DUE)
     teller.store.starts.take_claimed(RUN.unit, began=DUE + 1, by_timer=False, now=DUE + 1)
-    teller.watch.look_at_starts()
+    teller.watch.watch_starts()
     assert teller.watch.next_at is None
     if job.schedule == OFTEN.schedule:
         began = START + 10 * MINUTE
@@ -395,9 +405,9 @@ def test_a_start_that_has_its_turn_in_time_wakes_nobody(teller: Teller) -> None:
     teller.store.starts.put(
         OFTEN, unit=RUN.unit, trigger=Trigger.TIMER, slot=START, due_at=START, now=START
     )
-    teller.watch.look_at_starts()
+    teller.watch.watch_starts()
     teller.store.starts.drop_job("often")
-    teller.watch.look_at_starts()
+    teller.watch.watch_starts()
     assert teller.watch.next_at is None
 
 

@@ -37,7 +37,7 @@ class Host:
         before = self.asked
         for job in jobs:
             self.lists.begun(job)
-        self.lists.look()
+        self.lists.renew()
         return self.asked - before
 
 
@@ -78,7 +78,7 @@ def test_many_lists_are_asked_for_once(host: Host, rng: random.Random) -> None:
     rng.shuffle(names)
     assert host.run(*names) == 1
     assert host.run(*names) == 0
-    host.lists.look(names)
+    host.lists.renew(names)
     assert host.asked == 1
 
 

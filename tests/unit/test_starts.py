@@ -314,7 +314,7 @@ def test_what_is_not_claimed_was_not_asked_for(store: Store) -> None:
     start = waiting(store, job(store))
     assert taken_by(store, start.unit) is None
     assert store.starts.claim(start, NOW)
-    store.starts.unclaim(start)
+    store.starts.unclaim(start.id)
     assert taken_by(store, start.unit) is None
     assert store.starts.claim(start, NOW)
 

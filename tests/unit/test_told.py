@@ -11,7 +11,7 @@ import pytest
 from lunasched.formats.unittext import bus_label, service_name, unit_of_label
 from lunasched.history.run import Result, Run, Trigger
 from lunasched.store import Store
-from lunasched.supervisor.told import Told, ToldRun
+from lunasched.supervisor.announced import AnnouncedRun, AnnouncedRuns
 from lunasched.systemd.manager import UnitTimes, unit_path
 
 SECOND = 1_000_000
@@ -26,8 +26,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def told(store: Store) -> Told:
-    return Told(store, START)
+def announced(store: Store) -> AnnouncedRuns:
+    return AnnouncedRuns(store, START)
 
 
 def at(seconds: float) -> int:
@@ -50,44 +50,44 @@ def record(store: Store, began: float, ended: float | None = None, *, unit: str 
         store.runs.end(execution_id, Result.SUCCESS, at(ended))
 
 
-def test_a_run_without_a_row_is_missing(told: Told, store: Store) -> None:
+def test_a_run_without_a_row_is_missing(announced: AnnouncedRuns, store: Store) -> None:
     record(store, 1, 2)
-    told.tell(UNIT, UnitTimes(at(3), at(2)))
-    assert told.unaccounted() == [ToldRun(UNIT, at(3), None)]
-    told.tell(UNIT, UnitTimes(at(3), at(4)))
-    assert told.unaccounted() == [ToldRun(UNIT, at(3), at(4))]
+    announced.note(UNIT, UnitTimes(at(3), at(2)))
+    assert announced.unaccounted() == [AnnouncedRun(UNIT, at(3), None)]
+    announced.note(UNIT, UnitTimes(at(3), at(4)))
+    assert announced.unaccounted() == [AnnouncedRun(UNIT, at(3), at(4))]
     record(store, 3)
-    assert told.unaccounted() == [ToldRun(UNIT, at(3), at(4))]
+    assert announced.unaccounted() == [AnnouncedRun(UNIT, at(3), at(4))]
     store.runs.end(f"{at(3):032x}", Result.SUCCESS, at(4))
-    assert told.unaccounted() == []
+    assert announced.unaccounted() == []
 
 
-def test_a_run_that_goes_on_needs_no_end(told: Told, store: Store) -> None:
-    told.tell(UNIT, UnitTimes(at(3), at(2)))
+def test_a_run_that_goes_on_needs_no_end(announced: AnnouncedRuns, store: Store) -> None:
+    announced.note(UNIT, UnitTimes(at(3), at(2)))
     record(store, 3)
-    assert told.unaccounted() == []
+    assert announced.unaccounted() == []
 
 
-def test_another_run_stands_in_for_none(told: Told, store: Store) -> None:
+def test_another_run_stands_in_for_none(announced: AnnouncedRuns, store: Store) -> None:
     for began in (3, 5, 7):
-        told.tell(UNIT, UnitTimes(at(began), at(began + 1)))
+        announced.note(UNIT, UnitTimes(at(began), at(began + 1)))
     record(store, 5, 6)
     record(store, 7, 8, unit="lunasched-job@backup:1.service")
-    assert [run.began_at for run in told.unaccounted()] == [at(3), at(7)]
+    assert [run.began_at for run in announced.unaccounted()] == [at(3), at(7)]
 
 
-def test_what_a_reload_repeats_is_no_news(told: Told) -> None:
-    told.tell(UNIT, UnitTimes(at(-86400), at(-86399)))
-    told.tell(UNIT, UnitTimes(0, 0))
-    told.tell("lunasched-hook@backup:on_failure.service", UnitTimes(at(3), at(4)))
-    assert told.unaccounted() == []
-    told.tell(UNIT, UnitTimes(at(3), at(4)))
-    told.settle(at(60))
-    told.tell(UNIT, UnitTimes(at(3), at(4)))
-    assert told.unaccounted() == []
+def test_what_a_reload_repeats_is_no_news(announced: AnnouncedRuns) -> None:
+    announced.note(UNIT, UnitTimes(at(-86400), at(-86399)))
+    announced.note(UNIT, UnitTimes(0, 0))
+    announced.note("lunasched-hook@backup:on_failure.service", UnitTimes(at(3), at(4)))
+    assert announced.unaccounted() == []
+    announced.note(UNIT, UnitTimes(at(3), at(4)))
+    announced.settle(at(60))
+    announced.note(UNIT, UnitTimes(at(3), at(4)))
+    assert announced.unaccounted() == []
     # A signal may come after what it tells of was settled.
-    told.tell(UNIT, UnitTimes(at(59), at(61)))
-    assert len(told.unaccounted()) == 1
+    announced.note(UNIT, UnitTimes(at(59), at(61)))
+    assert len(announced.unaccounted()) == 1
 
 
 def test_the_unit_of_a_path(rng: random.Random) -> None:

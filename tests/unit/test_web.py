@@ -10,13 +10,13 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from gi.repository import GLib
 from web_server import NASTY, Answer, History, Server, free_port, received, served
 
 from lunasched.files.settings import Settings, WebSettings
@@ -27,9 +27,10 @@ from lunasched.history.timerstate import Upcoming
 from lunasched.jobs.model import HIDDEN, ExecutionMode
 from lunasched.paths import Mode
 from lunasched.store import Store
-from lunasched.supervisor import pageserver as pages_module
+from lunasched.supervisor import pageserver
 from lunasched.supervisor.connections import AT_ONCE_MAX, CONNECTIONS_MAX, PEER_MAX
 from lunasched.supervisor.consequences import Consequences
+from lunasched.supervisor.loop import Loop
 from lunasched.supervisor.messages import Origin
 from lunasched.web import http as web_http
 from lunasched.web.api import RUNS_DEFAULT, RUNS_MAX
@@ -207,7 +208,7 @@ def test_another_machine_has_some_of_the_connections(store: Store, database: Pat
         pairs = [socket.socketpair() for _ in range(PEER_MAX + 4)]
         for ours, theirs in pairs:
             theirs.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
-            GLib.idle_add(lambda ours=ours: take(ours, "192.0.2.7") or False)
+            server.loop.soon(partial(take, ours, "192.0.2.7"))
         for _, theirs in pairs[PEER_MAX:]:
             with pytest.raises(ConnectionResetError):
                 received(theirs)
@@ -282,24 +283,23 @@ def test_a_taken_port_is_a_warning_and_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     port = free_port()
-    monkeypatch.setattr(pages_module, "_RETRY_SECONDS", 0)
+    monkeypatch.setattr(pageserver, "_RETRY_SECONDS", 0)
     with socket.create_server(("127.0.0.1", port)):
-        pages = pages_module.Pages(
+        pages = pageserver.PageServer(
+            Loop(),
             WebSettings(enabled=True, port=port),
             mode=Mode.SYSTEM,
             database=database,
             host_timezone="UTC",
             metrics=lambda store: b"",
-            now=lambda: 0,
-            guard=lambda action: lambda *_: action(),
         )
-        pages.look()
-        pages.look()
+        pages.listen()
+        pages.listen()
         assert pages.address is None
         said = capsys.readouterr().err
         assert said.startswith(f"<4>there is no status page: 127.0.0.1:{port}: Address already in")
         assert said.count("\n") == 1
-    pages.look()
+    pages.listen()
     assert pages.address == ("127.0.0.1", port)
     assert capsys.readouterr().err == f"<5>the status page is at 127.0.0.1:{port} now\n"
     pages.close()
@@ -322,16 +322,15 @@ def test_there_is_a_page_where_it_is_asked_for(
     file.write_text(f"{text}\n")
     settings = Settings.load(file, {}).web
     assert settings.port == 8080
-    pages = pages_module.Pages(
+    pages = pageserver.PageServer(
+        Loop(),
         replace(settings, port=free_port()),
         mode=mode,
         database=database,
         host_timezone="UTC",
         metrics=lambda store: b"",
-        now=lambda: 0,
-        guard=lambda action: lambda *_: action(),
     )
-    pages.look()
+    pages.listen()
     assert (pages.address is not None) is listens
     pages.close()
 

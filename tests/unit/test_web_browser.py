@@ -10,7 +10,7 @@ import pytest
 from browser import Browser
 from web_server import NASTY, History, Server, served
 
-from lunasched.history.report import Kind, Report
+from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Result, Trigger
 from lunasched.jobs.model import Channel, ChannelType
 from lunasched.store import Store
@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             job, unit="u", trigger=Trigger.TIMER, slot=None, due_at=history.now, now=history.now
         )
         store.outbox.put(
-            Report(kind=Kind.FAILURE, job=NASTY, host="box", at=history.now, timezone="UTC"),
+            Report(kind=ReportKind.FAILURE, job=NASTY, host="box", at=history.now, timezone="UTC"),
             Channel(ChannelType.EXEC, NASTY),
             job=NASTY,
             key="k",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lunasched.history.report import Held, Kind, Report
+from lunasched.history.report import Held, Report, ReportKind
 from lunasched.notify.message.compose import SUBJECT_MAX, Message, compose
 
-__all__ = ["SUBJECT_MAX", "Held", "Kind", "Message", "Report", "compose"]
+__all__ = ["SUBJECT_MAX", "Held", "Message", "Report", "ReportKind", "compose"]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from lunasched.errors import TemplateFailed
 from lunasched.formats import template
 from lunasched.formats.unittext import uuid
-from lunasched.history.report import Kind, Report
+from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Trigger
 from lunasched.jobs.model import Channel
-from lunasched.notify.message import phrases
+from lunasched.notify.message import wording
 from lunasched.notify.message.output import clean, last_lines, one_line
 
 SUBJECT_MAX = 200
@@ -53,7 +53,7 @@ def compose(report: Report, channel: Channel | None = None) -> Message:
 
     A template that cannot be filled in is left out, and a note says why.
     """
-    subject = one_line(phrases.headline(report), SUBJECT_MAX)
+    subject = one_line(wording.headline(report), SUBJECT_MAX)
     lines = [(label, one_line(text, 500)) for label, text in _facts(report)]
     facts = tuple((label, text) for label, text in lines if text)
     commands = tuple(one_line(command, 600) for command in _commands(report))
@@ -61,7 +61,7 @@ def compose(report: Report, channel: Channel | None = None) -> Message:
     text = _text(subject, facts, output, commands, report)
     variables = _variables(report, subject, text, output)
     notes, custom = [], None
-    if channel is not None and report.kind is not Kind.DIGEST:
+    if channel is not None and report.kind is not ReportKind.DIGEST:
         try:
             subject = _filled(channel.subject, variables, one_line_of=SUBJECT_MAX) or subject
         except TemplateFailed as error:
@@ -89,43 +89,43 @@ def _filled(source: str | None, variables: dict[str, object], one_line_of: int =
 
 def _facts(report: Report) -> Iterator[tuple[str, str]]:
     def when(usec: int | None) -> str:
-        return phrases.moment(usec, report.timezone)
+        return wording.moment(usec, report.timezone)
 
-    if report.kind is Kind.DIGEST:
+    if report.kind is ReportKind.DIGEST:
         return
     yield "Job", report.job
     yield "Host", report.host
-    if report.kind not in (Kind.START, Kind.TEST):
-        yield "Result", phrases.what_happened(report)
+    if report.kind not in (ReportKind.START, ReportKind.TEST):
+        yield "Result", wording.what_happened(report)
     yield "Due", when(report.scheduled_at)
     yield "Waits since", when(report.waiting_since)
     yield "Started", when(report.started_at)
     yield "Ended", when(report.ended_at)
     if report.started_at is not None and report.ended_at is not None:
-        yield "Took", phrases.span(max(0, report.ended_at - report.started_at) / 1_000_000)
+        yield "Took", wording.span(max(0, report.ended_at - report.started_at) / 1_000_000)
     if report.max_attempts > 1 or report.attempt > 1:
         yield "Attempt", f"{report.attempt} of {max(report.attempt, report.max_attempts)}"
     yield "Ran", _TRIGGERS.get(report.trigger, "") if report.trigger else ""
     if report.cpu_usec is not None:
-        yield "CPU time", phrases.span(report.cpu_usec / 1_000_000)
+        yield "CPU time", wording.span(report.cpu_usec / 1_000_000)
     if report.memory_peak is not None:
-        yield "Peak memory", phrases.size(report.memory_peak)
+        yield "Peak memory", wording.size(report.memory_peak)
     if report.overrun == 1:
         yield "Slot passed", when(report.overrun_first_at)
     else:
         yield "First passed", when(report.overrun_first_at)
         yield "Last passed", when(report.overrun_last_at)
-    if report.kind is Kind.OVERRUN and report.result is None:
+    if report.kind is ReportKind.OVERRUN and report.result is None:
         yield from _advice(report)
     yield "First missed", when(report.missed_first_at)
     yield "Last missed", when(report.missed_last_at)
-    if report.kind is not Kind.RECOVERY and report.failures > 1:
+    if report.kind is not ReportKind.RECOVERY and report.failures > 1:
         yield "Failing since", f"{when(report.failing_since)}, {report.failures} failures"
         if report.flapping:
             yield "Flapping", "nothing but reminders follows until it has not failed for an hour"
-    elif report.failing_since is not None and report.kind is Kind.RECOVERY:
+    elif report.failing_since is not None and report.kind is ReportKind.RECOVERY:
         yield "Failed from", when(report.failing_since)
-        yield "Outage", phrases.outage(report)
+        yield "Outage", wording.outage(report)
     yield "Execution ID", uuid(report.execution_id) if report.execution_id else ""
 
 
@@ -142,7 +142,7 @@ def _advice(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _commands(report: Report) -> Iterator[str]:
-    if not report.job or report.kind is Kind.TEST:
+    if not report.job or report.kind is ReportKind.TEST:
         return
     lunasched = ["lunasched", *(["--user"] if report.user_mode else [])]
     if report.execution_id:
@@ -159,7 +159,7 @@ def _text(
     report: Report,
 ) -> str:
     parts = [subject + "."]
-    if report.kind is Kind.DIGEST:
+    if report.kind is ReportKind.DIGEST:
         parts.append(_held(report))
     if facts:
         width = max(len(label) for label, _ in facts) + 2
@@ -181,7 +181,7 @@ def _held(report: Report) -> str:
     lines = [
         one_line(
             f"{one.count} x {one.job or 'lunasched'}, {one.kind.value}: {one.what}; "
-            f"last {phrases.moment(one.last_at, report.timezone)}",
+            f"last {wording.moment(one.last_at, report.timezone)}",
             300,
         )
         for one in shown
@@ -199,7 +199,7 @@ def _variables(report: Report, subject: str, text: str, output: str) -> dict[str
     """What templates can use (``template.VARIABLES``)."""
 
     def when(usec: int | None) -> str | None:
-        return None if usec is None else phrases.moment(usec, report.timezone)
+        return None if usec is None else wording.moment(usec, report.timezone)
 
     span = None
     if report.started_at is not None and report.ended_at is not None:
@@ -211,10 +211,10 @@ def _variables(report: Report, subject: str, text: str, output: str) -> dict[str
         "host": clean(report.host),
         "subject": subject,
         "text": text,
-        "what": clean(phrases.what_happened(report)),
+        "what": clean(wording.what_happened(report)),
         "result": report.result.value if report.result else None,
         "exit_code": report.exit_code,
-        "signal": phrases.signal_name(report.signal) if report.signal else None,
+        "signal": wording.signal_name(report.signal) if report.signal else None,
         "trigger": report.trigger.value if report.trigger else None,
         "attempt": report.attempt,
         "max_attempts": report.max_attempts,

@@ -35,7 +35,7 @@ def _names(*groups: str) -> dict[str, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
+class _LegacyField:
     name: str
     low: int
     high: int
@@ -47,12 +47,12 @@ class _Field:
 
 
 _FIELDS = (
-    _Field("second", 0, 59, {}),
-    _Field("minute", 0, 59, {}),
-    _Field("hour", 0, 23, {}),
-    _Field("day of month", 1, 31, {}, takes_any=True),
-    _Field("month", 1, 12, _names(*(f"{name} {name[:3]}" for name in _MONTHS.split()))),
-    _Field(
+    _LegacyField("second", 0, 59, {}),
+    _LegacyField("minute", 0, 59, {}),
+    _LegacyField("hour", 0, 23, {}),
+    _LegacyField("day of month", 1, 31, {}, takes_any=True),
+    _LegacyField("month", 1, 12, _names(*(f"{name} {name[:3]}" for name in _MONTHS.split()))),
+    _LegacyField(
         "day of week",
         1,
         7,
@@ -67,7 +67,7 @@ _FIELDS = (
         ),
         takes_any=True,
     ),
-    _Field("year", 1970, 2100, {}),
+    _LegacyField("year", 1970, 2100, {}),
 )
 
 
@@ -105,7 +105,7 @@ def _say(words: list[str], values: list[frozenset[int]]) -> str:
     return f"calendar:{weekdays}{year}-{parts[4]}-{parts[3]} {parts[2]}:{parts[1]}:{parts[0]}"
 
 
-def _values(field: _Field, text: str) -> frozenset[int]:
+def _values(field: _LegacyField, text: str) -> frozenset[int]:
     values: set[int] = set()
     for item in text.split(","):
         match = _ITEM.fullmatch(item)
@@ -127,14 +127,14 @@ def _values(field: _Field, text: str) -> frozenset[int]:
     return frozenset(values)
 
 
-def _number(field: _Field, word: str) -> int:
+def _number(field: _LegacyField, word: str) -> int:
     number = int(word) if word.isdigit() else field.names.get(word, -1)
     if not field.low <= number <= field.high:
         raise _wrong(field, word, f"is not between {field.low} and {field.high}")
     return number
 
 
-def _wrong(field: _Field, item: str, what: str) -> ScheduleError:
+def _wrong(field: _LegacyField, item: str, what: str) -> ScheduleError:
     return ScheduleError(
         f"{item!r} in the {field.name} field {what}, so that Lunasched 1.x could not run it either"
     )

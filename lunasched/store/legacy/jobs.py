@@ -63,7 +63,7 @@ class Converted:
 
 def convert(row: Mapping[str, Any], dependencies: Sequence[str], mode: Mode) -> Converted:
     """Turn a row into a job; ``dependencies`` are those that another table has of it."""
-    reader = _Row(row)
+    reader = _LegacyRow(row)
     mapping: dict[str, Any] = {"name": reader.text("name") or reader.text("id")}
     problems = []
     try:
@@ -89,7 +89,7 @@ def convert(row: Mapping[str, Any], dependencies: Sequence[str], mode: Mode) -> 
     )
 
 
-class _Row:
+class _LegacyRow:
     """One row, read by what it means; what is remarkable is added to ``notes``."""
 
     def __init__(self, row: Mapping[str, Any]) -> None:

@@ -10,6 +10,6 @@ cronie's extensions are those of its crontab(5).
 """
 
 from lunasched.transfer.crontab.convert import format_by_content, read
-from lunasched.transfer.crontab.source import CronFormat, Crontab, Entry, Source
+from lunasched.transfer.crontab.source import CronFormat, Crontab, CrontabEntry, CrontabSource
 
-__all__ = ["CronFormat", "Crontab", "Entry", "Source", "format_by_content", "read"]
+__all__ = ["CronFormat", "Crontab", "CrontabEntry", "CrontabSource", "format_by_content", "read"]

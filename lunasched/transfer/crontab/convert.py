@@ -21,8 +21,8 @@ from lunasched.transfer.crontab.lines import (
     RawEntry,
     entries,
 )
-from lunasched.transfer.crontab.names import Draft, identifiers, names, stem
-from lunasched.transfer.crontab.source import CronFormat, Crontab, Entry, Source
+from lunasched.transfer.crontab.names import CrontabDraft, identifiers, names, stem
+from lunasched.transfer.crontab.source import CronFormat, Crontab, CrontabEntry, CrontabSource
 from lunasched.transfer.crontab.times import read_times
 
 _SHELL = "/bin/sh"
@@ -39,7 +39,7 @@ _VARIABLES = {
 """The variables that the values of keys come from."""
 
 
-def read(data: bytes, source: Source) -> Crontab:
+def read(data: bytes, source: CrontabSource) -> Crontab:
     """All entries of a crontab as jobs, and every fault of it."""
     problems = Problems(source.label)
     is_anacron = source.format is CronFormat.ANACRON
@@ -58,7 +58,7 @@ def read(data: bytes, source: Source) -> Crontab:
         _see_variables(entry, draft, source, problems)
     named = identifiers(drafts, problems) if is_anacron else names(drafts)
     found = [
-        Entry(draft.entry.line, job, tuple(draft.differences))
+        CrontabEntry(draft.entry.line, job, tuple(draft.differences))
         for draft, name in zip(drafts, named, strict=True)
         if (job := _job(draft, name, source.tag, problems)) is not None
     ]
@@ -68,7 +68,7 @@ def read(data: bytes, source: Source) -> Crontab:
 # One entry
 
 
-def _draft(entry: RawEntry, source: Source) -> Draft:
+def _draft(entry: RawEntry, source: CrontabSource) -> CrontabDraft:
     times = read_times(entry.text)
     differences = list(times.differences)
     rest = times.rest
@@ -104,7 +104,7 @@ def _draft(entry: RawEntry, source: Source) -> Draft:
         definition["user"] = user
     if stdin is not None and (directives := input_directives(stdin)):
         definition["systemd"] = directives
-    draft = Draft(
+    draft = CrontabDraft(
         entry,
         definition,
         identity="\0".join((user or "root", rest)),
@@ -125,7 +125,7 @@ def _check_no_star(rest: str) -> None:
         )
 
 
-def _user(rest: str, source: Source) -> tuple[str, str]:
+def _user(rest: str, source: CrontabSource) -> tuple[str, str]:
     match = re.match(r"([^ \t]+)(?:[ \t]+(.*))?\Z", rest, re.DOTALL)
     if match is None or not match[2]:
         raise InvalidInput("it has no command; after the time come a user and a command here")
@@ -139,7 +139,7 @@ def _user(rest: str, source: Source) -> tuple[str, str]:
     return user, rest
 
 
-def _check_owner(draft: Draft, source: Source) -> None:
+def _check_owner(draft: CrontabDraft, source: CrontabSource) -> None:
     """In user mode, whose jobs can be the caller's; then none of them names its user."""
     user = draft.definition.get("user")
     if source.caller is None:
@@ -154,7 +154,7 @@ def _check_owner(draft: Draft, source: Source) -> None:
 
 
 def _of_command(
-    command: str, raw: str, source: Source, schedule: str, shell: str = _SHELL
+    command: str, raw: str, source: CrontabSource, schedule: str, shell: str = _SHELL
 ) -> list[str]:
     """The differences that the text of the command shows."""
     found = []
@@ -202,7 +202,9 @@ def _of_command(
     return found
 
 
-def _mail(entry: RawEntry, draft: Draft, source: Source, *, failures_only: bool) -> None:
+def _mail(
+    entry: RawEntry, draft: CrontabDraft, source: CrontabSource, *, failures_only: bool
+) -> None:
     """Cron mails what a command prints; what there is of that here."""
     to = entry.value("MAILTO")
     if to == "":
@@ -225,7 +227,9 @@ def _mail(entry: RawEntry, draft: Draft, source: Source, *, failures_only: bool)
 # Variables
 
 
-def _see_variables(entry: RawEntry, draft: Draft, source: Source, problems: Problems) -> None:
+def _see_variables(
+    entry: RawEntry, draft: CrontabDraft, source: CrontabSource, problems: Problems
+) -> None:
     """What the variables above an entry mean to it besides being its environment."""
     definition = draft.definition
     environment = definition["env"]
@@ -259,7 +263,9 @@ def _see_variables(entry: RawEntry, draft: Draft, source: Source, problems: Prob
             )
 
 
-def _random_delay(entry: RawEntry, draft: Draft, problems: Problems, *, is_cron: bool) -> None:
+def _random_delay(
+    entry: RawEntry, draft: CrontabDraft, problems: Problems, *, is_cron: bool
+) -> None:
     text = entry.value("RANDOM_DELAY")
     if not text:
         return
@@ -282,7 +288,7 @@ def _random_delay(entry: RawEntry, draft: Draft, problems: Problems, *, is_cron:
 # The job
 
 
-def _job(draft: Draft, name: str, tag: str, problems: Problems) -> Job | None:
+def _job(draft: CrontabDraft, name: str, tag: str, problems: Problems) -> Job | None:
     mapping = {"name": name, **draft.definition, "tags": [tag]}
     try:
         return job_from_mapping(mapping)
@@ -335,7 +341,7 @@ def _have_users(words: list[tuple[str, str]], users: Container[str] | None) -> b
     )
 
 
-def _is_of_the_other_format(raw: list[RawEntry], source: Source, problems: Problems) -> bool:
+def _is_of_the_other_format(raw: list[RawEntry], source: CrontabSource, problems: Problems) -> bool:
     """Whether a file that was taken for a user's own looks like the system's, with a user field."""
     if source.format is not CronFormat.USER or not source.is_guess or not raw:
         return False
@@ -368,7 +374,7 @@ def _is_of_the_other_format(raw: list[RawEntry], source: Source, problems: Probl
     return False
 
 
-def _may_be_a_user(word: str, after: str, entry: RawEntry, source: Source) -> bool:
+def _may_be_a_user(word: str, after: str, entry: RawEntry, source: CrontabSource) -> bool:
     """Whether a word stands where a user does, before an absolute path, and is no program."""
     return (
         source.finds is not None
@@ -379,19 +385,19 @@ def _may_be_a_user(word: str, after: str, entry: RawEntry, source: Source) -> bo
     )
 
 
-def _anacron_draft(entry: RawEntry) -> Draft:
+def _anacron_draft(entry: RawEntry) -> CrontabDraft:
     found = read_anacron_entry(entry)
     # anacron is root's.
     found.definition["user"] = "root"
-    draft = Draft(entry, found.definition, found.name, found.name, list(found.differences))
-    _mail(entry, draft, Source("", CronFormat.ANACRON), failures_only=False)
+    draft = CrontabDraft(entry, found.definition, found.name, found.name, list(found.differences))
+    _mail(entry, draft, CrontabSource("", CronFormat.ANACRON), failures_only=False)
     draft.differences += _of_command(
-        found.definition["command"], "", Source("", CronFormat.ANACRON), ""
+        found.definition["command"], "", CrontabSource("", CronFormat.ANACRON), ""
     )
     return draft
 
 
-def _common(source: Source) -> tuple[str, ...]:
+def _common(source: CrontabSource) -> tuple[str, ...]:
     found = [
         "output goes to the journal and into the history, not into a mail",
         "a run that is due during the last one follows it; cron runs both at the same time",

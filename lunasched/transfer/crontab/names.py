@@ -12,7 +12,7 @@ from lunasched.transfer.crontab.lines import Problems, RawEntry
 
 
 @dataclass
-class Draft:
+class CrontabDraft:
     """A job in the making: the keys of a job file, and what will differ."""
 
     entry: RawEntry
@@ -28,7 +28,7 @@ class Draft:
         return repr(sorted(self.definition.items()))
 
 
-def names(drafts: list[Draft]) -> list[str]:
+def names(drafts: list[CrontabDraft]) -> list[str]:
     """A name for each, which depends on nothing but the entry itself.
 
     Only where several have the same command (and user) does all of the entry count, so that
@@ -49,7 +49,7 @@ def names(drafts: list[Draft]) -> list[str]:
     return found
 
 
-def identifiers(drafts: list[Draft], problems: Problems) -> list[str]:
+def identifiers(drafts: list[CrontabDraft], problems: Problems) -> list[str]:
     """The names that an anacrontab gives."""
     seen: set[str] = set()
     for draft in drafts:

@@ -21,7 +21,7 @@ class CronFormat(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class CrontabSource:
     """A crontab that is to be imported."""
 
     label: str
@@ -44,7 +44,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CrontabEntry:
     """One entry that can be imported."""
 
     line: int
@@ -57,7 +57,7 @@ class Entry:
 class Crontab:
     """All entries of a crontab, and what cannot be imported."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[CrontabEntry, ...]
     problems: tuple[str, ...]
     """``file:line: message``, in the order of the lines."""
     differences: tuple[str, ...]

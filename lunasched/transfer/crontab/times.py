@@ -25,7 +25,7 @@ _STEP = re.compile(r"[0-9a-z]{1,9}/[0-9]{1,9}\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
+class _CrontabField:
     name: str
     low: int
     high: int
@@ -41,11 +41,11 @@ class _Field:
 
 
 _FIELDS = (
-    _Field("minute", 0, 59),
-    _Field("hour", 0, 23),
-    _Field("day of month", 1, 31),
-    _Field("month", 1, 12, _MONTHS),
-    _Field("day of week", 0, 7, _WEEKDAYS),
+    _CrontabField("minute", 0, 59),
+    _CrontabField("hour", 0, 23),
+    _CrontabField("day of month", 1, 31),
+    _CrontabField("month", 1, 12, _MONTHS),
+    _CrontabField("day of week", 0, 7, _WEEKDAYS),
 )
 
 
@@ -164,7 +164,7 @@ def _check(number: int, text: str, column: int) -> None:
         column += len(item) + 1
 
 
-def _check_range(field: _Field, item: str, column: int) -> None:
+def _check_range(field: _CrontabField, item: str, column: int) -> None:
     """Refuse ranges of weekdays that run backwards to Sunday, on which crons disagree."""
     span, slash, step = item.lower().partition("/")
     first, dash, last = span.partition("-")

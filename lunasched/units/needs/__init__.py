@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from lunasched.units.needs import accounts, files, programs
 from lunasched.units.needs.lack import Lack
-from lunasched.units.needs.machine import Absence, Account, Kind, Machine, Seen
+from lunasched.units.needs.machine import Absence, Account, FileKind, Machine, Seen
 from lunasched.units.needs.place import Place
 
 if TYPE_CHECKING:
@@ -35,4 +35,4 @@ def _of(job: Job, machine: Machine) -> Iterator[Lack]:
         yield from look(place)
 
 
-__all__ = ["Absence", "Account", "Kind", "Lack", "Machine", "Seen", "lacking"]
+__all__ = ["Absence", "Account", "FileKind", "Lack", "Machine", "Seen", "lacking"]

@@ -44,7 +44,7 @@ def _user(place: Place) -> Iterator[Lack]:
     if not account.is_person or user is None:
         return
     home, shell = account.home, account.shell
-    if place.job.working_directory is None and place.look(home) is Absence.NOTHING:
+    if place.job.working_directory is None and place.examine(home) is Absence.NOTHING:
         yield place.lack(
             "user",
             account.name,
@@ -53,7 +53,7 @@ def _user(place: Place) -> Iterator[Lack]:
             remedy="make it, have the job wait for it (systemd: RequiresMountsFor), or set "
             "working_directory",
         )
-    if shell and place.look(shell) is Absence.NOTHING:
+    if shell and place.examine(shell) is Absence.NOTHING:
         yield place.lack(
             "user",
             account.name,

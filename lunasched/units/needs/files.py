@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from lunasched.units.needs.lack import Lack
-from lunasched.units.needs.machine import Absence, Kind
+from lunasched.units.needs.machine import Absence, FileKind
 from lunasched.units.needs.place import EXECUTE, NO_PROCESS, Place
 
 _CHDIR, _NAMESPACE, _CREDENTIALS = 200, 226, 243
@@ -32,7 +32,7 @@ def _working_directory(place: Place) -> Iterator[Lack]:
     key, path = "working_directory", place.job.working_directory
     if path is None or not path.startswith("/"):
         return
-    seen = place.look(path)
+    seen = place.examine(path)
     if seen is Absence.FORBIDDEN:
         return
     if seen is Absence.NOTHING:
@@ -42,7 +42,7 @@ def _working_directory(place: Place) -> Iterator[Lack]:
     change = "change its mode or owner, or set another"
     if hidden := place.hides(path):
         what, change = f"{hidden} hides {path}", f"set another, or leave {hidden} out"
-    elif seen.kind is not Kind.DIRECTORY:
+    elif seen.kind is not FileKind.DIRECTORY:
         what, change = f"{path} is no directory", "set another"
     elif (at := place.obstacle(path, seen, EXECUTE)) and place.account:
         what = f"{place.account.name} may not enter {at}"
@@ -79,7 +79,7 @@ def _missing(
     place: Place, key: str, path: str, *, exits: int, dash: bool = False, bound: bool = False
 ) -> Iterator[Lack]:
     # What is bound is of the machine, whatever the job then finds there.
-    seen = place.machine.look(path) if bound else place.look(path)
+    seen = place.machine.examine(path) if bound else place.examine(path)
     if seen is Absence.NOTHING:
         remedy = "make or mount it"
         remedy += (

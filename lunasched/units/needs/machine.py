@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Protocol
 
 
-class Kind(Enum):
+class FileKind(Enum):
     """What a path leads to."""
 
     FILE = "file"
@@ -28,7 +28,7 @@ class Absence(Enum):
 class Seen:
     """What is at a path, links followed."""
 
-    kind: Kind
+    kind: FileKind
     mode: int
     uid: int
     gid: int
@@ -72,7 +72,7 @@ class Machine(Protocol):
     def group(self, name: str) -> int | None:
         """The number of a group."""
 
-    def look(self, path: str) -> Seen | Absence:
+    def examine(self, path: str) -> Seen | Absence:
         """What is at a path."""
 
     def resolved(self, path: str) -> str:

@@ -11,7 +11,7 @@ from lunasched.jobs import directives
 from lunasched.jobs.model import Job
 from lunasched.units import confinement
 from lunasched.units.needs.lack import Lack
-from lunasched.units.needs.machine import Absence, Account, Kind, Machine, Seen
+from lunasched.units.needs.machine import Absence, Account, FileKind, Machine, Seen
 
 SYSTEMD_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 """Where systemd looks for the program of a line without a shell, whatever ``PATH`` says."""
@@ -68,11 +68,11 @@ class Place:
                 for line in (value,) if isinstance(value, str) else value:
                     yield name, line
 
-    def look(self, path: str) -> Seen | Absence:
+    def examine(self, path: str) -> Seen | Absence:
         """What the job finds at a path; ``FORBIDDEN`` where that is not known."""
         if confinement.has_other_files(self.job, path) or self._is_made(path):
             return Absence.FORBIDDEN
-        found = self.machine.look(path)
+        found = self.machine.examine(path)
         if isinstance(found, Absence) and self._is_mounted(path):
             return Absence.FORBIDDEN
         return found
@@ -96,7 +96,7 @@ class Place:
     def directory(self) -> str | None:
         """The directory in which the command begins, if that is known and there."""
         path = self.job.working_directory or (self.account.home if self.account else "")
-        return path if path.startswith("/") and isinstance(self.look(path), Seen) else None
+        return path if path.startswith("/") and isinstance(self.examine(path), Seen) else None
 
     def hides(self, path: str) -> str | None:
         """The option of the sandbox that hides what is at a path."""
@@ -106,7 +106,7 @@ class Place:
         """What keeps the job's user from a file: the directory, or itself; ``None``: nothing."""
         resolved = PurePosixPath(self.machine.resolved(path))
         for directory in reversed(resolved.parents):
-            above = self.machine.look(str(directory))
+            above = self.machine.examine(str(directory))
             if isinstance(above, Seen) and not self._may(above, EXECUTE):
                 return str(directory)
         return None if self._may(seen, wanted) else path
@@ -116,7 +116,7 @@ class Place:
         if account is None or seen.has_acl or self._has_capabilities:
             return True
         if account.uid == 0:
-            return wanted != EXECUTE or seen.kind is Kind.DIRECTORY or bool(seen.mode & 0o111)
+            return wanted != EXECUTE or seen.kind is FileKind.DIRECTORY or bool(seen.mode & 0o111)
         if seen.uid == account.uid:
             return bool(seen.mode >> 6 & wanted)
         if seen.gid in account.gids | self._further_groups:

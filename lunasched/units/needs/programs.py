@@ -13,7 +13,7 @@ from lunasched.jobs.model import Command
 from lunasched.units import commandchannels, confinement
 from lunasched.units.needs import shelltext
 from lunasched.units.needs.lack import Lack
-from lunasched.units.needs.machine import Absence, Kind, Seen
+from lunasched.units.needs.machine import Absence, FileKind, Seen
 from lunasched.units.needs.place import EXECUTE, READ, Place
 
 _EXEC = 203
@@ -89,7 +89,7 @@ def _of_text(place: Place, key: str, text: str, shell: str) -> Iterator[Lack]:
 
 
 def _directory(place: Place, key: str, path: str) -> Iterator[Lack]:
-    if place.look(path) is Absence.NOTHING:
+    if place.examine(path) is Absence.NOTHING:
         yield place.lack(
             key,
             path,
@@ -108,7 +108,7 @@ def _script(
         path = normpath(join(directory, path))
     if path is None or not path.startswith("/"):
         return
-    seen = place.look(path)
+    seen = place.examine(path)
     if seen is Absence.FORBIDDEN:
         return
     if hidden := place.hides(path):
@@ -131,7 +131,7 @@ def _program(place: Place, use: _Use, program: str, *, by_systemd: bool = False)
         return
     if use.path is None or not program or "/" in program:
         return
-    seen = [(path, place.look(path)) for path in (join(each, program) for each in use.path)]
+    seen = [(path, place.examine(path)) for path in (join(each, program) for each in use.path)]
     if any(found is not Absence.NOTHING for _, found in seen):
         return
     elsewhere = _elsewhere(place, program)
@@ -149,15 +149,15 @@ def _elsewhere(place: Place, program: str) -> str | None:
     """The path of a program that is in the ``PATH`` of who asks, and in no unit's."""
     for directory in place.machine.callers_path:
         path = join(directory, program)
-        seen = place.machine.look(path) if directory.startswith("/") else Absence.NOTHING
-        if isinstance(seen, Seen) and seen.kind is Kind.FILE and seen.mode & 0o111:
+        seen = place.machine.examine(path) if directory.startswith("/") else Absence.NOTHING
+        if isinstance(seen, Seen) and seen.kind is FileKind.FILE and seen.mode & 0o111:
             return path
     return None
 
 
 def _file(place: Place, use: _Use, path: str, *, by_systemd: bool) -> Iterator[Lack]:
-    seen = place.look(path)
-    if seen is Absence.FORBIDDEN or (isinstance(seen, Seen) and seen.kind is Kind.OTHER):
+    seen = place.examine(path)
+    if seen is Absence.FORBIDDEN or (isinstance(seen, Seen) and seen.kind is FileKind.OTHER):
         return
     mend = ""
     if isinstance(seen, Absence):
@@ -165,7 +165,7 @@ def _file(place: Place, use: _Use, path: str, *, by_systemd: bool) -> Iterator[L
         remedy = "install, make or mount it, or name another"
     elif hidden := place.hides(path):
         what, remedy = f"{hidden} hides {path}", f"put it elsewhere, or leave {hidden} out"
-    elif seen.kind is Kind.DIRECTORY:
+    elif seen.kind is FileKind.DIRECTORY:
         what, remedy = f"{path} is a directory", "name a program in it"
     elif not seen.mode & 0o111:
         what, mend = f"{path} is not executable", f"chmod a+x {shlex.quote(path)}"
@@ -207,7 +207,7 @@ def _interpreter(place: Place, use: _Use, path: str, *, by_systemd: bool) -> Ite
         remedy = "give it the line ends of Unix"
     elif by_env:
         what = f"{path} wants {by_env}, which is not in {':'.join(place.path or ())}"
-    elif interpreter.startswith("/") and place.look(interpreter) is Absence.NOTHING:
+    elif interpreter.startswith("/") and place.examine(interpreter) is Absence.NOTHING:
         what = f"{path} wants the interpreter {interpreter}, which is not there"
     else:
         return
@@ -224,5 +224,5 @@ def _by_env(place: Place, words: Sequence[str]) -> str | None:
     words = words[words[:1] == ["-S"] :]
     if not words or place.path is None or not re.fullmatch(r"\w[\w.+-]*\r?", words[0]):
         return None
-    seen = (place.look(join(each, words[0])) for each in place.path)
+    seen = (place.examine(join(each, words[0])) for each in place.path)
     return words[0] if all(one is Absence.NOTHING for one in seen) else None

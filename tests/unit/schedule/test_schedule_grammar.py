@@ -9,9 +9,9 @@ from lunasched.schedule import (
     ON_DEMAND,
     Calendar,
     Every,
-    Kind,
     OnDemand,
     Reboot,
+    ScheduleKind,
     Several,
     SystemdCalendar,
     check_timezone,
@@ -38,7 +38,7 @@ from lunasched.schedule import (
 def test_an_interval_is_a_number_of_seconds(text: str, seconds: int) -> None:
     schedule = parse(text)
     assert isinstance(schedule, Every)
-    assert (schedule.seconds, schedule.kind) == (seconds, Kind.EVERY)
+    assert (schedule.seconds, schedule.kind) == (seconds, ScheduleKind.EVERY)
 
 
 def test_white_space_is_normalised_and_case_kept() -> None:
@@ -113,14 +113,14 @@ def test_the_text_of_minute_and_hour_makes_a_wildcard_job(text: str, wildcard: b
 @pytest.mark.parametrize("text", ["on demand", "On  Demand", " ON DEMAND "])
 def test_a_job_may_have_no_schedule(text: str) -> None:
     assert parse(text) == OnDemand()
-    assert (OnDemand().text, OnDemand().kind) == (ON_DEMAND, Kind.ON_DEMAND)
+    assert (OnDemand().text, OnDemand().kind) == (ON_DEMAND, ScheduleKind.ON_DEMAND)
 
 
 def test_reboot_and_systemd_expressions_have_their_own_kinds() -> None:
     assert parse("@reboot") == Reboot("@reboot")
     systemd = parse("calendar: Mon *-*~07/1 9:00 Europe/Berlin")
     assert isinstance(systemd, SystemdCalendar)
-    assert (systemd.kind, systemd.zone) == (Kind.SYSTEMD, "Europe/Berlin")
+    assert (systemd.kind, systemd.zone) == (ScheduleKind.SYSTEMD, "Europe/Berlin")
     assert systemd.expression == "Mon *-*~07/1 09:00:00"
 
 
@@ -137,7 +137,7 @@ def test_several_schedules() -> None:
     assert isinstance(rule, Several)
     assert rule.text == "at 09:00; at 17:30 on Mon-Fri; @boot+15m"
     assert [one.text for one in rule.rules] == ["at 09:00", "at 17:30 on Mon-Fri"]
-    assert (rule.kind, rule.boot) == (Kind.SEVERAL, parse("@boot+15m"))
+    assert (rule.kind, rule.boot) == (ScheduleKind.SEVERAL, parse("@boot+15m"))
     assert parse(rule.text) == rule
     assert describe(rule) == (
         "At 09:00 every day. At 17:30 on every day from Monday to Friday. "

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lunasched.systemd.manager import Invocation, Manager
 
 
-class Successes:
+class SuccessFiles:
     """The files that say so."""
 
     def __init__(self, store: Store, slots: SlotDirectory, manager: Manager) -> None:

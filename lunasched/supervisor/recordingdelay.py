@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 
-class Lag:
+class RecordingDelay:
     """Counts from the first change of a unit that nothing on record may account for yet.
 
     Told from the main loop, asked from any thread.

@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gi.repository import GLib
-
 from lunasched.errors import InvalidInput
 from lunasched.history import missed
 from lunasched.history.missed import Checked
+from lunasched.supervisor.loop import Handle, Loop
 
 if TYPE_CHECKING:
     from lunasched.jobs.model import Job
@@ -39,34 +38,31 @@ class SlotChecker:
 
     def __init__(
         self,
+        loop: Loop,
         store: Store,
         consequences: Consequences,
         host_timezone: str,
-        now: Callable[[], int],
-        guard: Callable[..., Callable[..., bool]],
-        monotonic: Callable[[], int] = GLib.get_monotonic_time,
-        told: Callable[[], None] = lambda: None,
-        looked: Callable[[str], None] = lambda job: None,
+        *,
+        on_messages: Callable[[], None] = lambda: None,
+        on_checked: Callable[[str], None] = lambda job: None,
     ) -> None:
-        """``guard`` wraps the callbacks of the main loop; ``monotonic`` counts µs while awake.
+        """``on_messages`` is called when there may be messages to send.
 
-        ``told`` is called when there may be messages to send, ``looked`` with the name of each job
-        that was looked at because of a run, or of the time.
+        ``on_checked`` is called with the name of each job that was checked because of a run, or of
+        the time.
         """
-        self._looked = looked
-        self._told = told
-        self._monotonic = monotonic
+        self._loop = loop
+        self._on_messages = on_messages
+        self._on_checked = on_checked
         self._store = store
         self._consequences = consequences
         self._host_timezone = host_timezone
-        self._now = now
-        self._guard = guard
         # An ordered set: the jobs to be looked at.
         self._jobs: dict[str, None] = {}
-        self._step_source = 0
-        self._later_source = 0
+        self._next_step = Handle()
+        self._full_check = Handle()
         # Of CLOCK_MONOTONIC: when the time began that runs had to begin in, and the last full look.
-        self._awake_since = monotonic()
+        self._awake_since = loop.monotonic()
         self._looked_at = self._awake_since
         self._sequence = store.slots.newest()
 
@@ -77,55 +73,44 @@ class SlotChecker:
 
     def woke(self) -> None:
         """Time may have passed without us: look at all jobs, once what is due has begun."""
-        self._awake_since = self._monotonic()
-        self._look_later(_PATIENCE_USEC)
+        self._awake_since = self._loop.monotonic()
+        self._check_all_in(_PATIENCE_USEC)
 
     def recorded(self) -> None:
         """Runs were recorded: look at their jobs, or at all if that was long ago."""
         self._sequence, jobs = self._store.slots.jobs_since(self._sequence)
-        self._look(jobs)
-        if self._monotonic() - self._looked_at >= _INTERVAL_USEC:
-            self._look_at_all()
+        self._add(jobs)
+        if self._loop.monotonic() - self._looked_at >= _INTERVAL_USEC:
+            self._check_all()
 
-    def _look_at_all(self) -> None:
-        self._looked_at = self._monotonic()
-        self._look(self._store.jobs.names())
+    def _check_all(self) -> None:
+        self._looked_at = self._loop.monotonic()
+        self._add(self._store.jobs.names())
 
-    def _look(self, jobs: list[str]) -> None:
+    def _add(self, jobs: list[str]) -> None:
         self._jobs |= dict.fromkeys(jobs)
-        if self._jobs and not self._step_source:
+        if self._jobs and not self._next_step.is_pending:
             self._go_on()
 
-    def _look_later(self, usec: int) -> None:
-        if self._later_source:
-            GLib.source_remove(self._later_source)
-        self._later_source = GLib.timeout_add_seconds(
-            usec // _SECOND + 1, self._guard(self._elapsed), priority=GLib.PRIORITY_LOW
-        )
-
-    def _elapsed(self) -> bool:
-        self._later_source = 0
-        self._look_at_all()
-        return False
+    def _check_all_in(self, usec: int) -> None:
+        self._full_check.cancel()
+        wait_ms = usec // 1000 + 1
+        self._full_check = self._loop.after(wait_ms, self._check_all, background=True)
 
     def _go_on(self) -> None:
-        self._step_source = GLib.timeout_add(
-            _PAUSE_MS, self._guard(self._step), priority=GLib.PRIORITY_LOW
-        )
+        self._next_step = self._loop.after(_PAUSE_MS, self._step, background=True)
 
-    def _step(self) -> bool:
-        self._step_source = 0
-        began = self._monotonic()
+    def _step(self) -> None:
+        began = self._loop.monotonic()
         with self._store.transaction():
-            while self._jobs and self._monotonic() - began < _BATCH_USEC:
+            while self._jobs and self._loop.monotonic() - began < _BATCH_USEC:
                 name = next(iter(self._jobs))
                 self.check(name)
-                self._looked(name)
+                self._on_checked(name)
                 del self._jobs[name]
         if self._jobs:
             self._go_on()
-        self._told()
-        return False
+        self._on_messages()
 
     def check(self, name: str) -> None:
         """Count the slots that a job has missed by now; belongs in a transaction."""
@@ -133,7 +118,7 @@ class SlotChecker:
         if found is None or not _has_slots(found[0]):
             return
         job, deployed_at = found
-        now, slots = self._now(), self._store.slots
+        now, slots = self._loop.now(), self._store.slots
         checked = (slots.checked(name) or Checked(deployed_at, deployed_at)).at(now)
         covers = slots.covers(name)
         until = max((cover.slot for cover in covers if cover.slot is not None), default=0)
@@ -151,11 +136,11 @@ class SlotChecker:
         """Up to when a slot of the job would have been run by now."""
         patience = _PATIENCE_FOR_OTHERS_USEC if job.dependencies else _PATIENCE_USEC
         patience += int(job.jitter * _SECOND)
-        left = patience - (self._monotonic() - self._awake_since)
+        left = patience - (self._loop.monotonic() - self._awake_since)
         if left <= 0:
             return now - patience
-        if not self._later_source:
-            self._look_later(left)
+        if not self._full_check.is_pending:
+            self._check_all_in(left)
         return 0
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lunasched.units.compiler import CompiledJob, Context
 
 
-class JobSet:
+class IntendedJobs:
     """The jobs in the database, some of them changed."""
 
     def __init__(self, store: Store, context: Context, changed: Mapping[str, Job | None]) -> None:

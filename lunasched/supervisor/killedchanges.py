@@ -9,29 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gi.repository import Gio, GLib
+from gi.repository import Gio
+
+from lunasched.supervisor.loop import Handle, Loop
 
 if TYPE_CHECKING:
     from lunasched.state.deploylock import DeployLock
 
 # The kernel tells nobody that a lock is free. While jobs are changed, and not otherwise, we look.
-_LOOK_SECONDS = 1
+_LOOK_MS = 1000
 
 
 class KilledChanges:
     """The lock of who changes jobs, watched."""
 
-    def __init__(
-        self,
-        lock: DeployLock,
-        finish: Callable[[], None],
-        guard: Callable[..., Callable[..., bool]],
-    ) -> None:
-        """``finish`` is called where a change was killed; ``guard`` wraps our callbacks."""
+    def __init__(self, loop: Loop, lock: DeployLock, finish: Callable[[], None]) -> None:
+        """``finish`` is called where a change was killed."""
+        self._loop = loop
         self._lock = lock
         self._finish = finish
-        self._guard = guard
-        self._looking = 0
+        self._looks = Handle()
         # When the change began (ns) that the last look found unfinished with a free lock.
         self._free_since: int | None = None
         self._monitor: Gio.FileMonitor | None = None
@@ -41,19 +38,18 @@ class KilledChanges:
         self._monitor = Gio.File.new_for_path(str(self._lock.word_path)).monitor_file(
             Gio.FileMonitorFlags.NONE, None
         )
-        begin = self._guard(self._begin)
+        begin = self._loop.callback(self._begin)
         # That it is opened and closed is no word of a change.
         written = Gio.FileMonitorEvent.CHANGED
         self._monitor.connect("changed", lambda *said: said[-1] == written and begin())
         self._begin()
 
-    def _begin(self) -> bool:
-        if self._lock.is_unfinished and not self._looking:
-            self._looking = GLib.timeout_add_seconds(_LOOK_SECONDS, self._guard(self._look))
-        return True
+    def _begin(self) -> None:
+        if self._lock.is_unfinished and not self._looks.is_pending:
+            self._looks = self._loop.every(_LOOK_MS, self._compare)
 
-    def _look(self) -> bool:
-        """Whether to look again.
+    def _compare(self) -> None:
+        """Finish a change that was killed, and look no more; or look again.
 
         A change was killed if two looks in a row find the same change unfinished and its lock
         free. Not one: another change may begin or end between the two questions, and a reader of
@@ -63,8 +59,8 @@ class KilledChanges:
         is_free = since is not None and not self._lock.is_held
         if since is not None and not (is_free and since == self._free_since):
             self._free_since = since if is_free else None
-            return True
-        self._looking, self._free_since = 0, None
+            return
+        self._looks.cancel()
+        self._free_since = None
         if since is not None:
             self._finish()
-        return False

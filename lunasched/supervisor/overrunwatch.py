@@ -10,17 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gi.repository import GLib
-
 from lunasched.history import overrun
+from lunasched.supervisor.loop import Handle, Loop
 
 if TYPE_CHECKING:
     from lunasched.history.run import Run
     from lunasched.store import Start, Store
     from lunasched.supervisor.consequences import Consequences
-
-# GLib counts milliseconds in 32 bits.
-_LONGEST_WAIT_MS = 2**31
 
 
 class OverrunWatch:
@@ -28,33 +24,31 @@ class OverrunWatch:
 
     def __init__(
         self,
+        loop: Loop,
         store: Store,
         consequences: Consequences,
         host_timezone: str,
         *,
-        now: Callable[[], int],
-        guard: Callable[[Callable[[], bool]], Callable[..., bool]],
         goes_on: Callable[[Run], bool],
-        told: Callable[[], None],
+        on_messages: Callable[[], None],
     ) -> None:
         """``goes_on`` asks the manager if it has a run that the history has no end of.
 
-        ``guard`` wraps main-loop callbacks; ``told`` is called when there are messages to send.
+        ``on_messages`` is called when there are messages to send.
         """
+        self._loop = loop
         self._store = store
         self._consequences = consequences
         self._host_timezone = host_timezone
-        self._now = now
-        self._guard = guard
         self._goes_on = goes_on
-        self._told = told
+        self._on_messages = on_messages
         # By execution ID, when runs in progress are to be told of.
         self._due: dict[str, int] = {}
         # Those that have been.
         self._over_due: set[str] = set()
         # The same of starts that wait for their turn, by their numbers.
         self._waiting: dict[int, int | None] = {}
-        self._timer = 0
+        self._timer = Handle()
 
     @property
     def next_at(self) -> int | None:
@@ -62,7 +56,7 @@ class OverrunWatch:
         waiting = (at for at in self._waiting.values() if at is not None)
         return min((*self._due.values(), *waiting), default=None)
 
-    def look(self, job: str) -> None:
+    def watch_job(self, job: str) -> None:
         """Wait for the runs of a job that are in progress."""
         open_ = self._store.runs.open_of_job(job)
         runs = [run for run in open_ if run.execution_id not in self._over_due]
@@ -76,7 +70,7 @@ class OverrunWatch:
                 self._due[run.execution_id] = first + overrun.wait_usec(found[0])
         self._plan()
 
-    def look_at_starts(self) -> None:
+    def watch_starts(self) -> None:
         """Wait for the starts that wait for their turn; those that are gone are not waited for."""
         starts = {start.id: start for start in self._store.starts.all() if not start.is_retry}
         before = self._waiting
@@ -95,13 +89,13 @@ class OverrunWatch:
         first = overrun.first_of_start(overrun.Rule.of(*found, self._host_timezone), start)
         return None if first is None else first + overrun.wait_usec(found[0])
 
-    def look_at_all(self) -> None:
+    def watch_all(self) -> None:
         """Wait anew for all runs in progress: after the start, and where the clock was set."""
         self._due.clear()
         self._waiting.clear()
-        self.look_at_starts()
+        self.watch_starts()
         for job in {run.job for run in self._store.runs.open()}:
-            self.look(job)
+            self.watch_job(job)
         self._plan()
 
     def ended(self, execution_id: str) -> None:
@@ -111,19 +105,13 @@ class OverrunWatch:
             self._plan()
 
     def _plan(self) -> None:
-        if self._timer:
-            GLib.source_remove(self._timer)
-            self._timer = 0
+        self._timer.cancel()
         at = self.next_at
         if at is not None:
-            wait = min(max(0, at - self._now()) // 1000 + 1, _LONGEST_WAIT_MS)
-            self._timer = GLib.timeout_add(
-                wait, self._guard(self._elapsed), priority=GLib.PRIORITY_LOW
-            )
+            self._timer = self._loop.at(at, self._tell_due, background=True)
 
-    def _elapsed(self) -> bool:
-        self._timer = 0
-        now = self._now()
+    def _tell_due(self) -> None:
+        now = self._loop.now()
         with self._store.transaction():
             for execution_id in [one for one, at in self._due.items() if at <= now]:
                 del self._due[execution_id]
@@ -133,8 +121,7 @@ class OverrunWatch:
                 self._waiting[number] = None
                 self._tell_of_start(number)
         self._plan()
-        self._told()
-        return False
+        self._on_messages()
 
     def _tell_of_start(self, number: int) -> None:
         start = next((one for one in self._store.starts.all() if one.id == number), None)

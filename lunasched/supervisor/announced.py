@@ -16,7 +16,7 @@ _UNDER_WAY_USEC = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class ToldRun:
+class AnnouncedRun:
     """A run that systemd says has begun (µs, UTC), and perhaps ended."""
 
     unit: str
@@ -24,7 +24,7 @@ class ToldRun:
     ended_at: int | None
 
 
-class Told:
+class AnnouncedRuns:
     """The runs that systemd told of since the last time when all was accounted for."""
 
     def __init__(self, store: Store, now: int) -> None:
@@ -32,7 +32,7 @@ class Told:
         self._news_since = now
         self._ends: dict[str, dict[int, int | None]] = {}
 
-    def tell(self, unit: str, times: UnitTimes) -> None:
+    def note(self, unit: str, times: UnitTimes) -> None:
         """Note what a signal says of a unit.
 
         A ``daemon-reload`` tells of all that ever was: what is no news was accounted for, and may
@@ -43,10 +43,10 @@ class Told:
         over = times.ended_at >= times.began_at
         self._ends.setdefault(unit, {})[times.began_at] = times.ended_at if over else None
 
-    def unaccounted(self) -> list[ToldRun]:
+    def unaccounted(self) -> list[AnnouncedRun]:
         """The runs that have no row, or no end in it, as far as systemd told of them."""
         return [
-            ToldRun(unit, began_at, ends[began_at])
+            AnnouncedRun(unit, began_at, ends[began_at])
             for unit, ends in self._ends.items()
             for began_at, until in _spans(sorted(ends))
             if not self._is_on_record(unit, began_at, until, ended=ends[began_at] is not None)

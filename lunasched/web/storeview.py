@@ -15,7 +15,7 @@ Place = tuple[int, int]
 """Where a run stands among the others: when it began (µs), and its number."""
 
 
-class Jobs(Protocol):
+class JobsView(Protocol):
     """Jobs by name."""
 
     def lines(self) -> list[JobLine]: ...
@@ -23,7 +23,7 @@ class Jobs(Protocol):
     def some(self, names: Iterable[str]) -> dict[str, tuple[Job, int]]: ...
 
 
-class Runs(Protocol):
+class RunsView(Protocol):
     """Runs by execution ID."""
 
     def get(self, execution_id: str) -> Run | None: ...
@@ -38,19 +38,19 @@ class Runs(Protocol):
     ) -> list[tuple[Place, Run]]: ...
 
 
-class Starts(Protocol):
+class StartsView(Protocol):
     """What is to be started."""
 
     def all(self) -> list[Start]: ...
 
 
-class Hooks(Protocol):
+class HooksView(Protocol):
     """The hooks of runs."""
 
     def of(self, runs: Iterable[str]) -> dict[str, list[HookRun]]: ...
 
 
-class Message(Protocol):
+class MessageView(Protocol):
     """A message about a job, without secrets."""
 
     @property
@@ -67,22 +67,24 @@ class Message(Protocol):
     def answer(self) -> str | None: ...
 
 
-class Outbox(Protocol):
+class OutboxView(Protocol):
     """Messages."""
 
-    def entries(self, job: str | None, *, failed: bool, count: int | None) -> Sequence[Message]: ...
+    def entries(
+        self, job: str | None, *, failed: bool, count: int | None
+    ) -> Sequence[MessageView]: ...
 
 
-class Source(Protocol):
+class StoreView(Protocol):
     """One state of all of it."""
 
     @property
-    def jobs(self) -> Jobs: ...
+    def jobs(self) -> JobsView: ...
     @property
-    def runs(self) -> Runs: ...
+    def runs(self) -> RunsView: ...
     @property
-    def starts(self) -> Starts: ...
+    def starts(self) -> StartsView: ...
     @property
-    def hooks(self) -> Hooks: ...
+    def hooks(self) -> HooksView: ...
     @property
-    def outbox(self) -> Outbox: ...
+    def outbox(self) -> OutboxView: ...

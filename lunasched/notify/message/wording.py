@@ -6,7 +6,7 @@ from signal import Signals
 
 from lunasched.formats import quantities
 from lunasched.history import phrases
-from lunasched.history.report import Kind, Report
+from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Result
 
 # Exit statuses of the manager itself, when it could not execute a program (systemd.exec(5)).
@@ -28,47 +28,47 @@ _NOT_STARTED = {
 def what_happened(report: Report) -> str:
     """What became of the run, as it stands behind a colon: ``exit code 3``."""
     result = report.result
-    if report.kind in (Kind.FAILURE, Kind.REMINDER) or result is Result.STOPPED:
+    if report.kind in (ReportKind.FAILURE, ReportKind.REMINDER) or result is Result.STOPPED:
         return _failure(report)
     if result is not None and result.is_failure:
         return _failure(report)
-    if report.kind is Kind.OVERRUN and report.result is None:
+    if report.kind is ReportKind.OVERRUN and report.result is None:
         return f"{_goes_on(report)}, {slots_passed(report)}"
-    if report.kind is Kind.MISSED:
+    if report.kind is ReportKind.MISSED:
         return f"{_counted(report.missed, 'run')} missed"
-    if report.kind is Kind.SKIPPED or report.result is Result.SKIPPED:
+    if report.kind is ReportKind.SKIPPED or report.result is Result.SKIPPED:
         return report.reason or "skipped"
-    return {Kind.START: "started", Kind.TEST: "a test"}.get(report.kind, "success")
+    return {ReportKind.START: "started", ReportKind.TEST: "a test"}.get(report.kind, "success")
 
 
 def headline(report: Report) -> str:
     """The subject of a message, and its first sentence."""
     job, host = report.job, report.host
     match report.kind:
-        case Kind.START:
+        case ReportKind.START:
             return f"{job} started on {host}"
-        case Kind.SUCCESS:
+        case ReportKind.SUCCESS:
             return f"{job} succeeded on {host}"
-        case Kind.FAILURE:
+        case ReportKind.FAILURE:
             failed = "keeps failing and recovering" if report.flapping else "failed"
             return f"{job} {failed} on {host}: {what_happened(report)}"
-        case Kind.REMINDER:
+        case ReportKind.REMINDER:
             fails = "keeps failing and recovering" if report.flapping else "fails"
             return f"{job} still {fails} on {host}: {what_happened(report)}"
-        case Kind.RECOVERY:
+        case ReportKind.RECOVERY:
             after = f" after {outage(report)}" if outage(report) else ""
             return f"{job} works again on {host}{after}"
-        case Kind.SKIPPED:
+        case ReportKind.SKIPPED:
             because = f": {report.reason}" if report.reason else ""
             return f"{job} was skipped on {host}{because}"
-        case Kind.MISSED:
+        case ReportKind.MISSED:
             return f"{job} missed {_counted(report.missed, 'run')} on {host}"
-        case Kind.OVERRUN if report.result is None:
+        case ReportKind.OVERRUN if report.result is None:
             return f"{job} {_goes_on(report)} on {host}: {slots_passed(report)}"
-        case Kind.OVERRUN:
+        case ReportKind.OVERRUN:
             end = f"{what_happened(report)}, {slots_passed(report)}"
             return f"{job} is over on {host} after {ran_for(report)}: {end}"
-        case Kind.DIGEST:
+        case ReportKind.DIGEST:
             held = sum(one.count for one in report.held)
             return f"{_counted(held, 'message')} of {host}, held back until now"
     return f"test message of {job} on {host}" if job else f"test message of lunasched on {host}"

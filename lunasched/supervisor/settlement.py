@@ -1,0 +1,228 @@
+"""Runs that are over: closed where the journal does not tell of their end, and settled once.
+
+A run ends in the history with its record in the journal. Some ends have none: a user's manager
+logs failures only, a power cut ends a run without a word, and what journald has lost will not come.
+These are closed with what systemd still knows.
+
+A run is settled when its result is final: then, and once, its consequences are drawn.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from lunasched.formats import unittext
+from lunasched.history.run import Result
+from lunasched.jobs import directives
+from lunasched.paths import Mode
+from lunasched.supervisor.announced import AnnouncedRun, AnnouncedRuns
+from lunasched.supervisor.recorder import Recorder, result_of
+from lunasched.systemd.journal import Event, EventKind
+
+if TYPE_CHECKING:
+    from lunasched.history.run import Run
+    from lunasched.store import OpenRun, Store, UnsettledRun
+    from lunasched.supervisor.consequences import Consequences
+    from lunasched.systemd.manager import Invocation, UnitState, UnitTimes
+
+
+class KnownUnits(Protocol):
+    """The part of a service manager that knows the units of runs."""
+
+    def invocation(self, unit: str) -> Invocation:
+        """Return what is known of the current or last run of a unit."""
+
+    def state(self, unit: str) -> UnitState | None:
+        """Return the state of a unit, if it is loaded."""
+
+    def states(self, pattern: str) -> dict[str, UnitState]:
+        """Return the states of the units that match a glob pattern, by name."""
+
+    def main_signal(self, unit: str, execution_id: str) -> int | None:
+        """Return the signal that ended the main process of a run, if it is known."""
+
+
+class Settlement:
+    """The ends of runs, as far as the journal does not settle them by itself."""
+
+    def __init__(
+        self,
+        mode: Mode,
+        store: Store,
+        units: KnownUnits,
+        recorder: Recorder,
+        consequences: Consequences,
+        *,
+        now: Callable[[], int],
+        boot_id: Callable[[], str | None],
+    ) -> None:
+        """``now`` is in µs, UTC; ``boot_id`` is that of the journal."""
+        self._mode = mode
+        self._store = store
+        self._units = units
+        self._recorder = recorder
+        self._consequences = consequences
+        self._now = now
+        self._boot_id = boot_id
+        self._announced = AnnouncedRuns(store, now())
+        # When units changed since the last time when all was accounted for.
+        self._changed_at: dict[str, int] = {}
+
+    def unit_changed(self, unit: str, times: UnitTimes) -> None:
+        """Note what D-Bus told of a unit: the history has to account for it."""
+        self._changed_at[unit] = self._now()
+        self._announced.note(unit, times)
+
+    def begin_anew(self) -> None:
+        """Note that all that D-Bus told of is accounted for, or never will be."""
+        self._changed_at.clear()
+        self._announced.settle(self._now())
+
+    # Settling
+
+    def settle(self, *, last_word: bool = False) -> list[str]:
+        """Draw the consequences of the runs that ended; return their execution IDs.
+
+        A job that others depend on seems to have failed until it is known that it was stopped:
+        with ``last_word`` there has been time for that.
+        """
+        settled = []
+        unclear: set[str] = set()
+        for run in self._store.runs.unsettled():
+            stopped_maybe = run.result in (Result.SIGNAL, Result.EXIT_CODE)
+            if not last_word and stopped_maybe and self._store.jobs.dependent_names(run.job):
+                unclear.add(run.job)
+            if run.job in unclear:
+                # What came after it is not to be taken for what came before.
+                continue
+            number = self._clean_signal(run)
+            with self._store.transaction():
+                if number is not None:
+                    self._store.runs.correct_signal(run.execution_id, number)
+                self._consequences.settled(run.execution_id)
+                self._store.runs.set_settled(run.execution_id)
+            settled.append(run.execution_id)
+        return settled
+
+    def _clean_signal(self, run: UnsettledRun) -> int | None:
+        """Return the signal that ended a run which systemd calls a success, if it still knows.
+
+        SIGHUP, SIGINT, SIGTERM and SIGPIPE are clean ends to systemd (``SuccessExitStatus=``),
+        with no record of them in the journal; for a job they are not.
+        """
+        if run.result is not Result.SUCCESS:
+            return None
+        return self._units.main_signal(run.unit, run.execution_id)
+
+    def note_running(self) -> bool:
+        """Find the jobs of ``Type=oneshot`` that have begun: of those, only D-Bus tells.
+
+        Return whether any run is starting.
+        """
+        starting = [run for run in self._store.runs.open() if run.is_starting]
+        for run in starting:
+            job = self._store.jobs.get(run.job)
+            oneshot = job is not None and directives.is_oneshot(job.directives)
+            if not oneshot and not self._store.jobs.dependents(run.job):
+                continue
+            state = self._units.state(run.unit)
+            if state is not None and state.sub == "start":
+                with self._store.transaction():
+                    if self._store.runs.running(run.execution_id):
+                        self._consequences.went_ahead(run.execution_id)
+        return bool(starting)
+
+    # Closing
+
+    def close_runs_of_earlier_boots(self) -> None:
+        """Close as lost what is still open from another boot, once its records have been read."""
+        boot_id = self._boot_id()
+        self._store.runs.forget_elapses(boot_id or "")
+        for run in self._store.runs.open():
+            # A run that the manager knows is of this boot, whatever anything else says.
+            if run.boot_id != boot_id and (
+                self._units.invocation(run.unit).execution_id != run.execution_id
+            ):
+                self._store.runs.end(run.execution_id, Result.LOST, None)
+
+    def close_successes(self, before: int) -> None:
+        """Close the successes that a user's manager keeps to itself, without waiting for silence.
+
+        Of a failure ``before`` this time (µs, UTC), the journal would have told by now.
+        """
+        if self._mode is Mode.USER:
+            over = [run for run in self._behind() if self._changed_before(run.unit, before)]
+            self._close(over)
+
+    def _changed_before(self, unit: str, moment: int) -> bool:
+        changed_at = self._changed_at.get(unit)
+        return changed_at is not None and changed_at < moment
+
+    def is_incomplete(self) -> bool:
+        """Tell if the history lacks what systemd told of, and the journal should have."""
+        behind = self._behind()
+        is_behind = bool(behind) and not self._close(behind)
+        return is_behind or bool(self._announced.unaccounted())
+
+    def goes_on(self, run: Run) -> bool:
+        """Ask the manager if a run is in progress."""
+        held = self._units.invocation(run.unit)
+        return held.execution_id == run.execution_id and not held.ended
+
+    def give_up(self) -> None:
+        """Close what the journal will never tell of, with what systemd still knows."""
+        for announced in self._announced.unaccounted():
+            self._record(announced)
+        self._announced.settle(self._now())
+        for run in self._behind():
+            print(
+                f"<4>run {run.execution_id} of {run.unit} is over and the journal does not say how",
+                file=sys.stderr,
+            )
+            held = self._units.invocation(run.unit)
+            if held.execution_id != run.execution_id:
+                self._store.runs.end(run.execution_id, Result.LOST, None)
+                continue
+            self._store.runs.process_ended(
+                run.execution_id, exit_code=held.exit_code, signal=held.signal
+            )
+            result = Result.SUCCESS if held.result == "success" else result_of(held.result)
+            self._store.runs.end(run.execution_id, result, held.ended_at, held.ended_since_boot)
+
+    def _behind(self) -> list[OpenRun]:
+        """Return the runs that are over for systemd and, so far, not for the journal."""
+        states = self._units.states(f"{unittext.JOB_PREFIX}*.service")
+        active = {unit for unit, state in states.items() if state.is_active}
+        return [run for run in self._store.runs.open() if run.unit not in active]
+
+    def _close(self, runs: list[OpenRun]) -> bool:
+        """Close what the journal will not tell the end of; ``True`` if that was all of ``runs``.
+
+        A user's manager logs failures only: a run of its that ended without one was a success,
+        which the unit says itself as long as it is loaded.
+        """
+        left = 0
+        for run in runs:
+            held = self._units.invocation(run.unit)
+            same = held.execution_id == run.execution_id
+            if self._mode is Mode.SYSTEM or (same and held.result != "success"):
+                left += 1
+            else:
+                ended_at = held.ended_at if same else self._changed_at.get(run.unit)
+                since_boot = held.ended_since_boot if same else None
+                self._store.runs.end(run.execution_id, Result.SUCCESS, ended_at, since_boot)
+        return not left
+
+    def _record(self, announced: AnnouncedRun) -> None:
+        """Give a run a row of which the journal has not even the beginning, if it can be found."""
+        held = self._units.invocation(announced.unit)
+        if not held.execution_id or held.began_at != announced.began_at:
+            print(f"<4>the journal lacks records of a run of {announced.unit}", file=sys.stderr)
+            return
+        boot_id = self._boot_id() or ""
+        began = (announced.began_at, held.began_since_boot)
+        self._recorder.begin(
+            Event(EventKind.STARTING, held.execution_id, announced.unit, *began, boot_id)
+        )
