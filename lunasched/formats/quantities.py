@@ -50,6 +50,11 @@ def duration(usec: int | None) -> str:
     return f"{hours}h{minutes}m" if hours else f"{minutes}m{left}s"
 
 
+def mebibytes(count: int) -> str:
+    """Bytes as MiB, to one digit after the point."""
+    return f"{round(count / (1 << 20), 1)} MiB"
+
+
 def size(count: int | None) -> str:
     """Bytes in the unit in which they are a whole number, as systemd takes them."""
     if count is None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from lunasched.history.run import Result, Trigger
+from lunasched.history.run import Result, Run, Trigger
 from lunasched.jobs.model import NotifyEvent
 
 
@@ -112,6 +112,22 @@ class Report:
     held: tuple[Held, ...] = ()
     """What a digest is of."""
 
+    @classmethod
+    def of(cls, run: Run, **more: Any) -> Report:
+        """The report of a run: what both have, and ``more``.
+
+        The slots that passed are in it only if they are among the latter.
+        """
+        common = {name: getattr(run, name) for name in _COMMON}
+        return cls(**common, output=run.output or "", **more)
+
+    @property
+    def duration(self) -> int | None:
+        """Microseconds from the start to the end; ``None`` where one of them is not known."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return self.ended_at - self.started_at
+
     @property
     def reason(self) -> str:
         """Why a run was skipped: what the condition that refused it wrote last."""
@@ -143,6 +159,13 @@ class Report:
                 fields[name] = kind(fields[name])
         fields["held"] = tuple(Held(Kind(kind), *rest) for kind, *rest in mapping.get("held", ()))
         return cls(**fields)
+
+
+_COMMON = [
+    item.name
+    for item in dataclasses.fields(Report)
+    if item.name in {own.name for own in dataclasses.fields(Run)} - {"output", "overrun"}
+]
 
 
 def _plain(value: Any) -> Any:

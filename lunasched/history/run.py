@@ -123,3 +123,8 @@ class Run:
     memory_peak: int | None = None
     output: str | None = None
     overrun: Overrun | None = None
+
+    @property
+    def duration(self) -> int | None:
+        """Microseconds from the start to the end; ``None`` where one of them is not known."""
+        return None if self.ended_at is None else self.ended_at - self.started_at
