@@ -1,7 +1,7 @@
 """Where things are: system or user mode, the paths of each, and the host's time zone.
 
 The one table of our files and directories. Units, tmpfiles.d(5) and the packages' scripts are text,
-and name some of them again: ``tests/test_paths.py`` holds these against the table.
+and name some of them again: ``test_paths.py`` holds these against the table.
 """
 
 from __future__ import annotations
