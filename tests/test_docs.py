@@ -442,7 +442,7 @@ def test_variables_of_commands(page: Page, failed_once: Store) -> None:
         )
         failed_once.outbox.put(report, CHANNEL, job=RUN.job, key=kind.value, cause="", now=0)
     found = failed_once.outbox.ready(())
-    shown = variables.message_environment(found[0], compose(found[0].report))
+    shown = variables.of_message(found[0], compose(found[0].report))
     part = page.part("Sh", "NOTIFICATIONS")
     assert set(re.findall(r"\bLUNASCHED_[A-Z_]+", part)) == set(shown)
 

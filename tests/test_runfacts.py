@@ -235,10 +235,9 @@ def test_a_template_has_it(fact: RunFact) -> None:
 def test_a_hook_has_it(fact: RunFact) -> None:
     job = dataclasses.replace(JOB, retry=dataclasses.replace(JOB.retry, max_attempts=5))
     assert (
-        variables.hook_environment(job, RUN, HookEvent.ON_FAILURE)[fact.variable]
-        == (WRITTEN[fact.name][2])
+        variables.of_run(job, RUN, HookEvent.ON_FAILURE)[fact.variable] == (WRITTEN[fact.name][2])
     )
-    begun = variables.hook_environment(job, RUN, HookEvent.ON_START)
+    begun = variables.of_run(job, RUN, HookEvent.ON_START)
     assert (fact.variable in begun) is not fact.is_of_end
 
 
@@ -252,11 +251,11 @@ def environment(store: Store, report: Report) -> dict[str, str]:
     store.outbox.put(report, channel, job="x", key="k", cause=RUN.execution_id, now=0)
     message: Outgoing
     (message,) = store.outbox.ready(())
-    return variables.message_environment(message, compose(message.report))
+    return variables.of_message(message, compose(message.report))
 
 
 def test_no_environment_has_anything_else(store: Store) -> None:
-    given_to_hooks = {*variables.hook_environment(JOB, RUN, HookEvent.ON_FAILURE)}
+    given_to_hooks = {*variables.of_run(JOB, RUN, HookEvent.ON_FAILURE)}
     given_to_commands = {*environment(store, REPORT)}
     for found, medium in ((given_to_hooks, Medium.HOOK), (given_to_commands, Medium.EXEC)):
         of_runs = {fact.variable for fact in given(RUN_FACTS, medium)}

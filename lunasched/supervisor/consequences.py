@@ -184,7 +184,7 @@ class Consequences:
     ) -> None:
         if job.hooks.command(event) is None:
             return
-        told = variables.hook_environment(job, run, event)
+        told = variables.of_run(job, run, event)
         if following is not None:
             told["LUNASCHED_NEXT_ATTEMPT"] = str(following.attempt)
             told["LUNASCHED_NEXT_ATTEMPT_AT"] = variables.iso(following.due_at)

@@ -291,7 +291,7 @@ class Notifier:
             event,
             message.job,
             unit,
-            variables.message_environment(message, composed),
+            variables.of_message(message, composed),
             self._now(),
             text=composed.text,
             reader=job.user,

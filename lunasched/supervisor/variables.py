@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lunasched.formats.unittext import uuid
+from lunasched.history import runvalues
 from lunasched.history.run import Run
-from lunasched.history.runvalues import of_report, of_run
 from lunasched.history.slot import to_datetime
 from lunasched.jobs.model import HookEvent, Job
 from lunasched.jobs.runfacts import BY_NAME, COURSE, RUN_FACTS, YIELD, Form, Medium, RunFact, given
@@ -29,23 +29,23 @@ NAMES = frozenset(
 _COURSE, _YIELD = given(COURSE, Medium.EXEC), given(YIELD, Medium.EXEC)
 
 
-def hook_environment(job: Job, run: Run, event: HookEvent) -> dict[str, str]:
+def of_run(job: Job, run: Run, event: HookEvent) -> dict[str, str]:
     """The environment that a hook has besides the job's own."""
     # When it begins, what is to come of it is not known, even where it is on record by now.
     facts = [
         fact
         for fact in given(RUN_FACTS, Medium.HOOK)
-        if event is not HookEvent.ON_START or not fact.is_of_end
+        if fact.is_kept and (event is not HookEvent.ON_START or not fact.is_of_end)
     ]
     most = BY_NAME["max_attempts"]
     return {
         "LUNASCHED_EVENT": event.value,
-        **{fact.variable: _text(fact, of_run(run, fact)) for fact in facts if fact.is_kept},
+        **{fact.variable: _text(fact, runvalues.of_run(run, fact)) for fact in facts},
         most.variable: _text(most, job.retry.max_attempts),
     }
 
 
-def message_environment(message: Outgoing, composed: Message) -> dict[str, str]:
+def of_message(message: Outgoing, composed: Message) -> dict[str, str]:
     """The environment that a command has besides its job's own."""
     report = message.report
     facts: dict[str, object] = {
@@ -56,7 +56,7 @@ def message_environment(message: Outgoing, composed: Message) -> dict[str, str]:
         "LUNASCHED_HOST": report.host,
     }
     if report.execution_id is not None:
-        facts |= {fact.variable: _text(fact, of_report(report, fact)) for fact in _COURSE}
+        facts |= {fact.variable: _text(fact, runvalues.of_report(report, fact)) for fact in _COURSE}
     if report.failures:
         facts["LUNASCHED_FAILURES"] = report.failures
         facts["LUNASCHED_FAILING_SINCE"] = iso(report.failing_since)
@@ -64,10 +64,10 @@ def message_environment(message: Outgoing, composed: Message) -> dict[str, str]:
         facts["LUNASCHED_MISSED"] = report.missed
         facts["LUNASCHED_MISSED_FIRST_AT"] = iso(report.missed_first_at)
         facts["LUNASCHED_MISSED_LAST_AT"] = iso(report.missed_last_at)
-    said = {fact.attributes[0] for fact in _YIELD if of_report(report, fact)}
+    said = {fact.attributes[0] for fact in _YIELD if runvalues.of_report(report, fact)}
     for fact in _YIELD:
         if fact.attributes[0] in said:
-            facts[fact.variable] = _text(fact, of_report(report, fact))
+            facts[fact.variable] = _text(fact, runvalues.of_report(report, fact))
     facts["LUNASCHED_JOB"] = report.job or message.job
     return {name: _in_one_line(value) for name, value in facts.items()}
 
