@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from lunasched.history.run import Result, Run, Trigger
+from lunasched.history.run import Result, Run, RunFields, Trigger
 from lunasched.jobs.model import NotifyEvent
 
 
@@ -64,7 +64,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(RunFields):
     """What happened. Times are microseconds since the epoch in UTC, durations seconds."""
 
     kind: Kind
@@ -77,20 +77,12 @@ class Report:
     """The zone that its times are told in."""
     user_mode: bool = False
     execution_id: str | None = None
-    first_attempt_id: str | None = None
     trigger: Trigger | None = None
-    result: Result | None = None
-    exit_code: int | None = None
-    signal: int | None = None
-    attempt: int = 1
     max_attempts: int = 1
     scheduled_at: int | None = None
     started_at: int | None = None
-    ended_at: int | None = None
     time_limit: float | None = None
     memory_limit: int | None = None
-    cpu_usec: int | None = None
-    memory_peak: int | None = None
     output: str = ""
     """The end of what the run wrote."""
     failures: int = 0

@@ -5,8 +5,8 @@ and on pages, and which of these have it. How a value is written is decided wher
 its ``Form``. The table is in this room, and not beside ``Run``, because the templates of a job name
 facts, and are checked when the job is read.
 
-One more fact is a row here, a field of ``Run`` (and of ``Report``, if messages have it), a
-migration that adds its column, and a sentence in the manual. A test names what is missing.
+One more fact is a row here, a field of ``RunFields``, a migration that adds its column, and a
+sentence in the manual. A test names what is missing.
 """
 
 from __future__ import annotations
