@@ -24,10 +24,10 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: $(STAMP) image ## see a job run on a booted systemd, in a throw-away container
-	@$(PYTHON) tests/demo.py
+	@$(PYTHON) tests/support/demo.py
 
 test: lint image ## set up, lint and run every test, in parts beside each other (as root: it boots containers)
-	@$(BIN)/python tests/everything.py
+	@$(BIN)/python tests/support/everything.py
 
 test-fast: $(STAMP) ## the tests that need no booted systemd, in less than 2 minutes
 	@$(BIN)/pytest -m "not slow and not machine"
@@ -42,7 +42,7 @@ lint: $(STAMP) ## ruff, mypy --strict, and mandoc and man on the man pages
 	@$(BIN)/ruff check --quiet --output-format concise
 	@$(BIN)/ruff format --check --quiet || \
 	    { $(BIN)/ruff format --check; echo "run: make format" >&2; exit 1; }
-	@$(BIN)/mypy --strict --no-error-summary lunasched tests/machine.py tests/vm.py packaging/completions/generate.py
+	@$(BIN)/mypy --strict --no-error-summary lunasched tests/support/machine.py tests/support/vm.py packaging/completions/generate.py
 	@mandoc -T lint -W warning $(MAN)
 	@said=$$(for page in $(MAN); do \
 	    LC_ALL=C.UTF-8 MANWIDTH=100 man --warnings --local-file $$page 2>&1 >/dev/null; \
@@ -60,7 +60,7 @@ stalls: $(STAMP) image ## stop journald for up to ten minutes at each stage of a
 	@LUNASCHED_STALLS=full $(BIN)/pytest -rP tests/system/test_late_journal.py
 
 bench: $(STAMP) image ## measure start-up and listing times
-	@$(BIN)/python tests/bench.py
+	@$(BIN)/python tests/support/bench.py
 
 venv: $(STAMP) ## make .venv/bin/lunasched
 
@@ -71,10 +71,10 @@ $(STAMP): pyproject.toml | packages
 	@touch $@
 
 packages:
-	@tests/setup.sh
+	@tests/support/setup.sh
 
 image: | packages ## make the root of the test machines
-	@$(PYTHON) tests/machine.py image >/dev/null
+	@$(PYTHON) tests/support/machine.py image >/dev/null
 
 deb: ## build the Debian package for this release of Debian (DIST=dist)
 	@packaging/build-deb $(DIST)
@@ -120,6 +120,6 @@ uninstall: ## remove what `make install` installed; jobs, their units and the hi
 	@echo "uninstalled from $(PREFIX); now run: systemctl daemon-reload"
 
 clean: ## remove what was made here, and test machines that were left
-	@if [ "$$(id -u)" = 0 ]; then $(PYTHON) tests/machine.py clean; fi
+	@if [ "$$(id -u)" = 0 ]; then $(PYTHON) tests/support/machine.py clean; fi
 	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

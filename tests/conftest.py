@@ -68,7 +68,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note each failure for whoever runs the failed tests again (tests/everything.py)."""
+    """Note each failure for whoever runs the failed tests again (tests/support/everything.py)."""
     path = os.environ.get("LUNASCHED_FAILURES")
     if path is None or not report.failed:
         return

@@ -2,97 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import time
 from collections.abc import Iterator
-from datetime import datetime, timezone
-from itertools import count
-from typing import Any
 
 import pytest
+from installed import INSTALL, PAGE, Lunasched
 from machine import Machine
-
-_NUMBERS = count(1)
-
-SUITE = os.environ.get("LUNASCHED_SUITE", "bookworm")
-"""The Debian release of machines that tests boot for themselves, as of the shared one."""
-
-INSTALL = """
-/opt/lunasched/packaging/install-units
-systemd-sysusers
-systemd-tmpfiles --create lunasched.conf
-systemctl daemon-reload
-systemctl enable --now lunasched.service
-"""
-
-PAGE = """
-mkdir -p /etc/lunasched
-echo 'web: {enabled: true}' >/etc/lunasched/config.yaml
-systemctl restart lunasched
-"""
-
-
-class Lunasched:
-    """The commands of one machine, system mode unless a user is named."""
-
-    def __init__(self, machine: Machine, user: str | None = None) -> None:
-        self.machine = machine
-        self.user = user
-        # History outlives a job: each test has a name of its own.
-        self.name = f"job-{next(_NUMBERS)}"
-
-    def __call__(self, *arguments: str, check: bool = True, timeout: float = 60) -> Any:
-        """Run ``lunasched ARGUMENTS``."""
-        return self.machine.run(
-            ["lunasched", *arguments], user=self.user, check=check, timeout=timeout
-        )
-
-    def soon(self, seconds: float) -> datetime:
-        """A whole second of the machine's clock, at least so far ahead; more on a busy machine.
-
-        So that there is time to add a job for it.
-        """
-        began = time.monotonic()
-        self("list")
-        took = time.monotonic() - began
-        now = float(self.machine.exec("date +%s.%N").stdout)
-        return datetime.fromtimestamp(int(now + seconds + 4 * took) + 1, tz=timezone.utc)
-
-    def json(self, *arguments: str) -> Any:
-        """What ``lunasched ARGUMENTS --json`` prints."""
-        return json.loads(self(*arguments, "--json").stdout)
-
-    def history(self, name: str | None = None) -> list[dict[str, Any]]:
-        """All runs, newest first."""
-        return self.json("history", *([name] if name else []), "--all")  # type: ignore[no-any-return]
-
-    def wait_for_runs(self, name: str, count: int, timeout: float = 30) -> list[dict[str, Any]]:
-        """Wait until so many runs of a job have ended and their output is on record."""
-
-        def complete() -> list[dict[str, Any]]:
-            runs = [
-                run
-                for run in self.history(name)
-                if run["result"] is not None and run["output"] is not None
-            ]
-            return runs if len(runs) >= count else []
-
-        self.machine.wait_for(
-            lambda: bool(complete()),
-            timeout,
-            what=f"{count} recorded runs of {name}",
-            # Each look is a process that takes a core for a quarter of a second.
-            interval=0.2,
-        )
-        return complete()
-
-    def remove_all(self) -> list[str]:
-        """Remove all jobs; their names."""
-        names = [job["name"] for job in self.json("list")]
-        if names:
-            self("apply", "/dev/null", "--format", "yaml", "--prune", "--allow-empty", timeout=300)
-        return names
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import INSTALL, SUITE, Lunasched
+from installed import INSTALL, SUITE, Lunasched
 from machine import Machine
 
 if TYPE_CHECKING:

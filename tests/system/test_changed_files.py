@@ -13,7 +13,7 @@ from mutations import mutated
 if TYPE_CHECKING:
     import random
 
-    from conftest import Lunasched
+    from installed import Lunasched
 
 pytestmark = [pytest.mark.machine, pytest.mark.slow]
 

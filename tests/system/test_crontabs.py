@@ -14,7 +14,7 @@ from lunasched.transfer.crontab import CronFormat, Source, read
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Lunasched
+    from installed import Lunasched
     from machine import Machine
 
 pytestmark = pytest.mark.machine

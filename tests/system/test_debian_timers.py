@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import debian_crontabs
 import debian_timers
 import pytest
+from compiling import SYSTEM
 from debian_timers import Pair
-from test_compiler import SYSTEM
 
 from lunasched.errors import InvalidJob
 from lunasched.formats import unitfile, unittext
@@ -21,7 +21,7 @@ from lunasched.units import compiler
 from lunasched.units.compiler import CompiledJob
 
 if TYPE_CHECKING:
-    from conftest import Lunasched
+    from installed import Lunasched
     from machine import Machine
 
 pytestmark = pytest.mark.machine

@@ -9,7 +9,7 @@ from typing import Any
 
 import debian_crontabs
 import pytest
-from conftest import INSTALL, SUITE, Lunasched
+from installed import INSTALL, SUITE, Lunasched
 from machine import Machine
 
 pytestmark = pytest.mark.machine

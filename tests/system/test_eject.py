@@ -7,13 +7,13 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import INSTALL
+from installed import INSTALL
 from machine import Machine
 
 from lunasched.formats import unitfile
 
 if TYPE_CHECKING:
-    from conftest import Lunasched
+    from installed import Lunasched
 
 pytestmark = pytest.mark.machine
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import everykind
 import pytest
-from conftest import INSTALL, Lunasched
+from installed import INSTALL, Lunasched
 from machine import Machine
 from packaged import SUITES
 

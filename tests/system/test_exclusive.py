@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Lunasched
+    from installed import Lunasched
 
 pytestmark = [pytest.mark.machine, pytest.mark.slow]
 

@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     import random
 
-    from conftest import Lunasched
+    from installed import Lunasched
 
 pytestmark = pytest.mark.machine
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 import pytest
-from conftest import INSTALL, SUITE
+from installed import INSTALL, SUITE
 from machine import Machine
 
 pytestmark = pytest.mark.machine

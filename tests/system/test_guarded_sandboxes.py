@@ -12,7 +12,7 @@ from sandboxes import EXCEPTIONS, PREPARE, SANDBOX
 from lunasched.jobs.sandbox import OPTIONS
 
 if TYPE_CHECKING:
-    from conftest import Lunasched
+    from installed import Lunasched
 
 pytestmark = [pytest.mark.machine, pytest.mark.slow]
 

@@ -12,7 +12,7 @@ import pytest
 from lunasched.formats import unitfile
 
 if TYPE_CHECKING:
-    from conftest import Lunasched
+    from installed import Lunasched
 
 pytestmark = [pytest.mark.machine, pytest.mark.slow]
 

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from conftest import Lunasched
+from installed import Lunasched
 
 pytestmark = pytest.mark.machine
 

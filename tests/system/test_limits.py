@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Lunasched
+    from installed import Lunasched
 
 pytestmark = pytest.mark.machine
 

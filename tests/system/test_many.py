@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Lunasched
+    from installed import Lunasched
 
 pytestmark = [pytest.mark.machine, pytest.mark.slow]
 

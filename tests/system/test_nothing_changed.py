@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from conftest import INSTALL, SUITE, Lunasched
+from installed import INSTALL, SUITE, Lunasched
 from machine import Machine
 
 pytestmark = pytest.mark.machine

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Lunasched
+    from installed import Lunasched
     from machine import Machine
 
 pytestmark = pytest.mark.machine
@@ -32,7 +32,7 @@ class Inbox:
         self.start()
 
     def start(self) -> None:
-        server = ["python3", "/opt/lunasched/tests/receiver.py", str(self.port)]
+        server = ["python3", "/opt/lunasched/tests/support/receiver.py", str(self.port)]
         places = [f"{self.directory}.log", self.directory]
         self.machine.run(
             ["systemd-run", "--quiet", "--collect", f"--unit={self.unit}", *server, *places]
@@ -358,7 +358,14 @@ def test_email_reaches_a_server_whose_password_is_a_credential(
 ) -> None:
     machine, port = luna.machine, next(_PORTS)
     mailbox, password = f"/tmp/mail-{port}", secret()
-    server = ["python3", "/opt/lunasched/tests/mailserver.py", str(port), mailbox, "us", password]
+    server = [
+        "python3",
+        "/opt/lunasched/tests/support/mailserver.py",
+        str(port),
+        mailbox,
+        "us",
+        password,
+    ]
     machine.run(["systemd-run", "--quiet", "--collect", f"--unit=mail-{port}", *server])
     machine.wait_for(["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}"], 20)
     # As lunasched(1) says, with a file that root alone can read.

@@ -20,7 +20,7 @@ from lunasched.jobs.reading import job_from_mapping
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import Lunasched
+    from installed import Lunasched
     from machine import Machine
 
 pytestmark = [pytest.mark.machine, pytest.mark.slow]

@@ -11,7 +11,7 @@ import pytest
 from lunasched.formats.unittext import launch_name
 
 if TYPE_CHECKING:
-    from conftest import Lunasched
+    from installed import Lunasched
 
 pytestmark = [pytest.mark.machine, pytest.mark.slow]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from conftest import INSTALL, SUITE
+from installed import INSTALL, SUITE
 from machine import Machine
 
 pytestmark = pytest.mark.machine

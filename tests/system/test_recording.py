@@ -10,7 +10,7 @@ import pytest
 from machine import is_cgroup_v2
 
 if TYPE_CHECKING:
-    from conftest import Lunasched
+    from installed import Lunasched
 
 pytestmark = pytest.mark.machine
 

@@ -11,7 +11,7 @@ from sandboxes import PREPARE, USERS, outcomes, surprises
 from lunasched.jobs.sandbox import OPTIONS
 
 if TYPE_CHECKING:
-    from conftest import Lunasched
+    from installed import Lunasched
     from machine import Machine
 
 pytestmark = pytest.mark.machine

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import prometheus
 import pytest
-from conftest import INSTALL, PAGE, Lunasched
+from installed import INSTALL, PAGE, Lunasched
 from machine import Machine
 from prometheus_client.parser import text_string_to_metric_families
 

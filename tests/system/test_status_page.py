@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import pytest
 from browser import Browser
-from conftest import PAGE
+from installed import PAGE
 
 if TYPE_CHECKING:
-    from conftest import Lunasched
+    from installed import Lunasched
     from machine import Machine
 
 pytestmark = pytest.mark.machine

@@ -10,7 +10,7 @@ import pytest
 from lunasched.formats.unittext import timer_name
 
 if TYPE_CHECKING:
-    from conftest import Lunasched
+    from installed import Lunasched
 
 pytestmark = pytest.mark.machine
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import legacy
 import pytest
-from conftest import INSTALL, Lunasched
+from installed import INSTALL, Lunasched
 from machine import Machine
 
 if TYPE_CHECKING:

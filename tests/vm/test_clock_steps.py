@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from installed import INSTALL, REMOVE, Installed, successes, utc
+from installed import INSTALL, REMOVE
+from reference import utc
+from vm_jobs import Installed, successes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,10 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
-from installed import INSTALL, REMOVE, Installed, instant, reference, skips, successes, utc
+import reference
+from installed import INSTALL, REMOVE
+from reference import utc
+from vm_jobs import Installed, instant, skips, successes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,8 +74,9 @@ def add_night(jobs: Installed) -> None:
 
 
 def expected_night(after: datetime, until: datetime) -> dict[str, list[datetime]]:
-    cron = reference()
-    return {name: cron.runs(line, BERLIN, after, until) for name, (_, _, line) in NIGHT.items()}
+    return {
+        name: reference.runs(line, BERLIN, after, until) for name, (_, _, line) in NIGHT.items()
+    }
 
 
 def check_night(jobs: Installed, expected: dict[str, list[datetime]]) -> dict[str, int]:
@@ -339,7 +343,7 @@ def test_zone_of_the_host_changes(jobs: Installed) -> None:
             **{name: (line, zone) for name, (_, line) in FOLLOWERS.items()},
             "explicit": ("0 18 * * *", BERLIN),
         }.items():
-            expected = reference().runs(line, own, now, now + 25 * HOUR)[0]
+            expected = reference.runs(line, own, now, now + 25 * HOUR)[0]
             assert next_elapse(jobs, name) == expected, name
             own_name = f"{jobs.prefix}-{name}"
             shown = [instant(each["at"]) for each in listed if each["job"] == own_name]

@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from installed import INSTALL, REMOVE, utc
+from installed import INSTALL, REMOVE
+from reference import utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ def machine(vm: VirtualMachine) -> Iterator[VirtualMachine]:
     vm.set_clock(utc(2029, 3, 1, 12))
     vm.write_file(CONFIG, json.dumps({"notifications": {"max_per_hour": 2}}))
     vm.exec(INSTALL, timeout=600)
-    server = f"python3 /opt/lunasched/tests/receiver.py {PORT} {DIRECTORY}.log {DIRECTORY}"
+    server = f"python3 /opt/lunasched/tests/support/receiver.py {PORT} {DIRECTORY}.log {DIRECTORY}"
     vm.exec(f"systemd-run --quiet --collect --unit=receiver {server}")
     vm.wait_for(["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{PORT}"], what="the receiver")
     yield vm

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from machine import ProcessId
+from machine import REPOSITORY, ProcessId
 from vm import VirtualMachine, remove_leftovers, state_root
 from vm_qemu import why_unavailable
 
@@ -143,7 +143,7 @@ def test_next_start_removes_what_a_killed_process_left() -> None:
         pytest.skip(reason)
     prefix = f"killed{os.getpid()}"
     script = f"from vm import VirtualMachine; VirtualMachine.boot({prefix!r})"
-    owner = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parent.parent)
+    owner = subprocess.Popen([sys.executable, "-c", script], cwd=REPOSITORY / "tests/support")
     try:
         end = time.monotonic() + 60
         qemu = None

@@ -1,0 +1,127 @@
+"""Run every test, in parts beside each other: most tests wait, for a clock or for systemd.
+
+What the first part does is seen as it happens; what the others print follows it. All have the
+same seed. A test that failed runs once more, alone, when all the others are over: if it passes
+then, it is unsteady, which is said at the end, and both outputs are kept in build/unsteady. Such a
+test is to be mended next: one that fails only beside others has more often found a fault than not.
+
+The exit status is 0 if all parts passed, but for unsteady tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import pytest
+
+PYTEST = [str(Path(sys.executable).with_name("pytest"))]
+# Every test has one place: each part is what its expression says.
+PARTS = {
+    "on a machine": "machine and not slow",
+    "in the virtual machine": "vm",
+    "slow": "slow and not vm",
+    "without a machine": "not machine and not slow and not vm",
+}
+_GRACE_S = 120
+
+UNSTEADY = Path(__file__).parent.parent.parent / "build/unsteady"
+_AGAIN_MAX = 10
+"""With more failures than these, the code is at fault and not a test."""
+_TESTS_FAILED = int(pytest.ExitCode.TESTS_FAILED)
+
+
+class Part:
+    """One run of pytest in the background, whose output is kept."""
+
+    def __init__(self, expression: str, output: IO[bytes] | None, failures: Path) -> None:
+        self._output = output
+        self._failures = failures
+        command = [*PYTEST, "-m", expression, *sys.argv[1:]]
+        environment = {**os.environ, "LUNASCHED_FAILURES": os.fspath(failures)}
+        self._process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+
+    def wait(self) -> int:
+        """The exit status of pytest, when it is over."""
+        return abs(self._process.wait())
+
+    def failed(self) -> dict[str, str]:
+        """The tests that failed, and what was printed of each; see conftest.py."""
+        if not self._failures.exists():
+            return {}
+        lines = map(json.loads, self._failures.read_text().splitlines())
+        found: dict[str, str] = {}
+        for line in lines:
+            found[line["test"]] = found.get(line["test"], "") + line["text"]
+        return found
+
+    def end(self) -> None:
+        """If it is not over, end it as Ctrl-C does, so that it takes its machines down."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(_GRACE_S)
+
+    def show(self, title: str) -> None:
+        """Print what it said."""
+        if self._output is None:
+            return
+        self._output.seek(0)
+        print(f"\n\n{title}:", flush=True)
+        sys.stdout.buffer.write(self._output.read())
+        sys.stdout.flush()
+
+
+def main() -> int:
+    """Run all parts; returns the exit status."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    os.environ.setdefault("LUNASCHED_SEED", str(secrets.randbits(32)))
+    shutil.rmtree(UNSTEADY, ignore_errors=True)
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        parts = []
+        for number, (title, expression) in enumerate(PARTS.items()):
+            output = stack.enter_context(tempfile.TemporaryFile()) if number else None
+            part = Part(expression, output, directory / str(number))
+            parts.append(part)
+            stack.callback(part.show, f"Tests {title}")
+            stack.callback(part.end)
+        statuses = [part.wait() for part in parts]
+        failed = {test: text for part in parts for test, text in part.failed().items()}
+    if set(statuses) <= {0, _TESTS_FAILED} and 0 < len(failed) <= _AGAIN_MAX:
+        return max([_again(test, text) for test, text in failed.items()])
+    return max(statuses)
+
+
+def _again(test: str, first: str) -> int:
+    """Run a test that failed once more, alone; the exit status of that."""
+    done = subprocess.run(
+        [*PYTEST, test], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    if done.returncode:
+        print(f"\n\n{test}, alone:\n{done.stdout.decode(errors='replace')}", flush=True)
+        return abs(done.returncode)
+    UNSTEADY.mkdir(parents=True, exist_ok=True)
+    kept = UNSTEADY / re.sub(r"[^A-Za-z0-9_.-]+", "-", test)[-200:]
+    kept.with_name(f"{kept.name}.failed").write_text(first)
+    kept.with_name(f"{kept.name}.passed").write_bytes(done.stdout)
+    print(f"unsteady: {test} (passes alone; both outputs: {kept}.*)", flush=True)
+    return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

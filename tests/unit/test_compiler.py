@@ -1,0 +1,684 @@
+"""What a job compiles to: byte for byte, as systemd reads it, and whatever the job's text is.
+
+`LUNASCHED_UPDATE_GOLDEN=1` rewrites the files in `golden/`; read the difference.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from compiling import NOW, RUNTIME, SLOTS, SYSTEM, UNITS, USER, compiled, directives
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from lunasched.errors import InvalidInput, InvalidJob
+from lunasched.formats import unittext
+from lunasched.jobs.model import Job
+from lunasched.jobs.reading import job_from_mapping
+from lunasched.jobs.sandbox import OPTIONS, UserMode
+from lunasched.paths import Mode, unit_scripts
+from lunasched.units import compiler
+from lunasched.units.compiler import CompiledJob, Context, Unit
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+# What stands in a golden file for the directory of the templates, which is elsewhere everywhere.
+TEMPLATES = "/usr/lib/lunasched/unit-templates"
+
+EVERYTHING: dict[str, Any] = {
+    "name": "nightly: 50% ü",
+    "schedule": "at 02:30:15 on Mon,Fri",
+    "command": "cd \"$HOME\" &&\n\tdate +%m > 'a;b\\c' ; echo $$ é",
+    "user": "daemon",
+    "timezone": "America/New_York",
+    "timeout": "1h30m",
+    "max_memory": "512M",
+    "cpu_quota": "50%",
+    "jitter": "250ms",
+    "env": {"PLAIN": "1", "QUOTED": 'two words, "50%" of $X\\', "LINES": "a\nb\tc", "NONE": ""},
+    "working_directory": "/srv/a b/100%",
+    "priority": "High",
+    "tags": ["db", "night"],
+    "catch_up": True,
+    "resource_limits": {"tasks_max": 20, "io_weight": 50, "kill_after_seconds": "2.5s"},
+    "retry_policy": {"max_attempts": 3, "backoff_strategy": "linear"},
+    "hooks": {
+        "on_start": 'echo "$LUNASCHED_JOB" 50%',
+        "on_success": ["/bin/echo", "a b", "$X", "%h"],
+        "on_failure": "logger -- failed",
+        "on_retry": "logger again",
+        "timeout_seconds": "90s",
+    },
+    "notification_config": {
+        "on_failure": [
+            {"type": "exec", "command": 'mail -s "$LUNASCHED_SUBJECT" ops@50%', "timeout": "2m"},
+            {"type": "exec", "command": ["/usr/local/bin/page", "$X", "%h"]},
+            {"type": "email", "to": "ops@example.org"},
+        ],
+        "on_success": {"type": "exec", "command": ["/usr/local/bin/page", "$X", "%h"]},
+    },
+    "overlap": "skip",
+    "dependencies": ["dump: 50%", "mount"],
+    "sandbox": {
+        "read_only_paths": ["/etc", "-/srv/a b/100%", '+/quoted "\\'],
+        "read_write_paths": "/var/lib",
+        "inaccessible_paths": "-+/boot",
+        "no_exec_paths": ["/"],
+        "exec_paths": ["/usr", "/bin", "/lib", "-/lib64"],
+        "private_tmp": True,
+        "private_devices": True,
+        "private_network": "yes",
+        "private_ipc": True,
+        "private_users": True,
+        "protect_home": "read-only",
+        "protect_system": "strict",
+        "protect_proc": "invisible",
+        "protect_kernel_tunables": True,
+        "protect_kernel_modules": True,
+        "protect_kernel_logs": True,
+        "protect_control_groups": True,
+        "protect_clock": True,
+        "protect_hostname": False,
+        "no_new_privileges": True,
+        "restrict_suid_sgid": True,
+        "restrict_realtime": True,
+        "restrict_namespaces": ["~user", "~mnt"],
+        "restrict_address_families": ["AF_UNIX", "AF_INET"],
+        "lock_personality": True,
+        "memory_deny_write_execute": True,
+        "system_call_filter": ["@system-service", "~@mount:EPERM"],
+        "capability_bounding_set": "none",
+        "umask": "027",
+    },
+    "systemd": {"LimitNOFILE": 1024, "BindPaths": ["/srv", "-/a:/b"], "StandardInputText": "%n"},
+}
+# What only the system's jobs can have.
+SYSTEM_ONLY = {"protect_proc"}
+USER_EVERYTHING: dict[str, Any] = {
+    **EVERYTHING,
+    "user": None,
+    "priority": "Critical",
+    "sandbox": {key: EVERYTHING["sandbox"][key] for key in OPTIONS.keys() - SYSTEM_ONLY},
+}
+JOBS: dict[str, tuple[dict[str, Any], Context]] = {
+    "minimal": ({"name": "minimal", "schedule": "every 1h", "command": "true"}, SYSTEM),
+    "everything": (EVERYTHING, SYSTEM),
+    "arguments": (
+        {
+            "name": "arguments",
+            "schedule": "*/15 * * * *",
+            "command": ["/bin/echo", "", "a b", "$HOME", "%h", ";", "\\", '"', "'", "\x01", "~"],
+            "priority": "Low",
+        },
+        SYSTEM,
+    ),
+    "either-day": (
+        {
+            "name": "either-day",
+            "schedule": "cron:0 12 1,15 * 1",
+            "command": "true",
+            "timezone": "UTC",
+            "priority": "Critical",
+        },
+        SYSTEM,
+    ),
+    "several": (
+        {
+            "name": "several",
+            "schedule": ["at 09:00", "30 2 * * 1-5", "@boot+15m"],
+            "command": "true",
+            "timezone": "Europe/Berlin",
+        },
+        SYSTEM,
+    ),
+    "from-boot": (
+        {"name": "from-boot", "schedule": "every 1d; @boot+15m", "command": "true"},
+        SYSTEM,
+    ),
+    "at-boot": ({"name": "at-boot", "schedule": "@reboot", "command": "true"}, SYSTEM),
+    "calendar": (
+        {
+            "name": "calendar",
+            "schedule": "calendar:Mon *-*-1..7 09:00",
+            "command": "true",
+            "timeout": 0.5,
+            "enabled": False,
+        },
+        SYSTEM,
+    ),
+    "exclusive": (
+        {
+            "name": "exclusive",
+            "schedule": "@weekly",
+            "command": "true",
+            "execution_mode": "Exclusive",
+        },
+        SYSTEM,
+    ),
+    "parallel": (
+        {
+            "name": "parallel",
+            "schedule": "*/5 * * * *",
+            "command": "true",
+            "execution_mode": "Parallel",
+            "max_concurrent": 3,
+            "tags": ["none"],
+        },
+        SYSTEM,
+    ),
+    "replace": (
+        {"name": "replace", "schedule": "every 1h", "command": "true", "overlap": "replace"},
+        USER,
+    ),
+    "on-demand": (
+        {"name": "on-demand", "command": "true", "dependencies": ["minimal"], "timeout": "1h"},
+        SYSTEM,
+    ),
+    "user-minimal": ({"name": "minimal", "schedule": "@daily", "command": "true"}, USER),
+    "user-everything": (USER_EVERYTHING, USER),
+}
+
+# All that our units may say.
+ALLOWED = {
+    "Unit": {
+        "Description", "Documentation", "StartLimitIntervalSec", "CollectMode", "After",
+        "ConditionPathExists",
+    },
+    "Service": {
+        "Type", "ExecCondition", "ExecStart", "User", "WorkingDirectory", "Environment",
+        "IgnoreSIGPIPE", "SyslogIdentifier", "LogRateLimitIntervalSec", "LogRateLimitBurst",
+        "Slice", "CPUAccounting", "MemoryAccounting", "RuntimeMaxSec", "MemoryMax", "CPUQuota",
+        "TasksMax", "TimeoutStopSec",
+        "Nice", "CPUWeight", "IOWeight", "OOMScoreAdjust", "RuntimeDirectory", "ExecStartPre",
+        "ExecStartPost", "TimeoutStartSec",
+        *(option.directive for option in OPTIONS.values()),
+    },
+    "Timer": {
+        "OnCalendar", "Persistent", "OnBootSec", "OnStartupSec", "OnActiveSec", "OnUnitActiveSec",
+        "AccuracySec", "RandomizedDelaySec", "FixedRandomDelay", "Unit",
+    },
+    "Install": {"WantedBy"},
+}  # fmt: skip
+REPEATABLE = {
+    "Environment", "OnCalendar", "After", "ExecCondition", "ExecStartPre", "ReadOnlyPaths",
+    "ReadWritePaths",
+    "InaccessiblePaths", "NoExecPaths", "ExecPaths", "RestrictNamespaces",
+    "RestrictAddressFamilies", "SystemCallFilter", "CapabilityBoundingSet",
+}  # fmt: skip
+
+
+def check_holds_only_ours(job: CompiledJob) -> None:
+    """Only directives that we generate, in their sections, and each as often as it may be."""
+    chosen = [
+        (name, line)
+        for name, value in job.job.directives
+        for line in ([value] if isinstance(value, str) else value)
+    ]
+    for unit in job.units:
+        kind = unit.name.rpartition(".")[2].capitalize()
+        sections = ["Unit", "Timer", "Install"] if kind == "Timer" else ["Unit", kind]
+        read = directives(unit.text)
+        if chosen and unit is job.service:
+            # As they were written, after everything else.
+            assert [(key, value) for _, key, value in read[-len(chosen) :]] == chosen
+            del read[-len(chosen) :]
+        seen: list[tuple[str, str]] = []
+        for section, key, value in read:
+            assert key in ALLOWED[section], f"{unit.name}: [{section}] {key}"
+            empty_means_none = key == "CapabilityBoundingSet"
+            assert value or empty_means_none, f"{unit.name}: {key}= is empty, which resets it"
+            assert key in REPEATABLE or (section, key) not in seen, f"{key} is there twice"
+            seen.append((section, key))
+        assert list(dict.fromkeys(section for section, _ in seen)) == sections
+        keys = [key for _, key in seen]
+        assert keys.count("ExecStart") == (kind == "Service")
+        if unit in (job.service, *job.hooks):
+            assert keys.count("Environment") == len(job.job.environment)
+
+
+def verify(units: Iterable[Unit], directory: Path, *, user: bool = False) -> list[str]:
+    """What `systemd-analyze verify` complains about."""
+    directory.mkdir()
+    runtime = directory.parent / f"{directory.name}-runtime"
+    runtime.mkdir(mode=0o700)
+    paths = []
+    for unit in units:
+        # A colon separates the file from an alias here; the names of hooks have one.
+        paths.append(str(directory / unit.name.replace(":", "-")))
+        Path(paths[-1]).write_text(unit.text, encoding="utf-8")
+    assert paths
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *(["--user"] if user else []), *paths],
+        capture_output=True,
+        env={**os.environ, "LC_ALL": "C", "XDG_RUNTIME_DIR": str(runtime)},
+        check=False,
+    )
+    complaints = [
+        line
+        for line in (done.stdout + done.stderr).decode(errors="replace").split("\n")
+        # Programs that are not here, and names of users that useradd would not make.
+        if line and "is not executable: " not in line and "Accepting user/group name" not in line
+    ]
+    assert done.returncode == 0 or complaints or b"is not executable" in done.stderr, done
+    return complaints
+
+
+def golden_files(case: str) -> dict[str, Unit]:
+    """The units of a job by the names that their golden files have: the job's, shorter."""
+    job = compiled(*JOBS[case])
+    instance = unittext.instance_name(job.job.name)
+    found = {}
+    for unit in job.units:
+        prefix, _, rest = unit.name.partition(f"@{instance}")
+        kind = prefix.removeprefix("lunasched-")
+        middle = {"job": "", "hook": ""}.get(kind, f".{kind}")
+        found[f"{case}{middle}{rest.replace(':', '.')}"] = unit
+    return found
+
+
+@pytest.mark.parametrize("case", JOBS)
+def test_units_are_the_golden_ones(case: str) -> None:
+    for name, unit in golden_files(case).items():
+        text = unit.text.replace(str(unit_scripts()), TEMPLATES)
+        file = GOLDEN / name
+        if os.environ.get("LUNASCHED_UPDATE_GOLDEN"):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        assert text == file.read_bytes().decode()
+
+
+def test_a_timer_that_is_started_later_than_at_boot_has_a_drop_in() -> None:
+    def found(schedule: str) -> str | None:
+        job = job_from_mapping({"name": "x", "command": "true", "schedule": schedule})
+        return compiler.compile(job, SYSTEM).until_boot
+
+    head = "# Until the next boot: what was due before is not due again.\n\n[Timer]\nOnActiveSec=\n"
+    assert found("every 1d; @boot+15m") == f"{head}OnActiveSec=86400s\nOnUnitActiveSec=86400s\n"
+    assert found("at 09:00; @reboot") == f"{head}OnCalendar=*-*-* 09:00:00\n"
+    assert (found("@boot+15m"), found("at 09:00; at 10:00"), found("every 1d")) == (None,) * 3
+
+
+def test_what_runs_after_each_boot_does_not_catch_up() -> None:
+    mapping = {"name": "x", "command": "true", "schedule": "at 09:00; @boot", "catch_up": True}
+    with pytest.raises(InvalidJob, match="catch_up: this job runs after each boot anyway"):
+        compiler.compile(job_from_mapping(mapping), SYSTEM)
+    # An interval has no slots that could be missed.
+    compiler.compile(job_from_mapping({**mapping, "schedule": "every 1d; @boot"}), SYSTEM)
+
+
+def test_there_is_no_golden_file_without_a_job() -> None:
+    named = {name for case in JOBS for name in golden_files(case)}
+    assert {file.name for file in GOLDEN.glob("*.*")} == named
+
+
+def test_the_golden_files_hold_every_directive_that_there_is() -> None:
+    used: dict[str, set[str]] = {section: set() for section in ALLOWED}
+    for file in GOLDEN.glob("*.*"):
+        for section, key, _ in directives(file.read_text(encoding="utf-8")):
+            used[section].add(key)
+    used["Service"] -= EVERYTHING["systemd"].keys()
+    assert used == ALLOWED
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_systemd_accepts_the_golden_units(mode: Mode, tmp_path: Path) -> None:
+    # Compiled again for their names, which are those of the jobs.
+    jobs = [compiled(*case) for case in JOBS.values() if case[1].mode is mode]
+    units = [unit for job in jobs for unit in job.units]
+    assert verify(units, tmp_path / "units", user=mode is Mode.USER) == []
+
+
+def test_verify_would_complain(tmp_path: Path) -> None:
+    bad = Unit("lunasched-job@a.service", "[Service]\nExecStart=/bin/true\nNonsense=1\n")
+    assert any("Nonsense" in line for line in verify([bad], tmp_path / "units"))
+
+
+@pytest.mark.parametrize("case", JOBS)
+def test_golden_jobs_hold_only_our_directives(case: str) -> None:
+    check_holds_only_ours(compiled(*JOBS[case]))
+
+
+def test_units_are_named_after_the_job() -> None:
+    job = compiled(EVERYTHING, SYSTEM)
+    assert job.service.name == r"lunasched-job@nightly\x3a\x2050\x25\x20\xc3\xbc.service"
+    assert job.timer.name == r"lunasched-job@nightly\x3a\x2050\x25\x20\xc3\xbc.timer"
+    hook = r"lunasched-hook@nightly\x3a\x2050\x25\x20\xc3\xbc:{}.service"
+    events = ("on_start", "on_success", "on_failure", "on_retry")
+    # What runs twice is one unit, called after what it runs.
+    channels = ("exec-940fd25c", "exec-58b6c3ac")
+    assert [unit.name for unit in job.hooks] == [
+        hook.format(event) for event in (*events, *channels)
+    ]
+    assert job.units == (job.service, job.timer, *job.hooks)
+
+
+@pytest.mark.parametrize("case", JOBS)
+def test_every_file_begins_with_the_ownership_line(case: str) -> None:
+    job = compiled(*JOBS[case])
+    for unit in job.units:
+        first, second, *_ = unit.text.splitlines()
+        assert first.startswith(compiler.OWNERSHIP_MARK)
+        assert second == f"# Job: sha256:{compiler.job_hash(job.job)}"
+        assert unit.text.endswith("\n")
+
+
+def test_only_a_job_at_boot_is_not_started_when_it_is_deployed() -> None:
+    assert [case for case in JOBS if compiled(*JOBS[case]).at_boot_only] == ["at-boot"]
+
+
+def test_root_is_named_in_system_mode_and_nobody_in_user_mode() -> None:
+    least = JOBS["minimal"][0]
+    assert ("Service", "User", "root") in directives(compiled(least, SYSTEM).service.text)
+    assert "User=" not in compiled(least, USER).service.text
+
+
+def test_a_user_is_refused_in_user_mode() -> None:
+    with pytest.raises(InvalidJob, match=r"^user: .*--system"):
+        compiled({**JOBS["minimal"][0], "user": "alice"}, USER)
+
+
+@pytest.mark.parametrize("priority", ["High", "Critical"])
+def test_what_a_user_cannot_lower_is_warned_of(priority: str) -> None:
+    least = JOBS["minimal"][0]
+    assert compiled({**least, "priority": priority}, SYSTEM).warnings == ()
+    [warning] = (job := compiled({**least, "priority": priority}, USER)).warnings
+    for directive in ("Nice=", "OOMScoreAdjust="):
+        assert directive in warning
+        assert directive not in job.service.text
+    assert "CPUWeight=" in job.service.text
+    low = compiled({**least, "priority": "Low"}, USER)
+    assert low.warnings == ()
+    assert "OOMScoreAdjust=500" in low.service.text
+
+
+def test_a_schedule_that_seems_to_have_its_seconds_first_is_warned_of() -> None:
+    job = {"name": "a", "command": "true", "schedule": "0 0 12 * * *"}
+    [warning] = compiled(job, SYSTEM).warnings
+    assert warning.startswith("schedule: ") and "'0 12 * * *'" in warning
+    assert compiled({**job, "schedule": "0 12 * * * 30"}, SYSTEM).warnings == ()
+
+
+def test_the_weight_of_a_job_is_before_that_of_its_priority() -> None:
+    job = compiled({**JOBS["minimal"][0], "priority": "Low", "io_weight": 77}, SYSTEM)
+    found = [value for _, key, value in directives(job.service.text) if key == "IOWeight"]
+    assert found == ["77"]
+
+
+SANDBOX_OF_USERS = {key: option for key, option in OPTIONS.items() if key != "private_users"}
+
+
+@pytest.mark.parametrize("key", SANDBOX_OF_USERS)
+def test_what_becomes_of_the_sandbox_in_user_mode(key: str) -> None:
+    option = OPTIONS[key]
+    mapping = {**JOBS["minimal"][0], "sandbox": {key: EVERYTHING["sandbox"][key] or True}}
+    assert compiled(mapping, SYSTEM).warnings == ()
+    if option.user_mode is UserMode.FAILS:
+        with pytest.raises(InvalidJob, match=f"^sandbox.{key}: "):
+            compiled(mapping, USER)
+        return
+    job = compiled(mapping, USER)
+    found = {name for _, name, _ in directives(job.service.text)}
+    assert (option.directive in found) == (option.user_mode is not UserMode.NEEDLESS)
+    assert ("PrivateUsers" in found) == (option.user_mode is UserMode.NAMESPACE)
+    assert bool(job.warnings) == (option.user_mode is UserMode.NEEDLESS)
+
+
+def test_a_sandbox_of_a_user_that_could_not_be_is_refused() -> None:
+    mapping = {**JOBS["minimal"][0], "sandbox": {"private_tmp": True, "private_users": False}}
+    assert compiled(mapping, SYSTEM).warnings == ()
+    with pytest.raises(InvalidJob, match=r"^sandbox\.private_tmp: .*private_users"):
+        compiled(mapping, USER)
+    assert compiled({**mapping, "sandbox": {"private_tmp": False}}, USER).warnings == ()
+
+
+@pytest.mark.parametrize("schedule", ["0 0 30 2 *", "calendar:2020-01-01", "calendar:nonsense"])
+def test_a_schedule_that_cannot_be_is_refused(schedule: str) -> None:
+    with pytest.raises(InvalidJob, match=r"^schedule: "):
+        compiled({**JOBS["minimal"][0], "schedule": schedule}, SYSTEM)
+
+
+@pytest.mark.parametrize("forgets", ["{{ name }}", "{% for x in ['a'] %}{{ x }}{% endfor %}"])
+def test_a_template_that_forgets_to_escape_is_refused(forgets: str, tmp_path: Path) -> None:
+    (tmp_path / "job.service.j2").write_text(forgets.replace("name", "'a plain text'"))
+    (tmp_path / "job.timer.j2").write_text("")
+    context = Context(Mode.SYSTEM, "UTC", "", NOW, tmp_path, unit_scripts(), UNITS, SLOTS, RUNTIME)
+    with pytest.raises(TypeError, match="not UnitText"):
+        compiled(JOBS["minimal"][0], context)
+
+
+@pytest.mark.parametrize("plain", ["1", "1.5", "none", "true", "[]", "job_hash ~ 'x'"])
+def test_a_template_prints_nothing_but_unit_text(plain: str, tmp_path: Path) -> None:
+    (tmp_path / "job.service.j2").write_text("{{ " + plain + " }}")
+    (tmp_path / "job.timer.j2").write_text("")
+    context = Context(Mode.SYSTEM, "UTC", "", NOW, tmp_path, unit_scripts(), UNITS, SLOTS, RUNTIME)
+    with pytest.raises(TypeError, match="not UnitText"):
+        compiled(JOBS["minimal"][0], context)
+
+
+# Whatever could end a line, a word or a section, or be expanded.
+PIECES = [
+    "'", '"', "\\", "$", "${X}", "%", "%%", "%n", "\n", "\n\n[Service]\nExecStart=/bin/false\n",
+    "\nUser=root", "\r", "\r\n", "\\\n", "\t", " ", "  ", ";", " ; ", "\\n", "\\x0a", "#", "\n#",
+    "=", "@", "-", "+", "!", ":", ",", "/", "..", "~", "|", "é", "𝄞", "\u200b", "\ufdd0",
+    "\uffff", "\x01", "\x1b", "\x7f", "\x85", "\u2028", "\xa0", "\ufeff", "a", "b", "0", "1", "9",
+    "K", "M", "h", "m", "every ", "at ", "on ", "cron:", "calendar:", "*", "* ", "*-*-*", "Mon",
+    "12:00", "Europe/Berlin", "UTC", "{{ 1 }}", "{% if %}", "{#", "\x00", "\ud800",
+]  # fmt: skip
+TEXT = st.lists(st.sampled_from(PIECES) | st.characters(), max_size=10).map("".join)
+PATH = st.builds("{}/{}".format, st.sampled_from(["", "-", "+", "-+"]), TEXT)
+PATH_KEYS = [key for key in OPTIONS if key.endswith("_paths")]
+
+
+def is_known(sandbox: dict[str, str]) -> bool:
+    """Whether there is no word that systemd alone knows to be wrong, such as a system call's."""
+    return not any(re.fullmatch(r"[a-z0-9@~:_-]+", value) for value in sandbox.values())
+
+
+LEAST: dict[str, Any] = {"name": "job", "schedule": "every 1h", "command": "true"}
+# In a form that is right except for the text in it, so that much of it is accepted.
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "name": TEXT,
+    "schedule": TEXT
+    | TEXT.map("calendar:{}".format)
+    | TEXT.map("calendar:*-*-* 12:00:00{}".format)
+    | TEXT.map("every 1h{}".format)
+    | TEXT.map("0 0 * * *{}".format),
+    "command": TEXT
+    | st.lists(TEXT, max_size=3)
+    | st.lists(TEXT, max_size=3).map(lambda words: ["/bin/echo", *words])
+    | TEXT.map(lambda text: ["/bin/" + text]),
+    "user": TEXT | st.text("abAB019_.-$", max_size=33),
+    "timezone": TEXT | TEXT.map("Europe/Berlin{}".format),
+    "timeout": TEXT | st.floats(0, 1e9) | st.integers(0, 10**12),
+    "max_memory": TEXT | st.integers(0, 1 << 61),
+    "cpu_quota": TEXT | st.floats(0, 5000) | st.integers(0, 500_000).map("{}%".format),
+    "jitter": TEXT | st.floats(0, 1e9) | st.integers(0, 10**12),
+    "env": st.dictionaries(TEXT, TEXT, max_size=2)
+    | st.dictionaries(st.sampled_from(["A", "B_1", "_"]), TEXT, max_size=3),
+    "working_directory": TEXT | TEXT.map("/{}".format),
+    "priority": TEXT | st.sampled_from(["low", "Normal", "HIGH", "Critical"]),
+    "tags": TEXT | st.lists(TEXT, max_size=3),
+    "tasks_max": TEXT | st.integers(-1, 1 << 23),
+    "io_weight": TEXT | st.integers(-1, 20_000),
+    "kill_after": TEXT | st.floats(0, 1e9),
+    "max_retries": TEXT | st.integers(-1, 2000),
+    "backoff": TEXT,
+    "retry_on_exit_codes": TEXT | st.lists(st.integers(0, 256), max_size=3),
+    "execution_mode": TEXT | st.sampled_from(["Sequential", "parallel", "EXCLUSIVE"]),
+    "overlap": TEXT | st.sampled_from(["queue", "skip", "replace"]),
+    "dependencies": TEXT | st.lists(TEXT, max_size=3),
+    **dict.fromkeys(
+        ("on_start", "on_success", "on_failure", "on_retry"),
+        TEXT | st.lists(TEXT, max_size=2).map(lambda words: ["/bin/echo", *words]),
+    ),
+    "hook_timeout": TEXT | st.floats(0, 1e9),
+    "sandbox": st.dictionaries(
+        st.sampled_from(PATH_KEYS), TEXT | PATH | st.lists(PATH, max_size=3), max_size=2
+    )
+    | st.dictionaries(st.sampled_from(sorted(OPTIONS)), TEXT, max_size=1).filter(is_known),
+    "systemd": st.dictionaries(
+        TEXT | st.sampled_from(["BindPaths", "LimitNOFILE", "StandardInputText", "TTYPath"]),
+        TEXT | st.lists(TEXT, max_size=2) | st.integers() | st.booleans(),
+        max_size=2,
+    ),
+}
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> tuple[str, Any]:
+    key = draw(st.sampled_from(sorted(FIELDS)))
+    return key, draw(FIELDS[key])
+
+
+def test_no_text_in_any_field_adds_a_directive(tmp_path: Path) -> None:
+    accepted: dict[str, CompiledJob] = {}
+
+    @settings(max_examples=400, deadline=None)
+    @given(change=changes())
+    @example(change=("working_directory", "/a\\"))
+    @example(change=("working_directory", "/" + "d/" * 2047))
+    @example(change=("working_directory", "/\ufdd0"))
+    @example(change=("command", ["/bin/" + "d/" * 2045 + "x"]))
+    @example(change=("command", ["p" * 256]))
+    @example(change=("command", ["/bin/" + "p" * 256]))
+    @example(change=("command", [".."]))
+    @example(change=("command", [";"]))
+    @example(change=("command", [";", "a b"]))
+    @example(change=("command", [";;"]))
+    @example(change=("command", ["/bin/;"]))
+    @example(change=("command", ["/bin/../bin/true"]))
+    @example(change=("working_directory", "/" + "d" * 256))
+    @example(change=("command", "x" * 131_071))
+    @example(change=("schedule", "every 1h" + " " * 140_000))
+    @example(change=("schedule", "0 0 * * " + "1," * 70_000 + "1"))
+    @example(change=("timezone", "U" * 140_000))
+    @example(change=("command", ["/bin/echo", *["\x01" * 99_000] * 3]))
+    @example(change=("command", ["/bin/echo", *["%" * 90_000] * 5]))
+    @example(change=("command", ["/bin/echo", *["x" * 90_000] * 11]))
+    @example(change=("env", {"A": "\\" * 131_000}))
+    @example(change=("name", "%" * 47))
+    @example(change=("user", "4294967296"))
+    @example(change=("user", "1" * 19))
+    @example(change=("user", "root\n"))
+    @example(change=("cpu_quota", 4096))
+    @example(change=("max_memory", (1 << 60) - 1))
+    @example(change=("timeout", 10 * 366 * 86400))
+    @example(change=("kill_after", 10 * 366 * 86400))
+    @example(change=("on_start", "x" * 131_071))
+    @example(change=("dependencies", ["%" * 47, "a b", "$x'\\"]))
+    @example(change=("sandbox", {"read_only_paths": ["/a\\", '-/"%\\', "+/$x ", "/'a", "/ b"]}))
+    @example(change=("sandbox", {"exec_paths": ["/" + "d/" * 2047, "/" + "d" * 256]}))
+    @example(change=("sandbox", {"no_exec_paths": ["/\ufdd0", "/\x85", "/\xa0"]}))
+    @example(change=("systemd", {"BindPaths": ["/a\\", "/a\\\\"]}))
+    @example(change=("systemd", {"StandardInputText": "\\"}))
+    @example(change=("systemd", {"StandardInputText": "a\r\nUser=root"}))
+    def compile_any(change: tuple[str, Any]) -> None:
+        key, value = change
+        # A name of its own for each, so that one call verifies them all.
+        mapping = {**LEAST, "name": f"job-{len(accepted)}", key: value}
+        try:
+            job = compiled(mapping, SYSTEM)
+        except InvalidJob as error:
+            assert error.problems
+            for problem in error.problems:
+                assert problem.startswith((f"{key}: ", f"{key}.")), problem
+            return
+        except InvalidInput as error:
+            raise AssertionError(f"{key}={value!r}: the error names no field: {error}") from error
+        check_holds_only_ours(job)
+        assert compiler.compile(job.job, SYSTEM) == job
+        accepted[job.service.name] = job
+
+    compile_any()
+    # What is in systemd's own words may well be wrong, but it is its own line alone.
+    units = [unit for job in accepted.values() if not job.job.directives for unit in job.units]
+    assert len(units) > 100
+    complaints = verify(units, tmp_path / "units")
+    assert not complaints, (complaints, [unit for unit in units if unit.name in str(complaints)])
+
+
+@given(first=changes(), second=changes())
+@settings(max_examples=100, deadline=None)
+def test_the_same_job_has_the_same_hash_and_another_another(
+    first: tuple[str, Any], second: tuple[str, Any]
+) -> None:
+    jobs: list[Job] = []
+    for key, value in (first, second):
+        try:
+            jobs.append(job_from_mapping({**LEAST, key: value}))
+        except InvalidJob:
+            return
+    one, other = jobs
+    assert (compiler.job_hash(one) == compiler.job_hash(other)) == (one == other)
+    assert compiler.job_hash(Job.from_mapping(one.to_mapping())) == compiler.job_hash(one)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LaterJob(Job):
+    """A job of a version with more keys than this one: of its own and within its groups."""
+
+    imaginary: str | None = None
+    imaginary_parts: tuple[str, ...] = ()
+
+    def to_mapping(self) -> dict[str, Any]:
+        whole = Job.to_mapping(self)
+        parts = list(self.imaginary_parts)
+        for group in ("resource_limits", "retry_policy", "hooks", "notification_config"):
+            whole[group] |= {"imaginary_limit": self.imaginary, "imaginary_parts": parts}
+        return whole | {
+            "imaginary": self.imaginary,
+            "imaginary_switch": False,
+            "imaginary_number": 3,
+            "imaginary_group": {"imaginary": self.imaginary, "imaginary_parts": parts},
+        }
+
+
+@pytest.mark.parametrize("definition", [LEAST, EVERYTHING], ids=["least", "everything"])
+def test_a_key_of_a_later_version_changes_no_unit_of_a_job_without_it(
+    definition: dict[str, Any],
+) -> None:
+    job = job_from_mapping(definition)
+    fields = {field.name: getattr(job, field.name) for field in dataclasses.fields(Job)}
+    later = LaterJob(**fields)
+    assert compiler.compile(later, SYSTEM).units == compiler.compile(job, SYSTEM).units
+    hashes = {
+        compiler.job_hash(one)
+        for one in (
+            later,
+            LaterJob(**fields, imaginary="x"),
+            LaterJob(**fields, imaginary_parts=("x",)),
+        )
+    }
+    assert len(hashes) == 3
+
+
+def test_every_field_is_in_the_hash() -> None:
+    base = job_from_mapping(EVERYTHING)
+    others: dict[str, Any] = {
+        "name": "other", "schedule": "every 1h", "command": "x", "user": None,
+        "timezone": None, "timeout": 1, "max_memory": None, "cpu_quota": 1, "jitter": 1,
+        "env": {}, "working_directory": None, "priority": None, "tags": [], "enabled": False,
+        "catch_up": False, "resource_limits": None, "retry_policy": None, "hooks": None,
+        "overlap": None, "execution_mode": "Parallel", "max_concurrent": 1, "dependencies": [],
+        "sandbox": None, "systemd": None,
+        "notification_config": {"on_start": {"type": "email", "to": "root"}},
+    }  # fmt: skip
+    changed = []
+    for key, value in others.items():
+        mapping = {**EVERYTHING, key: value}
+        if key in ("execution_mode", "max_concurrent"):
+            mapping |= {"overlap": None, "execution_mode": "Parallel"}
+        changed.append(job_from_mapping(mapping))
+    hashes = {compiler.job_hash(job) for job in [base, *changed]}
+    assert len(hashes) == len(changed) + 1
+    fields = {field.name for field in dataclasses.fields(Job)}
+    unlike = {
+        name for name in fields for job in changed if getattr(job, name) != getattr(base, name)
+    }
+    assert unlike == fields

@@ -1,0 +1,92 @@
+"""A test that fails beside the others runs once more, alone, and what came of that is said."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS_HERE = Path(__file__).parent.parent
+TESTS = """
+from pathlib import Path
+
+def test_always(): pass
+
+def test_sometimes():
+    print("as it was")
+    seen = Path("seen")
+    if not seen.exists():
+        seen.touch()
+        raise AssertionError("the first time")
+"""
+NEVER = "\ndef test_never(): raise AssertionError('each time')\n"
+INI = """
+[pytest]
+pythonpath = tests/support
+markers =
+    machine: x
+    vm: x
+    slow: x
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A project of a few tests, with our own way to run them."""
+    (tmp_path / "tests/support").mkdir(parents=True)
+    for name in ("support/everything.py", "support/machine.py", "conftest.py"):
+        shutil.copy(TESTS_HERE / name, tmp_path / "tests" / name)
+    (tmp_path / "pytest.ini").write_text(INI)
+    return tmp_path
+
+
+def run(tree: Path, tests: str) -> subprocess.CompletedProcess[str]:
+    (tree / "tests/test_few.py").write_text(tests)
+    # The parts without a test in them end with an exit status of their own.
+    for mark in ("machine", "vm", "slow"):
+        text = f"import pytest\n@pytest.mark.{mark}\ndef test_{mark}(): pass\n"
+        (tree / f"tests/test_{mark}.py").write_text(text)
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "tests/support/everything.py"],
+        cwd=tree,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_one_that_passes_alone_is_unsteady(tree: Path) -> None:
+    done = run(tree, TESTS)
+    assert done.returncode == 0, done.stdout
+    assert "unsteady: tests/test_few.py::test_sometimes (" in done.stdout
+    kept = tree / "build/unsteady/tests-test_few.py-test_sometimes"
+    assert "the first time" in kept.with_name(f"{kept.name}.failed").read_text()
+    assert "as it was" in kept.with_name(f"{kept.name}.failed").read_text()
+    assert "1 passed" in kept.with_name(f"{kept.name}.passed").read_text()
+
+
+def test_one_that_fails_again_fails_all(tree: Path) -> None:
+    done = run(tree, TESTS + NEVER)
+    assert done.returncode == 1
+    assert "unsteady: tests/test_few.py::test_sometimes (" in done.stdout
+    assert "tests/test_few.py::test_never, alone:" in done.stdout
+
+
+def test_many_failures_are_those_of_the_code(tree: Path) -> None:
+    many = "".join(f"\ndef test_{n}(): assert False\n" for n in range(11))
+    done = run(tree, many)
+    assert done.returncode == 1
+    assert "unsteady" not in done.stdout
+    assert "alone" not in done.stdout
+
+
+def test_what_is_no_failure_of_a_test_is_not_tried_again(tree: Path) -> None:
+    done = run(tree, "import no_such_module\n")
+    assert done.returncode not in (0, 1)
+    assert "alone" not in done.stdout

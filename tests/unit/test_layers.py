@@ -1,0 +1,138 @@
+"""Imports point downwards only (ARCHITECTURE.md), and each outside thing has one importer."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent.parent / "lunasched"
+
+# Each room with those that it imports, from the ground up: nobody imports a room that comes later,
+# and every arrow is one that some module needs.
+ROOMS: dict[str, str] = {
+    "errors": "",
+    "paths": "errors",
+    "formats": "errors",
+    "schedule": "errors formats",
+    "jobs": "errors paths formats schedule",
+    "files": "errors formats schedule jobs",
+    "history": "errors formats schedule jobs",
+    "units": "errors paths formats schedule jobs",
+    "transfer": "errors paths formats schedule jobs units",
+    "state": "errors paths formats history",
+    "machine": "paths formats units transfer",
+    "systemd": "errors paths formats jobs history units",
+    "store": "errors paths formats schedule jobs history",
+    "notify": "errors formats jobs files history",
+    "web": "errors formats jobs history units",
+    "deploy": "errors paths formats schedule jobs files history units transfer state systemd store",
+    "doctor": "errors paths formats schedule jobs files history units transfer"
+    " state machine systemd store",
+    "supervisor": "errors paths formats schedule jobs files history units"
+    " state machine systemd store notify web",
+    "cli": "errors paths formats schedule jobs files history units transfer"
+    " state machine systemd store web deploy doctor supervisor",
+}
+# Text in, text out: they import nothing of the machine, and never read the clock.
+PURE = (
+    "errors", "paths", "formats", "schedule", "jobs", "files", "history", "units", "transfer",
+    "doctor.diagnosis", "notify.message", "systemd.elsewhere",
+)  # fmt: skip
+IMPURE = {"gi", "pydbus", "systemd", "sqlite3", "subprocess", "requests"}
+ONLY_IMPORTER = {
+    "gi": ("systemd", "supervisor"),
+    "pydbus": ("systemd",),
+    "systemd": ("systemd.journal",),
+    "sqlite3": ("store",),
+    "requests": ("notify",),
+    "smtplib": ("notify",),
+}
+CLOCKS = {"time", "time_ns", "now", "utcnow", "today", "monotonic"}
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem)
+
+
+def module_of(path: Path) -> str:
+    """The module below the package, with dots; empty for the package itself."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def is_in(module: str, rooms: Iterable[str]) -> bool:
+    return any(module == room or module.startswith(f"{room}.") for room in rooms)
+
+
+def imports(tree: ast.AST) -> list[tuple[str, ...]]:
+    """Every import as its dotted parts, `from lunasched import x` counting as `lunasched.x`."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [tuple(alias.name.split(".")) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide the room"
+            parts = tuple(str(node.module).split("."))
+            found += [(*parts, alias.name) for alias in node.names]
+    return found
+
+
+def arrows(path: Path) -> set[tuple[str, str]]:
+    """Which room imports which, as far as one module does."""
+    room = module_of(path).partition(".")[0]
+    named = {parts[1] for parts in imports(ast.parse(path.read_text())) if parts[0] == "lunasched"}
+    return {(room, other) for other in named - {room, "__version__"}}
+
+
+def test_the_drawing_points_downwards() -> None:
+    below: set[str] = set()
+    for room, others in ROOMS.items():
+        assert set(others.split()) <= below, room
+        below.add(room)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_are_in_the_drawing(path: Path) -> None:
+    module = module_of(path)
+    if not module:
+        return
+    for room, other in arrows(path):
+        assert other in ROOMS[room].split(), f"{module} imports {other}"
+    for parts in imports(ast.parse(path.read_text())):
+        top = parts[0]
+        if is_in(module, PURE):
+            assert top not in IMPURE, f"{module} is pure and imports {top}"
+        if top in ONLY_IMPORTER:
+            assert is_in(module, ONLY_IMPORTER[top]), f"{module} imports {top}"
+
+
+def test_every_arrow_of_the_drawing_is_real() -> None:
+    drawn = {(room, other) for room, others in ROOMS.items() for other in others.split()}
+    assert drawn == set().union(*map(arrows, modules())) - {("", "lunasched")}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_pure_rooms_do_not_read_the_clock(path: Path) -> None:
+    module = module_of(path)
+    if not is_in(module, PURE):
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            receiver = ast.unparse(node.func.value)
+            reads = node.func.attr in CLOCKS and receiver in ("time", "datetime", "date")
+            assert not reads, f"{module}: {ast.unparse(node)}"
+
+
+def test_the_package_holds_rooms_and_nothing_else() -> None:
+    assert {module_of(path).partition(".")[0] for path in modules()} - {""} == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", [path for path in PACKAGE.iterdir() if path.is_dir()], ids=str)
+def test_every_room_says_what_lives_there(room: Path) -> None:
+    if room.name == "__pycache__":
+        return
+    said = ast.get_docstring(ast.parse((room / "__init__.py").read_text()))
+    assert said and len(said.splitlines()) > 1, room.name
