@@ -113,8 +113,8 @@ WRITTEN: dict[str, tuple[object, object, str, str]] = {
 }  # fmt: skip
 
 
-def facts(medium: Medium) -> Any:
-    return pytest.mark.parametrize("fact", given(RUN_FACTS, medium), ids=lambda fact: fact.name)
+def facts(media: Medium) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("fact", given(RUN_FACTS, media), ids=lambda fact: fact.name)
 
 
 @pytest.fixture
