@@ -1,4 +1,8 @@
-"""Where things are: system or user mode, the paths of each, and the host's time zone."""
+"""Where things are: system or user mode, the paths of each, and the host's time zone.
+
+The one table of our files and directories. Units, tmpfiles.d(5) and the packages' scripts are text,
+and name some of them again: ``test_paths.py`` holds these against the table.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,22 @@ SUPERVISOR_USER = "lunasched"
 """The system user that the supervisor runs as and that owns the history."""
 
 
+STATE = Path("/var/lib/lunasched")
+"""Root's, but for the history in it."""
+RUNTIME = Path("/run/lunasched")
+CONFIGURATION = Path("/etc/lunasched")
+
+SLOTS_DIRECTORY = "slots"
+HISTORY_DIRECTORY = "history"
+"""The part of the state that is the supervisor's."""
+
+START_SOCKET = "/run/lunasched-start.socket"
+"""Has units started for the supervisor, which may not ask systemd."""
+HISTORY_SOCKET = "/run/lunasched-history.socket"
+"""Answers those who may read the history."""
+READERS_DIRECTORY = "lunasched-readers"
+"""``RuntimeDirectory=`` of the processes that answer them."""
+
 EXCLUSIVE_DIRECTORY = "lunasched-exclusive"
 """``RuntimeDirectory=`` of Exclusive jobs, beside ours: there as long as one of them runs."""
 
@@ -23,6 +43,9 @@ SUPERVISOR_DIRECTORY = "supervisor"
 """The part of the runtime directory that is the supervisor's; it writes nothing else there."""
 BY_HAND_DIRECTORY = "by-hand"
 """The part of it for the marks of commands."""
+STARTS_DIRECTORY, PASSES_DIRECTORY, HOOKS_DIRECTORY = "starts", "passes", "hooks"
+GATE_FILE = "gate"
+"""In the supervisor's part, see ``state/runtimedir.py``."""
 
 _CONNECT_S = 1.0
 
@@ -71,22 +94,18 @@ class Paths:
         demands.
         """
         if mode is Mode.SYSTEM:
-            database = Path("/var/lib/lunasched/jobs.db")
+            state, runtime, configuration = STATE, RUNTIME, CONFIGURATION
             units = Path("/etc/systemd/system")
-            slots = Path("/var/lib/lunasched/slots")
-            runtime = Path("/run/lunasched")
             runtime_units = Path("/run/systemd/system")
-            configuration = Path("/etc/lunasched")
             stamps = Path("/var/lib/systemd/timers")
         else:
-            state = _xdg(environ, "XDG_STATE_HOME", ".local/state")
-            database = state / "lunasched" / "jobs.db"
+            state = _xdg(environ, "XDG_STATE_HOME", ".local/state") / "lunasched"
             units = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "systemd" / "user"
-            slots = state / "lunasched" / "slots"
             runtime = runtime_directory(environ) / "lunasched"
             runtime_units = runtime_directory(environ) / "systemd" / "user"
             configuration = _xdg(environ, "XDG_CONFIG_HOME", ".config") / "lunasched"
             stamps = _xdg(environ, "XDG_DATA_HOME", ".local/share") / "systemd" / "timers"
+        database = state / "jobs.db"
         settings, job_files = configuration / "config.yaml", configuration / "jobs.d"
         if environ.get("LUNASCHED_DB_PATH"):
             database = _absolute(environ, "LUNASCHED_DB_PATH")
@@ -99,7 +118,7 @@ class Paths:
             units,
             runtime_units,
             lock,
-            slots,
+            state / SLOTS_DIRECTORY,
             runtime,
             settings,
             job_files,
@@ -110,7 +129,7 @@ class Paths:
 def history_path(database: Path) -> Path:
     """The history of the jobs that are defined in ``database``: in a directory of its own."""
     name = "history.db" if database.name == "jobs.db" else database.name
-    return database.parent / "history" / name
+    return database.parent / HISTORY_DIRECTORY / name
 
 
 def is_supervisor(uid: int) -> bool:

@@ -28,8 +28,8 @@ import typer
 
 from lunasched.cli.app import app
 from lunasched.errors import ExitCode, InvalidInput, LunaschedError, PermissionDenied
+from lunasched.paths import HISTORY_SOCKET
 
-SOCKET = "/run/lunasched-history.socket"
 GROUP = "lunasched-history"
 COMMANDS = ("list", "get", "history", "logs", "graph", "queue", "next")
 """What a reader may ask for."""
@@ -53,7 +53,7 @@ def is_for(arguments: Sequence[str]) -> bool:
         "--system" in arguments
         and os.geteuid() != 0
         and _command(arguments) in COMMANDS
-        and os.path.exists(SOCKET)  # noqa: PTH110 - pathlib is slower to be loaded than this
+        and os.path.exists(HISTORY_SOCKET)  # noqa: PTH110 - pathlib is slower to be loaded than this
         and not _owns_database()
     )
 
@@ -65,7 +65,7 @@ def ask(arguments: Sequence[str]) -> int:
     sys.stdout.flush()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
-            connection.connect(SOCKET)
+            connection.connect(HISTORY_SOCKET)
         except PermissionError:
             raise PermissionDenied(
                 "the system's jobs are for root, and to be read for members of the group "
@@ -73,7 +73,8 @@ def ask(arguments: Sequence[str]) -> int:
             ) from None
         except OSError as error:
             raise LunaschedError(
-                f"{SOCKET}: {error.strerror}; see: systemctl status lunasched-history.socket"
+                f"{HISTORY_SOCKET}: {error.strerror}; "
+                "see: systemctl status lunasched-history.socket"
             ) from error
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         answer = b""

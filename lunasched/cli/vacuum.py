@@ -9,6 +9,7 @@ import typer
 
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode
 from lunasched.cli.session import Session
+from lunasched.formats import quantities
 
 
 @app.command()
@@ -54,16 +55,12 @@ def vacuum(
         began = _yield_to_others(began)
     for _ in space.give_back(session.store):
         began = _yield_to_others(began)
-    after = session.store.size()
+    after, was = session.store.size(), quantities.mebibytes(before)
     print(f"Removed {removed} runs from the history.")
-    print(f"The database has {_mebibytes(after)}, and had {_mebibytes(before)}.")
+    print(f"The database has {quantities.mebibytes(after)}, and had {was}.")
 
 
 def _yield_to_others(began: float) -> float:
     """Pause as long as the work since ``began`` took: those who wait for the lock poll for it."""
     time.sleep(min(0.2, max(0.001, time.monotonic() - began)))
     return time.monotonic()
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / (1 << 20):.1f} MiB"

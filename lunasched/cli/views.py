@@ -14,9 +14,11 @@ from lunasched.cli import render
 from lunasched.cli.app import JSON_OPTION, MODE_OPTION, NAME_ARGUMENT, ROWS_MAX, app, chosen_mode
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, NoSuchJob, PermissionDenied
+from lunasched.history import runvalues
 from lunasched.history.run import HookRun, Result, Run
 from lunasched.history.timerstate import Timers, Upcoming
 from lunasched.jobs.model import Job
+from lunasched.jobs.runfacts import BY_NAME
 from lunasched.units import summary
 
 if TYPE_CHECKING:
@@ -25,6 +27,13 @@ if TYPE_CHECKING:
     from lunasched.store import MissedTotal, Start
 
 _RECENT = 5
+_COLUMNS = tuple(
+    BY_NAME[name]
+    for name in (
+        "execution_id", "job", "trigger", "scheduled_at", "started_at", "duration", "attempt",
+        "result", "output",
+    )
+)  # fmt: skip
 # Of so many of the latest runs, logs finds the output of processes that have left their unit.
 _LOCATED_RUNS = 50
 _RELAY_BYTES = 64 << 10
@@ -182,18 +191,7 @@ def history(
             for run in runs
         )
         return
-    header = (
-        "EXECUTION ID",
-        "JOB",
-        "TRIGGER",
-        "SCHEDULED",
-        "STARTED",
-        "TOOK",
-        "ATTEMPT",
-        "RESULT",
-        "OUTPUT",
-    )
-    table = render.Table(header)
+    table = render.Table([fact.label.upper() for fact in _COLUMNS])
     for runs, hooks in pages:
         table.add([_history_row(run, hooks.get(run.execution_id, ()), retries) for run in runs])
     session.note_supervisor()
@@ -295,18 +293,13 @@ def _ended(run: Run, retries: Mapping[str, Start]) -> str:
 def _history_row(
     run: Run, hooks: Sequence[HookRun], retries: Mapping[str, Start]
 ) -> tuple[str, ...]:
-    span = None if run.ended_at is None else run.ended_at - run.started_at
     lines = [line for line in (run.output or "").splitlines() if line.strip()]
-    return (
-        render.execution_id(run.execution_id),
-        run.job,
-        run.trigger.value,
-        render.local_time(run.scheduled_at),
-        render.local_time(run.started_at),
-        render.duration(span),
-        str(run.attempt),
-        ", ".join([_ended(run, retries), *(_failed_hooks(hooks))]),
-        render.one_line(lines[-1] if lines else "", 40),
+    own = {
+        "result": ", ".join([_ended(run, retries), *(_failed_hooks(hooks))]),
+        "output": render.one_line(lines[-1] if lines else "", 40),
+    }
+    return tuple(
+        own[fact.name] if fact.name in own else runvalues.shown(run, fact) for fact in _COLUMNS
     )
 
 

@@ -23,6 +23,7 @@ from lunasched.errors import StoreError, UnitConflict
 from lunasched.files.dump import dump
 from lunasched.formats import unittext
 from lunasched.formats.document import Format
+from lunasched.paths import HISTORY_DIRECTORY
 from lunasched.state.unitdir import UnitDirectory
 from lunasched.store import Definitions, RemoteHistory
 from lunasched.units.compiler import OWNERSHIP_MARK, former_hash_line, job_hash_line
@@ -106,7 +107,7 @@ class Takeover:
 
     def _make_room(self) -> None:
         """Have the directory of jobs root's, with that of the history in it."""
-        inner = self._new / "history"
+        inner = self._new / HISTORY_DIRECTORY
         if self._is_of_others():
             self._begin()
             self._top.rename(inner)
@@ -133,8 +134,8 @@ class Takeover:
         (self._top / _MARK_NAME).touch()
         if inner.exists():
             with suppress(FileNotFoundError):
-                (self._top / "history").rmdir()
-            inner.rename(self._top / "history")
+                (self._top / HISTORY_DIRECTORY).rmdir()
+            inner.rename(self._top / HISTORY_DIRECTORY)
         (self._new / _MARK_NAME).unlink(missing_ok=True)
         self._new.rmdir()
 

@@ -16,6 +16,7 @@ import yaml
 
 from lunasched import schedule
 from lunasched.files.settings import JOBS
+from lunasched.formats import measures
 from lunasched.formats.document import Format
 from lunasched.formats.yamltext import plain
 from lunasched.jobs import directives
@@ -78,10 +79,7 @@ def definition(job: Job, defaults: Defaults = NO_DEFAULTS) -> dict[str, Any]:
 
 def _size(number: int | None) -> int | str | None:
     """Bytes in the largest unit that says them exactly."""
-    for shift, unit in ((30, "G"), (20, "M"), (10, "K")):
-        if number and not number % (1 << shift):
-            return f"{number >> shift}{unit}"
-    return number
+    return number and (measures.exact(number, "GMK") or number)
 
 
 def _is_said(job: Job, key: str, differs: bool, defaults: Defaults) -> bool:

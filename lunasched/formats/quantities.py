@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
+from lunasched.formats import measures
 
 # Not slot.to_datetime: with it, every command would load all of the schedules' code.
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -42,19 +40,17 @@ def duration(usec: int | None) -> str:
     seconds = usec / 1_000_000
     if seconds < 60:
         return f"{seconds:.1f}s"
-    span = timedelta(seconds=int(seconds))
-    hours, rest = divmod(span.seconds, 3600)
-    minutes, left = divmod(rest, 60)
-    if span.days:
-        return f"{span.days}d{hours}h"
-    return f"{hours}h{minutes}m" if hours else f"{minutes}m{left}s"
+    parts = list(measures.split(int(seconds), measures.DAYS_TO_SECONDS))
+    return "".join(f"{count}{unit.letter}" for count, unit in parts[:2])
+
+
+def mebibytes(count: int) -> str:
+    """Bytes as MiB, to one digit after the point."""
+    return f"{round(count / measures.SIZES['M'], 1)} MiB"
 
 
 def size(count: int | None) -> str:
     """Bytes in the unit in which they are a whole number, as systemd takes them."""
     if count is None:
         return "-"
-    for suffix, factor in (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)):
-        if count >= factor and count % factor == 0:
-            return f"{count // factor}{suffix}"
-    return str(count)
+    return measures.exact(count) or str(count)

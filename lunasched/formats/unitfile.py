@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lunasched.errors import InvalidInput
+from lunasched.formats import measures
 
 INFINITY = float("inf")
 
@@ -33,20 +34,8 @@ _SPECIFIER = re.compile(r"%(.)")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9:_./@-]*\Z")
 _COMMENT = re.compile(r"\s[#;]")
 
-# systemd.time(7), "PARSING TIME SPANS".
-_SPAN_PART = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([a-zA-Zµμ]*)\s*", re.ASCII)
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
-_SPAN_UNITS = {
-    **dict.fromkeys(("usec", "us", "µs", "μs"), 1e-6),
-    **dict.fromkeys(("msec", "ms"), 1e-3),
-    **dict.fromkeys(("seconds", "second", "sec", "s", ""), 1),
-    **dict.fromkeys(("minutes", "minute", "min", "m"), _MINUTE),
-    **dict.fromkeys(("hours", "hour", "hr", "h"), _HOUR),
-    **dict.fromkeys(("days", "day", "d"), _DAY),
-    **dict.fromkeys(("weeks", "week", "w"), 7 * _DAY),
-    **dict.fromkeys(("months", "month", "M"), 2_629_800),
-    **dict.fromkeys(("years", "year", "y"), 31_557_600),
-}
+# systemd.time(7), "PARSING TIME SPANS": without a unit, they are seconds.
+_SPAN_UNITS = {**measures.SECONDS, "": 1}
 _TRUE, _FALSE = ("1", "yes", "y", "true", "t", "on"), ("0", "no", "n", "false", "f", "off")
 
 
@@ -231,13 +220,8 @@ def timespan(value: str) -> float:
     text = value.strip(_WHITESPACE)
     if text == "infinity":
         return INFINITY
-    seconds, end = 0.0, 0
-    while match := _SPAN_PART.match(text, end):
-        if match[2] not in _SPAN_UNITS:
-            break
-        seconds += float(match[1]) * _SPAN_UNITS[match[2]]
-        end = match.end()
-    if not text or end != len(text):
+    seconds = measures.seconds_in(text, _SPAN_UNITS)
+    if seconds is None:
         raise InvalidInput(f"{value!r} is no span of time")
     # systemd counts microseconds.
     seconds = round(seconds, 6)

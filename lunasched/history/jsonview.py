@@ -5,14 +5,16 @@ The keys are documented in lunasched(1), and stay.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from lunasched.formats.unittext import uuid
 from lunasched.history.run import HookRun, Run
+from lunasched.history.runvalues import of_run
 from lunasched.history.starts import Start, waits_for
 from lunasched.jobs.model import Job
+from lunasched.jobs.runfacts import COURSE, YIELD, Form, Medium, RunFact, given
 
 if TYPE_CHECKING:
     from lunasched.history.timerstate import Upcoming
@@ -32,35 +34,44 @@ def iso(usec: int | None) -> str | None:
     return moment.isoformat(timespec="microseconds") + "Z"
 
 
+_WRITERS: Mapping[Form, Callable[[Any], Any]] = {
+    Form.ID: uuid,
+    Form.TEXT: str,
+    Form.WORD: lambda word: word.value,
+    Form.TIME: iso,
+    Form.COUNT: int,
+    Form.SIGNAL: int,
+    Form.SPAN: lambda usec: usec // 1000,
+    Form.CPU_TIME: int,
+    Form.SIZE: int,
+}
+_COURSE, _YIELD = given(COURSE, Medium.JSON), given(YIELD, Medium.JSON)
+
+
 def run_json(
     run: Run, hooks: Sequence[HookRun] = (), following: Start | None = None
 ) -> dict[str, Any]:
     """A run with the keys that stay; ``following`` is its pending retry."""
-    span = None if run.ended_at is None else run.ended_at - run.started_at
     return {
-        "execution_id": uuid(run.execution_id),
-        "job": run.job,
-        "trigger": run.trigger.value,
-        "scheduled_at": iso(run.scheduled_at),
-        "started_at": iso(run.started_at),
-        "ended_at": iso(run.ended_at),
-        "duration_ms": None if span is None else span // 1000,
-        "result": None if run.result is None else run.result.value,
-        "exit_code": run.exit_code,
-        "signal": run.signal,
-        "attempt": run.attempt,
-        "first_attempt_id": uuid(run.first_attempt_id or run.execution_id),
+        **facts_json(_COURSE, lambda fact: of_run(run, fact)),
         "retry_at": None if following is None else iso(following.due_at),
         "hooks": [_hook_json(hook) for hook in hooks],
-        "overrun": None
-        if run.overrun is None
-        else {
-            "count": run.overrun.count,
-            "first_at": iso(run.overrun.first_at),
-            "last_at": iso(run.overrun.last_at),
-        },
-        "output": run.output,
+        **facts_json(_YIELD, lambda fact: of_run(run, fact)),
     }
+
+
+def facts_json(facts: Iterable[RunFact], value_of: Callable[[RunFact], Any]) -> dict[str, Any]:
+    """Facts of a run under their keys; an object of which nothing is known is ``None``."""
+    written: dict[str, Any] = {}
+    for fact in facts:
+        value, keys = value_of(fact), fact.keys
+        if value is None:
+            written.setdefault(keys[0])
+        elif len(keys) == 1:
+            written[keys[0]] = _WRITERS[fact.form](value)
+        else:
+            written.setdefault(keys[0], {})[keys[1]] = _WRITERS[fact.form](value)
+    return written
 
 
 def job_json(

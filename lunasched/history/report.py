@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from lunasched.history.run import Result, Trigger
+from lunasched.history.run import Result, Run, RunFields, Trigger
 from lunasched.jobs.model import NotifyEvent
 
 
@@ -64,7 +64,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(RunFields):
     """What happened. Times are microseconds since the epoch in UTC, durations seconds."""
 
     kind: ReportKind
@@ -77,20 +77,12 @@ class Report:
     """The zone that its times are told in."""
     user_mode: bool = False
     execution_id: str | None = None
-    first_attempt_id: str | None = None
     trigger: Trigger | None = None
-    result: Result | None = None
-    exit_code: int | None = None
-    signal: int | None = None
-    attempt: int = 1
     max_attempts: int = 1
     scheduled_at: int | None = None
     started_at: int | None = None
-    ended_at: int | None = None
     time_limit: float | None = None
     memory_limit: int | None = None
-    cpu_usec: int | None = None
-    memory_peak: int | None = None
     output: str = ""
     """The end of what the run wrote."""
     failures: int = 0
@@ -111,6 +103,22 @@ class Report:
     overrun_last_at: int | None = None
     held: tuple[Held, ...] = ()
     """What a digest is of."""
+
+    @classmethod
+    def of(cls, run: Run, **more: Any) -> Report:
+        """The report of a run: what both have, and ``more``.
+
+        The slots that passed are in it only if they are among the latter.
+        """
+        common = {name: getattr(run, name) for name in _COMMON}
+        return cls(**common, output=run.output or "", **more)
+
+    @property
+    def duration(self) -> int | None:
+        """Microseconds from the start to the end; ``None`` where one of them is not known."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return self.ended_at - self.started_at
 
     @property
     def reason(self) -> str:
@@ -145,6 +153,13 @@ class Report:
             Held(ReportKind(kind), *rest) for kind, *rest in mapping.get("held", ())
         )
         return cls(**fields)
+
+
+_COMMON = [
+    item.name
+    for item in dataclasses.fields(Report)
+    if item.name in {own.name for own in dataclasses.fields(Run)} - {"output", "overrun"}
+]
 
 
 def _plain(value: Any) -> Any:

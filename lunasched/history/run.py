@@ -100,7 +100,24 @@ class Instant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class RunFields:
+    """What is known of a run only after it began, or of some runs only; ``None`` where it is not.
+
+    A report of a run has the same.
+    """
+
+    ended_at: int | None = None
+    result: Result | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    attempt: int = 1
+    first_attempt_id: str | None = None
+    cpu_usec: int | None = None
+    memory_peak: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run(RunFields):
     """One execution of a job, identified by systemd's invocation ID (32 hexadecimal digits).
 
     ``ended_at`` is ``None`` while it runs and where nobody saw the end (``lost``);
@@ -113,13 +130,10 @@ class Run:
     trigger: Trigger
     scheduled_at: int | None
     started_at: int
-    ended_at: int | None = None
-    result: Result | None = None
-    exit_code: int | None = None
-    signal: int | None = None
-    attempt: int = 1
-    first_attempt_id: str | None = None
-    cpu_usec: int | None = None
-    memory_peak: int | None = None
     output: str | None = None
     overrun: Overrun | None = None
+
+    @property
+    def duration(self) -> int | None:
+        """Microseconds from the start to the end; ``None`` where one of them is not known."""
+        return None if self.ended_at is None else self.ended_at - self.started_at

@@ -13,6 +13,7 @@ from lunasched.errors import InvalidInput
 from lunasched.formats import template
 from lunasched.jobs import values as values
 from lunasched.jobs.model import TARGET_KEYS, Channel, ChannelType
+from lunasched.jobs.runfacts import TEMPLATE_VARIABLES
 from lunasched.jobs.values import InvalidParts, Part
 
 # RFC 5322 allows more; nothing that is left out is found in mailboxes.
@@ -102,7 +103,7 @@ def _is_header_value(text: str) -> bool:
 def read_subject(value: object) -> str:
     """A template of one line, see ``template``."""
     text = read_line(value)
-    template.check(text)
+    template.check(text, TEMPLATE_VARIABLES)
     return text
 
 
@@ -111,7 +112,7 @@ def read_body(value: object) -> str:
     text = values.read_text(value)
     if not text.strip() or "\0" in text:
         raise InvalidInput("it must be a text")
-    template.check(text)
+    template.check(text, TEMPLATE_VARIABLES)
     return text
 
 

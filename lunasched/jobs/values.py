@@ -18,15 +18,14 @@ from typing import Any
 from lunasched import schedule
 from lunasched.errors import InvalidInput
 from lunasched.formats import numerals, unittext
+from lunasched.formats.measures import LONGEST, SECONDS, SIZES, seconds_in
 from lunasched.jobs.model import Command
 
-DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION_PART = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([a-z]{1,3})\s*", re.ASCII)
+DURATION_UNITS = {unit: SECONDS[unit] for unit in ("ms", "s", "m", "min", "h", "d", "w")}
 _SIZE = re.compile(
     r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE | re.ASCII
 )
 _SHARE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(%?)\Z", re.ASCII)
-_SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # systemd's relaxed rule for user names (USER_NAMES on systemd.io), without what only LDAP has.
 _USER = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_.-]*\$?|0|[1-9][0-9]*)\Z")
@@ -34,8 +33,7 @@ _NO_USERS = {65535, 4294967295}
 _UID_MAX = (1 << 32) - 1
 # A name that the shell would take as it is.
 _PROGRAM = re.compile(r"[\w@%+=:,./-]+\Z", re.ASCII)
-_TEN_YEARS = 10 * 366 * 86400.0
-_MEMORY_MIN = 1 << 20
+_MEMORY_MIN = SIZES["M"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +79,11 @@ def read_duration(value: object) -> float:
     else:
         text = read_text(value).strip().lower()
         plain = numerals.decimal(text)
-        if plain is not None:
-            seconds = plain
-        else:
-            seconds, end = 0.0, 0
-            while match := _DURATION_PART.match(text, end):
-                if match[2] not in DURATION_UNITS:
-                    break
-                seconds += float(match[1]) * DURATION_UNITS[match[2]]
-                end = match.end()
-            if not text or end != len(text):
-                raise InvalidInput(f"{value!r} is no duration; write 90, 90s, 15m or 1h30m")
-    if not 0 <= seconds <= _TEN_YEARS:
+        found = seconds_in(text, DURATION_UNITS) if plain is None else plain
+        if found is None:
+            raise InvalidInput(f"{value!r} is no duration; write 90, 90s, 15m or 1h30m")
+        seconds = found
+    if not 0 <= seconds <= LONGEST:
         raise InvalidInput(f"{value!r} is out of range (0 to ten years)")
     return int(seconds) if seconds == int(seconds) else seconds
 
@@ -105,7 +96,7 @@ def read_size(value: object) -> int:
         match = _SIZE.match(read_text(value).strip())
         if not match:
             raise InvalidInput(f"{value!r} is no size; write 512M or 2G")
-        size = float(match[1]) * _SIZE_UNITS[match[2].upper()]
+        size = float(match[1]) * SIZES[match[2].upper()]
     if size < 0 or size >= 1 << 60:
         raise InvalidInput(f"{value!r} is out of range")
     return int(size)
@@ -274,7 +265,7 @@ def read_mebibytes(value: object) -> int:
     number = _number(value)
     if number is None:
         return read_memory(value)
-    return read_memory(int(min(number, 1e18) * (1 << 20)) if number >= 0 else -1)
+    return read_memory(int(min(number, 1e18) * SIZES["M"]) if number >= 0 else -1)
 
 
 def read_attempts(value: object) -> int:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from lunasched.formats.measures import SIZES
 from lunasched.paths import ZONE_DATABASE
 
 JOURNAL = Path("/var/log/journal")
@@ -24,7 +25,6 @@ _MOUNTS = Path("/proc/self/mountinfo")
 _MACHINE_ID = Path("/etc/machine-id")
 # By the order in which systemd reads them: the last has the last word (journald.conf(5)).
 _JOURNAL_CONF_ROOTS = ("/usr/lib/systemd", "/usr/local/lib/systemd", "/run/systemd", "/etc/systemd")
-_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _CRON_SPOOLS = (Path("/var/spool/cron/crontabs"), Path("/var/spool/cron"))
 _LISTENS = "0A"
 # What Debian's crontab(1) puts at the beginning of the file, and does not show.
@@ -202,7 +202,7 @@ def journal_limit() -> int | None:
     """The most bytes that the journal may have, where that is set."""
     where = "System" if journal_storage() == "persistent" else "Runtime"
     found = re.fullmatch(r"(\d+)([KMGT]?)", _journal_setting(f"{where}MaxUse"))
-    return int(found[1]) * _SIZES[found[2]] if found else None
+    return int(found[1]) * SIZES[found[2]] if found else None
 
 
 def reads_journal_of(uid: int) -> bool:

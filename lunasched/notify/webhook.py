@@ -7,10 +7,10 @@ import hmac
 import json
 from typing import Any
 
-from lunasched.formats.unittext import uuid
-from lunasched.history.jsonview import iso
-from lunasched.history.report import Report
+from lunasched.history.jsonview import facts_json, iso
+from lunasched.history.runvalues import of_report
 from lunasched.jobs.model import Channel
+from lunasched.jobs.runfacts import RUN_FACTS, Medium, given
 from lunasched.notify.http import Post
 from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
@@ -81,25 +81,6 @@ def payload(message: Message) -> dict[str, Any]:
 
 def _run(message: Message) -> dict[str, Any]:
     """The run with the keys of ``lunasched history --json``."""
-    report: Report = message.report
-    execution_id = report.execution_id or ""
-    span = None
-    if report.started_at is not None and report.ended_at is not None:
-        span = (report.ended_at - report.started_at) // 1000
-    return {
-        "execution_id": uuid(execution_id),
-        "trigger": report.trigger.value if report.trigger else None,
-        "scheduled_at": iso(report.scheduled_at),
-        "started_at": iso(report.started_at),
-        "ended_at": iso(report.ended_at),
-        "duration_ms": span,
-        "result": report.result.value if report.result else None,
-        "exit_code": report.exit_code,
-        "signal": report.signal,
-        "attempt": report.attempt,
-        "max_attempts": report.max_attempts,
-        "first_attempt_id": uuid(report.first_attempt_id or execution_id),
-        "cpu_usec": report.cpu_usec,
-        "memory_peak": report.memory_peak,
-        "output": message.output,
-    }
+    report = message.report
+    facts = facts_json(given(RUN_FACTS, Medium.WEBHOOK), lambda fact: of_report(report, fact))
+    return {**facts, "output": message.output}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lunasched.formats.measures import DAYS_TO_SECONDS, WEEK, split
 from lunasched.schedule.rule import (
     ALL_DAYS,
     ALL_HOURS,
@@ -30,7 +31,7 @@ _MONTHS = (
     *("July", "August", "September", "October", "November", "December"),
 )
 _ORDINALS = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth", LAST: "last"}
-_UNITS = (("week", 604_800), ("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
+_UNITS = (WEEK, *DAYS_TO_SECONDS)
 _MANY_TIMES = 6
 
 
@@ -61,22 +62,22 @@ def describe(schedule: Schedule) -> str:
 def _after_boot(schedule: Reboot) -> str:
     if not schedule.delay:
         return "at every boot"
-    parts = []
-    seconds = schedule.delay
-    for name, size in _UNITS:
-        count, seconds = divmod(seconds, size)
-        if count:
-            parts.append(f"{count} {name}{'s' if count > 1 else ''}")
-    return f"{_join(parts)} after every {'boot' if schedule.of_machine else 'start of systemd'}"
+    after = "boot" if schedule.of_machine else "start of systemd"
+    return f"{_join(_counted(schedule.delay))} after every {after}"
 
 
 def _interval(seconds: int) -> str:
-    parts = []
-    for name, size in _UNITS:
-        count, seconds = divmod(seconds, size)
-        if count:
-            parts.append(f"{count} {name}{'s' if count > 1 else ''}")
+    parts = _counted(seconds)
     return parts[0].removeprefix("1 ") if len(parts) == 1 else _join(parts)
+
+
+def _counted(seconds: int) -> list[str]:
+    """A span of time in words, a unit each."""
+    return [
+        f"{count} {unit.noun}{'s' if count > 1 else ''}"
+        for count, unit in split(seconds, _UNITS)
+        if count
+    ]
 
 
 def _times(rule: Calendar) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from lunasched.errors import ScheduleError
+from lunasched.formats.measures import LONGEST, SECONDS
 from lunasched.schedule import otherwise
 from lunasched.schedule.calendar import parse_calendar
 from lunasched.schedule.cron import WEEKDAYS, parse_cron
@@ -24,9 +25,9 @@ from lunasched.schedule.rule import (
     Slotted,
 )
 
-_UNITS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
-MAX_INTERVAL = 10 * 366 * 86_400
-"""The longest interval in seconds; systemd counts further, but nobody means it."""
+_UNITS = {unit: int(SECONDS[unit]) for unit in ("w", "d", "h", "m", "s")}
+MAX_INTERVAL = int(LONGEST)
+"""The longest interval in seconds."""
 
 SEPARATOR = ";"
 """What is between the schedules of a job that has several."""

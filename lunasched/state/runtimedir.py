@@ -30,7 +30,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lunasched.formats.unittext import instance_name
-from lunasched.paths import BY_HAND_DIRECTORY, EXCLUSIVE_DIRECTORY, SUPERVISOR_DIRECTORY
+from lunasched.paths import (
+    BY_HAND_DIRECTORY,
+    EXCLUSIVE_DIRECTORY,
+    GATE_FILE,
+    HOOKS_DIRECTORY,
+    PASSES_DIRECTORY,
+    STARTS_DIRECTORY,
+    SUPERVISOR_DIRECTORY,
+)
 
 # The mark of a killed "lunasched start" says nothing about later starts.
 _MARKED_USEC = 60_000_000
@@ -41,7 +49,7 @@ class GateView:
     """What commands see of the gate, without opening anything."""
 
     def __init__(self, runtime: Path) -> None:
-        self._gate = runtime / SUPERVISOR_DIRECTORY / "gate"
+        self._gate = runtime / SUPERVISOR_DIRECTORY / GATE_FILE
         self._exclusive = runtime.parent / EXCLUSIVE_DIRECTORY
 
     def is_shut(self) -> bool:
@@ -112,17 +120,17 @@ class RuntimeDirectory:
         systemd knows only that it is none by the timer.
         """
         with suppress(OSError):
-            self._write("starts", instance_name(job), _mark("timer" if for_slot else ""))
+            self._write(STARTS_DIRECTORY, instance_name(job), _mark("timer" if for_slot else ""))
 
     def unmark_start(self, job: str) -> None:
         """Take the mark back."""
-        self._remove("starts", instance_name(job))
+        self._remove(STARTS_DIRECTORY, instance_name(job))
 
     def clear(self) -> None:
         """Begin anew, after a supervisor that systemd did not clean up after."""
         self.open_gate()
         with suppress(OSError):
-            for entry in (self.path / "passes").iterdir():
+            for entry in (self.path / PASSES_DIRECTORY).iterdir():
                 entry.unlink(missing_ok=True)
 
     def exclusive_runs(self) -> bool:
@@ -131,11 +139,11 @@ class RuntimeDirectory:
 
     def shut_gate(self) -> None:
         """Let no job start without a pass; raises ``OSError``."""
-        self._write("", "gate", "")
+        self._write("", GATE_FILE, "")
 
     def open_gate(self) -> None:
         """Let every job start."""
-        self._remove("", "gate")
+        self._remove("", GATE_FILE)
 
     def gate_is_shut(self) -> bool:
         """Whether jobs need a pass."""
@@ -143,15 +151,15 @@ class RuntimeDirectory:
 
     def grant(self, unit: str) -> None:
         """Give a unit a pass; raises ``OSError``."""
-        self._write("passes", _instance(unit), "")
+        self._write(PASSES_DIRECTORY, _instance(unit), "")
 
     def revoke(self, unit: str) -> None:
         """Take the pass back."""
-        self._remove("passes", _instance(unit))
+        self._remove(PASSES_DIRECTORY, _instance(unit))
 
     def describe_run(self, hook_unit: str, facts: Mapping[str, str]) -> None:
         """Write what the hook will find in its environment; raises ``OSError``."""
-        self._write("hooks", _instance(hook_unit), _lines(facts))
+        self._write(HOOKS_DIRECTORY, _instance(hook_unit), _lines(facts))
 
     def give_message(
         self, hook_unit: str, facts: Mapping[str, str], text: str, reader: str | None
@@ -163,12 +171,14 @@ class RuntimeDirectory:
         """
         uid = None if reader is None else pwd.getpwnam(reader).pw_uid
         for name, content in (("", _lines(facts)), (".text", text)):
-            self._write("hooks", _instance(hook_unit) + name, content, secret=True, reader=uid)
+            self._write(
+                HOOKS_DIRECTORY, _instance(hook_unit) + name, content, secret=True, reader=uid
+            )
 
     def forget_message(self, hook_unit: str) -> None:
         """Remove what a command has found."""
         for name in ("", ".text"):
-            self._remove("hooks", _instance(hook_unit) + name)
+            self._remove(HOOKS_DIRECTORY, _instance(hook_unit) + name)
 
     def _write(
         self,

@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lunasched.errors import PermissionDenied, StoreError
+from lunasched.jobs.runfacts import RUN_FACTS
 
 BUSY_SECONDS = 30.0
 """How long a statement waits for the lock of another process."""
 
 _HERE = Path(__file__).parent
+# "{facts}" in a statement: the columns of a run, but for its output, which is as long as the rest
+# of some hundred runs.
+_FACTS = ", ".join(f'"{fact.name}"' for fact in RUN_FACTS if fact.is_kept and fact.name != "output")
 
 
 class Row(Protocol):
@@ -248,7 +252,7 @@ def _not_writable(path: Path) -> bool:
 
 @lru_cache(maxsize=2)
 def _queries(name: str) -> dict[str, str]:
-    text = (_HERE / f"{name}.sql").read_text(encoding="utf-8")
+    text = (_HERE / f"{name}.sql").read_text(encoding="utf-8").replace("{facts}", _FACTS)
     parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
 

@@ -11,19 +11,13 @@ SELECT * FROM runs WHERE execution_id = :execution_id;
 SELECT * FROM runs WHERE execution_id = :execution_id AND settled = 1;
 
 -- name: latest_runs_of
-SELECT execution_id, job, unit, "trigger", scheduled_at, started_at, ended_at, result, exit_code,
-    signal, attempt, first_attempt_id, cpu_usec, memory_peak, overrun, overrun_first_at,
-    overrun_last_at, NULL AS output
-FROM runs WHERE sequence IN (
+SELECT {facts}, NULL AS output FROM runs WHERE sequence IN (
     SELECT (SELECT sequence FROM runs WHERE runs.job = wanted.value
             ORDER BY sequence DESC LIMIT 1)
     FROM json_each(:jobs) AS wanted);
 
 -- name: latest_outcomes
-SELECT execution_id, job, unit, "trigger", scheduled_at, started_at, ended_at, result, exit_code,
-    signal, attempt, first_attempt_id, cpu_usec, memory_peak, overrun, overrun_first_at,
-    overrun_last_at, NULL AS output
-FROM runs WHERE sequence IN (
+SELECT {facts}, NULL AS output FROM runs WHERE sequence IN (
     SELECT (SELECT sequence FROM runs
             WHERE runs.job = wanted.value AND result IS NOT 'skipped' AND phase = 'ended'
             ORDER BY sequence DESC LIMIT 1)
@@ -43,10 +37,7 @@ WHERE job = :job AND started_at >= :since AND (started_at, sequence) < (:at, :be
 ORDER BY started_at DESC, sequence DESC LIMIT :count;
 
 -- name: recent_runs
-SELECT execution_id, job, unit, "trigger", scheduled_at, started_at, ended_at, result, exit_code,
-    signal, attempt, first_attempt_id, cpu_usec, memory_peak, overrun, overrun_first_at,
-    overrun_last_at, NULL AS output
-FROM runs WHERE job = :job ORDER BY started_at DESC, sequence DESC LIMIT :count;
+SELECT {facts}, NULL AS output FROM runs WHERE job = :job ORDER BY started_at DESC, sequence DESC LIMIT :count;
 
 -- name: marks
 -- Before it, only the run that began last can reach into the time that is shown.

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lunasched.errors import LunaschedError, PermissionDenied, StoreError
-from lunasched.paths import Mode
+from lunasched.paths import HISTORY_DIRECTORY, Mode
 from lunasched.store import separation
 from lunasched.store.connection import HISTORY, Row, explained
 from lunasched.store.inspection import Inspection
@@ -411,7 +411,7 @@ class _Server:
     def _old_jobs(self) -> dict[str, Any]:
         with suppress(OSError):
             # An earlier start of the supervisor's may have made it in the old directory.
-            self._path.with_name("history").rmdir()
+            self._path.with_name(HISTORY_DIRECTORY).rmdir()
         old = self._path.with_name(separation.OLD_NAME)
         taken = separation.begin((old,), self._path, Mode.SYSTEM)
         if taken is None:

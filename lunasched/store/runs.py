@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from lunasched.formats import unittext
 from lunasched.history.overview import Mark, MarkKind
 from lunasched.history.run import Instant, Overrun, Result, Run, Trigger
+from lunasched.jobs.runfacts import RUN_FACTS
 from lunasched.store.connection import Execute, Row
 
 
@@ -56,6 +57,9 @@ class UnsettledRun:
 
 
 _END = 2**63 - 1
+_KEPT = [fact for fact in RUN_FACTS if fact.is_kept]
+_FIELDS = [fact.name for fact in _KEPT if not fact.path]
+_OVERRUN = [fact.name for fact in _KEPT if fact.attributes[0] == "overrun"]
 # Runs that are read at a time, with 8 KiB of output each at most.
 _PART = 500
 
@@ -429,23 +433,8 @@ class RunTable:
 
 
 def _run(row: Row) -> Run:
-    return Run(
-        execution_id=row["execution_id"],
-        job=row["job"],
-        unit=row["unit"],
-        trigger=Trigger(row["trigger"]),
-        scheduled_at=row["scheduled_at"],
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
-        result=Result(row["result"]) if row["result"] else None,
-        exit_code=row["exit_code"],
-        signal=row["signal"],
-        attempt=row["attempt"],
-        first_attempt_id=row["first_attempt_id"],
-        cpu_usec=row["cpu_usec"],
-        memory_peak=row["memory_peak"],
-        output=row["output"],
-        overrun=Overrun(row["overrun"], row["overrun_first_at"], row["overrun_last_at"])
-        if row["overrun"]
-        else None,
-    )
+    fields = {name: row[name] for name in _FIELDS}
+    fields["trigger"] = Trigger(fields["trigger"])
+    fields["result"] = Result(fields["result"]) if fields["result"] else None
+    overrun = Overrun(*(row[name] for name in _OVERRUN)) if row["overrun"] else None
+    return Run(**fields, overrun=overrun)

@@ -13,6 +13,7 @@ from lunasched.history.alerting import Alert, Decision
 from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Overrun, Run
 from lunasched.jobs.model import Channel, ChannelType, Job, NotifyEvent
+from lunasched.jobs.runfacts import RUN_FACTS
 from lunasched.paths import Mode, host_timezone
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ class Origin:
         return cls(os.uname().nodename, host_timezone(), mode)
 
 
+_UNKNOWN: dict[str, Any] = {
+    fact.name: None for fact in RUN_FACTS if fact.is_kept and fact.is_of_end
+}
+
+
 class Messages:
     """What is to be told of runs. Everything here belongs in the transaction of its cause."""
 
@@ -44,16 +50,7 @@ class Messages:
     def started(self, job: Job, run: Run, now: int) -> None:
         """A run's program was executed."""
         # What is to come of it is not known, even where it is on record by now.
-        begun = replace(
-            run,
-            ended_at=None,
-            result=None,
-            exit_code=None,
-            signal=None,
-            cpu_usec=None,
-            memory_peak=None,
-            output=None,
-        )
+        begun = replace(run, **_UNKNOWN)
         report = self._report(ReportKind.START, job, run.started_at, begun)
         self._tell(job, report, run.execution_id, now, complete=True)
 
@@ -179,29 +176,16 @@ class Messages:
                 )
 
     def _report(self, kind: ReportKind, job: Job, at: int, run: Run, **outage: Any) -> Report:
-        return Report(
+        return Report.of(
+            run,
             kind=kind,
-            job=job.name,
             host=self._origin.host,
             at=at,
             timezone=job.timezone or self._origin.timezone,
             user_mode=self._origin.mode is Mode.USER,
-            execution_id=run.execution_id,
-            first_attempt_id=run.first_attempt_id,
-            trigger=run.trigger,
-            result=run.result,
-            exit_code=run.exit_code,
-            signal=run.signal,
-            attempt=run.attempt,
             max_attempts=job.retry.max_attempts,
-            scheduled_at=run.scheduled_at,
-            started_at=run.started_at,
-            ended_at=run.ended_at,
             time_limit=job.limits.timeout,
             memory_limit=job.limits.max_memory,
-            cpu_usec=run.cpu_usec,
-            memory_peak=run.memory_peak,
-            output=run.output or "",
             **outage,
         )
 

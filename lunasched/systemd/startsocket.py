@@ -14,9 +14,9 @@ from contextlib import suppress
 from gi.repository import GLib
 
 from lunasched.errors import LunaschedError, SystemdError, SystemdUnreachable
+from lunasched.paths import START_SOCKET
 from lunasched.systemd.bus import Answered
 
-START_SOCKET = "/run/lunasched-start.socket"
 START_SOCKET_UNIT = "lunasched-start.socket"
 
 # Requests without an answer: they and their answers fit into the buffers of the socket, so that

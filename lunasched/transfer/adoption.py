@@ -16,7 +16,7 @@ from typing import Any
 
 from lunasched import schedule
 from lunasched.errors import InvalidInput, InvalidJob
-from lunasched.formats import numerals, unitfile
+from lunasched.formats import measures, numerals, unitfile
 from lunasched.formats.unitfile import INFINITY, Assignment, UnitFile
 from lunasched.jobs import directives, sandbox
 from lunasched.jobs.model import Job, Priority
@@ -748,11 +748,8 @@ def _elapses(timing: schedule.Timing) -> list[tuple[str, str | float]]:
 def _span(seconds: str | float) -> str:
     if not isinstance(seconds, int) or not seconds:
         raise InvalidInput("a schedule has whole seconds, and one at least")
-    text = ""
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, seconds = divmod(seconds, size)
-        text += f"{count}{unit}" if count else ""
-    return text
+    parts = measures.split(seconds, measures.DAYS_TO_SECONDS)
+    return "".join(f"{count}{unit.letter}" for count, unit in parts if count)
 
 
 # What the units did not say

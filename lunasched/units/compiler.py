@@ -21,7 +21,7 @@ from lunasched.formats import unittext
 from lunasched.formats.unittext import UnitText
 from lunasched.jobs import dependencies, directives, sandbox, userswitch
 from lunasched.jobs.model import Command, Job, Overlap, Priority, ResourceLimits
-from lunasched.paths import SUPERVISOR_DIRECTORY, SUPERVISOR_USER, Mode
+from lunasched.paths import HOOKS_DIRECTORY, SUPERVISOR_DIRECTORY, SUPERVISOR_USER, Mode
 from lunasched.units import commandchannels, concurrency, confinement
 
 if TYPE_CHECKING:
@@ -337,7 +337,7 @@ def _hooks(
         about = (
             context.runtime
             / SUPERVISOR_DIRECTORY
-            / "hooks"
+            / HOOKS_DIRECTORY
             / unittext.hook_instance(job.name, event)
         )
         argv = ["/bin/sh", "-c", command] if isinstance(command, str) else command

@@ -16,7 +16,15 @@ from lunasched import schedule
 from lunasched.formats import unittext
 from lunasched.formats.unittext import UnitText
 from lunasched.jobs.model import ExecutionMode, Job, Overlap
-from lunasched.paths import BY_HAND_DIRECTORY, EXCLUSIVE_DIRECTORY, SUPERVISOR_DIRECTORY, Mode
+from lunasched.paths import (
+    BY_HAND_DIRECTORY,
+    EXCLUSIVE_DIRECTORY,
+    GATE_FILE,
+    PASSES_DIRECTORY,
+    STARTS_DIRECTORY,
+    SUPERVISOR_DIRECTORY,
+    Mode,
+)
 
 _OF_GATE = re.compile(
     r"ConditionPathExists=\|?!?/[^ ]*/"
@@ -80,7 +88,9 @@ def service_values(
     """
     exclusive = job.mode is ExecutionMode.EXCLUSIVE
     return {
-        "passes": _condition_path(runtime / SUPERVISOR_DIRECTORY / "passes") if exclusive else None,
+        "passes": _condition_path(runtime / SUPERVISOR_DIRECTORY / PASSES_DIRECTORY)
+        if exclusive
+        else None,
         "exclusive": unittext.plain(EXCLUSIVE_DIRECTORY) if exclusive else None,
         "guard": _slot_guard(job, scripts, slots, runtime, wait, mode) if guarded else None,
         "overlap_guard": _overlap_guard(job, scripts, slots, runtime, wait, mode)
@@ -104,8 +114,8 @@ def gate_values(runtime: Path) -> dict[str, UnitText]:
     """What the template of the drop-in for all jobs needs to know."""
     return {
         "exclusive": _condition_path(runtime.parent / EXCLUSIVE_DIRECTORY),
-        "gate": _condition_path(runtime / SUPERVISOR_DIRECTORY / "gate"),
-        "passes": _condition_path(runtime / SUPERVISOR_DIRECTORY / "passes"),
+        "gate": _condition_path(runtime / SUPERVISOR_DIRECTORY / GATE_FILE),
+        "passes": _condition_path(runtime / SUPERVISOR_DIRECTORY / PASSES_DIRECTORY),
     }
 
 
@@ -137,7 +147,7 @@ def _marks(job: Job, runtime: Path) -> tuple[str, str]:
     instance = unittext.instance_name(job.name)
     return (
         str(runtime / BY_HAND_DIRECTORY / instance),
-        str(runtime / SUPERVISOR_DIRECTORY / "starts" / instance),
+        str(runtime / SUPERVISOR_DIRECTORY / STARTS_DIRECTORY / instance),
     )
 
 

@@ -17,7 +17,7 @@ from lunasched import __version__
 from lunasched.errors import InvalidInput
 from lunasched.formats import printable, quantities
 from lunasched.formats.unittext import uuid
-from lunasched.history import overrun, phrases
+from lunasched.history import overrun, phrases, runvalues
 from lunasched.history.jsonview import iso
 from lunasched.history.overview import MarkKind, State, chosen, counts, standings
 from lunasched.history.run import Result, Run
@@ -25,6 +25,7 @@ from lunasched.history.slot import next_elapse
 from lunasched.history.starts import in_turn, waits_for
 from lunasched.history.timerstate import Timers, Upcoming
 from lunasched.jobs.model import Job
+from lunasched.jobs.runfacts import RUN_FACTS, Medium, given
 from lunasched.units import summary
 from lunasched.web import api, plot, timeline
 from lunasched.web.http import Request, Response
@@ -70,6 +71,7 @@ class Pages:
             "plot": plot,
             "refresh_seconds": REFRESH_SECONDS,
             "style": style,
+            "run_facts": given(RUN_FACTS, Medium.PAGE),
             "timeline": timeline,
             "version": __version__,
         }
@@ -251,7 +253,7 @@ def _environment() -> jinja2.Environment:
         "slots_passed": phrases.slots_passed,
         "said": timeline.said,
         "shapes": timeline.shapes,
-        "took": _took,
+        "fact": runvalues.shown,
         "uuid": uuid,
     }
     return environment
@@ -282,10 +284,6 @@ def _day_time(at: int) -> str:
     """A moment on the host's clock, for who knows which year it is."""
     moment = datetime.fromtimestamp(at // 1_000_000, tz=timezone.utc).astimezone()
     return moment.strftime("%a %d %b %H:%M:%S")
-
-
-def _took(run: Run) -> str:
-    return quantities.duration(None if run.ended_at is None else run.ended_at - run.started_at)
 
 
 def _look(result: Result | None) -> str:

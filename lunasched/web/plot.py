@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from lunasched.formats import measures
 from lunasched.formats.quantities import duration, local_time
 from lunasched.history.overview import MarkKind
 from lunasched.history.phrases import run_ended
@@ -20,7 +21,9 @@ LEFT, RIGHT, TOP, BOTTOM = 84, 16, 14, 40
 _HALF_LETTER = 6.5
 
 _SECOND = 1_000_000
-_MINUTE, _HOUR, _DAY = 60 * _SECOND, 3600 * _SECOND, 86_400 * _SECOND
+_MINUTE, _HOUR, _DAY = (
+    int(unit.seconds) * _SECOND for unit in (measures.MINUTE, measures.HOUR, measures.DAY)
+)
 _SPAN_STEPS = tuple(
     [base * factor for factor in (1000, 10_000, 100_000) for base in (1, 2, 5)]
     + [n * _SECOND for n in (1, 2, 5, 10, 15, 30)]
@@ -124,9 +127,10 @@ def _times(first: int, last: int) -> list[tuple[int, str]]:
 
 def _short(took: int) -> str:
     """A round span of time."""
-    for size, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (_SECOND, "s")):
+    for unit in measures.DAYS_TO_SECONDS:
+        size = int(unit.seconds) * _SECOND
         if took >= size and took % size == 0:
-            return f"{took // size} {unit}"
+            return f"{took // size} {unit.symbol}"
     if took >= _MINUTE:
         return duration(took)
     return f"{took // 1000} ms" if took else "0"

@@ -23,6 +23,7 @@ from lunasched.errors import InvalidJob
 from lunasched.jobs.directives import REFUSED
 from lunasched.jobs.keys import KEYS
 from lunasched.jobs.reading import job_from_mapping
+from lunasched.jobs.runfacts import RUN_FACTS, Medium
 from lunasched.paths import Mode, unit_scripts, unit_templates
 from lunasched.supervisor import consequences, variables
 from lunasched.units import compiler
@@ -244,7 +245,8 @@ def test_hooks_take_the_variables_that_there_are() -> None:
     assert {f"LUNASCHED_{word}" for word in words} == variables.NAMES
     sources = [Path(str(module.__file__)).read_text() for module in (variables, consequences)]
     written = re.findall(r'"(?:LUNASCHED_)?([A-Z]{3,}[A-Z_]*)"[],:]', "".join(sources))
-    assert {f"LUNASCHED_{name}" for name in written} == variables.NAMES
+    of_runs = {fact.variable for fact in RUN_FACTS if fact.media & (Medium.HOOK | Medium.EXEC)}
+    assert {f"LUNASCHED_{name}" for name in written} | of_runs == variables.NAMES
     assert not {"LUNASCHED_DB_PATH", "LUNASCHED_CONFIG_PATH"} & variables.NAMES
 
 

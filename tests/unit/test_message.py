@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lunasched.formats import template
 from lunasched.history.report import Held, Report, ReportKind
 from lunasched.history.run import Result, Trigger
 from lunasched.jobs.model import Channel, ChannelType, NotifyEvent
+from lunasched.jobs.runfacts import TEMPLATE_VARIABLES
 from lunasched.notify.message import compose
 from lunasched.notify.message.output import last_lines
 from lunasched.notify.message.wording import span, what_happened
@@ -244,7 +244,7 @@ def test_a_digest_lists_what_was_held_back() -> None:
 
 
 def test_templates_have_every_variable() -> None:
-    body = "\n".join(f"{name}={{{{ {name} }}}}" for name in template.VARIABLES)
+    body = "\n".join(f"{name}={{{{ {name} }}}}" for name in TEMPLATE_VARIABLES)
     said = compose(FAILED, Channel(ChannelType.EMAIL, "a", body=body)).text
     assert "exit_code=3\n" in said
     assert "duration=184.0\n" in said

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from lunasched.errors import InvalidInput, TemplateFailed
 from lunasched.formats import template
+from lunasched.jobs.runfacts import TEMPLATE_VARIABLES
 
 FACTS: dict[str, Any] = {
-    **dict.fromkeys(template.VARIABLES),
+    **dict.fromkeys(TEMPLATE_VARIABLES),
     "job": "backup",
     "exit_code": 3,
     "what": 'exit code 3 & "more"',
@@ -44,7 +45,7 @@ FACTS: dict[str, Any] = {
     ],
 )  # fmt: skip
 def test_what_a_template_says(text: str, said: str) -> None:
-    template.check(text)
+    template.check(text, TEMPLATE_VARIABLES)
     assert template.render(text, FACTS) == said
 
 
@@ -81,7 +82,7 @@ def test_what_a_template_says(text: str, said: str) -> None:
 )  # fmt: skip
 def test_what_is_refused(text: str, problem: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        template.check(text)
+        template.check(text, TEMPLATE_VARIABLES)
     assert problem in str(caught.value)
     if len(text) <= template.LENGTH_MAX:
         with pytest.raises(TemplateFailed):
@@ -130,7 +131,7 @@ PIECES = (
 @given(text=st.lists(st.sampled_from(PIECES), max_size=25).map("".join) | st.text(max_size=20))
 def test_any_text_is_filled_in_or_refused(text: str) -> None:
     try:
-        template.check(text)
+        template.check(text, TEMPLATE_VARIABLES)
     except InvalidInput:
         return
     try:
@@ -147,7 +148,7 @@ def test_what_a_job_wrote_is_no_template(output: str) -> None:
 
 
 def test_every_variable_and_filter_can_be_used() -> None:
-    for name in template.VARIABLES:
-        template.check(f"{{{{ {name} }}}}")
+    for name in TEMPLATE_VARIABLES:
+        template.check(f"{{{{ {name} }}}}", TEMPLATE_VARIABLES)
     for name in template.FILTERS:
-        template.check(f"{{{{ output_lines | {name} }}}}")
+        template.check(f"{{{{ output_lines | {name} }}}}", TEMPLATE_VARIABLES)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lunasched.doctor.diagnosis.facts import DatabaseFacts, Facts, ManagerFacts, Unseen, WebFacts
 from lunasched.doctor.diagnosis.finding import Finding, error, fine, unseen, warning
+from lunasched.formats import measures
 from lunasched.paths import SUPERVISOR_USER
 
 BEHIND_USEC = 30_000_000
@@ -349,9 +350,9 @@ def recording(facts: Facts) -> Iterator[Finding]:
 
 def _span(usec: int) -> str:
     seconds = usec // 1_000_000
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit}"
+    for unit in (measures.DAY, measures.HOUR, measures.MINUTE):
+        if seconds >= 2 * unit.seconds:
+            return f"{seconds // int(unit.seconds)} {unit.noun}s"
     return f"{seconds} seconds"
 
 

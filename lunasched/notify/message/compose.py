@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from lunasched.errors import TemplateFailed
 from lunasched.formats import template
 from lunasched.formats.unittext import uuid
 from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Trigger
+from lunasched.history.runvalues import of_report
 from lunasched.jobs.model import Channel
+from lunasched.jobs.runfacts import RUN_FACTS, YIELD, Form, Medium, RunFact, given
 from lunasched.notify.message import wording
 from lunasched.notify.message.output import clean, last_lines, one_line
 
 SUBJECT_MAX = 200
 """Characters of a subject."""
 _HELD_MAX = 100
+
+_LABELS = {fact.name: fact.label for fact in RUN_FACTS}
+_VALUES: Mapping[Form, Callable[[Any], object]] = {
+    Form.ID: uuid,
+    Form.TEXT: clean,
+    Form.WORD: lambda word: word.value,
+    Form.COUNT: int,
+    Form.SIGNAL: lambda number: wording.signal_name(number) if number else None,
+    Form.SPAN: lambda usec: usec / 1_000_000,
+    Form.CPU_TIME: lambda usec: usec / 1_000_000,
+    Form.SIZE: int,
+}
+# What a run has used is told with any message about it that knows.
+_USED: Mapping[Form, Callable[[Any], str]] = {
+    Form.CPU_TIME: lambda usec: wording.span(usec / 1_000_000),
+    Form.SIZE: wording.size,
+}
 
 _TRIGGERS = {
     Trigger.MANUAL: "by hand",
@@ -93,28 +113,28 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
 
     if report.kind is ReportKind.DIGEST:
         return
-    yield "Job", report.job
+    yield _LABELS["job"], report.job
     yield "Host", report.host
     if report.kind not in (ReportKind.START, ReportKind.TEST):
-        yield "Result", wording.what_happened(report)
+        yield _LABELS["result"], wording.what_happened(report)
     yield "Due", when(report.scheduled_at)
     yield "Waits since", when(report.waiting_since)
-    yield "Started", when(report.started_at)
-    yield "Ended", when(report.ended_at)
-    if report.started_at is not None and report.ended_at is not None:
-        yield "Took", wording.span(max(0, report.ended_at - report.started_at) / 1_000_000)
+    yield _LABELS["started_at"], when(report.started_at)
+    yield _LABELS["ended_at"], when(report.ended_at)
+    if report.duration is not None:
+        yield _LABELS["duration"], wording.span(max(0, report.duration) / 1_000_000)
     if report.max_attempts > 1 or report.attempt > 1:
-        yield "Attempt", f"{report.attempt} of {max(report.attempt, report.max_attempts)}"
+        yield _LABELS["attempt"], f"{report.attempt} of {max(report.attempt, report.max_attempts)}"
     yield "Ran", _TRIGGERS.get(report.trigger, "") if report.trigger else ""
-    if report.cpu_usec is not None:
-        yield "CPU time", wording.span(report.cpu_usec / 1_000_000)
-    if report.memory_peak is not None:
-        yield "Peak memory", wording.size(report.memory_peak)
+    for fact in YIELD:
+        value = of_report(report, fact)
+        if fact.form in _USED and value is not None:
+            yield fact.label, _USED[fact.form](value)
     if report.overrun == 1:
         yield "Slot passed", when(report.overrun_first_at)
     else:
-        yield "First passed", when(report.overrun_first_at)
-        yield "Last passed", when(report.overrun_last_at)
+        yield _LABELS["overrun_first_at"], when(report.overrun_first_at)
+        yield _LABELS["overrun_last_at"], when(report.overrun_last_at)
     if report.kind is ReportKind.OVERRUN and report.result is None:
         yield from _advice(report)
     yield "First missed", when(report.missed_first_at)
@@ -126,7 +146,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     elif report.failing_since is not None and report.kind is ReportKind.RECOVERY:
         yield "Failed from", when(report.failing_since)
         yield "Outage", wording.outage(report)
-    yield "Execution ID", uuid(report.execution_id) if report.execution_id else ""
+    yield _LABELS["execution_id"], uuid(report.execution_id) if report.execution_id else ""
 
 
 def _advice(report: Report) -> Iterator[tuple[str, str]]:
@@ -196,33 +216,19 @@ def _indented(lines: list[str] | tuple[str, ...]) -> str:
 
 
 def _variables(report: Report, subject: str, text: str, output: str) -> dict[str, object]:
-    """What templates can use (``template.VARIABLES``)."""
+    """What templates can use (``runfacts.TEMPLATE_VARIABLES``)."""
 
     def when(usec: int | None) -> str | None:
         return None if usec is None else wording.moment(usec, report.timezone)
 
-    span = None
-    if report.started_at is not None and report.ended_at is not None:
-        span = (report.ended_at - report.started_at) / 1_000_000
     event = report.kind.event
     return {
         "event": event.value if event else report.kind.value,
-        "job": clean(report.job),
         "host": clean(report.host),
         "subject": subject,
         "text": text,
         "what": clean(wording.what_happened(report)),
-        "result": report.result.value if report.result else None,
-        "exit_code": report.exit_code,
-        "signal": wording.signal_name(report.signal) if report.signal else None,
-        "trigger": report.trigger.value if report.trigger else None,
-        "attempt": report.attempt,
-        "max_attempts": report.max_attempts,
-        "execution_id": uuid(report.execution_id) if report.execution_id else None,
-        "scheduled_at": when(report.scheduled_at),
-        "started_at": when(report.started_at),
-        "ended_at": when(report.ended_at),
-        "duration": span,
+        **{fact.name: _value(report, fact) for fact in given(RUN_FACTS, Medium.TEMPLATE)},
         "output": output,
         "output_lines": output.split("\n") if output else [],
         "failures": report.failures or None,
@@ -230,3 +236,13 @@ def _variables(report: Report, subject: str, text: str, output: str) -> dict[str
         "missed": report.missed or None,
         "overrun": report.overrun or None,
     }
+
+
+def _value(report: Report, fact: RunFact) -> object:
+    """A fact of the run as templates have it; ``None`` where there is none."""
+    value = of_report(report, fact)
+    if value is None:
+        return None
+    if fact.form is Form.TIME:
+        return wording.moment(value, report.timezone)
+    return _VALUES[fact.form](value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from signal import Signals
 
-from lunasched.formats import quantities
+from lunasched.formats import measures, quantities
 from lunasched.history import phrases
 from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Result
@@ -111,25 +111,15 @@ def span(seconds: float) -> str:
         return (
             f"{seconds:.0f} s" if seconds >= 10 or seconds == int(seconds) else f"{seconds:.1f} s"
         )
-    whole = int(seconds)
-    parts = (
-        (whole // 86400, "d"),
-        (whole // 3600 % 24, "h"),
-        (whole // 60 % 60, "min"),
-        (whole % 60, "s"),
-    )
-    first = next(number for number, (count, _) in enumerate(parts) if count)
-    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count)
+    parts = list(measures.split(int(seconds), measures.DAYS_TO_SECONDS))
+    return " ".join(f"{count} {unit.symbol}" for count, unit in parts[:2] if count)
 
 
 def size(count: int) -> str:
     """Bytes in the unit that makes them short: ``2 GiB``."""
-    number, unit = float(count), "bytes"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if number < 1024:
-            break
-        number, unit = number / 1024, larger
-    return f"{number:.1f}".removesuffix(".0") + f" {unit}"
+    letter = next((one for one in "TGMK" if count >= measures.SIZES[one]), "")
+    number = f"{count / measures.SIZES[letter]:.1f}".removesuffix(".0")
+    return f"{number} {letter}iB" if letter else f"{number} bytes"
 
 
 def moment(usec: int | None, zone: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from lunasched import schedule
 from lunasched.errors import InvalidInput, InvalidJob
+from lunasched.formats.measures import DAYS_TO_SECONDS
 from lunasched.jobs.model import Job
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.paths import Mode
@@ -18,7 +19,6 @@ from lunasched.store.legacy.cron import translate
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _ORDINALS = {1: "1st", 2: "2nd", 3: "3rd", 4: "4th", 5: "5th"}
-_UNITS = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 # What 1.x did with an owner that was not named.
 _OWNER = "lunasched"
@@ -216,8 +216,8 @@ def _every(value: str) -> str:
     if not re.fullmatch(r"[0-9]{1,30}", value, re.ASCII) or int(value) == 0:
         raise InvalidInput(f"{value!r} is not a number of seconds")
     seconds = int(value)
-    size, unit = next(pair for pair in _UNITS if seconds % pair[0] == 0)
-    return f"every {seconds // size}{unit}"
+    unit = next(one for one in DAYS_TO_SECONDS if seconds % int(one.seconds) == 0)
+    return f"every {seconds // int(unit.seconds)}{unit.letter}"
 
 
 def _calendar(value: str) -> str:
