@@ -15,7 +15,7 @@ from lunasched.errors import InvalidInput
 from lunasched.formats import measures, quantities, unitfile
 from lunasched.formats.measures import SECONDS, SIZES
 from lunasched.jobs import values
-from lunasched.notify.message import phrases
+from lunasched.notify.message import wording
 from lunasched.schedule import Every, describe
 
 PACKAGE = Path(lunasched.__file__).resolve().parent
@@ -71,7 +71,7 @@ def test_a_unit_of_time_in_a_schedule(unit: measures.TimeUnit) -> None:
 def test_a_unit_of_size(letter: str) -> None:
     assert values.read_size(f"3{letter}") == 3 * SIZES[letter]
     assert quantities.size(3 * SIZES[letter]) == f"3{letter}"
-    assert phrases.size(3 * SIZES[letter]) == (f"3 {letter}iB" if letter else "3 bytes")
+    assert wording.size(3 * SIZES[letter]) == (f"3 {letter}iB" if letter else "3 bytes")
 
 
 def test_what_is_written_can_be_read() -> None:

@@ -16,7 +16,7 @@ import pytest
 import lunasched
 from lunasched.cli import views
 from lunasched.history.jsonview import run_json
-from lunasched.history.report import Kind, Report
+from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Overrun, Result, Run, Trigger
 from lunasched.history.runvalues import of_report, of_run, shown
 from lunasched.jobs.model import Channel, ChannelType, HookEvent, Job
@@ -63,7 +63,7 @@ NOTHING = Run(
 )
 REPORT = Report.of(
     RUN,
-    kind=Kind.FAILURE,
+    kind=ReportKind.FAILURE,
     host="box",
     at=9_000_000,
     timezone="UTC",
