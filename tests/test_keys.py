@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from test_compiler import SYSTEM
 
 import lunasched
+from lunasched.cli.add import _definition, _option
+from lunasched.cli.app import app, load_commands
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.files import dump
 from lunasched.files.configfile import read as read_config
@@ -24,8 +27,8 @@ from lunasched.formats.document import Format
 from lunasched.formats.document import read as read_document
 from lunasched.formats.unitfile import UnitFile
 from lunasched.jobs import directives
-from lunasched.jobs.keys import DIRECTIVES, GROUPS, KEYS, ROWS, Built, Line, NoUnit, Row
-from lunasched.jobs.model import Job
+from lunasched.jobs.keys import DIRECTIVES, GROUPS, KEYS, ROWS, Built, Line, NoUnit, Row, Takes
+from lunasched.jobs.model import Channel, ChannelType, Job
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.transfer.adoption import Source, adopt
 from lunasched.units import compiler
@@ -174,3 +177,62 @@ def test_a_directive_that_a_key_sets_is_adopted_as_the_key(row: Row) -> None:
     )
     adopted = adopt(timer, service, name="x", enabled=True, context=SYSTEM).job
     assert at(adopted, row.field) == at(job, row.field)
+
+
+# The options of `lunasched add`
+
+
+def argument(row: Row, value: Any, directory: Path) -> list[str]:
+    """The words of a command line that say a value."""
+    assert row.option is not None
+    match row.option.takes:
+        case Takes.SWITCH | Takes.OFF:
+            return [row.flag]
+        case Takes.LIST | Takes.LISTS:
+            return [row.flag, ",".join(value)]
+        case Takes.PAIRS:
+            return [word for pair in value.items() for word in (row.flag, "=".join(pair))]
+        case Takes.FILE:
+            file = directory / "value"
+            file.write_text(f"{value}\n")
+            return [row.flag, str(file)]
+        case Takes.EMAIL:
+            return [row.flag, "ops@example.org"]
+    return [row.flag, str(value)]
+
+
+def from_options(words: list[str]) -> Job:
+    """The job of a command line, which is read as `lunasched add` does, and not run."""
+    load_commands("add")
+    group: Any = typer.main.get_command(app)
+    params = group.commands["add"].make_context("add", words).params
+    return job_from_mapping(_definition(params["argv"], params), label=_option)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.option], ids=lambda row: row.field)
+def test_an_option_says_what_the_key_says(row: Row, tmp_path: Path) -> None:
+    assert row.option is not None
+    read = KEYS[row.keys[0]].read if "." not in row.keys[0] else row.read
+    value = value_of(row, read)
+    expected = read(value)
+    if row.option.takes is Takes.EMAIL:
+        expected = (Channel(ChannelType.EMAIL, "ops@example.org"),)
+    others = {key: text for key, text in base(row).items() if key not in row.keys}
+    words = [word for key, text in others.items() for word in (f"--{key.replace('_', '-')}", text)]
+    job = from_options([*words, *argument(row, value, tmp_path)])
+    assert at(job, row.field) == expected
+
+
+def test_a_fault_names_the_option() -> None:
+    words = {row.flag: "\x00" for row in ROWS if row.option and row.option.takes is Takes.TEXT}
+    with pytest.raises(InvalidJob) as caught:
+        from_options(["--name", "-", *[word for pair in words.items() for word in pair]])
+    told = {problem.partition(":")[0] for problem in caught.value.problems}
+    assert told == {"--name", *words}
+
+
+def test_keys_without_an_option_are_named() -> None:
+    """A key that is left out of the command line is left out on purpose."""
+    without = {row.keys[0] for row in ROWS if row.option is None}
+    groups = {key.partition(".")[0] for key in without}
+    assert groups == {"sandbox", "notification_config"}

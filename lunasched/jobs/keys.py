@@ -74,6 +74,8 @@ class Takes(Enum):
     """The value that an option of ``lunasched add`` takes."""
 
     TEXT = auto()
+    REQUIRED = auto()
+    """A text, without which there is no job."""
     LIST = auto()
     """Texts with commas between them."""
     LISTS = auto()
@@ -179,7 +181,7 @@ _TIMING = Built("units.compiler._timing")
 _WHAT = (
     Row(
         "name", values.read_name, "Name of the job.", ("name",),
-        Built("units.compiler.compile"), Option("Name of the job."), "Name",
+        Built("units.compiler.compile"), Option("Name of the job.", takes=Takes.REQUIRED), "Name",
     ),
     Row(
         "schedule", values.read_schedule,
