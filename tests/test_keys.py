@@ -31,7 +31,7 @@ from lunasched.jobs.keys import DIRECTIVES, GROUPS, KEYS, ROWS, Built, Line, NoU
 from lunasched.jobs.model import Channel, ChannelType, Job
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.transfer.adoption import Source, adopt
-from lunasched.units import compiler
+from lunasched.units import compiler, summary
 
 LEAST: dict[str, Any] = {"name": "backup", "schedule": "at 02:30", "command": "true"}
 VALUES: tuple[Any, ...] = (
@@ -43,6 +43,10 @@ VALUES: tuple[Any, ...] = (
 BESIDE: dict[str, dict[str, Any]] = {
     "hooks.timeout": {"on_start": "true"},
     "max_concurrent": {"execution_mode": "Parallel"},
+    **{
+        f"retry.{name}": {"max_retries": "2"}
+        for name in ("backoff", "initial_delay", "max_delay", "retry_on", "no_retry_on")
+    },
 }
 """What a job needs for a key to have a meaning."""
 
@@ -157,6 +161,23 @@ def test_the_directives_of_a_key_are_refused(row: Row) -> None:
             job_from_mapping({**LEAST, DIRECTIVES: {directive: "1"}})
     if isinstance(row.becomes, Line):
         assert row.becomes.directive in {**directives.REFUSED, **directives.OF_SOME_VALUES}
+
+
+@every_row
+def test_a_key_is_shown(row: Row) -> None:
+    def shown(job: Job) -> dict[str, str]:
+        return summary.rows(job, host_timezone="UTC", owner="root", show_secrets=True)
+
+    labels = list(shown(job_from_mapping(LEAST)))
+    assert not row.label or row.label in labels
+    assert shown(with_row(row)) != shown(job_from_mapping(base(row)))
+
+
+def test_every_label_is_of_one_row() -> None:
+    labels = [row.label for row in ROWS if row.label]
+    assert len(set(labels)) == len(labels)
+    shown = summary.rows(job_from_mapping(LEAST), host_timezone="UTC", owner="root")
+    assert shown.keys() - set(labels) == {"Sandbox", "systemd"}
 
 
 ADOPTED = [row for row in ROWS if row.adopts is not None or row.field.startswith("sandbox.")]
