@@ -20,16 +20,22 @@ from lunasched.formats import measures
 from lunasched.formats.document import Format
 from lunasched.formats.yamltext import plain
 from lunasched.jobs import directives
-from lunasched.jobs.keys import ARGUMENTS, DIRECTIVES, GROUPS, KEYS
+from lunasched.jobs.keys import ARGUMENTS, DIRECTIVES, GROUPS, KEYS, ROWS
 from lunasched.jobs.model import Job
 from lunasched.jobs.reading import NO_DEFAULTS, Defaults
 
 _HEADER = "# Jobs of lunasched, see lunasched.yaml(5).\n"
-_ORDER = (
+_FIRST = (
     "name", "enabled", "schedule", "timezone", "dependencies", "command", ARGUMENTS, "user",
     "working_directory", "env", "tags", "priority", "execution_mode", "overlap", "max_concurrent",
-    "catch_up", "jitter_seconds", *GROUPS, DIRECTIVES,
+    "catch_up", "jitter_seconds",
 )  # fmt: skip
+_ORDER = (
+    *_FIRST,
+    *(row.writes for row in ROWS if "." not in row.writes and row.writes not in _FIRST),
+    *GROUPS,
+    DIRECTIVES,
+)
 """The keys of a job as people read them: what it is, what it runs, and how."""
 _SHORT = 72
 """Characters in the texts of a list that is written in one line."""

@@ -33,6 +33,7 @@ _PREFIXES = "-@:+!|"
 _SPECIFIER = re.compile(r"%(.)")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9:_./@-]*\Z")
 _COMMENT = re.compile(r"\s[#;]")
+_SIZE = re.compile(r"\d{1,18}(\.\d{1,18})?[KMGT]?\Z", re.ASCII)
 
 # systemd.time(7), "PARSING TIME SPANS": without a unit, they are seconds.
 _SPAN_UNITS = {**measures.SECONDS, "": 1}
@@ -234,6 +235,27 @@ def boolean(value: str) -> bool:
     if word not in (*_TRUE, *_FALSE):
         raise InvalidInput(f"{value!r} is neither yes nor no")
     return word in _TRUE
+
+
+def size(value: str) -> str | None:
+    """A number of bytes, as it is written; ``None`` for no limit."""
+    if value == "infinity":
+        return None
+    if not _SIZE.match(value):
+        raise InvalidInput(f"{value!r} is no size such as 512M; a share of the memory is not taken")
+    return value
+
+
+def percentage(value: str) -> str:
+    """A percentage, as it is written."""
+    if not value.endswith("%"):
+        raise InvalidInput(f"{value!r} is no percentage")
+    return value
+
+
+def number(value: str) -> str | None:
+    """A number, as it is written; ``None`` for no limit."""
+    return None if value == "infinity" else value
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:

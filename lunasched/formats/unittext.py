@@ -325,3 +325,8 @@ def _is_noncharacter(char: str) -> bool:
     """U+FDD0…, U+…FFFE and U+…FFFF, which systemd's check of UTF-8 refuses in a line."""
     code = ord(char)
     return 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
+
+
+def seconds(value: float) -> str:
+    """A time span of systemd.time(7); whole seconds where it is whole, else milliseconds."""
+    return f"{int(value)}s" if value == int(value) else f"{round(value * 1000)}ms"

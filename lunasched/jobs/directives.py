@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from lunasched.errors import InvalidInput
 from lunasched.formats import unitfile, unittext
 from lunasched.formats.unittext import UnitText
-from lunasched.jobs import sandbox
+from lunasched.jobs import keys
 from lunasched.jobs.model import Directive
 
 Directives = tuple[tuple[str, Directive], ...]
@@ -39,17 +39,7 @@ _NO_LIMIT = "a job would be refused after a few starts"
 _SECTIONS = ("Unit", "Service")
 
 REFUSED: Mapping[str, str] = {
-    **{option.directive: f"use sandbox: {key}" for key, option in sandbox.OPTIONS.items()},
-    "User": "use user",
-    "DynamicUser": "use user",
-    "WorkingDirectory": "use working_directory",
-    "Environment": "use env",
-    "RuntimeMaxSec": "use resource_limits: timeout_seconds",
-    "MemoryMax": "use resource_limits: max_memory_mb",
-    "MemoryLimit": "use resource_limits: max_memory_mb",
-    "CPUQuota": "use resource_limits: cpu_quota",
-    "TasksMax": "use resource_limits: tasks_max",
-    "IOWeight": "use resource_limits: io_weight",
+    **{directive: row.advice for row in keys.ROWS for directive in row.refuses},
     "TimeoutSec": "use resource_limits: timeout_seconds, kill_after_seconds",
     "SendSIGKILL": "a run that ignores SIGTERM is killed after kill_after_seconds",
     **dict.fromkeys(("ExecStop", "ExecStopPost"), "use hooks: on_success, on_failure"),
@@ -110,7 +100,11 @@ OF_SOME_VALUES: Mapping[str, tuple[tuple[str, ...], str]] = {
     # A file would be opened by systemd before the job is its user's.
     "StandardOutput": (_OUTPUTS, f"{_OUTPUT}, or goes nowhere: journal, null"),
     "StandardError": (_OUTPUTS, f"{_OUTPUT}, or goes nowhere: journal, null"),
-    "TimeoutStopSec": (("infinity",), "use resource_limits: kill_after_seconds"),
+    **{
+        row.becomes.directive: (row.becomes.left, row.advice)
+        for row in keys.ROWS
+        if isinstance(row.becomes, keys.Line) and row.becomes.left
+    },
 }
 """The directives that have a meaning for a job with these values alone, with the reason."""
 

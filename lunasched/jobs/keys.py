@@ -1,7 +1,8 @@
-"""The keys of a job definition: what each is about, how its value is read, and where it goes.
+"""The keys of a job, a row each: how it is read, spelled and shown, and what it becomes.
 
-One table for what ``reading`` reads, what ``files.schema`` describes, and what lunasched.yaml(5)
-lists.
+Everything that depends on the list of keys is made from these rows: reading, the JSON Schema,
+exports, the options of ``lunasched add``, the rows of ``get``, the directives that ``systemd:``
+refuses, the plain rules of ``adopt``. tests/test_keys.py takes every row and shows that it works.
 
 A field of a job may have several keys: in a mapping (``retry_policy: max_attempts``), and flat
 (``max_retries``), as the command line and Lunasched 1.x have it. They must agree.
@@ -9,10 +10,13 @@ A field of a job may have several keys: in a mapping (``retry_policy: max_attemp
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
+from lunasched.formats import quantities, unitfile, unittext
 from lunasched.jobs import sandbox
 from lunasched.jobs import values as values
 from lunasched.jobs.channels import read_channels, read_heartbeat, read_messengers
@@ -26,48 +30,343 @@ from lunasched.jobs.model import (
     Priority,
 )
 
+Read = Callable[[object], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The key is one line of ``[Service]``, which the unit builder takes from the table."""
+
+    directive: str
+    write: Callable[[Any], str]
+    adopt: Callable[[str], Any] | None = None
+    """The reader of a unit of somebody, where the directive says no more than the key."""
+    aliases: tuple[str, ...] = ()
+    """Further directives that ``systemd:`` refuses for the key."""
+    left: tuple[str, ...] = ()
+    """Values that ``systemd:`` takes, because the key has no word for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A function of the unit builder makes something of the key."""
+
+    function: str
+    """Its path below ``lunasched``."""
+    directives: tuple[str, ...] = ()
+    """The directives that ``systemd:`` refuses for the key."""
+    adopt: tuple[str, str, Callable[[str], Any]] | None = None
+    """The section, the directive and its reader, where it says no more than the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoUnit:
+    """The key changes no unit: the supervisor, or another part of lunasched, acts upon it."""
+
+    module: str
+    """That part's path below ``lunasched``."""
+
+
+Becomes = Line | Built | NoUnit
+
+
+class Takes(Enum):
+    """The value that an option of ``lunasched add`` takes."""
+
+    TEXT = auto()
+    REQUIRED = auto()
+    """A text, without which there is no job."""
+    LIST = auto()
+    """Texts with commas between them."""
+    LISTS = auto()
+    """The same, and the option can be repeated."""
+    PAIRS = auto()
+    """``NAME=VALUE``; the option can be repeated."""
+    EMAIL = auto()
+    """Addresses with commas between them; the option can be repeated."""
+    FILE = auto()
+    """The path of a file whose first line is the value."""
+    SWITCH = auto()
+    """Nothing: the option says yes, and ``--no-`` before its name no."""
+    OFF = auto()
+    """Nothing: the option says no."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """The option of ``lunasched add`` for a key."""
+
+    help: str
+    metavar: str | None = None
+    name: str = ""
+    """Where it is not the key with dashes."""
+    takes: Takes = Takes.TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One key of a job, with all its spellings."""
+
+    field: str
+    """Where the value goes: a field of ``Job``, or after a dot of one of its parts."""
+    read: Read
+    about: str
+    keys: tuple[str, ...]
+    """The spellings; those in a mapping have its name and a dot before them."""
+    becomes: Becomes
+    option: Option | None = None
+    label: str = ""
+    """The name of what ``get`` and the pages show; empty for a part of another row."""
+    show: Callable[[Any], str] | None = None
+    """The text that they show, where the value alone says it."""
+    written: str = ""
+    """The spelling that is written; the last one if empty."""
+    special: Mapping[str, tuple[Read, str]] = dataclasses.field(default_factory=dict)
+    """The spellings that are read in another way, and what these are about."""
+
+    @property
+    def writes(self) -> str:
+        """The spelling that ``Job.to_mapping`` has, and so an export."""
+        return self.written or self.keys[-1]
+
+    @property
+    def flag(self) -> str:
+        """The name of the option; raises ``ValueError`` where there is none."""
+        if self.option is None:
+            raise ValueError(self.field)
+        return self.option.name or f"--{self.keys[0].replace('_', '-')}"
+
+    @property
+    def adopts(self) -> tuple[str, str, Callable[[str], Any]] | None:
+        """The section, the directive and its reader, where that says no more than the key."""
+        made = self.becomes
+        if isinstance(made, Line):
+            return None if made.adopt is None else ("Service", made.directive, made.adopt)
+        return made.adopt if isinstance(made, Built) else None
+
+    @property
+    def refuses(self) -> tuple[str, ...]:
+        """The directives that ``systemd:`` refuses because this key sets them."""
+        made = self.becomes
+        if isinstance(made, Line):
+            return () if made.left else (made.directive, *made.aliases)
+        return made.directives if isinstance(made, Built) else ()
+
+    @property
+    def advice(self) -> str:
+        """The words that send somebody to the key."""
+        grouped = next((key for key in self.keys if "." in key), self.keys[0])
+        return f"use {grouped.replace('.', ': ')}"
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Where a key's value goes: a field of ``Job``, or after a dot of one of its parts."""
+    """One spelling of a row."""
 
     field: str
-    read: Callable[[object], Any]
+    read: Read
     about: str
 
 
-_TIMEOUT = Key("limits.timeout", values.read_time_limit, "Longest running time.")
-_MAX_MEMORY = Key("limits.max_memory", values.read_memory, "Most memory, in bytes or as 512M.")
-_CPU_QUOTA = Key("limits.cpu_quota", values.read_cpu_quota, "Share of one core: 0.5, 50%, 2.")
-_TASKS_MAX = Key("limits.tasks_max", values.Whole(1, 1 << 22), "Most processes and threads.")
-_IO_WEIGHT = Key("limits.io_weight", values.Whole(1, 10000), "Share of the disks.")
-_KILL_AFTER = Key("limits.kill_after", values.read_time_limit, "Time from SIGTERM to SIGKILL.")
-_BACKOFF = Key(
-    "retry.backoff", values.OneOf(Backoff, "backoff strategy"), "How the delays of retries grow."
-)
-_RETRY_DELAY = Key("retry.initial_delay", values.read_duration, "Delay before the first retry.")
-_RETRY_MAX_DELAY = Key("retry.max_delay", values.read_duration, "Longest delay before a retry.")
-_RETRY_ON = Key(
-    "retry.retry_on", values.read_exit_codes, "The exit codes after which alone to try again."
-)
-_NO_RETRY_ON = Key(
-    "retry.no_retry_on", values.read_exit_codes, "The exit codes after which not to try again."
-)
-_HOOK_TEXTS = {
-    HookEvent.ON_START: "Command that follows each start.",
-    HookEvent.ON_SUCCESS: "Command that follows a success.",
-    HookEvent.ON_FAILURE: "Command that follows a failure that is not tried again.",
-    HookEvent.ON_RETRY: "Command that follows a failure that is tried again.",
-}
-_HOOKS = {
-    event.value: Key(f"hooks.{event.value}", values.read_command, _HOOK_TEXTS[event])
-    for event in HookEvent
-}
-_HOOK_TIMEOUT = Key("hooks.timeout", values.read_time_limit, "Longest running time of a hook.")
-_JITTER = Key("jitter", values.read_duration, "Longest delay of a start, the same each time.")
-_USER = Key("user", values.read_user, "User that the job runs as; root if nothing is said.")
+def _seconds_shown(value: float) -> str:
+    return f"{value:g}s" if value else ""
 
-_TOLD = {
+
+def _percent(quota: float) -> str:
+    # The one percent sign in our units that is not doubled: CPUQuota= expands no specifiers.
+    return f"{round(quota * 100)}%"
+
+
+_TIMING = Built("units.compiler._timing")
+_WHAT = (
+    Row(
+        "name", values.read_name, "Name of the job.", ("name",),
+        Built("units.compiler.compile"), Option("Name of the job.", takes=Takes.REQUIRED), "Name",
+    ),
+    Row(
+        "schedule", values.read_schedule,
+        "When the job runs: 'every 1h', 'at 02:30', '0 3 * * *'.", ("schedule",), _TIMING,
+        Option("'every 1h', 'at 02:30 on Mon,Fri', '0 3 * * *'; see lunasched-schedule(5)."),
+        "Schedule",
+    ),
+    Row(
+        "command", values.read_command,
+        "Command line for /bin/sh, or a program and its arguments as a list.", ("command",),
+        Built("units.compiler._command_line"), Option("Command line for /bin/sh."), "Command",
+    ),
+    Row(
+        "user", values.read_user, "User that the job runs as; root if nothing is said.",
+        ("user", "owner"), Built("units.compiler._user", ("User", "DynamicUser")),
+        Option("User to run as.  [default: root]", "USER", "--run-as"), "User", written="user",
+    ),
+    Row(
+        "timezone", values.read_timezone, "Zone of the schedule, such as Europe/Berlin.",
+        ("timezone",), _TIMING,
+        Option("Zone of the schedule, such as Europe/Berlin.  [default: the host's]", "ZONE"),
+        "Time zone",
+    ),
+)  # fmt: skip
+
+_LIMITS = (
+    Row(
+        "limits.timeout", values.read_time_limit, "Longest running time.",
+        ("timeout", "resource_limits.timeout_seconds"), Line("RuntimeMaxSec", unittext.seconds),
+        Option("Longest running time: 90, 15m, 1h30m.", "TIME"), "Timeout", _seconds_shown,
+    ),
+    Row(
+        "limits.max_memory", values.read_memory, "Most memory, in bytes or as 512M.",
+        ("max_memory", "resource_limits.max_memory_mb", "resource_limits.max_memory"),
+        Line("MemoryMax", str, unitfile.size, ("MemoryLimit",)),
+        Option("Most memory: 512M, 2G.", "SIZE"), "Memory limit", quantities.size,
+        special={
+            "resource_limits.max_memory_mb": (
+                values.read_mebibytes, "Most memory, in MiB or as 2G."
+            ),
+        },
+    ),
+    Row(
+        "limits.cpu_quota", values.read_cpu_quota, "Share of one core: 0.5, 50%, 2.",
+        ("cpu_quota", "resource_limits.cpu_quota"),
+        Line("CPUQuota", _percent, unitfile.percentage),
+        Option("Share of one core: 0.5, 50%, 2.", "SHARE"), "CPU quota",
+        lambda quota: f"{quota:g} cores",
+    ),
+    Row(
+        "limits.tasks_max", values.Whole(1, 1 << 22), "Most processes and threads.",
+        ("tasks_max", "resource_limits.tasks_max"), Line("TasksMax", str, unitfile.number),
+        Option("Most processes and threads.", "N"), "Task limit", str,
+    ),
+    Row(
+        "limits.io_weight", values.Whole(1, 10000), "Share of the disks.",
+        ("io_weight", "resource_limits.io_weight"), Line("IOWeight", str),
+        Option("Share of the disks, 1 to 10000.  [default: 100]", "N"), "Disk weight", str,
+    ),
+    Row(
+        "limits.kill_after", values.read_time_limit, "Time from SIGTERM to SIGKILL.",
+        ("kill_after", "resource_limits.kill_after_seconds"),
+        Line("TimeoutStopSec", unittext.seconds, left=("infinity",)),
+        Option("From SIGTERM to SIGKILL.  [default: systemd's, 90s]", "TIME"), "Kill after",
+        _seconds_shown,
+    ),
+)  # fmt: skip
+
+_HOW = (
+    Row(
+        "jitter", values.read_duration, "Longest delay of a start, the same each time.",
+        ("jitter", "jitter_seconds"),
+        Built(
+            "units.compiler._timer_values",
+            adopt=("Timer", "RandomizedDelaySec", unitfile.timespan),
+        ),
+        Option("Delay starts by up to this, the same for each.", "TIME"), "Jitter",
+        _seconds_shown,
+    ),
+    Row(
+        "environment", values.read_environment, "Environment variables.", ("env",),
+        Built("units.compiler._service_values", ("Environment",)),
+        Option("Environment variable; can be repeated.", "K=V", takes=Takes.PAIRS),
+        "Environment",
+    ),
+    Row(
+        "working_directory", values.read_working_directory,
+        "Where to run; the user's home if not.", ("working_directory",),
+        Built("units.compiler._service_values", ("WorkingDirectory",)),
+        Option("Where to run.  [default: the user's home]", "DIR"), "Directory",
+    ),
+    Row(
+        "priority", values.OneOf(Priority, "priority"), "How the job competes with others.",
+        ("priority",), Built("units.compiler._priority_directives"),
+        Option("Low, Normal, High or Critical.  [default: Normal]", "LEVEL"), "Priority",
+        lambda priority: str(priority.value),
+    ),
+    Row(
+        "tags", values.read_tags, "Tags to list the job by.", ("tags",), NoUnit("cli.views"),
+        Option("Tags to list the job by.", "A,B", takes=Takes.LIST), "Tags", ", ".join,
+    ),
+    Row(
+        "enabled", values.read_boolean, "Whether the timer is started.", ("enabled",),
+        NoUnit("deploy.deployer"),
+        Option("Do not start the timer.", name="--disabled", takes=Takes.OFF), "Enabled",
+        lambda enabled: "yes" if enabled else "no",
+    ),
+    Row(
+        "catch_up", values.read_boolean,
+        "Whether slots that passed while the machine was off are made up for, once, at boot.",
+        ("catch_up",),
+        Built("units.compiler._timer_values", adopt=("Timer", "Persistent", unitfile.boolean)),
+        Option(
+            "Run once at boot for slots missed while the machine was off.  [default: no]",
+            takes=Takes.SWITCH,
+        ),
+        "Catch-up", lambda catch_up: "yes" if catch_up else "",
+    ),
+)  # fmt: skip
+
+_RETRIES = NoUnit("history.retry")
+_RETRY = (
+    Row(
+        "retry.max_attempts", values.read_attempts, "Most runs, the first one included.",
+        ("max_retries", "retry_policy.max_attempts"), _RETRIES,
+        Option("How often a failed run is tried again.  [default: 0]", "N"), "Retries",
+        special={
+            "max_retries": (values.read_attempts_after, "How often a failed run is tried again."),
+        },
+    ),
+    Row(
+        "retry.backoff", values.OneOf(Backoff, "backoff strategy"),
+        "How the delays of retries grow.", ("backoff", "retry_policy.backoff_strategy"), _RETRIES,
+        Option("Exponential, Linear or Fixed.  [default: Exponential]", "HOW"),
+    ),
+    Row(
+        "retry.initial_delay", values.read_duration, "Delay before the first retry.",
+        ("retry_delay", "retry_policy.initial_delay_seconds"), _RETRIES,
+        Option("Before the first retry.  [default: 1m]", "TIME"),
+    ),
+    Row(
+        "retry.max_delay", values.read_duration, "Longest delay before a retry.",
+        ("retry_max_delay", "retry_policy.max_delay_seconds"), _RETRIES,
+        Option("Before any retry, at most.  [default: 1h]", "TIME"),
+    ),
+    Row(
+        "retry.retry_on", values.read_exit_codes,
+        "The exit codes after which alone to try again.",
+        ("retry_on_exit_codes", "retry_policy.retry_on_exit_codes"), _RETRIES,
+        Option("The exit codes after which alone to try again.", "A,B"),
+    ),
+    Row(
+        "retry.no_retry_on", values.read_exit_codes,
+        "The exit codes after which not to try again.",
+        ("no_retry_on_exit_codes", "retry_policy.no_retry_on_exit_codes"), _RETRIES,
+        Option("The exit codes after which not to.", "A,B"),
+    ),
+)  # fmt: skip
+
+_HOOK_TEXTS = {
+    HookEvent.ON_START: ("each start", "each start"),
+    HookEvent.ON_SUCCESS: ("a success", "a success"),
+    HookEvent.ON_FAILURE: (
+        "a failure that is not tried again", "a failure that is not retried"
+    ),
+    HookEvent.ON_RETRY: ("a failure that is tried again", "a failure that is retried"),
+}  # fmt: skip
+_HOOKS = (
+    *(
+        Row(
+            f"hooks.{event.value}", values.read_command, f"Command that follows {about}.",
+            (event.value, f"hooks.{event.value}"), Built("units.compiler._hooks"),
+            Option(f"Command line that follows {short}.", "CMD"),
+            "Hooks" if event is HookEvent.ON_START else "",
+        )
+        for event, (about, short) in _HOOK_TEXTS.items()
+    ),
+    Row(
+        "hooks.timeout", values.read_time_limit, "Longest running time of a hook.",
+        ("hook_timeout", "hooks.timeout_seconds"), Built("units.compiler._hooks"),
+        Option("Longest running time of these.  [default: 1m]", "TIME"),
+    ),
+)  # fmt: skip
+
+_NOTIFIED = {
     NotifyEvent.ON_START: "Whom to tell of each start.",
     NotifyEvent.ON_SUCCESS: "Whom to tell of each success.",
     NotifyEvent.ON_FAILURE: "Whom to tell of failures that are not tried again.",
@@ -76,134 +375,97 @@ _TOLD = {
     NotifyEvent.ON_MISSED: "Whom to tell of slots that passed without a run.",
     NotifyEvent.ON_OVERRUN: "Whom to tell of runs that slots pass during; on_failure's if not.",
 }
+_EMAIL = Option(
+    "Addresses to write to when it begins to fail, and when it has recovered.",
+    "A,B", "--notify-email", Takes.EMAIL,
+)  # fmt: skip
 
 
-def _tells(event: NotifyEvent, about: str) -> Key:
-    read = read_channels if event in PINGED else read_messengers
-    return Key(f"notifications.{event.value}", read, about)
+def _of_event(event: NotifyEvent, about: str) -> Row:
+    """The channels of one event; a unit runs those that are commands."""
+    return Row(
+        f"notifications.{event.value}",
+        read_channels if event in PINGED else read_messengers,
+        about,
+        (f"notification_config.{event.value}",),
+        Built("units.commandchannels.of"),
+        _EMAIL if event is NotifyEvent.ON_FAILURE else None,
+        "Tells" if event is NotifyEvent.ON_START else "",
+    )
 
 
-KEYS: Mapping[str, Key] = {
-    "name": Key("name", values.read_name, "Name of the job."),
-    "schedule": Key(
-        "schedule", values.read_schedule, "When the job runs: 'every 1h', 'at 02:30', '0 3 * * *'."
+_NOTIFICATIONS = (
+    *(_of_event(event, about) for event, about in _NOTIFIED.items()),
+    Row(
+        "notifications.remind_every", values.read_duration,
+        "Time between messages while a job goes on failing; 0 is none after the first.",
+        ("notification_config.remind_every",), NoUnit("history.alerting"),
     ),
-    "command": Key(
-        "command",
-        values.read_command,
-        "Command line for /bin/sh, or a program and its arguments as a list.",
+    Row(
+        "notifications.every_failure", values.read_boolean, "Whether each failure is told.",
+        ("notification_config.every_failure",), NoUnit("history.alerting"),
     ),
-    "user": _USER,
-    "owner": _USER,
-    "timezone": Key(
-        "timezone", values.read_timezone, "Zone of the schedule, such as Europe/Berlin."
+    Row(
+        "notifications.overrun_after", values.read_duration,
+        "Time from the first slot that passes during a run until that is told.",
+        ("notification_config.overrun_after",), NoUnit("history.overrun"),
     ),
-    "timeout": _TIMEOUT,
-    "max_memory": _MAX_MEMORY,
-    "cpu_quota": _CPU_QUOTA,
-    "tasks_max": _TASKS_MAX,
-    "io_weight": _IO_WEIGHT,
-    "kill_after": _KILL_AFTER,
-    "jitter": _JITTER,
-    "jitter_seconds": _JITTER,
-    "env": Key("environment", values.read_environment, "Environment variables."),
-    "working_directory": Key(
-        "working_directory", values.read_working_directory, "Where to run; the user's home if not."
+    Row(
+        "notifications.heartbeat", read_heartbeat,
+        "URL that is pinged at each start, success and failure.",
+        ("notification_config.heartbeat",), NoUnit("jobs.model"),
+        Option(
+            "File with the URL to ping at each start, success and failure; - is stdin.", "FILE",
+            "--heartbeat-from", Takes.FILE,
+        ),
     ),
-    "priority": Key(
-        "priority", values.OneOf(Priority, "priority"), "How the job competes with others."
+)  # fmt: skip
+
+_BESIDE_OTHERS = (
+    Row(
+        "mode", values.OneOf(ExecutionMode, "execution mode"),
+        "Which runs may be in progress beside one of the job.", ("execution_mode",),
+        Built("units.concurrency.service_values"),
+        Option("Sequential, Parallel or Exclusive.  [default: Sequential]", "MODE"), "Mode",
     ),
-    "tags": Key("tags", values.read_tags, "Tags to list the job by."),
-    "enabled": Key("enabled", values.read_boolean, "Whether the timer is started."),
-    "catch_up": Key(
-        "catch_up",
-        values.read_boolean,
-        "Whether slots that passed while the machine was off are made up for, once, at boot.",
+    Row(
+        "overlap", values.OneOf(Overlap, "way to treat an overlap"),
+        "What becomes of a trigger during a run.", ("overlap",),
+        Built("units.concurrency.service_values"),
+        Option("When due while it runs: queue, skip or replace.  [default: queue]", "HOW"),
     ),
-    "max_retries": Key(
-        "retry.max_attempts", values.read_attempts_after, "How often a failed run is tried again."
+    Row(
+        "max_concurrent", values.Whole(0, 1000),
+        "Most runs at a time of a Parallel job; 0 is no limit.", ("max_concurrent",),
+        Built("units.concurrency.launch_command"),
+        Option("Most runs at a time of a Parallel job.  [default: 0, no limit]", "N"),
     ),
-    "backoff": _BACKOFF,
-    "retry_delay": _RETRY_DELAY,
-    "retry_max_delay": _RETRY_MAX_DELAY,
-    "retry_on_exit_codes": _RETRY_ON,
-    "no_retry_on_exit_codes": _NO_RETRY_ON,
-    **_HOOKS,
-    "hook_timeout": _HOOK_TIMEOUT,
-    "execution_mode": Key(
-        "mode",
-        values.OneOf(ExecutionMode, "execution mode"),
-        "Which runs may be in progress beside one of the job.",
+    Row(
+        "dependencies", values.read_names, "The jobs whose last run must have succeeded.",
+        ("dependencies",), Built("jobs.dependencies.service_values"),
+        Option(
+            "Jobs whose last run must have succeeded; can be repeated.", "A,B", "--depends-on",
+            Takes.LISTS,
+        ),
+        "Depends on", "\n".join,
     ),
-    "overlap": Key(
-        "overlap",
-        values.OneOf(Overlap, "way to treat an overlap"),
-        "What becomes of a trigger during a run.",
-    ),
-    "max_concurrent": Key(
-        "max_concurrent",
-        values.Whole(0, 1000),
-        "Most runs at a time of a Parallel job; 0 is no limit.",
-    ),
-    "dependencies": Key(
-        "dependencies", values.read_names, "The jobs whose last run must have succeeded."
-    ),
-}
-"""The keys of a job, apart from those that are mappings themselves."""
+)  # fmt: skip
+
+_SANDBOX = tuple(
+    Row(
+        f"sandbox.{key}", option.kind.read, f"{option.directive}= of systemd.exec(5).",
+        (f"sandbox.{key}",), Built("jobs.sandbox.directives", (option.directive,)),
+    )
+    for key, option in sandbox.OPTIONS.items()
+)  # fmt: skip
+
+ROWS: tuple[Row, ...] = (
+    *_WHAT, *_LIMITS, *_HOW, *_RETRY, *_HOOKS, *_NOTIFICATIONS, *_BESIDE_OTHERS, *_SANDBOX,
+)  # fmt: skip
+"""All keys of a job."""
 
 ARGUMENTS = "args"
 """The key whose values follow those of ``command``, as in Lunasched 1.x."""
-
-GROUPS: Mapping[str, Mapping[str, Key]] = {
-    "resource_limits": {
-        "timeout_seconds": _TIMEOUT,
-        "max_memory_mb": Key(
-            "limits.max_memory", values.read_mebibytes, "Most memory, in MiB or as 2G."
-        ),
-        "max_memory": _MAX_MEMORY,
-        "cpu_quota": _CPU_QUOTA,
-        "tasks_max": _TASKS_MAX,
-        "io_weight": _IO_WEIGHT,
-        "kill_after_seconds": _KILL_AFTER,
-    },
-    "retry_policy": {
-        "max_attempts": Key(
-            "retry.max_attempts", values.read_attempts, "Most runs, the first one included."
-        ),
-        "backoff_strategy": _BACKOFF,
-        "initial_delay_seconds": _RETRY_DELAY,
-        "max_delay_seconds": _RETRY_MAX_DELAY,
-        "retry_on_exit_codes": _RETRY_ON,
-        "no_retry_on_exit_codes": _NO_RETRY_ON,
-    },
-    "hooks": {**_HOOKS, "timeout_seconds": _HOOK_TIMEOUT},
-    "notification_config": {
-        **{event.value: _tells(event, text) for event, text in _TOLD.items()},
-        "remind_every": Key(
-            "notifications.remind_every",
-            values.read_duration,
-            "Time between messages while a job goes on failing; 0 is none after the first.",
-        ),
-        "every_failure": Key(
-            "notifications.every_failure", values.read_boolean, "Whether each failure is told."
-        ),
-        "overrun_after": Key(
-            "notifications.overrun_after",
-            values.read_duration,
-            "Time from the first slot that passes during a run until that is told.",
-        ),
-        "heartbeat": Key(
-            "notifications.heartbeat",
-            read_heartbeat,
-            "URL that is pinged at each start, success and failure.",
-        ),
-    },
-    "sandbox": {
-        key: Key(f"sandbox.{key}", option.kind.read, f"{option.directive}= of systemd.exec(5).")
-        for key, option in sandbox.OPTIONS.items()
-    },
-}
-"""The keys that are mappings, and theirs."""
 
 GROUP_TEXTS: Mapping[str, str] = {
     "resource_limits": "What a run may use.",
@@ -212,6 +474,25 @@ GROUP_TEXTS: Mapping[str, str] = {
     "notification_config": "Whom to tell of runs.",
     "sandbox": "What a run is kept from.",
 }
+
+
+def _spelled(group: str) -> dict[str, Key]:
+    """The keys of one mapping, or the flat ones."""
+    found: dict[str, Key] = {}
+    for row in ROWS:
+        for key in row.keys:
+            outer, _, inner = key.rpartition(".")
+            if outer == group:
+                read, about = row.special.get(key, (row.read, row.about))
+                found[inner] = Key(row.field, read, about)
+    return found
+
+
+KEYS: Mapping[str, Key] = _spelled("")
+"""The keys of a job, apart from those that are mappings themselves."""
+
+GROUPS: Mapping[str, Mapping[str, Key]] = {group: _spelled(group) for group in GROUP_TEXTS}
+"""The keys that are mappings, and theirs."""
 
 DIRECTIVES = "systemd"
 """The key whose keys are directives of systemd."""

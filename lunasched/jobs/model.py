@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 
 class Priority(Enum):
@@ -99,9 +99,12 @@ class ChannelType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ResourceLimits:
-    """What a run may use; ``None`` is no limit."""
+    """What a run may use; ``None`` is no limit.
 
-    timeout: float | None = None
+    In this part of a job and the next ones, ``key`` is the name of a field in a job file.
+    """
+
+    timeout: float | None = field(default=None, metadata={"key": "timeout_seconds"})
     """Seconds of running time (``RuntimeMaxSec=``)."""
     max_memory: int | None = None
     """Bytes (``MemoryMax=``)."""
@@ -111,7 +114,7 @@ class ResourceLimits:
     """Processes and threads (``TasksMax=``)."""
     io_weight: int | None = None
     """Share of the disks' time from 1 to 10000, 100 is the default (``IOWeight=``)."""
-    kill_after: float | None = None
+    kill_after: float | None = field(default=None, metadata={"key": "kill_after_seconds"})
     """Seconds from SIGTERM to SIGKILL (``TimeoutStopSec=``); ``None`` is systemd's default."""
 
 
@@ -121,12 +124,12 @@ class RetryPolicy:
 
     max_attempts: int = 1
     """How many runs there are at most, the first one included; 1 is no retry."""
-    backoff: Backoff = Backoff.EXPONENTIAL
-    initial_delay: float = 60
-    max_delay: float = 3600
-    retry_on: tuple[int, ...] = ()
+    backoff: Backoff = field(default=Backoff.EXPONENTIAL, metadata={"key": "backoff_strategy"})
+    initial_delay: float = field(default=60, metadata={"key": "initial_delay_seconds"})
+    max_delay: float = field(default=3600, metadata={"key": "max_delay_seconds"})
+    retry_on: tuple[int, ...] = field(default=(), metadata={"key": "retry_on_exit_codes"})
     """The exit codes after which alone there is a retry; empty: after any failure."""
-    no_retry_on: tuple[int, ...] = ()
+    no_retry_on: tuple[int, ...] = field(default=(), metadata={"key": "no_retry_on_exit_codes"})
     """The exit codes after which there is none."""
 
 
@@ -142,7 +145,7 @@ class Hooks:
     on_success: Command | None = None
     on_failure: Command | None = None
     on_retry: Command | None = None
-    timeout: float = 60
+    timeout: float = field(default=60, metadata={"key": "timeout_seconds"})
     """Seconds that each of them may take."""
 
     def command(self, event: HookEvent) -> Command | None:
@@ -379,14 +382,7 @@ class Job:
             "command": _plain(self.command),
             "user": self.user,
             "timezone": self.timezone,
-            "resource_limits": {
-                "timeout_seconds": self.limits.timeout,
-                "max_memory": self.limits.max_memory,
-                "cpu_quota": self.limits.cpu_quota,
-                "tasks_max": self.limits.tasks_max,
-                "io_weight": self.limits.io_weight,
-                "kill_after_seconds": self.limits.kill_after,
-            },
+            "resource_limits": _to_mapping(self.limits),
             "jitter_seconds": self.jitter,
             "env": dict(self.environment),
             "working_directory": self.working_directory,
@@ -394,18 +390,8 @@ class Job:
             "tags": list(self.tags),
             "enabled": self.enabled,
             "catch_up": self.catch_up,
-            "retry_policy": {
-                "max_attempts": self.retry.max_attempts,
-                "backoff_strategy": self.retry.backoff.value,
-                "initial_delay_seconds": self.retry.initial_delay,
-                "max_delay_seconds": self.retry.max_delay,
-                "retry_on_exit_codes": list(self.retry.retry_on),
-                "no_retry_on_exit_codes": list(self.retry.no_retry_on),
-            },
-            "hooks": {
-                **{event.value: _plain(self.hooks.command(event)) for event in HookEvent},
-                "timeout_seconds": self.hooks.timeout,
-            },
+            "retry_policy": _to_mapping(self.retry),
+            "hooks": _to_mapping(self.hooks),
             "notification_config": self.notifications.to_mapping(),
             "execution_mode": self.mode.value,
             "overlap": self.overlap.value,
@@ -430,22 +416,13 @@ class Job:
 
         Input of users goes through ``jobs.reading`` instead.
         """
-        limits = mapping["resource_limits"]
-        retry, hooks = mapping.get("retry_policy"), mapping.get("hooks")
         return cls(
             name=mapping["name"],
             schedule=mapping["schedule"],
             command=_frozen(mapping["command"]),
             user=mapping["user"],
             timezone=mapping["timezone"],
-            limits=ResourceLimits(
-                timeout=limits["timeout_seconds"],
-                max_memory=limits["max_memory"],
-                cpu_quota=limits["cpu_quota"],
-                tasks_max=limits.get("tasks_max"),
-                io_weight=limits.get("io_weight"),
-                kill_after=limits.get("kill_after_seconds"),
-            ),
+            limits=_from_mapping(ResourceLimits, mapping["resource_limits"]),
             jitter=mapping["jitter_seconds"],
             environment=tuple(mapping["env"].items()),
             working_directory=mapping["working_directory"],
@@ -453,8 +430,8 @@ class Job:
             tags=tuple(mapping["tags"]),
             enabled=mapping["enabled"],
             catch_up=mapping["catch_up"],
-            retry=RetryPolicy() if retry is None else _retry_policy(retry),
-            hooks=Hooks() if hooks is None else _hooks(hooks),
+            retry=_from_mapping(RetryPolicy, mapping.get("retry_policy")),
+            hooks=_from_mapping(Hooks, mapping.get("hooks")),
             notifications=Notifications.from_mapping(mapping.get("notification_config", {})),
             mode=ExecutionMode(mapping.get("execution_mode", ExecutionMode.SEQUENTIAL.value)),
             overlap=Overlap(mapping.get("overlap", Overlap.QUEUE.value)),
@@ -478,23 +455,33 @@ def _differing(whole: Mapping[str, Any], least: Mapping[str, Any]) -> dict[str, 
     return found
 
 
-def _retry_policy(mapping: Mapping[str, Any]) -> RetryPolicy:
-    return RetryPolicy(
-        max_attempts=mapping["max_attempts"],
-        backoff=Backoff(mapping["backoff_strategy"]),
-        initial_delay=mapping["initial_delay_seconds"],
-        max_delay=mapping["max_delay_seconds"],
-        retry_on=tuple(mapping["retry_on_exit_codes"]),
-        no_retry_on=tuple(mapping["no_retry_on_exit_codes"]),
-    )
+_Part = TypeVar("_Part", ResourceLimits, RetryPolicy, Hooks)
 
 
-def _hooks(mapping: Mapping[str, Any]) -> Hooks:
-    commands = {event.value: _frozen(mapping.get(event.value)) for event in HookEvent}
-    return Hooks(**commands, timeout=mapping["timeout_seconds"])
+def _to_mapping(part: ResourceLimits | RetryPolicy | Hooks) -> dict[str, Any]:
+    """The fields of a part of a job, with the keys of a job file."""
+    return {
+        one.metadata.get("key", one.name): _plain(getattr(part, one.name))
+        for one in dataclasses.fields(part)
+    }
+
+
+def _from_mapping(part: type[_Part], mapping: Mapping[str, Any] | None) -> _Part:
+    """Read back what ``_to_mapping`` gave; a key that it lacks has its default."""
+    values: dict[str, Any] = {}
+    for one in dataclasses.fields(part):
+        key = one.metadata.get("key", one.name)
+        if key in (mapping or {}):
+            value = _frozen((mapping or {})[key])
+            # The words of an enumeration are those of its default.
+            default: object = one.default
+            values[one.name] = type(default)(value) if isinstance(default, Enum) else value
+    return part(**values)
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -1,7 +1,8 @@
 """A timer and a service that somebody wrote, translated into a job.
 
-Each directive has its row in a table: where it goes in the definition of a job, or the value that
-it must have because all jobs have it. What has no row goes to ``systemd:`` if that takes it, and is
+A directive that says no more than a key of a job has its rule from the table of keys. Each other
+one has its row in a table here: where it goes in the definition of a job, or the value that it
+must have because all jobs have it. What has no row goes to ``systemd:`` if that takes it, and is
 refused otherwise. Where a job is not quite what the units were, a note says
 so.
 """
@@ -18,7 +19,7 @@ from lunasched import schedule
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.formats import measures, numerals, unitfile
 from lunasched.formats.unitfile import INFINITY, Assignment, UnitFile
-from lunasched.jobs import directives, sandbox
+from lunasched.jobs import directives, keys, sandbox
 from lunasched.jobs.model import Job, Priority
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.jobs.values import ATTEMPTS
@@ -47,7 +48,6 @@ _ACCURACY = 60.0
 _PRIORITY = ("Nice", "CPUWeight", "IOWeight", "OOMScoreAdjust")
 # What systemd sets for a service with User= (systemd.exec(5)).
 _LOGIN_VARIABLES = ("HOME", "LOGNAME", "USER", "SHELL")
-_SIZE = re.compile(r"\d{1,18}(\.\d{1,18})?[KMGT]?\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +256,7 @@ def _dotted(path: Path) -> str:
 # Rules
 
 
-def _key(*path: str, read: Callable[[str], Any] = unitfile.without_specifiers) -> _Rule:
+def _key(*path: str, read: Callable[[str], Any]) -> _Rule:
     """Goes to a key; ``None`` is what the key has anyway."""
 
     def rule(draft: _Draft, values: Sequence[Assignment]) -> None:
@@ -541,26 +541,17 @@ def _output(draft: _Draft, values: Sequence[Assignment]) -> None:
     _pass_on(draft, values)
 
 
-def _size(value: str) -> str | None:
-    if value == "infinity":
-        return None
-    if not _SIZE.match(value):
-        raise InvalidInput(f"{value!r} is no size such as 512M; a share of the memory is not taken")
-    return value
-
-
-def _percentage(value: str) -> str:
-    if not value.endswith("%"):
-        raise InvalidInput(f"{value!r} is no percentage")
-    return value
-
-
-def _number(value: str) -> str | None:
-    return None if value == "infinity" else value
-
-
 def _collect(draft: _Draft, values: Sequence[Assignment]) -> None:
     draft.elapses += values
+
+
+def _plain_rules(section: str) -> dict[tuple[str, str], _Rule]:
+    """The rules of the directives that say no more than a key, from the table of keys."""
+    rules = {}
+    for row in keys.ROWS:
+        if (plain := row.adopts) is not None and plain[0] == section:
+            rules[plain[:2]] = _key(*row.writes.split("."), read=plain[2])
+    return rules
 
 
 _YES, _NO = ("yes", "true", "on", "1", "y", "t"), ("no", "false", "off", "0", "n", "f")
@@ -574,14 +565,13 @@ _WITH_ALL_OTHERS = "of the timer is not kept: that of a job is started and stopp
 _BONDS = ("Requires", "Requisite", "BindsTo", "PartOf", "Upholds")
 _NO_BOND = "the timer of a job is started and stopped with all others; give it to the service"
 _TIMER_RULES: Mapping[tuple[str, str], _Rule] = {
+    **_plain_rules("Timer"),
     **_DESCRIPTIONS,
     **{("Timer", directive): _collect for directive in _ELAPSES},
     **dict.fromkeys([("Unit", name) for name in _ORDERING], _dropped(_WITH_ALL_OTHERS)),
     **dict.fromkeys([("Unit", name) for name in _BONDS], _refuse(_NO_BOND)),
     ("Timer", "AccuracySec"): _accuracy,
-    ("Timer", "RandomizedDelaySec"): _key("jitter", read=unitfile.timespan),
     ("Timer", "FixedRandomDelay"): _fixed,
-    ("Timer", "Persistent"): _key("catch_up", read=unitfile.boolean),
     ("Timer", "Unit"): _unit,
     ("Timer", "WakeSystem"): _same(*_NO, why="a job does not wake the machine"),
     ("Timer", "RemainAfterElapse"): _same(*_YES),
@@ -592,6 +582,7 @@ _TIMER_RULES: Mapping[tuple[str, str], _Rule] = {
     ("Install", "Also"): _dropped("is not kept: the job alone is enabled"),
 }
 _SERVICE_RULES: Mapping[tuple[str, str], _Rule] = {
+    **_plain_rules("Service"),
     **_DESCRIPTIONS,
     ("Unit", "After"): _after,
     **dict.fromkeys(
@@ -616,9 +607,6 @@ _SERVICE_RULES: Mapping[tuple[str, str], _Rule] = {
     ("Service", "User"): _user,
     ("Service", "WorkingDirectory"): _working_directory,
     ("Service", "Environment"): _environment,
-    ("Service", "MemoryMax"): _key("resource_limits", "max_memory", read=_size),
-    ("Service", "CPUQuota"): _key("resource_limits", "cpu_quota", read=_percentage),
-    ("Service", "TasksMax"): _key("resource_limits", "tasks_max", read=_number),
     ("Service", "TimeoutStartSec"): _start_limit,
     ("Service", "RuntimeMaxSec"): _running_limit,
     ("Service", "TimeoutStopSec"): _stop_limit,
@@ -770,7 +758,7 @@ def _fill_in(draft: _Draft) -> None:
     elif accuracy < ours:
         notes.append(f"it may start {ours:g} s late, and not {accuracy:g} s")
     fixed = definition.pop("fixed", False)
-    if definition.get("jitter"):
+    if definition.get("jitter_seconds"):
         often = "" if fixed else ", and not for each run"
         notes.append(f"its random delay is drawn anew, once{often}")
     if "StandardOutput" not in (own := definition.get("systemd", {})) and (

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,8 @@ from lunasched import schedule
 from lunasched.errors import InvalidInput, InvalidJob, ScheduleError
 from lunasched.formats import unittext
 from lunasched.formats.unittext import UnitText
-from lunasched.jobs import dependencies, directives, sandbox, userswitch
-from lunasched.jobs.model import Command, Job, Overlap, Priority, ResourceLimits
+from lunasched.jobs import dependencies, directives, keys, sandbox, userswitch
+from lunasched.jobs.model import Command, Job, Overlap, Priority
 from lunasched.paths import HOOKS_DIRECTORY, SUPERVISOR_DIRECTORY, SUPERVISOR_USER, Mode
 from lunasched.units import commandchannels, concurrency, confinement
 
@@ -285,7 +286,7 @@ def _service_values(job: Job, context: Context, warnings: list[str]) -> dict[str
         else unittext.directory(job.working_directory),
         "environment": [unittext.assignment(*pair) for pair in job.environment],
         "identifier": UnitText(unittext.instance_name(job.name)),
-        "limits": _limit_directives(job.limits),
+        "limits": _limit_directives(job),
         "priority": _priority_directives(job, context, warnings),
         "sandbox": _sandbox_directives(job, context, warnings),
         "unit_directives": directives.lines(directives.of_unit(job.directives)),
@@ -346,7 +347,7 @@ def _hooks(
             "identifier": UnitText(unittext.hook_instance(job.name, event)),
             "description": unittext.sentence(f"{job.name} {event} (lunasched {kind})"),
             "exec_start": unittext.command_line([*run_hook, str(about), *argv]),
-            "timeout": unittext.plain(_seconds(timeout)),
+            "timeout": unittext.plain(unittext.seconds(timeout)),
         }
         units.append(Unit(name, template.render(common | values)))
     return tuple(units)
@@ -418,20 +419,14 @@ def _user(job: Job, context: Context) -> UnitText | None:
     return UnitText(job.user or "root")
 
 
-def _limit_directives(limits: ResourceLimits) -> list[tuple[UnitText, UnitText]]:
-    found = (
-        ("RuntimeMaxSec", limits.timeout, _seconds),
-        ("TimeoutStopSec", limits.kill_after, _seconds),
-        ("MemoryMax", limits.max_memory, str),
-        # The one percent sign in our units that is not doubled: CPUQuota= expands no specifiers.
-        ("CPUQuota", limits.cpu_quota, lambda quota: f"{round(quota * 100)}%"),
-        ("TasksMax", limits.tasks_max, str),
-        ("IOWeight", limits.io_weight, str),
-    )
+def _limit_directives(job: Job) -> list[tuple[UnitText, UnitText]]:
+    """The lines that the table of keys has for what the job sets, times before amounts."""
+    lines = [(row.field, row.becomes) for row in keys.ROWS if isinstance(row.becomes, keys.Line)]
+    lines.sort(key=lambda line: line[1].write is not unittext.seconds)
     return [
-        (UnitText(directive), UnitText(write(value)))
-        for directive, value, write in found
-        if value is not None
+        (UnitText(line.directive), UnitText(line.write(value)))
+        for field, line in lines
+        if (value := attrgetter(field)(job)) is not None
     ]
 
 
@@ -493,7 +488,7 @@ def _timer_values(job: Job, timing: schedule.Timing) -> dict[str, Any]:
         "unit": UnitText(concurrency.started_unit(job)) if concurrency.has_launcher(job) else None,
         "accuracy": unittext.plain("1s" if timing.on_calendar else "100ms"),
         "persistent": job.catch_up and bool(timing.on_calendar),
-        "jitter": unittext.plain(_seconds(job.jitter)) if job.jitter else None,
+        "jitter": unittext.plain(unittext.seconds(job.jitter)) if job.jitter else None,
     }
 
 
@@ -515,13 +510,8 @@ def _elapse_directives(timing: schedule.Timing) -> list[tuple[str, str]]:
         ("OnUnitActiveSec", timing.on_unit_active_sec),
     ):
         if seconds is not None:
-            found.append((directive, _seconds(seconds)))
+            found.append((directive, unittext.seconds(seconds)))
     return found
-
-
-def _seconds(value: float) -> str:
-    """A time span of systemd.time(7); whole seconds where it is whole, else milliseconds."""
-    return f"{int(value)}s" if value == int(value) else f"{round(value * 1000)}ms"
 
 
 @lru_cache(maxsize=4)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 
-from lunasched.formats import printable, quantities
+from lunasched.formats import printable
 from lunasched.jobs.model import (
     Channel,
     ExecutionMode,
@@ -13,9 +14,16 @@ from lunasched.jobs.model import (
     Notifications,
     NotifyEvent,
     Overlap,
-    ResourceLimits,
     RetryPolicy,
 )
+
+_FIRST = (
+    "Name", "Schedule", "Time zone", "Command", "User", "Directory", "Environment", "Timeout",
+    "Kill after", "Memory limit", "CPU quota", "Task limit", "Disk weight", "Jitter", "Priority",
+    "Retries", "Hooks", "Tells", "Mode", "Depends on", "Sandbox", "systemd",
+)  # fmt: skip
+_LAST = ("Tags", "Catch-up", "Enabled")
+"""The order in which people read them; a key without a place in it comes between these."""
 
 
 def rows(job: Job, *, host_timezone: str, owner: str, show_secrets: bool = False) -> dict[str, str]:
@@ -23,7 +31,15 @@ def rows(job: Job, *, host_timezone: str, owner: str, show_secrets: bool = False
 
     ``owner`` is whom a job belongs to that names no user.
     """
-    return {
+    # Imported here: the readers of keys are of no use to a list of jobs.
+    from lunasched.jobs import keys
+
+    found = {
+        row.label: "" if (value := attrgetter(row.field)(job)) is None else row.show(value)
+        for row in keys.ROWS
+        if row.show is not None
+    }
+    found |= {
         "Name": job.name,
         "Schedule": job.schedule,
         "Time zone": job.timezone or f"{host_timezone} (the host's)",
@@ -31,22 +47,17 @@ def rows(job: Job, *, host_timezone: str, owner: str, show_secrets: bool = False
         "User": job.user or owner,
         "Directory": job.working_directory or "the user's home",
         "Environment": _lines(dict(job.environment)),
-        **_limits(job.limits),
-        "Jitter": f"{job.jitter:g}s" if job.jitter else "",
-        "Priority": job.priority.value,
         "Retries": _retries(job.retry),
         "Hooks": _hooks(job.hooks),
         "Tells": _notifications(
             job.notifications if show_secrets else job.notifications.without_secrets()
         ),
         "Mode": _mode(job),
-        "Depends on": "\n".join(job.dependencies),
         "Sandbox": _lines(dict(job.sandbox)),
         "systemd": _lines(dict(job.directives)),
-        "Tags": ", ".join(job.tags),
-        "Catch-up": "yes" if job.catch_up else "",
-        "Enabled": "yes" if job.enabled else "no",
     }
+    between = [label for label in found if label not in (*_FIRST, *_LAST)]
+    return {label: found[label] for label in (*_FIRST, *between, *_LAST)}
 
 
 def units(job: Job) -> list[str]:
@@ -61,17 +72,6 @@ def units(job: Job) -> list[str]:
     hooks = [unittext.hook_name(job.name, event.value) for event in job.hooks.events()]
     hooks += commandchannels.unit_names(job)
     return [*timer, *launcher, unittext.service_name(job.name), *hooks]
-
-
-def _limits(limits: ResourceLimits) -> dict[str, str]:
-    return {
-        "Timeout": f"{limits.timeout:g}s" if limits.timeout else "",
-        "Kill after": f"{limits.kill_after:g}s" if limits.kill_after else "",
-        "Memory limit": quantities.size(limits.max_memory) if limits.max_memory else "",
-        "CPU quota": f"{limits.cpu_quota:g} cores" if limits.cpu_quota else "",
-        "Task limit": f"{limits.tasks_max}" if limits.tasks_max else "",
-        "Disk weight": f"{limits.io_weight}" if limits.io_weight else "",
-    }
 
 
 def _retries(retry: RetryPolicy) -> str:

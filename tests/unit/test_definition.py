@@ -34,7 +34,10 @@ def test_every_field_that_differs_is_shown() -> None:
         value = getattr(EVERY_FIELD, part)
         for field in dataclasses.fields(value):
             without = dataclasses.replace(value, **{field.name: field.default})
-            assert shown(EVERY_FIELD) != shown(EVERY_FIELD.evolve(**{part: without})), field.name
+            # test_keys.py shows each row, those of fields without a value here included.
+            assert without == value or shown(EVERY_FIELD) != shown(
+                EVERY_FIELD.evolve(**{part: without})
+            ), field.name
 
 
 def test_how_they_read() -> None:
