@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import own_history
 
 from lunasched.history import missed, overrun, phrases
 from lunasched.history.missed import Checked, Cover
@@ -200,7 +201,7 @@ class Teller:
         self.watch._elapsed()
 
     def told(self) -> list[dict[str, Any]]:
-        rows = self.store.history.run("SELECT report, type FROM outbox ORDER BY id")
+        rows = own_history(self.store).run("SELECT report, type FROM outbox ORDER BY id")
         reports = [json.loads(row["report"]) for row in rows if row["type"] != "heartbeat"]
         return [report for report in reports if report["kind"] == "overrun"]
 
@@ -321,7 +322,7 @@ def test_who_is_told(teller: Teller, notifications: Notifications, channels: lis
     teller.store.jobs.put(OFTEN.evolve(notifications=notifications), START - DAY)
     teller.begin()
     teller.wake(DUE)
-    rows = teller.store.history.run("SELECT type, event FROM outbox ORDER BY id")
+    rows = own_history(teller.store).run("SELECT type, event FROM outbox ORDER BY id")
     assert [row["type"] for row in rows] == channels
     assert {row["event"] for row in rows} <= {"on_overrun"}
 
