@@ -16,8 +16,8 @@ USER_UNITS := $(wildcard packaging/systemd/user/lunasched*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help venv packages image lint format test test-fast test-vm fuzz security stalls demo bench deb \
-    rpm release-check install uninstall clean
+.PHONY: help venv packages image lint format test test-fast test-vm test-stress fuzz security stalls \
+    demo bench deb rpm release-check install uninstall clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -35,6 +35,9 @@ test-fast: $(STAMP) ## the tests that need no booted systemd, in less than 2 min
 test-vm: $(STAMP) image ## the tests that set clocks and cut power, in a qemu virtual machine
 	@$(BIN)/pytest -m vm
 
+test-stress: $(STAMP) image ## the tests on a machine beside 16 busy processes (as root; TESTS=files)
+	@$(BIN)/python tests/support/stress.py $(TESTS)
+
 fuzz: $(STAMP) ## 100,000 inputs for what reads schedules, files, crontabs and requests (FUZZ_N, LUNASCHED_SEED)
 	@$(BIN)/python tests/security/fuzz.py
 
@@ -42,7 +45,7 @@ lint: $(STAMP) ## ruff, mypy --strict, and mandoc and man on the man pages
 	@$(BIN)/ruff check --quiet --output-format concise
 	@$(BIN)/ruff format --check --quiet || \
 	    { $(BIN)/ruff format --check; echo "run: make format" >&2; exit 1; }
-	@$(BIN)/mypy --strict --no-error-summary lunasched tests/support/machine.py tests/support/vm.py packaging/completions/generate.py
+	@$(BIN)/mypy --strict --no-error-summary
 	@mandoc -T lint -W warning $(MAN)
 	@said=$$(for page in $(MAN); do \
 	    LC_ALL=C.UTF-8 MANWIDTH=100 man --warnings --local-file $$page 2>&1 >/dev/null; \

@@ -310,8 +310,8 @@ def failures(kind: str, seed: int, numbers: Sequence[int]) -> Iterator[str]:
             if line.startswith(">"):
                 last = int(line[2:])
             elif line.startswith("!"):
-                number, _, problem = line[2:].partition(" ")
-                yield _told(kind, seed, int(number), problem)
+                failed, _, problem = line[2:].partition(" ")
+                yield _told(kind, seed, int(failed), problem)
             else:
                 done = True
     _, status = os.waitpid(child, 0)

@@ -96,7 +96,7 @@ class Browser:
         self.wait_for_load()
         answers = self.named("Network.responseReceived")
         return next(
-            answer["response"]["status"]
+            int(answer["response"]["status"])
             for answer in reversed(answers)
             if answer["type"] == "Document"
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Any
 
 from aiosmtpd.handlers import Mailbox
@@ -23,7 +24,7 @@ async def serve(port: int, directory: str, name: str, password: str) -> None:
 
     def connected() -> SMTP:
         return SMTP(
-            Mailbox(directory),
+            Mailbox(Path(directory)),
             hostname="mail.example",
             authenticator=login,
             auth_required=True,

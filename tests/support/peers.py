@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -177,6 +178,7 @@ class _Controller(Controller):
     """A server at a port that the kernel chooses, which the base class asks for in vain."""
 
     def _trigger_server(self) -> None:
+        assert isinstance(self.server, asyncio.Server)
         (self.port,) = {one.getsockname()[1] for one in self.server.sockets}
         socket.create_connection((self.hostname, self.port)).close()
 

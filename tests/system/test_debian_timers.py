@@ -124,7 +124,8 @@ def test_systemd_reads_the_same_out_of_the_job_as_of_the_units(
         names += [one.pair.service.name, one.compiled.service.name]
     booted.run("systemctl daemon-reload")
     try:
-        services, differing = shown(booted, names), {}
+        services = shown(booted, names)
+        differing: dict[tuple[str, str], tuple[str, str | None]] = {}
         for number, one in enumerate(found):
             before, after = services[2 * number : 2 * number + 2]
             differing |= {

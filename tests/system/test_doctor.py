@@ -395,9 +395,12 @@ def test_a_configuration_that_is_not_valid(patient: Patient) -> None:
     assert "EDITOR" in found["mend"][0]
     patient.machine.run("systemctl restart lunasched.service", check=False)
     failed: list[dict[str, Any]] = []
-    patient.machine.wait_for(
-        lambda: bool(failed.extend(patient.findings("supervisor")) or failed), what="a failure"
-    )
+
+    def has_failed() -> bool:
+        failed.extend(patient.findings("supervisor"))
+        return bool(failed)
+
+    patient.machine.wait_for(has_failed, what="a failure")
     assert "has failed" in failed[0]["what"]
     patient.machine.run("sed -i s/dayz/days/ " + SETTINGS)
     # Without a wait: systemd starts it again by itself, too.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -45,7 +45,7 @@ def test_500_runs_through_repeated_sigkill(luna: Lunasched, rng: random.Random) 
     assert len(ran) == RUNS
     assert kills >= 5
 
-    def recorded() -> list[dict[str, object]]:
+    def recorded() -> list[dict[str, Any]]:
         history = [run for n in range(1, JOBS + 1) for run in luna.history(f"kill-{n}")]
         return history if all(run["output"] is not None for run in history) else []
 

@@ -64,8 +64,8 @@ def test_what_is_said_of_a_job_becomes_of_its_runs(luna: Lunasched) -> None:
         status = re.search(r"exec-error \((\d+)\)", added.stderr)
         assert status is None or int(status[1]) == REFUSED[name][2]
     found = json.loads(luna("doctor", "--json", check=False).stdout)["findings"]
-    for name, (_, said, status) in REFUSED.items():
-        assert luna("start", "--wait", name, check=False).returncode == status, name
+    for name, (_, said, expected) in REFUSED.items():
+        assert luna("start", "--wait", name, check=False).returncode == expected, name
         (one,) = (each for each in found if f"'{name}': {said}" in each["what"])
         assert one["check"] == ("users" if name in ("user", "group") else "files")
         assert one["severity"] == ("warning" if name == "command" else "error")

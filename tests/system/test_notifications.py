@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from inbox import Inbox, free_port
 
 if TYPE_CHECKING:
     from installed import Lunasched
@@ -16,53 +16,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.machine
 
-_PORTS = count(9000)
 CONFIG = "/etc/lunasched/config.yaml"
 DATABASE = "/var/lib/lunasched/history/history.db"
-
-
-class Inbox:
-    """A server on the machine that answers as it is told to, and what it was sent."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        self.port = next(_PORTS)
-        self.unit = f"receiver-{self.port}"
-        self.directory = f"/tmp/{self.unit}"
-        self.start()
-
-    def start(self) -> None:
-        server = ["python3", "/opt/lunasched/tests/support/receiver.py", str(self.port)]
-        places = [f"{self.directory}.log", self.directory]
-        self.machine.run(
-            ["systemd-run", "--quiet", "--collect", f"--unit={self.unit}", *server, *places]
-        )
-        listening = f"exec 3<>/dev/tcp/127.0.0.1/{self.port}"
-        self.machine.wait_for(["bash", "-c", listening], 20, what="the receiver")
-
-    def stop(self) -> None:
-        self.machine.run(["systemctl", "stop", self.unit], check=False)
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.port}/{path}"
-
-    def answer(self, path: str, *replies: str) -> None:
-        text = "".join(f"{reply}\n" for reply in replies)
-        self.machine.write_file(f"{self.directory}/{path}", text)
-
-    def requests(self, path: str) -> list[dict[str, Any]]:
-        read = self.machine.exec(["cat", f"{self.directory}.log"], check=False).stdout
-        found = [json.loads(line) for line in read.splitlines()]
-        return [one for one in found if one["path"].lstrip("/").partition("/")[0] == path]
-
-    def wait_for(self, path: str, number: int, timeout: float = 30) -> list[dict[str, Any]]:
-        self.machine.wait_for(
-            lambda: len(self.requests(path)) >= number,
-            timeout,
-            what=f"{number} messages at {path}",
-            interval=0.2,
-        )
-        return self.requests(path)
 
 
 @pytest.fixture
@@ -100,7 +55,8 @@ def run(luna: Lunasched, times: int = 1) -> None:
 
 def messages(luna: Lunasched) -> list[dict[str, Any]]:
     """Those about the job of the test, the oldest first."""
-    return luna.json("notifications", luna.name, "--all")[::-1]
+    newest_first: list[dict[str, Any]] = luna.json("notifications", luna.name, "--all")
+    return newest_first[::-1]
 
 
 def wait_for_messages(luna: Lunasched, *states: str) -> list[dict[str, Any]]:
@@ -356,7 +312,7 @@ def test_an_idle_supervisor_does_not_wake_up_after_a_message(luna: Lunasched, in
 def test_email_reaches_a_server_whose_password_is_a_credential(
     luna: Lunasched, configured: Any
 ) -> None:
-    machine, port = luna.machine, next(_PORTS)
+    machine, port = luna.machine, free_port()
     mailbox, password = f"/tmp/mail-{port}", secret()
     server = [
         "python3",

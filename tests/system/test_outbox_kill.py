@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from test_notifications import Inbox
+from inbox import Inbox
 
 from lunasched.history import alerting
 from lunasched.history.alerting import Outage

@@ -23,7 +23,8 @@ def add(luna: Lunasched, schedule: str = "at 04:00", command: str = "true") -> s
 
 
 def listed(luna: Lunasched) -> dict[str, Any]:
-    (job,) = [job for job in luna.json("list") if job["name"] == luna.name]
+    jobs: list[dict[str, Any]] = luna.json("list")
+    (job,) = [job for job in jobs if job["name"] == luna.name]
     return job
 
 

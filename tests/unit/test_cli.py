@@ -315,7 +315,9 @@ def test_whom_to_tell_of_a_job_that_is_added(cli: Cli) -> None:
     told = cli.fails(ExitCode.USAGE, *ADD, "--heartbeat-from", str(cli.home / "none"))
     assert "none cannot be read: No such file" in told
     (cli.home / "url").write_text("https://hc.example.org/SECRET\n")
-    done = cli(*ADD, "--dry-run", "--notify-email", "a@b", "--heartbeat-from", cli.home / "url")
+    done = cli(
+        *ADD, "--dry-run", "--notify-email", "a@b", "--heartbeat-from", str(cli.home / "url")
+    )
     assert done.returncode == 0, done.stderr
     assert "SECRET" not in done.stdout
 

@@ -346,6 +346,7 @@ def test_golden_jobs_hold_only_our_directives(case: str) -> None:
 
 def test_units_are_named_after_the_job() -> None:
     job = compiled(EVERYTHING, SYSTEM)
+    assert job.timer is not None
     assert job.service.name == r"lunasched-job@nightly\x3a\x2050\x25\x20\xc3\xbc.service"
     assert job.timer.name == r"lunasched-job@nightly\x3a\x2050\x25\x20\xc3\xbc.timer"
     hook = r"lunasched-hook@nightly\x3a\x2050\x25\x20\xc3\xbc:{}.service"

@@ -10,7 +10,7 @@ import json
 import os
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -199,14 +199,16 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 
 def paths(value: Any, above: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], Any]:
     """All that is in a value, by what leads to it."""
-    items = (
-        value.items() if isinstance(value, dict) else enumerate(value)
-        if isinstance(value, list) else ()
-    )  # fmt: skip
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
     found: dict[tuple[str | int, ...], Any] = {}
     for key, inner in items:
-        found[(*above, key)] = inner
-        found |= paths(inner, (*above, key))
+        path = (*above, key)
+        found[path] = inner
+        found |= paths(inner, path)
     return found
 
 

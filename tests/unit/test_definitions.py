@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from samples import job
 
 from lunasched.errors import PermissionDenied, StoreError
-from lunasched.jobs.model import Job
 from lunasched.store import Definitions, DefinitionsReader, check_directory
 
 NOBODY = 65534
@@ -32,10 +32,6 @@ with found.transaction():
         found.jobs.put(job, 1)
     os.kill(os.getpid(), 9)
 """
-
-
-def job(name: str = "backup") -> Job:
-    return Job(name=name, schedule="every 1h", command="true")
 
 
 @pytest.fixture
@@ -55,7 +51,7 @@ def definitions(path: Path) -> Iterator[Definitions]:
 
 def put(definitions: Definitions, name: str) -> None:
     with definitions.transaction():
-        definitions.jobs.put(job(name), 1)
+        definitions.jobs.put(job(name=name), 1)
 
 
 def test_a_reader_sees_jobs_from_before_there_is_a_file(path: Path) -> None:
@@ -116,7 +112,7 @@ def test_a_lock_of_a_reader_that_never_ends_holds_up_no_change(
     try:
         put(definitions, "meanwhile")
         with pytest.raises(ZeroDivisionError), definitions.transaction():
-            definitions.jobs.put(job("not"), 1)
+            definitions.jobs.put(job(name="not"), 1)
             raise ZeroDivisionError
         put(definitions, "again")
         found = path.stat()

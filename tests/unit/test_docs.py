@@ -369,7 +369,7 @@ def test_columns_and_reasons_of_the_queue(
     returned = [node.value for node in ast.walk(reason) if isinstance(node, ast.Return)]
     said = [node.value for node in returned if isinstance(node, ast.Constant)]
     assert len(said) == len(returned)
-    assert sorted(items(text, "Cm")) == sorted(said)
+    assert sorted(items(text, "Cm")) == sorted(map(str, said))
 
 
 def test_columns_that_are_mentioned_exist(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from samples import job
 
 from lunasched import schedule
 from lunasched.errors import ExitCode, InvalidInput, InvalidJob
@@ -49,10 +50,6 @@ NESTED: dict[str, tuple[str, ...]] = {
     ),
     "sandbox": tuple(OPTIONS),
 }  # fmt: skip
-
-
-def job(**keys: Any) -> Job:
-    return job_from_mapping({**LEAST, **keys})
 
 
 def problems(mapping: Mapping[str, Any]) -> list[str]:

@@ -66,7 +66,7 @@ def test_it_has_every_key() -> None:
     }  # fmt: skip
     for group, rows in keys.GROUPS.items():
         assert list(SCHEMA["$defs"][group]["properties"]) == list(rows)
-    for section, rows in settings.SECTIONS.items():
+    for section, settings_of in settings.SECTIONS.items():
         found = SCHEMA
         for name in section.split("."):
             found = found["properties"][name]
@@ -75,7 +75,11 @@ def test_it_has_every_key() -> None:
             for name in settings.SECTIONS
             if name.startswith(f"{section}.")
         ]
-        assert list(found["properties"]) == [*rows, *settings.OBSOLETE.get(section, {}), *inner]
+        assert list(found["properties"]) == [
+            *settings_of,
+            *settings.OBSOLETE.get(section, {}),
+            *inner,
+        ]
         for name in settings.OBSOLETE.get(section, {}):
             assert found["properties"][name]["deprecated"]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import typer
-from test_compiler import SYSTEM
+from compiling import SYSTEM
 
 import lunasched
 from lunasched.cli.add import _definition, _option

@@ -50,7 +50,7 @@ def test_an_orphan_is_known_by_its_output() -> None:
     """Its parent has ended, so that nothing but the socket of the output leads to it."""
     ours, theirs = socket.socketpair()
     with ours, theirs, process("sleep", "1002", output=theirs.fileno()) as child:
-        subprocess.run([sys.executable, "-c", ORPHAN], stdout=theirs, check=True)
+        subprocess.run([sys.executable, "-c", ORPHAN], stdout=theirs.fileno(), check=True)
         select.select([ours], [], [], 30)
         orphan = int(ours.recv(100))
         try:

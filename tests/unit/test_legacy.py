@@ -94,7 +94,7 @@ def refused_job(path: Path, **row: Any) -> MigrationReport:
 @pytest.mark.parametrize("version", legacy.VERSIONS)
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 def test_every_version_is_taken_over(version: int, journal: str, path: Path) -> None:
-    jobs = [
+    jobs: list[dict[str, Any]] = [
         {"name": "hello", "command": "echo hello", "owner": "www-data"},
         {"name": "later", "schedule_value": "90", "enabled": 0},
     ]
@@ -305,7 +305,7 @@ def _kill_at(step: int) -> None:
         connection.set_trace_callback(reached)
         return connection
 
-    sqlite3.connect = traced
+    setattr(sqlite3, "connect", traced)  # noqa: B010 (it is overloaded, and this is not)
     for name in ("fsync", "link", "open", "replace", "rename", "unlink"):
         setattr(os, name, before(getattr(os, name)))
 
@@ -318,7 +318,7 @@ def _is_legacy(path: Path) -> bool:
 
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 def test_killed_at_any_step_the_old_database_or_the_new_is_there(journal: str, path: Path) -> None:
-    jobs = [{"name": "hello"}, {"name": "second", "dependencies": ["hello"]}]
+    jobs: list[dict[str, Any]] = [{"name": "hello"}, {"name": "second", "dependencies": ["hello"]}]
     legacy.make(path, jobs=jobs, history=RUNS, journal=journal)
     old, content = path.read_bytes(), dump(path)
     step = taken = 0
@@ -637,7 +637,8 @@ def _reference(fields: list[str], start: datetime, end: datetime, count: int) ->
         return found
 
     sets = [values(*each) for each in zip(fields, lows, highs, strict=True)]
-    found, moment = [], start.replace(minute=0, second=0)
+    found: list[datetime] = []
+    moment = start.replace(minute=0, second=0)
     while len(found) < count and moment < end:
         weekday = moment.isoweekday() % 7 + 1
         if moment.month in sets[4] and moment.day in sets[3] and weekday in sets[5]:
@@ -811,7 +812,7 @@ def test_the_command_to_add_a_job_says_all_of_it(path: Path) -> None:
 
 
 def test_dependencies_are_kept_or_told_of(path: Path) -> None:
-    jobs = [
+    jobs: list[dict[str, Any]] = [
         {"name": "a"},
         {"name": "b", "dependencies": ["a"]},
         {"name": "c"},
@@ -956,9 +957,12 @@ def test_many_runs_in_bounded_memory(path: Path) -> None:
 
 
 def test_the_command_that_took_it_over_says_so_once(path: Path) -> None:
-    jobs = [{"name": "fine"}, {"name": "bad", "schedule_value": "0", "env": {"TOKEN": "secret"}}]
+    jobs: list[dict[str, Any]] = [
+        {"name": "fine"},
+        {"name": "bad", "schedule_value": "0", "env": {"TOKEN": "secret"}},
+    ]
     legacy.make(path, jobs=jobs)
-    command = [Path(sys.executable).with_name("lunasched"), "--user", "list"]
+    command = [str(Path(sys.executable).with_name("lunasched")), "--user", "list"]
     environment = {
         "LUNASCHED_DB_PATH": str(path),
         "HOME": str(path.parent),

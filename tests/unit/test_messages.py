@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import own_history
 
 from lunasched.formats.unittext import service_name
 from lunasched.history import alerting
@@ -29,12 +28,6 @@ ORIGIN = Origin("box", "Europe/Berlin", Mode.SYSTEM)
 MAIL = {"type": "email", "to": "ops@example.org"}
 HOOK = {"type": "webhook", "url": "https://a.example/x"}
 PING = "https://hc.example/abcd"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "lunasched.db", durable=False) as opened:
-        yield opened
 
 
 class Teller:
@@ -149,7 +142,7 @@ def test_a_job_that_flaps_is_told_as_such_once(store: Store, teller: Teller) -> 
     assert [one[2] for one in teller.told()].count("webhook") == 10
     reports = [
         json.loads(row["report"])
-        for row in store.history.connection.execute(
+        for row in own_history(store).connection.execute(
             "SELECT report FROM outbox WHERE type = 'email' ORDER BY id"
         )
     ]

@@ -18,6 +18,7 @@ from typing import Any
 import prometheus
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from samples import own_history
 
 from lunasched import __version__
 from lunasched.doctor.diagnosis import UnitSeen
@@ -156,7 +157,7 @@ def test_what_becomes_of_messages_is_what_metrics_count(lived_in: Store) -> None
     assert set(FATES) == final
     assert {kind for kind, _ in lived_in.snapshot(NOW).messages} == {"ntfy"}
     before = lived_in.snapshot(NOW).messages
-    lived_in.history.run("DELETE FROM outbox WHERE settled_at IS NOT NULL")
+    own_history(lived_in).run("DELETE FROM outbox WHERE settled_at IS NOT NULL")
     assert (
         lived_in.snapshot(NOW).messages
         == before

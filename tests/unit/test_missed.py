@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timezone
-from pathlib import Path
 
 import pytest
 from handloop import HandLoop
+from samples import own_history
 
 from lunasched.history import missed
 from lunasched.history.missed import Checked, Cover
@@ -136,12 +136,6 @@ class Time:
 @pytest.fixture
 def time() -> Time:
     return Time()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "lunasched.db", durable=False) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -308,7 +302,7 @@ def test_who_wants_to_be_told_is_told_once(
     store.jobs.put(HOURLY.evolve(notifications=Notifications(on_missed=(channel,))), START)
     time.now = START + 3 * HOUR + 10 * MINUTE
     assert [check(awake=DAY), check(awake=DAY)] == [3, 3]
-    (message,) = store.history.run("SELECT event, job, report FROM outbox")
+    (message,) = own_history(store).run("SELECT event, job, report FROM outbox")
     assert (message["event"], message["job"]) == ("on_missed", "hourly")
     report = json.loads(message["report"])
     assert (report["missed"], report["missed_first_at"], report["missed_last_at"]) == (
@@ -321,13 +315,13 @@ def test_what_is_killed_before_the_end_counts_nothing(
 ) -> None:
     store.jobs.put(HOURLY, START)
     time.now = START + 3 * HOUR + 10 * MINUTE
-    store.history.run(
+    own_history(store).run(
         "CREATE TRIGGER killed AFTER UPDATE OF missed ON checked_slots "
         "BEGIN SELECT raise(ABORT, 'killed'); END"
     )
     with pytest.raises(Exception, match="killed"):
         check(awake=DAY)
-    store.history.run("DROP TRIGGER killed")
+    own_history(store).run("DROP TRIGGER killed")
     assert check(awake=DAY) == 3
 
 

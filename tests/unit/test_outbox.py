@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import own_history
 
 from lunasched.history.alerting import Outage
 from lunasched.history.report import Report, ReportKind
@@ -24,12 +23,6 @@ PING = Channel(ChannelType.HEARTBEAT, "https://hc.example/abcd")
 COMMAND = Channel(ChannelType.EXEC, "page ops")
 SECOND = 1_000_000
 RUN = "1" * 32
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "lunasched.db", durable=False) as opened:
-        yield opened
 
 
 def report(kind: ReportKind = ReportKind.FAILURE, job: str = "backup", **fields: Any) -> Report:
@@ -399,12 +392,12 @@ def test_ten_thousand_messages_make_a_look_no_longer(store: Store, put: Writer) 
             count += 1
             return 0
 
-        store.history.connection.set_progress_handler(step, 1)
+        own_history(store).connection.set_progress_handler(step, 1)
         store.outbox.is_idle()
         store.outbox.ready(())
         store.outbox.held_counters()
         store.outbox.ended_commands()
-        store.history.connection.set_progress_handler(None, 0)
+        own_history(store).connection.set_progress_handler(None, 0)
         return count
 
     with store.transaction():

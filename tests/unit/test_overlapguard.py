@@ -37,7 +37,14 @@ def refuses(tmp_path: Path) -> Refuses:
         busctl.chmod(0o755)
         script = tmp_path / "guard"
         script.write_text(GUARD.read_text().replace("/usr/bin/busctl", str(busctl)))
-        arguments = ["/service", "/timer", "/none", "5", "2000ms", tmp_path / "by-hand"]
+        arguments: list[str | Path] = [
+            "/service",
+            "/timer",
+            "/none",
+            "5",
+            "2000ms",
+            tmp_path / "by-hand",
+        ]
         known = {"TRIGGER_UNIT": trigger} if trigger else {}
         done = subprocess.run(
             ["/bin/bash", "-p", "-c", '. "$0"', script, *arguments, tmp_path / "ours"],

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from handloop import HandLoop
+from samples import own_history
 
 from lunasched.history import missed, overrun, phrases
 from lunasched.history.missed import Checked, Cover
@@ -210,7 +211,7 @@ class Teller:
         self.loop.advance(max(0, at - self.now) + MOMENT)
 
     def told(self) -> list[dict[str, Any]]:
-        rows = self.store.history.run("SELECT report, type FROM outbox ORDER BY id")
+        rows = own_history(self.store).run("SELECT report, type FROM outbox ORDER BY id")
         reports = [json.loads(row["report"]) for row in rows if row["type"] != "heartbeat"]
         return [report for report in reports if report["kind"] == "overrun"]
 
@@ -331,7 +332,7 @@ def test_who_is_told(teller: Teller, notifications: Notifications, channels: lis
     teller.store.jobs.put(OFTEN.evolve(notifications=notifications), START - DAY)
     teller.begin()
     teller.wake(DUE)
-    rows = teller.store.history.run("SELECT type, event FROM outbox ORDER BY id")
+    rows = own_history(teller.store).run("SELECT type, event FROM outbox ORDER BY id")
     assert [row["type"] for row in rows] == channels
     assert {row["event"] for row in rows} <= {"on_overrun"}
 

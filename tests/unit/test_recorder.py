@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from samples import job
 
 from lunasched.history.run import Result, Run, Trigger
 from lunasched.jobs.model import ExecutionMode, HookEvent, Job, Overlap, ResourceLimits
@@ -31,12 +32,6 @@ BOOT = "b" * 32
 ORIGIN = Origin("box", "UTC", Mode.SYSTEM)
 RUN = "1" * 32
 UNIT = "lunasched-job@backup.service"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "lunasched.db", durable=False) as opened:
-        yield opened
 
 
 def instant(after: float) -> tuple[int, int]:
@@ -317,18 +312,14 @@ def test_many_records_are_taken_in_parts_that_are_whole(store: Store) -> None:
 # What started it
 
 
-def job(schedule: str) -> Job:
-    return Job(name="backup", schedule=schedule, command="true")
-
-
 def test_a_start_in_its_slot_is_the_timers(store: Store) -> None:
-    store.jobs.put(job("at 12:00"), START - 3600 * SECOND)
+    store.jobs.put(job(schedule="at 12:00"), START - 3600 * SECOND)
     take(store, [replace(STARTING, at=START + 5)])
     assert (rows(store)[RUN].trigger, rows(store)[RUN].scheduled_at) == (Trigger.TIMER, START)
 
 
 def test_the_second_start_in_a_slot_is_somebodys(store: Store) -> None:
-    store.jobs.put(job("at 12:00"), START - 3600 * SECOND)
+    store.jobs.put(job(schedule="at 12:00"), START - 3600 * SECOND)
     second = replace(STARTING, at=START + 60 * SECOND, execution_id="2" * 32)
     take(store, [STARTING, STARTED, SUCCEEDED, second])
     found = rows(store)
@@ -338,7 +329,7 @@ def test_the_second_start_in_a_slot_is_somebodys(store: Store) -> None:
 
 @pytest.mark.parametrize("before", [True, False])
 def test_a_start_that_was_asked_for_is_manual(before: bool, store: Store) -> None:
-    store.jobs.put(job("at 12:00"), START - 3600 * SECOND)
+    store.jobs.put(job(schedule="at 12:00"), START - 3600 * SECOND)
     if before:
         store.runs.request(RUN, Trigger.MANUAL, START)
     take(store, [STARTING])
@@ -354,7 +345,7 @@ def test_a_job_that_was_removed_still_has_its_run(store: Store) -> None:
 
 
 def test_a_schedule_that_is_none_any_more_does_not_lose_the_run(store: Store) -> None:
-    store.jobs.put(job("sometimes"), 0)
+    store.jobs.put(Job(name="backup", schedule="sometimes", command="true"), 0)
     take(store, [STARTING, STARTED, SUCCEEDED])
     assert rows(store)[RUN].result is Result.SUCCESS
 

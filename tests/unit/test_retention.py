@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from samples import own_history
 
 from lunasched.history.run import Result, Run, Trigger
 from lunasched.jobs.model import HookEvent, Job
@@ -20,17 +21,10 @@ from lunasched.store import HISTORY, Pruning, Store, space
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterator
 
 DAY = 86_400_000_000
 NOW = 20_000 * DAY
 JOB = Job(name="backup", schedule="every 1h", command="true")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "lunasched.db", durable=False) as opened:
-        yield opened
 
 
 class History:
@@ -190,7 +184,7 @@ def totals(store: Store) -> dict[str, tuple[int, ...]]:
         "took_usec",
         "cpu_usec",
     ]
-    rows = store.history.run("SELECT * FROM job_totals")
+    rows = own_history(store).run("SELECT * FROM job_totals")
     return {row["job"]: tuple(row[column] for column in columns) for row in rows}
 
 
@@ -274,11 +268,11 @@ def test_no_batch_looks_at_the_whole_history(
         with store.transaction():
             for number in range(500):
                 history.add(number, job=f"job-{number % 5}")
-        store.history.run("ANALYZE")
+        own_history(store).run("ANALYZE")
     parameters = dict.fromkeys(PARAMETERS, 0)
     plan = [
         row["detail"]
-        for row in store.history.run(f"EXPLAIN QUERY PLAN {HISTORY.query(query)}", parameters)
+        for row in own_history(store).run(f"EXPLAIN QUERY PLAN {HISTORY.query(query)}", parameters)
     ]
     scans = [line for line in plan if line.startswith("SCAN") and "json_each" not in line]
     # One row of a covering index, as many as there are to keep, or nothing of a table.
@@ -291,7 +285,7 @@ def test_no_batch_looks_at_the_whole_history(
 
 def fill(store: Store, count: int) -> None:
     with store.transaction():
-        store.history.run(
+        own_history(store).run(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count) "
             "INSERT INTO runs (execution_id, job, unit, boot_id, phase, settled, "
             '"trigger", started_at, ended_at, result, output) '
@@ -319,7 +313,7 @@ def test_space_is_given_back(made_for_it: bool, tmp_path: Path) -> None:
         assert store.size() < before / 10
         assert bool(store.execute("gives_pages_back")[0][0])
         assert len(store.runs.history(None, None)) == 100
-        assert store.history.run("PRAGMA integrity_check")[0][0] == "ok"
+        assert own_history(store).run("PRAGMA integrity_check")[0][0] == "ok"
 
 
 def lunasched(database: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

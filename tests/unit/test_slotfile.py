@@ -75,8 +75,8 @@ class Guard:
         run = ["/bin/bash", "-p", "-c", prefix + '[ ! -r "$0" ] || . "$0"']
         done = subprocess.run(
             [
-                *(*run, self.path / "slot-guard", *files, "-", "/service", self.launched),
-                *("2000ms", self.boot),
+                *(*run, str(self.path / "slot-guard"), *map(str, files)),
+                *("-", "/service", self.launched, "2000ms", self.boot),
             ],
             env=self.environment,
             capture_output=True,
@@ -447,7 +447,7 @@ def test_what_ran_while_its_file_was_replaced_is_known(
 ) -> None:
     slots.write("job", hourly(now))
     slots.set_last("job", LastSlot(now - HOUR, 0), "daemon", durable=False)
-    replace, ran = Path.replace, []
+    replace, ran = Path.replace, list[bool]()
 
     def after_a_run(self: Path, target: Path) -> Path:
         if not ran:

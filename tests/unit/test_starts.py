@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import samples
 
 from lunasched.formats.unittext import launch_name, run_service_name, service_name
 from lunasched.history.run import HookRun, Result, Run, Trigger
 from lunasched.jobs.model import HookEvent, Job
-from lunasched.jobs.reading import job_from_mapping
 from lunasched.paths import Mode
 from lunasched.state.runtimedir import MarkDirectory, RuntimeDirectory
 from lunasched.store import Start, Store
@@ -26,20 +25,13 @@ HOOK = "echo hooked"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "lunasched.db", durable=False) as opened:
-        yield opened
-
-
-@pytest.fixture
 def consequences(store: Store) -> Consequences:
     return Consequences(store, Origin("box", "UTC", Mode.SYSTEM), lambda: NOW)
 
 
 def job(store: Store, name: str = "backup", **keys: Any) -> Job:
     """A job on record."""
-    mapping = {"name": name, "schedule": "every 1h", "command": "true", **keys}
-    made = job_from_mapping(mapping)
+    made = samples.job(name=name, **keys)
     store.jobs.put(made, 1)
     return made
 
@@ -86,8 +78,8 @@ def events(store: Store, of: Run) -> list[str]:
     return [hook.event.value for hook in found]
 
 
-RETRIES = {"retry_policy": {"max_attempts": 3, "initial_delay_seconds": 10}}
-HOOKS = {"hooks": {event.value: HOOK for event in HookEvent}}
+RETRIES: dict[str, Any] = {"retry_policy": {"max_attempts": 3, "initial_delay_seconds": 10}}
+HOOKS: dict[str, Any] = {"hooks": {event.value: HOOK for event in HookEvent}}
 
 
 def test_a_failure_has_a_retry_and_its_hook_once(store: Store, consequences: Consequences) -> None:

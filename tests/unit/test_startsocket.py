@@ -64,7 +64,12 @@ def asked(path: Path, *requests: tuple[str, str]) -> list[tuple[str, LunaschedEr
 
 def test_requests_are_answered_in_order(path: Path, serve: Callable[..., None]) -> None:
     received: list[str] = []
-    serve(lambda line: received.append(line) or "0")
+
+    def done(line: str) -> str:
+        received.append(line)
+        return "0"
+
+    serve(done)
     units = [f"lunasched-job@{number}.service" for number in range(500)]
     answers = asked(path, *(("start", unit) for unit in units))
     assert answers == [(unit, None) for unit in units]

@@ -709,7 +709,7 @@ def test_a_read_only_file_system_is_told_of(tmp_path: Path) -> None:
 
 def test_a_database_of_the_first_schema_is_taken_over(path: Path) -> None:
     script = Path(database.__file__).parent / "schema/history/0001_jobs_and_runs.sql"
-    definition = {
+    definition: dict[str, Any] = {
         "name": "backup", "schedule": "every 1h", "command": "true", "user": None,
         "timezone": None, "jitter_seconds": 0, "env": {}, "working_directory": None,
         "resource_limits": {"timeout_seconds": 5, "max_memory": None, "cpu_quota": None},

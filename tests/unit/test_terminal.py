@@ -153,7 +153,7 @@ def on_terminal(home: Path, *arguments: str) -> str:
 
 
 # What each command shows of what others wrote, or says of what is wrong with it.
-COMMANDS = {
+COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "add": [("--name", f"x{ESC}", "--schedule", "every 1h", "--command", "x")],
     "remove": [(f"x{ESC}",)], "enable": [(f"x{ESC}",)], "disable": [(f"x{ESC}",)],
     "compile": [(f"EVIL{ESC}",), (f"x{ESC}",)], "sync": [()],

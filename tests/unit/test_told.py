@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,12 +15,6 @@ from lunasched.systemd.manager import UnitTimes, unit_path
 SECOND = 1_000_000
 START = 1_700_000_000 * SECOND
 UNIT = "lunasched-job@backup.service"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "lunasched.db", durable=False) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from samples import own_history
 
 from lunasched.history.run import Result, Run, Trigger
 from lunasched.history.snapshot import DURATION_DIGITS, JobSnapshot
@@ -20,10 +20,10 @@ JOB = Job(name="backup", schedule="0 * * * *", command="true", timezone="Europe/
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "lunasched.db", durable=False) as opened:
-        opened.jobs.put(JOB, NOW)
-        yield opened
+def store(store: Store) -> Store:
+    """The shared one, with a job in it."""
+    store.jobs.put(JOB, NOW)
+    return store
 
 
 def begin(
@@ -190,7 +190,8 @@ def test_what_an_earlier_schema_had_is_counted(tmp_path: Path) -> None:
         )
         old.commit()
     with Store.open(path) as store:
-        rows = {row["job"]: dict(row) for row in store.history.run("SELECT * FROM job_totals")}
+        found = own_history(store).connection.execute("SELECT * FROM job_totals")
+        rows = {row["job"]: dict(row) for row in found}
         durations = rows["a"].pop("durations")
         executed = [number for number in range(1, 121) if number % 4 != 3]
         assert rows["a"] == {
@@ -211,11 +212,12 @@ def test_nothing_reads_the_whole_history(query: str, analyzed: bool, store: Stor
     if analyzed:
         for number in range(300):
             end(store, begin(store, number))
-        store.history.run("ANALYZE")
+        own_history(store).run("ANALYZE")
     statement = HISTORY.query(query)
     parameters = dict.fromkeys(("now", "execution_id", "cpu_usec", "jobs"), 0)
     plan = [
-        row["detail"] for row in store.history.run(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        row["detail"]
+        for row in own_history(store).run(f"EXPLAIN QUERY PLAN {statement}", parameters)
     ]
     scans = [line for line in plan if line.startswith("SCAN runs")]
     # Those that are open are few.

@@ -155,11 +155,12 @@ def noncharacters(text: str) -> bool:
     "char", ["\ufdd0", "\ufdef", "\ufffe", "\uffff", "\U0001fffe", "\U0010ffff"]
 )
 def test_a_command_that_no_message_of_the_bus_can_carry_is_refused(char: str) -> None:
-    for make in (
+    refused: list[Callable[[], object]] = [
         lambda: unittext.shell_command_line(f"echo {char}"),
         lambda: unittext.command_line(["/bin/echo", char]),
         lambda: unittext.command_line([f"/bin/{char}"]),
-    ):
+    ]
+    for make in refused:
         with pytest.raises(Unrepresentable, match="noncharacter"):
             make()
 

@@ -53,12 +53,6 @@ def database(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(database: Path) -> Iterator[Store]:
-    with Store.open(database, durable=False) as opened:
-        yield opened
-
-
-@pytest.fixture
 def history(store: Store) -> History:
     return History(store)
 

@@ -7,11 +7,11 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from samples import own_history
 from web_server import HOUR, SECOND, History
 
 from lunasched.history.overview import Mark, MarkKind
@@ -23,12 +23,6 @@ from lunasched.web.http import Request
 
 NOW = 1_800_000_000 * SECOND
 MINUTE = 60 * SECOND
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "lunasched.db", durable=False) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -292,10 +286,14 @@ def test_a_timeline_takes_no_look_at_rows(store: Store) -> None:
     """Or a page of jobs that run often would take seconds where the history is long."""
     from lunasched.store import HISTORY
 
-    plan = store.history.connection.execute(
-        "EXPLAIN QUERY PLAN " + HISTORY.query("marks"),
-        {"jobs": '["a"]', "since": 0, "step": 1},
-    ).fetchall()
+    plan = (
+        own_history(store)
+        .connection.execute(
+            "EXPLAIN QUERY PLAN " + HISTORY.query("marks"),
+            {"jobs": '["a"]', "since": 0, "step": 1},
+        )
+        .fetchall()
+    )
     used = [row["detail"] for row in plan if row["detail"].startswith("SEARCH runs ")]
     assert any("COVERING INDEX runs_by_time (job=? AND started_at>?)" in one for one in used)
 
@@ -306,9 +304,11 @@ def test_jobs_in_progress_are_found_by_themselves(store: Store) -> None:
 
     for query in ("running_jobs", "latest_outcomes", "page_of_job", "page_of_all"):
         names = {"job": "a", "jobs": '["a"]', "since": 0, "at": 0, "before": 0, "count": 1}
-        plan = store.history.connection.execute(
-            "EXPLAIN QUERY PLAN " + HISTORY.query(query), names
-        ).fetchall()
+        plan = (
+            own_history(store)
+            .connection.execute("EXPLAIN QUERY PLAN " + HISTORY.query(query), names)
+            .fetchall()
+        )
         for row in plan:
             is_whole = re.match(r"SCAN runs\b", row["detail"])
             assert not is_whole or "runs_open" in row["detail"], (query, row["detail"])

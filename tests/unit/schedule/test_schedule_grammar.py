@@ -45,7 +45,11 @@ def test_white_space_is_normalised_and_case_kept() -> None:
     schedule = parse("  AT   09:05\ton  Mon,Wed ")
     assert schedule.text == "AT 09:05 on Mon,Wed"
     assert isinstance(schedule, Calendar)
-    assert (schedule.hours, schedule.minutes, schedule.days.weekdays) == ((9,), (5,), {0, 2})
+    assert (schedule.hours, schedule.minutes, schedule.days.weekdays) == (
+        (9,),
+        (5,),
+        frozenset({0, 2}),
+    )
 
 
 @pytest.mark.parametrize(
