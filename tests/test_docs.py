@@ -1,4 +1,4 @@
-"""The man pages and the README say what the code does, and all of it."""
+"""The man pages, the README and the guide say what the code does, and all of it."""
 
 from __future__ import annotations
 
@@ -689,9 +689,26 @@ def _words(text: str) -> list[str]:
 
 
 def readme_code() -> str:
-    blocks = re.findall(r"^```sh\n(.*?)^```$", (TREE / "README.md").read_text(), re.M | re.S)
+    return "\n".join(shell("README.md") + shell("docs/guide.md"))
+
+
+def shell(page: str) -> list[str]:
+    """The blocks of shell commands in a page of the tree."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (TREE / page).read_text(), re.M | re.S)
     assert blocks
-    return "\n".join(blocks)
+    return blocks
+
+
+def test_the_quick_start_is_five_commands_that_the_guide_has() -> None:
+    """The guide's are run on a machine, word for word."""
+    _, quick_start, _ = shell("README.md")
+    lines = quick_start.splitlines()
+    assert len(lines) == 5
+    assert set(lines) <= set("".join(shell("docs/guide.md")).splitlines())
+
+
+def test_the_readme_is_one_screen_of_words() -> None:
+    assert len((TREE / "README.md").read_text().split()) < 1000
 
 
 def manual_code() -> str:
@@ -732,7 +749,13 @@ def test_there_are_examples() -> None:
     assert examples(manual_code())
 
 
-PAGES_OF_THE_TREE = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")
+PAGES_OF_THE_TREE = (
+    "README.md",
+    "docs/guide.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+)
 
 
 @pytest.mark.parametrize("page", PAGES_OF_THE_TREE)
@@ -747,7 +770,7 @@ def test_paths_in_the_pages_of_the_tree_exist(page: str) -> None:
         if ("/" in name and not name.startswith("/etc/")) or re.search(r"\.(py|md|toml)\Z", name)
     ]
     # The rooms stand in the package.
-    bases = (TREE, TREE / "lunasched")
+    bases = (TREE, TREE / "lunasched", (TREE / page).parent)
     system = Paths.of(Mode.SYSTEM, {})
     installed = {str(getattr(system, field.name)) for field in dataclasses.fields(system)}
     missing = [
