@@ -19,7 +19,7 @@ from lunasched.cli.needs import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, JobExists
 from lunasched.jobs import keys
-from lunasched.jobs.keys import Row, Takes
+from lunasched.jobs.keys import KeyRow, Takes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,7 +115,7 @@ def _parameter(name: str, default: Any, annotation: Any) -> inspect.Parameter:
     )
 
 
-def _of_row(row: Row) -> inspect.Parameter:
+def _of_row(row: KeyRow) -> inspect.Parameter:
     """The parameter for the option of a key."""
     assert row.option is not None
     takes = row.option.takes
@@ -132,7 +132,7 @@ def _of_row(row: Row) -> inspect.Parameter:
     return _parameter(_variable(row), option, annotation)
 
 
-def _variable(row: Row) -> str:
+def _variable(row: KeyRow) -> str:
     return row.flag.removeprefix("--").replace("-", "_")
 
 

@@ -17,7 +17,7 @@ _IN_A_FILE = re.compile(r"^[^ ]+:\d+: ", re.MULTILINE)
 
 _SCHEDULES = "lunasched-schedule(5); lunasched explain SCHEDULE"
 _FILES = "lunasched.yaml(5)"
-_CRON = "lunasched(1), MOVING FROM CRON"
+_CRON = "lunasched-concepts(7), MOVING FROM CRON"
 _DOCTOR = "lunasched doctor"
 
 

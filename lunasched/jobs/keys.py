@@ -93,7 +93,7 @@ class Takes(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class KeyOption:
     """The option of ``lunasched add`` for a key."""
 
     help: str
@@ -104,7 +104,7 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class KeyRow:
     """One key of a job, with all its spellings."""
 
     field: str
@@ -114,7 +114,7 @@ class Row:
     keys: tuple[str, ...]
     """The spellings; those in a mapping have its name and a dot before them."""
     becomes: Becomes
-    option: Option | None = None
+    option: KeyOption | None = None
     label: str = ""
     """The name of what ``get`` and the pages show; empty for a part of another row."""
     show: Callable[[Any], str] | None = None
@@ -179,122 +179,123 @@ def _percent(quota: float) -> str:
 
 _TIMING = Built("units.compiler._timing")
 _WHAT = (
-    Row(
+    KeyRow(
         "name", values.read_name, "Name of the job.", ("name",),
-        Built("units.compiler.compile"), Option("Name of the job.", takes=Takes.REQUIRED), "Name",
+        Built("units.compiler.compile"), KeyOption("Name of the job.", takes=Takes.REQUIRED),
+        "Name",
     ),
-    Row(
+    KeyRow(
         "schedule", values.read_schedule,
         "When the job runs: 'every 1h', 'at 02:30', '0 3 * * *'.", ("schedule",), _TIMING,
-        Option("'every 1h', 'at 02:30 on Mon,Fri', '0 3 * * *'; see lunasched-schedule(5)."),
+        KeyOption("'every 1h', 'at 02:30 on Mon,Fri', '0 3 * * *'; see lunasched-schedule(5)."),
         "Schedule",
     ),
-    Row(
+    KeyRow(
         "command", values.read_command,
         "Command line for /bin/sh, or a program and its arguments as a list.", ("command",),
-        Built("units.compiler._command_line"), Option("Command line for /bin/sh."), "Command",
+        Built("units.compiler._command_line"), KeyOption("Command line for /bin/sh."), "Command",
     ),
-    Row(
+    KeyRow(
         "user", values.read_user, "User that the job runs as; root if nothing is said.",
         ("user", "owner"), Built("units.compiler._user", ("User", "DynamicUser")),
-        Option("User to run as.  [default: root]", "USER", "--run-as"), "User", written="user",
+        KeyOption("User to run as.  [default: root]", "USER", "--run-as"), "User", written="user",
     ),
-    Row(
+    KeyRow(
         "timezone", values.read_timezone, "Zone of the schedule, such as Europe/Berlin.",
         ("timezone",), _TIMING,
-        Option("Zone of the schedule, such as Europe/Berlin.  [default: the host's]", "ZONE"),
+        KeyOption("Zone of the schedule, such as Europe/Berlin.  [default: the host's]", "ZONE"),
         "Time zone",
     ),
 )  # fmt: skip
 
 _LIMITS = (
-    Row(
+    KeyRow(
         "limits.timeout", values.read_time_limit, "Longest running time.",
         ("timeout", "resource_limits.timeout_seconds"), Line("RuntimeMaxSec", unittext.seconds),
-        Option("Longest running time: 90, 15m, 1h30m.", "TIME"), "Timeout", _seconds_shown,
+        KeyOption("Longest running time: 90, 15m, 1h30m.", "TIME"), "Timeout", _seconds_shown,
     ),
-    Row(
+    KeyRow(
         "limits.max_memory", values.read_memory, "Most memory, in bytes or as 512M.",
         ("max_memory", "resource_limits.max_memory_mb", "resource_limits.max_memory"),
         Line("MemoryMax", str, unitfile.size, ("MemoryLimit",)),
-        Option("Most memory: 512M, 2G.", "SIZE"), "Memory limit", quantities.size,
+        KeyOption("Most memory: 512M, 2G.", "SIZE"), "Memory limit", quantities.size,
         special={
             "resource_limits.max_memory_mb": (
                 values.read_mebibytes, "Most memory, in MiB or as 2G."
             ),
         },
     ),
-    Row(
+    KeyRow(
         "limits.cpu_quota", values.read_cpu_quota, "Share of one core: 0.5, 50%, 2.",
         ("cpu_quota", "resource_limits.cpu_quota"),
         Line("CPUQuota", _percent, unitfile.percentage),
-        Option("Share of one core: 0.5, 50%, 2.", "SHARE"), "CPU quota",
+        KeyOption("Share of one core: 0.5, 50%, 2.", "SHARE"), "CPU quota",
         lambda quota: f"{quota:g} cores",
     ),
-    Row(
+    KeyRow(
         "limits.tasks_max", values.Whole(1, 1 << 22), "Most processes and threads.",
         ("tasks_max", "resource_limits.tasks_max"), Line("TasksMax", str, unitfile.number),
-        Option("Most processes and threads.", "N"), "Task limit", str,
+        KeyOption("Most processes and threads.", "N"), "Task limit", str,
     ),
-    Row(
+    KeyRow(
         "limits.io_weight", values.Whole(1, 10000), "Share of the disks.",
         ("io_weight", "resource_limits.io_weight"), Line("IOWeight", str),
-        Option("Share of the disks, 1 to 10000.  [default: 100]", "N"), "Disk weight", str,
+        KeyOption("Share of the disks, 1 to 10000.  [default: 100]", "N"), "Disk weight", str,
     ),
-    Row(
+    KeyRow(
         "limits.kill_after", values.read_time_limit, "Time from SIGTERM to SIGKILL.",
         ("kill_after", "resource_limits.kill_after_seconds"),
         Line("TimeoutStopSec", unittext.seconds, left=("infinity",)),
-        Option("From SIGTERM to SIGKILL.  [default: systemd's, 90s]", "TIME"), "Kill after",
+        KeyOption("From SIGTERM to SIGKILL.  [default: systemd's, 90s]", "TIME"), "Kill after",
         _seconds_shown,
     ),
 )  # fmt: skip
 
 _HOW = (
-    Row(
+    KeyRow(
         "jitter", values.read_duration, "Longest delay of a start, the same each time.",
         ("jitter", "jitter_seconds"),
         Built(
             "units.compiler._timer_values",
             adopt=("Timer", "RandomizedDelaySec", unitfile.timespan),
         ),
-        Option("Delay starts by up to this, the same for each.", "TIME"), "Jitter",
+        KeyOption("Delay starts by up to this, the same for each.", "TIME"), "Jitter",
         _seconds_shown,
     ),
-    Row(
+    KeyRow(
         "environment", values.read_environment, "Environment variables.", ("env",),
         Built("units.compiler._service_values", ("Environment",)),
-        Option("Environment variable; can be repeated.", "K=V", takes=Takes.PAIRS),
+        KeyOption("Environment variable; can be repeated.", "K=V", takes=Takes.PAIRS),
         "Environment",
     ),
-    Row(
+    KeyRow(
         "working_directory", values.read_working_directory,
         "Where to run; the user's home if not.", ("working_directory",),
         Built("units.compiler._service_values", ("WorkingDirectory",)),
-        Option("Where to run.  [default: the user's home]", "DIR"), "Directory",
+        KeyOption("Where to run.  [default: the user's home]", "DIR"), "Directory",
     ),
-    Row(
+    KeyRow(
         "priority", values.OneOf(Priority, "priority"), "How the job competes with others.",
         ("priority",), Built("units.compiler._priority_directives"),
-        Option("Low, Normal, High or Critical.  [default: Normal]", "LEVEL"), "Priority",
+        KeyOption("Low, Normal, High or Critical.  [default: Normal]", "LEVEL"), "Priority",
         lambda priority: str(priority.value),
     ),
-    Row(
+    KeyRow(
         "tags", values.read_tags, "Tags to list the job by.", ("tags",), NoUnit("cli.views"),
-        Option("Tags to list the job by.", "A,B", takes=Takes.LIST), "Tags", ", ".join,
+        KeyOption("Tags to list the job by.", "A,B", takes=Takes.LIST), "Tags", ", ".join,
     ),
-    Row(
+    KeyRow(
         "enabled", values.read_boolean, "Whether the timer is started.", ("enabled",),
         NoUnit("deploy.deployer"),
-        Option("Do not start the timer.", name="--disabled", takes=Takes.OFF), "Enabled",
+        KeyOption("Do not start the timer.", name="--disabled", takes=Takes.OFF), "Enabled",
         lambda enabled: "yes" if enabled else "no",
     ),
-    Row(
+    KeyRow(
         "catch_up", values.read_boolean,
         "Whether slots that passed while the machine was off are made up for, once, at boot.",
         ("catch_up",),
         Built("units.compiler._timer_values", adopt=("Timer", "Persistent", unitfile.boolean)),
-        Option(
+        KeyOption(
             "Run once at boot for slots missed while the machine was off.  [default: no]",
             takes=Takes.SWITCH,
         ),
@@ -304,40 +305,40 @@ _HOW = (
 
 _RETRIES = NoUnit("history.retry")
 _RETRY = (
-    Row(
+    KeyRow(
         "retry.max_attempts", values.read_attempts, "Most runs, the first one included.",
         ("max_retries", "retry_policy.max_attempts"), _RETRIES,
-        Option("How often a failed run is tried again.  [default: 0]", "N"), "Retries",
+        KeyOption("How often a failed run is tried again.  [default: 0]", "N"), "Retries",
         special={
             "max_retries": (values.read_attempts_after, "How often a failed run is tried again."),
         },
     ),
-    Row(
+    KeyRow(
         "retry.backoff", values.OneOf(Backoff, "backoff strategy"),
         "How the delays of retries grow.", ("backoff", "retry_policy.backoff_strategy"), _RETRIES,
-        Option("Exponential, Linear or Fixed.  [default: Exponential]", "HOW"),
+        KeyOption("Exponential, Linear or Fixed.  [default: Exponential]", "HOW"),
     ),
-    Row(
+    KeyRow(
         "retry.initial_delay", values.read_duration, "Delay before the first retry.",
         ("retry_delay", "retry_policy.initial_delay_seconds"), _RETRIES,
-        Option("Before the first retry.  [default: 1m]", "TIME"),
+        KeyOption("Before the first retry.  [default: 1m]", "TIME"),
     ),
-    Row(
+    KeyRow(
         "retry.max_delay", values.read_duration, "Longest delay before a retry.",
         ("retry_max_delay", "retry_policy.max_delay_seconds"), _RETRIES,
-        Option("Before any retry, at most.  [default: 1h]", "TIME"),
+        KeyOption("Before any retry, at most.  [default: 1h]", "TIME"),
     ),
-    Row(
+    KeyRow(
         "retry.retry_on", values.read_exit_codes,
         "The exit codes after which alone to try again.",
         ("retry_on_exit_codes", "retry_policy.retry_on_exit_codes"), _RETRIES,
-        Option("The exit codes after which alone to try again.", "A,B"),
+        KeyOption("The exit codes after which alone to try again.", "A,B"),
     ),
-    Row(
+    KeyRow(
         "retry.no_retry_on", values.read_exit_codes,
         "The exit codes after which not to try again.",
         ("no_retry_on_exit_codes", "retry_policy.no_retry_on_exit_codes"), _RETRIES,
-        Option("The exit codes after which not to.", "A,B"),
+        KeyOption("The exit codes after which not to.", "A,B"),
     ),
 )  # fmt: skip
 
@@ -351,18 +352,18 @@ _HOOK_TEXTS = {
 }  # fmt: skip
 _HOOKS = (
     *(
-        Row(
+        KeyRow(
             f"hooks.{event.value}", values.read_command, f"Command that follows {about}.",
             (event.value, f"hooks.{event.value}"), Built("units.compiler._hooks"),
-            Option(f"Command line that follows {short}.", "CMD"),
+            KeyOption(f"Command line that follows {short}.", "CMD"),
             "Hooks" if event is HookEvent.ON_START else "",
         )
         for event, (about, short) in _HOOK_TEXTS.items()
     ),
-    Row(
+    KeyRow(
         "hooks.timeout", values.read_time_limit, "Longest running time of a hook.",
         ("hook_timeout", "hooks.timeout_seconds"), Built("units.compiler._hooks"),
-        Option("Longest running time of these.  [default: 1m]", "TIME"),
+        KeyOption("Longest running time of these.  [default: 1m]", "TIME"),
     ),
 )  # fmt: skip
 
@@ -375,15 +376,15 @@ _NOTIFIED = {
     NotifyEvent.ON_MISSED: "Whom to tell of slots that passed without a run.",
     NotifyEvent.ON_OVERRUN: "Whom to tell of runs that slots pass during; on_failure's if not.",
 }
-_EMAIL = Option(
+_EMAIL = KeyOption(
     "Addresses to write to when it begins to fail, and when it has recovered.",
     "A,B", "--notify-email", Takes.EMAIL,
 )  # fmt: skip
 
 
-def _of_event(event: NotifyEvent, about: str) -> Row:
+def _of_event(event: NotifyEvent, about: str) -> KeyRow:
     """The channels of one event; a unit runs those that are commands."""
-    return Row(
+    return KeyRow(
         f"notifications.{event.value}",
         read_channels if event in PINGED else read_messengers,
         about,
@@ -396,25 +397,25 @@ def _of_event(event: NotifyEvent, about: str) -> Row:
 
 _NOTIFICATIONS = (
     *(_of_event(event, about) for event, about in _NOTIFIED.items()),
-    Row(
+    KeyRow(
         "notifications.remind_every", values.read_duration,
         "Time between messages while a job goes on failing; 0 is none after the first.",
         ("notification_config.remind_every",), NoUnit("history.alerting"),
     ),
-    Row(
+    KeyRow(
         "notifications.every_failure", values.read_boolean, "Whether each failure is told.",
         ("notification_config.every_failure",), NoUnit("history.alerting"),
     ),
-    Row(
+    KeyRow(
         "notifications.overrun_after", values.read_duration,
         "Time from the first slot that passes during a run until that is told.",
         ("notification_config.overrun_after",), NoUnit("history.overrun"),
     ),
-    Row(
+    KeyRow(
         "notifications.heartbeat", read_heartbeat,
         "URL that is pinged at each start, success and failure.",
         ("notification_config.heartbeat",), NoUnit("jobs.model"),
-        Option(
+        KeyOption(
             "File with the URL to ping at each start, success and failure; - is stdin.", "FILE",
             "--heartbeat-from", Takes.FILE,
         ),
@@ -422,28 +423,28 @@ _NOTIFICATIONS = (
 )  # fmt: skip
 
 _BESIDE_OTHERS = (
-    Row(
+    KeyRow(
         "mode", values.OneOf(ExecutionMode, "execution mode"),
         "Which runs may be in progress beside one of the job.", ("execution_mode",),
         Built("units.concurrency.service_values"),
-        Option("Sequential, Parallel or Exclusive.  [default: Sequential]", "MODE"), "Mode",
+        KeyOption("Sequential, Parallel or Exclusive.  [default: Sequential]", "MODE"), "Mode",
     ),
-    Row(
+    KeyRow(
         "overlap", values.OneOf(Overlap, "way to treat an overlap"),
         "What becomes of a trigger during a run.", ("overlap",),
         Built("units.concurrency.service_values"),
-        Option("When due while it runs: queue, skip or replace.  [default: queue]", "HOW"),
+        KeyOption("When due while it runs: queue, skip or replace.  [default: queue]", "HOW"),
     ),
-    Row(
+    KeyRow(
         "max_concurrent", values.Whole(0, 1000),
         "Most runs at a time of a Parallel job; 0 is no limit.", ("max_concurrent",),
         Built("units.concurrency.launch_command"),
-        Option("Most runs at a time of a Parallel job.  [default: 0, no limit]", "N"),
+        KeyOption("Most runs at a time of a Parallel job.  [default: 0, no limit]", "N"),
     ),
-    Row(
+    KeyRow(
         "dependencies", values.read_names, "The jobs whose last run must have succeeded.",
         ("dependencies",), Built("jobs.dependencies.service_values"),
-        Option(
+        KeyOption(
             "Jobs whose last run must have succeeded; can be repeated.", "A,B", "--depends-on",
             Takes.LISTS,
         ),
@@ -452,14 +453,14 @@ _BESIDE_OTHERS = (
 )  # fmt: skip
 
 _SANDBOX = tuple(
-    Row(
+    KeyRow(
         f"sandbox.{key}", option.kind.read, f"{option.directive}= of systemd.exec(5).",
         (f"sandbox.{key}",), Built("jobs.sandbox.directives", (option.directive,)),
     )
     for key, option in sandbox.OPTIONS.items()
 )  # fmt: skip
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[KeyRow, ...] = (
     *_WHAT, *_LIMITS, *_HOW, *_RETRY, *_HOOKS, *_NOTIFICATIONS, *_BESIDE_OTHERS, *_SANDBOX,
 )  # fmt: skip
 """All keys of a job."""

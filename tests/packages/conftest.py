@@ -23,7 +23,7 @@ dpkg-deb --build --root-owner-group -Zgzip /tmp/older older/lunasched_{OLDER}_al
 
 @pytest.fixture(scope="session", params=SUITES)
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The Debian packages, built as the README says."""
+    """The Debian packages, built as the guide says."""
     suite = request.param
     directory = tmp_path_factory.mktemp(f"deb-{suite}")
     with Machine.boot(

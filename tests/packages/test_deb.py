@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import legacy
 import pytest
-from packaged import OLDER, TREE, Built, commands, readme_part
+from packaged import OLDER, TREE, Built, commands, guide_part
 
 from lunasched import __version__
 
@@ -153,7 +153,7 @@ def test_installed_files(debian: Machine) -> None:
     )
     pages = debian.exec("cd /usr/share/man && ls */lunasched*").stdout.split()
     assert pages == [f"man{page.suffix[1:]}/{page.name}.gz" for page in PAGES]
-    for name in ("README.md.gz", "NEWS.md.gz", "copyright", "examples/jobs.yaml"):
+    for name in ("README.md", "guide.md.gz", "NEWS.md.gz", "copyright", "examples/jobs.yaml"):
         assert debian.exec(f"test -s /usr/share/doc/lunasched/{name}").returncode == 0
     assert debian.exec("systemctl is-system-running").stdout == "running\n"
 
@@ -168,14 +168,14 @@ def test_installed_files(debian: Machine) -> None:
 
 
 def test_quick_start(debian: Machine) -> None:
-    """The README's own commands, word for word; after the last of them nothing is left."""
-    install_block = commands(readme_part("Installation"))[0]
+    """The guide's own commands, word for word; after the last of them nothing is left."""
+    install_block = commands(guide_part("Installation"))[0]
     sh(debian, install_block[-1])
     check_user_mode(debian)
     sh(debian, "apt-get install --no-install-recommends python3-aiosmtpd")
     debian.exec(["systemd-run", "--quiet", "--unit=mail-server", *MAIL_SERVER])
     debian.wait_for(["python3", "-c", LISTENS], what="the mail server")
-    *blocks, removal = commands(readme_part("Quick start").partition("Schedules are")[0])
+    *blocks, removal = commands(guide_part("Quick start").partition("Schedules are")[0])
     shown = {}
     for line in [line for block in blocks for line in block]:
         if line.startswith("lunasched history"):
@@ -350,7 +350,7 @@ WantedBy=multi-user.target
 
 
 def test_upgrade_from_lunasched_1(debian: Machine, tmp_path: Path) -> None:
-    """The README's own commands, on a machine with what 1.x had."""
+    """The guide's own commands, on a machine with what 1.x had."""
     hourly = {"name": "hourly", "schedule_type": "every", "schedule_value": "3600"}
     history = [("hourly", "2025-03-01 10:00:00", "failed", "Stdout:\nlong ago\n")]
     legacy.make(tmp_path / "lunasched.db", jobs=[hourly], history=history)
@@ -363,7 +363,7 @@ def test_upgrade_from_lunasched_1(debian: Machine, tmp_path: Path) -> None:
     debian.exec("systemctl daemon-reload; systemctl enable --now lunasched")
 
     # An empty line is the answer that dpkg suggests: to keep the configuration.
-    shown = [sh(debian, line, input="\n") for line in commands(readme_part("Installation"))[3]]
+    shown = [sh(debian, line, input="\n") for line in commands(guide_part("Installation"))[3]]
 
     assert re.search(r"hourly +every 1h +yes +2025-03-01 .* exit-code", shown[-1])
     assert active(debian, "lunasched-job@*.timer") == ["lunasched-job@hourly.timer"]

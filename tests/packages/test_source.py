@@ -1,11 +1,11 @@
-"""Installed without a package: the README's own commands, word for word, on a booted machine."""
+"""Installed without a package: the guide's own commands, word for word, on a booted machine."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-from packaged import commands, readme_part
+from packaged import commands, guide_part
 
 if TYPE_CHECKING:
     from machine import Machine
@@ -28,8 +28,8 @@ def tree(workshop: Machine) -> Machine:
 
 
 def installation(number: int) -> list[str]:
-    """The commands of one of the README's ways."""
-    return commands(readme_part("Installation"))[number]
+    """The commands of one of the guide's ways."""
+    return commands(guide_part("Installation"))[number]
 
 
 def test_in_a_virtual_environment(tree: Machine) -> None:

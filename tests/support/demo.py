@@ -25,7 +25,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    print("\nThe machine is gone. `make test` runs the tests; README.md has the quick start.")
+    print("\nThe machine is gone. `make test` runs the tests; man/guide.md has the quick start.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What the tests of packages share: where they are built, and what the README says of them."""
+"""What the tests of packages share: where they are built, and what the guide says of them."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def available() -> list[str]:
     ]
 
 
-def readme_part(title: str, level: int = 2) -> str:
-    """The text below a heading of the README."""
-    text = (TREE / "README.md").read_text()
+def guide_part(title: str, level: int = 2) -> str:
+    """The text below a heading of the guide."""
+    text = (TREE / "man/guide.md").read_text()
     part = re.search(rf"^{'#' * level} {title}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
     assert part, title
     return part[1]

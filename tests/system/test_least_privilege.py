@@ -317,7 +317,7 @@ def test_only_root_changes_anything(guarded: Machine, user: str, command: str) -
 
 
 def test_what_everybody_can_see(guarded: Machine) -> None:
-    """lunasched(1), "SECURITY", lists it."""
+    """lunasched-concepts(7), "SECURITY", lists it."""
     shown = guarded.run(["systemctl", "cat", "lunasched-job@told.service"], user="nobody").stdout
     assert "from-the-job" in shown
     guarded.run(["systemctl", "list-timers", "lunasched-job@told.timer"], user="nobody")

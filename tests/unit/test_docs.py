@@ -1,4 +1,4 @@
-"""The man pages and the README say what the code does, and all of it."""
+"""The man pages, the README and the guide say what the code does, and all of it."""
 
 from __future__ import annotations
 
@@ -200,6 +200,11 @@ def page() -> Page:
 
 
 @pytest.fixture(scope="module")
+def concepts() -> Page:
+    return Page(TREE / "man/lunasched-concepts.7")
+
+
+@pytest.fixture(scope="module")
 def files_page() -> Page:
     return Page(TREE / "man/lunasched.yaml.5")
 
@@ -235,6 +240,35 @@ def test_arguments_of_a_command(name: str, documented: dict[str, str]) -> None:
     assert arguments(synopsis(documented[name])) == COMMANDS[name].arguments
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_option_of_a_synopsis_needs_another(name: str, documented: dict[str, str]) -> None:
+    """Brackets side by side: `Op` ends with its line, so that a second one on it is inside."""
+    for line in synopsis(documented[name]).splitlines():
+        depth = 0
+        words = line.lstrip(".").split()
+        for number, word in enumerate(words):
+            depth += {"Oo": 1, "Op": 1, "Oc": -1}.get(word, 0)
+            # `--sandbox KEY[=VALUE]` and the like: the bracket of a value, not of an option.
+            nested = depth > 1 and words[number + 1 :][:1] == ["Fl"]
+            assert not nested, f"{name}: {line}"
+        assert depth - words.count("Op") == 0, f"{name}: {line}"
+
+
+def test_the_cross_references_of_the_manual_exist() -> None:
+    """Each page of ours that is named is there, and has the part that is named with it."""
+    for path in PAGES:
+        text = path.read_text()
+        for name, number in re.findall(r"\bXr (lunasched[\w.-]*) (\d)", text):
+            assert (TREE / f"man/{name}.{number}").exists(), f"{path.name}: {name}({number})"
+        named = re.findall(
+            r"^\.Em (.+)\n(?:in|of)\n\.Xr (lunasched[\w.-]*) (\d)", text, re.MULTILINE
+        )
+        for titles, name, number in named:
+            there = (TREE / f"man/{name}.{number}").read_text()
+            for title in re.split(r" , | [.,;:)]", titles):
+                assert re.search(rf'^\.S[hs] "?{title}"?$', there, re.M), f"{path.name}: {title}"
+
+
 def test_options_before_the_command(page: Page) -> None:
     assert defined(page.part("Sh", "OPTIONS")) == OPTIONS
     assert flags(page.part("Sh", "SYNOPSIS")) == OPTIONS
@@ -246,9 +280,10 @@ def test_every_command_takes_the_mode() -> None:
         assert COMMANDS[name].options >= MODE_OPTIONS, name
 
 
-def test_no_option_is_mentioned_that_does_not_exist(page: Page) -> None:
+def test_no_option_is_mentioned_that_does_not_exist(page: Page, concepts: Page) -> None:
     known = OPTIONS.union(*(command.options for command in COMMANDS.values()))
     assert flags(page.text) <= known
+    assert flags(concepts.text) <= known
 
 
 def test_options_of_the_supervisor(capsys: pytest.CaptureFixture[str]) -> None:
@@ -278,14 +313,14 @@ def test_exit_codes(page: Page) -> None:
     assert [int(code) for code in listed] == [code.value for code in ExitCode]
 
 
-def test_options_of_the_sandbox(page: Page) -> None:
-    rows = re.findall(r"^\.It Li (\w+) Pq Va (\w+)=$", page.part("Ss", "Sandbox"), re.MULTILINE)
+def test_options_of_the_sandbox(concepts: Page) -> None:
+    rows = re.findall(r"^\.It Li (\w+) Pq Va (\w+)=$", concepts.part("Ss", "Sandbox"), re.MULTILINE)
     assert rows == [(key, option.directive) for key, option in sandbox.OPTIONS.items()]
 
 
-def test_what_becomes_of_the_sandbox_in_user_mode(page: Page) -> None:
+def test_what_becomes_of_the_sandbox_in_user_mode(concepts: Page) -> None:
     """Which options are left out or refused there is named, each of them."""
-    text = page.part("Ss", "Sandbox")
+    text = concepts.part("Ss", "Sandbox")
     for macro, fate in (("NEEDLESS", UserMode.NEEDLESS), ("FAILS", UserMode.FAILS)):
         part = re.search(rf'^\.\\" {macro}\n((?:\.Li .*\n)+)', text, re.MULTILINE)
         assert part
@@ -294,8 +329,8 @@ def test_what_becomes_of_the_sandbox_in_user_mode(page: Page) -> None:
 
 
 @pytest.mark.parametrize(("title", "kind"), [("Results", Result), ("Triggers", Trigger)])
-def test_words_of_the_history(page: Page, title: str, kind: Any) -> None:
-    words = items(page.part("Ss", title), "Cm")
+def test_words_of_the_history(concepts: Page, title: str, kind: Any) -> None:
+    words = items(concepts.part("Ss", title), "Cm")
     assert sorted(words) == sorted(member.value for member in kind)
 
 
@@ -345,7 +380,7 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def test_json_keys(page: Page, failed_once: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    of_runs, of_hooks, of_starts, of_messages = tables(page.part("Ss", "JSON"))
+    of_runs, of_hooks, of_starts, of_messages = tables(page.part("Sh", "JSON"))
     hook = HookRun(HookEvent.ON_START, None, None, None, None)
     run = render.run_json(RUN, [hook])
     assert of_runs == list(run)
@@ -394,16 +429,16 @@ def test_checks_of_the_doctor(documented: dict[str, str]) -> None:
         assert re.search(rf"^\.Li {key}\b", text, re.MULTILINE)
 
 
-def test_results_that_are_tried_again(page: Page) -> None:
-    part = re.search(r'^\.\\" TRIED AGAIN\n\.Cm (.*) \.\n\.\\" END$', page.text, re.MULTILINE)
+def test_results_that_are_tried_again(concepts: Page) -> None:
+    part = re.search(r'^\.\\" TRIED AGAIN\n\.Cm (.*) \.\n\.\\" END$', concepts.text, re.MULTILINE)
     assert part
     assert part[1].split(" , ") == [
         result.value for result in Result if result in retry._TRIED_AGAIN
     ]
 
 
-def test_how_the_delays_of_retries_grow(page: Page) -> None:
-    rows = re.findall(r"^\.It Cm (\w+) Ta (.*)$", page.part("Sh", "RETRIES"), re.MULTILINE)
+def test_how_the_delays_of_retries_grow(concepts: Page) -> None:
+    rows = re.findall(r"^\.It Cm (\w+) Ta (.*)$", concepts.part("Sh", "RETRIES"), re.MULTILINE)
     assert {word for word, _ in rows} == {backoff.value for backoff in Backoff}
     meanings: dict[str, Callable[[int], int]] = {
         "D": lambda n: 3,
@@ -417,25 +452,25 @@ def test_how_the_delays_of_retries_grow(page: Page) -> None:
             assert retry.delay(policy, attempt) == meaning(attempt)
 
 
-def test_events_of_hooks(page: Page) -> None:
-    listed = items(page.part("Sh", "HOOKS"), "Cm")
+def test_events_of_hooks(concepts: Page) -> None:
+    listed = items(concepts.part("Sh", "HOOKS"), "Cm")
     assert listed == [event.value for event in HookEvent]
 
 
-def test_variables_of_hooks(page: Page, failed_once: Store) -> None:
-    lists = re.findall(r"^\.Bl -tag.*?^\.El$", page.part("Sh", "HOOKS"), re.M | re.S)
+def test_variables_of_hooks(concepts: Page, failed_once: Store) -> None:
+    lists = re.findall(r"^\.Bl -tag.*?^\.El$", concepts.part("Sh", "HOOKS"), re.M | re.S)
     always, ended, retried = [names for part in lists if (names := items(part, "Ev"))]
     shown = {hook.facts["LUNASCHED_EVENT"]: sorted(hook.facts) for hook in failed_once.hooks.next()}
     assert shown == {"on_start": sorted(always), "on_retry": sorted(always + ended + retried)}
 
 
-def test_events_and_states_of_messages(page: Page) -> None:
-    part = page.part("Sh", "NOTIFICATIONS")
+def test_events_and_states_of_messages(concepts: Page) -> None:
+    part = concepts.part("Sh", "NOTIFICATIONS")
     events, states = [event.value for event in NotifyEvent], [state.value for state in MessageState]
     assert [item for item in items(part, "Cm") if item in {*events, *states}] == events + states
 
 
-def test_variables_of_commands(page: Page, failed_once: Store) -> None:
+def test_variables_of_commands(concepts: Page, failed_once: Store) -> None:
     for kind in (ReportKind.FAILURE, ReportKind.MISSED, ReportKind.OVERRUN):
         report = dataclasses.replace(
             FAILED, kind=kind, execution_id=RUN.execution_id, failures=1, missed=1, overrun=1
@@ -443,12 +478,12 @@ def test_variables_of_commands(page: Page, failed_once: Store) -> None:
         failed_once.outbox.put(report, CHANNEL, job=RUN.job, key=kind.value, cause="", now=0)
     found = failed_once.outbox.ready(())
     shown = variables.of_message(found[0], compose(found[0].report))
-    part = page.part("Sh", "NOTIFICATIONS")
+    part = concepts.part("Sh", "NOTIFICATIONS")
     assert set(re.findall(r"\bLUNASCHED_[A-Z_]+", part)) == set(shown)
 
 
-def test_execution_modes(page: Page) -> None:
-    text = page.part("Sh", "EXECUTION MODES")
+def test_execution_modes(concepts: Page) -> None:
+    text = concepts.part("Sh", "EXECUTION MODES")
     titles = re.findall(r"^\.Ss (\w+)$", text, re.MULTILINE)
     assert titles == [mode.value for mode in ExecutionMode]
     assert items(text, "Cm") == [overlap.value for overlap in Overlap]
@@ -656,13 +691,31 @@ def _words(text: str) -> list[str]:
 
 
 def readme_code() -> str:
-    blocks = re.findall(r"^```sh\n(.*?)^```$", (TREE / "README.md").read_text(), re.M | re.S)
+    return "\n".join(shell("README.md") + shell("man/guide.md"))
+
+
+def shell(page: str) -> list[str]:
+    """The blocks of shell commands in a page of the tree."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (TREE / page).read_text(), re.M | re.S)
     assert blocks
-    return "\n".join(blocks)
+    return blocks
+
+
+def test_the_quick_start_is_five_commands_that_the_guide_has() -> None:
+    """The guide's are run on a machine, word for word."""
+    _, quick_start, _ = shell("README.md")
+    lines = quick_start.splitlines()
+    assert len(lines) == 5
+    assert set(lines) <= set("".join(shell("man/guide.md")).splitlines())
+
+
+def test_the_readme_is_one_screen_of_words() -> None:
+    assert len((TREE / "README.md").read_text().split()) < 1000
 
 
 def manual_code() -> str:
-    source = (TREE / "man/lunasched.1").read_text()
+    pages = ("man/lunasched.1", "man/lunasched-concepts.7")
+    source = "".join((TREE / page).read_text() for page in pages)
     blocks = re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed$", source, re.M | re.S)
     return "\n".join(block.replace("\\e", "\\") for block in blocks)
 
@@ -698,7 +751,13 @@ def test_there_are_examples() -> None:
     assert examples(manual_code())
 
 
-PAGES_OF_THE_TREE = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")
+PAGES_OF_THE_TREE = (
+    "README.md",
+    "man/guide.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+)
 
 
 @pytest.mark.parametrize("page", PAGES_OF_THE_TREE)
@@ -713,7 +772,7 @@ def test_paths_in_the_pages_of_the_tree_exist(page: str) -> None:
         if ("/" in name and not name.startswith("/etc/")) or re.search(r"\.(py|md|toml)\Z", name)
     ]
     # The rooms stand in the package.
-    bases = (TREE, TREE / "lunasched")
+    bases = (TREE, TREE / "lunasched", (TREE / page).parent)
     system = Paths.of(Mode.SYSTEM, {})
     installed = {str(getattr(system, field.name)) for field in dataclasses.fields(system)}
     missing = [

@@ -27,7 +27,7 @@ from lunasched.formats.document import Format
 from lunasched.formats.document import read as read_document
 from lunasched.formats.unitfile import UnitFile
 from lunasched.jobs import directives
-from lunasched.jobs.keys import DIRECTIVES, GROUPS, KEYS, ROWS, Built, Line, NoUnit, Row, Takes
+from lunasched.jobs.keys import DIRECTIVES, GROUPS, KEYS, ROWS, Built, KeyRow, Line, NoUnit, Takes
 from lunasched.jobs.model import Channel, ChannelType, Job
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.transfer.adoption import Source, adopt
@@ -53,7 +53,7 @@ BESIDE: dict[str, dict[str, Any]] = {
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.field)
 
 
-def base(row: Row) -> dict[str, Any]:
+def base(row: KeyRow) -> dict[str, Any]:
     return {**LEAST, **BESIDE.get(row.field, {})}
 
 
@@ -63,7 +63,7 @@ def at(job: Job, field: str) -> Any:
     return dict(job.sandbox).get(name) if part == "sandbox" else attrgetter(field)(job)
 
 
-def value_of(row: Row, read: Any = None) -> Any:
+def value_of(row: KeyRow, read: Any = None) -> Any:
     """A value that a reader of the row takes, and that is no default."""
     default = at(job_from_mapping(base(row)), row.field)
     for value in VALUES:
@@ -81,7 +81,7 @@ def nested(key: str, value: Any) -> dict[str, Any]:
     return {group: {inner: value}} if group else {inner: value}
 
 
-def with_row(row: Row) -> Job:
+def with_row(row: KeyRow) -> Job:
     return job_from_mapping({**base(row), **nested(row.writes, value_of(row))})
 
 
@@ -92,7 +92,7 @@ def unit_texts(job: Job) -> dict[str, str]:
 
 
 @every_row
-def test_a_key_becomes_what_its_row_says(row: Row) -> None:
+def test_a_key_becomes_what_its_row_says(row: KeyRow) -> None:
     with_it, without = unit_texts(with_row(row)), unit_texts(job_from_mapping(base(row)))
     match row.becomes:
         case Line(directive, write):
@@ -124,7 +124,7 @@ def test_every_field_of_a_job_has_a_row() -> None:
 
 
 @every_row
-def test_all_spellings_of_a_key_mean_the_same_field(row: Row) -> None:
+def test_all_spellings_of_a_key_mean_the_same_field(row: KeyRow) -> None:
     for key in row.keys:
         group, _, inner = key.rpartition(".")
         spelling = GROUPS[group][inner] if group else KEYS[inner]
@@ -135,7 +135,7 @@ def test_all_spellings_of_a_key_mean_the_same_field(row: Row) -> None:
 
 
 @every_row
-def test_a_key_is_in_the_mapping_of_a_job(row: Row) -> None:
+def test_a_key_is_in_the_mapping_of_a_job(row: KeyRow) -> None:
     job = with_row(row)
     group, _, inner = row.writes.rpartition(".")
     mapping = job.asked_for()
@@ -145,7 +145,7 @@ def test_a_key_is_in_the_mapping_of_a_job(row: Row) -> None:
 
 @pytest.mark.parametrize("format_", list(Format), ids=lambda each: each.name)
 @every_row
-def test_a_key_is_exported_and_read_back(row: Row, format_: Format) -> None:
+def test_a_key_is_exported_and_read_back(row: KeyRow, format_: Format) -> None:
     job = with_row(row)
     dumped = dump.dump([job], format_)
     assert not dumped.unsaid
@@ -155,7 +155,7 @@ def test_a_key_is_exported_and_read_back(row: Row, format_: Format) -> None:
 
 
 @every_row
-def test_the_directives_of_a_key_are_refused(row: Row) -> None:
+def test_the_directives_of_a_key_are_refused(row: KeyRow) -> None:
     for directive in row.refuses:
         with pytest.raises(InvalidJob, match=re.escape(row.advice)):
             job_from_mapping({**LEAST, DIRECTIVES: {directive: "1"}})
@@ -164,7 +164,7 @@ def test_the_directives_of_a_key_are_refused(row: Row) -> None:
 
 
 @every_row
-def test_a_key_is_shown(row: Row) -> None:
+def test_a_key_is_shown(row: KeyRow) -> None:
     def shown(job: Job) -> dict[str, str]:
         return summary.rows(job, host_timezone="UTC", owner="root", show_secrets=True)
 
@@ -184,7 +184,7 @@ ADOPTED = [row for row in ROWS if row.adopts is not None or row.field.startswith
 
 
 @pytest.mark.parametrize("row", ADOPTED, ids=lambda row: row.field)
-def test_a_directive_that_a_key_sets_is_adopted_as_the_key(row: Row) -> None:
+def test_a_directive_that_a_key_sets_is_adopted_as_the_key(row: KeyRow) -> None:
     job = with_row(row)
     section, directive = row.adopts[:2] if row.adopts else ("Service", row.refuses[0])
     written = "\n".join(unit_texts(job).values())
@@ -203,7 +203,7 @@ def test_a_directive_that_a_key_sets_is_adopted_as_the_key(row: Row) -> None:
 # The options of `lunasched add`
 
 
-def argument(row: Row, value: Any, directory: Path) -> list[str]:
+def argument(row: KeyRow, value: Any, directory: Path) -> list[str]:
     """The words of a command line that say a value."""
     assert row.option is not None
     match row.option.takes:
@@ -231,7 +231,7 @@ def from_options(words: list[str]) -> Job:
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.option], ids=lambda row: row.field)
-def test_an_option_says_what_the_key_says(row: Row, tmp_path: Path) -> None:
+def test_an_option_says_what_the_key_says(row: KeyRow, tmp_path: Path) -> None:
     assert row.option is not None
     read = KEYS[row.keys[0]].read if "." not in row.keys[0] else row.read
     value = value_of(row, read)

@@ -52,4 +52,4 @@ def test_sections_and_pages_that_are_named_exist() -> None:
     source = (TREE / "lunasched/cli/pointers.py").read_text()
     for name, number in re.findall(r"(lunasched[a-z.-]*)\((\d)\)", source):
         assert (TREE / f"man/{name}.{number}").exists()
-    assert ".Sh MOVING FROM CRON\n" in (TREE / "man/lunasched.1").read_text()
+    assert ".Sh MOVING FROM CRON\n" in (TREE / "man/lunasched-concepts.7").read_text()
