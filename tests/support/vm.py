@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
+GIVE_UP_S = 180.0
+"""After how long a command or a condition is given up: an emulated processor may share its core."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -248,7 +250,7 @@ class VirtualMachine:
         check: bool = True,
         input: str | None = None,  # noqa: A002 (the name that subprocess.run gives it)
         env: Mapping[str, str] | None = None,
-        timeout: float = 60,
+        timeout: float = GIVE_UP_S,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as a unit of the machine's systemd; a string is run by ``sh -c``.
 
@@ -268,7 +270,7 @@ class VirtualMachine:
         check: bool = True,
         input: str | None = None,  # noqa: A002
         env: Mapping[str, str] | None = None,
-        timeout: float = 60,
+        timeout: float = GIVE_UP_S,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as a child of the agent, without a unit of its own: quicker than `run`."""
         done = self._execute(command_line(command), user, env, input, timeout)
@@ -278,7 +280,7 @@ class VirtualMachine:
     def wait_for(
         self,
         condition: Callable[[], bool] | Sequence[str] | str,
-        timeout: float = 60,
+        timeout: float = GIVE_UP_S,
         *,
         what: str = "",
         interval: float = 0.2,
