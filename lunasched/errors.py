@@ -48,7 +48,7 @@ class LunaschedError(Exception):
 
     exit_code = ExitCode.FAILED
     nothing_changed = False
-    """Whether it is known that all is as it was before. Set by who knows, told by the CLI."""
+    """True if it is known that all is as it was before. Set by who knows, told by the CLI."""
 
 
 class InvalidInput(LunaschedError):
@@ -199,7 +199,7 @@ _REASONS = {
 
 
 def reason(error: OSError) -> str:
-    """What the system says is in the way, and for what can be mended, how."""
+    """Return what the system says is in the way, with the remedy where there is one."""
     return _REASONS.get(error.errno or 0, error.strerror or str(error))
 
 

@@ -102,7 +102,7 @@ class _Users:
 
 
 def _finds(word: str, path: Optional[str]) -> bool:
-    """Whether a program of this name is there, in ``PATH`` or where Debian's cron looks."""
+    """Tell whether a program of this name is there, in ``PATH`` or where Debian's cron looks."""
     return shutil.which(word, path=path or "/usr/bin:/bin") is not None
 
 

@@ -48,7 +48,7 @@ _SECRETS = "--show-secrets"
 
 
 def is_for(arguments: Sequence[str]) -> bool:
-    """Whether the command is one for readers, of somebody who is one."""
+    """Tell whether the command is one for readers, of somebody who is one."""
     return (
         "--system" in arguments
         and os.geteuid() != 0
@@ -217,7 +217,7 @@ def _command(arguments: Sequence[str]) -> str | None:
 
 
 def _owns_database() -> bool:
-    """Whether we are the supervisor's user, who needs no help."""
+    """Tell whether we are the supervisor's user, who needs no help."""
     import pwd
 
     from lunasched.paths import SUPERVISOR_USER

@@ -210,7 +210,7 @@ def _queue(session: Session, job: Job, unit: str, *, wait: bool) -> Invocation |
 
 
 def _waits(session: Session, name: str) -> bool:
-    """Whether a start of a job is in the queue, as far as the history can be read."""
+    """Tell whether a start of a job is in the queue, as far as the history can be read."""
     waiting = session.of_history(session.store.starts.all, None)
     return waiting is None or any(start.job == name and not start.is_retry for start in waiting)
 

@@ -316,7 +316,7 @@ class Session:
 
     @property
     def lingers(self) -> bool:
-        """Whether the caller's own manager runs while they are logged out."""
+        """True if the caller's own manager runs while they are logged out."""
         from lunasched.machine import host
 
         return host.lingers(pwd.getpwuid(os.getuid()).pw_name)

@@ -64,7 +64,7 @@ class Deployed:
     plan: Plan
     compiled: tuple[CompiledJob, ...]
     settled: bool = False
-    """Whether one that was killed before it was finished first."""
+    """True if one that was killed before it was finished first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Turn:
     now: int
     """When it came (µs, UTC)."""
     settled: bool
-    """Whether something was finished before that a killed command had left half done."""
+    """True if something was finished before that a killed command had left half done."""
 
 
 class Deployer:

@@ -92,7 +92,7 @@ def runs_of(job: str) -> tuple[str, str]:
 
 
 def lost_slot(job: Job, host_timezone: str, *, before: int, done: int, until: int) -> bool:
-    """Whether a slot came while no timer ran (µs, UTC).
+    """Tell whether a slot came while no timer ran (µs, UTC).
 
     The old timer was there until ``before`` or later and last acted at ``done``, the new one is
     from ``until`` on.

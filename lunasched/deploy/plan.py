@@ -27,7 +27,7 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to do."""
+        """True if there is nothing to do."""
         return not (self.added or self.changed or self.removed)
 
     @property

@@ -38,7 +38,7 @@ class SyncReport:
 
     @property
     def changed(self) -> bool:
-        """Whether anything had to be done."""
+        """True if anything had to be done."""
         return bool(self.written or self.removed or self.started or self.stopped or self.settled)
 
 
@@ -57,7 +57,7 @@ class Difference:
 
     @property
     def is_empty(self) -> bool:
-        """Whether all files are as they should be."""
+        """True if all files are as they should be."""
         return not self.changed and not self.stale
 
     @property

@@ -17,7 +17,7 @@ from lunasched.jobs.model import NotifyEvent
 
 
 class Kind(Enum):
-    """What a message is about."""
+    """The subject of a notification."""
 
     START = "start"
     SUCCESS = "success"
@@ -30,7 +30,7 @@ class Kind(Enum):
     OVERRUN = "overrun"
     """A run that goes on while slots pass, or has ended after that."""
     DIGEST = "digest"
-    """What was held back, in one message."""
+    """All that was held back, in one notification."""
     TEST = "test"
 
     @property
@@ -60,19 +60,19 @@ class Held:
     count: int
     last_at: int
     what: str
-    """What happened last, in words."""
+    """The latest event, in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What happened. Times are microseconds since the epoch in UTC, durations seconds."""
+    """The facts of an event. Times are microseconds since the epoch in UTC, durations seconds."""
 
     kind: Kind
     job: str
     """Empty in a digest, and in a test of a channel alone."""
     host: str
     at: int
-    """When it happened."""
+    """The time of the event."""
     timezone: str
     """The zone that its times are told in."""
     user_mode: bool = False
@@ -96,7 +96,7 @@ class Report:
     failures: int = 0
     """Failures in a row up to this one, or up to the success that ended them."""
     failing_since: int | None = None
-    """When the first of them ended."""
+    """The end of the first of them."""
     flapping: bool = False
     """The job fails and recovers again and again, and not each time is told."""
     missed: int = 0
@@ -110,11 +110,11 @@ class Report:
     overrun_first_at: int | None = None
     overrun_last_at: int | None = None
     held: tuple[Held, ...] = ()
-    """What a digest is of."""
+    """The notifications that a digest stands for."""
 
     @property
     def reason(self) -> str:
-        """Why a run was skipped: what the condition that refused it wrote last."""
+        """The reason why a run was skipped: the last line of the condition that refused it."""
         if self.result is not Result.SKIPPED:
             return ""
         return next(

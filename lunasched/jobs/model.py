@@ -17,7 +17,7 @@ from typing import Any
 
 
 class Priority(Enum):
-    """How a job competes with others for the machine."""
+    """The weight of a job in competition for the machine."""
 
     LOW = "Low"
     NORMAL = "Normal"
@@ -26,7 +26,7 @@ class Priority(Enum):
 
 
 class ExecutionMode(Enum):
-    """Which runs may be in progress beside a run of the job."""
+    """The runs that may be in progress beside a run of the job."""
 
     SEQUENTIAL = "Sequential"
     """Any, but none of the same job."""
@@ -37,7 +37,7 @@ class ExecutionMode(Enum):
 
 
 class Overlap(Enum):
-    """What becomes of a trigger during a run of a Sequential job."""
+    """The effect of a trigger during a run of a Sequential job."""
 
     QUEUE = "queue"
     """One run right after the one in progress, however many triggers there were."""
@@ -48,7 +48,7 @@ class Overlap(Enum):
 
 
 class Backoff(Enum):
-    """How the delay before a retry grows with the number of attempts."""
+    """The growth of the delay before a retry with the number of attempts."""
 
     EXPONENTIAL = "Exponential"
     LINEAR = "Linear"
@@ -56,7 +56,7 @@ class Backoff(Enum):
 
 
 class HookEvent(Enum):
-    """When a hook runs."""
+    """The event at which a hook runs."""
 
     ON_START = "on_start"
     ON_SUCCESS = "on_success"
@@ -67,7 +67,7 @@ class HookEvent(Enum):
 
 
 class NotifyEvent(Enum):
-    """What of a job people are told."""
+    """The event of a job that notifications are sent for."""
 
     ON_START = "on_start"
     ON_SUCCESS = "on_success"
@@ -99,7 +99,7 @@ class ChannelType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ResourceLimits:
-    """What a run may use; ``None`` is no limit."""
+    """The limits of a run; ``None`` is no limit."""
 
     timeout: float | None = None
     """Seconds of running time (``RuntimeMaxSec=``)."""
@@ -117,10 +117,10 @@ class ResourceLimits:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Whether and when a failed run is tried again. Delays are seconds."""
+    """The rules for retries of a failed run. Delays are seconds."""
 
     max_attempts: int = 1
-    """How many runs there are at most, the first one included; 1 is no retry."""
+    """The most attempts, the first run included; 1 is no retry."""
     backoff: Backoff = Backoff.EXPONENTIAL
     initial_delay: float = 60
     max_delay: float = 3600
@@ -146,7 +146,7 @@ class Hooks:
     """Seconds that each of them may take."""
 
     def command(self, event: HookEvent) -> Command | None:
-        """What runs at an event."""
+        """Return the command for an event."""
         found: Command | None = getattr(self, event.value)
         return found
 
@@ -157,7 +157,7 @@ class Hooks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """Where a message goes. A URL may be a secret: whoever has it can write there."""
+    """The destination of notifications. A URL may be a secret: whoever has it can write there."""
 
     type: ChannelType = field(kw_only=False)
     target: Command = field(kw_only=False)
@@ -169,11 +169,12 @@ class Channel:
     headers: tuple[tuple[str, str], ...] = ()
     """Of a webhook's request."""
     secret: str | None = None
-    """What a webhook's request is signed with."""
+    """The secret that signs a webhook's request."""
     token: str | None = None
     """Of an account at ntfy."""
     priority: str | None = None
-    """How loud ntfy is: ``min``, ``low``, ``default``, ``high`` or ``max``; ``None`` is ours."""
+    """The priority for ntfy: ``min``, ``low``, ``default``, ``high`` or ``max``; ``None`` is
+    ours."""
     timeout: float | None = None
     """Seconds that the command of ``exec`` may take; ``None`` is that of hooks."""
 
@@ -184,7 +185,7 @@ class Channel:
 
     @property
     def key(self) -> str:
-        """What tells the channel from others: the same for the same type and target."""
+        """The identity of the channel: the same for the same type and target."""
         import hashlib  # takes 7 ms to load
 
         identity = json.dumps([self.type.value, _plain(self.target)])
@@ -225,7 +226,7 @@ class Channel:
 
 
 HIDDEN = "..."
-"""What stands in the place of a secret."""
+"""The text in the place of a secret."""
 
 TARGET_KEYS: Mapping[ChannelType, str] = {
     ChannelType.EMAIL: "to",
@@ -236,7 +237,7 @@ TARGET_KEYS: Mapping[ChannelType, str] = {
     ChannelType.EXEC: "command",
     ChannelType.HEARTBEAT: "url",
 }
-"""What a channel's target is called in a job file."""
+"""The key in a job file that holds a channel's target."""
 
 _TEXTS_OF_CHANNELS = ("subject", "body", "secret", "token", "priority", "timeout")
 
@@ -253,7 +254,7 @@ PINGED = (NotifyEvent.ON_START, NotifyEvent.ON_SUCCESS, NotifyEvent.ON_FAILURE)
 
 @dataclass(frozen=True, slots=True)
 class Notifications:
-    """Whom to tell of a job's runs, and how often."""
+    """The channels that a job notifies, by event, and how often."""
 
     on_start: tuple[Channel, ...] = ()
     on_success: tuple[Channel, ...] = ()
@@ -269,12 +270,12 @@ class Notifications:
     remind_every: float = 86400
     """Seconds between messages of a job that goes on failing; 0 is none after the first."""
     every_failure: bool = False
-    """Whether each failure is told, and not the first of several."""
+    """True if each failure is told, and not the first of several."""
     heartbeat: Channel | None = None
-    """What is pinged at each start, success and failure."""
+    """The URL that is pinged at each start, success and failure."""
 
     def channels(self, event: NotifyEvent) -> tuple[Channel, ...]:
-        """Who is told of an event, the heartbeat included."""
+        """Return the channels to notify of an event, the heartbeat included."""
         found: tuple[Channel, ...] | None = getattr(self, event.value)
         if found is None:
             found = tuple(one for one in self.on_failure if one.type is not ChannelType.HEARTBEAT)
@@ -349,7 +350,7 @@ class Job:
     tags: tuple[str, ...] = ()
     enabled: bool = True
     catch_up: bool = False
-    """Whether a slot that passed while the machine was off is made up for, once, at boot."""
+    """True if a slot that passed while the machine was off is made up for, once, at boot."""
     retry: RetryPolicy = RetryPolicy()
     hooks: Hooks = Hooks()
     notifications: Notifications = Notifications()

@@ -29,7 +29,7 @@ MAX_INTERVAL = 10 * 366 * 86_400
 """The longest interval in seconds; systemd counts further, but nobody means it."""
 
 SEPARATOR = ";"
-"""What is between the schedules of a job that has several."""
+"""The character between the schedules of a job that has several."""
 
 _EVERY = re.compile(r"every\b", re.IGNORECASE)
 _BOOT = re.compile(r"@(re)?boot *\+ *", re.IGNORECASE)

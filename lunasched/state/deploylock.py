@@ -42,13 +42,13 @@ class DeployLock:
         self._descriptor = -1
         self._is_changing = False
         self.has_begun = False
-        """Whether a change was begun since the lock is held."""
+        """True if a change was begun since the lock is held."""
         self._stays = False
-        """Whether the word of a change stays there after it."""
+        """True if the word of a change stays there after it."""
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether a change was begun that is not known to have come to its end."""
+        """True if a change was begun that is not known to have come to its end."""
         return self._word() in (_CHANGING, _EMPTYING)
 
     @property
@@ -62,7 +62,7 @@ class DeployLock:
 
     @property
     def leaves_no_job(self) -> bool:
-        """Whether that change was to leave no job at all."""
+        """True if that change was to leave no job at all."""
         return self._word() == _EMPTYING
 
     @property

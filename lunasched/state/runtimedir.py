@@ -45,11 +45,11 @@ class GateView:
         self._exclusive = runtime.parent / EXCLUSIVE_DIRECTORY
 
     def is_shut(self) -> bool:
-        """Whether jobs need a pass."""
+        """Tell whether jobs need a pass."""
         return os.path.lexists(self._gate)
 
     def exclusive_runs(self) -> bool:
-        """Whether an Exclusive job is running: its unit has a runtime directory as long."""
+        """Tell whether an Exclusive job is running: its unit has a runtime directory as long."""
         return os.path.lexists(self._exclusive)
 
 
@@ -126,7 +126,7 @@ class RuntimeDirectory:
                 entry.unlink(missing_ok=True)
 
     def exclusive_runs(self) -> bool:
-        """Whether an Exclusive job is running."""
+        """Tell whether an Exclusive job is running."""
         return self._gate.exclusive_runs()
 
     def shut_gate(self) -> None:
@@ -138,7 +138,7 @@ class RuntimeDirectory:
         self._remove("", "gate")
 
     def gate_is_shut(self) -> bool:
-        """Whether jobs need a pass."""
+        """Tell whether jobs need a pass."""
         return self._gate.is_shut()
 
     def grant(self, unit: str) -> None:

@@ -241,7 +241,8 @@ def _existing(path: Path) -> str:
 
 
 def _not_writable(path: Path) -> bool:
-    """Whether permissions keep us from ``path``; not through ``Path.exists``, which then raises."""
+    """Tell whether permissions keep us from ``path``; not through ``Path.exists``, which then
+    raises."""
     existing = _existing(path)
     return not os.access(existing, os.W_OK) or not os.access(path.parent, os.W_OK)
 

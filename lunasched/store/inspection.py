@@ -33,7 +33,7 @@ class Inspection:
     damage: str
     """What SQLite finds wrong with it; empty where that is nothing."""
     checked: bool
-    """Whether it was read as a whole: a large one is not."""
+    """True if it was read as a whole: a large one is not."""
     problem: str
     """Why it cannot be read: no right, a change that was killed. Empty where it can."""
     owner: str

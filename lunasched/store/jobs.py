@@ -61,7 +61,7 @@ class JobTable:
         return [row["job"] for row in self._execute("dependent_names", name=name)]
 
     def any_exclusive(self) -> bool:
-        """Whether there is an Exclusive job."""
+        """Tell whether there is an Exclusive job."""
         return bool(self._execute("any_exclusive")[0][0])
 
     def put(self, job: Job, now: int) -> None:

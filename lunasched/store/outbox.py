@@ -68,7 +68,7 @@ class Outgoing:
 
     @property
     def is_ping(self) -> bool:
-        """Whether it is one for a service that alerts when they stay away."""
+        """True if it is one for a service that alerts when they stay away."""
         return self.channel.type is ChannelType.HEARTBEAT
 
 
@@ -104,7 +104,7 @@ class Entry:
 
     @property
     def is_about_a_run(self) -> bool:
-        """Whether ``cause`` is an execution ID."""
+        """True if ``cause`` is an execution ID."""
         return len(self.cause) == _ID_DIGITS
 
 
@@ -209,7 +209,7 @@ class OutboxTable:
         return [_outgoing(row) for row in self._execute("ready_messages", busy=json.dumps([*busy]))]
 
     def is_idle(self) -> bool:
-        """Whether there is nothing to be sent, now or later."""
+        """Tell whether there is nothing to be sent, now or later."""
         return not self._execute("any_open_messages")[0][0]
 
     def claim(self, message: Outgoing, now: int) -> Outgoing | None:
@@ -273,7 +273,7 @@ class OutboxTable:
         return [_outgoing(row) for row in rows]
 
     def is_superseded(self, message: Outgoing) -> bool:
-        """Whether it is a ping, and a later run has one in the same lane."""
+        """Tell whether it is a ping, and a later run has one in the same lane."""
         return message.is_ping and bool(
             self._execute("later_ping", lane=message.lane, id=message.id, cause=message.cause)
         )

@@ -17,7 +17,7 @@ class RunState:
     """What has been recorded of a run before its end."""
 
     spawn_failed: bool
-    """Whether its program could not be executed, so far as is known."""
+    """True if its program could not be executed, so far as is known."""
     spawn_exit_code: int | None
     stop_requested: bool
 
@@ -168,7 +168,7 @@ class RunTable:
         return value
 
     def has_later(self, execution_id: str) -> bool:
-        """Whether a run of the same job began after this one, and was not refused."""
+        """Tell whether a run of the same job began after this one, and was not refused."""
         return bool(self._execute("later_run", execution_id=execution_id)[0][0])
 
     def latest_outcome(self, job: str) -> tuple[Result | None, int | None] | None:
@@ -184,11 +184,11 @@ class RunTable:
         return self.get(rows[0]["execution_id"]) if rows else None
 
     def in_boot(self, job: str, boot_id: str) -> bool:
-        """Whether the job has run in this boot."""
+        """Tell whether the job has run in this boot."""
         return bool(self._execute("ran_in_boot", job=job, boot_id=boot_id)[0][0])
 
     def exist_for(self, job: str) -> bool:
-        """Whether the job has ever run."""
+        """Tell whether the job has ever run."""
         return bool(self._execute("has_runs", job=job)[0][0])
 
     def begin(self, run: Run, boot_id: str, since_boot: int | None = None) -> None:
@@ -289,7 +289,8 @@ class RunTable:
         return [row["execution_id"] for row in rows]
 
     def begun_between(self, unit: str, since: int, until: int | None) -> bool | None:
-        """Whether the first run of a job's unit in a span of time has ended; None without one."""
+        """Tell whether the first run of a job's unit in a span of time has ended; None without
+        one."""
         rows = self._execute(
             "run_begun_between", job=unittext.job_name(unit), unit=unit, since=since, until=until
         )

@@ -110,7 +110,7 @@ class Elapses:
         return Cause(False, began.at)
 
     def _is_open(self, start: _Start, elapse: Elapse) -> bool:
-        """Whether a start is still to come for an elapse that is before it."""
+        """Tell whether a start is still to come for an elapse that is before it."""
         used = self._runs.used_elapse(start.job.name, start.boot_id)
         if used is not None and elapse.since_boot <= used:
             return False

@@ -152,7 +152,7 @@ class Starter:
         return chosen
 
     def _has_enough(self, start: Start, busy: set[str]) -> bool:
-        """Whether as many runs of a Parallel job are in progress as there may be."""
+        """Tell whether as many runs of a Parallel job are in progress as there may be."""
         if not start.unit.startswith(LAUNCH_PREFIX):
             return False
         job = self._store.jobs.get(start.job)
@@ -180,7 +180,7 @@ class Starter:
         self._asked()
 
     def _shut_gate(self) -> bool:
-        """Whether it is shut now; where not, nothing is started, and ordinary jobs go on."""
+        """Tell whether it is shut now; where not, nothing is started, and ordinary jobs go on."""
         try:
             self._runtime.shut_gate()
         except OSError as error:

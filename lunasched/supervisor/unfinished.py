@@ -53,7 +53,7 @@ class KilledChanges:
         return True
 
     def _look(self) -> bool:
-        """Whether to look again.
+        """Tell whether to look again.
 
         A change was killed if two looks in a row find the same change unfinished and its lock
         free. Not one: another change may begin or end between the two questions, and a reader of

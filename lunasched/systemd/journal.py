@@ -208,7 +208,7 @@ class RunWindow:
     since: int
     until: int | None
     is_followed: bool = False
-    """Whether the unit was started again at ``until``: nothing after that is this run's."""
+    """True if the unit was started again at ``until``: nothing after that is this run's."""
     names: tuple[str, ...] = ()
     """The users whom the job's own command enters by ``su`` and the like."""
     users: frozenset[int] = frozenset()
@@ -260,7 +260,7 @@ class OutputTail:
         # A user is to be entered, or has been, and no stream is known yet.
         self._is_moving = bool(run.names)
         self.ended = False
-        """Whether the manager's record of the run's end has been read."""
+        """True if the manager's record of the run's end has been read."""
         self._begin()
 
     def drain(self) -> str:
@@ -569,7 +569,7 @@ class Journal:
             _add(reader, _stream(stream))
 
     def belongs(self, entry: dict[str, Any], run: RunWindow) -> bool:
-        """Whether a record is output of the run: from its unit and, if known, its invocation.
+        """Tell whether a record is output of the run: from its unit and, if known, its invocation.
 
         Or from where processes of it are that have left the unit.
         """
@@ -592,7 +592,7 @@ class Journal:
         )
 
     def ends(self, entry: dict[str, Any], run: RunWindow) -> bool:
-        """Whether a record is the manager's of the run's end."""
+        """Tell whether a record is the manager's of the run's end."""
         about = {**self._manager(), self._about(): run.execution_id}
         return _has(entry, about) and entry.get("MESSAGE_ID") in _ENDS
 
@@ -760,7 +760,7 @@ def _add(reader: Any, fields: Fields) -> None:
 
 
 def _has(entry: dict[str, Any], fields: Fields) -> bool:
-    """Whether a record has all of these fields, each once."""
+    """Tell whether a record has all of these fields, each once."""
     return all(_single(entry, name) == value for name, value in fields.items())
 
 
@@ -858,7 +858,7 @@ _UNMET = re.compile(r" skipped(?:,| because) .*condition check")
 
 
 def _tells_of_condition(entry: dict[str, Any]) -> bool:
-    """Whether a record about a start says that there was none, because of a ``Condition…=``.
+    """Tell whether a record about a start says that there was none, because of a ``Condition…=``.
 
     That has the message ID of a start, and for a unit that is loaded the invocation ID of its last
     run (seen in systemd 252 and 257): only the text tells.

@@ -61,11 +61,11 @@ class UnitState:
     active: str
     sub: str
     has_job: bool
-    """Whether it is waiting to be started or stopped."""
+    """True if it is waiting to be started or stopped."""
 
     @property
     def is_active(self) -> bool:
-        """Whether it is started, or on its way there or back."""
+        """True if it is started, or on its way there or back."""
         return self.active in ("active", "activating", "deactivating", "reloading")
 
 
@@ -88,7 +88,7 @@ class Invocation:
 
     @property
     def ended(self) -> bool:
-        """Whether the run is over."""
+        """True if the run is over."""
         return self.active in ("inactive", "failed")
 
 
@@ -114,7 +114,7 @@ class UnitFacts:
     drop_ins: tuple[str, ...]
     transient: bool
     stale: bool
-    """Whether its files are not what the manager has read."""
+    """True if its files are not what the manager has read."""
     used_by: tuple[str, ...]
     """The units that start, stop or follow it."""
 
@@ -326,7 +326,7 @@ class Manager:
                 raise outcome
 
     def need_reload(self, units: Iterable[str]) -> bool:
-        """Whether the manager holds any of ``units`` in a version older than its file."""
+        """Tell whether the manager holds any of ``units`` in a version older than its file."""
         return bool(self.stale(units))
 
     def stale(self, units: Iterable[str]) -> list[str]:
@@ -393,7 +393,7 @@ class Manager:
         return self.states(unit).get(unit)
 
     def is_busy(self, unit: str) -> bool:
-        """Whether a unit is started, on its way there or back, or about to be."""
+        """Tell whether a unit is started, on its way there or back, or about to be."""
         state = self.state(unit)
         return state is not None and (state.is_active or state.has_job)
 

@@ -36,7 +36,7 @@ def unit_names(job: Job) -> list[str]:
 
 
 def is_unit(unit: str, job: str | None = None) -> bool:
-    """Whether a unit is that of a command that a job has, or had; of any job: ``None``."""
+    """Tell whether a unit is that of a command that a job has, or had; of any job: ``None``."""
     if job is None:
         # A ":" in a job's name is escaped.
         return unit.startswith(unittext.HOOK_PREFIX) and f":{MARK}" in unit

@@ -91,9 +91,9 @@ class CompiledJob:
     hooks: tuple[Unit, ...] = ()
     warnings: tuple[str, ...] = ()
     guarded: bool = False
-    """Whether the slot guard looks at its starts, so that it needs to know the slots."""
+    """True if the slot guard looks at its starts, so that it needs to know the slots."""
     at_boot_only: bool = False
-    """Whether starting the timer runs the job (``@reboot``), so that only booting may do it."""
+    """True if starting the timer runs the job (``@reboot``), so that only booting may do it."""
     until_boot: str | None = None
     """The drop-in for a timer that is started later than at boot (``until_boot``)."""
 

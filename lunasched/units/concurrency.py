@@ -28,7 +28,7 @@ _BUS_UNITS = "/org/freedesktop/systemd1/unit/"
 
 
 def has_launcher(job: Job) -> bool:
-    """Whether the job's timer starts a launcher in place of the job's service."""
+    """Tell whether the job's timer starts a launcher in place of the job's service."""
     return job.mode is ExecutionMode.PARALLEL or job.overlap is Overlap.REPLACE
 
 

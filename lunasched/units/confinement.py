@@ -198,7 +198,8 @@ def _is_below(path: str, directory: str) -> bool:
 
 
 def _is_library(path: str) -> bool:
-    """Whether the libraries of programs may be in a directory, which is not above all of them."""
+    """Tell whether the libraries of programs may be in a directory, which is not above all of
+    them."""
     return any(_is_below(path, each) for each in _LIBRARIES) and _MULTIARCH in path
 
 

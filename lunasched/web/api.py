@@ -43,7 +43,7 @@ class View:
     now: int
     host_timezone: str
     trusted: bool
-    """Whether outputs are shown."""
+    """True if outputs are shown."""
     timers: Callable[[], Timers] = Timers
     """Asks the manager for the timers of jobs."""
 

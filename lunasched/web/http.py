@@ -55,7 +55,8 @@ Answer = Callable[[Request], Response]
 
 
 def is_whole(head: bytes) -> bool:
-    """Whether there is nothing more to wait for: all of the head is there, or more than may be."""
+    """Tell whether there is nothing more to wait for: all of the head is there, or more than may
+    be."""
     return b"\r\n\r\n" in head or b"\n\n" in head or len(head) > HEAD_BYTES_MAX
 
 

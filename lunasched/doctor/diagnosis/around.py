@@ -27,7 +27,7 @@ _OUR_CONF = f"{_JOURNAL_CONF}/zz-lunasched.conf"
 
 
 def systemd(facts: Facts) -> Iterator[Finding]:
-    """Whether the service manager answers, and is new enough."""
+    """Tell whether the service manager answers, and is new enough."""
     if isinstance(facts.manager, Unseen):
         yield _no_manager(facts, facts.manager)
         return
@@ -74,7 +74,7 @@ def _no_manager(facts: Facts, reason: Unseen) -> Finding:
 
 
 def cgroups(facts: Facts) -> Iterator[Finding]:
-    """Whether resource limits hold."""
+    """Tell whether resource limits hold."""
     if facts.cgroup != "v2":
         lost = (
             "a run that is killed for want of memory is recorded as signal 9"
@@ -141,7 +141,7 @@ def _controllers_wanted(facts: Facts) -> dict[str, list[str]]:
 
 
 def clock(facts: Facts) -> Iterator[Finding]:
-    """Whether something keeps the clock right."""
+    """Tell whether something keeps the clock right."""
     if facts.in_container:
         yield fine("the clock is that of this container's host")
     elif isinstance(facts.clock, Unseen):
@@ -159,7 +159,7 @@ def clock(facts: Facts) -> Iterator[Finding]:
 
 
 def zones(facts: Facts) -> Iterator[Finding]:
-    """Whether the units are right for the time zones, now and in the years to come."""
+    """Tell whether the units are right for the time zones, now and in the years to come."""
     known = facts.zones
     found = []
     if facts.has_jobs and not isinstance(facts.deployed, Unseen) and known.deployed != known.now:
@@ -218,7 +218,7 @@ def _sync_units(facts: Facts, units: Mapping[str, UnitSeen]) -> Iterator[Finding
 
 
 def journal(facts: Facts) -> Iterator[Finding]:
-    """Whether the journal keeps what the supervisor reads from it."""
+    """Tell whether the journal keeps what the supervisor reads from it."""
     known = facts.journal
     if isinstance(known, Unseen):
         yield unseen("the journal", known)
@@ -309,7 +309,7 @@ def polkit(facts: Facts) -> Iterator[Finding]:
 
 
 def linger(facts: Facts) -> Iterator[Finding]:
-    """Whether a user's jobs run while they are logged out."""
+    """Tell whether a user's jobs run while they are logged out."""
     if facts.lingers is None:
         return
     if facts.lingers:

@@ -17,7 +17,7 @@ _NAMED = 5
 
 
 def units(facts: Facts) -> Iterator[Finding]:
-    """Whether the unit files are what the jobs compile to, and systemd has read them."""
+    """Tell whether the unit files are what the jobs compile to, and systemd has read them."""
     known = facts.deployed
     if isinstance(known, Unseen):
         yield unseen("the units of jobs", known)
@@ -107,7 +107,7 @@ def _is_of(unit: str, jobs: set[str]) -> bool:
 
 
 def timers(facts: Facts) -> Iterator[Finding]:
-    """Whether the timers of enabled jobs run, and will elapse."""
+    """Tell whether the timers of enabled jobs run, and will elapse."""
     known, manager = facts.deployed, facts.manager
     for part in (known, manager):
         if isinstance(part, Unseen):
@@ -156,7 +156,7 @@ def _goes_on(job: Job, facts: Facts) -> bool:
 
 
 def orphans(facts: Facts) -> Iterator[Finding]:
-    """Whether there are units that belong to no job."""
+    """Tell whether there are units that belong to no job."""
     known = facts.deployed
     if isinstance(known, Unseen):
         yield unseen("units without jobs", known)
@@ -208,7 +208,7 @@ def _orphaned_files(facts: Facts, known: DeployedFacts) -> Iterator[Finding]:
 
 
 def cron(facts: Facts) -> Iterator[Finding]:
-    """Whether cron runs what jobs run, too."""
+    """Tell whether cron runs what jobs run, too."""
     known = facts.cron_lines
     if isinstance(known, Unseen):
         yield unseen("crontabs", known)

@@ -52,7 +52,7 @@ class JournalFacts:
     limit: int | None
     """Bytes that it may have at most, where somebody has set that."""
     readable: bool | Unseen
-    """Whether the supervisor can read what is about its jobs."""
+    """True if the supervisor can read what is about its jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class ClockFacts:
     """The machine's clock."""
 
     synchronised: bool
-    """Whether something keeps it right; of a container's clock only the host knows."""
+    """True if something keeps it right; of a container's clock only the host knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class DatabaseFacts:
     state: str
     """``current``, ``older``, ``newer``, ``1.x``, ``2.0`` or ``foreign``."""
     checked: bool
-    """Whether it was read as a whole."""
+    """True if it was read as a whole."""
     problem: str = ""
     """Why it cannot be read at all."""
 
@@ -203,7 +203,7 @@ class OverrunFacts:
     """When it began (µs, UTC)."""
     slots: int
     has_limit: bool
-    """Whether the job has a time limit."""
+    """True if the job has a time limit."""
     waits: bool = False
     """It waits for its turn."""
 
@@ -236,7 +236,7 @@ class DeployedFacts:
     failed: tuple[tuple[str, str], ...] = ()
     """Jobs that cannot be compiled any more, and why."""
     handover: bool = False
-    """Whether an ``eject`` or ``adopt`` was killed half-way."""
+    """True if an ``eject`` or ``adopt`` was killed half-way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +263,7 @@ class Facts:
     lingers: bool | None
     """``None`` in system mode."""
     lacks_bus: bool
-    """Whether the user's manager runs without D-Bus; in system mode, never."""
+    """True if the user's manager runs without D-Bus; in system mode, never."""
     disks: tuple[DiskFacts, ...]
     closed: tuple[ClosedFacts, ...]
     """The directories of units, jobs and runs that cannot be written."""
@@ -285,7 +285,7 @@ class Facts:
     cron_lines: tuple[CronLine, ...] | Unseen = ()
     in_container: bool = False
     has_supervisor_user: bool = True
-    """Whether there is the user that the system's supervisor runs as; in user mode, always."""
+    """True if there is the user that the system's supervisor runs as; in user mode, always."""
     reinstall: tuple[str, ...] = ()
     """How lunasched is installed once more, by what has installed it."""
     bus_package: tuple[str, ...] = ()
@@ -303,10 +303,10 @@ class Facts:
 
     @property
     def has_jobs(self) -> bool:
-        """Whether there are jobs, as far as could be seen."""
+        """True if there are jobs, as far as could be seen."""
         return isinstance(self.deployed, Unseen) or bool(self.deployed.jobs)
 
     @property
     def is_system(self) -> bool:
-        """Whether it is about the system's jobs, which root alone can mend."""
+        """True if it is about the system's jobs, which root alone can mend."""
         return self.mode is Mode.SYSTEM

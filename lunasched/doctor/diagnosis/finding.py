@@ -31,7 +31,7 @@ class Finding:
     mend: tuple[str, ...] = ()
     """Command lines for a shell that mend it, one after the other."""
     as_root: bool = False
-    """Whether these need root."""
+    """True if these need root."""
     check: str = ""
 
     def of(self, check: str) -> Finding:

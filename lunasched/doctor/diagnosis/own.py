@@ -19,7 +19,7 @@ _ENABLED = ("enabled", "enabled-runtime", "static", "linked", "alias", "indirect
 
 
 def configuration(facts: Facts) -> Iterator[Finding]:
-    """Whether the configuration file is valid, and in the right hands."""
+    """Tell whether the configuration file is valid, and in the right hands."""
     known = facts.settings
     if isinstance(known, Unseen):
         yield unseen("the configuration file", known)
@@ -226,7 +226,7 @@ def _as_owner(facts: Facts, path: Path, script: str) -> tuple[str, ...]:
 
 
 def supervisor(facts: Facts) -> Iterator[Finding]:
-    """Whether the supervisor runs, and will after a boot."""
+    """Tell whether the supervisor runs, and will after a boot."""
     manager = facts.manager
     if not facts.has_supervisor_user:
         yield error(
@@ -326,7 +326,7 @@ def _down(facts: Facts, manager: ManagerFacts, active: str, sub: str) -> Finding
 
 
 def recording(facts: Facts) -> Iterator[Finding]:
-    """Whether the supervisor keeps up with the journal."""
+    """Tell whether the supervisor keeps up with the journal."""
     known = facts.recording
     if isinstance(known, Unseen):
         yield unseen("how far runs are recorded", known)
@@ -356,7 +356,7 @@ def _span(usec: int) -> str:
 
 
 def web(facts: Facts) -> Iterator[Finding]:
-    """Whether the status page and the metrics are served where they shall be."""
+    """Tell whether the status page and the metrics are served where they shall be."""
     known = facts.web
     if isinstance(known, Unseen):
         yield unseen("the status page", known)
@@ -407,7 +407,7 @@ def _edit(facts: Facts) -> str:
 
 
 def notifications(facts: Facts) -> Iterator[Finding]:
-    """Whether people were told what they were to be told."""
+    """Tell whether people were told what they were to be told."""
     known = facts.messages
     if isinstance(known, Unseen):
         yield unseen("notifications", known)
@@ -423,7 +423,7 @@ def notifications(facts: Facts) -> Iterator[Finding]:
 
 
 def scripts(facts: Facts) -> Iterator[Finding]:
-    """Whether the scripts are there that units run."""
+    """Tell whether the scripts are there that units run."""
     if not facts.missing_scripts:
         yield fine(f"the scripts that units run are in {facts.scripts}")
         return

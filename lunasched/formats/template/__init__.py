@@ -40,7 +40,7 @@ VARIABLES: Mapping[str, str] = {
     "missed": "slots that passed without a run",
     "overrun": "slots that passed during the run",
 }
-"""What a template can use."""
+"""The variables of a template."""
 
 LENGTH_MAX = 8192
 """Characters of a template."""
@@ -58,7 +58,7 @@ def check(text: str) -> None:
 
 
 def render(text: str, variables: Mapping[str, object]) -> str:
-    """What a template says of some ``VARIABLES``; raises ``TemplateFailed``."""
+    """Fill in a template with some ``VARIABLES``; raises ``TemplateFailed``."""
     if _is_plain(text):
         return text
     from lunasched.formats.template.language import filled

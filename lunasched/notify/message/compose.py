@@ -45,7 +45,7 @@ class Message:
     note: str = ""
     """Why a template was left out."""
     custom: bool = False
-    """Whether the text is a template's, and takes the place of facts and output."""
+    """True if the text is a template's, and takes the place of facts and output."""
 
 
 def compose(report: Report, channel: Channel | None = None) -> Message:

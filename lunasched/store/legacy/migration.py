@@ -59,7 +59,7 @@ _RESULTS = {
 
 
 def is_legacy(connection: sqlite3.Connection) -> bool:
-    """Whether the tables are those of 1.x, of whatever version."""
+    """Tell whether the tables are those of 1.x, of whatever version."""
     wanted = {"jobs": {"schedule_type", "schedule_value"}, "history": {"job_id", "run_at"}}
     return all(columns <= _columns(connection, table) for table, columns in wanted.items())
 

@@ -336,7 +336,8 @@ def _have_users(words: list[tuple[str, str]], users: Container[str] | None) -> b
 
 
 def _is_of_the_other_format(raw: list[RawEntry], source: Source, problems: Problems) -> bool:
-    """Whether a file that was taken for a user's own looks like the system's, with a user field."""
+    """Tell whether a file that was taken for a user's own looks like the system's, with a user
+    field."""
     if source.format is not CronFormat.USER or not source.is_guess or not raw:
         return False
     words = _first_words(raw)
@@ -369,7 +370,7 @@ def _is_of_the_other_format(raw: list[RawEntry], source: Source, problems: Probl
 
 
 def _may_be_a_user(word: str, after: str, entry: RawEntry, source: Source) -> bool:
-    """Whether a word stands where a user does, before an absolute path, and is no program."""
+    """Tell whether a word stands where a user does, before an absolute path, and is no program."""
     return (
         source.finds is not None
         and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", word) is not None

@@ -36,11 +36,11 @@ class Source:
     users: Container[str] | None = None
     """The names of the machine's users; ``None`` where they are not known."""
     finds: Callable[[str, str | None], bool] | None = None
-    """Whether a word names a program in the directories of a ``PATH``, or of cron's own."""
+    """True if a word names a program in the directories of a ``PATH``, or of cron's own."""
     tag: str = "crontab"
     """What jobs that come from here are tagged with."""
     is_guess: bool = False
-    """Whether nobody said what format it is in."""
+    """True if nobody said what format it is in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ class Lack:
     """What becomes of the runs as long as it is so."""
     remedy: str
     is_certain: bool = True
-    """Whether systemd itself would refuse each run that is to come, as things are now."""
+    """True if systemd itself would refuse each run that is to come, as things are now."""
     mend: str = ""
     """A command line that mends it, apart from changing the job."""
 

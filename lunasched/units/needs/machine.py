@@ -33,9 +33,9 @@ class Seen:
     uid: int
     gid: int
     has_acl: bool = False
-    """Whether more than the mode says who may do what (acl(5))."""
+    """True if more than the mode says who may do what (acl(5))."""
     no_exec: bool = False
-    """Whether it is on a file system from which nothing is executed."""
+    """True if it is on a file system from which nothing is executed."""
 
 
 @dataclass(frozen=True, slots=True)
