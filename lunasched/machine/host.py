@@ -37,7 +37,7 @@ _UNSYNCHRONISED_USEC = 16_000_000
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """Whose a file is and who may read it."""
+    """The owner of a file and the users who may read it."""
 
     owner: str
     group: str
@@ -192,7 +192,7 @@ def listeners(port: int) -> tuple[str, ...]:
 
 
 def journal_storage() -> str:
-    """Where the journal is kept: ``persistent``, ``volatile`` or ``none``."""
+    """Return the storage of the journal: ``persistent``, ``volatile`` or ``none``."""
     chosen = _journal_setting("Storage") or "auto"
     if chosen == "auto":
         return "persistent" if JOURNAL.is_dir() else "volatile"

@@ -130,7 +130,7 @@ def _is_no_reply(error: smtplib.SMTPResponseException) -> bool:
 def _failed(
     place: str, error: BaseException, settings: EmailSettings, tls: Tls | None
 ) -> NotifyError:
-    """What was wrong; what the server refuses for good is not tried again."""
+    """Return the error in words; one that the server calls permanent is not retried."""
     password = settings.smtp_password or ""
     login = f"\0{settings.smtp_username}\0{password}"
     secrets = [password, *(base64.b64encode(one.encode()).decode() for one in (password, login))]

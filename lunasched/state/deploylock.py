@@ -144,7 +144,7 @@ class DeployLock:
 
     @contextmanager
     def unfinished_if_it_raises(self) -> Iterator[None]:
-        """What raises in here, while a change is made, has it not come to its end."""
+        """Keep the change marked as unfinished if the block raises."""
         before, self._stays = self._stays, True
         yield
         self._stays = before

@@ -1,4 +1,4 @@
-"""What must not outlive a boot: marks of starts, the gate with its passes, facts for hooks.
+"""Files that must not outlive a boot: marks of starts, the gate with its passes, facts for hooks.
 
 Two directories below one that is the manager's own::
 
@@ -38,7 +38,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class GateView:
-    """What commands see of the gate, without opening anything."""
+    """The gate as commands see it, without opening anything."""
 
     def __init__(self, runtime: Path) -> None:
         self._gate = runtime / SUPERVISOR_DIRECTORY / "gate"

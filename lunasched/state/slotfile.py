@@ -1,4 +1,4 @@
-"""What guards need to know of each job, in a directory that only the jobs' manager may write.
+"""The files of the guards, in a directory that only the jobs' manager may write.
 
 Guards run as the user of their job (``unit-templates/slot-guard``), so what they write is in files
 that belong to that user, which are made here: a new file is complete and has its owner before it
@@ -97,7 +97,7 @@ class SlotDirectory:
             os.close(before)
 
     def zones(self) -> str:
-        """What ``write_zones`` was last given."""
+        """Return the last text that was given to ``write_zones``."""
         return (_content(self.path / _ZONES, _OWN_BYTES_MAX) or "").strip()
 
     def write_zones(self, identity: str) -> None:

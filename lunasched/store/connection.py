@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from lunasched.errors import PermissionDenied, StoreError
 
 BUSY_SECONDS = 30.0
-"""How long a statement waits for the lock of another process."""
+"""The time that a statement waits for the lock of another process."""
 
 _HERE = Path(__file__).parent
 
@@ -182,7 +182,7 @@ def as_it_is(path: Path, schema: Schema, *, seconds: float) -> sqlite3.Connectio
 
 
 def explained(error: Exception, path: Path) -> StoreError | PermissionDenied:
-    """What SQLite or the system says of a database, in words."""
+    """Return an error of SQLite or the system about a database, in words."""
     text = str(error)
     denied = isinstance(error, PermissionError) or any(
         words in text for words in ("readonly", "unable to open", "Read-only")

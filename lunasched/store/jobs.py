@@ -88,7 +88,7 @@ class JobTable:
         self._execute("delete_dependencies", job=name)
 
     def updated_at(self) -> dict[str, int]:
-        """When each job was last added or changed."""
+        """Return the last time at which each job was added or changed."""
         return {row["name"]: row["updated_at"] for row in self._execute("job_times")}
 
     def facts(self) -> list[Row]:

@@ -32,7 +32,7 @@ _ID_DIGITS = 32
 
 
 class MessageState(Enum):
-    """What has become of a message."""
+    """The state of a notification."""
 
     WAITING = "waiting"
     """It is to be sent, or is being sent."""
@@ -289,7 +289,7 @@ class OutboxTable:
     # Limits and digests
 
     def sent_lately(self, counter: str, since: int, now: int) -> list[int]:
-        """When a channel, or a lane, took messages between two points in time, the latest first.
+        """Return when a channel, or a lane, took notifications between two times, the latest first.
 
         What was counted at a time that is yet to come, was sent now: the clock was set back.
         """
@@ -331,7 +331,7 @@ class OutboxTable:
         )
 
     def open_commands(self) -> int:
-        """How many messages are with commands that are not over."""
+        """Return the number of notifications whose commands have not ended."""
         return int(self._execute("count_commands")[0]["open"])
 
     def ended_commands(self) -> list[EndedCommand]:
@@ -367,12 +367,12 @@ class OutboxTable:
         return _entry(rows[0]) if rows else None
 
     def depth(self) -> int:
-        """How many messages are still to be sent, those that were held back included."""
+        """Return the number of notifications still to be sent, those held back included."""
         return int(self._execute("open_messages")[0]["open"])
 
 
 def event_of(report: Report) -> str:
-    """What a message is told of: an event of a job, or ``digest``, or ``test``."""
+    """Return the subject of a notification: an event of a job, or ``digest``, or ``test``."""
     event: NotifyEvent | None = report.kind.event
     return report.kind.value if event is None else event.value
 

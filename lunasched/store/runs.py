@@ -14,7 +14,7 @@ from lunasched.store.connection import Execute, Row
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """What has been recorded of a run before its end."""
+    """The records of a run before its end."""
 
     spawn_failed: bool
     """True if its program could not be executed, so far as is known."""
@@ -139,7 +139,7 @@ class RunTable:
         return [_run(row) for row in self._execute("recent_runs", job=job, count=count)]
 
     def marks(self, jobs: Iterable[str], *, since: int, step: int) -> dict[str, list[Mark]]:
-        """What a timeline of jobs from ``since`` on shows, the earliest first (µs, UTC).
+        """Return the marks in a timeline of jobs from ``since`` on, the earliest first (µs, UTC).
 
         Runs of a job that began within the same ``step`` and ended alike are one mark.
         """
@@ -151,11 +151,11 @@ class RunTable:
         return found
 
     def next_start(self, execution_id: str) -> int | None:
-        """When the unit of a run was started after it."""
+        """Return the next time after a run at which its unit was started."""
         return self._value("next_start", execution_id=execution_id)
 
     def last_start(self, job: str) -> int | None:
-        """When the job last started."""
+        """Return the last start of the job."""
         return self._value("last_start", job=job)
 
     def last_slot(self, job: str, *, but: str = "") -> int | None:
@@ -260,7 +260,7 @@ class RunTable:
         self._execute("run_spawn_failed", execution_id=execution_id, exit_code=exit_code, at=at)
 
     def state(self, execution_id: str) -> RunState | None:
-        """What decides the result of a run when it ends."""
+        """Return the facts that decide the result of a run when it ends."""
         rows = self._execute("run_state", execution_id=execution_id)
         if not rows:
             return None
@@ -363,7 +363,7 @@ class RunTable:
         self._execute("correct_trigger", execution_id=execution_id, trigger=trigger.value)
 
     def requested(self, execution_id: str) -> Trigger | None:
-        """What started the run, if it was asked for."""
+        """Return the cause of the run, if it was requested."""
         rows = self._execute("requested_start", execution_id=execution_id)
         return Trigger(rows[0]["trigger"]) if rows else None
 

@@ -1,4 +1,4 @@
-"""What follows a run: retries, hooks, messages, and the jobs that waited for it to succeed.
+"""The consequences of a run: retries, hooks, notifications, and jobs that depend on it.
 
 Everything here is rows, written in the transaction that recorded the cause; nothing is started.
 A run has two moments that matter: when it is known to go ahead (it was not refused), and when it

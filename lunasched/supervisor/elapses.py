@@ -1,4 +1,4 @@
-"""Which starts a job's timer caused, by the times at which systemd says that it elapsed.
+"""The starts that a job's timer caused, by the times at which systemd says that it elapsed.
 
 A timer that elapses has systemd start one unit, and notes the time. The first start of that unit
 from then on is the timer's, and no other is, unless the unit was running at that time, so that
@@ -47,12 +47,12 @@ class Timers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What is known of the cause of a start."""
+    """The known facts about the cause of a start."""
 
     by_timer: bool | None
     """``None`` where it is not known."""
     at: int
-    """When the start was caused (µs, UTC), as far as that is known."""
+    """The time at which the start was caused (µs, UTC), as far as that is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""How far recording is behind what happens to jobs."""
+"""The time by which recording is behind the jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is told of a run: rows of the outbox, written in the transaction of their cause."""
+"""Notifications of runs: rows of the outbox, written in the transaction of their cause."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where messages come from."""
+    """The machine that notifications come from."""
 
     host: str
     timezone: str
@@ -35,7 +35,7 @@ class Origin:
 
 
 class Messages:
-    """What is to be told of runs. Everything here belongs in the transaction of its cause."""
+    """Writes notifications of runs. Every call belongs in the transaction of its cause."""
 
     def __init__(self, store: Store, origin: Origin) -> None:
         self._store = store

@@ -53,7 +53,7 @@ _NEWS = (Kind.FAILURE, Kind.MISSED, Kind.OVERRUN)
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What came of a try: the server's answer or the error, and the subject if there was one."""
+    """The outcome of a try: the server's answer or the error, and the subject if there was one."""
 
     message: Message | None
     answer: str = ""
@@ -157,7 +157,7 @@ class Notifier:
         return delivery.message_at(of_channel, of_job, self._most, self._now())
 
     def _digest_at(self, counter: str) -> int:
-        """When a channel takes a digest of what is held back for it."""
+        """Return when a channel takes a digest of what is held back for it."""
         now, of_channel = self._now(), self._sent(counter)
         soonest = delivery.soonest_digest_at(of_channel, self._most, now)
         if soonest > now:
@@ -175,7 +175,7 @@ class Notifier:
         return min(found)
 
     def _sent(self, counter: str) -> list[int]:
-        """When a channel, or a lane of it, took messages within the last hour."""
+        """Return when a channel, or a lane of it, took notifications within the last hour."""
         if not self._most:
             return []
         return self._outbox.sent_lately(counter, self._now() - delivery.HOUR_USEC, self._now())
@@ -269,7 +269,7 @@ class Notifier:
             self._outbox.postpone_server(message, delay - 1, now)
 
     def _give_up(self, message: Outgoing, reason: str) -> None:
-        """What waited for a server as long as the message that is given up is given up, too."""
+        """Give up a message, and those that have waited as long for the same server."""
         waited = message.waited - _USEC
         while given_up := self._outbox.outwaited(message.server, waited, _AT_ONCE):
             for other in given_up:

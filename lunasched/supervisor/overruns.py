@@ -58,7 +58,7 @@ class OverrunWatch:
 
     @property
     def next_at(self) -> int | None:
-        """When it wakes up next (µs, UTC)."""
+        """Return the next time at which it wakes up (µs, UTC)."""
         waiting = (at for at in self._waiting.values() if at is not None)
         return min((*self._due.values(), *waiting), default=None)
 
@@ -88,7 +88,7 @@ class OverrunWatch:
             self._plan()
 
     def _told_at(self, start: Start) -> int | None:
-        """When a start that waits is to be told of."""
+        """Return when a notification of a start that waits is due."""
         found = self._store.jobs.get_with_time(start.job)
         if found is None:
             return None

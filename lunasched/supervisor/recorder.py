@@ -80,7 +80,7 @@ def result_of(unit_result: str) -> Result:
 
 
 def _launch_id(execution_id: str) -> str:
-    """What a launcher with this invocation ID calls the unit that it starts."""
+    """Return the ID of the unit that the launcher with this invocation ID starts."""
     return execution_id[:12]
 
 

@@ -19,7 +19,7 @@ _ASK_AGAIN_USEC = 600_000_000
 
 
 class SlotLists:
-    """What the guards of all jobs know."""
+    """The slot lists of all jobs, for their guards."""
 
     def __init__(
         self, slots: SlotDirectory, now: Callable[[], int], request_sync: Callable[[], None]

@@ -1,4 +1,4 @@
-"""What the supervisor starts: retries when they are due, and the jobs that wait at the gate.
+"""The starts of the supervisor: retries when they are due, and the jobs that wait at the gate.
 
 The gate is a file that every job's unit looks at before it starts (a condition that systemd
 evaluates itself; ``RuntimeDirectory``). It is shut while an Exclusive job waits, and always where

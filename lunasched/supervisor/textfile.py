@@ -90,7 +90,7 @@ class TextFile:
         GLib.idle_add(self._guard(partial(self._written, problem)))
 
     def _write(self, path: Path) -> str:
-        """What went wrong, in words; empty if nothing did."""
+        """Write the file; return the error in words, empty if there was none."""
         try:
             with Store.open_to_read(self._database) as store:
                 metrics.write_textfile(path, self._metrics.render(store, self._now()))

@@ -1,4 +1,4 @@
-"""What D-Bus told of the units of jobs, until the history accounts for it."""
+"""The changes of job units that D-Bus signalled, until the history accounts for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What hooks and commands find in their environment (lunasched(1), "HOOKS" and "NOTIFICATIONS")."""
+"""The environment of hooks and commands (lunasched(1), "HOOKS" and "NOTIFICATIONS")."""
 
 from __future__ import annotations
 

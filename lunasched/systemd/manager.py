@@ -1,4 +1,4 @@
-"""What is asked of a service manager: units in bulk, one run, signals."""
+"""The service manager: units in bulk, one run, signals."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ class Invocation:
     exit_code: int | None
     signal: int | None
     began_at: int | None
-    """When the unit last ceased to be inactive (µs, UTC)."""
+    """The last time at which the unit ceased to be inactive (µs, UTC)."""
     ended_at: int | None
-    """When the unit last became inactive (µs, UTC)."""
+    """The last time at which the unit became inactive (µs, UTC)."""
     began_since_boot: int = 0
     """The same on the monotonic clock (µs); 0 if the unit never ceased to be inactive."""
     ended_since_boot: int = 0
@@ -94,7 +94,8 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True)
 class UnitTimes:
-    """When a unit last left the inactive state, and came back to it (µs, UTC); 0 for never."""
+    """The last times at which a unit left the inactive state and returned (µs, UTC); 0 for
+    never."""
 
     began_at: int
     ended_at: int
@@ -102,7 +103,7 @@ class UnitTimes:
 
 @dataclass(frozen=True, slots=True)
 class UnitFacts:
-    """Where a unit comes from, and who else wants it."""
+    """The origin of a unit, and the other units that want it."""
 
     name: str
     names: tuple[str, ...]
@@ -138,7 +139,7 @@ class UserSession:
 
 @dataclass(frozen=True, slots=True)
 class TimerFacts:
-    """What a timer has done (µs since the epoch), and will do (µs of the monotonic clock)."""
+    """The past (µs since the epoch) and the next elapse of a timer (µs of the monotonic clock)."""
 
     since: int
     last_trigger: int
@@ -154,7 +155,7 @@ class Elapse:
     since_boot: int
     """On the monotonic clock (µs)."""
     active_since_boot: int = 0
-    """When the timer was started (µs since boot), if that was asked for."""
+    """The start of the timer (µs since boot), if that was asked for."""
 
 
 _USED_BY = (
@@ -201,7 +202,7 @@ class Manager:
         return tuple(each for each in pairs.get("PATH", "").split(":") if each)
 
     def facts(self, unit: str) -> UnitFacts:
-        """What the manager knows of a unit, which it looks for if it has to."""
+        """Return the manager's facts about a unit, which it loads if it has to."""
         (path,) = self._bus.call(Call("LoadUnit", GLib.Variant("(s)", (unit,))))
         parameters = GLib.Variant("(s)", (UNIT,))
         (found,) = self._bus.call(Call("GetAll", parameters, path=path, interface=PROPERTIES))
@@ -218,7 +219,7 @@ class Manager:
         )
 
     def timer(self, timer: str) -> TimerFacts:
-        """What a timer that is held has done and will do; all 0 for what is unknown."""
+        """Return the past and the next elapse of a timer that is held; 0 for what is unknown."""
         path = unit_path(timer)
         return TimerFacts(
             since=self.active_since(timer),
@@ -241,17 +242,17 @@ class Manager:
         return replace(_elapse(found), active_since_boot=active)
 
     def next_monotonic(self, timer: str) -> int:
-        """When a timer with an interval will elapse (µs since boot); 0 if it will not."""
+        """Return the next elapse of a timer with an interval (µs since boot); 0 if it has none."""
         following: int = self._bus.property(unit_path(timer), TIMER, "NextElapseUSecMonotonic")
         return 0 if following == _NEVER else following
 
     def next_realtime(self, timer: str) -> int:
-        """When a timer with a calendar will elapse (µs, UTC); 0 if it will not."""
+        """Return the next elapse of a timer with a calendar (µs, UTC); 0 if it has none."""
         following: int = self._bus.property(unit_path(timer), TIMER, "NextElapseUSecRealtime")
         return 0 if following == _NEVER else following
 
     def since_monotonic(self, unit: str) -> int:
-        """When a unit last became active (µs since boot); 0 if it never did."""
+        """Return when a unit last became active (µs since boot); 0 if it never did."""
         since: int = self._bus.property(unit_path(unit), UNIT, "ActiveEnterTimestampMonotonic")
         return since
 
@@ -307,7 +308,7 @@ class Manager:
         return self._run_jobs("RestartUnit", units)
 
     def active_since(self, unit: str) -> int:
-        """When a unit became active (µs, UTC); 0 if it is not."""
+        """Return when a unit became active (µs, UTC); 0 if it is not."""
         path = unit_path(unit)
         if self._bus.property(path, UNIT, "ActiveState") != "active":
             return 0
@@ -363,7 +364,8 @@ class Manager:
         self._bus.call(Call("Reload", None), timeout_ms=_RELOAD_TIMEOUT_MS)
 
     def file_state(self, unit: str) -> str:
-        """What ``systemctl is-enabled`` says of a unit; empty where there is no such unit."""
+        """Return the answer of ``systemctl is-enabled`` for a unit; empty where there is no such
+        unit."""
         try:
             parameters = GLib.Variant("(s)", (unit,))
             return str(self._bus.call(Call("GetUnitFileState", parameters))[0])

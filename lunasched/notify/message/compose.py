@@ -37,13 +37,13 @@ class Message:
     text: str
     """All of it: ours, or what a template made."""
     facts: tuple[tuple[str, str], ...] = ()
-    """What each fact is called, and says."""
+    """The name and the value of each fact."""
     output: str = ""
     """The last lines of the output."""
     commands: tuple[str, ...] = ()
-    """How to see more."""
+    """The commands that show more."""
     note: str = ""
-    """Why a template was left out."""
+    """The reason why a template was left out."""
     custom: bool = False
     """True if the text is a template's, and takes the place of facts and output."""
 
@@ -78,7 +78,7 @@ def compose(report: Report, channel: Channel | None = None) -> Message:
 
 
 def _filled(source: str | None, variables: dict[str, object], one_line_of: int = 0) -> str:
-    """What a template says; empty where there is none, or nothing."""
+    """Fill in a template; return an empty text where there is none, or nothing in it."""
     if source is None:
         return ""
     text = template.render(source, variables)
@@ -130,7 +130,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _advice(report: Report) -> Iterator[tuple[str, str]]:
-    """What can be done about a run that goes on and on."""
+    """Yield the commands that help with a run that goes on and on."""
     lunasched = ["lunasched", *(["--user"] if report.user_mode else [])]
     if report.waiting_since is not None:
         yield "To see why", shlex.join([*lunasched, "queue"])
@@ -176,7 +176,7 @@ def _text(
 
 
 def _held(report: Report) -> str:
-    """What a digest is of, a line each, the latest last."""
+    """Return the content of a digest, a line each, the latest last."""
     shown = report.held[-_HELD_MAX:]
     lines = [
         one_line(
@@ -196,7 +196,7 @@ def _indented(lines: list[str] | tuple[str, ...]) -> str:
 
 
 def _variables(report: Report, subject: str, text: str, output: str) -> dict[str, object]:
-    """What templates can use (``template.VARIABLES``)."""
+    """Return the variables of templates (``template.VARIABLES``)."""
 
     def when(usec: int | None) -> str | None:
         return None if usec is None else phrases.moment(usec, report.timezone)
