@@ -46,7 +46,7 @@ def chosen_mode(ctx: typer.Context, here: Optional[bool]) -> Optional[bool]:
 
 
 def environment(pairs: Sequence[str]) -> dict[str, str]:
-    """What ``--env NAME=value`` gave; raises ``InvalidInput``."""
+    """Return the variables of ``--env NAME=value``; raises ``InvalidInput``."""
     environment = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

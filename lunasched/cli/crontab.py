@@ -170,7 +170,7 @@ def _guessed(file: str, path: Path, data: bytes, users: _Users) -> CronFormat:
 
 
 def _tag(file: Optional[str], path: Optional[Path]) -> str:
-    """What tells by which import jobs came to be, if that can be said."""
+    """Return the tag that names the import of jobs, if it is known."""
     where = str(path) if path is not None else "" if file == "-" else "own"
     return f"crontab:{where}" if where and where.isprintable() and "," not in where else "crontab"
 
@@ -194,7 +194,7 @@ def _data(file: Optional[str], path: Optional[Path]) -> bytes:
 
 
 def _own_crontab() -> bytes:
-    """What ``crontab -l`` prints: the crontab of whoever calls, root's own as root."""
+    """Return the output of ``crontab -l``: the crontab of whoever calls, root's own as root."""
     environment = {**os.environ, "LC_ALL": "C"}
     try:
         done = subprocess.run(
@@ -224,7 +224,7 @@ def _as_it_is_enabled(session: Session, job: Job) -> Job:
 def _changed(
     session: Session, jobs: List[Job], *, dry_run: bool, replace: bool
 ) -> Tuple[Plan, Tuple[CompiledJob, ...]]:
-    """What was done, or with ``dry_run`` would be."""
+    """Deploy the jobs; return what was done, or with ``dry_run`` would be."""
     from lunasched.deploy import plan
 
     if dry_run:
@@ -273,7 +273,7 @@ def _note_gone(session: Session, jobs: List[Job], source: Source) -> None:
 
 
 def _off(source: Source, found: Crontab) -> str:
-    """How to keep cron from running what was imported."""
+    """Return how to keep cron from running what was imported."""
     path = shlex.quote(source.label)
     if source.label == "crontab -l" or source.user is not None:
         whose = f"-u {source.user} " if source.user else ""

@@ -32,7 +32,7 @@ from lunasched.errors import ExitCode, InvalidInput, LunaschedError, PermissionD
 SOCKET = "/run/lunasched-history.socket"
 GROUP = "lunasched-history"
 COMMANDS = ("list", "get", "history", "logs", "graph", "queue", "next")
-"""What a reader may ask for."""
+"""The commands that a reader may call."""
 
 _BYTES_MAX = 1 << 16
 # The request comes at once, from a program.
@@ -185,7 +185,7 @@ def _checked(request: object) -> tuple[list[str], dict[str, str]]:
 
 
 def _received(connection: socket.socket) -> tuple[str, list[int]]:
-    """What the caller sent: a line, and open files."""
+    """Receive the caller's request: a line, and open files."""
     data, outputs = b"", list[int]()
     deadline = time.monotonic() + _REQUEST_SECONDS
     while not data.endswith(b"\n"):

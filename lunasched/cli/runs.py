@@ -292,7 +292,7 @@ def _wait(session: Session, job: Job, unit: str, invocation: Invocation, since: 
 
 
 def _verdict(session: Session, ended: Invocation) -> Outcome:
-    """How a run ended, as the history has it.
+    """Return the end of a run, as the history has it.
 
     systemd does not tell a program that could not be executed from one that says so, nor a guard
     that refused the run from one that could not be executed: the history knows both. It is waited

@@ -169,7 +169,7 @@ def _elapses(rule: Schedule, zone: str, now: datetime, count: int) -> Iterator[i
 
 
 def _print_nights(rule: Schedule, zone: str, now: datetime) -> None:
-    """What happens around the changes of the clock within a year."""
+    """Print the elapses around the changes of the clock within a year."""
     from lunasched.schedule import UNTIMED, Every, transitions
 
     if isinstance(rule, (Every, *UNTIMED)):

@@ -311,7 +311,7 @@ def _history_row(
 
 
 def _waits_for(session: Session, name: str) -> str:
-    """What the starts of a job that are due are waiting for."""
+    """Return what the starts of a job that are due are waiting for."""
     starts, now = session.store.starts.all(), session.now()
     return "\n".join(
         f"{render.waits_for(start, starts, now)}, since {render.local_time(start.due_at)}"
@@ -351,7 +351,7 @@ def _so_far(session: Session, runs: Mapping[str, Run]) -> dict[str, Run]:
 
 
 def _upcoming(session: Session, jobs: list[Job], latest: Mapping[str, Run]) -> dict[str, Upcoming]:
-    """When each job elapses next, or what keeps its timer from it."""
+    """Return the next elapse of each job, or the obstacle that its timer has."""
     from lunasched.history.slot import next_elapse
 
     now, deployed = session.now(), session.store.jobs.updated_at()

@@ -72,7 +72,7 @@ class Turn:
     """The turn of a command that waited for the deploy lock."""
 
     now: int
-    """When it came (µs, UTC)."""
+    """The time of the request (µs, UTC)."""
     settled: bool
     """True if something was finished before that a killed command had left half done."""
 
@@ -537,7 +537,7 @@ class Deployer:
                 raise
 
     def _check_zones(self) -> None:
-        """What would be compiled is for the zones of when we began to wait for the lock."""
+        """Raise ``ZonesChanged`` if the zones changed while we waited for the lock."""
         if zone_identity() != self._context.zones:
             raise ZonesChanged
 
@@ -573,7 +573,7 @@ def _not_taken_back(
 
 
 def _named(wanted: Plan) -> str:
-    """What was not done, as the beginning of a sentence."""
+    """Return the changes that were not made, as the beginning of a sentence."""
     names = list(wanted.after)
     done = "deployed" if wanted.put else "removed"
     if len(names) == 1:

@@ -1,4 +1,4 @@
-"""What ``eject`` and ``adopt`` have in common: two timers for one schedule, of which one runs.
+"""The common part of ``eject`` and ``adopt``: two timers for one schedule, of which one runs.
 
 Before anything is touched, a file says what is about to be handed over; it is among those of the
 slots, which are root's in system mode. Who takes the deploy lock next, after a kill, finds it: a
@@ -29,7 +29,7 @@ _LATE_USEC = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is being handed over."""
+    """A hand-over in progress."""
 
     kind: str
     job: str
@@ -49,7 +49,7 @@ class RecordFile:
         self._files = UnitDirectory(self._path.parent, mark="", prefix=self._path.name)
 
     def read(self) -> Record | None:
-        """What was begun and is not known to be finished."""
+        """Return the hand-over that was begun and is not known to be finished."""
         try:
             found = json.loads(self._path.read_text(encoding="utf-8"))
             return Record(

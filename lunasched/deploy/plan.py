@@ -1,4 +1,4 @@
-"""What would have to be done so that the jobs are those that somebody asks for."""
+"""The changes that turn the jobs in the database into the requested ones."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ class Plan:
 
 
 def plan(jobs: Sequence[Job], store: Store, *, prune: bool = False) -> Plan:
-    """How to get from the jobs in the database to ``jobs``; with ``prune``, to these alone."""
+    """Plan the changes from the jobs in the database to ``jobs``; with ``prune``, to these
+    alone."""
     existing = _existing(jobs, store, prune)
     added, changed, unchanged = [], [], []
     for job in jobs:

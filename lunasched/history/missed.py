@@ -17,8 +17,8 @@ from lunasched.jobs.model import Job
 from lunasched.schedule import UNTIMED, Every
 
 MOST = 1000
-"""The most slots that are counted at a time, so that a job that should run every second, and did not
-for a week, does not block the supervisor."""
+"""The most slots that are counted at a time, so that a job that should run every second and did
+not for a week does not block the supervisor."""
 
 
 @dataclass(frozen=True, slots=True)

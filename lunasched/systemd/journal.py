@@ -359,7 +359,7 @@ class Journal:
             return str(entry["_BOOT_ID"]) if entry else None
 
     def waits(self, execution_id: str) -> Waits:
-        """Return the processes that systemd waited for in vain, of a run whose end is in the journal.
+        """Return what systemd waited for in vain, of a run whose end is in the journal.
 
         It says so in records without an ID of their own, before that of the end.
         """

@@ -14,7 +14,7 @@ from lunasched.units.concurrency import has_launcher
 
 @dataclass(frozen=True, slots=True)
 class Compilation:
-    """What should be deployed."""
+    """The units that should be deployed."""
 
     compiled: tuple[CompiledJob, ...]
     failed: tuple[tuple[str, str], ...]

@@ -1,4 +1,4 @@
-"""What a job's sandbox leaves of what guards need, which run inside of it as the job's user.
+"""The needs of guards in a job's sandbox, in which they run as the job's user.
 
 A guard has no more rights than its job: whoever has a say in the job's environment gains nothing
 by it. In turn the job may be kept from what the guard needs, so each way to do that is in one of
@@ -66,7 +66,7 @@ class Needs:
     scripts: Path
 
     def obstacle(self, job: Job) -> str | None:
-        """What of the job keeps its guards from working, and from what; ``None`` if nothing does.
+        """Return the setting that keeps the job's guards from working, and why; ``None`` if none does.
 
         What is not known to leave them all that they need counts as an obstacle.
         """

@@ -1,4 +1,4 @@
-"""Who may see what: which names the server answers to, and to whom it shows outputs.
+"""Access to the page: the names that the server answers to, and who sees outputs.
 
 Every user of the machine can connect to a port of it, and a web page that somebody reads there can
 have their browser do so, under any name that leads to the machine (DNS rebinding).
@@ -31,7 +31,7 @@ class Access:
     show_output: bool
     """True if everybody sees outputs who sees the rest."""
     uid: int
-    """Whose the supervisor is."""
+    """The user ID of the supervisor."""
     group: str | None = None
     """The group that may read the database."""
 

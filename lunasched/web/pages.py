@@ -186,7 +186,7 @@ class Pages:
         )
 
     def missing(self, text: str) -> Response:
-        """What is not there."""
+        """Return the answer for something that does not exist."""
         return self._respond("missing.html.j2", HTTPStatus.NOT_FOUND, text=text)
 
     def _so_far(self, source: Source, runs: Mapping[str, Run]) -> dict[str, Run]:
@@ -203,7 +203,7 @@ class Pages:
         return timers.upcoming(job.name, at, latest)
 
     def _defined(self, job: Job | None) -> dict[str, Any]:
-        """What a job is, in words and in units."""
+        """Return the definition of a job, in words and in units."""
         if job is None:
             return {"definition": {}, "units": []}
         zone, owner = self._identity.timezone, self._identity.owner
@@ -258,7 +258,7 @@ def _environment() -> jinja2.Environment:
 
 
 def job_url(name: str) -> str:
-    """Where the page of a job is."""
+    """Return the address of the page of a job."""
     if name in (".", ".."):
         # In a path these lead elsewhere, percent-encoded too.
         return f"/jobs/?{urlencode({'name': name})}"
@@ -266,12 +266,12 @@ def job_url(name: str) -> str:
 
 
 def run_url(execution_id: str) -> str:
-    """Where the page of a run is."""
+    """Return the address of the page of a run."""
     return f"/runs/{uuid(execution_id)}"
 
 
 def _ago(at: int, now: int) -> str:
-    """How far a moment is from now."""
+    """Return the distance of a moment from now."""
     if abs(now - at) < 1_000_000:
         return "now"
     span = quantities.duration(abs(now - at) // 1_000_000 * 1_000_000).replace(".0s", "s")
@@ -289,7 +289,7 @@ def _took(run: Run) -> str:
 
 
 def _look(result: Result | None) -> str:
-    """What kind of end it was; none yet is a run in progress."""
+    """Return the appearance of a result; without one, of a run in progress."""
     if result is None:
         return MarkKind.RUNNING.value
     if result is Result.SUCCESS:
@@ -300,7 +300,7 @@ def _look(result: Result | None) -> str:
 
 
 def _message_look(state: str) -> str:
-    """What has become of a message is like what becomes of a run."""
+    """Return the appearance of a notification in a state, as that of a run."""
     looks = {"sent": "success", "failed": "failure", "waiting": "waiting", "held": "waiting"}
     return looks.get(state, "neutral")
 

@@ -1,4 +1,4 @@
-"""Which request gets what."""
+"""The routes: which request gets which answer."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _API = "/api/v1/"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose jobs these are."""
+    """The machine and user of these jobs."""
 
     host: str
     timezone: str
     """The host's own, in which schedules are that name none."""
     owner: str
-    """Whom a job belongs to that names no user."""
+    """The user of a job that names none."""
     command: str
-    """How lunasched is called for these jobs: with ``--user``, or without."""
+    """The command that calls lunasched for these jobs: with ``--user``, or without."""
 
 
 class Site:

@@ -197,7 +197,7 @@ def zones(facts: Facts) -> Iterator[Finding]:
 
 
 def _sync_units(facts: Facts, units: Mapping[str, UnitSeen]) -> Iterator[Finding]:
-    """What brings the units up to date, when zones change and once a year."""
+    """Check the units that bring the jobs' units up to date, when zones change and once a year."""
     service = units.get("lunasched-sync.service")
     if service is not None and service.active == "failed":
         yield error(

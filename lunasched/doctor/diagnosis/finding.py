@@ -1,4 +1,4 @@
-"""What a check has to say."""
+"""The finding of a check."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lunasched.doctor.diagnosis.facts import Unseen
 
 
 class Severity(Enum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     OK = "ok"
     UNKNOWN = "unknown"
@@ -27,7 +27,7 @@ class Finding:
     severity: Severity
     what: str
     why: str = ""
-    """What it leads to."""
+    """The consequence of it."""
     mend: tuple[str, ...] = ()
     """Command lines for a shell that mend it, one after the other."""
     as_root: bool = False

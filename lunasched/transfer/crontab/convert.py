@@ -27,7 +27,7 @@ from lunasched.transfer.crontab.times import read_times
 
 _SHELL = "/bin/sh"
 _DEFAULTS = {"PATH": "/usr/bin:/bin", "SHELL": _SHELL}
-"""What Debian's cron sets and systemd sets otherwise."""
+"""The variables that Debian's cron sets and systemd sets otherwise."""
 
 _NO_EFFECT = ("MAILFROM", "CONTENT_TYPE", "CONTENT_TRANSFER_ENCODING")
 _RANDOM_DELAY_MAX = 24 * 60
@@ -226,7 +226,7 @@ def _mail(entry: RawEntry, draft: Draft, source: Source, *, failures_only: bool)
 
 
 def _see_variables(entry: RawEntry, draft: Draft, source: Source, problems: Problems) -> None:
-    """What the variables above an entry mean to it besides being its environment."""
+    """Apply the meaning of variables above an entry besides being its environment."""
     definition = draft.definition
     environment = definition["env"]
     logname = environment.pop("LOGNAME", None)
@@ -294,7 +294,7 @@ def _job(draft: Draft, name: str, tag: str, problems: Problems) -> Job | None:
 
 
 def _of_variable(entry: RawEntry, problem: str) -> tuple[int, str] | None:
-    """Where the variable is that is to blame, and what is wrong with it."""
+    """Return the line of the variable that is at fault, and the error."""
     key, _, message = problem.partition(": ")
     name = _VARIABLES.get(key.partition(".")[0], "")
     if key == "env":
