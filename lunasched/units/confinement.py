@@ -66,7 +66,7 @@ class Needs:
     scripts: Path
 
     def obstacle(self, job: Job) -> str | None:
-        """Return the setting that keeps the job's guards from working, and why; ``None`` if none does.
+        """Return the setting that keeps the job's guards from working, and why, or ``None``.
 
         What is not known to leave them all that they need counts as an obstacle.
         """
