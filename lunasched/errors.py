@@ -48,7 +48,7 @@ class LunaschedError(Exception):
 
     exit_code = ExitCode.FAILED
     nothing_changed = False
-    """True if it is known that all is as it was before. Set by who knows, told by the CLI."""
+    """True if nothing is known to have changed. The raiser sets it, the CLI prints it."""
 
 
 class InvalidInput(LunaschedError):
@@ -142,8 +142,8 @@ class ZonesChanged(LunaschedError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the time zone of this machine changed while other jobs were being changed; "
-            "nothing was done: give the command again"
+            "the time zone of this machine changed while other jobs were being deployed; "
+            "nothing was changed: run the command again"
         )
 
 

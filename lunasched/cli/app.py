@@ -33,7 +33,7 @@ ROWS_MAX = 1_000_000
 MODE_OPTION = typer.Option(
     None,
     "--system/--user",
-    help="The system's jobs or one's own.  [default: --system as root, --user otherwise]",
+    help="The system's jobs or your own.  [default: --system as root, --user otherwise]",
     show_default=False,
 )
 JSON_OPTION = typer.Option(False, "--json", help="Print JSON.")

@@ -46,14 +46,14 @@ def import_crontab(
     system_format: Optional[bool] = typer.Option(
         None,
         "--system-format/--user-format",
-        help="Whether a user stands before each command.  [default: by the path of FILE]",
+        help="Each line names a user before its command.  [default: by the path of FILE]",
         show_default=False,
     ),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be imported."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Print the plan, change nothing."),
     replace: bool = typer.Option(False, "--replace", help="Change jobs that exist."),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Make a job of each entry of a crontab. What differs from cron is said."""
+    """Make a job of each entry of a crontab, and list the differences from cron."""
     from lunasched.transfer import crontab
 
     session = Session.choose(chosen_mode(ctx, system))
@@ -80,7 +80,7 @@ def import_crontab(
     warn_of_mail(session, wanted.put)
     _note_gone(session, jobs, source)
     if not dry_run:
-        print(f"cron runs them, too, until you switch them off there: {_off(source, found)}")
+        print(f"cron still runs these entries; to disable them there: {_off(source, found)}")
         after_adding(session)
 
 
@@ -134,7 +134,7 @@ def _opened(
     if path is not None and path.parent in _SPOOLS and format_ is CronFormat.USER:
         owner = path.name
     if owner is not None and owner not in users:
-        raise InvalidInput(f"{file}: there is no user {owner!r}, whose crontab it would be")
+        raise InvalidInput(f"{file}: there is no user {owner!r}, to whom this crontab would belong")
     data = _data(file, path)
     if path is not None and system_format is None and path.name == "crontab":
         format_ = _guessed(str(file), path, data, users)

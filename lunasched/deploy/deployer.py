@@ -260,7 +260,7 @@ class Deployer:
             raise DeploymentFailed(
                 f"{self._store.path} has no jobs, but {len(deployed)} unit files of jobs are "
                 "deployed, and none was removed. If the database was lost, restore it; if "
-                "there shall be no jobs: lunasched sync --allow-empty"
+                "you want no jobs: lunasched sync --allow-empty"
             )
         jobs = self._store.jobs.all()
         found = compile_all(jobs, self._context)

@@ -46,7 +46,7 @@ class Outage:
     """A job whose last run failed for good: times are µs, UTC."""
 
     since: int
-    """The end of the first failed run."""
+    """The time at which the first of the failed runs ended."""
     failures: int
     """The number of failed runs since then; the attempts of one run count once."""
     alerted_at: int | None

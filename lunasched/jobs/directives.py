@@ -19,10 +19,10 @@ Directives = tuple[tuple[str, Directive], ...]
 
 _NAME = re.compile(r"[A-Za-z]+\Z")
 
-_OUTPUT = "what a run prints is read from the journal into its history"
-_RETRIES = "a run that failed is tried again by retry_policy"
-_ENDS = "how a run begins and ends is what its history is made of"
-_ACCOUNTING = "what a run used is recorded with it"
+_OUTPUT = "a run's output is read from the journal into the history"
+_RETRIES = "a failed run is retried by retry_policy"
+_ENDS = "the history is made from the start and the end of each run"
+_ACCOUNTING = "the resources that a run used are recorded with it"
 
 UNIT = frozenset(
     (
@@ -34,7 +34,7 @@ UNIT = frozenset(
 """The directives of ``[Unit]`` that have a meaning for a job, beside conditions and assertions."""
 _COMMANDS = ("ExecStart", "ExecStartPre", "ExecStartPost")
 _TESTS = ("Condition", "Assert")
-_IS_RUN = "when a job runs is for its timer, for retries and for who starts it by hand"
+_IS_RUN = "a job is started by its timer, by retries and by hand"
 _NO_LIMIT = "a job would be refused after a few starts"
 _SECTIONS = ("Unit", "Service")
 

@@ -88,7 +88,7 @@ def free_and_total(path: Path) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class WriteObstacle:
-    """The reason why nothing can be changed in a directory, and the command that mends it."""
+    """The reason why nothing can be changed in a directory, and the command that fixes it."""
 
     reason: str
     mend: str = ""

@@ -77,7 +77,7 @@ def eject(job: Job, context: Context, name: str | None = None) -> Ejection:
 
 
 _LOSSES: tuple[tuple[Callable[[Job], bool], str], ...] = (
-    (lambda job: job.retry.max_attempts > 1, "a run that failed is not tried again"),
+    (lambda job: job.retry.max_attempts > 1, "a failed run is not retried"),
     (lambda job: bool(job.hooks.events()), "its hooks do not run"),
     (lambda job: job.notifications != Notifications(), "nobody is notified"),
     (

@@ -412,7 +412,7 @@ def _user(job: Job, context: Context) -> UnitText | None:
     if context.mode is Mode.USER:
         if job.user is not None:
             raise InvalidJob(
-                [f"user: a job of one's own manager cannot run as {job.user}; use --system as root"]
+                [f"user: a job in user mode cannot run as {job.user}; use --system as root"]
             )
         return None
     # Named even where it is root: only then does systemd set HOME, LOGNAME and SHELL, as cron does.

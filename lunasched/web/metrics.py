@@ -150,7 +150,7 @@ QUEUE_DEPTH = Metric(
 OUTBOX_DEPTH = Metric(
     "lunasched_outbox_depth",
     "gauge",
-    "Notifications that are to be sent (waiting), or to be told of in a digest (held).",
+    "Notifications to be sent (waiting), or to be summed up in a digest (held).",
 )
 OLDEST_MESSAGE = Metric(
     "lunasched_outbox_oldest_timestamp_seconds",

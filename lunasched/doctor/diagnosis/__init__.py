@@ -1,7 +1,7 @@
 """Problems of an installation, and the commands that fix them: facts in, findings out.
 
 The facts are gathered by ``examination``; each check looks at some of them. A check changes
-nothing, says why what it found matters, and names a command that mends it, where one does.
+nothing, names the effect of what it found, and a command that fixes it, where one does.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ CHECKS: Mapping[str, Check] = {
     "sessions": sessions.sessions,
     "cron": deployed.cron,
 }
-"""The checks by name, in the order in which they are told."""
+"""The checks by name, in the order in which they are reported."""
 
 
 def diagnose(facts: Facts) -> list[Finding]:

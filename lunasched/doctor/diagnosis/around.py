@@ -151,7 +151,7 @@ def clock(facts: Facts) -> Iterator[Finding]:
     else:
         yield warning(
             "the clock is not synchronised",
-            "jobs run when the clock says so, and a clock that is put right later makes them "
+            "jobs run by the clock, and a clock that is corrected later makes them "
             "run late, or in quick succession",
             "timedatectl set-ntp true",
             as_root=True,
@@ -239,7 +239,7 @@ def journal(facts: Facts) -> Iterator[Finding]:
         found.append(
             severity(
                 "the journal does not outlive a reboot",
-                "your runs are not recorded: what is about you is in no file that you can read"
+                "your runs are not recorded: their records are in no file that you can read"
                 if own
                 else "runs that were not recorded before one are lost, and with it all output but "
                 "the last 8 KiB of each run",
@@ -299,8 +299,8 @@ def polkit(facts: Facts) -> Iterator[Finding]:
     elif known.permitted:
         yield error(
             f"polkit lets the supervisor {' and '.join(known.permitted)}",
-            "who takes the supervisor over gets that far; the rule 00-lunasched.rules is "
-            "missing, or another that comes before it says so",
+            "whoever takes the supervisor over can do that, too; the rule 00-lunasched.rules is "
+            "missing, or an earlier rule permits it",
             *facts.reinstall,
             as_root=True,
         )

@@ -49,7 +49,7 @@ def _drift(facts: Facts, known: DeployedFacts) -> Iterator[Finding]:
     if known.unlinked:
         yield error(
             f"timers would not be started at boot: {_listed(known.unlinked)}",
-            "their jobs do not run after the next one",
+            "their jobs do not run after the next boot",
             sync,
             as_root=root,
         )
@@ -64,7 +64,7 @@ def _drift(facts: Facts, known: DeployedFacts) -> Iterator[Finding]:
         quoted = shlex.quote(path)
         yield error(
             f"{path} stands where a unit of a job would, and is not lunasched's",
-            "the job does not run as it was asked for",
+            "the job does not run as defined",
             f"mv {quoted} {shlex.quote(path + '.saved')}",
             sync,
             as_root=root,
@@ -199,10 +199,10 @@ def _orphaned_files(facts: Facts, known: DeployedFacts) -> Iterator[Finding]:
         yield error(
             f"there are no jobs, but {len(known.orphans)} unit files of jobs: "
             f"{_listed(known.orphans)}",
-            # No command to mend it: what removes the last trace of the jobs is no mend, unless
-            # whoever reads this knows that there shall be none.
-            f"if the database was lost, restore it and run '{facts.lunasched} sync'; only where "
-            f"there shall be no jobs, '{facts.lunasched} sync --allow-empty' removes the units",
+            # No command to fix it: removing the last trace of the jobs is no fix, unless
+            # whoever reads this knows that there are meant to be none.
+            f"if the database was lost, restore it and run '{facts.lunasched} sync'; only if "
+            f"you want no jobs, '{facts.lunasched} sync --allow-empty' removes the units",
             as_root=facts.is_system,
         )
 

@@ -309,5 +309,5 @@ class Facts:
 
     @property
     def is_system(self) -> bool:
-        """True if it is about the system's jobs, which root alone can mend."""
+        """True if it is about the system's jobs, which root alone can fix."""
         return self.mode is Mode.SYSTEM

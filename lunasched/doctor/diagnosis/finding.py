@@ -15,7 +15,7 @@ class Severity(Enum):
     UNKNOWN = "unknown"
     """It could not be looked at."""
     WARNING = "warning"
-    """Something works less well than it could, or will stop to."""
+    """Something works less well than it could, or will stop working."""
     ERROR = "error"
     """Jobs do not run, or are not recorded, as they should be."""
 
@@ -29,7 +29,7 @@ class Finding:
     why: str = ""
     """The consequence of it."""
     mend: tuple[str, ...] = ()
-    """Command lines for a shell that mend it, one after the other."""
+    """Command lines for a shell that fix it, one after the other."""
     as_root: bool = False
     """True if these need root."""
     check: str = ""

@@ -203,7 +203,7 @@ def _of_command(
 
 
 def _mail(entry: RawEntry, draft: Draft, source: Source, *, failures_only: bool) -> None:
-    """Cron mails what a command prints; what there is of that here."""
+    """Note what replaces cron's mails of a command's output."""
     to = entry.value("MAILTO")
     if to == "":
         return
@@ -211,13 +211,13 @@ def _mail(entry: RawEntry, draft: Draft, source: Source, *, failures_only: bool)
         owner = draft.definition.get("user") or source.caller or "root"
         draft.differences.append(
             f"cron mails any output to {owner}; here it is in the history, and without MAILTO "
-            "nobody is told of it"
+            "nobody is notified"
         )
         return
     draft.definition["notification_config"] = {"on_failure": [{"type": "email", "to": to}]}
     if not failures_only:
         draft.differences.append(
-            f"cron mails any output to {to}; here {to} is told of failures, and output alone "
+            f"cron mails any output to {to}; here {to} is notified of failures, and output alone "
             "is no failure"
         )
 

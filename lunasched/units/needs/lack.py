@@ -21,7 +21,7 @@ class Lack:
     is_certain: bool = True
     """True if systemd itself would refuse each run that is to come, as things are now."""
     mend: str = ""
-    """A command line that mends it, apart from changing the job."""
+    """A command line that fixes it, apart from changing the job."""
 
     @property
     def is_of_account(self) -> bool:

@@ -49,7 +49,7 @@ def lacks(place: Place) -> Iterator[Lack]:
         yield from _command(place, f"hooks.{event.value}", command, effect="the hook fails")
     for channel in commandchannels.of(job).values():
         yield from _command(
-            place, "notification_config", channel.target, effect="nobody is told by this command"
+            place, "notification_config", channel.target, effect="this command notifies nobody"
         )
 
 
