@@ -201,7 +201,7 @@ class Adopter:
         return None
 
     def _check_alone(self, timer: UnitFacts, service: UnitFacts) -> None:
-        """Refuse units that others refer to: they would wait for what is there no more."""
+        """Refuse units that others refer to: those would wait for a unit that no longer exists."""
         if not service.name.endswith(".service"):
             raise InvalidInput(f"{timer.name} starts {service.name}, which is no service")
         others = sorted({*service.used_by, *timer.used_by} - {timer.name, "timers.target"})

@@ -369,7 +369,7 @@ class Deployer:
                     self._store.jobs.put(job, now)
 
     def _drop_pending(self, wanted: Plan) -> None:
-        """Forget what was still to be started of jobs that are removed or disabled.
+        """Drop pending starts of jobs that are removed or disabled.
 
         The supervisor does so by itself where the history cannot be reached.
         """

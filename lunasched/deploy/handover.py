@@ -2,7 +2,7 @@
 
 Before anything is touched, a file says what is about to be handed over; it is among those of the
 slots, which are root's in system mode. Who takes the deploy lock next, after a kill, finds it: a
-hand-over whose job is as it shall be in the database is finished, any other taken back.
+hand-over whose job is in the database as intended is finished, any other taken back.
 """
 
 from __future__ import annotations

@@ -17,11 +17,11 @@ _FEW = 20
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A change of jobs, in the order in which they were asked for."""
+    """A change of jobs, in the order in which they were requested."""
 
     added: tuple[Job, ...] = ()
     changed: tuple[tuple[Job, Job], ...] = ()
-    """Each as it is and as it shall be."""
+    """Each as it is, and as it was requested."""
     removed: tuple[Job, ...] = ()
     unchanged: tuple[Job, ...] = ()
 
@@ -32,7 +32,7 @@ class Plan:
 
     @property
     def put(self) -> tuple[Job, ...]:
-        """The jobs that get other definitions than they have, as they shall be."""
+        """The jobs whose definitions change, as they were requested."""
         return (*self.added, *(after for _, after in self.changed))
 
     @property
@@ -46,7 +46,7 @@ class Plan:
 
     @property
     def after(self) -> dict[str, Job | None]:
-        """The same as they shall be."""
+        """The same as they were requested."""
         return {
             **{job.name: job for job in self.put},
             **{job.name: None for job in self.removed},

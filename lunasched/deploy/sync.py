@@ -133,7 +133,7 @@ class Reconciler:
         )
 
     def _replace(self, found: Difference, running: set[str], now: int) -> set[str]:
-        """Write what is not as it should be; the timers of it that go on."""
+        """Write the units that differ; return their timers that keep running."""
         keep = self.loader.keep(found.changed, found.old_texts, running, now)
         if not found.is_empty:
             with self.units.stage(texts(found.changed)) as staged:

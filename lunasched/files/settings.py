@@ -63,13 +63,13 @@ class WebSettings:
     """The address of the status page, and the rules for who may see it."""
 
     enabled: bool = False
-    """Off until it is asked for: the port may be what another program of the machine needs."""
+    """Off unless it is turned on: another program of the machine may need the port."""
     address: str = "127.0.0.1"
     port: int = 8080
     hosts: tuple[str, ...] = ()
     """Names of the machine, or of a proxy, that browsers use."""
     show_output: bool = False
-    """True if whoever sees the page sees outputs, and not only who may read the journal."""
+    """True if everyone who sees the page sees outputs, not only those who may read the journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +297,7 @@ class Read:
 
     settings: Settings
     present: tuple[str, ...] = ()
-    """The settings that it has, other than what is for its own jobs."""
+    """The settings that it has, other than those for its own jobs."""
     warnings: tuple[str, ...] = ()
 
 

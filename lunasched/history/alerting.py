@@ -36,7 +36,7 @@ class Alert(Enum):
     REMINDER = "reminder"
     """It has failed before, and the last alert is ``remind_every`` ago."""
     FAILURE = "failure"
-    """It has failed before, and each failure is told (``every_failure``)."""
+    """It has failed before, and each failure is notified (``every_failure``)."""
     RECOVERY = "recovery"
     """It has failed before, and is well again."""
 
@@ -50,7 +50,7 @@ class Outage:
     failures: int
     """The number of failed runs since then; the attempts of one run count once."""
     alerted_at: int | None
-    """The failure that was last told; ``None`` while there was nobody to be told."""
+    """The failure that was last notified; ``None`` while there was nobody to notify."""
     relapses: int = 0
     """The number of failures soon after a recovery."""
     recovered_at: int | None = None
@@ -58,7 +58,7 @@ class Outage:
 
     @property
     def is_flapping(self) -> bool:
-        """Tell if the job fails and recovers too often for each time to be told."""
+        """Tell if the job fails and recovers too often for each time to be notified."""
         return self.relapses >= FLAPPING
 
     def is_calm(self, now: int) -> bool:

@@ -62,7 +62,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A job with what became of it last and what is to become of it."""
+    """A job with its latest outcome, its run in progress and its next start."""
 
     job: JobLine
     outcome: Run | None

@@ -35,7 +35,7 @@ class Kind(Enum):
 
     @property
     def event(self) -> NotifyEvent | None:
-        """The event that it is told of, and ``None`` for what is no event of a job."""
+        """The event of a job that it is about, and ``None`` where there is none."""
         return _EVENTS.get(self)
 
 
@@ -74,7 +74,7 @@ class Report:
     at: int
     """The time of the event."""
     timezone: str
-    """The zone that its times are told in."""
+    """The time zone of the times in its text."""
     user_mode: bool = False
     execution_id: str | None = None
     first_attempt_id: str | None = None
@@ -98,7 +98,7 @@ class Report:
     failing_since: int | None = None
     """The end of the first of them."""
     flapping: bool = False
-    """The job fails and recovers again and again, and not each time is told."""
+    """True if the job fails and recovers again and again, and not each time is notified."""
     missed: int = 0
     """Slots that passed without a run."""
     missed_first_at: int | None = None
@@ -122,7 +122,7 @@ class Report:
         )
 
     def to_mapping(self) -> dict[str, Any]:
-        """The same for JSON, without what is not there."""
+        """Return the report for JSON, without empty fields."""
         mapping = {
             item.name: _plain(getattr(self, item.name))
             for item in dataclasses.fields(self)

@@ -59,7 +59,7 @@ class JobSnapshot:
     last_success: int | None
     """The end of the latest success."""
     lateness: int | None
-    """The delay between the latest slot that has a run, and the start of this run."""
+    """The time from its slot to the start of the latest run that had a slot."""
     last_result: Result | None
     """Of the latest run that ended, and was neither stopped nor skipped; the same for the rest."""
     last_exit_code: int | None

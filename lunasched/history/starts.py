@@ -36,7 +36,7 @@ class Start:
 
 
 def in_turn(starts: Iterable[Start], now: int) -> list[Start]:
-    """As the supervisor takes them: what is due by priority, then what is due later."""
+    """The order in which the supervisor takes them: due starts by priority, then later ones."""
     return sorted(
         starts,
         key=lambda start: (max(start.due_at, now), -start.priority, start.due_at, start.id),

@@ -116,7 +116,7 @@ OF_SOME_VALUES: Mapping[str, tuple[tuple[str, ...], str]] = {
 
 
 def check_name(name: object) -> None:
-    """Refuse what is no directive, or is none for a job; raises ``InvalidInput``."""
+    """Refuse names that are no directive, or none for a job; raises ``InvalidInput``."""
     if not isinstance(name, str) or not _NAME.match(name):
         raise InvalidInput("the name of a directive has letters only, as in systemd.exec(5)")
     if name in REFUSED:
@@ -190,7 +190,7 @@ def _line(name: str, value: object) -> str:
 
 
 def _check_command(line: str) -> None:
-    """Refuse what is no single command, or would have more rights than its unit."""
+    """Refuse a text that is no single command, or would have more rights than its unit."""
     found = unitfile.commands(line)
     if len(found) > 1:
         raise InvalidInput("it is more than one command; write a list of them")

@@ -1,4 +1,4 @@
-"""The nouns of lunasched: jobs as they were asked for, runs as they were recorded.
+"""The nouns of lunasched: jobs as they were defined, runs as they were recorded.
 
 Everything here is frozen and knows nothing of systemd, SQLite or the clock. Durations are
 seconds, sizes bytes, and points in time microseconds since the epoch in UTC, as the journal has
@@ -74,7 +74,7 @@ class NotifyEvent(Enum):
     ON_FAILURE = "on_failure"
     """A failed run that no further attempt follows."""
     ON_RECOVERY = "on_recovery"
-    """A success after a failure that was told."""
+    """A success after a failure that was notified."""
     ON_SKIPPED = "on_skipped"
     """A run that was due and did not begin."""
     ON_MISSED = "on_missed"
@@ -266,11 +266,11 @@ class Notifications:
     on_overrun: tuple[Channel, ...] | None = None
     """``None``: those of ``on_failure``, without pings."""
     overrun_after: float = 300
-    """Seconds from the first slot that passes during a run until that is told."""
+    """Seconds from the first slot that passes during a run to its notification."""
     remind_every: float = 86400
     """Seconds between messages of a job that goes on failing; 0 is none after the first."""
     every_failure: bool = False
-    """True if each failure is told, and not the first of several."""
+    """True if each failure is notified, and not only the first of several."""
     heartbeat: Channel | None = None
     """The URL that is pinged at each start, success and failure."""
 

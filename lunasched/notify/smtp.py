@@ -123,7 +123,7 @@ def _reply(code: int, said: bytes | str) -> str:
 
 
 def _is_no_reply(error: smtplib.SMTPResponseException) -> bool:
-    """Tell whether a server said something else; smtplib calls what is too long an error 500."""
+    """Tell whether a server's answer is no SMTP; smtplib calls too long a line an error 500."""
     return error.smtp_code < 200 or error.smtp_error == "Line too long."
 
 

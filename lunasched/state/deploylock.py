@@ -3,7 +3,7 @@
 A change of jobs is made in several places, one after the other: the database, the unit files,
 systemd. Before the first of them a file says so, and after the last no more: where it says so and
 nobody holds the lock, a process was killed in between, or the power went. The database then says
-what shall be, and ``lunasched sync`` makes the units so.
+the intended state, and ``lunasched sync`` makes the units match it.
 
 The word is for all to read. The lock is for its owner alone: who can open a file can lock it, and
 in system mode the supervisor could keep root waiting for good.

@@ -36,7 +36,7 @@ _STEP_USEC = 1_000_000
 
 
 class Timers(Protocol):
-    """The part of a service manager that tells of timers."""
+    """The part of a service manager that reports timers."""
 
     def on_elapsed(self, elapsed: Callable[[str, Elapse], None]) -> None:
         """Call ``elapsed`` with the name of each timer that elapses."""

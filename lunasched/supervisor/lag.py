@@ -15,7 +15,7 @@ class Lag:
         self._since: int | None = None
 
     def noticed(self) -> None:
-        """D-Bus told of a change."""
+        """Note a change that D-Bus signalled."""
         if self._since is None:
             self._since = time.monotonic_ns()
 

@@ -90,7 +90,7 @@ class Messages:
         self._tell_of_run(job, self._report(Kind.SKIPPED, job, at, run), run, now)
 
     def overrun(self, job: Job, run: Run, overrun: Overrun, now: int) -> None:
-        """Slots passed during a run that goes on, or has ended after that was or would be told."""
+        """Notify of slots that passed during a run, in progress or over, for long enough."""
         facts = {
             "overrun": overrun.count,
             "overrun_first_at": overrun.first_at,

@@ -1,4 +1,4 @@
-"""Sending what is in the outbox: threads that wait for servers, so that recording does not.
+"""The sender of the outbox: threads wait for servers, so that recording does not.
 
 A message is claimed, composed and sent by a thread of its own that ends with it, and settled here.
 Nothing but the main loop touches the database. One server is asked for one thing at a time, a few
@@ -102,7 +102,7 @@ class Notifier:
         self.look()
 
     def look(self) -> None:
-        """Send what may be sent now, and plan for what is due later."""
+        """Send the notifications that are due, and plan for those that are due later."""
         if self._stopping or self._outbox.is_idle():
             self._cancel()
             return
@@ -117,7 +117,7 @@ class Notifier:
         self._plan([*later, *digest_at], at_once=found is not None)
 
     def finish(self, seconds: float) -> None:
-        """Wait a little for what is being sent, so that it is not sent again by the next one."""
+        """Wait a little for sends in progress, so that the next supervisor repeats none."""
         self._stopping = True
         deadline = time.monotonic() + seconds
         timer = GLib.timeout_add(50, lambda: True)
@@ -181,7 +181,7 @@ class Notifier:
         return self._outbox.sent_lately(counter, self._now() - delivery.HOUR_USEC, self._now())
 
     def _digest(self) -> list[int]:
-        """Make digests of what was held back and may be told now; when the others may."""
+        """Make the digests that may be sent now; return when the others may."""
         later = []
         for counter in self._outbox.held_counters():
             allowed_at = self._digest_at(counter)
@@ -249,7 +249,7 @@ class Notifier:
     def _put_off(
         self, message: Outgoing, error: NotifyError, composed: Message | None = None
     ) -> None:
-        """Have the message tried again, and its server and channel left alone for as long."""
+        """Postpone the message, and its channel or server if at fault; or give it up."""
         now, subject = self._now(), composed.subject if composed else message.subject
         if self._outbox.is_superseded(message):
             self._settle(message, MessageState.SUPERSEDED, subject, str(error))
@@ -269,7 +269,7 @@ class Notifier:
             self._outbox.postpone_server(message, delay - 1, now)
 
     def _give_up(self, message: Outgoing, reason: str) -> None:
-        """Give up a message, and those that have waited as long for the same server."""
+        """Give up the messages that have waited for the same server as long as this one."""
         waited = message.waited - _USEC
         while given_up := self._outbox.outwaited(message.server, waited, _AT_ONCE):
             for other in given_up:

@@ -124,7 +124,7 @@ class Recorder:
         return events
 
     def begin(self, event: Event) -> None:
-        """Record a run that systemd tells of, and the journal does not."""
+        """Record a run that systemd knows of and the journal lacks."""
         with self._store.transaction():
             self._begin(event)
 

@@ -43,7 +43,7 @@ class SlotLists:
             self._request_sync()
 
     def _needs_slots(self, job: str) -> bool:
-        """Tell whether the list of a job shall be written, which was not asked for a moment ago."""
+        """Tell whether to request a new list for a job; one was not requested a moment ago."""
         known, now = self._slots.read(job), self._now()
         if known is None:
             lasts, ends = not self._slots.is_guarded(job), 0

@@ -72,7 +72,7 @@ class Starter:
         self._doubted: set[int] = set()
 
     def look(self) -> None:
-        """Start what may start now, and plan for what is due later."""
+        """Start what may start now, and plan for starts that are due later."""
         starts = self._store.starts.all()
         claimed = [start for start in starts if start.claimed_at is not None]
         self._forget_begun({(start.job, start.unit) for start in claimed})

@@ -256,7 +256,7 @@ def job_hash_line(job: Job) -> str:
 
 
 def job_hash(job: Job) -> str:
-    """A fingerprint of what was asked for (SHA-256, hexadecimal).
+    """Return a fingerprint of the definition (SHA-256, hexadecimal).
 
     Defaults are no part of it: a key that a later version adds leaves the units of jobs that do
     not use it as they are.

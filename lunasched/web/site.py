@@ -65,8 +65,7 @@ class Site:
         self._made: Pages | None = None
 
     def answer(self, request: Request) -> Response:
-        """The answer to a request; what goes wrong is told in the journal, and no more than that
-        to the client."""
+        """Answer a request; the details of an error go to the journal, not to the client."""
         try:
             # One at a time: two take as long together as one after the other, and twice the memory.
             with self._lock:

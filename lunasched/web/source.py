@@ -1,4 +1,4 @@
-"""The part of the store that pages read, whoever provides it."""
+"""The part of the store that pages read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of what is around lunasched: systemd, the kernel, the journal, the clock, polkit."""
+"""Checks of the machine around lunasched: systemd, the kernel, the journal, the clock, polkit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of what is deployed: units and timers beside the jobs that they are for."""
+"""Checks of deployed units and timers against their jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lunasched.history import slot
 from lunasched.jobs.model import Job
 
 _NAMED = 5
-"""So many names are told, then how many more there are."""
+"""The most names that a finding lists; of the others it gives the number."""
 
 
 def units(facts: Facts) -> Iterator[Finding]:

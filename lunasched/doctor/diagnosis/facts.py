@@ -53,7 +53,7 @@ class JournalFacts:
     limit: int | None
     """Bytes that it may have at most, where somebody has set that."""
     readable: bool | Unseen
-    """True if the supervisor can read what is about its jobs."""
+    """True if the supervisor can read the records of its jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ class MessageFacts:
 
     failed: int
     latest: str
-    """Of which job the latest of them was, by which channel, and what was answered."""
+    """The job and the channel of the latest of them, and the server's answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Checks of what is lunasched's own: its configuration, database, supervisor and scripts."""
+"""Checks of lunasched itself: its configuration, databases, supervisor and scripts."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ LENGTH_MAX = 8192
 
 
 def check(text: str) -> None:
-    """Raise ``InvalidInput`` for what is no template, or is one that could not be filled in."""
+    """Raise ``InvalidInput`` for a text that is no template, or one that could not be filled in."""
     if len(text) > LENGTH_MAX:
         raise InvalidInput(f"a template has at most {LENGTH_MAX} characters")
     if not _is_plain(text):
