@@ -1,4 +1,4 @@
-"""The command that takes over what an earlier lunasched left."""
+"""The command that takes over the jobs of an earlier lunasched."""
 
 from __future__ import annotations
 

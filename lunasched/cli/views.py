@@ -215,10 +215,10 @@ def logs(
     execution: Optional[str] = typer.Option(
         None, "--execution", metavar="ID", help="Only this run.", show_default=False
     ),
-    follow: bool = typer.Option(False, "--follow", "-f", help="Show what is added, as it comes."),
+    follow: bool = typer.Option(False, "--follow", "-f", help="Show new output as it comes."),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Show what a job printed, and what systemd said of it."""
+    """Show the output of a job, and systemd's messages about it."""
     from lunasched.formats import unittext
     from lunasched.jobs import userswitch
     from lunasched.systemd.journal import RunWindow, journalctl
@@ -270,7 +270,7 @@ def _streams_elsewhere(session: Session, name: str, names: tuple[str, ...]) -> l
 
 
 def _relay(command: Sequence[str]) -> int:
-    """Print what a command prints, as it comes; its exit status."""
+    """Print the output of a command as it comes; return its exit status."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None

@@ -188,7 +188,9 @@ def _held(report: Report) -> str:
     ]
     if len(report.held) > len(shown):
         lines.insert(0, f"(and of {len(report.held) - len(shown)} more)")
-    return "There were more messages than a channel gets within an hour:\n\n" + _indented(lines)
+    return "There were more notifications than a channel takes within an hour:\n\n" + _indented(
+        lines
+    )
 
 
 def _indented(lines: list[str] | tuple[str, ...]) -> str:

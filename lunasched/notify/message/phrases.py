@@ -41,7 +41,7 @@ def what_happened(report: Report) -> str:
 
 
 def headline(report: Report) -> str:
-    """The subject of a message, and its first sentence."""
+    """The subject of a notification, and its first sentence."""
     job, host = report.job, report.host
     match report.kind:
         case Kind.START:
@@ -69,8 +69,12 @@ def headline(report: Report) -> str:
             return f"{job} is over on {host} after {ran_for(report)}: {end}"
         case Kind.DIGEST:
             held = sum(one.count for one in report.held)
-            return f"{_counted(held, 'message')} of {host}, held back until now"
-    return f"test message of {job} on {host}" if job else f"test message of lunasched on {host}"
+            return f"{_counted(held, 'notification')} of {host}, held back until now"
+    return (
+        f"test notification of {job} on {host}"
+        if job
+        else f"test notification of lunasched on {host}"
+    )
 
 
 def outage(report: Report) -> str:
