@@ -48,7 +48,7 @@ class LunaschedError(Exception):
 
     exit_code = ExitCode.FAILED
     nothing_changed = False
-    """Whether it is known that all is as it was before. Set by who knows, told by the CLI."""
+    """True if nothing is known to have changed. The raiser sets it, the CLI prints it."""
 
 
 class InvalidInput(LunaschedError):
@@ -142,8 +142,8 @@ class ZonesChanged(LunaschedError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the time zone of this machine changed while other jobs were being changed; "
-            "nothing was done: give the command again"
+            "the time zone of this machine changed while other jobs were being deployed; "
+            "nothing was changed: run the command again"
         )
 
 
@@ -199,7 +199,7 @@ _REASONS = {
 
 
 def reason(error: OSError) -> str:
-    """What the system says is in the way, and for what can be mended, how."""
+    """Return what the system says is in the way, with the remedy where there is one."""
     return _REASONS.get(error.errno or 0, error.strerror or str(error))
 
 

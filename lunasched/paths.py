@@ -1,4 +1,4 @@
-"""Where things are: system or user mode, the paths of each, and the host's time zone.
+"""The two modes, system and user, the paths of each, and the host's time zone.
 
 The one table of our files and directories. Units, tmpfiles.d(5) and the packages' scripts are text,
 and name some of them again: ``test_paths.py`` holds these against the table.
@@ -55,7 +55,7 @@ ZONE_DATABASE = Path("/usr/share/zoneinfo/tzdata.zi")
 
 
 class Mode(Enum):
-    """Whose service manager runs the jobs: PID 1, or the calling user's own."""
+    """The service manager that runs the jobs: PID 1, or the calling user's own."""
 
     SYSTEM = "system"
     USER = "user"
@@ -71,18 +71,20 @@ class Paths:
     """Runs and what follows from them, which in system mode are the supervisor's."""
     units: Path
     runtime_units: Path
-    """Where systemd looks for units that do not outlive a boot."""
+    """The directory in which systemd looks for units that do not outlive a boot."""
     deploy_lock: Path
     slots: Path
-    """What guards know of each job; apart from the database, because guards are of the jobs."""
+    """The files of the guards; apart from the database, because guards run as the jobs' users."""
     runtime: Path
-    """What does not outlive a boot: the gate, marks of starts, facts for hooks."""
+    """The directory of files that do not outlive a boot: the gate, marks of starts, facts for
+    hooks."""
     settings: Path
     """The configuration file, which need not be there."""
     job_files: Path
     """The directory of job files that ``apply`` reads, which need not be there."""
     timer_stamps: Path
-    """Where systemd remembers when a ``Persistent=`` timer last elapsed (systemd.timer(5))."""
+    """The directory in which systemd keeps the last elapse of ``Persistent=`` timers
+    (systemd.timer(5))."""
 
     @classmethod
     def of(cls, mode: Mode, environ: Mapping[str, str]) -> Paths:
@@ -195,7 +197,7 @@ def runtime_directory(environ: Mapping[str, str]) -> Path:
 
 
 def lacks_bus(runtime: Path) -> bool:
-    """Whether a user's manager runs, and has no D-Bus, which is a package of its own on Debian.
+    """Tell whether a user's manager runs without D-Bus, which is a package of its own on Debian.
 
     The socket of a bus that was there once may have stayed, with nobody behind it.
     """
@@ -203,7 +205,7 @@ def lacks_bus(runtime: Path) -> bool:
 
 
 def _listens(path: Path) -> bool:
-    """Whether somebody takes connections at the socket ``path``."""
+    """Tell whether somebody takes connections at the socket ``path``."""
     import socket
 
     with socket.socket(socket.AF_UNIX) as connection:
@@ -216,7 +218,7 @@ def _listens(path: Path) -> bool:
 
 
 def is_own(path: Path) -> bool:
-    """Whether a path, if there is such a thing, belongs to the calling user."""
+    """Tell whether a path, if there is such a thing, belongs to the calling user."""
     try:
         return path.stat().st_uid == os.getuid()
     except FileNotFoundError:

@@ -33,7 +33,7 @@ ROWS_MAX = 1_000_000
 MODE_OPTION = typer.Option(
     None,
     "--system/--user",
-    help="The system's jobs or one's own.  [default: --system as root, --user otherwise]",
+    help="The system's jobs or your own.  [default: --system as root, --user otherwise]",
     show_default=False,
 )
 JSON_OPTION = typer.Option(False, "--json", help="Print JSON.")
@@ -46,7 +46,7 @@ def chosen_mode(ctx: typer.Context, here: Optional[bool]) -> Optional[bool]:
 
 
 def environment(pairs: Sequence[str]) -> dict[str, str]:
-    """What ``--env NAME=value`` gave; raises ``InvalidInput``."""
+    """Return the variables of ``--env NAME=value``; raises ``InvalidInput``."""
     environment = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

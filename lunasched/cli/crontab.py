@@ -46,14 +46,14 @@ def import_crontab(
     system_format: Optional[bool] = typer.Option(
         None,
         "--system-format/--user-format",
-        help="Whether a user stands before each command.  [default: by the path of FILE]",
+        help="Each line names a user before its command.  [default: by the path of FILE]",
         show_default=False,
     ),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be imported."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Print the plan, change nothing."),
     replace: bool = typer.Option(False, "--replace", help="Change jobs that exist."),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Make a job of each entry of a crontab. What differs from cron is said."""
+    """Make a job of each entry of a crontab, and list the differences from cron."""
     from lunasched.transfer import crontab
 
     session = Session.choose(chosen_mode(ctx, system))
@@ -80,7 +80,7 @@ def import_crontab(
     warn_of_mail(session, wanted.put)
     _note_gone(session, jobs, source)
     if not dry_run:
-        print(f"cron runs them, too, until you switch them off there: {_off(source, found)}")
+        print(f"cron still runs these entries; to disable them there: {_off(source, found)}")
         after_adding(session)
 
 
@@ -102,7 +102,7 @@ class _Users:
 
 
 def _finds(word: str, path: Optional[str]) -> bool:
-    """Whether a program of this name is there, in ``PATH`` or where Debian's cron looks."""
+    """Tell whether a program of this name is there, in ``PATH`` or where Debian's cron looks."""
     return shutil.which(word, path=path or "/usr/bin:/bin") is not None
 
 
@@ -134,7 +134,7 @@ def _opened(
     if path is not None and path.parent in _SPOOLS and format_ is CronFormat.USER:
         owner = path.name
     if owner is not None and owner not in users:
-        raise InvalidInput(f"{file}: there is no user {owner!r}, whose crontab it would be")
+        raise InvalidInput(f"{file}: there is no user {owner!r}, to whom this crontab would belong")
     data = _data(file, path)
     if path is not None and system_format is None and path.name == "crontab":
         format_ = _guessed(str(file), path, data, users)
@@ -170,7 +170,7 @@ def _guessed(file: str, path: Path, data: bytes, users: _Users) -> CronFormat:
 
 
 def _tag(file: Optional[str], path: Optional[Path]) -> str:
-    """What tells by which import jobs came to be, if that can be said."""
+    """Return the tag that names the import of jobs, if it is known."""
     where = str(path) if path is not None else "" if file == "-" else "own"
     return f"crontab:{where}" if where and where.isprintable() and "," not in where else "crontab"
 
@@ -194,7 +194,7 @@ def _data(file: Optional[str], path: Optional[Path]) -> bytes:
 
 
 def _own_crontab() -> bytes:
-    """What ``crontab -l`` prints: the crontab of whoever calls, root's own as root."""
+    """Return the output of ``crontab -l``: the crontab of whoever calls, root's own as root."""
     environment = {**os.environ, "LC_ALL": "C"}
     try:
         done = subprocess.run(
@@ -224,7 +224,7 @@ def _as_it_is_enabled(session: Session, job: Job) -> Job:
 def _changed(
     session: Session, jobs: List[Job], *, dry_run: bool, replace: bool
 ) -> Tuple[Plan, Tuple[CompiledJob, ...]]:
-    """What was done, or with ``dry_run`` would be."""
+    """Deploy the jobs; return what was done, or with ``dry_run`` would be."""
     from lunasched.deploy import plan
 
     if dry_run:
@@ -273,7 +273,7 @@ def _note_gone(session: Session, jobs: List[Job], source: CrontabSource) -> None
 
 
 def _off(source: CrontabSource, found: Crontab) -> str:
-    """How to keep cron from running what was imported."""
+    """Return how to keep cron from running what was imported."""
     path = shlex.quote(source.label)
     if source.label == "crontab -l" or source.user is not None:
         whose = f"-u {source.user} " if source.user else ""

@@ -1,4 +1,4 @@
-"""The command that says what is wrong, and what mends it."""
+"""The command that finds problems and names the commands that fix them."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def doctor(
         None,
         "--fix",
         metavar="CHECK",
-        help="Make a damaged database anew: definitions or history.",
+        help="Repair a damaged database: definitions or history.",
         show_default=False,
     ),
     yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask before --fix."),
-    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show what is right, too."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show checks that passed, too."),
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Look for what is wrong, and say what mends it.
+    """Find problems, and print the commands that fix them.
 
-    Without --fix, nothing is changed. The exit status is 1 where something keeps jobs from running
+    Without --fix, nothing is changed. The exit status is 1 if a problem keeps jobs from running
     or from being recorded.
     """
     if fix is not None:
@@ -92,7 +92,7 @@ def _print(findings: Sequence[Finding]) -> None:
             print(_wrapped(_INDENT, f"{finding.why[0].upper()}{finding.why[1:]}."))
         if finding.mend:
             by_root = finding.as_root and os.geteuid() != 0
-            print(f"{_INDENT}{'To mend it, as root:' if by_root else 'To mend it:'}")
+            print(f"{_INDENT}{'To fix it, as root:' if by_root else 'To fix it:'}")
             for command in finding.mend:
                 print(f"{_INDENT}    {render.printable(command)}")
 

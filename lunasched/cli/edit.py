@@ -124,7 +124,7 @@ def _editor() -> list[str]:
 
 
 def _again(problem: str, name: str) -> bool:
-    """Tell what is wrong with a text and ask whether to go on with it; not without a terminal."""
+    """Print the errors in a text and ask whether to go on with it; not without a terminal."""
     if not sys.stdin.isatty():
         return False
     print(problem, file=sys.stderr)

@@ -40,7 +40,7 @@ def export_config(
         "--output",
         "-o",
         metavar="FILE",
-        help="Write this file, for its owner alone.",
+        help="Write this file, with mode 0600.",
         show_default=False,
     ),
     system: Optional[bool] = MODE_OPTION,

@@ -68,7 +68,7 @@ def apply(
     ),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Make jobs what files say, all or none. With --prune, others are removed."""
+    """Make the jobs match files, all or none. With --prune, remove all others."""
     session = Session.choose(chosen_mode(ctx, system))
     try:
         entries = _entries(session, files or [], format_)
@@ -95,7 +95,7 @@ def _deploy(
     replace: bool,
     prune: bool = False,
 ) -> bool:
-    """Bring the jobs of files into the database and systemd; whether there was something to do."""
+    """Deploy the jobs of files; return True if there was something to do."""
     from lunasched.cli import plans
     from lunasched.deploy import plan
 
@@ -124,7 +124,7 @@ def _deploy(
 
 
 def _entries(session: Session, names: List[str], format_: Optional[str]) -> List[FileEntry]:
-    """The jobs of files; raises ``InvalidJob`` with all that is wrong in any of them."""
+    """Return the jobs of files; raises ``InvalidJob`` with all errors in them."""
     from lunasched.errors import InvalidJob
     from lunasched.files import configfile
 

@@ -1,4 +1,4 @@
-"""What follows from a user's first jobs: their supervisor is started, and lingering explained."""
+"""The steps after a user's first jobs: their supervisor is started, and lingering explained."""
 
 from __future__ import annotations
 

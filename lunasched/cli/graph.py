@@ -30,7 +30,7 @@ def graph(
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Show what jobs depend on, as trees. Below each job is what has to succeed before it."""
+    """Show the dependencies of jobs, as trees. Below each job are those that must succeed first."""
     if as_dot and as_json:
         raise InvalidInput("--dot and --json exclude each other; leave one out")
     session = Session.choose(chosen_mode(ctx, system))

@@ -102,7 +102,7 @@ def sync(
     ),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Make the deployed units and timers equal the database."""
+    """Make the deployed units and timers match the database."""
     report = None
     while report is None:
         session = Session.choose(chosen_mode(ctx, system))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def warn_of_mail(session: Session, jobs: Iterable[Job]) -> None:
-    """Say on standard error if some of these jobs send email and none can be sent from here."""
+    """Warn on standard error if some of these jobs send email and none can be sent from here."""
     from lunasched.files import mailserver
     from lunasched.machine import host
 

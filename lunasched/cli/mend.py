@@ -22,40 +22,45 @@ _SUPERVISOR = "lunasched.service"
 
 
 def mend(session: Session, check: str, *, ask: bool) -> None:
-    """Mend what ``check`` is about; asks first. Raises ``StoreError``: nothing was changed."""
+    """Repair the database that ``check`` names; asks first.
+
+    Raises ``StoreError`` where nothing was changed.
+    """
     if check not in _CHECKS:
         raise InvalidInput(
-            f"--fix mends {' or '.join(_CHECKS)}, and not {check!r}; for what other checks find, "
+            f"--fix repairs {' or '.join(_CHECKS)}, not {check!r}; for findings of other checks, "
             "lunasched doctor prints the commands"
         )
     if session.mode is Mode.SYSTEM and os.geteuid() != 0:
-        raise PermissionDenied("only root can mend the system's databases; for your own: --user")
+        raise PermissionDenied("only root can fix the system's databases; for your own, use --user")
     path = session.paths.history if check == "history" else session.paths.database
     looked = _inspection(session, check)
     if looked is None:
-        print(f"There is no {path}; nothing is to be mended.")
+        print(f"There is no {path}; there is nothing to fix.")
         return
     if looked.problem:
-        raise LunaschedError(f"{path} cannot be looked at: {looked.problem}. Nothing was changed.")
+        raise LunaschedError(f"{path} cannot be examined: {looked.problem}. Nothing was changed.")
     if not looked.damage:
-        print(f"{path} is not damaged; nothing is to be mended.")
+        print(f"{path} is not damaged; there is nothing to fix.")
         return
     print(f"{path} is damaged: {looked.damage}")
-    print("It is kept beside a new one that has what can be read of it.")
+    print("It is kept; all that can be read of it is copied into a new one.")
     if check == "history":
-        print("The supervisor is stopped meanwhile; jobs run on, and are recorded later.")
+        print("Meanwhile the supervisor is stopped; jobs keep running and are recorded later.")
     if ask and not _agreed():
         print("Nothing was changed.")
         raise typer.Exit(ExitCode.FAILED)
     done = _definitions(session) if check == "definitions" else _history(session)
-    print(f"The new one has {done.rows} {_CHECKS[check]}; the damaged one is {done.kept}")
+    print(
+        f"The new database has {done.rows} {_CHECKS[check]}; the damaged one is kept as {done.kept}"
+    )
     if done.lost:
-        print(f"{done.lost} {_CHECKS[check]} could not be read, and are not in the new one.")
+        print(f"{done.lost} {_CHECKS[check]} could not be read and are lost.")
 
 
 def _agreed() -> bool:
     try:
-        return input("Mend it? [y/N] ").strip().lower() in ("y", "yes")
+        return input("Fix it? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
         print()
         return False

@@ -1,4 +1,4 @@
-"""The command that takes over what an earlier lunasched left."""
+"""The command that takes over the jobs of an earlier lunasched."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def migrate(ctx: typer.Context, system: Optional[bool] = MODE_OPTION) -> None:
         print("Your own jobs are those of this version.")
         return
     if os.geteuid() != 0:
-        raise PermissionDenied("only root can take the system's jobs over; one's own need nothing")
+        raise PermissionDenied(
+            "only root can migrate the system's jobs; your own need no migration"
+        )
     try:
         entry = pwd.getpwnam(SUPERVISOR_USER)
     except KeyError:
@@ -51,6 +53,6 @@ def migrate(ctx: typer.Context, system: Optional[bool] = MODE_OPTION) -> None:
         print(
             f"Left out {len(done.left)} jobs, which are not as root deployed them: "
             f"{', '.join(map(repr, done.left))}.\n"
-            f"They are in {done.file}; look at what they run, and to have those that shall be: "
+            f"They are in {done.file}. Review them; to deploy them, run as root: "
             f"lunasched import-config {done.file}"
         )

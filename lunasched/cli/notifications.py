@@ -49,7 +49,7 @@ def notifications(
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Show the messages about jobs and what became of them, newest first."""
+    """Show the notifications about jobs and their delivery, newest first."""
     if everything and count is not None:
         raise InvalidInput("--all and -n exclude each other; leave one out")
     session = Session.choose(chosen_mode(ctx, system))
@@ -85,12 +85,12 @@ def notify_test(
     name: List[str] = typer.Argument(
         ...,
         metavar="NAME...",
-        help="Job whose channels are meant, or a type of channel: those of all jobs.",
+        help="Job whose channels to test, or a type of channel, for those of all jobs.",
         show_default=False,
     ),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Send a message to channels and print what each of them answers."""
+    """Send a test notification to channels, and print the answer of each."""
     session = Session.choose(chosen_mode(ctx, system))
     chosen = [pair for one in name for pair in _chosen(session, one)]
     if not session.is_recorded:

@@ -41,14 +41,14 @@ def show(wanted: Plan) -> None:
 
 
 def counted(wanted: Plan, words: tuple[str, str, str]) -> str:
-    """How many there are of each: ``1 to add, 0 to change, ...``."""
+    """Return the number of each: ``1 to add, 0 to change, ...``."""
     counts = (len(wanted.added), len(wanted.changed), len(wanted.removed))
     said = [f"{count} {word}" for count, word in zip(counts, words, strict=True)]
     return ", ".join([*said, f"{len(wanted.unchanged)} unchanged"])
 
 
 def differences(before: Job, after: Job) -> list[str]:
-    """What is other in a job, a line for each field: ``schedule: "@daily" -> "@weekly"``."""
+    """Return the changes of a job, a line for each field: ``schedule: "@daily" -> "@weekly"``."""
     old, new = (dict(_fields(_shown(job))) for job in (before, after))
     lines = []
     for key in dict.fromkeys((*old, *new)):

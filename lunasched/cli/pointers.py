@@ -1,4 +1,4 @@
-"""Where to read on after an error that does not say so itself."""
+"""Pointers to documentation, for errors that do not name it themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands about what is still to be started: queue, retry cancel."""
+"""Commands about pending starts: queue, retry cancel."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def cancel(
 
 
 def drop_starts(session: Session, name: str, *, retries_only: bool) -> int:
-    """Drop what is to be started of a job, with what follows from that; how much there was."""
+    """Drop the pending starts of a job, with the consequences; return their number."""
     starts, consequences = session.store.starts, session.consequences
     with session.store.transaction():
         dropped = starts.drop_retries(name) if retries_only else starts.drop_job(name)

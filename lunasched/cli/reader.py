@@ -32,7 +32,7 @@ from lunasched.paths import HISTORY_SOCKET
 
 GROUP = "lunasched-history"
 COMMANDS = ("list", "get", "history", "logs", "graph", "queue", "next")
-"""What a reader may ask for."""
+"""The commands that a reader may call."""
 
 _BYTES_MAX = 1 << 16
 # The request comes at once, from a program.
@@ -48,7 +48,7 @@ _SECRETS = "--show-secrets"
 
 
 def is_for(arguments: Sequence[str]) -> bool:
-    """Whether the command is one for readers, of somebody who is one."""
+    """Tell whether the command is one for readers, of somebody who is one."""
     return (
         "--system" in arguments
         and os.geteuid() != 0
@@ -186,7 +186,7 @@ def _checked(request: object) -> tuple[list[str], dict[str, str]]:
 
 
 def _received(connection: socket.socket) -> tuple[str, list[int]]:
-    """What the caller sent: a line, and open files."""
+    """Receive the caller's request: a line, and open files."""
     data, outputs = b"", list[int]()
     deadline = time.monotonic() + _REQUEST_SECONDS
     while not data.endswith(b"\n"):
@@ -218,7 +218,7 @@ def _command(arguments: Sequence[str]) -> str | None:
 
 
 def _owns_database() -> bool:
-    """Whether we are the supervisor's user, who needs no help."""
+    """Tell whether we are the supervisor's user, who needs no help."""
     import pwd
 
     from lunasched.paths import SUPERVISOR_USER

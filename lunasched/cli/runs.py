@@ -39,7 +39,7 @@ def start(
         show_default=False,
     ),
     wait: bool = typer.Option(
-        False, "--wait", help="Print what the run prints and exit with its exit code."
+        False, "--wait", help="Print the run's output and exit with its exit code."
     ),
     env: List[str] = typer.Option(
         [],
@@ -81,7 +81,7 @@ def stop(
     name: str = NAME_ARGUMENT,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Stop the runs of a job that are in progress. Its retry is dropped, its timer goes on."""
+    """Stop the runs in progress of a job. Its retry is dropped; its timer keeps running."""
     from lunasched.cli import stopping
     from lunasched.cli.queue import drop_starts
 
@@ -102,7 +102,7 @@ def stop(
 
 
 def _for_this_run(job: Job, argv: List[str], env: List[str]) -> Job:
-    """The job as it shall run this time; raises ``InvalidJob``."""
+    """Return the job with the changes for this run; raises ``InvalidJob``."""
     from lunasched.jobs import directives
     from lunasched.jobs.reading import job_from_mapping
 
@@ -183,7 +183,7 @@ def _queue(session: Session, job: Job, unit: str, *, wait: bool) -> Invocation |
 
     if not session.is_recorded:
         raise LunaschedError(
-            "the supervisor, which has to see to it that nothing else runs, does not run itself; "
+            "the supervisor, which has to keep other jobs from running, is not running; "
             "see: systemctl status lunasched.service"
         )
     manager, now = session.manager, session.now()
@@ -210,7 +210,7 @@ def _queue(session: Session, job: Job, unit: str, *, wait: bool) -> Invocation |
 
 
 def _waits(session: Session, name: str) -> bool:
-    """Whether a start of a job is in the queue, as far as the history can be read."""
+    """Tell whether a start of a job is in the queue, as far as the history can be read."""
     waiting = session.of_history(session.store.starts.all, None)
     return waiting is None or any(start.job == name and not start.is_retry for start in waiting)
 
@@ -292,7 +292,7 @@ def _wait(session: Session, job: Job, unit: str, invocation: Invocation, since: 
 
 
 def _verdict(session: Session, ended: Invocation) -> Outcome:
-    """How a run ended, as the history has it.
+    """Return the end of a run, as the history has it.
 
     systemd does not tell a program that could not be executed from one that says so, nor a guard
     that refused the run from one that could not be executed: the history knows both. It is waited
@@ -328,7 +328,7 @@ def _result_of(unit_result: str) -> Result:
 
 
 def _tell(outcome: Outcome) -> int:
-    """Say how a run failed, if it did; the exit status that stands for its end."""
+    """Print how a run failed, if it did; return the exit status that stands for its end."""
     from lunasched.history.run import Result
 
     if outcome.result is Result.SUCCESS:

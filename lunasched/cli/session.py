@@ -1,4 +1,4 @@
-"""What a command works on: the mode that was chosen, its paths, store and service manager."""
+"""The surroundings of a command: the chosen mode, its paths, store and service manager."""
 
 from __future__ import annotations
 
@@ -173,7 +173,8 @@ class Session:
 
     @cached_property
     def context(self) -> Context:
-        """What compiling depends on; ``now`` is the beginning of the year, see ``Context``."""
+        """The surroundings of compilation; ``now`` is the beginning of the year, see
+        ``Context``."""
         from lunasched.units.compiler import Context
 
         year = datetime.now(timezone.utc).year
@@ -191,7 +192,7 @@ class Session:
 
     @cached_property
     def settings(self) -> Settings:
-        """What the configuration file says; raises ``InvalidInput``."""
+        """The content of the configuration file; raises ``InvalidInput``."""
         from lunasched.files.settings import Settings
 
         return Settings.load(self.paths.settings, os.environ)
@@ -214,7 +215,7 @@ class Session:
 
     @cached_property
     def consequences(self) -> Consequences:
-        """What follows where a command decides what becomes of a run."""
+        """The consequences of runs, for commands that end or skip a run."""
         from lunasched.supervisor.consequences import Consequences
         from lunasched.supervisor.messages import Origin
 
@@ -316,7 +317,7 @@ class Session:
 
     @property
     def lingers(self) -> bool:
-        """Whether the caller's own manager runs while they are logged out."""
+        """True if the caller's own manager runs while they are logged out."""
         from lunasched.machine import host
 
         return host.lingers(pwd.getpwuid(os.getuid()).pw_name)

@@ -1,4 +1,4 @@
-"""Processes that ``stop`` leaves behind, as it tells of them."""
+"""Processes that ``stop`` leaves behind, in words."""
 
 from __future__ import annotations
 

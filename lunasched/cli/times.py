@@ -47,7 +47,7 @@ def explain(
     ),
     as_json: bool = JSON_OPTION,
 ) -> None:
-    """Say what a schedule means, and the times to come."""
+    """Explain a schedule, and show its next times."""
     from lunasched.schedule import check_timezone, describe, doubt, parse, timing
 
     host = Session.choose(None).host_timezone
@@ -104,7 +104,7 @@ def next_runs(
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Show the runs to come, of a job or of all jobs."""
+    """Show the next runs of a job or of all jobs."""
     session = Session.choose(chosen_mode(ctx, system))
     jobs = session.jobs() if name is None else [session.job(name)]
     deployed = session.store.jobs.updated_at()
@@ -169,7 +169,7 @@ def _elapses(rule: Schedule, zone: str, now: datetime, count: int) -> Iterator[i
 
 
 def _print_nights(rule: Schedule, zone: str, now: datetime) -> None:
-    """What happens around the changes of the clock within a year."""
+    """Print the elapses around the changes of the clock within a year."""
     from lunasched.schedule import UNTIMED, Every, transitions
 
     if isinstance(rule, (Every, *UNTIMED)):

@@ -35,7 +35,7 @@ def vacuum(
     ),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Remove what is not to be kept of the history. Its space is given back."""
+    """Remove old runs from the history, and free their space."""
     from lunasched.store import Pruning, space
 
     session = Session.choose(chosen_mode(ctx, system))

@@ -213,10 +213,10 @@ def logs(
     execution: Optional[str] = typer.Option(
         None, "--execution", metavar="ID", help="Only this run.", show_default=False
     ),
-    follow: bool = typer.Option(False, "--follow", "-f", help="Show what is added, as it comes."),
+    follow: bool = typer.Option(False, "--follow", "-f", help="Show new output as it comes."),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Show what a job printed, and what systemd said of it."""
+    """Show the output of a job, and systemd's messages about it."""
     from lunasched.formats import unittext
     from lunasched.jobs import userswitch
     from lunasched.systemd.journal import RunWindow, journalctl
@@ -268,7 +268,7 @@ def _streams_elsewhere(session: Session, name: str, names: tuple[str, ...]) -> l
 
 
 def _relay(command: Sequence[str]) -> int:
-    """Print what a command prints, as it comes; its exit status."""
+    """Print the output of a command as it comes; return its exit status."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
@@ -304,7 +304,7 @@ def _history_row(
 
 
 def _waits_for(session: Session, name: str) -> str:
-    """What the starts of a job that are due are waiting for."""
+    """Return what the starts of a job that are due are waiting for."""
     starts, now = session.store.starts.all(), session.now()
     return "\n".join(
         f"{render.waits_for(start, starts, now)}, since {render.local_time(start.due_at)}"
@@ -344,7 +344,7 @@ def _so_far(session: Session, runs: Mapping[str, Run]) -> dict[str, Run]:
 
 
 def _upcoming(session: Session, jobs: list[Job], latest: Mapping[str, Run]) -> dict[str, Upcoming]:
-    """When each job elapses next, or what keeps its timer from it."""
+    """Return the next elapse of each job, or the obstacle that its timer has."""
     from lunasched.history.slot import next_elapse
 
     now, deployed = session.now(), session.store.jobs.updated_at()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lunasched.units.compiler import Context
 
 SUFFIX = ".adopted"
-"""What the names of files end with that were taken out; systemd does not read them."""
+"""The suffix of files that were taken out; systemd does not read them."""
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -44,9 +44,9 @@ class FoundUnits:
     timer: str
     service: str
     moves: tuple[tuple[str, str], ...]
-    """What is renamed, and how it is called then."""
+    """The files to rename, and their new names."""
     links: tuple[tuple[str, str], ...]
-    """What enables the timer: symbolic links, and where they point."""
+    """The symbolic links that enable the timer, and their targets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class Adopter:
         self.record.drop()
 
     def finish(self, record: Record, job: Job | None) -> None:
-        """What a process that was killed has left to do; ``job`` is what the database has."""
+        """Finish the work of a process that was killed; ``job`` is as the database has it."""
         if job is None:
             self.take_back()
             return
@@ -201,7 +201,7 @@ class Adopter:
         return None
 
     def _check_alone(self, timer: UnitFacts, service: UnitFacts) -> None:
-        """Refuse units that others refer to: they would wait for what is there no more."""
+        """Refuse units that others refer to: those would wait for a unit that no longer exists."""
         if not service.name.endswith(".service"):
             raise InvalidInput(f"{timer.name} starts {service.name}, which is no service")
         others = sorted({*service.used_by, *timer.used_by} - {timer.name, "timers.target"})

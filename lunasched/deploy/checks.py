@@ -1,4 +1,4 @@
-"""Whether jobs can be as a change would have them, each of them and together."""
+"""True if jobs can be as a change would have them, each of them and together."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _refused_by_systemd(
 
 
 def _has_other_words(job: Job, before: Job | None) -> bool:
-    """Whether a job says something of its own in systemd's words."""
+    """Tell whether a job says something of its own in systemd's words."""
     said = (job.directives, job.sandbox)
     return said != ((before.directives, before.sandbox) if before else ((), ()))
 

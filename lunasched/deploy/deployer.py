@@ -64,7 +64,7 @@ class Deployed:
     plan: Plan
     compiled: tuple[CompiledJob, ...]
     settled: bool = False
-    """Whether one that was killed before it was finished first."""
+    """True if one that was killed before it was finished first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,9 @@ class Turn:
     """The turn of a command that waited for the deploy lock."""
 
     now: int
-    """When it came (µs, UTC)."""
+    """The time of the request (µs, UTC)."""
     settled: bool
-    """Whether something was finished before that a killed command had left half done."""
+    """True if something was finished before that a killed command had left half done."""
 
 
 class Deployer:
@@ -262,7 +262,7 @@ class Deployer:
             raise DeploymentFailed(
                 f"{self._store.path} has no jobs, but {len(deployed)} unit files of jobs are "
                 "deployed, and none was removed. If the database was lost, restore it; if "
-                "there shall be no jobs: lunasched sync --allow-empty"
+                "you want no jobs: lunasched sync --allow-empty"
             )
         jobs = self._store.jobs.all()
         found = compile_all(jobs, self._context)
@@ -371,7 +371,7 @@ class Deployer:
                     self._store.jobs.put(job, now)
 
     def _drop_pending(self, wanted: Plan) -> None:
-        """Forget what was still to be started of jobs that are removed or disabled.
+        """Drop pending starts of jobs that are removed or disabled.
 
         The supervisor does so by itself where the history cannot be reached.
         """
@@ -545,7 +545,7 @@ class Deployer:
                 raise
 
     def _check_zones(self) -> None:
-        """What would be compiled is for the zones of when we began to wait for the lock."""
+        """Raise ``ZonesChanged`` if the zones changed while we waited for the lock."""
         if zone_identity() != self._context.zones:
             raise ZonesChanged
 
@@ -581,7 +581,7 @@ def _not_taken_back(
 
 
 def _named(wanted: Plan) -> str:
-    """What was not done, as the beginning of a sentence."""
+    """Return the changes that were not made, as the beginning of a sentence."""
     names = list(wanted.after)
     done = "deployed" if wanted.put else "removed"
     if len(names) == 1:

@@ -117,7 +117,7 @@ class Ejector:
         self.record.drop()
 
     def finish(self, record: Record, job: Job | None) -> None:
-        """What a process that was killed has left to do; ``job`` is what the database still has."""
+        """Finish the work of a process that was killed; ``job`` is as the database still has it."""
         timer = record.units[0]
         name = timer.removesuffix(".timer")
         if job is not None:

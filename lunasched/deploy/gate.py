@@ -36,7 +36,7 @@ class Gate:
 
     @property
     def differs(self) -> bool:
-        """Whether the drop-in is not as the jobs and the limit have it."""
+        """True if the drop-in is not as the jobs and the limit have it."""
         return self._files.read(self._name) != self._wanted
 
     def follow(self) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
-"""What ``eject`` and ``adopt`` have in common: two timers for one schedule, of which one runs.
+"""The common part of ``eject`` and ``adopt``: two timers for one schedule, of which one runs.
 
 Before anything is touched, a file says what is about to be handed over; it is among those of the
 slots, which are root's in system mode. Who takes the deploy lock next, after a kill, finds it: a
-hand-over whose job is as it shall be in the database is finished, any other taken back.
+hand-over whose job is in the database as intended is finished, any other taken back.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LATE_USEC = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is being handed over."""
+    """A hand-over in progress."""
 
     kind: str
     job: str
@@ -49,7 +49,7 @@ class RecordFile:
         self._files = UnitDirectory(self._path.parent, mark="", prefix=self._path.name)
 
     def read(self) -> Record | None:
-        """What was begun and is not known to be finished."""
+        """Return the hand-over that was begun and is not known to be finished."""
         try:
             found = json.loads(self._path.read_text(encoding="utf-8"))
             return Record(
@@ -92,7 +92,7 @@ def runs_of(job: str) -> tuple[str, str]:
 
 
 def lost_slot(job: Job, host_timezone: str, *, before: int, done: int, until: int) -> bool:
-    """Whether a slot came while no timer ran (µs, UTC).
+    """Tell whether a slot came while no timer ran (µs, UTC).
 
     The old timer was there until ``before`` or later and last acted at ``done``, the new one is
     from ``until`` on.

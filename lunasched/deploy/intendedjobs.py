@@ -32,7 +32,7 @@ class IntendedJobs:
         return self._changed[name] if name in self._changed else self._store.jobs.get(name)
 
     def is_removed(self, name: str) -> bool:
-        """Whether the change takes the job away."""
+        """Tell whether the change takes the job away."""
         return name in self._changed and self._changed[name] is None
 
     def dependent_names(self, name: str) -> list[str]:

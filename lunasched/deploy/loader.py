@@ -172,7 +172,7 @@ class Loader:
         }
 
     def _must_go_on(self, item: CompiledJob, now: int) -> bool:
-        """Whether stopping and starting the job's timer now would change when it elapses.
+        """Tell whether stopping and starting the job's timer now would change when it elapses.
 
         It would for an interval, and for a slot that comes, or whose delay ends, while it is
         stopped.

@@ -1,4 +1,4 @@
-"""What would have to be done so that the jobs are those that somebody asks for."""
+"""The changes that turn the jobs in the database into the requested ones."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _FEW = 20
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A change of jobs, in the order in which they were asked for."""
+    """A change of jobs, in the order in which they were requested."""
 
     added: tuple[Job, ...] = ()
     changed: tuple[tuple[Job, Job], ...] = ()
-    """Each as it is and as it shall be."""
+    """Each as it is, and as it was requested."""
     removed: tuple[Job, ...] = ()
     unchanged: tuple[Job, ...] = ()
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to do."""
+        """True if there is nothing to do."""
         return not (self.added or self.changed or self.removed)
 
     @property
     def put(self) -> tuple[Job, ...]:
-        """The jobs that get other definitions than they have, as they shall be."""
+        """The jobs whose definitions change, as they were requested."""
         return (*self.added, *(after for _, after in self.changed))
 
     @property
@@ -46,7 +46,7 @@ class Plan:
 
     @property
     def after(self) -> dict[str, Job | None]:
-        """The same as they shall be."""
+        """The same as they were requested."""
         return {
             **{job.name: job for job in self.put},
             **{job.name: None for job in self.removed},
@@ -54,7 +54,8 @@ class Plan:
 
 
 def plan(jobs: Sequence[Job], store: Store, *, prune: bool = False) -> Plan:
-    """How to get from the jobs in the database to ``jobs``; with ``prune``, to these alone."""
+    """Plan the changes from the jobs in the database to ``jobs``; with ``prune``, to these
+    alone."""
     existing = _existing(jobs, store, prune)
     added, changed, unchanged = [], [], []
     for job in jobs:

@@ -1,4 +1,4 @@
-"""Whether the jobs that others depend on have succeeded, where their services do not say so.
+"""True if the jobs that others depend on have succeeded, where their services do not say so.
 
 The service of a job that others depend on notes its success itself. What its latest run was when
 it became one is in the history, and in systemd's memory.

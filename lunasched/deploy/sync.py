@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What ``sync`` did, by unit name; all empty when everything was as it should be.
+    """The changes of ``sync``, by unit name; all empty when everything was as it should be.
 
     ``failed`` has the jobs that cannot be compiled any more, with the reason; their units are left
     as they are.
@@ -34,20 +34,20 @@ class SyncReport:
     stopped: tuple[str, ...]
     failed: tuple[tuple[str, str], ...] = ()
     settled: tuple[str, ...] = ()
-    """What a killed ``eject`` or ``adopt`` had left half done."""
+    """The hand-overs that a killed ``eject`` or ``adopt`` had left half done."""
 
     @property
     def changed(self) -> bool:
-        """Whether anything had to be done."""
+        """True if anything had to be done."""
         return bool(self.written or self.removed or self.started or self.stopped or self.settled)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How the unit files differ from what they should be."""
+    """The difference between the unit files and what they should be."""
 
     compiled: tuple[CompiledJob, ...]
-    """What there should be; what cannot be compiled is left as it is."""
+    """The units that should exist; those of jobs that cannot be compiled are left as they are."""
     old_texts: dict[str, str | None]
     changed: tuple[CompiledJob, ...]
     stale: tuple[str, ...]
@@ -57,7 +57,7 @@ class Difference:
 
     @property
     def is_empty(self) -> bool:
-        """Whether all files are as they should be."""
+        """True if all files are as they should be."""
         return not self.changed and not self.stale
 
     @property
@@ -74,7 +74,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """What is deployed."""
+    """Compares the units that are deployed with those that should be, and makes them the same."""
 
     units: UnitDirectory
     slots: SlotDirectory
@@ -87,7 +87,7 @@ class Reconciler:
         compiled: Sequence[CompiledJob],
         failed: Iterable[str],
     ) -> Difference:
-        """How what is deployed differs from ``compiled``; what is of ``failed`` may stay."""
+        """Compare the deployed units with ``compiled``; those of ``failed`` may stay."""
         owned, wanted, made = self.units.owned(), self.units.wanted(), texts(compiled)
         left_alone = {unit for name in failed for unit in unit_names(name)}
         left_alone |= {
@@ -133,7 +133,7 @@ class Reconciler:
         )
 
     def _replace(self, found: Difference, running: set[str], now: int) -> set[str]:
-        """Write what is not as it should be; the timers of it that go on."""
+        """Write the units that differ; return their timers that keep running."""
         keep = self.loader.keep(found.changed, found.old_texts, running, now)
         if not found.is_empty:
             with self.units.stage(texts(found.changed)) as staged:

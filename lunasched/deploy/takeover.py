@@ -45,15 +45,15 @@ _NOT_ROOTS = 0o022
 
 @dataclass(frozen=True, slots=True)
 class TakenOver:
-    """What became of an old database."""
+    """The result of taking over an old database."""
 
     jobs: int
     left: tuple[str, ...]
     """The jobs that root is not known to have asked for."""
     file: Path | None
-    """Where these are described."""
+    """The file that describes these."""
     notes: tuple[str, ...]
-    """What is to be known of a database of 1.x, in lines."""
+    """Notes on a database of 1.x, in lines."""
 
 
 class Takeover:

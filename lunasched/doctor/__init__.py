@@ -1,4 +1,4 @@
-"""What is wrong with an installation: ``examination`` looks, ``diagnosis`` judges, and names fixes.
+"""Problems of an installation: ``examination`` looks, ``diagnosis`` judges, and names fixes.
 
 Only the CLI calls it; it changes nothing.
 """

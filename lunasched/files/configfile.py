@@ -23,14 +23,14 @@ class FileEntry:
     index: int
 
     def place(self, key: str = "") -> str:
-        """Where the job, or a key of it, is: ``jobs.yaml:7: jobs[0].name: ``."""
+        """Return the place of the job, or of a key of it: ``jobs.yaml:7: jobs[0].name: ``."""
         path = (JOBS, self.index, *((key,) if key else ()))
         return f"{self.document.source}:{self.document.line(path)}: {dotted(path)}: "
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """What a file says."""
+    """The content of a file."""
 
     source: str
     entries: tuple[FileEntry, ...]

@@ -47,7 +47,7 @@ class Dump:
 
     text: str
     unsaid: tuple[str, ...]
-    """What the machine's own defaults would add to a job that does not have it."""
+    """The settings that the machine's own defaults would add to a job that lacks them."""
 
 
 def dump(jobs: Iterable[Job], format_: Format, *, defaults: Defaults = NO_DEFAULTS) -> Dump:
@@ -105,7 +105,7 @@ def _is_said(job: Job, key: str, differs: bool, defaults: Defaults) -> bool:
 
 
 def _unsaid(job: Job, defaults: Defaults) -> Iterator[str]:
-    """What a job does not have, and would have from the machine's defaults."""
+    """Yield what a job lacks and the machine's defaults would add."""
     for field, value in defaults.fields.items():
         label = defaults.labels[field]
         part, _, name = field.rpartition(".")

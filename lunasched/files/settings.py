@@ -30,14 +30,14 @@ _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\Z")
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much of the history is kept; 0 is no limit."""
+    """The limits of the history that is kept; 0 is no limit."""
 
     history_days: int = 90
     max_history_per_job: int = 10_000
 
 
 class Tls(Enum):
-    """How the connection to the mail server is encrypted."""
+    """The encryption of the connection to the mail server."""
 
     NONE = "none"
     STARTTLS = "starttls"
@@ -46,7 +46,7 @@ class Tls(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EmailSettings:
-    """How email is sent."""
+    """The settings for sending email."""
 
     enabled: bool = True
     smtp_server: str | None = None
@@ -60,34 +60,34 @@ class EmailSettings:
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """Where the status page is, and who may see what on it."""
+    """The address of the status page, and the rules for who may see it."""
 
     enabled: bool = False
-    """Off until it is asked for: the port may be what another program of the machine needs."""
+    """Off unless it is turned on: another program of the machine may need the port."""
     address: str = "127.0.0.1"
     port: int = 8080
     hosts: tuple[str, ...] = ()
     """Names of the machine, or of a proxy, that browsers use."""
     show_output: bool = False
-    """Whether whoever sees the page sees outputs, and not only who may read the journal."""
+    """True if everyone who sees the page sees outputs, not only those who may read the journal."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricsSettings:
-    """Where metrics are written, other than to the status page's server."""
+    """The destinations of metrics besides the status page's server."""
 
     textfile: Path | None = None
     """For the textfile collector of Prometheus's node_exporter."""
     duration_ms: bool = True
-    """Whether the one metric of 1.x that is not as Prometheus wants it is among them."""
+    """True if the one metric of 1.x that is not as Prometheus wants it is among them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the configuration file says."""
+    """The content of the configuration file."""
 
     max_concurrent_jobs: int = 0
-    """How many runs of jobs there are at most at the same time; 0 is no limit."""
+    """The most runs of jobs in progress at the same time; 0 is no limit."""
     default_timezone: str | None = None
     """The zone of jobs that name none; ``None`` is the host's."""
     retention: Retention = Retention()
@@ -97,7 +97,7 @@ class Settings:
     web: WebSettings = WebSettings()
     metrics: MetricsSettings = MetricsSettings()
     defaults: Defaults = NO_DEFAULTS
-    """What jobs have that say nothing else, the zone included."""
+    """The keys of jobs that do not set them, the time zone included."""
 
     @classmethod
     def load(cls, path: Path, environ: Mapping[str, str]) -> Settings:
@@ -124,7 +124,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class SettingKey:
-    """Where a setting goes: a field of ``Settings``, or after a dot of one of its parts."""
+    """The target of a setting: a field of ``Settings``, or after a dot of one of its parts."""
 
     field: str
     read: Callable[[object], Any]
@@ -259,7 +259,7 @@ def _with_surroundings(settings: Settings, environ: Mapping[str, str]) -> Settin
 
 
 def _credential(path: Path) -> str | None:
-    """What a credential says; an editor leaves a line break at its end."""
+    """Return the content of a credential, without the line break that an editor leaves."""
     try:
         return path.read_text(encoding="utf-8").rstrip("\r\n")
     except FileNotFoundError:
@@ -292,18 +292,18 @@ OBSOLETE: Mapping[str, Mapping[str, str]] = {
 DEFAULTS = "defaults"
 JOBS = "jobs"
 SCHEMA = "$schema"
-"""Where editors look for the schema of a file; nothing to us."""
+"""The key by which editors find the schema of a file; lunasched ignores it."""
 EXTENSION = "x-"
-"""How keys begin that are for the file's author alone, such as what has anchors."""
+"""The prefix of keys that are for the file's author alone, such as those that hold anchors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What a file says apart from its jobs."""
+    """The content of a file apart from its jobs."""
 
     settings: Settings
     present: tuple[str, ...] = ()
-    """The settings that it has, other than what is for its own jobs."""
+    """The settings that it has, other than those for its own jobs."""
     warnings: tuple[str, ...] = ()
 
 

@@ -22,7 +22,7 @@ Path = tuple[str | int, ...]
 
 
 class Format(Enum):
-    """How a file is written."""
+    """The syntax of a file."""
 
     YAML = "yaml"
     TOML = "toml"
@@ -45,7 +45,7 @@ class Document:
     """One file that could be read."""
 
     source: str
-    """What it is called."""
+    """The name of the document in messages."""
     value: Any
     _lines: Callable[[], dict[Path, int]]
 
@@ -58,7 +58,7 @@ class Document:
 
 
 def read(content: bytes, source: str, format_: Format) -> Document:
-    """What a file says; raises ``InvalidDocument`` with ``source:line: what is wrong``."""
+    """Read a file; raises ``InvalidDocument`` with ``source:line: what is wrong``."""
     text = _decoded(content, source)
     # The line of each value is found only when somebody asks: reading a good file needs none.
     reader = import_module(f"lunasched.formats.{format_.value}text")

@@ -1,4 +1,4 @@
-"""How much a file may ask of its reader."""
+"""Limits on what a file may ask of its reader."""
 
 from __future__ import annotations
 

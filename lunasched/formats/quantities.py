@@ -1,4 +1,4 @@
-"""What jobs and runs are in words: times, spans, sizes, results, for tables, pages and messages."""
+"""Times, spans, sizes and results in words, for tables, pages and notifications."""
 
 from __future__ import annotations
 

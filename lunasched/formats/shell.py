@@ -1,4 +1,4 @@
-"""What a command line shows to who is no shell: an approximation of sh(1), for hints."""
+"""A reading of command lines without a shell: an approximation of sh(1), for hints."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def is_test(words: list[str]) -> bool:
 
 
 def base_name(command: str) -> str:
-    """What the command runs, in a word that can be a part of a job's name."""
+    """Return the program that the command runs, as a word that can be a part of a job's name."""
     others: list[str] = []
     for words, _ in simple_commands(command):
         name, is_program = _program([_plain(word) for word in words])
@@ -196,7 +196,7 @@ def _program(words: list[str]) -> tuple[str, bool]:
 
 
 def _after_options(words: list[str], position: int) -> int:
-    """Where the program is that a wrapper runs: after its options and numbers."""
+    """Return the position of the program that a wrapper runs: after its options and numbers."""
     while position < len(words) and re.match(r"[-+]|[0-9.]+[smhd]?\Z", words[position]):
         position += 1
     return position
@@ -213,7 +213,7 @@ def _argument(name: str, words: list[str]) -> tuple[str, bool]:
 
 
 def is_of_the_shell(word: str) -> bool:
-    """Whether a first word is the shell's own, such as ``cd``, and names no program."""
+    """Tell whether a first word is the shell's own, such as ``cd``, and names no program."""
     return word in _GUARDS or word in _GRAMMAR or word in _WRAPPERS
 
 

@@ -130,7 +130,7 @@ class _TomlScanner:
         self._counted, self._line = 0, 1
         self._found: dict[_Path, int] = {}
         self._counts: dict[_Path, int] = {}
-        """How many tables each array of tables has so far."""
+        """The number of tables that each array of tables has so far."""
 
     def scan(self) -> dict[_Path, int]:
         table: _Path = ()

@@ -52,7 +52,7 @@ class Assignment:
 
     @property
     def place(self) -> str:
-        """How an error begins that is about it."""
+        """The beginning of an error about the assignment."""
         return f"{self.file}:{self.line}: [{self.section}] {self.directive}="
 
 
@@ -65,7 +65,7 @@ class UnitFile:
 
 
 def assignments(files: Iterable[UnitFile]) -> tuple[list[Assignment], list[str]]:
-    """What the files of a unit say, in the order in which systemd reads it, and what it cannot.
+    """Return a unit's assignments, in systemd's reading order, and the lines that it cannot read.
 
     Sections whose names begin with ``X-`` are not for systemd and left out.
     """

@@ -67,7 +67,7 @@ class _Frame:
     """Of a mapping, what the next value belongs to."""
     size: int = 1
     merges: list[tuple[Any, int]] = field(default_factory=list)
-    """What ``<<`` brings in, and from which line."""
+    """The values that ``<<`` merges, each with its line."""
 
 
 @dataclass(slots=True)
@@ -238,7 +238,7 @@ class _Builder:
 
 
 def plain(text: str) -> Any:
-    """What a text without quotes means."""
+    """Return the meaning of a text without quotes."""
     if text in _NULL:
         return None
     if text in _BOOLEAN:
@@ -276,7 +276,7 @@ def _explained(error: Any, text: str, line: int) -> str:
 
 
 def _line_of_character(text: str) -> int:
-    """Where the first character stands that YAML does not have."""
+    """Return the line of the first character that YAML does not allow."""
     for number, line in enumerate(text.split("\n"), 1):
         if yaml.reader.Reader.NON_PRINTABLE.search(line):
             return number

@@ -29,14 +29,14 @@ FLAPPING = 2
 
 
 class Alert(Enum):
-    """Why somebody is told of a failure, or of its end."""
+    """The reason for a notification of a failure, or of its end."""
 
     FIRST = "first"
     """The job was well before."""
     REMINDER = "reminder"
     """It has failed before, and the last alert is ``remind_every`` ago."""
     FAILURE = "failure"
-    """It has failed before, and each failure is told (``every_failure``)."""
+    """It has failed before, and each failure is notified (``every_failure``)."""
     RECOVERY = "recovery"
     """It has failed before, and is well again."""
 
@@ -46,19 +46,19 @@ class Outage:
     """A job whose last run failed for good: times are µs, UTC."""
 
     since: int
-    """When the first run of it failed."""
+    """The time at which the first of the failed runs ended."""
     failures: int
-    """How many runs have failed since; the attempts at one are one."""
+    """The number of failed runs since then; the attempts of one run count once."""
     alerted_at: int | None
-    """The failure that was last told; ``None`` while there was nobody to be told."""
+    """The failure that was last notified; ``None`` while there was nobody to notify."""
     relapses: int = 0
-    """How often it failed again soon after a recovery."""
+    """The number of failures soon after a recovery."""
     recovered_at: int | None = None
     """The first success since the last failure; ``None`` while the job fails."""
 
     @property
     def is_flapping(self) -> bool:
-        """Tell if the job fails and recovers too often for each time to be told."""
+        """Tell if the job fails and recovers too often for each time to be notified."""
         return self.relapses >= FLAPPING
 
     def is_calm(self, now: int) -> bool:
@@ -68,7 +68,7 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What follows for the one who is told, and for the job."""
+    """The consequence of a run for notifications and for the job."""
 
     alert: Alert | None
     about: Outage | None
@@ -78,7 +78,7 @@ class Decision:
 
 
 def failed(policy: Notifications, outage: Outage | None, now: int, *, heard: bool) -> Decision:
-    """What follows a failure that is final, at ``now``; ``heard`` is whether anybody listens.
+    """Decide about a final failure at ``now``; ``heard``: the job has a channel for failures.
 
     What nobody heard of is told as the first alert as soon as there is somebody. Where the clock
     was set back behind the last alert, the next reminder is due a whole ``remind_every`` later.
@@ -106,7 +106,7 @@ def failed(policy: Notifications, outage: Outage | None, now: int, *, heard: boo
 
 
 def succeeded(policy: Notifications, outage: Outage | None, now: int) -> Decision:
-    """What follows a success at ``now``."""
+    """Decide about a success at ``now``."""
     if outage is None:
         return Decision(None, None, None)
     damped = outage.is_flapping and not policy.every_failure

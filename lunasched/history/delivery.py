@@ -1,4 +1,4 @@
-"""When a message is tried again, when it is given up, and how many a channel takes in an hour.
+"""The rules for sending notifications: retries, giving up, and the hourly limit of a channel.
 
 Of what a channel takes in an hour, no job has more than half, and a third is kept for news: the
 first failure of a job that the channel was not told of within the hour. So a job that has a lot to
@@ -21,7 +21,7 @@ LONGEST_DELAY = 3600
 GIVEN_UP_AFTER = 86400
 """Seconds of waiting in all."""
 NEWS_DIGEST_USEC = 300 * _USEC
-"""How long after the last message a digest may follow that has news."""
+"""The least time between the last notification and a digest that has news."""
 
 
 def delay(waited: float, retry_after: float | None) -> float | None:
@@ -39,7 +39,7 @@ def delay(waited: float, retry_after: float | None) -> float | None:
 
 
 def allowed_at(sent: Sequence[int], most: int, now: int) -> int:
-    """When a channel takes the next message, at most ``most`` (0: any number) an hour.
+    """Return when a channel takes the next notification, at most ``most`` (0: any number) an hour.
 
     ``sent`` is when it took the last ones, the latest first, as far as that is in the last hour.
     All times are µs, UTC.
@@ -50,7 +50,7 @@ def allowed_at(sent: Sequence[int], most: int, now: int) -> int:
 
 
 def message_at(of_channel: Sequence[int], of_job: Sequence[int], most: int, now: int) -> int:
-    """When a channel takes a message of a job that is no news.
+    """Return when a channel takes a notification of a job that is no news.
 
     ``of_channel`` and ``of_job`` are when it took the last ones, of all jobs and of this one.
     """
@@ -63,7 +63,7 @@ def soonest_digest_at(of_channel: Sequence[int], most: int, now: int) -> int:
 
 
 def news_digest_at(of_channel: Sequence[int], most: int, now: int) -> int:
-    """When a channel takes a digest that has news."""
+    """Return when a channel takes a digest that has news."""
     at = allowed_at(of_channel, most, now)
     return max(now, min(at, of_channel[0] + NEWS_DIGEST_USEC)) if of_channel else now
 

@@ -1,4 +1,4 @@
-"""Jobs, runs and what is to be started as JSON: of the commands' ``--json`` and of the web API.
+"""Jobs, runs and pending starts as JSON, for the commands' ``--json`` and the web API.
 
 The keys are documented in lunasched(1), and stay.
 """

@@ -1,4 +1,4 @@
-"""Which slots of a job passed without a run.
+"""The slots of a job that passed without a run.
 
 A slot counts as missed if no run was started for it and none was in progress then. A run that makes
 up for what passed while the machine was off stands for all of it. Intervals have no slots: they
@@ -17,8 +17,8 @@ from lunasched.jobs.model import Job
 from lunasched.schedule import UNTIMED, Every
 
 MOST = 1000
-"""How many slots are counted at a time: a job that should run every second, and did not for a week,
-is not to keep us from our work."""
+"""The most slots that are counted at a time, so that a job that should run every second and did
+not for a week does not block the supervisor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Cover:
     slot: int | None = None
     """The slot that the run was started for; those before it will not run any more."""
     makes_up: bool = False
-    """Whether it also stands for all that passed before it since the run before."""
+    """True if it also stands for all that passed before it since the run before."""
 
     @classmethod
     def of(cls, trigger: Trigger, slot: int | None, started_at: int, ended_at: int) -> Cover:
@@ -65,7 +65,7 @@ class Cover:
 
 
 def has_slots(job: Job) -> bool:
-    """Whether a job is to run at points on the calendar; raises ``InvalidInput``."""
+    """Tell whether a job is to run at points on the calendar; raises ``InvalidInput``."""
     return job.enabled and not isinstance(schedule.parse(job.schedule), (Every, *UNTIMED))
 
 
@@ -85,7 +85,7 @@ def find(
 
 
 def _gaps(covers: Iterable[Cover], after: int, until: int) -> Iterator[tuple[int, int]]:
-    """What lies between the covers: later than the first, not later than the second."""
+    """Yield the gaps between the covers: later than the first, not later than the second."""
     position = after
     for cover in sorted(covers, key=lambda cover: (cover.since, cover.until)):
         end = min(until, cover.since - 1)

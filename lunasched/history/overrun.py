@@ -25,15 +25,15 @@ _SECOND = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What says which slots a job's runs overrun."""
+    """The rule that decides which slots a job's runs overrun."""
 
     schedule: str
     zone: str
     enabled: bool
     deployed_at: int
-    """When the job was last added or changed (µs, UTC)."""
+    """The last time at which the job was added or changed (µs, UTC)."""
     overlaps: bool
-    """Whether a slot starts a run whatever is in progress."""
+    """True if a slot starts a run whatever is in progress."""
     jitter_usec: int = 0
 
     @classmethod
@@ -50,7 +50,7 @@ class Rule:
 
 
 def wait_usec(job: Job) -> int:
-    """How long after the first slot that a run overruns people are told of it (µs)."""
+    """Return the time from the first slot that a run overruns to its notification (µs)."""
     return round((job.notifications.overrun_after + job.jitter) * _SECOND)
 
 

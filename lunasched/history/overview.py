@@ -1,4 +1,4 @@
-"""Where each job stands: what the status page counts, puts first, and leaves out."""
+"""The state of each job: what the status page counts, puts first, and leaves out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lunasched.history.starts import Start
 
 
 class State(Enum):
-    """What can be asked of a job; more than one may hold."""
+    """The states of a job that can be selected; more than one may hold."""
 
     FAILED = "failed"
     """Its latest run that was neither refused nor stopped by hand did not succeed."""
@@ -25,7 +25,7 @@ class State(Enum):
 
 
 class MarkKind(Enum):
-    """How runs look in a timeline."""
+    """The appearance of runs in a timeline."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -69,7 +69,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A job with what became of it last and what is to become of it."""
+    """A job with its latest outcome, its run in progress and its next start."""
 
     job: JobLine
     outcome: Run | None
@@ -103,7 +103,7 @@ def standings(
     running: Mapping[str, int],
     starts: Iterable[Start],
 ) -> list[Standing]:
-    """Where jobs stand, what needs an eye first: failed, running, waiting, and then by name.
+    """Return the jobs' states in order of urgency: failed, running, waiting, and then by name.
 
     ``running`` is since when the jobs run that do.
     """
@@ -130,7 +130,7 @@ def _urgency(standing: Standing) -> tuple[int, int, str]:
 
 
 def counts(found: Sequence[Standing]) -> dict[State, int]:
-    """How many jobs are in each state."""
+    """Return the number of jobs in each state."""
     counted = dict.fromkeys(State, 0)
     for standing in found:
         for state in standing.states:

@@ -15,12 +15,12 @@ _LIMITS = {Result.TIMEOUT: "time limit", Result.OOM_KILL: "memory"}
 
 
 def next_time(upcoming: Upcoming) -> str:
-    """When a job elapses next, or why its timer does not."""
+    """Return when a job elapses next, or why its timer does not."""
     return upcoming.obstacle.words if upcoming.obstacle else local_time(upcoming.at)
 
 
 def run_ended(run: Run) -> str:
-    """How a run ended, in words as short as they can be, and how many slots passed meanwhile."""
+    """Describe the end of a run, as short as can be, and the number of slots that it overran."""
     ended = _ended(run)
     return f"{ended}, {slots_passed(run.overrun.count)}" if run.overrun else ended
 
@@ -46,7 +46,7 @@ def _ended(run: Run) -> str:
 
 
 def hook_ended(hook: HookRun) -> str:
-    """What became of a hook, in few words."""
+    """Describe the state of a hook in few words."""
     if hook.result is None:
         return "running" if hook.execution_id else "waiting"
     number = hook.exit_code or hook.signal

@@ -17,7 +17,7 @@ from lunasched.jobs.model import NotifyEvent
 
 
 class ReportKind(Enum):
-    """What a message is about."""
+    """The subject of a notification."""
 
     START = "start"
     SUCCESS = "success"
@@ -30,12 +30,12 @@ class ReportKind(Enum):
     OVERRUN = "overrun"
     """A run that goes on while slots pass, or has ended after that."""
     DIGEST = "digest"
-    """What was held back, in one message."""
+    """All that was held back, in one notification."""
     TEST = "test"
 
     @property
     def event(self) -> NotifyEvent | None:
-        """The event that it is told of, and ``None`` for what is no event of a job."""
+        """The event of a job that it is about, and ``None`` where there is none."""
         return _EVENTS.get(self)
 
 
@@ -60,21 +60,21 @@ class Held:
     count: int
     last_at: int
     what: str
-    """What happened last, in words."""
+    """The latest event, in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report(RunFields):
-    """What happened. Times are microseconds since the epoch in UTC, durations seconds."""
+    """The facts of an event. Times are microseconds since the epoch in UTC, durations seconds."""
 
     kind: ReportKind
     job: str
     """Empty in a digest, and in a test of a channel alone."""
     host: str
     at: int
-    """When it happened."""
+    """The time of the event."""
     timezone: str
-    """The zone that its times are told in."""
+    """The time zone of the times in its text."""
     user_mode: bool = False
     execution_id: str | None = None
     trigger: Trigger | None = None
@@ -88,9 +88,9 @@ class Report(RunFields):
     failures: int = 0
     """Failures in a row up to this one, or up to the success that ended them."""
     failing_since: int | None = None
-    """When the first of them ended."""
+    """The end of the first of them."""
     flapping: bool = False
-    """The job fails and recovers again and again, and not each time is told."""
+    """True if the job fails and recovers again and again, and not each time is notified."""
     missed: int = 0
     """Slots that passed without a run."""
     missed_first_at: int | None = None
@@ -102,7 +102,7 @@ class Report(RunFields):
     overrun_first_at: int | None = None
     overrun_last_at: int | None = None
     held: tuple[Held, ...] = ()
-    """What a digest is of."""
+    """The notifications that a digest stands for."""
 
     @classmethod
     def of(cls, run: Run, **more: Any) -> Report:
@@ -122,7 +122,7 @@ class Report(RunFields):
 
     @property
     def reason(self) -> str:
-        """Why a run was skipped: what the condition that refused it wrote last."""
+        """The reason why a run was skipped: the last line of the condition that refused it."""
         if self.result is not Result.SKIPPED:
             return ""
         return next(
@@ -130,7 +130,7 @@ class Report(RunFields):
         )
 
     def to_mapping(self) -> dict[str, Any]:
-        """The same for JSON, without what is not there."""
+        """Return the report for JSON, without empty fields."""
         mapping = {
             item.name: _plain(getattr(self, item.name))
             for item in dataclasses.fields(self)

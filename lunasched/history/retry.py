@@ -1,4 +1,4 @@
-"""Whether a failed run is tried again, and when.
+"""The rules for retries: when a failed run is retried, if at all.
 
 Pure: the supervisor asks once a run is over for good, and keeps the answer in the database.
 """
@@ -24,7 +24,7 @@ class RetryAt:
 
 
 def decide(policy: RetryPolicy, attempt: int, outcome: Outcome, now: int) -> RetryAt | None:
-    """What follows attempt number ``attempt`` (from 1), which ended with ``outcome`` at ``now``.
+    """Decide about attempt number ``attempt`` (from 1), which ended with ``outcome`` at ``now``.
 
     ``now`` is in µs, UTC. ``None`` is a success, or a failure that is final.
     """

@@ -13,7 +13,7 @@ from lunasched.jobs.model import HookEvent
 
 
 class Trigger(Enum):
-    """What started a run."""
+    """The cause of a run."""
 
     TIMER = "timer"
     MANUAL = "manual"
@@ -23,7 +23,7 @@ class Trigger(Enum):
 
 
 class Result(Enum):
-    """How a run ended; the words are systemd's own ``Result=`` where it has one."""
+    """The result of a run; the words are systemd's own ``Result=`` where it has one."""
 
     SUCCESS = "success"
     EXIT_CODE = "exit-code"
@@ -44,7 +44,7 @@ class Result(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended. ``exit_code`` and ``signal`` are the main process's, one of them set."""
+    """The end of a run. ``exit_code`` and ``signal`` are the main process's, one of them set."""
 
     result: Result
     exit_code: int | None = None
@@ -95,7 +95,7 @@ class Instant:
 
     @property
     def ahead(self) -> int:
-        """What the clock is ahead of the time since boot (µs)."""
+        """The difference of the clock and the time since boot (µs)."""
         return self.at - self.since_boot
 
 

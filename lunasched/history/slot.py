@@ -1,4 +1,4 @@
-"""Which slot a run belongs to: the point in its schedule that it was started for.
+"""The slot of a run: the point in its schedule that it was started for.
 
 The journal tells that a service was started, not why. What a launcher started has the reason in its
 name (``unit-templates/launch``), and of other starts systemd mostly knows whether a timer elapsed
@@ -30,10 +30,10 @@ _ACCURACY_USEC = 5_000_000
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What the history says about the time before a run (µs, UTC)."""
+    """The facts of the history about the time before a run (µs, UTC)."""
 
     deployed_at: int
-    """When the job was last added or changed: its timer counts from there."""
+    """The last time at which the job was added or changed: its timer counts from there."""
     last_start: int | None
     last_slot: int | None
     ran_this_boot: bool = False
@@ -42,7 +42,7 @@ class Past:
 def attribute(
     job: Job, started_at: int, past: Past, host_timezone: str
 ) -> tuple[Trigger, int | None]:
-    """What started a run that nobody is known to have asked for, and its slot (µs, UTC)."""
+    """Return the cause of a run that nobody is known to have started, and its slot (µs, UTC)."""
     if not job.enabled and past.deployed_at <= started_at:
         return Trigger.MANUAL, None
     rule = schedule.parse(job.schedule)
@@ -78,7 +78,7 @@ def attribute(
 def _of_slot(
     job: Job, started_at: int, past: Past, host_timezone: str
 ) -> tuple[Trigger, int | None]:
-    """What started a run of a job that has slots, and its slot."""
+    """Return the cause of a run of a job that has slots, and its slot."""
     slot = latest_slot(job, started_at, host_timezone)
     if slot is None:
         return Trigger.MANUAL, None
@@ -118,7 +118,7 @@ def _late(job: Job) -> int:
 
 
 def next_slot(job: Job, now: int, past: Past, host_timezone: str) -> int | None:
-    """When the job's timer elapses next (µs, UTC), without its jitter."""
+    """Return when the job's timer elapses next (µs, UTC), without its jitter."""
     if not job.enabled:
         return None
     counted_from = max(past.deployed_at, past.last_start or 0)
@@ -126,7 +126,8 @@ def next_slot(job: Job, now: int, past: Past, host_timezone: str) -> int | None:
 
 
 def timer_elapse(text: str, zone: str, now: int, counted_from: int) -> int | None:
-    """When a timer with this schedule elapses next; its interval counts from a point in time."""
+    """Return the next elapse of a timer with this schedule; an interval counts from
+    ``counted_from``."""
     rule = schedule.parse(text)
     if isinstance(rule, Every):
         return max(now, counted_from + rule.seconds * 1_000_000)
@@ -163,7 +164,8 @@ def _next_elapse(text: str, zone: str, now: int) -> int | None:
 def next_elapse(
     job: Job, now: int, deployed_at: int, last_start: int | None, host_timezone: str
 ) -> int | None:
-    """When the job elapses next (µs, UTC); never, where its schedule is not one any more."""
+    """Return the job's next elapse (µs, UTC), or ``None``, also where its schedule is not valid
+    now."""
     try:
         return next_slot(job, now, Past(deployed_at, last_start, None), host_timezone)
     except InvalidInput:
@@ -184,7 +186,7 @@ CORRECTION_USEC = 3 * 3600 * 1_000_000
 """A step of the clock by more than this is a correction, and the new time counts (cron(8))."""
 
 NEXT_SLOTS = 224
-"""How many slots the guard knows ahead at most: what fits a page of memory."""
+"""The most slots that the guard knows ahead: as many as fit a page of memory."""
 _ENOUGH_SLOTS = 32
 _ENOUGH_USEC = 30 * 86400 * 1_000_000
 """No more slots than these are looked for beyond that time: each is work, for thousands of jobs."""
@@ -203,11 +205,11 @@ class SlotList:
     """The latest slot at the time of the list, 0 for none, and those that followed it."""
 
     def is_for(self, rule: Schedule, zone: str) -> bool:
-        """Whether these are the slots of a schedule in a zone."""
+        """Tell whether these are the slots of a schedule in a zone."""
         return (self.zone, self.schedule) == (zone, rule.text)
 
     def lasts(self, now: int, share: float) -> bool:
-        """Whether more than a share of the slots is left, or as many as there will be.
+        """Tell whether more than a share of the slots is left, or as many as there will be.
 
         None is left where the clock was set back to before the list.
         """

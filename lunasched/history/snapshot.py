@@ -1,4 +1,4 @@
-"""What is on record of all jobs at one moment, for those who watch: metrics, pages.
+"""The records of all jobs at one moment, for metrics and pages.
 
 Points in time and durations are microseconds, as everywhere; sizes are bytes.
 """
@@ -12,7 +12,7 @@ from typing import Protocol
 from lunasched.history.run import Result
 
 DURATION_DIGITS = 14
-"""How many digits each of ``JobSnapshot.durations`` has."""
+"""The number of digits that each of ``JobSnapshot.durations`` has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class JobSnapshot:
     timezone: str | None
     enabled: bool
     deployed_at: int
-    """When it was last added or changed."""
+    """The last time at which it was added or changed."""
 
     successes: int
     failures: int
@@ -40,25 +40,26 @@ class JobSnapshot:
     took_usec: int
     cpu_usec: int
     durations: str
-    """How long the latest 100 runs took: microseconds, with leading zeros, one after the other."""
+    """The durations of the latest 100 runs: microseconds, with leading zeros, one after the
+    other."""
 
     running: int
-    """How many runs are in progress."""
+    """The number of runs in progress."""
     running_since: int | None
-    """When the first of them began."""
+    """The start of the first of them."""
     running_slot: int | None
     """The slot that this one is for."""
     overlaps: bool
-    """Whether a slot starts a run whatever is in progress."""
+    """True if a slot starts a run whatever is in progress."""
     jitter_usec: int
     retrying: bool
-    """Whether a retry waits for its time, or is in progress."""
+    """True if a retry waits for its time, or is in progress."""
     last_start: int | None
     """Of a run that was not refused."""
     last_success: int | None
-    """When the latest success ended."""
+    """The end of the latest success."""
     lateness: int | None
-    """How long after its slot the latest run began that had one."""
+    """The time from its slot to the start of the latest run that had a slot."""
     last_result: Result | None
     """Of the latest run that ended, and was neither stopped nor skipped; the same for the rest."""
     last_exit_code: int | None
@@ -67,7 +68,7 @@ class JobSnapshot:
 
     @property
     def executions(self) -> int:
-        """How many runs there were, each attempt one."""
+        """The number of runs, each attempt one."""
         return self.successes + self.failures + self.stopped
 
 
@@ -86,13 +87,13 @@ class Snapshot:
     oldest_message: int | None
     """Since when the message waits that has waited longest."""
     messages: Mapping[tuple[str, str], int]
-    """How many there were of a type of channel that ended in a state; counters, too."""
+    """The number of notifications by type of channel and final state; counters, too."""
     database_size: int
 
 
 class SnapshotSource(Protocol):
-    """Where a snapshot comes from: the store."""
+    """The source of a snapshot: the store."""
 
     def snapshot(self, now: int) -> Snapshot:
-        """What is on record now."""
+        """Return the records as they are now."""
         ...

@@ -21,7 +21,7 @@ class Start:
     priority: int
     """Higher goes first."""
     exclusive: bool
-    """Whether nothing else may run beside it."""
+    """True if nothing else may run beside it."""
     attempt: int
     first_attempt_id: str | None
     failed_id: str | None
@@ -31,12 +31,12 @@ class Start:
 
     @property
     def is_retry(self) -> bool:
-        """Whether it follows a failed run."""
+        """True if it follows a failed run."""
         return self.failed_id is not None
 
 
 def in_turn(starts: Iterable[Start], now: int) -> list[Start]:
-    """As the supervisor takes them: what is due by priority, then what is due later."""
+    """The order in which the supervisor takes them: due starts by priority, then later ones."""
     return sorted(
         starts,
         key=lambda start: (max(start.due_at, now), -start.priority, start.due_at, start.id),
@@ -44,7 +44,7 @@ def in_turn(starts: Iterable[Start], now: int) -> list[Start]:
 
 
 def waits_for(start: Start, starts: Sequence[Start], now: int) -> str:
-    """What one of the starts that are to come waits for."""
+    """Return what one of the starts that are to come waits for."""
     if start.claimed_at is not None:
         return "systemd"
     if start.due_at > now:

@@ -28,7 +28,7 @@ class LoadedUnit(Protocol):
 
 
 class Obstacle(Enum):
-    """What keeps the timer of an enabled job from elapsing."""
+    """The condition that keeps the timer of an enabled job from elapsing."""
 
     NOT_RUNNING = "not running"
     """It was stopped, or never started: systemd forgets a timer that does not run."""
@@ -53,7 +53,7 @@ _STATES = {
 
 
 def obstacle(seen: LoadedUnit | None) -> Obstacle | None:
-    """What keeps a timer from elapsing, if anything does."""
+    """Return the obstacle that keeps a timer from elapsing, if there is one."""
     if seen is None:
         return Obstacle.NOT_RUNNING
     if seen.load == "masked":
@@ -65,7 +65,7 @@ def obstacle(seen: LoadedUnit | None) -> Obstacle | None:
 
 @dataclass(frozen=True, slots=True)
 class Upcoming:
-    """When a job elapses next (µs, UTC), or what keeps its timer from that; or neither."""
+    """The next elapse of a job (µs, UTC), or the obstacle that its timer has; or neither."""
 
     at: int | None
     obstacle: Obstacle | None = None
@@ -78,7 +78,7 @@ class Timers:
     loaded: Mapping[str, LoadedUnit] | None = None
 
     def upcoming(self, job: str, by_schedule: int | None, last: Run | None = None) -> Upcoming:
-        """When a job elapses next, which it does by its schedule if its timer will.
+        """Return the next elapse of a job, which is that of its schedule if its timer works.
 
         ``last`` is its latest run, with the slots that it has overrun so far.
         """
@@ -88,7 +88,7 @@ class Timers:
         return Upcoming(None if found else by_schedule, found)
 
     def obstacle(self, job: str) -> Obstacle | None:
-        """What keeps the timer of a job from elapsing, as far as is known."""
+        """Return the obstacle that keeps the timer of a job from elapsing, as far as is known."""
         if self.loaded is None:
             return None
         return obstacle(self.loaded.get(timer_name(job)))

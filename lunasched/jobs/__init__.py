@@ -1,4 +1,4 @@
-"""Jobs as they were asked for: their model, their keys, and what may be written in each.
+"""Jobs as they were defined: their model, their keys, and the values that each key takes.
 
 Pure. A ``Job`` comes from here; every room above reads it.
 """

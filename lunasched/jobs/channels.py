@@ -52,7 +52,7 @@ def read_sender(value: object) -> str:
 
 
 def read_url(value: object) -> str:
-    """A URL of HTTP; what is wrong with it is said without repeating it, for it may be secret."""
+    """Read a URL of HTTP; errors do not repeat it, for it may be secret."""
     url = values.read_text(value).strip()
     try:
         parts = urlsplit(url)

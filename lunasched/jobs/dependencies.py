@@ -30,13 +30,13 @@ _SAYING = "[[ ! -e $$0 ]] || printf "
 
 Directives = Sequence[tuple[UnitText, UnitText]]
 Dependencies = Callable[[str], Sequence[str]]
-"""What a job depends on, by its name."""
+"""A function from a job's name to the names of its dependencies."""
 
 
 def service_values(
     job: Job, slots: Path, *, depended_on: bool, launched: Collection[str]
 ) -> dict[str, Any]:
-    """What the template of a service needs to know; ``slots`` is where the files are kept.
+    """Return the template values of a service; ``slots`` is the directory of the slot files.
 
     The timer of a job that is ``launched`` starts a launcher, and that the job: at the same second
     as the dependent job, the launcher alone may be known.
@@ -79,7 +79,8 @@ def limits(directives: Directives, *, oneshot: bool) -> Directives:
 
 
 def keeps_success(service: str | None) -> bool:
-    """Whether the text of a service notes its success: others depended on it when it was made."""
+    """Tell whether the text of a service notes its success: others depended on it when it was
+    made."""
     return service is not None and any(
         line.startswith("ExecStartPost=") and _SAYING in line for line in service.splitlines()
     )

@@ -19,10 +19,10 @@ Directives = tuple[tuple[str, Directive], ...]
 
 _NAME = re.compile(r"[A-Za-z]+\Z")
 
-_OUTPUT = "what a run prints is read from the journal into its history"
-_RETRIES = "a run that failed is tried again by retry_policy"
-_ENDS = "how a run begins and ends is what its history is made of"
-_ACCOUNTING = "what a run used is recorded with it"
+_OUTPUT = "a run's output is read from the journal into the history"
+_RETRIES = "a failed run is retried by retry_policy"
+_ENDS = "the history is made from the start and the end of each run"
+_ACCOUNTING = "the resources that a run used are recorded with it"
 
 UNIT = frozenset(
     (
@@ -34,7 +34,7 @@ UNIT = frozenset(
 """The directives of ``[Unit]`` that have a meaning for a job, beside conditions and assertions."""
 _COMMANDS = ("ExecStart", "ExecStartPre", "ExecStartPost")
 _TESTS = ("Condition", "Assert")
-_IS_RUN = "when a job runs is for its timer, for retries and for who starts it by hand"
+_IS_RUN = "a job is started by its timer, by retries and by hand"
 _NO_LIMIT = "a job would be refused after a few starts"
 _SECTIONS = ("Unit", "Service")
 
@@ -110,7 +110,7 @@ OF_SOME_VALUES: Mapping[str, tuple[tuple[str, ...], str]] = {
 
 
 def check_name(name: object) -> None:
-    """Refuse what is no directive, or is none for a job; raises ``InvalidInput``."""
+    """Refuse names that are no directive, or none for a job; raises ``InvalidInput``."""
     if not isinstance(name, str) or not _NAME.match(name):
         raise InvalidInput("the name of a directive has letters only, as in systemd.exec(5)")
     if name in REFUSED:
@@ -184,7 +184,7 @@ def _line(name: str, value: object) -> str:
 
 
 def _check_command(line: str) -> None:
-    """Refuse what is no single command, or would have more rights than its unit."""
+    """Refuse a text that is no single command, or would have more rights than its unit."""
     found = unitfile.commands(line)
     if len(found) > 1:
         raise InvalidInput("it is more than one command; write a list of them")

@@ -1,4 +1,4 @@
-"""The nouns of lunasched: jobs as they were asked for, runs as they were recorded.
+"""The nouns of lunasched: jobs as they were defined, runs as they were recorded.
 
 Everything here is frozen and knows nothing of systemd, SQLite or the clock. Durations are
 seconds, sizes bytes, and points in time microseconds since the epoch in UTC, as the journal has
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 
 class Priority(Enum):
-    """How a job competes with others for the machine."""
+    """The weight of a job in competition for the machine."""
 
     LOW = "Low"
     NORMAL = "Normal"
@@ -26,7 +26,7 @@ class Priority(Enum):
 
 
 class ExecutionMode(Enum):
-    """Which runs may be in progress beside a run of the job."""
+    """The runs that may be in progress beside a run of the job."""
 
     SEQUENTIAL = "Sequential"
     """Any, but none of the same job."""
@@ -37,7 +37,7 @@ class ExecutionMode(Enum):
 
 
 class Overlap(Enum):
-    """What becomes of a trigger during a run of a Sequential job."""
+    """The effect of a trigger during a run of a Sequential job."""
 
     QUEUE = "queue"
     """One run right after the one in progress, however many triggers there were."""
@@ -48,7 +48,7 @@ class Overlap(Enum):
 
 
 class Backoff(Enum):
-    """How the delay before a retry grows with the number of attempts."""
+    """The growth of the delay before a retry with the number of attempts."""
 
     EXPONENTIAL = "Exponential"
     LINEAR = "Linear"
@@ -56,7 +56,7 @@ class Backoff(Enum):
 
 
 class HookEvent(Enum):
-    """When a hook runs."""
+    """The event at which a hook runs."""
 
     ON_START = "on_start"
     ON_SUCCESS = "on_success"
@@ -67,14 +67,14 @@ class HookEvent(Enum):
 
 
 class NotifyEvent(Enum):
-    """What of a job people are told."""
+    """The event of a job that notifications are sent for."""
 
     ON_START = "on_start"
     ON_SUCCESS = "on_success"
     ON_FAILURE = "on_failure"
     """A failed run that no further attempt follows."""
     ON_RECOVERY = "on_recovery"
-    """A success after a failure that was told."""
+    """A success after a failure that was notified."""
     ON_SKIPPED = "on_skipped"
     """A run that was due and did not begin."""
     ON_MISSED = "on_missed"
@@ -99,7 +99,7 @@ class ChannelType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ResourceLimits:
-    """What a run may use; ``None`` is no limit.
+    """The limits of a run; ``None`` is no limit.
 
     In this part of a job and the next ones, ``key`` is the name of a field in a job file.
     """
@@ -120,10 +120,10 @@ class ResourceLimits:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Whether and when a failed run is tried again. Delays are seconds."""
+    """The rules for retries of a failed run. Delays are seconds."""
 
     max_attempts: int = 1
-    """How many runs there are at most, the first one included; 1 is no retry."""
+    """The most attempts, the first run included; 1 is no retry."""
     backoff: Backoff = field(default=Backoff.EXPONENTIAL, metadata={"key": "backoff_strategy"})
     initial_delay: float = field(default=60, metadata={"key": "initial_delay_seconds"})
     max_delay: float = field(default=3600, metadata={"key": "max_delay_seconds"})
@@ -149,7 +149,7 @@ class Hooks:
     """Seconds that each of them may take."""
 
     def command(self, event: HookEvent) -> Command | None:
-        """What runs at an event."""
+        """Return the command for an event."""
         found: Command | None = getattr(self, event.value)
         return found
 
@@ -160,7 +160,7 @@ class Hooks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """Where a message goes. A URL may be a secret: whoever has it can write there."""
+    """The destination of notifications. A URL may be a secret: whoever has it can write there."""
 
     type: ChannelType = field(kw_only=False)
     target: Command = field(kw_only=False)
@@ -172,11 +172,12 @@ class Channel:
     headers: tuple[tuple[str, str], ...] = ()
     """Of a webhook's request."""
     secret: str | None = None
-    """What a webhook's request is signed with."""
+    """The secret that signs a webhook's request."""
     token: str | None = None
     """Of an account at ntfy."""
     priority: str | None = None
-    """How loud ntfy is: ``min``, ``low``, ``default``, ``high`` or ``max``; ``None`` is ours."""
+    """The priority for ntfy: ``min``, ``low``, ``default``, ``high`` or ``max``; ``None`` is
+    ours."""
     timeout: float | None = None
     """Seconds that the command of ``exec`` may take; ``None`` is that of hooks."""
 
@@ -187,7 +188,7 @@ class Channel:
 
     @property
     def key(self) -> str:
-        """What tells the channel from others: the same for the same type and target."""
+        """The identity of the channel: the same for the same type and target."""
         import hashlib  # takes 7 ms to load
 
         identity = json.dumps([self.type.value, _plain(self.target)])
@@ -228,7 +229,7 @@ class Channel:
 
 
 HIDDEN = "..."
-"""What stands in the place of a secret."""
+"""The text in the place of a secret."""
 
 TARGET_KEYS: Mapping[ChannelType, str] = {
     ChannelType.EMAIL: "to",
@@ -239,7 +240,7 @@ TARGET_KEYS: Mapping[ChannelType, str] = {
     ChannelType.EXEC: "command",
     ChannelType.HEARTBEAT: "url",
 }
-"""What a channel's target is called in a job file."""
+"""The key in a job file that holds a channel's target."""
 
 _TEXTS_OF_CHANNELS = ("subject", "body", "secret", "token", "priority", "timeout")
 
@@ -256,7 +257,7 @@ PINGED = (NotifyEvent.ON_START, NotifyEvent.ON_SUCCESS, NotifyEvent.ON_FAILURE)
 
 @dataclass(frozen=True, slots=True)
 class Notifications:
-    """Whom to tell of a job's runs, and how often."""
+    """The channels that a job notifies, by event, and how often."""
 
     on_start: tuple[Channel, ...] = ()
     on_success: tuple[Channel, ...] = ()
@@ -268,16 +269,16 @@ class Notifications:
     on_overrun: tuple[Channel, ...] | None = None
     """``None``: those of ``on_failure``, without pings."""
     overrun_after: float = 300
-    """Seconds from the first slot that passes during a run until that is told."""
+    """Seconds from the first slot that passes during a run to its notification."""
     remind_every: float = 86400
     """Seconds between messages of a job that goes on failing; 0 is none after the first."""
     every_failure: bool = False
-    """Whether each failure is told, and not the first of several."""
+    """True if each failure is notified, and not only the first of several."""
     heartbeat: Channel | None = None
-    """What is pinged at each start, success and failure."""
+    """The URL that is pinged at each start, success and failure."""
 
     def channels(self, event: NotifyEvent) -> tuple[Channel, ...]:
-        """Who is told of an event, the heartbeat included."""
+        """Return the channels to notify of an event, the heartbeat included."""
         found: tuple[Channel, ...] | None = getattr(self, event.value)
         if found is None:
             found = tuple(one for one in self.on_failure if one.type is not ChannelType.HEARTBEAT)
@@ -352,7 +353,7 @@ class Job:
     tags: tuple[str, ...] = ()
     enabled: bool = True
     catch_up: bool = False
-    """Whether a slot that passed while the machine was off is made up for, once, at boot."""
+    """True if a slot that passed while the machine was off is made up for, once, at boot."""
     retry: RetryPolicy = RetryPolicy()
     hooks: Hooks = Hooks()
     notifications: Notifications = Notifications()

@@ -1,4 +1,4 @@
-"""What a job may be kept from: one table of options, each a directive of systemd.exec(5).
+"""The sandbox of a job: one table of options, each a directive of systemd.exec(5).
 
 The table is what the job file reads, what the compiler writes and what lunasched(1) lists.
 """
@@ -24,7 +24,7 @@ WORDS_FOR_BOOLEANS = {
 
 
 class UserMode(Enum):
-    """What the manager of an ordinary user makes of an option, as tried with systemd 252."""
+    """The support for an option by the manager of an ordinary user, as tried with systemd 252."""
 
     WORKS = "works"
     """As for the system's jobs."""
@@ -149,7 +149,7 @@ class Words:
     pattern: str
     what: str
     boolean: bool = False
-    """Whether it may be true or false instead."""
+    """True if it may be true or false instead."""
 
     def __call__(self, value: object) -> Value:
         if self.boolean and (isinstance(value, bool) or str(value).lower() in WORDS_FOR_BOOLEANS):

@@ -37,7 +37,7 @@ def users(job: Job) -> tuple[str, ...]:
 
 
 def warning(job: Job) -> str | None:
-    """Return what is lost by the way in which a job becomes another user, and the better way."""
+    """Return the drawback of the way in which a job becomes another user, and a better way."""
     found = of_job(job)
     if not found:
         return None

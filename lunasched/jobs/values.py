@@ -38,7 +38,7 @@ _MEMORY_MIN = SIZES["M"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What is wrong with a part of a value, which its keys and indexes lead to."""
+    """An error in a part of a value, which its keys and indexes lead to."""
 
     path: tuple[str | int, ...]
     message: str
@@ -138,7 +138,7 @@ def read_command(value: object) -> Command:
 
 
 def read_arguments(value: object) -> tuple[str, ...]:
-    """What follows the command that another key names."""
+    """Read the arguments of the command that another key names."""
     if not isinstance(value, (list, tuple)):
         raise InvalidInput("it must be a list of texts")
     arguments = tuple(read_text(word) for word in value)
@@ -269,12 +269,12 @@ def read_mebibytes(value: object) -> int:
 
 
 def read_attempts(value: object) -> int:
-    """How many runs there are at most; 0, which Lunasched 1.x had for no retry, is one."""
+    """Read the most attempts; 0, which Lunasched 1.x had for no retry, is one."""
     return max(1, ATTEMPTS(value))
 
 
 def read_attempts_after(value: object) -> int:
-    """How many attempts there are with so many retries."""
+    """Read a number of retries; return the number of attempts that this makes."""
     return RETRIES(value) + 1
 
 

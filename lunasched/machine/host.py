@@ -37,7 +37,7 @@ _UNSYNCHRONISED_USEC = 16_000_000
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """Whose a file is and who may read it."""
+    """The owner of a file and the users who may read it."""
 
     owner: str
     group: str
@@ -54,7 +54,7 @@ def file_facts(path: Path) -> FoundFile | None:
 
 
 def user_exists(name: str) -> bool:
-    """Whether there is a user of that name, or with that number."""
+    """Tell whether there is a user of that name, or with that number."""
     try:
         if name.isdecimal():
             pwd.getpwuid(int(name))
@@ -74,7 +74,7 @@ def user_id(name: str) -> int | None:
 
 
 def lingers(user: str) -> bool:
-    """Whether the manager of a user runs while they are logged out (loginctl(1))."""
+    """Tell whether the manager of a user runs while they are logged out (loginctl(1))."""
     return (_LINGER / user).exists()
 
 
@@ -88,7 +88,7 @@ def free_and_total(path: Path) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class WriteObstacle:
-    """The reason why nothing can be changed in a directory, and the command that mends it."""
+    """The reason why nothing can be changed in a directory, and the command that fixes it."""
 
     reason: str
     mend: str = ""
@@ -125,7 +125,7 @@ def _remount(path: Path) -> str:
 
 
 def is_container() -> bool:
-    """Whether the kernel is that of another machine (systemd-detect-virt(1))."""
+    """Tell whether the kernel is that of another machine (systemd-detect-virt(1))."""
     return Path("/run/systemd/container").exists()
 
 
@@ -145,7 +145,8 @@ def cgroup_controllers(uid: int | None) -> frozenset[str]:
 
 
 def clock_is_synchronised() -> bool:
-    """Whether something keeps the clock right, as timedatectl(1) says it. Raises ``OSError``."""
+    """Tell whether something keeps the clock right, as timedatectl(1) says it. Raises
+    ``OSError``."""
     answer = _Timex()
     if ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(answer)) < 0:
         number = ctypes.get_errno()
@@ -191,7 +192,7 @@ def listeners(port: int) -> tuple[str, ...]:
 
 
 def journal_storage() -> str:
-    """Where the journal is kept: ``persistent``, ``volatile`` or ``none``."""
+    """Return the storage of the journal: ``persistent``, ``volatile`` or ``none``."""
     chosen = _journal_setting("Storage") or "auto"
     if chosen == "auto":
         return "persistent" if JOURNAL.is_dir() else "volatile"
@@ -206,7 +207,7 @@ def journal_limit() -> int | None:
 
 
 def reads_journal_of(uid: int) -> bool:
-    """Whether we can read what the manager of a user, ourselves, logs (``SplitMode=``)."""
+    """Tell whether we can read what the manager of a user, ourselves, logs (``SplitMode=``)."""
     try:
         directory = JOURNAL / _MACHINE_ID.read_text().strip()
         if os.access(directory / "system.journal", os.R_OK):

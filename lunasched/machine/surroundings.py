@@ -57,7 +57,7 @@ class Surroundings:
         return None
 
     def examine(self, path: str) -> Seen | Absence:
-        """What is at a path, links followed."""
+        """Return what is at a path, links followed."""
         try:
             found = os.stat(path)  # noqa: PTH116 - a text, and thousands of them
         except (FileNotFoundError, NotADirectoryError):

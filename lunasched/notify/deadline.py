@@ -41,7 +41,7 @@ class Deadline:
 
     @property
     def is_over(self) -> bool:
-        """Whether the time is over: what fails then, failed by it.
+        """True if the time is over: what fails then, failed by it.
 
         A socket's own timeout may come before the thread that ends connections is awake.
         """

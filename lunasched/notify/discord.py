@@ -41,7 +41,7 @@ _COLOURS = {
 
 
 def request(channel: Channel, message: Message, now: int) -> Post:
-    """What is posted."""
+    """Return the request that is posted."""
     content = {"embeds": [embed(message)], "allowed_mentions": {"parse": []}}
     headers = {"Content-Type": "application/json"}
     return Post(_waiting(channel.where), json.dumps(content).encode(), headers, of_channel(channel))
@@ -79,7 +79,7 @@ def _text(message: Message) -> str:
 
 
 def _total(made: dict[str, Any]) -> int:
-    """What counts for the limit of all."""
+    """Return the size that counts for the limit of a whole embed."""
     fields = sum(utf16(one["name"]) + utf16(one["value"]) for one in made["fields"])
     return fields + utf16(made["title"])
 

@@ -76,7 +76,7 @@ def for_seven_bits(mail: EmailMessage) -> None:
 
 
 def _encoding(text: str) -> str:
-    """How a text is put into a mail that people read in a spool: as it is, where that is allowed.
+    """Return the encoding for a mail that people read in a spool: none, where that is allowed.
 
     Left to choose for itself, the library writes all of it in base64.
     """

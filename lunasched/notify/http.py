@@ -33,7 +33,7 @@ _MOVED = {301, 308}
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What is posted; ``secrets`` are not repeated in answers and errors, nor is the URL."""
+    """A request to post; ``secrets`` are not repeated in answers and errors, nor is the URL."""
 
     url: str
     body: bytes
@@ -195,7 +195,7 @@ def _no_answer(host: str | None, timeout: float) -> NotifyError:
 
 
 def _failed(host: str | None, error: BaseException, timeout: float) -> NotifyError:
-    """What was wrong, by the first cause that has words for it."""
+    """Return the error in words, by the first cause that has words for it."""
     import requests
     import urllib3
 

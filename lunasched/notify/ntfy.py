@@ -29,11 +29,11 @@ _HOW = {
     ReportKind.DIGEST: ("default", "inbox_tray"),
     ReportKind.TEST: ("default", "wave"),
 }
-"""How loud each is, and its emoji."""
+"""The priority and the emoji of each kind."""
 
 
 def request(channel: Channel, message: Message, now: int) -> Post:
-    """What is posted to the server that the topic is on."""
+    """Return the request that is posted to the server of the topic."""
     parts = urlsplit(channel.where)
     path, _, topic = parts.path.rpartition("/")
     priority, tag = _HOW[message.report.kind]

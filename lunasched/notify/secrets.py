@@ -1,4 +1,4 @@
-"""What of a channel must not be repeated: a server's answer may quote what it was sent."""
+"""The secrets of a channel, which must not be repeated: a server's answer may quote its request."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _SIGNS = {
 
 
 def request(channel: Channel, message: Message, now: int) -> Post:
-    """What is posted; ``text`` is for notifications, and for programs that know no blocks."""
+    """Return the request; ``text`` is for notifications, and for programs that know no blocks."""
     content = {"text": _cut(message.subject, TEXT_MAX), "blocks": blocks(message)}
     headers = {"Content-Type": "application/json"}
     return Post(channel.where, json.dumps(content).encode(), headers, of_channel(channel))

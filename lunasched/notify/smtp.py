@@ -123,14 +123,14 @@ def _reply(code: int, said: bytes | str) -> str:
 
 
 def _is_no_reply(error: smtplib.SMTPResponseException) -> bool:
-    """Whether a server said something else; smtplib calls what is too long an error 500."""
+    """Tell whether a server's answer is no SMTP; smtplib calls too long a line an error 500."""
     return error.smtp_code < 200 or error.smtp_error == "Line too long."
 
 
 def _failed(
     place: str, error: BaseException, settings: EmailSettings, tls: Tls | None
 ) -> NotifyError:
-    """What was wrong; what the server refuses for good is not tried again."""
+    """Return the error in words; one that the server calls permanent is not retried."""
     password = settings.smtp_password or ""
     login = f"\0{settings.smtp_username}\0{password}"
     secrets = [password, *(base64.b64encode(one.encode()).decode() for one in (password, login))]

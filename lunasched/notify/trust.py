@@ -20,7 +20,7 @@ def system_certificates() -> str | None:
 
 
 def context() -> ssl.SSLContext:
-    """What checks the certificate and the name of a server."""
+    """Return the context that checks the certificate and the name of a server."""
     found = ssl.create_default_context()
     if system_certificates() is None:
         import certifi  # requests needs it
@@ -30,7 +30,7 @@ def context() -> ssl.SSLContext:
 
 
 def refused(error: ssl.SSLError) -> str:
-    """Why a connection was not trusted, in words."""
+    """Return the reason why a connection was not trusted, in words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     reason = (error.reason or "it does not speak TLS").replace("_", " ").lower()

@@ -20,7 +20,7 @@ VERSION = 1
 
 
 def request(channel: Channel, message: Message, now: int) -> Post:
-    """What is posted at ``now``, in seconds since the epoch."""
+    """Return the request that is posted at ``now``, in seconds since the epoch."""
     body = (message.text if message.custom else json.dumps(payload(message))).encode()
     headers = {"Content-Type": "application/json"}
     names = {name.lower() for name, _ in channel.headers}
@@ -40,7 +40,7 @@ def signature(secret: str, now: int, body: bytes) -> str:
 
 
 def payload(message: Message) -> dict[str, Any]:
-    """What is told, for programs."""
+    """Return the notification for programs."""
     report = message.report
     return {
         "version": VERSION,

@@ -67,7 +67,7 @@ def dates_of_december(chain: Chain, from_end: bool) -> Chain:
 
 
 def overflow_of(chain: Chain, low: int, high: int) -> int | None:
-    """How far a step without an end runs into the next unit, None if no slot is lost by it."""
+    """Return how far a step without an end runs into the next unit; None if it loses no slot."""
     size = high + 1 - low
     beyond = [
         values[-1] + part.repeat - size

@@ -36,7 +36,7 @@ _MANY_TIMES = 6
 
 
 def describe(schedule: Schedule) -> str:
-    """What a schedule means, as one sentence."""
+    """Describe a schedule in one sentence."""
     if isinstance(schedule, Every):
         sentence = f"Every {_interval(schedule.seconds)}, counted from the last start."
         return sentence if schedule.boot is None else f"{sentence} {describe(schedule.boot)}"

@@ -33,7 +33,7 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 SEARCH_YEARS = 40
-"""How far a search goes: any date of the Gregorian calendar with a weekday recurs sooner,
+"""The range of a search: any date of the Gregorian calendar with a weekday recurs sooner,
 except across a century that is no leap year."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -158,7 +158,8 @@ def first_wall(rule: Slotted, part: Segment) -> int:
 
 
 def fills_gap(rule: Slotted, part: Segment) -> bool:
-    """Whether a fixed-time rule has a slot in the gap before ``part``: it runs at its start."""
+    """Tell whether a fixed-time rule has a slot in the gap before ``part``: it runs at its
+    start."""
     if part.shift <= 0 or not part.small or rule.crossing is not Crossing.FIXED:
         return False
     gap = (part.start + part.before) * SECOND

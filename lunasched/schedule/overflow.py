@@ -1,4 +1,4 @@
-"""How systemd 252 loses slots after a step that has no end.
+"""The slots that systemd 252 loses after a step that has no end.
 
 From ``*:00/7`` systemd goes on from minute 56 to minute 63, carries that into the next hour and
 resets the unit next below the largest that changed, and no other: at 23:56 that is the hour, the
@@ -78,7 +78,7 @@ def next_wall(rule: SystemdCalendar, wall: int) -> int | None:
 
 
 def _date_fits(rule: SystemdCalendar, place: _WallTime) -> bool:
-    """Whether the date matches; moves the place on where it does not."""
+    """Tell whether the date matches; moves the place on where it does not."""
     if rule.years is not None and place.year not in rule.years:
         place.next_year()
         return False
@@ -103,7 +103,7 @@ def _date_fits(rule: SystemdCalendar, place: _WallTime) -> bool:
 
 
 def _time_fits(rule: SystemdCalendar, place: _WallTime) -> bool:
-    """Whether there is a time left in the day; moves the place to it, or to where to go on."""
+    """Tell whether there is a time left in the day; moves the place to it, or to where to go on."""
     hour = _at_least(rule.hours, place.hour)
     if hour is None:
         last_day = place.day == month_length(place.year, place.month)

@@ -30,7 +30,7 @@ MAX_INTERVAL = int(LONGEST)
 """The longest interval in seconds."""
 
 SEPARATOR = ";"
-"""What is between the schedules of a job that has several."""
+"""The character between the schedules of a job that has several."""
 
 _EVERY = re.compile(r"every\b", re.IGNORECASE)
 _BOOT = re.compile(r"@(re)?boot *\+ *", re.IGNORECASE)

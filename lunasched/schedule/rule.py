@@ -1,4 +1,4 @@
-"""What a schedule is once it was read: one frozen value of one of six kinds.
+"""The rules that schedules are read into: one frozen value of one of six kinds.
 
 Weekdays are numbered 0 (Monday) to 6 (Sunday) here, as in :mod:`datetime`; cron's 0/7 for
 Sunday ends in the parser.
@@ -46,7 +46,7 @@ class ScheduleKind(str, Enum):
 
 
 class Crossing(Enum):
-    """What a schedule does where the wall clock jumps by less than three hours (cron(8))."""
+    """The behaviour where the wall clock jumps by less than three hours (cron(8))."""
 
     WILDCARD = "follows the wall clock: absent in a gap, both passes of a repeated hour"
     FIXED = "once right after a gap that held a slot, first pass only of a repeated hour"
@@ -94,7 +94,7 @@ class OnDemand:
 
 @dataclass(frozen=True, slots=True)
 class DayRule:
-    """Which days of a month match (crontab(5), with croniter's ``L`` and ``#``).
+    """The days of a month that match (crontab(5), with croniter's ``L`` and ``#``).
 
     The month side is ``days``, ``last_day``, ``before_last`` (days counted back from the last),
     ``near`` (the working day nearest to each, within its month) and ``last_working_day``; the week
@@ -113,7 +113,7 @@ class DayRule:
 
     @property
     def every_day(self) -> bool:
-        """Whether no day is left out."""
+        """True if no day is left out."""
         by_month, by_week = self.days >= ALL_DAYS, self.weekdays >= ALL_WEEKDAYS
         return (by_month and by_week) if self.both else (by_month or by_week)
 
@@ -125,7 +125,7 @@ class DayRule:
         return _matching(self, date(year, month, 1).weekday(), length)
 
     def holds(self, day: int, weekday: int, length: int) -> bool:
-        """Whether a day matches that is this weekday in a month of this length."""
+        """Tell whether a day matches that is this weekday in a month of this length."""
         by_month = self._by_month(day, weekday, length)
         # One side decides alone: under AND when it fails, under OR when it holds.
         if by_month is not self.both:
@@ -189,7 +189,7 @@ class Calendar:
 
     @property
     def crossing(self) -> Crossing:
-        """How the rule treats the nights on which the clock changes."""
+        """The behaviour of the rule on the nights on which the clock changes."""
         return Crossing.WILDCARD if self.wildcard else Crossing.FIXED
 
     @property
@@ -204,7 +204,8 @@ class Calendar:
 
 @dataclass(frozen=True, slots=True)
 class Overflow:
-    """Where systemd goes on after steps without an end ran over; None where nothing is lost."""
+    """The units in which systemd goes on after steps without an end ran over; None: nothing is
+    lost."""
 
     day: int | None = None
     hour: int | None = None

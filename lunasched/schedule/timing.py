@@ -1,4 +1,4 @@
-"""What a timer unit has to say so that it elapses exactly when a schedule does.
+"""The settings with which a timer unit elapses exactly when a schedule does.
 
 systemd's own reading of a line differs from cron's where the wall clock changes, as measured on
 systemd 252: a time within a gap does not elapse, and from one slot to the next a repeated time
@@ -79,18 +79,18 @@ class Timing:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing for a timer to do."""
+        """True if there is nothing for a timer to do."""
         intervals = (self.on_active_sec, self.on_unit_active_sec)
         return not self.on_calendar and not self.has_boot and intervals == (None, None)
 
     @property
     def has_boot(self) -> bool:
-        """Whether there is something for it to do after each boot."""
+        """True if there is something for it to do after each boot."""
         return (self.on_startup_sec, self.on_boot_sec) != (None, None)
 
     @property
     def at_boot_only(self) -> bool:
-        """Whether that is all."""
+        """True if that is all."""
         return self.has_boot and not self.on_calendar and self.on_unit_active_sec is None
 
     def rest_of_boot(self) -> Timing | None:
@@ -231,7 +231,7 @@ def _day(start: int) -> int:
 
 
 def _same_in_utc(rule: Calendar, zone: str, start: int) -> bool:
-    """Whether a rule for all hours and days has the same slots in UTC at every offset."""
+    """Tell whether a rule for all hours and days has the same slots in UTC at every offset."""
     if rule.hours != ALL_HOURS or rule.months != ALL_MONTHS or not rule.days.every_day:
         return False
     crossings = _crossings(zone, _day(start))
@@ -272,7 +272,7 @@ class _Lines:
         self.odd = tuple(part for part in self.crossings if not self._plain(part))
 
     def affected(self) -> bool:
-        """Whether a change of the clock could ever matter, whatever the dates."""
+        """Tell whether a change of the clock could ever matter, whatever the dates."""
         if self.crossings:
             return True
         daily = replace(self.rule, days=DayRule(), months=ALL_MONTHS)
@@ -324,7 +324,8 @@ class _Lines:
                 yield slot
 
     def _holds_a_slot(self, part: Segment) -> bool:
-        """Whether the rule has a slot in what is skipped or repeated, or in as much after it."""
+        """Tell whether the rule has a slot in what is skipped or repeated, or in as much after
+        it."""
         low, high = _window(part)
         if low % DAY == 0 and not self._plain(part):
             low -= DAY
@@ -348,7 +349,8 @@ def _window(part: Segment) -> tuple[int, int]:
 
 
 def _at_midnight(part: Segment) -> bool:
-    """Whether a midnight is skipped or repeated: the search for any slot of that day meets it."""
+    """Tell whether a midnight is skipped or repeated: the search for any slot of that day meets
+    it."""
     low, high = _window(part)
     return (low - 1) // DAY != high // DAY
 

@@ -42,7 +42,7 @@ class Transition:
 
     @property
     def shift(self) -> timedelta:
-        """How far the wall clock jumps: positive into a gap, negative into a repeated time."""
+        """The jump of the wall clock: positive into a gap, negative into a repeated time."""
         return self.after - self.before
 
 
@@ -68,7 +68,7 @@ class Segment:
 
     @property
     def small(self) -> bool:
-        """Whether cron(8)'s rule for changes of less than three hours applies at ``start``."""
+        """True if cron(8)'s rule for changes of less than three hours applies at ``start``."""
         return -SMALL_CHANGE < self.shift < SMALL_CHANGE
 
 

@@ -3,7 +3,7 @@
 A change of jobs is made in several places, one after the other: the database, the unit files,
 systemd. Before the first of them a file says so, and after the last no more: where it says so and
 nobody holds the lock, a process was killed in between, or the power went. The database then says
-what shall be, and ``lunasched sync`` makes the units so.
+the intended state, and ``lunasched sync`` makes the units match it.
 
 The word is for all to read. The lock is for its owner alone: who can open a file can lock it, and
 in system mode the supervisor could keep root waiting for good.
@@ -42,13 +42,13 @@ class DeployLock:
         self._descriptor = -1
         self._is_changing = False
         self.has_begun = False
-        """Whether a change was begun since the lock is held."""
+        """True if a change was begun since the lock is held."""
         self._stays = False
-        """Whether the word of a change stays there after it."""
+        """True if the word of a change stays there after it."""
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether a change was begun that is not known to have come to its end."""
+        """True if a change was begun that is not known to have come to its end."""
         return self._word() in (_CHANGING, _EMPTYING)
 
     @property
@@ -62,7 +62,7 @@ class DeployLock:
 
     @property
     def leaves_no_job(self) -> bool:
-        """Whether that change was to leave no job at all."""
+        """True if that change was to leave no job at all."""
         return self._word() == _EMPTYING
 
     @property
@@ -144,7 +144,7 @@ class DeployLock:
 
     @contextmanager
     def unfinished_if_it_raises(self) -> Iterator[None]:
-        """What raises in here, while a change is made, has it not come to its end."""
+        """Keep the change marked as unfinished if the block raises."""
         before, self._stays = self._stays, True
         yield
         self._stays = before

@@ -1,4 +1,4 @@
-"""What must not outlive a boot: marks of starts, the gate with its passes, facts for hooks.
+"""Files that must not outlive a boot: marks of starts, the gate with its passes, facts for hooks.
 
 Two directories below one that is the manager's own::
 
@@ -46,18 +46,18 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class GateView:
-    """What commands see of the gate, without opening anything."""
+    """The gate as commands see it, without opening anything."""
 
     def __init__(self, runtime: Path) -> None:
         self._gate = runtime / SUPERVISOR_DIRECTORY / GATE_FILE
         self._exclusive = runtime.parent / EXCLUSIVE_DIRECTORY
 
     def is_shut(self) -> bool:
-        """Whether jobs need a pass."""
+        """Tell whether jobs need a pass."""
         return os.path.lexists(self._gate)
 
     def exclusive_runs(self) -> bool:
-        """Whether an Exclusive job is running: its unit has a runtime directory as long."""
+        """Tell whether an Exclusive job is running: its unit has a runtime directory as long."""
         return os.path.lexists(self._exclusive)
 
 
@@ -134,7 +134,7 @@ class RuntimeDirectory:
                 entry.unlink(missing_ok=True)
 
     def exclusive_runs(self) -> bool:
-        """Whether an Exclusive job is running."""
+        """Tell whether an Exclusive job is running."""
         return self._gate.exclusive_runs()
 
     def shut_gate(self) -> None:
@@ -146,7 +146,7 @@ class RuntimeDirectory:
         self._remove("", GATE_FILE)
 
     def gate_is_shut(self) -> bool:
-        """Whether jobs need a pass."""
+        """Tell whether jobs need a pass."""
         return self._gate.is_shut()
 
     def grant(self, unit: str) -> None:

@@ -1,4 +1,4 @@
-"""What guards need to know of each job, in a directory that only the jobs' manager may write.
+"""The files of the guards, in a directory that only the jobs' manager may write.
 
 Guards run as the user of their job (``unit-templates/slot-guard``), so what they write is in files
 that belong to that user, which are made here: a new file is complete and has its owner before it
@@ -59,7 +59,7 @@ class SlotDirectory:
         self._replace(instance_name(job), "\n".join(lines) + "\n")
 
     def is_guarded(self, job: str) -> bool:
-        """Whether a job has a guard for its slots, also where its list was lost."""
+        """Tell whether a job has a guard for its slots, also where its list was lost."""
         return os.path.lexists(self.path / last_slot_name(job))
 
     def last(self, job: str) -> LastSlot | None:
@@ -97,7 +97,7 @@ class SlotDirectory:
             os.close(before)
 
     def zones(self) -> str:
-        """What ``write_zones`` was last given."""
+        """Return the last text that was given to ``write_zones``."""
         return (_content(self.path / _ZONES, _OWN_BYTES_MAX) or "").strip()
 
     def write_zones(self, identity: str) -> None:
@@ -112,11 +112,11 @@ class SlotDirectory:
         self._replace(success_name(job), "1" if succeeded else "0", user=user, durable=True)
 
     def says_success(self, job: str) -> bool:
-        """Whether ``set_succeeded`` or the service of a job says that it succeeded."""
+        """Tell whether ``set_succeeded`` or the service of a job says that it succeeded."""
         return (_content(self.path / success_name(job), 1) or "") == "1"
 
     def can_say_success(self, job: str, user: str | None) -> bool:
-        """Whether the service of a job can say that it succeeded, as the job's user."""
+        """Tell whether the service of a job can say that it succeeded, as the job's user."""
         return _is_of(self.path / success_name(job), _owner(user))
 
     def forget_success(self, job: str) -> None:
@@ -189,7 +189,7 @@ def _owner(user: str | None) -> int:
 
 
 def _is_of(path: Path, owner: int) -> bool:
-    """Whether a path is a regular file of a user."""
+    """Tell whether a path is a regular file of a user."""
     try:
         about = path.lstat()
     except OSError:

@@ -17,7 +17,7 @@ from lunasched.errors import PermissionDenied, StoreError
 from lunasched.jobs.runfacts import RUN_FACTS
 
 BUSY_SECONDS = 30.0
-"""How long a statement waits for the lock of another process."""
+"""The time that a statement waits for the lock of another process."""
 
 _HERE = Path(__file__).parent
 # "{facts}" in a statement: the columns of a run, but for its output, which is as long as the rest
@@ -186,7 +186,7 @@ def as_it_is(path: Path, schema: Schema, *, seconds: float) -> sqlite3.Connectio
 
 
 def explained(error: Exception, path: Path) -> StoreError | PermissionDenied:
-    """What SQLite or the system says of a database, in words."""
+    """Return an error of SQLite or the system about a database, in words."""
     text = str(error)
     denied = isinstance(error, PermissionError) or any(
         words in text for words in ("readonly", "unable to open", "Read-only")
@@ -245,7 +245,8 @@ def _existing(path: Path) -> str:
 
 
 def _not_writable(path: Path) -> bool:
-    """Whether permissions keep us from ``path``; not through ``Path.exists``, which then raises."""
+    """Tell whether permissions keep us from ``path``; not through ``Path.exists``, which then
+    raises."""
     existing = _existing(path)
     return not os.access(existing, os.W_OK) or not os.access(path.parent, os.W_OK)
 

@@ -37,7 +37,7 @@ class Store:
         self.path = definitions.path
         """The file of the definitions."""
         self.migration: MigrationReport | None = None
-        """What became of a database of Lunasched 1.x, if opening has taken one over."""
+        """The report on a database of Lunasched 1.x, if opening has taken one over."""
         self.jobs = definitions.jobs
         self.runs = RunTable(self.execute)
         self.starts = StartTable(self.execute)
@@ -157,7 +157,7 @@ class Store:
         self.execute("set_cursor", cursor=cursor)
 
     def snapshot(self, now: int) -> Snapshot:
-        """What is on record of all jobs."""
+        """Return the records of all jobs."""
         from lunasched.store import snapshot
 
         return snapshot.take(self, now)

@@ -25,17 +25,17 @@ _SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What was seen."""
+    """The findings about a database."""
 
     state: str
     """``current``, ``older``, ``newer``, ``1.x``, ``2.0`` (a history that holds jobs, too), or
     ``foreign``; empty where it is unreadable."""
     damage: str
-    """What SQLite finds wrong with it; empty where that is nothing."""
+    """The damage that SQLite finds; empty where there is none."""
     checked: bool
-    """Whether it was read as a whole: a large one is not."""
+    """True if it was read as a whole: a large one is not."""
     problem: str
-    """Why it cannot be read: no right, a change that was killed. Empty where it can."""
+    """The reason why it cannot be read: no right, a change that was killed. Empty where it can."""
     owner: str
     group: str
     mode: int
@@ -47,7 +47,8 @@ class Inspection:
 
     @classmethod
     def from_mapping(cls, found: object) -> Inspection:
-        """What another process saw; raises ``ValueError`` where it is nothing of that kind."""
+        """Read the findings of another process; raises ``ValueError`` where they are not of that
+        kind."""
         if not isinstance(found, Mapping):
             raise ValueError("no inspection")
         return cls(

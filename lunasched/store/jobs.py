@@ -61,7 +61,7 @@ class JobTable:
         return [row["job"] for row in self._execute("dependent_names", name=name)]
 
     def any_exclusive(self) -> bool:
-        """Whether there is an Exclusive job."""
+        """Tell whether there is an Exclusive job."""
         return bool(self._execute("any_exclusive")[0][0])
 
     def put(self, job: Job, now: int) -> None:
@@ -88,7 +88,7 @@ class JobTable:
         self._execute("delete_dependencies", job=name)
 
     def updated_at(self) -> dict[str, int]:
-        """When each job was last added or changed."""
+        """Return the last time at which each job was added or changed."""
         return {row["name"]: row["updated_at"] for row in self._execute("job_times")}
 
     def facts(self) -> list[Row]:

@@ -32,7 +32,7 @@ _ID_DIGITS = 32
 
 
 class MessageState(Enum):
-    """What has become of a message."""
+    """The state of a notification."""
 
     WAITING = "waiting"
     """It is to be sent, or is being sent."""
@@ -68,7 +68,7 @@ class Outgoing:
 
     @property
     def is_ping(self) -> bool:
-        """Whether it is one for a service that alerts when they stay away."""
+        """True if it is one for a service that alerts when they stay away."""
         return self.channel.type is ChannelType.HEARTBEAT
 
 
@@ -104,7 +104,7 @@ class OutboxEntry:
 
     @property
     def is_about_a_run(self) -> bool:
-        """Whether ``cause`` is an execution ID."""
+        """True if ``cause`` is an execution ID."""
         return len(self.cause) == _ID_DIGITS
 
 
@@ -209,7 +209,7 @@ class OutboxTable:
         return [_outgoing(row) for row in self._execute("ready_messages", busy=json.dumps([*busy]))]
 
     def is_idle(self) -> bool:
-        """Whether there is nothing to be sent, now or later."""
+        """Tell whether there is nothing to be sent, now or later."""
         return not self._execute("any_open_messages")[0][0]
 
     def claim(self, message: Outgoing, now: int) -> Outgoing | None:
@@ -273,7 +273,7 @@ class OutboxTable:
         return [_outgoing(row) for row in rows]
 
     def is_superseded(self, message: Outgoing) -> bool:
-        """Whether it is a ping, and a later run has one in the same lane."""
+        """Tell whether it is a ping, and a later run has one in the same lane."""
         return message.is_ping and bool(
             self._execute("later_ping", lane=message.lane, id=message.id, cause=message.cause)
         )
@@ -289,7 +289,7 @@ class OutboxTable:
     # Limits and digests
 
     def sent_lately(self, counter: str, since: int, now: int) -> list[int]:
-        """When a channel, or a lane, took messages between two points in time, the latest first.
+        """Return when a channel, or a lane, took notifications between two times, the latest first.
 
         What was counted at a time that is yet to come, was sent now: the clock was set back.
         """
@@ -331,7 +331,7 @@ class OutboxTable:
         )
 
     def open_commands(self) -> int:
-        """How many messages are with commands that are not over."""
+        """Return the number of notifications whose commands have not ended."""
         return int(self._execute("count_commands")[0]["open"])
 
     def ended_commands(self) -> list[EndedCommand]:
@@ -367,12 +367,12 @@ class OutboxTable:
         return _entry(rows[0]) if rows else None
 
     def depth(self) -> int:
-        """How many messages are still to be sent, those that were held back included."""
+        """Return the number of notifications still to be sent, those held back included."""
         return int(self._execute("open_messages")[0]["open"])
 
 
 def event_of(report: Report) -> str:
-    """What a message is told of: an event of a job, or ``digest``, or ``test``."""
+    """Return the subject of a notification: an event of a job, or ``digest``, or ``test``."""
     event: NotifyEvent | None = report.kind.event
     return report.kind.value if event is None else event.value
 

@@ -1,4 +1,4 @@
-"""What is removed from the history, a little at a time.
+"""The removal of old history, a little at a time.
 
 A run goes when it is older than ``history_days``, or when its job has ``max_history_per_job`` newer
 ones. What is kept however old it is:

@@ -333,7 +333,7 @@ def _keep_only(connection: socket.socket) -> None:
 
 
 class _Server:
-    """What the child answers."""
+    """The answers of the child."""
 
     def __init__(self, path: Path, *, as_it_is: bool) -> None:
         self._path = path

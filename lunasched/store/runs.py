@@ -15,10 +15,10 @@ from lunasched.store.connection import Execute, Row
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """What has been recorded of a run before its end."""
+    """The records of a run before its end."""
 
     spawn_failed: bool
-    """Whether its program could not be executed, so far as is known."""
+    """True if its program could not be executed, so far as is known."""
     spawn_exit_code: int | None
     stop_requested: bool
 
@@ -143,7 +143,7 @@ class RunTable:
         return [_run(row) for row in self._execute("recent_runs", job=job, count=count)]
 
     def marks(self, jobs: Iterable[str], *, since: int, step: int) -> dict[str, list[Mark]]:
-        """What a timeline of jobs from ``since`` on shows, the earliest first (µs, UTC).
+        """Return the marks in a timeline of jobs from ``since`` on, the earliest first (µs, UTC).
 
         Runs of a job that began within the same ``step`` and ended alike are one mark.
         """
@@ -155,11 +155,11 @@ class RunTable:
         return found
 
     def next_start(self, execution_id: str) -> int | None:
-        """When the unit of a run was started after it."""
+        """Return the next time after a run at which its unit was started."""
         return self._value("next_start", execution_id=execution_id)
 
     def last_start(self, job: str) -> int | None:
-        """When the job last started."""
+        """Return the last start of the job."""
         return self._value("last_start", job=job)
 
     def last_slot(self, job: str, *, but: str = "") -> int | None:
@@ -172,7 +172,7 @@ class RunTable:
         return value
 
     def has_later(self, execution_id: str) -> bool:
-        """Whether a run of the same job began after this one, and was not refused."""
+        """Tell whether a run of the same job began after this one, and was not refused."""
         return bool(self._execute("later_run", execution_id=execution_id)[0][0])
 
     def latest_outcome(self, job: str) -> tuple[Result | None, int | None] | None:
@@ -188,11 +188,11 @@ class RunTable:
         return self.get(rows[0]["execution_id"]) if rows else None
 
     def in_boot(self, job: str, boot_id: str) -> bool:
-        """Whether the job has run in this boot."""
+        """Tell whether the job has run in this boot."""
         return bool(self._execute("ran_in_boot", job=job, boot_id=boot_id)[0][0])
 
     def exist_for(self, job: str) -> bool:
-        """Whether the job has ever run."""
+        """Tell whether the job has ever run."""
         return bool(self._execute("has_runs", job=job)[0][0])
 
     def begin(self, run: Run, boot_id: str, since_boot: int | None = None) -> None:
@@ -264,7 +264,7 @@ class RunTable:
         self._execute("run_spawn_failed", execution_id=execution_id, exit_code=exit_code, at=at)
 
     def state(self, execution_id: str) -> RunState | None:
-        """What decides the result of a run when it ends."""
+        """Return the facts that decide the result of a run when it ends."""
         rows = self._execute("run_state", execution_id=execution_id)
         if not rows:
             return None
@@ -293,7 +293,8 @@ class RunTable:
         return [row["execution_id"] for row in rows]
 
     def begun_between(self, unit: str, since: int, until: int | None) -> bool | None:
-        """Whether the first run of a job's unit in a span of time has ended; None without one."""
+        """Tell whether the first run of a job's unit in a span of time has ended; None without
+        one."""
         rows = self._execute(
             "run_begun_between", job=unittext.job_name(unit), unit=unit, since=since, until=until
         )
@@ -366,7 +367,7 @@ class RunTable:
         self._execute("correct_trigger", execution_id=execution_id, trigger=trigger.value)
 
     def requested(self, execution_id: str) -> Trigger | None:
-        """What started the run, if it was asked for."""
+        """Return the cause of the run, if it was requested."""
         rows = self._execute("requested_start", execution_id=execution_id)
         return Trigger(rows[0]["trigger"]) if rows else None
 

@@ -64,7 +64,7 @@ class Taken:
 
     jobs: tuple[TakenJob, ...]
     report: MigrationReport | None
-    """What became of a database of 1.x."""
+    """The report on a database of 1.x."""
     unreadable: tuple[str, ...] = ()
     """Jobs that are no jobs, in lines."""
 

@@ -45,7 +45,7 @@ class SlotTable:
         )
 
     def missed(self, job: str) -> MissedTotal:
-        """What has been counted of a job."""
+        """Return the count of a job's missed slots."""
         rows = self._execute("checked_slots", job=job)
         if not rows or not rows[0]["missed"]:
             return MissedTotal(0, None)
@@ -54,14 +54,14 @@ class SlotTable:
         return MissedTotal(row["missed"], latest)
 
     def covers(self, job: str) -> list[Cover]:
-        """What belongs to runs of the job that were not over at ``set_checked``, or newer.
+        """Return the slots of the job's runs that were not over at ``set_checked``, or are newer.
 
         And what belongs to starts that wait for their turn.
         """
         return [_cover(row) for row in self._execute("slot_covers", job=job)]
 
     def newest(self) -> int:
-        """Where the latest run is, for ``jobs_since``."""
+        """Return the position of the latest run, for ``jobs_since``."""
         newest: int = self._execute("newest_run")[0]["sequence"]
         return newest
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def take(store: Store, now: int) -> Snapshot:
-    """What is on record at ``now``."""
+    """Return the records at ``now``."""
     running = {row["job"]: row for row in store.execute("count_running")}
     starts = {row["job"]: row for row in store.execute("waiting_jobs", now=now)}
     (messages,) = store.execute("open_message_counts")

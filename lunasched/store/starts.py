@@ -93,7 +93,7 @@ class StartTable:
         return _start(rows[0]) if rows else None
 
     def is_claimed(self, unit: str, *, began: int, now: int) -> bool:
-        """Whether a unit that began was asked for (µs, UTC)."""
+        """Tell whether a unit that began was asked for (µs, UTC)."""
         return bool(self._execute("claimed_start", unit=unit, began=began, now=now))
 
     def take_replaced(self, run: Run) -> list[Start]:

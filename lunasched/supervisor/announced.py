@@ -1,4 +1,4 @@
-"""What D-Bus told of the units of jobs, until the history accounts for it."""
+"""The changes of job units that D-Bus signalled, until the history accounts for them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class AnnouncedRun:
 
 
 class AnnouncedRuns:
-    """The runs that systemd told of since the last time when all was accounted for."""
+    """The runs that systemd signalled since the history last accounted for all of them."""
 
     def __init__(self, store: Store, now: int) -> None:
         self._store = store
@@ -44,7 +44,7 @@ class AnnouncedRuns:
         self._ends.setdefault(unit, {})[times.began_at] = times.ended_at if over else None
 
     def unaccounted(self) -> list[AnnouncedRun]:
-        """The runs that have no row, or no end in it, as far as systemd told of them."""
+        """Return the signalled runs that have no row, or no end in it."""
         return [
             AnnouncedRun(unit, began_at, ends[began_at])
             for unit, ends in self._ends.items()
@@ -53,7 +53,7 @@ class AnnouncedRuns:
         ]
 
     def settle(self, now: int) -> None:
-        """Whatever was told by now is accounted for, or never will be."""
+        """Forget the runs that were signalled by now: the history has them, or never will."""
         self._news_since = now - _UNDER_WAY_USEC
         self._ends.clear()
 

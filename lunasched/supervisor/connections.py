@@ -108,7 +108,7 @@ class Connections:
             thread.join(_FAREWELL_SECONDS)
 
     def _is_full(self, address: str) -> bool:
-        """Whether another machine has all the connections that one may have."""
+        """Tell whether another machine has all the connections that one may have."""
         if address == "::1" or address.startswith("127."):
             return False
         return sum(one.address == address for one in self._open) >= PEER_MAX

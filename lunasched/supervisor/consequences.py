@@ -1,4 +1,4 @@
-"""What follows a run: retries, hooks, messages, and the jobs that waited for it to succeed.
+"""The consequences of a run: retries, hooks, notifications, and jobs that depend on it.
 
 Everything here is rows, written in the transaction that recorded the cause; nothing is started.
 A run has two moments that matter: when it is known to go ahead (it was not refused), and when it
@@ -83,14 +83,14 @@ class Consequences:
         self._messages.missed(job, count, first_at, last_at, self._now())
 
     def overruns(self, job: Job, deployed_at: int, run: Run) -> None:
-        """A run goes on that slots of its job have passed during for long enough to be told."""
+        """Notify of a run that slots of its job have passed during for long enough."""
         rule = overrun.Rule.of(job, deployed_at, self._host_timezone)
         found = overrun.of_run(rule, run, self._now())
         if found is not None:
             self._messages.overrun(job, run, found, self._now())
 
     def waits(self, job: Job, deployed_at: int, start: Start) -> None:
-        """A start waits for its turn, and slots have passed for long enough to be told."""
+        """Notify of a start that waits for its turn while slots have passed for long enough."""
         rule = overrun.Rule.of(job, deployed_at, self._host_timezone)
         found = overrun.of_start(rule, start, self._now())
         if found is not None:
@@ -132,7 +132,7 @@ class Consequences:
             self._final(job, last)
 
     def forget_gone(self) -> None:
-        """Drop what is still to be done of jobs that are gone, or were disabled since.
+        """Drop the pending work of jobs that were removed or disabled since.
 
         The command that did so drops it, too, unless it was killed or could not reach the history.
         """

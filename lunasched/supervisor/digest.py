@@ -1,4 +1,4 @@
-"""Messages that were held back, told of in one."""
+"""Notifications that were held back, in one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which starts a job's timer caused, by the times at which systemd says that it elapsed.
+"""The starts that a job's timer caused, by the times at which systemd says that it elapsed.
 
 A timer that elapses has systemd start one unit, and notes the time. The first start of that unit
 from then on is the timer's, and no other is, unless the unit was running at that time, so that
@@ -36,7 +36,7 @@ _STEP_USEC = 1_000_000
 
 
 class TimerSignals(Protocol):
-    """The part of a service manager that tells of timers."""
+    """The part of a service manager that reports timers."""
 
     def on_elapsed(self, elapsed: Callable[[str, Elapse], None]) -> None:
         """Call ``elapsed`` with the name of each timer that elapses."""
@@ -47,12 +47,12 @@ class TimerSignals(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What is known of the cause of a start."""
+    """The known facts about the cause of a start."""
 
     by_timer: bool | None
     """``None`` where it is not known."""
     at: int
-    """When the start was caused (µs, UTC), as far as that is known."""
+    """The time at which the start was caused (µs, UTC), as far as that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Elapses:
         return Cause(False, began.at)
 
     def _is_open(self, start: _Begun, elapse: Elapse) -> bool:
-        """Whether a start is still to come for an elapse that is before it."""
+        """Tell whether a start is still to come for an elapse that is before it."""
         used = self._runs.used_elapse(start.job.name, start.boot_id)
         if used is not None and elapse.since_boot <= used:
             return False

@@ -49,7 +49,7 @@ class Intervals:
         self._after_reloads = Handle()
 
     def watch(self) -> None:
-        """Plan what is to be planned now, and after every daemon-reload."""
+        """Plan the starts, now and after every daemon-reload."""
         self.plan()
         self._plan_moved()
         self._manager.on_reloaded(self._reloaded)

@@ -34,7 +34,7 @@ class KilledChanges:
         self._monitor: Gio.FileMonitor | None = None
 
     def watch(self) -> None:
-        """Begin, also with what was killed before, or ended by a power cut."""
+        """Begin, also with work that a kill or a power cut interrupted."""
         self._monitor = Gio.File.new_for_path(str(self._lock.word_path)).monitor_file(
             Gio.FileMonitorFlags.NONE, None
         )

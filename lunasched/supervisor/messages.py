@@ -1,4 +1,4 @@
-"""Who is told of a run: rows of the outbox, written in the transaction of their cause."""
+"""Notifications of runs: rows of the outbox, written in the transaction of their cause."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where messages come from."""
+    """The machine that notifications come from."""
 
     host: str
     timezone: str
@@ -41,7 +41,7 @@ _UNKNOWN: dict[str, Any] = {
 
 
 class Messages:
-    """What is to be told of runs. Everything here belongs in the transaction of its cause."""
+    """Writes notifications of runs. Every call belongs in the transaction of its cause."""
 
     def __init__(self, store: Store, origin: Origin) -> None:
         self._store = store
@@ -89,7 +89,7 @@ class Messages:
         self._tell_of_run(job, self._report(ReportKind.SKIPPED, job, at, run), run, now)
 
     def overrun(self, job: Job, run: Run, overrun: Overrun, now: int) -> None:
-        """Slots passed during a run that goes on, or has ended after that was or would be told."""
+        """Notify of slots that passed during a run, in progress or over, for long enough."""
         facts = {
             "overrun": overrun.count,
             "overrun_first_at": overrun.first_at,

@@ -1,4 +1,4 @@
-"""Sending what is in the outbox: threads that wait for servers, so that recording does not.
+"""The sender of the outbox: threads wait for servers, so that recording does not.
 
 A message is claimed, composed and sent by a thread of its own that ends with it, and settled here.
 Nothing but the main loop touches the database. One server is asked for one thing at a time, a few
@@ -49,7 +49,7 @@ _NEWS = (ReportKind.FAILURE, ReportKind.MISSED, ReportKind.OVERRUN)
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """What came of a try: the server's answer or the error, and the subject if there was one."""
+    """The outcome of a try: the server's answer or the error, and the subject if there was one."""
 
     message: Message | None
     answer: str = ""
@@ -96,7 +96,7 @@ class Notifier:
         self.send_due()
 
     def send_due(self) -> None:
-        """Send what may be sent now, and plan for what is due later."""
+        """Send the notifications that are due, and plan for those that are due later."""
         if self._stopping or self._outbox.is_idle():
             self._timer.cancel()
             return
@@ -113,7 +113,7 @@ class Notifier:
         self._plan([*later, *digest_at], at_once=found is not None)
 
     def finish(self, seconds: float) -> None:
-        """Wait a little for what is being sent, so that it is not sent again by the next one."""
+        """Wait a little for sends in progress, so that the next supervisor repeats none."""
         self._stopping = True
         self._loop.run_until(lambda: not self._sending, seconds)
 
@@ -152,7 +152,7 @@ class Notifier:
         return delivery.message_at(of_channel, of_job, self._most, self._loop.now())
 
     def _digest_at(self, counter: str) -> int:
-        """When a channel takes a digest of what is held back for it."""
+        """Return when a channel takes a digest of what is held back for it."""
         now, of_channel = self._loop.now(), self._sent(counter)
         soonest = delivery.soonest_digest_at(of_channel, self._most, now)
         if soonest > now:
@@ -170,7 +170,7 @@ class Notifier:
         return min(found)
 
     def _sent(self, counter: str) -> list[int]:
-        """When a channel, or a lane of it, took messages within the last hour."""
+        """Return when a channel, or a lane of it, took notifications within the last hour."""
         if not self._most:
             return []
         return self._outbox.sent_lately(
@@ -178,7 +178,7 @@ class Notifier:
         )
 
     def _digest(self) -> list[int]:
-        """Make digests of what was held back and may be told now; when the others may."""
+        """Make the digests that may be sent now; return when the others may."""
         later = []
         for counter in self._outbox.held_counters():
             allowed_at = self._digest_at(counter)
@@ -245,7 +245,7 @@ class Notifier:
     def _put_off(
         self, message: Outgoing, error: NotifyError, composed: Message | None = None
     ) -> None:
-        """Have the message tried again, and its server and channel left alone for as long."""
+        """Postpone the message, and its channel or server if at fault; or give it up."""
         now, subject = self._loop.now(), composed.subject if composed else message.subject
         if self._outbox.is_superseded(message):
             self._settle(message, MessageState.SUPERSEDED, subject, str(error))
@@ -265,7 +265,7 @@ class Notifier:
             self._outbox.postpone_server(message, delay - 1, now)
 
     def _give_up(self, message: Outgoing, reason: str) -> None:
-        """What waited for a server as long as the message that is given up is given up, too."""
+        """Give up the messages that have waited for the same server as long as this one."""
         waited = message.waited - _USEC
         while given_up := self._outbox.outwaited(message.server, waited, _AT_ONCE):
             for other in given_up:

@@ -1,8 +1,8 @@
-"""Runs in progress, and starts that wait, that slots of their jobs pass during: each is told once.
+"""Notifications of runs and waiting starts that slots of their jobs pass during, one for each.
 
-When a run is on record, the point in time is computed at which it would be told of. One timer is
+When a run is recorded, the time at which its notification is due is computed. One timer is
 set for the earliest of these; the end of a run, which mostly comes before it, takes its own away.
-What is told of a run is a row under a key of the run's: whatever is killed, it is there once.
+A notification is a row under a key of the run's: whatever is killed, it is there once.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class OverrunWatch:
 
     @property
     def next_at(self) -> int | None:
-        """When it wakes up next (µs, UTC)."""
+        """Return the next time at which it wakes up (µs, UTC)."""
         waiting = (at for at in self._waiting.values() if at is not None)
         return min((*self._due.values(), *waiting), default=None)
 
@@ -82,7 +82,7 @@ class OverrunWatch:
             self._plan()
 
     def _told_at(self, start: Start) -> int | None:
-        """When a start that waits is to be told of."""
+        """Return when a notification of a start that waits is due."""
         found = self._store.jobs.get_with_time(start.job)
         if found is None:
             return None

@@ -72,7 +72,7 @@ class PageServer:
 
     @property
     def address(self) -> tuple[str, int] | None:
-        """Where it listens, if it does."""
+        """The address at which it listens, if it does."""
         return self._socket.getsockname()[:2] if self._socket else None
 
     def listen(self) -> None:

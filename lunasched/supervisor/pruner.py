@@ -1,4 +1,4 @@
-"""Retention while recording: what is too old or too many goes when there is nothing else to do."""
+"""Retention while recording: old runs and surplus runs are removed when the supervisor is idle."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def result_of(unit_result: str) -> Result:
 
 
 def _launch_id(execution_id: str) -> str:
-    """What a launcher with this invocation ID calls the unit that it starts."""
+    """Return the ID of the unit that the launcher with this invocation ID starts."""
     return execution_id[:12]
 
 
@@ -124,7 +124,7 @@ class Recorder:
         return events
 
     def begin(self, event: Event) -> None:
-        """Record a run that systemd tells of, and the journal does not."""
+        """Record a run that systemd knows of and the journal lacks."""
         with self._store.transaction():
             self._begin(event)
 
@@ -165,7 +165,7 @@ class Recorder:
             self._end(event)
 
     def _is_credible(self, event: Event) -> bool:
-        """Whether a record may be that of a run's own process, which had changed its user.
+        """Tell whether a record may be that of a run's own process, which had changed its user.
 
         Of a run that did not begin, the job's user can so change what is recorded: that is why it
         did not. The store holds what the record says against the manager's own records.
@@ -394,7 +394,7 @@ class Recorder:
         self._store.runs.end(event.execution_id, result, event.at, event.since_boot)
 
     def _ended_in_time(self, event: Event) -> bool:
-        """Whether a run's own process succeeded, and only what it left behind had to be killed.
+        """Tell whether a run's own process succeeded, and only leftovers of it had to be killed.
 
         systemd calls that a timeout, too: of the stop that follows the end of the main process.
         It logs no success of a main process, and any failure; and it says when a limit is reached.

@@ -1,4 +1,4 @@
-"""How far recording is behind what happens to jobs."""
+"""The time by which recording is behind the jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class RecordingDelay:
         self._since: int | None = None
 
     def noticed(self) -> None:
-        """D-Bus told of a change."""
+        """Note a change that D-Bus signalled."""
         if self._since is None:
             self._since = time.monotonic_ns()
 

@@ -68,7 +68,7 @@ class SlotChecker:
 
     @property
     def is_busy(self) -> bool:
-        """Whether there are jobs to be looked at, for which their latest runs are needed."""
+        """True if there are jobs to be looked at, for which their latest runs are needed."""
         return bool(self._jobs)
 
     def woke(self) -> None:

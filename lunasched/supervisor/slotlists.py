@@ -19,7 +19,7 @@ _ASK_AGAIN_USEC = 600_000_000
 
 
 class SlotLists:
-    """What the guards of all jobs know."""
+    """The slot lists of all jobs, for their guards."""
 
     def __init__(
         self, slots: SlotDirectory, now: Callable[[], int], request_sync: Callable[[], None]
@@ -43,7 +43,7 @@ class SlotLists:
             self._request_sync()
 
     def _needs_slots(self, job: str) -> bool:
-        """Whether the list of a job shall be written, which was not asked for a moment ago."""
+        """Tell whether to request a new list for a job; one was not requested a moment ago."""
         known, now = self._slots.read(job), self._now()
         if known is None:
             lasts, ends = not self._slots.is_guarded(job), 0

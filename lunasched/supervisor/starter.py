@@ -1,4 +1,4 @@
-"""What the supervisor starts: retries when they are due, and the jobs that wait at the gate.
+"""The starts of the supervisor: retries when they are due, and the jobs that wait at the gate.
 
 The gate is a file that every job's unit looks at before it starts (a condition that systemd
 evaluates itself; ``RuntimeDirectory``). It is shut while an Exclusive job waits, and always where
@@ -87,7 +87,7 @@ class Starter:
         self.claims = Claims(loop, manager, self._table, on_asked=on_asked)
 
     def start_due(self) -> None:
-        """Start what may start now, and plan for what is due later."""
+        """Start what may start now, and plan for starts that are due later."""
         starts = self._store.starts.all()
         claimed = [start for start in starts if start.claimed_at is not None]
         self._forget_begun({(start.job, start.unit) for start in claimed})
@@ -127,7 +127,7 @@ class Starter:
         return chosen
 
     def _has_enough(self, start: Start, busy: set[str]) -> bool:
-        """Whether as many runs of a Parallel job are in progress as there may be."""
+        """Tell whether as many runs of a Parallel job are in progress as there may be."""
         if not start.unit.startswith(LAUNCH_PREFIX):
             return False
         job = self._store.jobs.get(start.job)
@@ -150,7 +150,7 @@ class Starter:
         self.claims.ask(start.id, start.unit, partial(self._refused, start))
 
     def _shut_gate(self) -> bool:
-        """Whether it is shut now; where not, nothing is started, and ordinary jobs go on."""
+        """Tell whether it is shut now; where not, nothing is started, and ordinary jobs go on."""
         try:
             self._runtime.shut_gate()
         except OSError as error:

@@ -72,7 +72,7 @@ class TextFile:
         self._loop.soon(partial(self._written, problem), background=True)
 
     def _write(self, path: Path) -> str:
-        """What went wrong, in words; empty if nothing did."""
+        """Write the file; return the error in words, empty if there was none."""
         try:
             with Store.open_to_read(self._database) as store:
                 metrics.write_textfile(path, self._metrics.render(store, self._loop.now()))

@@ -68,7 +68,7 @@ class Call:
     destination: str = NAME
 
     def arguments(self, timeout_ms: int) -> tuple[Any, ...]:
-        """What Gio's ``call`` and ``call_sync`` both take first."""
+        """Return the arguments that Gio's ``call`` and ``call_sync`` both take first."""
         return (
             self.destination,
             self.path,

@@ -69,7 +69,7 @@ class UserEntry:
     user: int
     pid: int
     at: int
-    """When (µs, UTC)."""
+    """The time (µs, UTC)."""
 
 
 def entries(reader: Any, of_unit: Fields, since: int) -> list[UserEntry]:
@@ -167,7 +167,7 @@ def _start_of(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _at_first(reader: Any, fields: Fields) -> int:
-    """When the first record with some fields was taken in (µs, UTC); 0 if there is none."""
+    """Return when the first record with some fields was taken in (µs, UTC); 0 if there is none."""
     _match(reader, fields)
     reader.seek_head()
     entry = reader.get_next()

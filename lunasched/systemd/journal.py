@@ -37,10 +37,10 @@ UNITS_MAX = 2000
 """Units of one job whose records can be shown together: a command line has its limit."""
 
 OUTPUT_BYTES = 8192
-"""How much of a run's output is kept in the history."""
+"""The most output of a run that the history keeps."""
 
 CUT_NOTE = "[lunasched: only the end of the output is kept here; the journal has the rest]\n"
-"""What an output in the history begins with that is not all of it."""
+"""The beginning of an output in the history that is not complete."""
 
 # The manager says "Starting" when it has started the process, whose output may be there already.
 _EARLY_USEC = 100_000
@@ -66,7 +66,7 @@ _CHILDS_UNITS = ("", "init.scope")
 
 
 class EventKind(Enum):
-    """What a record of the service manager says, by its message ID.
+    """The kind of a record of the service manager, by its message ID.
 
     A user's manager does not log SUCCEEDED, except at debug level (seen in systemd 252).
     """
@@ -124,7 +124,7 @@ class Event:
 
     @property
     def instant(self) -> Instant:
-        """When the manager wrote the record."""
+        """The time at which the manager wrote the record."""
         return Instant(self.at, self.since_boot)
 
 
@@ -185,7 +185,7 @@ _STATE_TIMED_OUT = re.compile(r"State '[a-z-]+' timed out")
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """What systemd waited for in vain when a run was to end."""
+    """The processes that did not end in time when systemd stopped a run."""
 
     for_main: bool = False
     """For the run itself, which reached its time limit."""
@@ -195,7 +195,7 @@ class Waits:
 
 @dataclass(frozen=True, slots=True)
 class RunWindow:
-    """What finds the output of one run: its ID, or its unit and its time (µs, UTC).
+    """The search for the output of one run: its ID, or its unit and its time (µs, UTC).
 
     journald looks a writer up when its message arrives. A process that has ended by then has no
     invocation ID in the journal, and with a user's manager not even a unit: what is left is the
@@ -208,7 +208,7 @@ class RunWindow:
     since: int
     until: int | None
     is_followed: bool = False
-    """Whether the unit was started again at ``until``: nothing after that is this run's."""
+    """True if the unit was started again at ``until``: nothing after that is this run's."""
     names: tuple[str, ...] = ()
     """The users whom the job's own command enters by ``su`` and the like."""
     users: frozenset[int] = frozenset()
@@ -238,14 +238,15 @@ class RunWindow:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """How many records are not in the journal, of the run before one and of that one."""
+    """The number of records that the journal lacks, of the run before one and of that one."""
 
     before: int
     during: int
 
 
 def dropped_note(number: int) -> str:
-    """What is said of records that journald has dropped, after the output that they were in."""
+    """Return the note about records that journald dropped, which follows the output they were
+    in."""
     return f"[journald: suppressed {number} messages]\n"
 
 
@@ -260,11 +261,11 @@ class OutputTail:
         # A user is to be entered, or has been, and no stream is known yet.
         self._is_moving = bool(run.names)
         self.ended = False
-        """Whether the manager's record of the run's end has been read."""
+        """True if the manager's record of the run's end has been read."""
         self._begin()
 
     def drain(self) -> str:
-        """What has been written since the last call."""
+        """Return the output since the last call."""
         self._reader.process()
         pieces = self._read()
         if pieces or self._is_moving:
@@ -358,7 +359,7 @@ class Journal:
             return str(entry["_BOOT_ID"]) if entry else None
 
     def waits(self, execution_id: str) -> Waits:
-        """What systemd has waited for in vain, of a run whose end is in the journal.
+        """Return what systemd waited for in vain, of a run whose end is in the journal.
 
         It says so in records without an ID of their own, before that of the end.
         """
@@ -480,7 +481,7 @@ class Journal:
         return Dropped(before, sum(number for _, number in told) - before)
 
     def _first_line(self, reader: Any, run: RunWindow) -> int:
-        """When the first line of a run was taken in; 0 if there is none."""
+        """Return when the first line of a run was taken in; 0 if there is none."""
         reader.flush_matches()
         self._match_output(reader, run)
         reader.seek_realtime(run.since - _EARLY_USEC)
@@ -507,7 +508,7 @@ class Journal:
 
     @contextmanager
     def follow(self, run: RunWindow) -> Iterator[OutputTail]:
-        """What a run prints, from its beginning on, as it comes."""
+        """Follow the output of a run, from its beginning on."""
         with _reader() as reader:
             yield OutputTail(self, reader, run)
 
@@ -569,7 +570,7 @@ class Journal:
             _add(reader, _stream(stream))
 
     def belongs(self, entry: dict[str, Any], run: RunWindow) -> bool:
-        """Whether a record is output of the run: from its unit and, if known, its invocation.
+        """Tell whether a record is output of the run: from its unit and, if known, its invocation.
 
         Or from where processes of it are that have left the unit.
         """
@@ -592,7 +593,7 @@ class Journal:
         )
 
     def ends(self, entry: dict[str, Any], run: RunWindow) -> bool:
-        """Whether a record is the manager's of the run's end."""
+        """Tell whether a record is the manager's of the run's end."""
         about = {**self._manager(), self._about(): run.execution_id}
         return _has(entry, about) and entry.get("MESSAGE_ID") in _ENDS
 
@@ -760,7 +761,7 @@ def _add(reader: Any, fields: Fields) -> None:
 
 
 def _has(entry: dict[str, Any], fields: Fields) -> bool:
-    """Whether a record has all of these fields, each once."""
+    """Tell whether a record has all of these fields, each once."""
     return all(_single(entry, name) == value for name, value in fields.items())
 
 
@@ -770,13 +771,13 @@ def _is_within(entry: dict[str, Any], run: RunWindow) -> bool:
 
 
 def _at(entry: dict[str, Any]) -> int:
-    """When a record was written (µs, UTC)."""
+    """Return the time at which a record was written (µs, UTC)."""
     at: int = entry.get("_SOURCE_REALTIME_TIMESTAMP") or entry["__REALTIME_TIMESTAMP"]
     return at
 
 
 def _since_boot(entry: dict[str, Any]) -> int:
-    """When a record was written (µs since boot): before it was taken in by as much as by the clock.
+    """Return when a record was written (µs since boot), from when it was taken in and its delay.
 
     Where the clock was set in between, journald seems to have been too early, or hours behind.
     """
@@ -821,7 +822,7 @@ _LINE_ENDS = {"": b"\n", "nul": b"\0"}
 
 
 def _identifier(unit: str) -> str:
-    """What ``SyslogIdentifier=`` is in the unit: its instance, without the run's part."""
+    """Return the ``SyslogIdentifier=`` of the unit: its instance, without the run's part."""
     return unit.removeprefix(JOB_PREFIX).removesuffix(".service").partition(":")[0]
 
 
@@ -858,7 +859,7 @@ _UNMET = re.compile(r" skipped(?:,| because) .*condition check")
 
 
 def _tells_of_condition(entry: dict[str, Any]) -> bool:
-    """Whether a record about a start says that there was none, because of a ``Condition…=``.
+    """Tell whether a record about a start says that there was none, because of a ``Condition…=``.
 
     That has the message ID of a start, and for a unit that is loaded the invocation ID of its last
     run (seen in systemd 252 and 257): only the text tells.

@@ -1,4 +1,4 @@
-"""What is asked of a service manager: units in bulk, one run, signals."""
+"""The service manager: units in bulk, one run, signals."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ class UnitState:
     active: str
     sub: str
     has_job: bool
-    """Whether it is waiting to be started or stopped."""
+    """True if it is waiting to be started or stopped."""
 
     @property
     def is_active(self) -> bool:
-        """Whether it is started, or on its way there or back."""
+        """True if it is started, or on its way there or back."""
         return self.active in ("active", "activating", "deactivating", "reloading")
 
 
@@ -79,22 +79,23 @@ class Invocation:
     exit_code: int | None
     signal: int | None
     began_at: int | None
-    """When the unit last ceased to be inactive (µs, UTC)."""
+    """The last time at which the unit ceased to be inactive (µs, UTC)."""
     ended_at: int | None
-    """When the unit last became inactive (µs, UTC)."""
+    """The last time at which the unit became inactive (µs, UTC)."""
     began_since_boot: int = 0
     """The same on the monotonic clock (µs); 0 if the unit never ceased to be inactive."""
     ended_since_boot: int = 0
 
     @property
     def ended(self) -> bool:
-        """Whether the run is over."""
+        """True if the run is over."""
         return self.active in ("inactive", "failed")
 
 
 @dataclass(frozen=True, slots=True)
 class UnitTimes:
-    """When a unit last left the inactive state, and came back to it (µs, UTC); 0 for never."""
+    """The last times at which a unit left the inactive state and returned (µs, UTC); 0 for
+    never."""
 
     began_at: int
     ended_at: int
@@ -102,7 +103,7 @@ class UnitTimes:
 
 @dataclass(frozen=True, slots=True)
 class UnitFacts:
-    """Where a unit comes from, and who else wants it."""
+    """The origin of a unit, and the other units that want it."""
 
     name: str
     names: tuple[str, ...]
@@ -114,7 +115,7 @@ class UnitFacts:
     drop_ins: tuple[str, ...]
     transient: bool
     stale: bool
-    """Whether its files are not what the manager has read."""
+    """True if its files are not what the manager has read."""
     used_by: tuple[str, ...]
     """The units that start, stop or follow it."""
 
@@ -138,7 +139,7 @@ class UserSession:
 
 @dataclass(frozen=True, slots=True)
 class TimerFacts:
-    """What a timer has done (µs since the epoch), and will do (µs of the monotonic clock)."""
+    """The past (µs since the epoch) and the next elapse of a timer (µs of the monotonic clock)."""
 
     since: int
     last_trigger: int
@@ -154,7 +155,7 @@ class Elapse:
     since_boot: int
     """On the monotonic clock (µs)."""
     active_since_boot: int = 0
-    """When the timer was started (µs since boot), if that was asked for."""
+    """The start of the timer (µs since boot), if that was asked for."""
 
 
 _USED_BY = (
@@ -201,7 +202,7 @@ class Manager:
         return tuple(each for each in pairs.get("PATH", "").split(":") if each)
 
     def facts(self, unit: str) -> UnitFacts:
-        """What the manager knows of a unit, which it looks for if it has to."""
+        """Return the manager's facts about a unit, which it loads if it has to."""
         (path,) = self._bus.call(Call("LoadUnit", GLib.Variant("(s)", (unit,))))
         parameters = GLib.Variant("(s)", (UNIT,))
         (found,) = self._bus.call(Call("GetAll", parameters, path=path, interface=PROPERTIES))
@@ -218,7 +219,7 @@ class Manager:
         )
 
     def timer(self, timer: str) -> TimerFacts:
-        """What a timer that is held has done and will do; all 0 for what is unknown."""
+        """Return the past and the next elapse of a timer that is held; 0 for what is unknown."""
         path = unit_path(timer)
         return TimerFacts(
             since=self.active_since(timer),
@@ -241,17 +242,17 @@ class Manager:
         return replace(_elapse(found), active_since_boot=active)
 
     def next_monotonic(self, timer: str) -> int:
-        """When a timer with an interval will elapse (µs since boot); 0 if it will not."""
+        """Return the next elapse of a timer with an interval (µs since boot); 0 if it has none."""
         following: int = self._bus.property(unit_path(timer), TIMER, "NextElapseUSecMonotonic")
         return 0 if following == _NEVER else following
 
     def next_realtime(self, timer: str) -> int:
-        """When a timer with a calendar will elapse (µs, UTC); 0 if it will not."""
+        """Return the next elapse of a timer with a calendar (µs, UTC); 0 if it has none."""
         following: int = self._bus.property(unit_path(timer), TIMER, "NextElapseUSecRealtime")
         return 0 if following == _NEVER else following
 
     def since_monotonic(self, unit: str) -> int:
-        """When a unit last became active (µs since boot); 0 if it never did."""
+        """Return when a unit last became active (µs since boot); 0 if it never did."""
         since: int = self._bus.property(unit_path(unit), UNIT, "ActiveEnterTimestampMonotonic")
         return since
 
@@ -307,7 +308,7 @@ class Manager:
         return self._run_jobs("RestartUnit", units)
 
     def active_since(self, unit: str) -> int:
-        """When a unit became active (µs, UTC); 0 if it is not."""
+        """Return when a unit became active (µs, UTC); 0 if it is not."""
         path = unit_path(unit)
         if self._bus.property(path, UNIT, "ActiveState") != "active":
             return 0
@@ -326,7 +327,7 @@ class Manager:
                 raise outcome
 
     def need_reload(self, units: Iterable[str]) -> bool:
-        """Whether the manager holds any of ``units`` in a version older than its file."""
+        """Tell whether the manager holds any of ``units`` in a version older than its file."""
         return bool(self.stale(units))
 
     def stale(self, units: Iterable[str]) -> list[str]:
@@ -363,7 +364,8 @@ class Manager:
         self._bus.call(Call("Reload", None), timeout_ms=_RELOAD_TIMEOUT_MS)
 
     def file_state(self, unit: str) -> str:
-        """What ``systemctl is-enabled`` says of a unit; empty where there is no such unit."""
+        """Return the answer of ``systemctl is-enabled`` for a unit; empty where there is no such
+        unit."""
         try:
             parameters = GLib.Variant("(s)", (unit,))
             return str(self._bus.call(Call("GetUnitFileState", parameters))[0])
@@ -393,7 +395,7 @@ class Manager:
         return self.states(unit).get(unit)
 
     def is_busy(self, unit: str) -> bool:
-        """Whether a unit is started, on its way there or back, or about to be."""
+        """Tell whether a unit is started, on its way there or back, or about to be."""
         state = self.state(unit)
         return state is not None and (state.is_active or state.has_job)
 

@@ -1,4 +1,4 @@
-"""What polkit(8) lets the supervisor's user do, who should be let do nothing."""
+"""The rights that polkit(8) gives the supervisor's user, who should have none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the supervisor of the system has units started: by ``lunasched-start.socket``.
+"""Starts of units for the supervisor of the system, by ``lunasched-start.socket``.
 
 It may not ask systemd itself: who may start a unit may cancel a shutdown by the job mode, which
 polkit(8) is not told of. ``packaging/start-units`` describes the lines that are exchanged.
@@ -123,7 +123,7 @@ class StartSocket:
             GLib.idle_add(_once(answered, error))
 
     def _unread(self) -> bytes:
-        """What the other side had sent before it was gone."""
+        """Return the data that the other side had sent before it was gone."""
         found = b""
         with suppress(OSError):
             while self._connection is not None:

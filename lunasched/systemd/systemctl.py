@@ -1,4 +1,4 @@
-"""What systemctl(1) lists: for commands that only look, and need no library of D-Bus for that.
+"""The lists of systemctl(1): for commands that only look, and need no library of D-Bus for that.
 
 It is there wherever systemd is, and reaches a user's manager that has no bus.
 """

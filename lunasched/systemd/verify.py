@@ -1,4 +1,4 @@
-"""What ``systemd-analyze verify`` says about units, before they are deployed.
+"""The complaints of ``systemd-analyze verify`` about units, before they are deployed.
 
 It is asked only about jobs that say something in systemd's own words: it takes as long as adding
 a job does. systemd takes unknown directives and values for warnings, so its exit status says
@@ -30,7 +30,7 @@ _KEYS = {option.directive: f"sandbox.{key}" for key, option in OPTIONS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """What is wrong with a unit, and with which of its directives, where that is known."""
+    """An error in a unit, with the directive at fault, where that is known."""
 
     unit: str
     directive: str | None
@@ -47,7 +47,7 @@ def check(compiled: CompiledJob, mode: Mode) -> None:
 
 
 def problems(compiled: Iterable[CompiledJob], mode: Mode) -> dict[str, list[str]]:
-    """What systemd does not understand of jobs, by their names."""
+    """Return the settings of jobs that systemd does not understand, by the jobs' names."""
     services = {item.service.name: item for item in compiled}
     waiting = iter(services.items())
     found: dict[str, list[str]] = {}
@@ -60,7 +60,7 @@ def problems(compiled: Iterable[CompiledJob], mode: Mode) -> dict[str, list[str]
 
 
 def complaints(units: Mapping[str, str], mode: Mode) -> list[Complaint]:
-    """What is wrong with units, given by name and text, if this mode's manager read them."""
+    """Return the errors in units, given by name and text, if this mode's manager read them."""
     with tempfile.TemporaryDirectory(prefix="lunasched-verify-") as name:
         directory = Path(name, "units")
         directory.mkdir()
@@ -103,7 +103,7 @@ def _said_about(paths: list[str], mode: Mode, runtime: Path) -> list[str]:
 
 
 def _complaint(line: str, directory: str, unit: str, text: str) -> Complaint | None:
-    """What a line says of one unit; other units of the machine are none of our business."""
+    """Return the complaint in a line about one unit; ``None`` where it is about other units."""
     if any(words in line for words in _HARMLESS):
         return None
     if line.startswith(f"{unit}: "):

@@ -1,4 +1,4 @@
-"""What other schedulers have, as jobs, and jobs as what works without lunasched.
+"""Entries of other schedulers as jobs, and jobs as units that work without lunasched.
 
 Pure: crontabs, timers of others and ejected units as text. ``deploy``, the doctor and the CLI call
 it.

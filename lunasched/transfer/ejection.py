@@ -1,4 +1,4 @@
-"""What a job is without lunasched: plain units, and the list of what they cannot do.
+"""A job without lunasched: plain units, and the list of what they cannot do.
 
 What systemd does in the same way stays. What of the job it does not do is a *loss*, for its author
 to decide upon; what no unit does that lunasched has left is a *note*.
@@ -18,10 +18,10 @@ from lunasched.units import compiler
 from lunasched.units.compiler import Context, Unit
 
 MARK = "# Ejected from lunasched"
-"""How the first line of an ejected unit begins; lunasched has no claim to it."""
+"""The beginning of an ejected unit's first line; lunasched has no claim to it."""
 
 SCHEDULE_NOTE, ZONE_NOTE = "Schedule", "Time zone"
-"""What a comment of an ejected timer is called that says which schedule its lines are."""
+"""The names of the comments in an ejected timer that say which schedule its lines are."""
 
 OF_THE_UNITS_NAME = re.compile(r"(?<!%)(?:%%)*%[nNpPiIjJfyY]")
 """A specifier that a unit of another name has another text for (systemd.unit(5))."""
@@ -38,13 +38,13 @@ class Ejection:
     name: str
     units: tuple[Unit, ...]
     losses: tuple[str, ...]
-    """What the job does and the units do not."""
+    """The features of the job that the units lack."""
     notes: tuple[str, ...]
-    """What lunasched did for it as for every job."""
+    """The features that lunasched gave it as it gives every job."""
 
     @property
     def service(self) -> Unit:
-        """What runs the command."""
+        """The unit that runs the command."""
         return self.units[0]
 
     @property
@@ -77,7 +77,7 @@ def eject(job: Job, context: Context, name: str | None = None) -> Ejection:
 
 
 _LOSSES: tuple[tuple[Callable[[Job], bool], str], ...] = (
-    (lambda job: job.retry.max_attempts > 1, "a run that failed is not tried again"),
+    (lambda job: job.retry.max_attempts > 1, "a failed run is not retried"),
     (lambda job: bool(job.hooks.events()), "its hooks do not run"),
     (lambda job: job.notifications != Notifications(), "nobody is notified"),
     (

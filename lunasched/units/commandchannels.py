@@ -9,7 +9,7 @@ from lunasched.formats import unittext
 from lunasched.jobs.model import Channel, ChannelType, Job, NotifyEvent
 
 MARK = "exec-"
-"""How the event part of the names of their units begins."""
+"""The prefix of the event part of their units' names."""
 
 
 def of(job: Job) -> dict[str, Channel]:
@@ -19,7 +19,7 @@ def of(job: Job) -> dict[str, Channel]:
 
 
 def event_name(channel: Channel) -> str:
-    """What the unit of a command has in the place of a hook's event: derived from what it runs."""
+    """Return the event part of a command's unit name: derived from what it runs."""
     target = channel.target if isinstance(channel.target, str) else list(channel.target)
     identity = json.dumps([target, channel.timeout])
     return MARK + hashlib.sha256(identity.encode()).hexdigest()[:8]
@@ -36,7 +36,7 @@ def unit_names(job: Job) -> list[str]:
 
 
 def is_unit(unit: str, job: str | None = None) -> bool:
-    """Whether a unit is that of a command that a job has, or had; of any job: ``None``."""
+    """Tell whether a unit is that of a command that a job has, or had; of any job: ``None``."""
     if job is None:
         # A ":" in a job's name is escaped.
         return unit.startswith(unittext.HOOK_PREFIX) and f":{MARK}" in unit

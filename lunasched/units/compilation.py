@@ -14,7 +14,7 @@ from lunasched.units.concurrency import has_launcher
 
 @dataclass(frozen=True, slots=True)
 class Compilation:
-    """What should be deployed."""
+    """The units that should be deployed."""
 
     compiled: tuple[CompiledJob, ...]
     failed: tuple[tuple[str, str], ...]
@@ -45,5 +45,5 @@ def compile_all(jobs: Iterable[Job], context: Context) -> Compilation:
 
 
 def needs_gate(jobs: Iterable[Job], max_concurrent_jobs: int) -> bool:
-    """Whether jobs have to look at the gate: there is an Exclusive one, or a limit to all."""
+    """Tell whether jobs have to look at the gate: there is an Exclusive one, or a limit to all."""
     return bool(max_concurrent_jobs) or any(job.mode is ExecutionMode.EXCLUSIVE for job in jobs)

@@ -1,4 +1,4 @@
-"""How runs keep out of each other's way: what of it the units themselves can say.
+"""Concurrent runs: the part of their rules that the units themselves can say.
 
 Sequential is what systemd does with any service, and needs nothing. Where a trigger during a run
 shall start another one (Parallel), or a new one in its place (``overlap: replace``), the timer does
@@ -36,12 +36,12 @@ _BUS_UNITS = "/org/freedesktop/systemd1/unit/"
 
 
 def has_launcher(job: Job) -> bool:
-    """Whether the job's timer starts a launcher in place of the job's service."""
+    """Tell whether the job's timer starts a launcher in place of the job's service."""
     return job.mode is ExecutionMode.PARALLEL or job.overlap is Overlap.REPLACE
 
 
 def started_unit(job: Job) -> str:
-    """What to start to have the job run as its timer would have it."""
+    """Return the unit to start so that the job runs as its timer would run it."""
     name = job.name
     return unittext.launch_name(name) if has_launcher(job) else unittext.service_name(name)
 
@@ -82,7 +82,7 @@ def service_values(
     guarded: bool,
     wait: str,
 ) -> dict[str, Any]:
-    """What the template of the job's service needs to know.
+    """Return the values for the template of the job's service.
 
     ``guarded`` jobs have a slot guard; ``wait`` is how long guards wait for the manager.
     """
@@ -100,7 +100,7 @@ def service_values(
 
 
 def patience(job: Job, *, oneshot: bool) -> str:
-    """How long a guard waits for one answer of the manager, of two.
+    """Return how long a guard waits for one answer of the manager, of two.
 
     Of a service of ``Type=oneshot`` the limit of its running time is one of its start, too
     (``dependencies.limits``): the manager would end the guard for it, and the run with that.
@@ -111,7 +111,7 @@ def patience(job: Job, *, oneshot: bool) -> str:
 
 
 def gate_values(runtime: Path) -> dict[str, UnitText]:
-    """What the template of the drop-in for all jobs needs to know."""
+    """Return the values for the template of the drop-in for all jobs."""
     return {
         "exclusive": _condition_path(runtime.parent / EXCLUSIVE_DIRECTORY),
         "gate": _condition_path(runtime / SUPERVISOR_DIRECTORY / GATE_FILE),

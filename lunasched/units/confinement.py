@@ -1,4 +1,4 @@
-"""What a job's sandbox leaves of what guards need, which run inside of it as the job's user.
+"""The needs of guards in a job's sandbox, in which they run as the job's user.
 
 A guard has no more rights than its job: whoever has a say in the job's environment gains nothing
 by it. In turn the job may be kept from what the guard needs, so each way to do that is in one of
@@ -66,7 +66,7 @@ class Needs:
     scripts: Path
 
     def obstacle(self, job: Job) -> str | None:
-        """What of the job keeps its guards from working, and from what; ``None`` if nothing does.
+        """Return the setting that keeps the job's guards from working, and why, or ``None``.
 
         What is not known to leave them all that they need counts as an obstacle.
         """
@@ -198,7 +198,8 @@ def _is_below(path: str, directory: str) -> bool:
 
 
 def _is_library(path: str) -> bool:
-    """Whether the libraries of programs may be in a directory, which is not above all of them."""
+    """Tell whether the libraries of programs may be in a directory, which is not above all of
+    them."""
     return any(_is_below(path, each) for each in _LIBRARIES) and _MULTIARCH in path
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lunasched.formats.unittext import JOB_PREFIX
 
 _NAMED = 5
-"""So many processes of a unit are told, then how many more there are."""
+"""The most processes of a unit that are listed; of the others the number is given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Who may see what: which names the server answers to, and to whom it shows outputs.
+"""Access to the page: the names that the server answers to, and who sees outputs.
 
 Every user of the machine can connect to a port of it, and a web page that somebody reads there can
 have their browser do so, under any name that leads to the machine (DNS rebinding).
@@ -27,16 +27,16 @@ class Access:
     names: frozenset[str]
     """Hosts that it answers to, in lower case, besides localhost and addresses."""
     private: bool
-    """Whether it answers only to ``uid`` and to root: a user's own jobs are nobody else's."""
+    """True if it answers only to ``uid`` and to root: a user's own jobs are nobody else's."""
     show_output: bool
-    """Whether everybody sees outputs who sees the rest."""
+    """True if everybody sees outputs who sees the rest."""
     uid: int
-    """Whose the supervisor is."""
+    """The user ID of the supervisor."""
     group: str | None = None
     """The group that may read the database."""
 
     def knows(self, host: str | None) -> bool:
-        """Whether a request for this host (and port) is meant for us.
+        """Tell whether a request for this host (and port) is meant for us.
 
         An address cannot be rebound, and what sends no name is no browser.
         """
@@ -51,13 +51,13 @@ class Access:
         return False
 
     def admits(self, request: Request) -> bool:
-        """Whether the client may see anything."""
+        """Tell whether the client may see anything."""
         if not self.private:
             return True
         return peer.owner(request.client, request.server) in (0, self.uid)
 
     def trusts(self, request: Request) -> bool:
-        """Whether the client may see what jobs print.
+        """Tell whether the client may see what jobs print.
 
         Where not everybody may: root, whose jobs they are, and in system mode the members of the
         groups that could read it without us.

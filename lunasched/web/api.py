@@ -23,11 +23,11 @@ from lunasched.web.http import Request, Response
 from lunasched.web.storeview import Place, StoreView
 
 RUNS_DEFAULT, RUNS_MAX = 100, 1000
-"""How many runs an answer has."""
+"""The number of runs in an answer."""
 BYTES_MAX = 2 << 20
-"""How long an answer becomes before no more runs are added to it."""
+"""The length at which no more runs are added to an answer."""
 PARAMETERS = ("job", "since", "limit", "cursor")
-"""What can be asked of the runs."""
+"""The parameters of a query for runs."""
 
 _AT_ONCE = 100
 _PLACE = re.compile(r"(-?\d{1,18})\.(\d{1,18})\Z")
@@ -38,12 +38,12 @@ _CSP = ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What an answer depends on besides the store."""
+    """The facts that an answer depends on besides the store."""
 
     now: int
     host_timezone: str
     trusted: bool
-    """Whether outputs are shown."""
+    """True if outputs are shown."""
     timers: Callable[[], Timers] = Timers
     """Asks the manager for the timers of jobs."""
 
@@ -99,7 +99,7 @@ def run(source: StoreView, view: View, text: str) -> Response:
 
 
 def fault(status: HTTPStatus, text: str) -> Response:
-    """What is wrong with a request."""
+    """Return the answer to a bad request."""
     return _json({"error": text}, status)
 
 

@@ -18,19 +18,19 @@ from urllib.parse import parse_qsl
 
 HEAD_BYTES_MAX = 16 << 10
 HEAD_SECONDS = 5.0
-"""How long a client may take to send the head of its request."""
+"""The time for a client to send the head of its request."""
 ANSWER_SECONDS = 10.0
-"""How long it may take to receive the answer."""
+"""The time for it to receive the answer."""
 METHODS = ("GET", "HEAD")
 
 LINGER_SECONDS = 1.0
-"""How long it may take to close the connection after that."""
+"""The time for it to close the connection after that."""
 _QUERY_FIELDS_MAX = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked for. ``path`` is as it was sent, percent-encoded."""
+    """A request. ``path`` is as it was sent, percent-encoded."""
 
     path: str
     query: dict[str, str]
@@ -43,7 +43,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is answered."""
+    """An answer."""
 
     status: HTTPStatus
     content_type: str
@@ -55,7 +55,8 @@ Answer = Callable[[Request], Response]
 
 
 def is_whole(head: bytes) -> bool:
-    """Whether there is nothing more to wait for: all of the head is there, or more than may be."""
+    """Tell whether there is nothing more to wait for: all of the head is there, or more than may
+    be."""
     return b"\r\n\r\n" in head or b"\n\n" in head or len(head) > HEAD_BYTES_MAX
 
 
@@ -120,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the parser answers itself."""
+        """Answer an error that the parser found."""
         status = HTTPStatus(code)
         self._respond(plain(status, message or status.phrase))
 

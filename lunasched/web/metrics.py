@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric as Family
 
 FATES = ("sent", "failed", "digested", "superseded")
-"""What becomes of notifications: the states of a message that are final."""
+"""The final states of notifications."""
 
 QUANTILES = (0.5, 0.95, 0.99)
 
@@ -42,7 +42,7 @@ _SIGNALLED = 128
 Value = float | bool | None
 """``None`` is no sample."""
 _Sample = tuple[str, str, Value]
-"""What a sample adds to the name of its metric, its labels, its value."""
+"""A sample: the addition to the name of its metric, its labels, its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ QUEUE_DEPTH = Metric(
 OUTBOX_DEPTH = Metric(
     "lunasched_outbox_depth",
     "gauge",
-    "Notifications that are to be sent (waiting), or to be told of in a digest (held).",
+    "Notifications to be sent (waiting), or to be summed up in a digest (held).",
 )
 OLDEST_MESSAGE = Metric(
     "lunasched_outbox_oldest_timestamp_seconds",
@@ -200,7 +200,7 @@ METRICS = (
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """What the store does not know: of the supervisor itself."""
+    """Facts that the store does not have: about the supervisor itself."""
 
     running: bool
     started_at: int | None = None
@@ -454,7 +454,7 @@ def _family(metric: Metric, samples: Iterable[tuple[Mapping[str, str], Value]]) 
 
 @dataclass(frozen=True, slots=True)
 class _Collector:
-    """What ``generate_latest`` asks for metrics."""
+    """The source that ``generate_latest`` asks for metrics."""
 
     families: list[Family]
 

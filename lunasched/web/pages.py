@@ -188,7 +188,7 @@ class Pages:
         )
 
     def missing(self, text: str) -> Response:
-        """What is not there."""
+        """Return the answer for something that does not exist."""
         return self._respond("missing.html.j2", HTTPStatus.NOT_FOUND, text=text)
 
     def _so_far(self, source: StoreView, runs: Mapping[str, Run]) -> dict[str, Run]:
@@ -205,7 +205,7 @@ class Pages:
         return timers.upcoming(job.name, at, latest)
 
     def _defined(self, job: Job | None) -> dict[str, Any]:
-        """What a job is, in words and in units."""
+        """Return the definition of a job, in words and in units."""
         if job is None:
             return {"definition": {}, "units": []}
         zone, owner = self._identity.timezone, self._identity.owner
@@ -260,7 +260,7 @@ def _environment() -> jinja2.Environment:
 
 
 def job_url(name: str) -> str:
-    """Where the page of a job is."""
+    """Return the address of the page of a job."""
     if name in (".", ".."):
         # In a path these lead elsewhere, percent-encoded too.
         return f"/jobs/?{urlencode({'name': name})}"
@@ -268,12 +268,12 @@ def job_url(name: str) -> str:
 
 
 def run_url(execution_id: str) -> str:
-    """Where the page of a run is."""
+    """Return the address of the page of a run."""
     return f"/runs/{uuid(execution_id)}"
 
 
 def _ago(at: int, now: int) -> str:
-    """How far a moment is from now."""
+    """Return the distance of a moment from now."""
     if abs(now - at) < 1_000_000:
         return "now"
     span = quantities.duration(abs(now - at) // 1_000_000 * 1_000_000).replace(".0s", "s")
@@ -287,12 +287,12 @@ def _day_time(at: int) -> str:
 
 
 def _look(result: Result | None) -> str:
-    """What kind of end it was; none yet is a run in progress."""
+    """Return the appearance of a result; without one, of a run in progress."""
     return str(MarkKind.of(result).value)
 
 
 def _message_look(state: str) -> str:
-    """What has become of a message is like what becomes of a run."""
+    """Return the appearance of a notification in a state, as that of a run."""
     looks = {"sent": "success", "failed": "failure", "waiting": "waiting", "held": "waiting"}
     return looks.get(state, "neutral")
 

@@ -1,4 +1,4 @@
-"""Whose process is at the other end of a connection on this machine.
+"""The user at the other end of a connection on this machine.
 
 The kernel lists the owner of every TCP socket (proc(5), ``/proc/net/tcp``). A socket that no
 process holds any more is listed as root's, but nobody could read an answer from it: it has no

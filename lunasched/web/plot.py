@@ -1,4 +1,4 @@
-"""How long runs took, over time: where the points and the labels of the axes go."""
+"""A plot of durations over time: the positions of the points and of the axes' labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which request gets what."""
+"""The routes: which request gets which answer."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _API = "/api/v1/"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose jobs these are."""
+    """The machine and user of these jobs."""
 
     host: str
     timezone: str
     """The host's own, in which schedules are that name none."""
     owner: str
-    """Whom a job belongs to that names no user."""
+    """The user of a job that names none."""
     command: str
-    """How lunasched is called for these jobs: with ``--user``, or without."""
+    """The command that calls lunasched for these jobs: with ``--user``, or without."""
 
 
 class Site:
@@ -65,8 +65,7 @@ class Site:
         self._made: Pages | None = None
 
     def answer(self, request: Request) -> Response:
-        """The answer to a request; what goes wrong is told in the journal, and no more than that
-        to the client."""
+        """Answer a request; the details of an error go to the journal, not to the client."""
         try:
             # One at a time: two take as long together as one after the other, and twice the memory.
             with self._lock:

@@ -1,4 +1,4 @@
-"""What the pages read: as much of the store as they need, whoever provides it."""
+"""The part of the store that pages read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lunasched.history.starts import Start
 from lunasched.jobs.model import Channel, Job
 
 Place = tuple[int, int]
-"""Where a run stands among the others: when it began (µs), and its number."""
+"""The position of a run among the others: its start (µs), and its number."""
 
 
 class JobsView(Protocol):
@@ -39,7 +39,7 @@ class RunsView(Protocol):
 
 
 class StartsView(Protocol):
-    """What is to be started."""
+    """The starts that wait."""
 
     def all(self) -> list[Start]: ...
 

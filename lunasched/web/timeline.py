@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from lunasched.history.overview import Mark, MarkKind
 
 SPAN = 86_400_000_000
-"""What a timeline shows, in microseconds."""
+"""The time that a timeline shows, in microseconds."""
 STEP = SPAN // 144
 """Runs of a job that begin within so long of each other may be drawn as one."""
 WIDTH = 1440
@@ -44,7 +44,7 @@ class Tick:
 
 
 def shapes(marks: Iterable[Mark], now: int) -> list[Shape]:
-    """What is drawn, in order: failures are on top."""
+    """Return the shapes to draw, in order: failures are on top."""
     spans: dict[MarkKind, list[tuple[int, int]]] = {}
     for mark in marks:
         begin = max(0, _x(mark.started_at, now))
@@ -59,7 +59,7 @@ def shapes(marks: Iterable[Mark], now: int) -> list[Shape]:
 
 
 def key(kind: MarkKind) -> str:
-    """What a run of a kind looks like, for a picture of 40 by ``HEIGHT``."""
+    """Return the appearance of a run of a kind, for a picture of 40 by ``HEIGHT``."""
     return _path(kind, [(4, 36)])
 
 

@@ -137,7 +137,7 @@ def test_a_stopped_supervisor(patient: Patient) -> None:
 
 def test_a_supervisor_that_will_not_start_at_boot(patient: Patient) -> None:
     patient.machine.run("systemctl disable lunasched.service")
-    patient.mends("supervisor", "will not after the next boot")
+    patient.mends("supervisor", "will not start after the next boot")
 
 
 def test_a_masked_supervisor(patient: Patient) -> None:
@@ -430,7 +430,7 @@ def test_a_database_in_the_wrong_hands(patient: Patient) -> None:
         patient.machine.run(f"chmod {mode} {JOBS}")
         patient.mends("definitions", f"has mode {mode}")
     patient.machine.run(f"chgrp root {JOBS}")
-    patient.mends("definitions", "not for the group lunasched")
+    patient.mends("definitions", "cannot be read by the group lunasched")
 
 
 @pytest.mark.parametrize(
@@ -524,7 +524,7 @@ def test_a_port_that_is_taken(patient: Patient) -> None:
     assert patient.findings("web") == []
     patient.machine.write_file(SETTINGS, "web: {enabled: true}\n")
     patient.machine.run("systemctl restart lunasched.service")
-    finding = patient.found("web", "is taken by a program of nobody")
+    finding = patient.found("web", "is used by a program of nobody")
     assert finding is not None
     assert finding["mend"][0] == f"${{EDITOR:-vi}} {SETTINGS}"
     patient.machine.write_file(SETTINGS, "web: {enabled: true, port: 8081}\n")

@@ -264,7 +264,7 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
     (
         "definitions",
         Severity.ERROR,
-        "not for the group lunasched",
+        "cannot be read by the group lunasched",
         {"definitions": replace(DEFINITIONS, file=replace(JOBS_FILE, group="root"))},
     ),
     (
@@ -327,7 +327,7 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
     (
         "supervisor",
         Severity.WARNING,
-        "will not after the next boot",
+        "will not start after the next boot",
         {"manager": replace(MANAGER, supervisor="disabled")},
     ),
     (
@@ -345,7 +345,7 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
     (
         "web",
         Severity.WARNING,
-        "is taken by a program of www-data",
+        "is used by a program of www-data",
         {"web": replace(WEB, held_by=("www-data",))},
     ),
     ("web", Severity.WARNING, "nothing listens at 127", {"web": replace(WEB, held_by=())}),

@@ -32,7 +32,7 @@ from lunasched.units.compiler import Context
 GOLDEN = Path(__file__).parent.parent / "golden/ejected"
 
 LOST: dict[str, dict[str, Any]] = {
-    "tried again": {"max_retries": 2},
+    "not retried": {"max_retries": 2},
     "hooks": {"on_failure": "true"},
     "notified": {"notification_config": {"on_failure": [{"type": "email", "to": "a@b.example"}]}},
     "%n": {"systemd": {"StateDirectory": "%n"}},

@@ -144,9 +144,9 @@ SUBJECTS: list[tuple[dict[str, Any], str]] = [
     ({"kind": ReportKind.OVERRUN, "result": Result.STOPPED, "started_at": 0, "ended_at": 60_000_000,
       "overrun": 2}, "x is over on h after 1 min: stopped by hand, 2 slots passed"),
     ({"kind": ReportKind.DIGEST, "held": (Held(ReportKind.FAILURE, "x", 5, 0, "exit code 3"),)},
-     "5 messages of h, held back until now"),
-    ({"kind": ReportKind.TEST}, "test message of x on h"),
-    ({"kind": ReportKind.TEST, "job": ""}, "test message of lunasched on h"),
+     "5 notifications of h, held back until now"),
+    ({"kind": ReportKind.TEST}, "test notification of x on h"),
+    ({"kind": ReportKind.TEST, "job": ""}, "test notification of lunasched on h"),
 ]  # fmt: skip
 
 

@@ -1,7 +1,7 @@
-"""What is wrong with an installation, and what mends it: facts in, findings out.
+"""Problems of an installation, and the commands that fix them: facts in, findings out.
 
 The facts are gathered by ``examination``; each check looks at some of them. A check changes
-nothing, says why what it found matters, and names a command that mends it, where one does.
+nothing, names the effect of what it found, and a command that fixes it, where one does.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ CHECKS: Mapping[str, Check] = {
     "sessions": sessions.sessions,
     "cron": deployed.cron,
 }
-"""The checks by name, in the order in which they are told."""
+"""The checks by name, in the order in which they are reported."""
 
 
 def diagnose(facts: Facts) -> list[Finding]:
-    """What every check found; a check that found nothing wrong says so in one finding."""
+    """Run every check; a check that found nothing wrong says so in one finding."""
     return [finding for name, check in CHECKS.items() for finding in _named(name, check(facts))]
 
 

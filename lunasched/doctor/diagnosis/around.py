@@ -1,4 +1,4 @@
-"""Checks of what is around lunasched: systemd, the kernel, the journal, the clock, polkit."""
+"""Checks of the machine around lunasched: systemd, the kernel, the journal, the clock, polkit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OUR_CONF = f"{_JOURNAL_CONF}/zz-lunasched.conf"
 
 
 def systemd(facts: Facts) -> Iterator[Finding]:
-    """Whether the service manager answers, and is new enough."""
+    """Tell whether the service manager answers, and is new enough."""
     if isinstance(facts.manager, Unseen):
         yield _no_manager(facts, facts.manager)
         return
@@ -74,7 +74,7 @@ def _no_manager(facts: Facts, reason: Unseen) -> Finding:
 
 
 def cgroups(facts: Facts) -> Iterator[Finding]:
-    """Whether resource limits hold."""
+    """Tell whether resource limits hold."""
     if facts.cgroup != "v2":
         lost = (
             "a run that is killed for want of memory is recorded as signal 9"
@@ -141,7 +141,7 @@ def _controllers_wanted(facts: Facts) -> dict[str, list[str]]:
 
 
 def clock(facts: Facts) -> Iterator[Finding]:
-    """Whether something keeps the clock right."""
+    """Tell whether something keeps the clock right."""
     if facts.in_container:
         yield fine("the clock is that of this container's host")
     elif isinstance(facts.clock, Unseen):
@@ -151,7 +151,7 @@ def clock(facts: Facts) -> Iterator[Finding]:
     else:
         yield warning(
             "the clock is not synchronised",
-            "jobs run when the clock says so, and a clock that is put right later makes them "
+            "jobs run by the clock, and a clock that is corrected later makes them "
             "run late, or in quick succession",
             "timedatectl set-ntp true",
             as_root=True,
@@ -159,7 +159,7 @@ def clock(facts: Facts) -> Iterator[Finding]:
 
 
 def zones(facts: Facts) -> Iterator[Finding]:
-    """Whether the units are right for the time zones, now and in the years to come."""
+    """Tell whether the units are right for the time zones, now and in the years to come."""
     known = facts.zones
     found = []
     if facts.has_jobs and not isinstance(facts.deployed, Unseen) and known.deployed != known.now:
@@ -197,7 +197,7 @@ def zones(facts: Facts) -> Iterator[Finding]:
 
 
 def _sync_units(facts: Facts, units: Mapping[str, UnitSeen]) -> Iterator[Finding]:
-    """What brings the units up to date, when zones change and once a year."""
+    """Check the units that bring the jobs' units up to date, when zones change and once a year."""
     service = units.get("lunasched-sync.service")
     if service is not None and service.active == "failed":
         yield error(
@@ -218,7 +218,7 @@ def _sync_units(facts: Facts, units: Mapping[str, UnitSeen]) -> Iterator[Finding
 
 
 def journal(facts: Facts) -> Iterator[Finding]:
-    """Whether the journal keeps what the supervisor reads from it."""
+    """Tell whether the journal keeps what the supervisor reads from it."""
     known = facts.journal
     if isinstance(known, Unseen):
         yield unseen("the journal", known)
@@ -239,7 +239,7 @@ def journal(facts: Facts) -> Iterator[Finding]:
         found.append(
             severity(
                 "the journal does not outlive a reboot",
-                "your runs are not recorded: what is about you is in no file that you can read"
+                "your runs are not recorded: their records are in no file that you can read"
                 if own
                 else "runs that were not recorded before one are lost, and with it all output but "
                 "the last 8 KiB of each run",
@@ -299,8 +299,8 @@ def polkit(facts: Facts) -> Iterator[Finding]:
     elif known.permitted:
         yield error(
             f"polkit lets the supervisor {' and '.join(known.permitted)}",
-            "who takes the supervisor over gets that far; the rule 00-lunasched.rules is "
-            "missing, or another that comes before it says so",
+            "whoever takes the supervisor over can do that, too; the rule 00-lunasched.rules is "
+            "missing, or an earlier rule permits it",
             *facts.reinstall,
             as_root=True,
         )
@@ -309,7 +309,7 @@ def polkit(facts: Facts) -> Iterator[Finding]:
 
 
 def linger(facts: Facts) -> Iterator[Finding]:
-    """Whether a user's jobs run while they are logged out."""
+    """Tell whether a user's jobs run while they are logged out."""
     if facts.lingers is None:
         return
     if facts.lingers:

@@ -1,4 +1,4 @@
-"""Checks of what is deployed: units and timers beside the jobs that they are for."""
+"""Checks of deployed units and timers against their jobs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lunasched.history import slot
 from lunasched.jobs.model import Job
 
 _NAMED = 5
-"""So many names are told, then how many more there are."""
+"""The most names that a finding lists; of the others it gives the number."""
 
 
 def units(facts: Facts) -> Iterator[Finding]:
-    """Whether the unit files are what the jobs compile to, and systemd has read them."""
+    """Tell whether the unit files are what the jobs compile to, and systemd has read them."""
     known = facts.deployed
     if isinstance(known, Unseen):
         yield unseen("the units of jobs", known)
@@ -49,7 +49,7 @@ def _drift(facts: Facts, known: DeployedFacts) -> Iterator[Finding]:
     if known.unlinked:
         yield error(
             f"timers would not be started at boot: {_listed(known.unlinked)}",
-            "their jobs do not run after the next one",
+            "their jobs do not run after the next boot",
             sync,
             as_root=root,
         )
@@ -64,7 +64,7 @@ def _drift(facts: Facts, known: DeployedFacts) -> Iterator[Finding]:
         quoted = shlex.quote(path)
         yield error(
             f"{path} stands where a unit of a job would, and is not lunasched's",
-            "the job does not run as it was asked for",
+            "the job does not run as defined",
             f"mv {quoted} {shlex.quote(path + '.saved')}",
             sync,
             as_root=root,
@@ -107,7 +107,7 @@ def _is_of(unit: str, jobs: set[str]) -> bool:
 
 
 def timers(facts: Facts) -> Iterator[Finding]:
-    """Whether the timers of enabled jobs run, and will elapse."""
+    """Tell whether the timers of enabled jobs run, and will elapse."""
     known, manager = facts.deployed, facts.manager
     for part in (known, manager):
         if isinstance(part, Unseen):
@@ -156,7 +156,7 @@ def _goes_on(job: Job, facts: Facts) -> bool:
 
 
 def orphans(facts: Facts) -> Iterator[Finding]:
-    """Whether there are units that belong to no job."""
+    """Tell whether there are units that belong to no job."""
     known = facts.deployed
     if isinstance(known, Unseen):
         yield unseen("units without jobs", known)
@@ -199,16 +199,16 @@ def _orphaned_files(facts: Facts, known: DeployedFacts) -> Iterator[Finding]:
         yield error(
             f"there are no jobs, but {len(known.orphans)} unit files of jobs: "
             f"{_listed(known.orphans)}",
-            # No command to mend it: what removes the last trace of the jobs is no mend, unless
-            # whoever reads this knows that there shall be none.
-            f"if the database was lost, restore it and run '{facts.lunasched} sync'; only where "
-            f"there shall be no jobs, '{facts.lunasched} sync --allow-empty' removes the units",
+            # No command to fix it: removing the last trace of the jobs is no fix, unless
+            # whoever reads this knows that there are meant to be none.
+            f"if the database was lost, restore it and run '{facts.lunasched} sync'; only if "
+            f"you want no jobs, '{facts.lunasched} sync --allow-empty' removes the units",
             as_root=facts.is_system,
         )
 
 
 def cron(facts: Facts) -> Iterator[Finding]:
-    """Whether cron runs what jobs run, too."""
+    """Tell whether cron runs what jobs run, too."""
     known = facts.cron_lines
     if isinstance(known, Unseen):
         yield unseen("crontabs", known)

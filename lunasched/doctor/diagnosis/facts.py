@@ -1,4 +1,4 @@
-"""What the checks look at: how things are, without any judgement.
+"""The facts that checks look at, without any judgement.
 
 What could not be seen is an ``Unseen`` with the reason, in the place of the fact.
 """
@@ -32,27 +32,28 @@ class UnitSeen:
 
 @dataclass(frozen=True, slots=True)
 class ManagerFacts:
-    """What the service manager says."""
+    """The state of the service manager."""
 
     version: str
     units: Mapping[str, UnitSeen]
     """The loaded units of ours, and those of cron and polkit."""
     supervisor: str
-    """What ``systemctl is-enabled lunasched.service`` says; empty where there is no such unit."""
+    """The answer of ``systemctl is-enabled lunasched.service``; empty where there is no such
+    unit."""
     unread: tuple[str, ...] | Unseen
     """The units of ours whose files are newer than what the manager has read."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalFacts:
-    """How the journal is kept, by journald.conf(5)."""
+    """The settings of the journal, by journald.conf(5)."""
 
     storage: str
     """``persistent``, ``volatile`` or ``none``, as it is now."""
     limit: int | None
     """Bytes that it may have at most, where somebody has set that."""
     readable: bool | Unseen
-    """Whether the supervisor can read what is about its jobs."""
+    """True if the supervisor can read the records of its jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class ClockFacts:
     """The machine's clock."""
 
     synchronised: bool
-    """Whether something keeps it right; of a container's clock only the host knows."""
+    """True if something keeps it right; of a container's clock only the host knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class ZoneFacts:
     """Time zones and their database."""
 
     now: str
-    """What units depend on (``config.zone_identity``), as it is."""
+    """The zones that units depend on (``config.zone_identity``), as they are."""
     deployed: str
     """The same when the units were made; empty where none were."""
     version: str
@@ -81,12 +82,12 @@ class ZoneFacts:
 
 @dataclass(frozen=True, slots=True)
 class PolkitFacts:
-    """What polkit(8) lets the supervisor do."""
+    """The rights that polkit(8) gives the supervisor."""
 
     unit: str
     """The load state of ``polkit.service``."""
     permitted: tuple[str, ...] | Unseen
-    """What it lets the supervisor do, of what it should not, as verbs: empty where all is well."""
+    """The verbs that it permits the supervisor and should not: empty where all is well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +108,12 @@ class ClosedFacts:
     mend: str
     """The command that opens it again, where that is known."""
     reason: str
-    """Why: it is ``on a read-only file system``, say."""
+    """The reason: it is ``on a read-only file system``, say."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """Whose a file is, and who may read it."""
+    """The owner of a file, and the users who may read it."""
 
     path: Path
     owner: str
@@ -126,7 +127,7 @@ class SettingsFacts:
 
     file: FileFacts | None
     problem: str
-    """What is wrong in it."""
+    """The error in it."""
     has_secrets: bool
     readable_by_supervisor: bool
 
@@ -139,13 +140,13 @@ class DatabaseFacts:
     file: FileFacts | None
     directory: FileFacts | None
     damage: str
-    """What SQLite finds wrong with it."""
+    """The damage that SQLite finds."""
     state: str
     """``current``, ``older``, ``newer``, ``1.x``, ``2.0`` or ``foreign``."""
     checked: bool
-    """Whether it was read as a whole."""
+    """True if it was read as a whole."""
     problem: str = ""
-    """Why it cannot be read at all."""
+    """The reason why it cannot be read at all."""
 
     @property
     def is_in_order(self) -> bool:
@@ -155,11 +156,11 @@ class DatabaseFacts:
 
 @dataclass(frozen=True, slots=True)
 class RecordingFacts:
-    """How far the supervisor has come."""
+    """The progress of the supervisor."""
 
     running: bool
     unrecorded_since: int | Unseen | None
-    """When systemd wrote the first of what is not recorded yet (µs, UTC)."""
+    """The time of systemd's first record that is not recorded yet (µs, UTC)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,7 @@ class MessageFacts:
 
     failed: int
     latest: str
-    """Of which job the latest of them was, by which channel, and what was answered."""
+    """The job and the channel of the latest of them, and the server's answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ class MailFacts:
     jobs: tuple[str, ...]
     """The jobs that send some."""
     obstacle: str | None
-    """Why none can be sent, where that is known."""
+    """The reason why none can be sent, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +201,10 @@ class OverrunFacts:
 
     job: str
     since: int
-    """When it began (µs, UTC)."""
+    """The start of it (µs, UTC)."""
     slots: int
     has_limit: bool
-    """Whether the job has a time limit."""
+    """True if the job has a time limit."""
     waits: bool = False
     """It waits for its turn."""
 
@@ -220,7 +221,7 @@ class CronLine:
 
 @dataclass(frozen=True, slots=True)
 class DeployedFacts:
-    """What is deployed beside what the database says."""
+    """The deployed units beside the jobs in the database."""
 
     jobs: tuple[Job, ...]
     timers: Mapping[str, Job]
@@ -236,7 +237,7 @@ class DeployedFacts:
     failed: tuple[tuple[str, str], ...] = ()
     """Jobs that cannot be compiled any more, and why."""
     handover: bool = False
-    """Whether an ``eject`` or ``adopt`` was killed half-way."""
+    """True if an ``eject`` or ``adopt`` was killed half-way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +264,7 @@ class Facts:
     lingers: bool | None
     """``None`` in system mode."""
     lacks_bus: bool
-    """Whether the user's manager runs without D-Bus; in system mode, never."""
+    """True if the user's manager runs without D-Bus; in system mode, never."""
     disks: tuple[DiskFacts, ...]
     closed: tuple[ClosedFacts, ...]
     """The directories of units, jobs and runs that cannot be written."""
@@ -281,15 +282,15 @@ class Facts:
     missing_scripts: tuple[str, ...]
     deployed: DeployedFacts | Unseen
     lacks: tuple[Lack, ...] | Unseen = ()
-    """What jobs need and is not there."""
+    """Things that jobs need and that are not there."""
     cron_lines: tuple[CronLine, ...] | Unseen = ()
     in_container: bool = False
     has_supervisor_user: bool = True
-    """Whether there is the user that the system's supervisor runs as; in user mode, always."""
+    """True if there is the user that the system's supervisor runs as; in user mode, always."""
     reinstall: tuple[str, ...] = ()
-    """How lunasched is installed once more, by what has installed it."""
+    """The command that installs lunasched once more, by what has installed it."""
     bus_package: tuple[str, ...] = ()
-    """How D-Bus for users' managers is installed, where that is a package of its own."""
+    """The command that installs D-Bus for users' managers, where that is a package of its own."""
 
     @property
     def systemctl(self) -> str:
@@ -303,10 +304,10 @@ class Facts:
 
     @property
     def has_jobs(self) -> bool:
-        """Whether there are jobs, as far as could be seen."""
+        """True if there are jobs, as far as could be seen."""
         return isinstance(self.deployed, Unseen) or bool(self.deployed.jobs)
 
     @property
     def is_system(self) -> bool:
-        """Whether it is about the system's jobs, which root alone can mend."""
+        """True if it is about the system's jobs, which root alone can fix."""
         return self.mode is Mode.SYSTEM

@@ -1,4 +1,4 @@
-"""What a check has to say."""
+"""The finding of a check."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from lunasched.doctor.diagnosis.facts import Unseen
 
 
 class Severity(Enum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     OK = "ok"
     UNKNOWN = "unknown"
     """It could not be looked at."""
     WARNING = "warning"
-    """Something works less well than it could, or will stop to."""
+    """Something works less well than it could, or will stop working."""
     ERROR = "error"
     """Jobs do not run, or are not recorded, as they should be."""
 
@@ -27,11 +27,11 @@ class Finding:
     severity: Severity
     what: str
     why: str = ""
-    """What it leads to."""
+    """The consequence of it."""
     mend: tuple[str, ...] = ()
-    """Command lines for a shell that mend it, one after the other."""
+    """Command lines for a shell that fix it, one after the other."""
     as_root: bool = False
-    """Whether these need root."""
+    """True if these need root."""
     check: str = ""
 
     def of(self, check: str) -> Finding:

@@ -25,7 +25,7 @@ def mail(facts: Facts) -> Iterator[Finding]:
         named = ", ".join(known.jobs[:_NAMED]) + (f" and {more} more" if more > 0 else "")
         yield warning(
             known.obstacle,
-            f"nobody hears of these jobs by email: {named}; 'lunasched notify-test' tries it",
+            f"no email is sent for these jobs: {named}; 'lunasched notify-test' tests it",
             f"${{EDITOR:-vi}} {shlex.quote(str(facts.paths.settings))}",
             f"{facts.systemctl} restart lunasched.service",
             as_root=facts.is_system,

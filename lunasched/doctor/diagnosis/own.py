@@ -1,4 +1,4 @@
-"""Checks of what is lunasched's own: its configuration, database, supervisor and scripts."""
+"""Checks of lunasched itself: its configuration, databases, supervisor and scripts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ENABLED = ("enabled", "enabled-runtime", "static", "linked", "alias", "indirect
 
 
 def configuration(facts: Facts) -> Iterator[Finding]:
-    """Whether the configuration file is valid, and in the right hands."""
+    """Tell whether the configuration file is valid, and in the right hands."""
     known = facts.settings
     if isinstance(known, Unseen):
         yield unseen("the configuration file", known)
@@ -154,7 +154,7 @@ def _definitions_in_wrong_hands(facts: Facts, known: DatabaseFacts) -> Iterator[
     if known.file.owner != owner:
         yield error(
             f"{known.path} belongs to {known.file.owner}, not to {owner}",
-            f"whoever is {known.file.owner} decides which jobs run, and as whom; "
+            f"whoever is {known.file.owner} decides which jobs run, and as which user; "
             "look at all of them",
             f"chown {owner} {path}",
             as_root=True,
@@ -162,7 +162,7 @@ def _definitions_in_wrong_hands(facts: Facts, known: DatabaseFacts) -> Iterator[
     elif known.file.mode & _WRITABLE:
         yield error(
             f"{known.path} has mode {known.file.mode:04o}",
-            "others than its owner decide which jobs run, and as whom",
+            "other users can decide which jobs run, and as which user",
             f"chmod go-w {path}",
             as_root=facts.is_system,
         )
@@ -175,7 +175,7 @@ def _definitions_in_wrong_hands(facts: Facts, known: DatabaseFacts) -> Iterator[
         )
     elif facts.is_system and known.file.group != SUPERVISOR_USER and facts.has_supervisor_user:
         yield error(
-            f"{known.path} is not for the group {SUPERVISOR_USER}",
+            f"{known.path} cannot be read by the group {SUPERVISOR_USER}",
             "the supervisor cannot read the jobs: no run is recorded",
             f"chgrp {SUPERVISOR_USER} {path}",
             f"chmod 0640 {path}",
@@ -227,7 +227,7 @@ def _as_owner(facts: Facts, path: Path, script: str) -> tuple[str, ...]:
 
 
 def supervisor(facts: Facts) -> Iterator[Finding]:
-    """Whether the supervisor runs, and will after a boot."""
+    """Tell whether the supervisor runs, and will after a boot."""
     manager = facts.manager
     if not facts.has_supervisor_user:
         yield error(
@@ -257,7 +257,7 @@ def supervisor(facts: Facts) -> Iterator[Finding]:
 
 
 _WITHOUT_SUPERVISOR = (
-    "jobs run without it, and what they did is recorded once it runs; until then there are no "
+    "jobs run without it, and are recorded once it runs; until then there are no "
     "retries, hooks or notifications, and Exclusive and dependent jobs wait"
 )
 
@@ -280,7 +280,7 @@ def _for_good(facts: Facts, manager: ManagerFacts) -> Iterator[Finding]:
     else:
         when = "boot" if facts.is_system else "login"
         yield warning(
-            f"the supervisor runs and will not after the next {when}",
+            f"the supervisor runs, but will not start after the next {when}",
             _WITHOUT_SUPERVISOR,
             f"{facts.systemctl} enable lunasched.service",
             as_root=facts.is_system,
@@ -327,7 +327,7 @@ def _down(facts: Facts, manager: ManagerFacts, active: str, sub: str) -> Finding
 
 
 def recording(facts: Facts) -> Iterator[Finding]:
-    """Whether the supervisor keeps up with the journal."""
+    """Tell whether the supervisor keeps up with the journal."""
     known = facts.recording
     if isinstance(known, Unseen):
         yield unseen("how far runs are recorded", known)
@@ -342,7 +342,7 @@ def recording(facts: Facts) -> Iterator[Finding]:
         return
     yield error(
         f"runs of the last {_span(behind)} are not recorded",
-        "the history lacks them, and what follows from them waits",
+        "the history lacks them, and their retries, hooks and notifications wait",
         f"{facts.systemctl} {'restart' if known.running else 'start'} lunasched.service",
         as_root=facts.is_system,
     )
@@ -357,7 +357,7 @@ def _span(usec: int) -> str:
 
 
 def web(facts: Facts) -> Iterator[Finding]:
-    """Whether the status page and the metrics are served where they shall be."""
+    """Tell whether the status page and the metrics are served at the configured address."""
     known = facts.web
     if isinstance(known, Unseen):
         yield unseen("the status page", known)
@@ -373,7 +373,7 @@ def web(facts: Facts) -> Iterator[Finding]:
         yield fine(f"the status page is at {known.where}")
     elif known.held_by:
         yield warning(
-            f"{known.where}, where the status page shall be, is taken by a program of "
+            f"{known.where}, the address of the status page, is used by a program of "
             f"{', '.join(known.held_by)}",
             "there is no page, and there are no metrics; 'ss -ltnp' tells root what listens there",
             _edit(facts),
@@ -382,9 +382,9 @@ def web(facts: Facts) -> Iterator[Finding]:
         )
     else:
         yield warning(
-            f"nothing listens at {known.where}, where the status page shall be",
+            f"nothing listens at {known.where}, the address of the status page",
             "there is no page, and there are no metrics; the port was taken when the supervisor "
-            "started, or it is no address of this machine",
+            "started, or the address is not one of this machine",
             f"{facts.systemctl} restart lunasched.service",
             as_root=facts.is_system,
         )
@@ -392,11 +392,11 @@ def web(facts: Facts) -> Iterator[Finding]:
 
 def _unwanted(facts: Facts, known: WebFacts) -> Finding:
     if not known.is_described:
-        return fine("no status page is asked for (web.enabled)")
+        return fine("the status page is off (web.enabled)")
     return warning(
         "the configuration describes a status page and does not turn it on",
         "there is no page, and there are no metrics, unless web.enabled is true; remove the "
-        "section web if there shall be none",
+        "section web if you want none",
         _edit(facts),
         f"{facts.systemctl} restart lunasched.service",
         as_root=facts.is_system,
@@ -408,7 +408,7 @@ def _edit(facts: Facts) -> str:
 
 
 def notifications(facts: Facts) -> Iterator[Finding]:
-    """Whether people were told what they were to be told."""
+    """Tell whether notifications of the last week were delivered."""
     known = facts.messages
     if isinstance(known, Unseen):
         yield unseen("notifications", known)
@@ -416,7 +416,7 @@ def notifications(facts: Facts) -> Iterator[Finding]:
         yield warning(
             f"{known.failed} notifications of the last week were given up; the latest was "
             f"{known.latest}",
-            f"nobody was told of what they are about; '{facts.lunasched} notifications --failed' "
+            f"nobody received them; '{facts.lunasched} notifications --failed' "
             "shows them, and 'lunasched notify-test' tries a channel",
         )
     else:
@@ -424,7 +424,7 @@ def notifications(facts: Facts) -> Iterator[Finding]:
 
 
 def scripts(facts: Facts) -> Iterator[Finding]:
-    """Whether the scripts are there that units run."""
+    """Tell whether the scripts are there that units run."""
     if not facts.missing_scripts:
         yield fine(f"the scripts that units run are in {facts.scripts}")
         return

@@ -29,7 +29,7 @@ def runs(facts: Facts) -> Iterator[Finding]:
             f"{facts.lunasched} {verb} {shlex.quote(one.job)}" for verb in ("stop", "edit")
         )
         limit = "" if one.has_limit else f", and '{edit}' gives the job a timeout"
-        # No command to mend it: whether it hangs or has a lot to do, systemd cannot tell.
+        # No command to fix it: systemd cannot tell if it hangs or has a lot to do.
         yield warning(
             f"the job {one.job!r} has been running for "
             f"{quantities.duration(facts.now - one.since)}: {phrases.slots_passed(one.slots)}",

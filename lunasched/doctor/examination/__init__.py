@@ -151,7 +151,7 @@ _SCRIPTS = ("slot-guard", "overlap-guard", "run-hook", "launch")
 
 
 def _seen(look: Callable[[], _T]) -> _T | Unseen:
-    """What ``look`` sees, or why it sees nothing."""
+    """Return what ``look`` sees, or why it sees nothing."""
     try:
         return look()
     except LunaschedError as error:
@@ -196,7 +196,7 @@ def _limit(settings: Path) -> int:
 
 
 class _Kept:
-    """What is in the databases; nothing of it is changed."""
+    """The content of the databases, which is not changed."""
 
     def __init__(self, paths: Paths, store: Callable[[], Store]) -> None:
         self._paths = paths
@@ -227,7 +227,7 @@ class _Kept:
         return tuple(self._open().jobs.all())
 
     def recording(self, mode: Mode, known: DatabaseFacts | Unseen) -> RecordingFacts:
-        """How far the supervisor has come."""
+        """Return the progress of the supervisor."""
         if host.file_facts(self._paths.database) is None:
             return RecordingFacts(_seen_running(self._paths.history), None)
         running = self._open().history.is_recorded()

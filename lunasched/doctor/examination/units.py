@@ -23,7 +23,7 @@ _HANDOVER = "handover:record"
 def deployed_facts(
     jobs: Sequence[Job], paths: Paths, context: Context, limit: int
 ) -> DeployedFacts:
-    """What is deployed of ``jobs``, which are all; ``limit`` is ``max_concurrent_jobs``."""
+    """Return what is deployed of ``jobs``, which are all; ``limit`` is ``max_concurrent_jobs``."""
     directory = UnitDirectory(
         paths.units,
         mark=compiler.OWNERSHIP_MARK,

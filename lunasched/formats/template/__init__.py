@@ -31,7 +31,7 @@ def check(text: str, variables: Collection[str]) -> None:
 
 
 def render(text: str, variables: Mapping[str, object]) -> str:
-    """What a template says of some variables; raises ``TemplateFailed``."""
+    """Fill in a template with some variables; raises ``TemplateFailed``."""
     if _is_plain(text):
         return text
     from lunasched.formats.template.language import filled

@@ -35,7 +35,7 @@ def check_length(length: int) -> None:
 
 
 def text_of(value: object) -> str:
-    """A value as it is written: what a run does not have is nothing."""
+    """Return a value as text: empty for a fact that the run does not have."""
     return "" if value is None else str(value)
 
 

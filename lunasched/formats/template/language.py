@@ -89,7 +89,7 @@ class _Joined(NodeTransformer):
 
 
 def filled(text: str, variables: Mapping[str, object]) -> str:
-    """What a template says of some variables; raises ``TemplateFailed``."""
+    """Fill in a template with some variables; raises ``TemplateFailed``."""
     try:
         found = ""
         for part in compiled(text, variables).generate(**variables):

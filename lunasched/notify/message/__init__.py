@@ -1,4 +1,4 @@
-"""What is told of a job: the facts, which are kept until it is sent, and the text made of them."""
+"""Notifications of a job: the facts, which are kept until sent, and the text made of them."""
 
 from __future__ import annotations
 

@@ -57,15 +57,15 @@ class Message:
     text: str
     """All of it: ours, or what a template made."""
     facts: tuple[tuple[str, str], ...] = ()
-    """What each fact is called, and says."""
+    """The name and the value of each fact."""
     output: str = ""
     """The last lines of the output."""
     commands: tuple[str, ...] = ()
-    """How to see more."""
+    """The commands that show more."""
     note: str = ""
-    """Why a template was left out."""
+    """The reason why a template was left out."""
     custom: bool = False
-    """Whether the text is a template's, and takes the place of facts and output."""
+    """True if the text is a template's, and takes the place of facts and output."""
 
 
 def compose(report: Report, channel: Channel | None = None) -> Message:
@@ -98,7 +98,7 @@ def compose(report: Report, channel: Channel | None = None) -> Message:
 
 
 def _filled(source: str | None, variables: dict[str, object], one_line_of: int = 0) -> str:
-    """What a template says; empty where there is none, or nothing."""
+    """Fill in a template; return an empty text where there is none, or nothing in it."""
     if source is None:
         return ""
     text = template.render(source, variables)
@@ -150,7 +150,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _advice(report: Report) -> Iterator[tuple[str, str]]:
-    """What can be done about a run that goes on and on."""
+    """Yield the commands that help with a run that goes on and on."""
     lunasched = ["lunasched", *(["--user"] if report.user_mode else [])]
     if report.waiting_since is not None:
         yield "To see why", shlex.join([*lunasched, "queue"])
@@ -196,7 +196,7 @@ def _text(
 
 
 def _held(report: Report) -> str:
-    """What a digest is of, a line each, the latest last."""
+    """Return the content of a digest, a line each, the latest last."""
     shown = report.held[-_HELD_MAX:]
     lines = [
         one_line(
@@ -208,7 +208,9 @@ def _held(report: Report) -> str:
     ]
     if len(report.held) > len(shown):
         lines.insert(0, f"(and of {len(report.held) - len(shown)} more)")
-    return "There were more messages than a channel gets within an hour:\n\n" + _indented(lines)
+    return "There were more notifications than a channel takes within an hour:\n\n" + _indented(
+        lines
+    )
 
 
 def _indented(lines: list[str] | tuple[str, ...]) -> str:
@@ -216,7 +218,7 @@ def _indented(lines: list[str] | tuple[str, ...]) -> str:
 
 
 def _variables(report: Report, subject: str, text: str, output: str) -> dict[str, object]:
-    """What templates can use (``runfacts.TEMPLATE_VARIABLES``)."""
+    """Return the variables of templates (``runfacts.TEMPLATE_VARIABLES``)."""
 
     def when(usec: int | None) -> str | None:
         return None if usec is None else wording.moment(usec, report.timezone)

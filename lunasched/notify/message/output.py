@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 LINES = 20
-"""How many lines of output a message has at most."""
+"""The most lines of output in a notification."""
 LINE_MAX = 400
 """Characters of a line, of which the beginning is kept."""
 _READ_MAX = 64 << 10

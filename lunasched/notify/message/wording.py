@@ -1,4 +1,4 @@
-"""What happened in words, for subjects and texts."""
+"""Events in words, for subjects and texts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NOT_STARTED = {
 
 
 def what_happened(report: Report) -> str:
-    """What became of the run, as it stands behind a colon: ``exit code 3``."""
+    """Describe the end of the run, as it stands behind a colon: ``exit code 3``."""
     result = report.result
     if report.kind in (ReportKind.FAILURE, ReportKind.REMINDER) or result is Result.STOPPED:
         return _failure(report)
@@ -42,7 +42,7 @@ def what_happened(report: Report) -> str:
 
 
 def headline(report: Report) -> str:
-    """The subject of a message, and its first sentence."""
+    """The subject of a notification, and its first sentence."""
     job, host = report.job, report.host
     match report.kind:
         case ReportKind.START:
@@ -70,12 +70,16 @@ def headline(report: Report) -> str:
             return f"{job} is over on {host} after {ran_for(report)}: {end}"
         case ReportKind.DIGEST:
             held = sum(one.count for one in report.held)
-            return f"{_counted(held, 'message')} of {host}, held back until now"
-    return f"test message of {job} on {host}" if job else f"test message of lunasched on {host}"
+            return f"{_counted(held, 'notification')} of {host}, held back until now"
+    return (
+        f"test notification of {job} on {host}"
+        if job
+        else f"test notification of lunasched on {host}"
+    )
 
 
 def outage(report: Report) -> str:
-    """How long a job has failed, and how often: ``2 h 10 min and 3 failures``."""
+    """Return how long a job has failed, and how often: ``2 h 10 min and 3 failures``."""
     if report.failing_since is None:
         return ""
     seconds = max(0, report.at - report.failing_since) / 1_000_000
@@ -94,14 +98,14 @@ def _seconds(start: int, end: int) -> int:
 
 
 def ran_for(report: Report) -> str:
-    """How long a run has taken until it ended, or until now."""
+    """Return the time that a run took until it ended, or has taken until now."""
     end = report.at if report.ended_at is None else report.ended_at
     start = end if report.started_at is None else report.started_at
     return span(_seconds(start, end))
 
 
 def slots_passed(report: Report) -> str:
-    """How many slots passed during the run: ``60 slots passed``."""
+    """Return the number of slots that passed during the run: ``60 slots passed``."""
     return phrases.slots_passed(report.overrun)
 
 

@@ -72,7 +72,7 @@ _FIELDS = (
 
 
 def translate(typed: str) -> Translated:
-    """What ``typed`` meant; raises ``ScheduleError`` where it meant nothing."""
+    """Return the meaning of ``typed``; raises ``ScheduleError`` where it has none."""
     text = " ".join(typed.split())
     had_prefix = text.lower().startswith("cron:")
     if had_prefix:

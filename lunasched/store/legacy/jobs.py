@@ -47,7 +47,7 @@ _OPTIONS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """What became of a row: a job, or why there is none; and what is to be known of it."""
+    """The result for a row: a job, or the reason why there is none; and notes about it."""
 
     name: str
     job: Job | None
@@ -124,7 +124,8 @@ class _LegacyRow:
         return {"schedule": found.schedule, "timezone": self._known(zone)}
 
     def command(self, mode: Mode) -> dict[str, Any]:
-        """What runs: 1.x gave a shell the command and its arguments with spaces between them."""
+        """Return the command: 1.x gave a shell the command and its arguments with spaces between
+        them."""
         words = [self.text("command"), *map(str, self._json("args", list))]
         environment = {str(key): str(text) for key, text in self._json("env", dict).items()}
         owner = self.text("owner") or _OWNER
@@ -162,7 +163,7 @@ class _LegacyRow:
         }
 
     def relations(self, dependencies: Sequence[str]) -> dict[str, Any]:
-        """How the job stands to others."""
+        """Return the keys that relate the job to others."""
         tags = [tag.strip() for text in self._json("tags", list) for tag in str(text).split(",")]
         mode = self._word("execution_mode")
         most = self._row.get("max_concurrent") or 0

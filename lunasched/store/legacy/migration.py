@@ -59,7 +59,7 @@ _RESULTS = {
 
 
 def is_legacy(connection: sqlite3.Connection) -> bool:
-    """Whether the tables are those of 1.x, of whatever version."""
+    """Tell whether the tables are those of 1.x, of whatever version."""
     wanted = {"jobs": {"schedule_type", "schedule_value"}, "history": {"job_id", "run_at"}}
     return all(columns <= _columns(connection, table) for table, columns in wanted.items())
 
@@ -153,7 +153,7 @@ def _objects(connection: sqlite3.Connection, kind: str) -> list[str]:
 def _jobs(
     connection: sqlite3.Connection, tables: Mapping[str, set[str]], mode: Mode
 ) -> tuple[list[Converted], dict[str, str]]:
-    """What became of each job, and the names that IDs stand for."""
+    """Return the result for each job, and the names that IDs stand for."""
     rows = _rows(connection, f"SELECT * FROM {_PREFIX}jobs ORDER BY id")
     names = {str(row["id"]): str(row["name"] or row["id"]) for row in rows}
     needed: dict[str, list[str]] = {}

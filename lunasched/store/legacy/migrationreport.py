@@ -1,4 +1,4 @@
-"""What became of a database of Lunasched 1.x, for people."""
+"""The report on a database of Lunasched 1.x, for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lunasched.store.legacy.jobs import Converted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationReport:
-    """What was taken over, and what was not."""
+    """The jobs and runs that were taken over, and those that were not."""
 
     database: Path
     schema: int

@@ -22,13 +22,13 @@ _PERIODS = {
 }
 _DAYS = {"1": "* * *", "7": "* * 0", "@monthly": "1 * *", "@yearly": "1 1 *"}
 _START = (7, 30)
-"""When Debian's anacron.timer first starts anacron on a day."""
+"""The time at which Debian's anacron.timer first starts anacron on a day."""
 _DAYS_MAX = 3660
 
 
 @dataclass(frozen=True, slots=True)
 class AnacronEntry:
-    """What an entry says, with the keys of a job file."""
+    """An entry of an anacrontab, with the keys of a job file."""
 
     name: str
     definition: dict[str, Any]

@@ -27,7 +27,7 @@ from lunasched.transfer.crontab.times import read_times
 
 _SHELL = "/bin/sh"
 _DEFAULTS = {"PATH": "/usr/bin:/bin", "SHELL": _SHELL}
-"""What Debian's cron sets and systemd sets otherwise."""
+"""The variables that Debian's cron sets and systemd sets otherwise."""
 
 _NO_EFFECT = ("MAILFROM", "CONTENT_TYPE", "CONTENT_TRANSFER_ENCODING")
 _RANDOM_DELAY_MAX = 24 * 60
@@ -205,7 +205,7 @@ def _of_command(
 def _mail(
     entry: RawEntry, draft: CrontabDraft, source: CrontabSource, *, failures_only: bool
 ) -> None:
-    """Cron mails what a command prints; what there is of that here."""
+    """Note what replaces cron's mails of a command's output."""
     to = entry.value("MAILTO")
     if to == "":
         return
@@ -213,13 +213,13 @@ def _mail(
         owner = draft.definition.get("user") or source.caller or "root"
         draft.differences.append(
             f"cron mails any output to {owner}; here it is in the history, and without MAILTO "
-            "nobody is told of it"
+            "nobody is notified"
         )
         return
     draft.definition["notification_config"] = {"on_failure": [{"type": "email", "to": to}]}
     if not failures_only:
         draft.differences.append(
-            f"cron mails any output to {to}; here {to} is told of failures, and output alone "
+            f"cron mails any output to {to}; here {to} is notified of failures, and output alone "
             "is no failure"
         )
 
@@ -230,7 +230,7 @@ def _mail(
 def _see_variables(
     entry: RawEntry, draft: CrontabDraft, source: CrontabSource, problems: Problems
 ) -> None:
-    """What the variables above an entry mean to it besides being its environment."""
+    """Apply the meaning of variables above an entry besides being its environment."""
     definition = draft.definition
     environment = definition["env"]
     logname = environment.pop("LOGNAME", None)
@@ -300,7 +300,7 @@ def _job(draft: CrontabDraft, name: str, tag: str, problems: Problems) -> Job | 
 
 
 def _of_variable(entry: RawEntry, problem: str) -> tuple[int, str] | None:
-    """Where the variable is that is to blame, and what is wrong with it."""
+    """Return the line of the variable that is at fault, and the error."""
     key, _, message = problem.partition(": ")
     name = _VARIABLES.get(key.partition(".")[0], "")
     if key == "env":
@@ -342,7 +342,7 @@ def _have_users(words: list[tuple[str, str]], users: Container[str] | None) -> b
 
 
 def _is_of_the_other_format(raw: list[RawEntry], source: CrontabSource, problems: Problems) -> bool:
-    """Whether a file that was taken for a user's own looks like the system's, with a user field."""
+    """Tell whether a file taken for a user's own looks like the system's, with a user field."""
     if source.format is not CronFormat.USER or not source.is_guess or not raw:
         return False
     words = _first_words(raw)
@@ -375,7 +375,7 @@ def _is_of_the_other_format(raw: list[RawEntry], source: CrontabSource, problems
 
 
 def _may_be_a_user(word: str, after: str, entry: RawEntry, source: CrontabSource) -> bool:
-    """Whether a word stands where a user does, before an absolute path, and is no program."""
+    """Tell whether a word stands where a user does, before an absolute path, and is no program."""
     return (
         source.finds is not None
         and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", word) is not None

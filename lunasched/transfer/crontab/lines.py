@@ -14,7 +14,7 @@ SIZE_MAX = 1 << 20
 COMMAND_BYTES_MAX = 998
 """The longest command that Debian's cron takes (measured); cronie's limit is 128 KiB."""
 VARIABLE_BYTES_MAX = 999
-"""What Debian's cron keeps of a longer ``NAME=value`` (measured)."""
+"""The bytes that Debian's cron keeps of a longer ``NAME=value`` (measured)."""
 
 CRLF = "a carriage return (CRLF)"
 CONVERT = "convert the file: sed -i 's/\\r$//' FILE"
@@ -56,7 +56,7 @@ class RawEntry:
 
 @dataclass
 class Problems:
-    """What is wrong, by line, so that it can be told in the order of the lines."""
+    """The errors by line, so that they can be reported in the order of the lines."""
 
     label: str
     found: dict[tuple[int, str], None] = field(default_factory=dict)

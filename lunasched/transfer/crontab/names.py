@@ -18,7 +18,7 @@ class CrontabDraft:
     entry: RawEntry
     definition: dict[str, Any]
     identity: str
-    """What the name stands for besides its readable part: the user and the command."""
+    """The facts that the name stands for besides its readable part: the user and the command."""
     stem: str
     """The readable part of the name."""
     differences: list[str] = field(default_factory=list)
@@ -64,7 +64,7 @@ def _digest(text: str) -> str:
 
 
 def stem(prefix: str, base: str) -> str:
-    """What a name begins with: the file in /etc/cron.d, unless what runs says the same."""
+    """Return the prefix of a name: the file in /etc/cron.d, unless the command says the same."""
     prefix = re.sub(r"[^A-Za-z0-9_.-]+", "-", prefix)[:60].strip("-.")
     if not prefix or base.startswith(prefix):
         return base

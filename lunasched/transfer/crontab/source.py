@@ -1,4 +1,4 @@
-"""What is imported, and what came of it."""
+"""The source of an import, and its result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lunasched.jobs.model import Job
 
 
 class CronFormat(Enum):
-    """Who says whom a line's command runs as, and what its fields are."""
+    """The format of a crontab: the fields of a line, and where the user of its command is."""
 
     USER = "user"
     """``crontab -l``: five fields or a name with ``@``, and the command (crontab(5))."""
@@ -25,22 +25,22 @@ class CrontabSource:
     """A crontab that is to be imported."""
 
     label: str
-    """What it is called in messages: its path, ``-``, or ``crontab -l``."""
+    """Its name in messages: its path, ``-``, or ``crontab -l``."""
     format: CronFormat
     prefix: str = ""
-    """What the names of its jobs begin with: the file's own name in /etc/cron.d."""
+    """The prefix of its jobs' names: the file's own name in /etc/cron.d."""
     user: str | None = None
-    """Whom a crontab in user format belongs to; ``None`` is the owner of the manager."""
+    """The user of a crontab in user format; ``None`` is the user of the manager."""
     caller: str | None = None
     """In user mode, the user whose jobs they become; ``None`` in system mode."""
     users: Container[str] | None = None
     """The names of the machine's users; ``None`` where they are not known."""
     finds: Callable[[str, str | None], bool] | None = None
-    """Whether a word names a program in the directories of a ``PATH``, or of cron's own."""
+    """True if a word names a program in the directories of a ``PATH``, or of cron's own."""
     tag: str = "crontab"
-    """What jobs that come from here are tagged with."""
+    """The tag of jobs that come from here."""
     is_guess: bool = False
-    """Whether nobody said what format it is in."""
+    """True if nobody said what format it is in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class CrontabEntry:
     line: int
     job: Job
     differences: tuple[str, ...] = ()
-    """What will be otherwise than it is under cron, besides ``Crontab.differences``."""
+    """The differences to cron, besides ``Crontab.differences``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +61,4 @@ class Crontab:
     problems: tuple[str, ...]
     """``file:line: message``, in the order of the lines."""
     differences: tuple[str, ...]
-    """What will be otherwise for each of the entries."""
+    """The differences to cron for each of the entries."""

@@ -15,7 +15,7 @@ NAMES = frozenset(
         "@reboot", "@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly",
     )
 )  # fmt: skip
-"""What cron takes in the place of the five fields, in this letter case."""
+"""The names that cron takes in the place of the five fields, in this letter case."""
 
 _MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _WEEKDAYS = "sun|mon|tue|wed|thu|fri|sat"
@@ -51,7 +51,7 @@ _FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """When an entry runs, and the rest of its line."""
+    """The schedule of an entry, and the rest of its line."""
 
     schedule: str
     rest: str

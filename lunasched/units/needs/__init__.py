@@ -1,4 +1,4 @@
-"""What a job needs of the machine, and which of it is not there. Pure: the machine is asked.
+"""The needs of a job, and those that the machine does not meet. Pure: the machine is asked.
 
 ::
 

@@ -59,7 +59,7 @@ def _environment_files(place: Place) -> Iterator[Lack]:
 
 
 def _mounted(place: Place) -> Iterator[Lack]:
-    """What a sandbox binds or protects has to be there, unless it says otherwise (``-``)."""
+    """Yield the missing paths that a sandbox binds or protects, except those marked with ``-``."""
     options = dict(place.job.sandbox)
     for key in _SANDBOX_LISTS:
         given = options.get(key)

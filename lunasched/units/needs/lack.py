@@ -14,14 +14,14 @@ class Lack:
     """As in a job file: ``working_directory``, ``hooks.on_failure``, ``systemd.Group``."""
     value: str
     what: str
-    """What is wrong, with the value in it."""
+    """The problem, with the value in it."""
     effect: str
-    """What becomes of the runs as long as it is so."""
+    """The effect on the runs as long as it is so."""
     remedy: str
     is_certain: bool = True
-    """Whether systemd itself would refuse each run that is to come, as things are now."""
+    """True if systemd itself would refuse each run that is to come, as things are now."""
     mend: str = ""
-    """A command line that mends it, apart from changing the job."""
+    """A command line that fixes it, apart from changing the job."""
 
     @property
     def is_of_account(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class FileKind(Enum):
-    """What a path leads to."""
+    """The type of file that a path leads to."""
 
     FILE = "file"
     DIRECTORY = "directory"
@@ -17,25 +17,25 @@ class FileKind(Enum):
 
 
 class Absence(Enum):
-    """Why nothing is seen at a path."""
+    """The reason why nothing is seen at a path."""
 
     NOTHING = "nothing"
     FORBIDDEN = "forbidden"
-    """Who looks may not; whether there is something is not known."""
+    """The examiner has no right to look; there may be something or not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is at a path, links followed."""
+    """A file that was found at a path, links followed."""
 
     kind: FileKind
     mode: int
     uid: int
     gid: int
     has_acl: bool = False
-    """Whether more than the mode says who may do what (acl(5))."""
+    """True if more than the mode says who may do what (acl(5))."""
     no_exec: bool = False
-    """Whether it is on a file system from which nothing is executed."""
+    """True if it is on a file system from which nothing is executed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Machine(Protocol):
         """The number of a group."""
 
     def examine(self, path: str) -> Seen | Absence:
-        """What is at a path."""
+        """Return what is at a path."""
 
     def resolved(self, path: str) -> str:
         """The path without links."""

@@ -1,4 +1,4 @@
-"""Where a job runs: the machine as this job sees it, with its user, sandbox and mounts."""
+"""The place where a job runs: the machine as seen with its user, sandbox and mounts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lunasched.units.needs.lack import Lack
 from lunasched.units.needs.machine import Absence, Account, FileKind, Machine, Seen
 
 SYSTEMD_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-"""Where systemd looks for the program of a line without a shell, whatever ``PATH`` says."""
+"""The directories where systemd looks for a program without a shell, whatever ``PATH`` says."""
 READ, EXECUTE = 0o4, 0o1
 NO_PROCESS = 0
 """In the place of an exit status, where systemd does not even start a process."""
@@ -69,7 +69,7 @@ class Place:
                     yield name, line
 
     def examine(self, path: str) -> Seen | Absence:
-        """What the job finds at a path; ``FORBIDDEN`` where that is not known."""
+        """Return what the job finds at a path; ``FORBIDDEN`` where that is not known."""
         if confinement.has_other_files(self.job, path) or self._is_made(path):
             return Absence.FORBIDDEN
         found = self.machine.examine(path)
@@ -79,7 +79,7 @@ class Place:
 
     @cached_property
     def exec_path(self) -> tuple[str, ...]:
-        """Where systemd looks for a program by its name (systemd.service(5))."""
+        """The directories where systemd looks for a program by its name (systemd.service(5))."""
         return self._search_path or SYSTEMD_PATH
 
     @cached_property
@@ -103,7 +103,8 @@ class Place:
         return confinement.hides(self.job, self.machine.resolved(path))
 
     def obstacle(self, path: str, seen: Seen, wanted: int) -> str | None:
-        """What keeps the job's user from a file: the directory, or itself; ``None``: nothing."""
+        """Return what keeps the job's user from a file: a directory or the file; ``None``:
+        nothing."""
         resolved = PurePosixPath(self.machine.resolved(path))
         for directory in reversed(resolved.parents):
             above = self.machine.examine(str(directory))

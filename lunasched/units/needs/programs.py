@@ -24,13 +24,13 @@ _NOT_FOUND = "its shell will not find it when a run comes to it"
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """Where a program is named, and what comes of it if it cannot be run."""
+    """The place where a program is named, and the effect if it cannot be run."""
 
     key: str
     exits: int | None
     effect: str = ""
     path: tuple[str, ...] | None = ()
-    """Where it is looked for; ``None`` where that is not known."""
+    """The directories in which it is looked for; ``None`` where they are not known."""
 
 
 def lacks(place: Place) -> Iterator[Lack]:
@@ -49,7 +49,7 @@ def lacks(place: Place) -> Iterator[Lack]:
         yield from _command(place, f"hooks.{event.value}", command, effect="the hook fails")
     for channel in commandchannels.of(job).values():
         yield from _command(
-            place, "notification_config", channel.target, effect="nobody is told by this command"
+            place, "notification_config", channel.target, effect="this command notifies nobody"
         )
 
 

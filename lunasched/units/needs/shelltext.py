@@ -1,4 +1,5 @@
-"""What a command for a shell is certain to run, as far as it can be read without being one."""
+"""The programs that a shell command is certain to run, as far as they can be read without a
+shell."""
 
 from __future__ import annotations
 
