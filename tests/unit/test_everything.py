@@ -50,6 +50,10 @@ def run(tree: Path, tests: str) -> subprocess.CompletedProcess[str]:
     for mark in ("machine", "vm", "slow"):
         text = f"import pytest\n@pytest.mark.{mark}\ndef test_{mark}(): pass\n"
         (tree / f"tests/test_{mark}.py").write_text(text)
+    slow = (tree / "tests/test_slow.py").read_text()
+    for place in ("packages", "security"):
+        (tree / "tests" / place).mkdir(exist_ok=True)
+        (tree / f"tests/{place}/test_of_{place}.py").write_text(slow)
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.run(
         [sys.executable, "tests/support/everything.py"],

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent.parent / "lunasched"
+PACKAGE = Path(__file__).parent.parent.parent / "lunasched"
 QUESTIONS = {
     "What",
     "Whether",
