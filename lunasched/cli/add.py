@@ -191,7 +191,7 @@ def _settings(option: str, pairs: List[str], *, alone: bool = False) -> dict[str
 
 
 def _first_line(flag: str, path: Path) -> str:
-    """What a file says; as an argument, any user of the machine could read it."""
+    """The text of a file; as an argument, any user of the machine could read it."""
     try:
         with nullcontext(sys.stdin) if str(path) == "-" else path.open(encoding="utf-8") as file:
             text = file.read(4096)

@@ -24,7 +24,7 @@ from lunasched.errors import InvalidInput, InvalidJobs, PermissionDenied
 from lunasched.paths import Mode
 
 if TYPE_CHECKING:
-    from lunasched.deploy import Plan
+    from lunasched.deploy.plan import Plan
     from lunasched.jobs.model import Job
     from lunasched.transfer.crontab import CronFormat, Crontab, CrontabEntry, CrontabSource
     from lunasched.units.compiler import CompiledJob
@@ -225,7 +225,7 @@ def _changed(
     session: Session, jobs: List[Job], *, dry_run: bool, replace: bool
 ) -> Tuple[Plan, Tuple[CompiledJob, ...]]:
     """Deploy the jobs; return what was done, or with ``dry_run`` would be."""
-    from lunasched.deploy import plan
+    from lunasched.deploy.plan import plan
 
     if dry_run:
         wanted = plan(jobs, session.store_as_is)

@@ -36,7 +36,7 @@ def edit(
 ) -> None:
     """Change a job in an editor."""
     from lunasched.cli import plans
-    from lunasched.deploy import plan
+    from lunasched.deploy.plan import plan
     from lunasched.files.dump import dump
     from lunasched.formats.document import Format
 

@@ -97,7 +97,7 @@ def _deploy(
 ) -> bool:
     """Deploy the jobs of files; return True if there was something to do."""
     from lunasched.cli import plans
-    from lunasched.deploy import plan
+    from lunasched.deploy.plan import plan
 
     jobs = [entry.job for entry in entries]
     try:

@@ -12,7 +12,7 @@ from lunasched.errors import InvalidInput, InvalidJob, InvalidJobs
 
 if TYPE_CHECKING:
     from lunasched.cli.session import Session
-    from lunasched.deploy import Plan
+    from lunasched.deploy.plan import Plan
     from lunasched.files.configfile import FileEntry
     from lunasched.jobs.model import Job
     from lunasched.units.compiler import CompiledJob
@@ -22,7 +22,8 @@ _ABSENT: Any = object()
 
 def check(session: Session, wanted: Plan) -> tuple[CompiledJob, ...]:
     """The units that a plan would deploy; raises what deploying it would."""
-    from lunasched.deploy import IntendedJobs, compiled_if_valid
+    from lunasched.deploy.checks import compiled_if_valid
+    from lunasched.deploy.intendedjobs import IntendedJobs
 
     jobs = IntendedJobs(session.store_as_is, session.context, wanted.after)
     return compiled_if_valid(wanted, jobs, session.context, session.now())

@@ -10,20 +10,18 @@ import typer
 
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode, environment
 from lunasched.cli.session import Session
-from lunasched.errors import ExitCode, InvalidInput, LunaschedError
+from lunasched.errors import ExitCode, InvalidInput
 from lunasched.machine import terminal
 from lunasched.paths import Mode
 
 if TYPE_CHECKING:
+    from lunasched.deploy.manualstart import ManualStart
     from lunasched.history.run import Outcome, Result
     from lunasched.jobs.model import Job
-    from lunasched.state.unitdir import UnitDirectory
     from lunasched.systemd.manager import Invocation
 
 _OUTPUT_SECONDS = 0.1
 _LAG_SECONDS = 10
-# How long a start without --wait waits to see whether it is its turn right away.
-_TURN_SECONDS = 1
 # A user's manager does not log that a run succeeded: then silence has to do.
 _SILENCE_SECONDS = 1
 
@@ -58,8 +56,10 @@ def start(
     job = session.job(name)
     this_run = _for_this_run(job, argv or [], env)
     since = session.now()
-    unit, invocation = _start(session, job, this_run, wait=wait)
-    if invocation is None and (unmet := _own_unmet(session, unit, since)):
+    manual = _manual(session)
+    started = manual.start(job, this_run, wait=wait)
+    invocation = started.run
+    if invocation is None and (unmet := manual.unmet(started.name, since)):
         print(f"lunasched: the run was skipped: {unmet} does not hold", file=sys.stderr)
         raise typer.Exit(ExitCode.FAILED)
     if invocation is None:
@@ -72,7 +72,7 @@ def start(
     if not wait:
         print(f"Started job {name!r}, execution {execution_id(invocation.execution_id)}.")
         return
-    raise typer.Exit(_wait(session, this_run, unit, invocation, since))
+    raise typer.Exit(_wait(session, this_run, started.name, invocation, since))
 
 
 @app.command()
@@ -84,12 +84,13 @@ def stop(
     """Stop the runs in progress of a job. Its retry is dropped; its timer keeps running."""
     from lunasched.cli import stopping
     from lunasched.cli.queue import drop_starts
+    from lunasched.deploy.manualstart import busy_units
 
     session = Session.choose(chosen_mode(ctx, system))
     session.job(name)
     # A run that has to be stopped is stopped, whatever the history is on.
     dropped = session.of_history(lambda: drop_starts(session, name, retries_only=False), 0)
-    units = sorted(_busy_units(session, name))
+    units = sorted(busy_units(session.manager, name))
     before = stopping.processes(session, units)
     for error in session.manager.stop(units).values():
         raise error
@@ -131,139 +132,19 @@ def _for_this_run(job: Job, argv: List[str], env: List[str]) -> Job:
     return job.evolve(command=checked.command, environment=checked.environment)
 
 
-def _start(
-    session: Session, job: Job, this_run: Job, *, wait: bool
-) -> tuple[str, Invocation | None]:
-    """Start a job, each kind in its way; the unit, and its run if there is one already."""
-    from lunasched.formats import unittext
-    from lunasched.jobs.model import ExecutionMode
-    from lunasched.state.runtimedir import GateView, MarkDirectory
+def _manual(session: Session) -> ManualStart:
+    """Return the use case, which reads the queue as far as the history can be read."""
+    from lunasched.deploy.manualstart import ManualStart
 
-    gate, manager = GateView(session.paths.runtime), session.manager
-    unit = unittext.service_name(job.name)
-    _check_not_running(session, job)
-    if job.mode is ExecutionMode.PARALLEL or this_run != job:
-        unit = _make_instance(session, this_run)
-    manager.hold(unit)
-    exclusive = job.mode is ExecutionMode.EXCLUSIVE or gate.exclusive_runs()
-    if exclusive or gate.is_shut():
-        return unit, _queue(session, job, unit, wait=wait)
-    with MarkDirectory(session.paths.runtime).by_hand(job.name):
-        return unit, manager.begin(unit, patient=wait)
-
-
-def _own_unmet(session: Session, unit: str, since: int) -> str | None:
-    """The condition of a job's own that kept it from running; those of the gate are not its own."""
-    from lunasched.units import concurrency
-
-    unmet = session.manager.unmet(unit, since)
-    return next((one for one in unmet if not concurrency.is_of_gate(one)), None)
-
-
-def _check_not_running(session: Session, job: Job) -> None:
-    from lunasched.jobs.model import ExecutionMode
-
-    busy = _busy_units(session, job.name)
-    if job.mode is ExecutionMode.PARALLEL:
-        if 0 < job.max_concurrent <= len(busy):
-            raise LunaschedError(
-                f"{len(busy)} runs of the job {job.name!r} are in progress, the most there may be "
-                f"at a time; wait until one is over, or end them: lunasched stop {job.name!r}"
-            )
-    elif busy:
-        raise LunaschedError(
-            f"the job {job.name!r} is running; wait until it is over, or end it with: "
-            f"lunasched stop {job.name!r}"
-        )
-
-
-def _queue(session: Session, job: Job, unit: str, *, wait: bool) -> Invocation | None:
-    """Have the supervisor start a job when its turn has come."""
-    from lunasched.history.run import Trigger
-
-    if not session.is_recorded:
-        raise LunaschedError(
-            "the supervisor, which has to keep other jobs from running, is not running; "
-            "see: systemctl status lunasched.service"
-        )
-    manager, now = session.manager, session.now()
-    before = manager.invocation(unit).execution_id
-    with session.store.transaction():
-        session.store.starts.put(
-            job, unit=unit, trigger=Trigger.MANUAL, slot=None, due_at=now, now=now
-        )
-    manager.nudge()
-    begun = manager.wait_begun(unit, before, _TURN_SECONDS)
-    while wait and not begun:
-        waits = _waits(session, job.name)
-        # What is not waiting any more has begun by now, or will not.
-        begun = manager.wait_begun(unit, before, _TURN_SECONDS)
-        if waits or begun:
-            continue
-        if _own_unmet(session, unit, now):
-            return None
-        raise LunaschedError(
-            f"the start of the job {job.name!r} was dropped before its turn had come; "
-            f"see: lunasched history {job.name!r}"
-        )
-    return manager.invocation(unit) if begun else None
-
-
-def _waits(session: Session, name: str) -> bool:
-    """Tell whether a start of a job is in the queue, as far as the history can be read."""
-    waiting = session.of_history(session.store.starts.all, None)
-    return waiting is None or any(start.job == name and not start.is_retry for start in waiting)
-
-
-def _make_instance(session: Session, job: Job) -> str:
-    """A unit for one run, in the directory that is gone with the next boot; its name."""
-    import secrets
-
-    from lunasched.formats import unittext
-    from lunasched.state.unitdir import UnitDirectory
-    from lunasched.units import compiler, concurrency
-
-    jobs = session.store.jobs
-    dependencies = [found for name in job.dependencies if (found := jobs.get(name))]
-    service = compiler.compile(
-        job,
+    return ManualStart(
+        session.manager,
+        session.store,
+        session.paths,
         session.context,
-        depended_on=bool(jobs.dependent_names(job.name)),
-        launched=[found.name for found in dependencies if concurrency.has_launcher(found)],
-    ).service
-    # Its guard knows by the letter that it is by hand, as of what a launcher starts.
-    unit = unittext.run_service_name(job.name, f"{secrets.token_hex(6)}h")
-    directory = UnitDirectory(
-        session.paths.runtime_units, mark=compiler.OWNERSHIP_MARK, prefix=unittext.JOB_PREFIX
+        waiting=lambda: session.of_history(session.store.starts.all, None),
+        is_recorded=lambda: session.is_recorded,
+        now=session.now,
     )
-    _remove_old_instances(session, job.name, directory)
-    with directory.stage({unit: service.text}) as staged:
-        staged.install()
-    return unit
-
-
-def _remove_old_instances(session: Session, name: str, directory: UnitDirectory) -> None:
-    """Remove the units of earlier runs, but not of those in progress or waiting."""
-    from lunasched.formats import unittext
-
-    waiting = session.of_history(session.store.starts.all, None)
-    if waiting is None:
-        return
-    needed = _busy_units(session, name) | {start.unit for start in waiting}
-    prefix = f"{unittext.JOB_PREFIX}{unittext.instance_name(name)}:"
-    directory.remove(
-        unit for unit in directory.owned() if unit.startswith(prefix) and unit not in needed
-    )
-
-
-def _busy_units(session: Session, name: str) -> set[str]:
-    """The units of a job that are running, or about to."""
-    from lunasched.formats import unittext
-
-    instance = unittext.instance_name(name)
-    unit = unittext.service_name(name)
-    waiting = {unit} if session.manager.is_busy(unit) else set()
-    return waiting | session.manager.busy(f"{unittext.JOB_PREFIX}{instance}:*.service")
 
 
 def _wait(session: Session, job: Job, unit: str, invocation: Invocation, since: int) -> int:

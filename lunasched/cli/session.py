@@ -27,7 +27,7 @@ from lunasched.paths import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lunasched.deploy import Deployer
+    from lunasched.deploy.deployer import Deployer
     from lunasched.files.settings import Settings
     from lunasched.history.timerstate import Timers
     from lunasched.jobs.model import Job
@@ -200,7 +200,7 @@ class Session:
     @cached_property
     def deployer(self) -> Deployer:
         """The use case that changes jobs. Connects first: without systemd nothing is changed."""
-        from lunasched.deploy import Deployer
+        from lunasched.deploy.deployer import Deployer
 
         manager = self.manager
         with nothing_changed_if_it_raises():

@@ -14,19 +14,3 @@ One job or ten thousand are one change: all of it or nothing.
 
 There is no daemon-reload unless systemd itself says that it needs one (ARCHITECTURE.md).
 """
-
-from lunasched.deploy.checks import compiled_if_valid
-from lunasched.deploy.deployer import Deployed, Deployer
-from lunasched.deploy.intendedjobs import IntendedJobs
-from lunasched.deploy.plan import Plan, plan
-from lunasched.deploy.sync import SyncReport
-
-__all__ = [
-    "Deployed",
-    "Deployer",
-    "IntendedJobs",
-    "Plan",
-    "SyncReport",
-    "compiled_if_valid",
-    "plan",
-]

@@ -193,7 +193,7 @@ _SHAPES: Mapping[Callable[[object], Any], tuple[str, Schema]] = {
         },
     ),
 }
-"""What each reader takes, and what that is called."""
+"""The values that each reader takes, and the name of their type."""
 
 
 _OF_CHANNELS: Mapping[Callable[[object], Any], str] = {
@@ -203,7 +203,7 @@ _OF_CHANNELS: Mapping[Callable[[object], Any], str] = {
 
 
 def shape(read: Callable[[object], Any]) -> Schema:
-    """What a reader takes; raises ``KeyError`` for one that is not known here."""
+    """Return the values that a reader takes; raises ``KeyError`` for one that is not known here."""
     match read:
         case values.OneOf():
             return _words(word.value for word in read.words)
@@ -280,7 +280,7 @@ def _mapping(properties: Schema, required: Iterable[str] = (), *, nullable: bool
 
 
 def _unless_default(key: str, needed: Schema) -> Schema:
-    """What each job of a file needs whose defaults do not have the key."""
+    """The keys that each job of a file needs where the defaults of the file lack them."""
     default = {"type": "object", "required": [key]}
     return {
         "if": {"not": {"required": [DEFAULTS], "properties": {DEFAULTS: default}}},
@@ -308,7 +308,7 @@ def _job_properties() -> Schema:
 
 
 def _default(owner: object, field: str, read: Callable[[object], Any]) -> Any:
-    """What a field has when nothing is said; ``None`` where that has no words."""
+    """Return the default of a field; ``None`` where that has no words."""
     found = owner
     for name in field.split("."):
         if isinstance(found, tuple):  # of the sandbox, by key

@@ -101,7 +101,7 @@ class Instant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFields:
-    """What is known of a run only after it began, or of some runs only; ``None`` where it is not.
+    """Facts that are known only after a run began, or of some runs only; ``None`` where it is not.
 
     A report of a run has the same.
     """

@@ -99,7 +99,7 @@ class KeyOption:
     help: str
     metavar: str | None = None
     name: str = ""
-    """Where it is not the key with dashes."""
+    """The name of the option, if it is not the key with dashes."""
     takes: Takes = Takes.TEXT
 
 
@@ -108,7 +108,7 @@ class KeyRow:
     """One key of a job, with all its spellings."""
 
     field: str
-    """Where the value goes: a field of ``Job``, or after a dot of one of its parts."""
+    """The place of the value: a field of ``Job``, or after a dot of one of its parts."""
     read: Read
     about: str
     keys: tuple[str, ...]

@@ -35,7 +35,7 @@ Label = Callable[[Path], str]
 _SEQUENTIAL = ExecutionMode.SEQUENTIAL
 _ALL_KEYS = (*KEYS, ARGUMENTS, *GROUPS, DIRECTIVES)
 OF_ONE_JOB = ("name", "dependencies")
-"""What no two jobs can have in common."""
+"""The keys that no two jobs can have in common."""
 
 
 def dotted(path: Path) -> str:
@@ -55,7 +55,7 @@ def _nowhere(_: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a job has where it says nothing itself."""
+    """The values of a job that says nothing itself."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -71,7 +71,7 @@ def defaults_from_mapping(
     label: Label = dotted,
     place: Label = _nowhere,
 ) -> Defaults:
-    """What ``value``, a mapping with keys of a job, says for all jobs; the rest is of ``base``.
+    """Read a mapping with keys of a job as defaults of all jobs; the rest is of ``base``.
 
     Raises ``InvalidJob`` with all problems.
     """
@@ -129,7 +129,7 @@ def _check_present(mapping: Mapping[str, Any], found: _Found) -> None:
 def _contradictions(
     fields: Mapping[str, Any], labels: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """What is right alone and wrong beside something else: the field, and why."""
+    """Yield what is right alone and wrong beside something else: the field, and why."""
     mode = fields.get("mode", _SEQUENTIAL)
     if fields.get("overlap", Overlap.QUEUE) is not Overlap.QUEUE and mode is not _SEQUENTIAL:
         yield "overlap", f"only a Sequential job has a choice, and this one is {mode.value}"
@@ -147,15 +147,15 @@ def _contradictions(
 
 @dataclass
 class _Found:
-    """What was read so far, by field, and what was wrong with it."""
+    """The values read so far, by field, and the faults found in them."""
 
     label: Label
     place: Label
     fields: dict[str, Any] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
-    """What the key of each field is called."""
+    """The name of the key of each field."""
     places: dict[str, str] = field(default_factory=dict)
-    """Where it is."""
+    """The place in the file."""
     problems: list[str] = field(default_factory=list)
 
     def blame(self, path: Path, message: str) -> None:

@@ -38,7 +38,7 @@ class Form(Enum):
 
 
 class Medium(Flag):
-    """Who is given the facts of a run."""
+    """The readers of the facts of a run."""
 
     JSON = auto()
     """``history --json`` and the API."""
@@ -128,7 +128,7 @@ COURSE: tuple[RunFact, ...] = (
         Medium.JSON | Medium.WEBHOOK | _VARIABLES,
     ),
 )  # fmt: skip
-"""What a run is, what started it, and how it went; variables have these also where empty."""
+"""The identity of a run, its cause, and its end; variables have these also where empty."""
 
 YIELD: tuple[RunFact, ...] = (
     RunFact(
@@ -156,7 +156,7 @@ YIELD: tuple[RunFact, ...] = (
         Medium.JSON | Medium.WEBHOOK | Medium.TEMPLATE, is_of_end=True,
     ),
 )  # fmt: skip
-"""What it used, held up and printed; variables have them only where there is something to say."""
+"""The resources, held-up slots and output of a run; a variable is there only if it is not empty."""
 
 RUN_FACTS = COURSE + YIELD
 BY_NAME: Mapping[str, RunFact] = {fact.name: fact for fact in RUN_FACTS}

@@ -40,11 +40,11 @@ class Claim(Protocol):
 
     @property
     def claimed_at(self) -> int | None:
-        """When (µs, UTC) the row was claimed; ``None`` before."""
+        """The time (µs, UTC) at which the row was claimed; ``None`` before."""
 
     @property
     def tries(self) -> int:
-        """How often it was claimed so far."""
+        """The number of claims so far."""
 
 
 class StartableUnits(Protocol):

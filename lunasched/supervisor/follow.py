@@ -45,7 +45,7 @@ _LONGEST_WAIT_MS = 10_000
 
 
 class Recording(Protocol):
-    """What is done with the journal while it is followed."""
+    """The work that is done with the journal while it is followed."""
 
     def tail(self, stack: ExitStack, mark: str) -> Tail:
         """Open the journal from where it was last read, with the marks of this name."""

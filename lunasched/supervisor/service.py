@@ -1,4 +1,4 @@
-"""How the supervisor waits and wakes.
+"""The supervisor: its parts, and how it waits and wakes.
 
 It sleeps on D-Bus until a unit of ours changes state; then it reads the journal and follows it
 until everything that D-Bus told of is accounted for, however late journald is, and it has been

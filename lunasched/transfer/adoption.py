@@ -65,17 +65,17 @@ class Adoption:
     job: Job
     notes: tuple[str, ...]
     places: Mapping[str, str] = field(default_factory=dict)
-    """Where the keys of the job come from."""
+    """The origins of the keys of the job."""
 
     def placed(self, fault: str) -> str:
-        """What is wrong with a key of the job, and where it comes from."""
+        """A fault of a key of the job, and its origin."""
         key, colon, message = fault.partition(": ")
         return f"{self.places[key]}: {message}" if colon and key in self.places else fault
 
 
 @dataclass
 class _Draft:
-    """What was found so far."""
+    """The findings so far."""
 
     context: Context
     service: str
@@ -102,14 +102,14 @@ class _Draft:
         self.places[path] = place
 
     def place(self, path: Path) -> str:
-        """Where a key of the definition comes from."""
+        """Return the origin of a key of the definition."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.places:
                 return self.places[path[:length]]
         return ""
 
     def label(self, path: Path) -> str:
-        """What a key is called that comes from no directive."""
+        """Return the name of a key that comes from no directive."""
         return "" if self.place(path) else _dotted(path)
 
 
@@ -691,7 +691,7 @@ def _boot(directive: str, seconds: str | float) -> str:
 def _is_noted(
     draft: _Draft, timer: Source, values: Sequence[tuple[str, str | float]], place: str
 ) -> bool:
-    """Whether a comment of ``eject`` says which schedule it is, and the lines are still its."""
+    """Tell whether a comment of ``eject`` names the schedule, and the lines are still its."""
     notes = dict(
         comment.split(": ", 1) for comment in unitfile.comments(timer.files[0].text)
         if ": " in comment

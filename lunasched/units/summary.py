@@ -27,7 +27,7 @@ _LAST = ("Tags", "Catch-up", "Enabled")
 
 
 def rows(job: Job, *, host_timezone: str, owner: str, show_secrets: bool = False) -> dict[str, str]:
-    """What each part is called, and says; empty where it is the default.
+    """Return the label and the text of each part; the text is empty for a default.
 
     ``owner`` is whom a job belongs to that names no user.
     """
