@@ -240,11 +240,13 @@ DELETE FROM requested_starts
 WHERE execution_id BETWEEN 'launch:' AND 'launch;' AND requested_at < :before;
 
 -- name: in_progress_at
--- A run that ends logs it a moment before its timer can elapse once more. Where only the clock is
--- known of it, it is compared by what the clock is ahead of the time since boot now.
-SELECT EXISTS (SELECT 1 FROM runs WHERE job = :job AND unit = :unit AND boot_id = :boot_id
-    AND coalesce(started_since_boot, started_at - :ahead) < :since_boot
-    AND coalesce(ended_since_boot, ended_at - :ahead) > :since_boot + 10000);
+-- The runs of a unit follow one another: only the last that began before the elapse can have been in
+-- progress then. A run that ends logs it a moment before its timer can elapse once more. Where only
+-- the clock is known of a run, it is compared by what the clock is ahead of the time since boot now.
+SELECT coalesce((SELECT coalesce(ended_since_boot, ended_at - :ahead) > :since_boot + 10000
+    FROM runs WHERE job = :job AND unit = :unit AND boot_id = :boot_id
+        AND coalesce(started_since_boot, started_at - :ahead) < :since_boot
+    ORDER BY sequence DESC LIMIT 1), 0);
 
 -- name: used_elapse
 SELECT requested_at FROM requested_starts

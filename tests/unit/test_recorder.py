@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from samples import job
+from samples import job, own_history
 
 from lunasched.history.run import Result, Run, Trigger
 from lunasched.jobs.model import ExecutionMode, HookEvent, Job, Overlap, ResourceLimits
@@ -854,6 +854,33 @@ def test_a_timer_that_elapses_again_after_a_step_back(
     refused = rows(store)[run]
     assert (refused.trigger, refused.result) == (Trigger.TIMER, Result.SKIPPED)
     assert refused.scheduled_at == START
+
+
+def test_a_long_history_makes_no_start_slower(store: Store) -> None:
+    """Of a job that runs every second: the work to find its last run, in steps of SQLite."""
+
+    def steps(runs: range) -> int:
+        with store.transaction():
+            for number in runs:
+                at, since_boot = instant(number)
+                run = Run(
+                    execution_id=f"{number:032x}", job="backup", unit=UNIT, trigger=Trigger.TIMER,
+                    scheduled_at=at, started_at=at,
+                )  # fmt: skip
+                store.runs.begin(run, BOOT, since_boot)
+                store.runs.end(run.execution_id, Result.SUCCESS, at + 1, since_boot + SECOND // 2)
+        taken = count()
+        connection = own_history(store).connection
+        connection.set_progress_handler(lambda: next(taken) < 0, 1)
+        ahead = START - 10**9
+        last = instant(runs[-1])[1]
+        assert store.runs.in_progress_at(UNIT, BOOT, last + SECOND // 4, ahead)
+        assert not store.runs.in_progress_at(UNIT, BOOT, last + SECOND * 3 // 4, ahead)
+        connection.set_progress_handler(None, 1)
+        return next(taken)
+
+    few = steps(range(1, 50))
+    assert steps(range(50, 3000)) < 2 * few
 
 
 def test_a_refusal_of_a_start_that_is_known_to_be_by_hand_is_no_repeat(store: Store) -> None:
