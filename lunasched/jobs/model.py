@@ -99,7 +99,7 @@ class ChannelType(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
+class _FieldForm:
     """The form of a field in a mapping, where its value is neither text, number nor list."""
 
     write: Callable[[Any], Any]
@@ -120,7 +120,7 @@ def _frozen_items(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple((key, _frozen(value)) for key, value in mapping.items())
 
 
-_PAIRS = _Form(lambda pairs: {key: _plain(value) for key, value in pairs}, _frozen_items)
+_PAIRS = _FieldForm(lambda pairs: {key: _plain(value) for key, value in pairs}, _frozen_items)
 
 # A job and its parts become mappings, and are read back, by their fields alone. What a field says
 # of that is in its metadata: ``key``, its name in a job file, if that is another one, and
@@ -278,11 +278,11 @@ def _host_alone(url: str) -> str:
     return f"{scheme}://{host}/{HIDDEN}"
 
 
-_CHANNELS = _Form(
+_CHANNELS = _FieldForm(
     lambda channels: None if channels is None else [one.to_mapping() for one in channels],
     lambda mappings: tuple(map(Channel.from_mapping, mappings)),
 )
-_HEARTBEAT = _Form(
+_HEARTBEAT = _FieldForm(
     lambda channel: channel and channel.where,
     lambda url: url and Channel(ChannelType.HEARTBEAT, url),
 )
@@ -438,7 +438,7 @@ _Whole = TypeVar("_Whole")
 
 
 @cache
-def _forms(whole: Any) -> tuple[tuple[str, str, _Form], ...]:
+def _forms(whole: Any) -> tuple[tuple[str, str, _FieldForm], ...]:
     """The fields of a job or of a part of one, each with its key in a mapping and its form."""
     return tuple(
         (one.name, one.metadata.get("key", one.name), one.metadata.get("form") or _form_of(one))
@@ -446,12 +446,12 @@ def _forms(whole: Any) -> tuple[tuple[str, str, _Form], ...]:
     )
 
 
-def _form_of(one: dataclasses.Field[Any]) -> _Form:
+def _form_of(one: dataclasses.Field[Any]) -> _FieldForm:
     """The form of a field whose default says what its values are."""
     kind = type(one.default)
     if dataclasses.is_dataclass(kind):
-        return _Form(_to_mapping, lambda mapping: _from_mapping(kind, mapping))
-    return _Form(_plain, kind if issubclass(kind, Enum) else _frozen)
+        return _FieldForm(_to_mapping, lambda mapping: _from_mapping(kind, mapping))
+    return _FieldForm(_plain, kind if issubclass(kind, Enum) else _frozen)
 
 
 def _to_mapping(whole: Any) -> dict[str, Any]:

@@ -23,15 +23,14 @@ from lunasched.cli.add import _definition, _option
 from lunasched.cli.app import app, load_commands
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.files import dump
-from lunasched.files.configfile import read as read_config
-from lunasched.formats.document import Format
-from lunasched.formats.document import read as read_document
+from lunasched.files.configfile import read_config
+from lunasched.formats.document import Format, read_document
 from lunasched.formats.unitfile import UnitFile
 from lunasched.jobs import directives
 from lunasched.jobs.keys import DIRECTIVES, GROUPS, KEYS, ROWS, Built, KeyRow, Line, NoUnit, Takes
 from lunasched.jobs.model import Backoff, Channel, ChannelType, Job, ResourceLimits
 from lunasched.jobs.reading import job_from_mapping
-from lunasched.transfer.adoption import Source, adopt
+from lunasched.transfer.adoption import Source, adopted_job
 from lunasched.units import compiler, summary
 
 LEAST: dict[str, Any] = {"name": "backup", "schedule": "at 02:30", "command": "true"}
@@ -234,7 +233,7 @@ def test_a_directive_that_a_key_sets_is_adopted_as_the_key(row: KeyRow) -> None:
         Source(f"x.{name.lower()}", (UnitFile(f"/x.{name.lower()}", text[name]),))
         for name in ("Timer", "Service")
     )
-    adopted = adopt(timer, service, name="x", enabled=True, context=SYSTEM).job
+    adopted = adopted_job(timer, service, name="x", enabled=True, context=SYSTEM).job
     assert at(adopted, row.field) == at(job, row.field)
 
 
