@@ -7,6 +7,7 @@ import os
 import random
 import secrets
 import signal
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,11 +79,38 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         file.write(f"{json.dumps(line)}\n")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--share",
+        metavar="I/N",
+        help="run the I-th of N shares of the tests, which differ by file",
+    )
+
+
+@pytest.hookimpl(trylast=True)  # when -m and -k have taken their choice
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Quick answers first: pure tests, then those on a machine, then the slow ones."""
+    wanted = config.getoption("share")
+    if wanted is not None:
+        number, total = map(int, wanted.split("/"))
+        mine = shares(Counter(item.path for item in items), total)[number - 1]
+        left = [item for item in items if item.path not in mine]
+        items[:] = [item for item in items if item.path in mine]
+        config.hook.pytest_deselected(items=left)
     items.sort(
         key=lambda item: (
             item.get_closest_marker("slow") is not None,
             item.get_closest_marker("machine") is not None,
         )
     )
+
+
+def shares(tests: Counter[Path], total: int) -> list[set[Path]]:
+    """Deal files among so many shares, each of which has about the same number of tests."""
+    dealt: list[set[Path]] = [set() for _ in range(total)]
+    load = [0] * total
+    for path, number in sorted(tests.items(), key=lambda one: (-one[1], one[0])):
+        least = load.index(min(load))
+        dealt[least].add(path)
+        load[least] += number
+    return dealt

@@ -30,7 +30,8 @@ PYTEST = [str(Path(sys.executable).with_name("pytest"))]
 # Every test has one place: each part is what its options say.
 _WITH_MACHINES_OF_THEIR_OWN = ("tests/packages", "tests/security")
 PARTS = {
-    "on a machine": ["-m", "machine and not slow"],
+    "on a machine": ["-m", "machine and not slow", "--share", "1/2"],
+    "on another machine": ["-m", "machine and not slow", "--share", "2/2"],
     "in the virtual machine": ["-m", "vm"],
     "of packages, and attacks": ["-m", "slow and not vm", *_WITH_MACHINES_OF_THEIR_OWN],
     "slow": ["-m", "slow and not vm", *(f"--ignore={one}" for one in _WITH_MACHINES_OF_THEIR_OWN)],
@@ -50,7 +51,7 @@ class Part:
     def __init__(self, options: list[str], output: IO[bytes] | None, failures: Path) -> None:
         self._output = output
         self._failures = failures
-        command = [*PYTEST, *options, *sys.argv[1:]]
+        command = [*PYTEST, *options]
         environment = {**os.environ, "LUNASCHED_FAILURES": os.fspath(failures)}
         self._process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
 
@@ -69,9 +70,13 @@ class Part:
         return found
 
     def end(self) -> None:
-        """If it is not over, end it as Ctrl-C does, so that it takes its machines down."""
+        """If it is not over, end it as Ctrl-C does, so that it takes its machines down.
+
+        By SIGTERM, which conftest.py takes for Ctrl-C: a shell has what it starts in the
+        background ignore SIGINT.
+        """
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.terminate()
             self._process.wait(_GRACE_S)
 
     def show(self, title: str) -> None:
@@ -85,24 +90,33 @@ class Part:
 
 
 def main() -> int:
-    """Run all parts; returns the exit status."""
+    """Run all parts, and what failed once more; returns the exit status."""
+    statuses, failed = run(PARTS, sys.argv[1:])
+    if set(statuses) <= {0, _TESTS_FAILED} and 0 < len(failed) <= _AGAIN_MAX:
+        return max([_again(test, text) for test, text in failed.items()])
+    return max(statuses)
+
+
+def run(every: dict[str, list[str]], more: list[str]) -> tuple[list[int], dict[str, str]]:
+    """Run parts beside each other: by title, the options of pytest, and some more for each.
+
+    Returns the exit status of each, and of the tests that failed what was printed.
+    """
     signal.signal(signal.SIGTERM, _interrupt)
     os.environ.setdefault("LUNASCHED_SEED", str(secrets.randbits(32)))
     shutil.rmtree(UNSTEADY, ignore_errors=True)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         parts = []
-        for number, (title, options) in enumerate(PARTS.items()):
+        for number, (title, options) in enumerate(every.items()):
             output = stack.enter_context(tempfile.TemporaryFile()) if number else None
-            part = Part(options, output, directory / str(number))
+            part = Part([*options, *more], output, directory / str(number))
             parts.append(part)
             stack.callback(part.show, f"Tests {title}")
             stack.callback(part.end)
         statuses = [part.wait() for part in parts]
         failed = {test: text for part in parts for test, text in part.failed().items()}
-    if set(statuses) <= {0, _TESTS_FAILED} and 0 < len(failed) <= _AGAIN_MAX:
-        return max([_again(test, text) for test, text in failed.items()])
-    return max(statuses)
+    return statuses, failed
 
 
 def _again(test: str, first: str) -> int:

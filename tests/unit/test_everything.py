@@ -54,6 +54,8 @@ def run(tree: Path, tests: str) -> subprocess.CompletedProcess[str]:
     for place in ("packages", "security"):
         (tree / "tests" / place).mkdir(exist_ok=True)
         (tree / f"tests/{place}/test_of_{place}.py").write_text(slow)
+    second = (tree / "tests/test_machine.py").read_text()
+    (tree / "tests/test_second_machine.py").write_text(second)
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.run(
         [sys.executable, "tests/support/everything.py"],
@@ -94,3 +96,27 @@ def test_what_is_no_failure_of_a_test_is_not_tried_again(tree: Path) -> None:
     done = run(tree, "import no_such_module\n")
     assert done.returncode not in (0, 1)
     assert "alone" not in done.stdout
+
+
+def test_shares_have_each_test_once(tree: Path) -> None:
+    for number in range(7):
+        tests = "".join(f"def test_{n}(): pass\n" for n in range(number + 1))
+        (tree / f"tests/test_{number}.py").write_text(tests)
+    shares = [collected(tree, f"{number}/3") for number in (1, 2, 3)]
+    together = collected(tree, "1/1")
+    assert len(together) == 28
+    assert sorted(test for share in shares for test in share) == sorted(together)
+    assert [len(share) for share in shares] == [10, 9, 9]
+    files = [{test.partition("::")[0] for test in share} for share in shares]
+    assert sum(map(len, files)) == len(set().union(*files))
+
+
+def collected(tree: Path, share: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "--share", share],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [line for line in done.stdout.splitlines() if "::" in line]
