@@ -38,7 +38,7 @@ from lunasched.jobs.reading import job_from_mapping
 from lunasched.paths import Mode, history_path
 from lunasched.store import Store
 from lunasched.store.legacy import MigrationReport
-from lunasched.store.legacy.cron import translate
+from lunasched.store.legacy.oldcron import translate
 
 if TYPE_CHECKING:
     import random
