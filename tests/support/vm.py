@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from machine import (
+    PATIENCE,
     USER,
     MachineError,
     ProcessId,
@@ -146,8 +147,10 @@ class VirtualMachine:
             raise MachineError(f"{self.name} is not up")
         clock, began = self.now(), time.monotonic()
         self.exec(["systemctl", "--no-block", "reboot"])
-        if not self._qemu.wait(timeout):  # -no-reboot: qemu ends instead
-            raise MachineError(f"{self.name} did not shut down in {timeout:g} s{self._console()}")
+        if not self._qemu.wait(timeout * PATIENCE):  # -no-reboot: qemu ends instead
+            raise MachineError(
+                f"{self.name} did not shut down in {timeout * PATIENCE:g} s{self._console()}"
+            )
         clock += timedelta(seconds=time.monotonic() - began)
         self.kill()
         self.start(clock + down_for)
@@ -290,7 +293,7 @@ class VirtualMachine:
 
         Raises `TimeoutError` that names `what`, or the condition itself.
         """
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * PATIENCE
         while True:
             if callable(condition):
                 met = condition()
@@ -299,7 +302,7 @@ class VirtualMachine:
             if met:
                 return
             if time.monotonic() > end:
-                raise TimeoutError(f"not within {timeout:g} s: {what or condition}")
+                raise TimeoutError(f"not within {timeout * PATIENCE:g} s: {what or condition}")
             time.sleep(interval)
 
     def read_file(self, path: str) -> str:
@@ -329,7 +332,7 @@ class VirtualMachine:
             "env": environment_of(user, env),
             "cwd": f"/home/{USER}" if user == USER else "/",
             "input": base64.b64encode((data or "").encode(errors="surrogateescape")).decode(),
-            "timeout": timeout,
+            "timeout": timeout * PATIENCE,
         }
         answer = self._ask(request, timeout + 30)
         out, err = (base64.b64decode(answer[key]) for key in ("stdout", "stderr"))
@@ -341,7 +344,7 @@ class VirtualMachine:
         if self._qemu is None:
             raise MachineError(f"{self.name} is not up")
         try:
-            return self._qemu.ask(request, timeout)
+            return self._qemu.ask(request, timeout * PATIENCE)
         except OSError as error:
             raise MachineError(f"{self.name} does not answer: {error}{self._console()}") from error
 
