@@ -477,12 +477,13 @@ def _to_mapping(part: ResourceLimits | RetryPolicy | Hooks) -> dict[str, Any]:
 
 def _from_mapping(part: type[_Part], mapping: Mapping[str, Any] | None) -> _Part:
     """Read back what ``_to_mapping`` gave; a key that it lacks has its default."""
-    by_default, usual = _default(part)
+    kind: Any = part
+    by_default: _Part
+    by_default, usual = _default(kind)
     if not mapping or mapping == usual:
-        usual_part: _Part = by_default
-        return usual_part
+        return by_default
     values: dict[str, Any] = {}
-    for name, key, words in _fields(part):
+    for name, key, words in _fields(kind):
         if key in mapping:
             value = _frozen(mapping[key])
             values[name] = words(value) if words else value
