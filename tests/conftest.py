@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
-from machine import Machine
+from installed import boot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
+
+    from machine import Machine
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +27,9 @@ def machine() -> Iterator[Machine]:
     """One booted machine for the whole session; where none can be made, tests error.
 
     Tests that reboot it, or that need it to themselves, boot their own. ``LUNASCHED_SUITE`` names
-    another Debian release than the oldest that is supported.
+    another Debian release than the oldest that is supported; of ``sid`` it is a virtual machine.
     """
-    with Machine.boot("test", suite=os.environ.get("LUNASCHED_SUITE", "bookworm")) as booted:
+    with boot("test") as booted:
         yield booted
 
 
