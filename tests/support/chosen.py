@@ -108,9 +108,8 @@ def tests() -> list[str]:
 def main() -> int:
     """Run them on the suite that is named; returns the exit status of pytest."""
     suite, *options = sys.argv[1:]
-    environment = {**os.environ, "LUNASCHED_SUITE": suite}
-    command = [os.fspath(PYTEST), *options, *tests()]
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, check=False).returncode
+    command = [os.fspath(PYTEST), "--suite", suite, *options, *tests()]
+    return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ from datetime import datetime, timezone
 from itertools import count
 from typing import Any, cast
 
-from machine import UNSTABLE, Machine
+from machine import OLDEST, UNSTABLE, Machine
 
 _NUMBERS = count(1)
 
-SUITE = os.environ.get("LUNASCHED_SUITE", "bookworm")
-"""The Debian release of machines that tests boot for themselves, as of the shared one."""
+SUITE = os.environ.get("LUNASCHED_SUITE", OLDEST)
+"""The Debian release of machines that tests boot for themselves, as of the shared one: pytest's
+``--suite``."""
 _PATIENCE_S = 300.0
 """What an emulated processor that shares its core may need for what a container does in seconds."""
 

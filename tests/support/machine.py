@@ -56,6 +56,8 @@ _Text = TypeVar("_Text", str, bytes)
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 STATE_ROOT = Path("/run/lunasched-machines")
 HOST_TOOLS = ("mmdebstrap", "systemd-nspawn", "nsenter", "unshare", "mount", "umount")
+OLDEST = "bookworm"
+"""The suite of the oldest systemd that is supported."""
 UNSTABLE = "sid"
 """The suite of Debian without a release of its own, which has the newest systemd and Python."""
 USER = "luna"
