@@ -13,21 +13,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
-from machine import Machine
+from machine import OLDEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
+
+    from machine import Machine
 
 
 @pytest.fixture(scope="session")
 def machine() -> Iterator[Machine]:
     """One booted machine for the whole session; where none can be made, tests error.
 
-    Tests that reboot it, or that need it to themselves, boot their own. ``LUNASCHED_SUITE`` names
-    another Debian release than the oldest that is supported.
+    Tests that reboot it, or that need it to themselves, boot their own. ``--suite`` names another
+    Debian release than the oldest that is supported; of ``sid`` it is a virtual machine.
     """
-    with Machine.boot("test", suite=os.environ.get("LUNASCHED_SUITE", "bookworm")) as booted:
+    # Imported here: its machines are of the suite that the options name.
+    from installed import boot
+
+    with boot("test") as booted:
         yield booted
 
 
@@ -48,6 +53,7 @@ _SEED = pytest.StashKey[int]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ["LUNASCHED_SUITE"] = config.getoption("suite")
     config.stash[_SEED] = int(os.environ.get("LUNASCHED_SEED") or secrets.randbits(32))
     if config.getoption("hypothesis_seed", None) is None:  # read by hypothesis's plugin
         config.option.hypothesis_seed = str(config.stash[_SEED])
@@ -74,7 +80,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if path is None or not report.failed:
         return
     printed = "".join(f"\n--- {title}\n{text}" for title, text in report.sections)
-    line = {"test": report.nodeid, "text": f"{report.when}: {report.longreprtext}{printed}\n"}
+    suite = os.environ["LUNASCHED_SUITE"]
+    text = f"{report.when}: {report.longreprtext}{printed}\n"
+    line = {"test": report.nodeid, "suite": suite, "text": text}
     with Path(path).open("a") as file:
         file.write(f"{json.dumps(line)}\n")
 
@@ -84,6 +92,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--share",
         metavar="I/N",
         help="run the I-th of N shares of the tests, which differ by file",
+    )
+    parser.addoption(
+        "--suite",
+        default=os.environ.get("LUNASCHED_SUITE", OLDEST),
+        help="Debian release of the machines; sid: a virtual machine",
     )
 
 

@@ -20,11 +20,14 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
+import chosen
 import pytest
+from machine import OLDEST
 
 PYTEST = [str(Path(sys.executable).with_name("pytest"))]
 # Every test has one place: each part is what its options say.
@@ -34,6 +37,7 @@ PARTS = {
     "on another machine": ["-m", "machine and not slow", "--share", "2/2"],
     "in the virtual machine": ["-m", "vm"],
     "of packages, and attacks": ["-m", "slow and not vm", *_WITH_MACHINES_OF_THEIR_OWN],
+    "of each feature, on the next Debian": ["--suite", "trixie", *chosen.tests()],
     "slow": ["-m", "slow and not vm", *(f"--ignore={one}" for one in _WITH_MACHINES_OF_THEIR_OWN)],
     "without a machine": ["-m", "not machine and not slow and not vm"],
 }
@@ -43,6 +47,22 @@ UNSTEADY = Path(__file__).parent.parent.parent / "build/unsteady"
 _AGAIN_MAX = 10
 """With more failures than these, the code is at fault and not a test."""
 _TESTS_FAILED = int(pytest.ExitCode.TESTS_FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A test, and the Debian release of its machines."""
+
+    name: str
+    suite: str
+
+    def __str__(self) -> str:
+        return " ".join(self.arguments)
+
+    @property
+    def arguments(self) -> list[str]:
+        """What pytest has to be given to run it."""
+        return [*([] if self.suite == OLDEST else ["--suite", self.suite]), self.name]
 
 
 class Part:
@@ -59,14 +79,15 @@ class Part:
         """The exit status of pytest, when it is over."""
         return abs(self._process.wait())
 
-    def failed(self) -> dict[str, str]:
+    def failed(self) -> dict[Test, str]:
         """The tests that failed, and what was printed of each; see conftest.py."""
         if not self._failures.exists():
             return {}
         lines = map(json.loads, self._failures.read_text().splitlines())
-        found: dict[str, str] = {}
+        found: dict[Test, str] = {}
         for line in lines:
-            found[line["test"]] = found.get(line["test"], "") + line["text"]
+            test = Test(line["test"], line["suite"])
+            found[test] = found.get(test, "") + line["text"]
         return found
 
     def end(self) -> None:
@@ -97,7 +118,7 @@ def main() -> int:
     return max(statuses)
 
 
-def run(every: dict[str, list[str]], more: list[str]) -> tuple[list[int], dict[str, str]]:
+def run(every: dict[str, list[str]], more: list[str]) -> tuple[list[int], dict[Test, str]]:
     """Run parts beside each other: by title, the options of pytest, and some more for each.
 
     Returns the exit status of each, and of the tests that failed what was printed.
@@ -119,16 +140,16 @@ def run(every: dict[str, list[str]], more: list[str]) -> tuple[list[int], dict[s
     return statuses, failed
 
 
-def _again(test: str, first: str) -> int:
+def _again(test: Test, first: str) -> int:
     """Run a test that failed once more, alone; the exit status of that."""
     done = subprocess.run(
-        [*PYTEST, test], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        [*PYTEST, *test.arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
     if done.returncode:
         print(f"\n\n{test}, alone:\n{done.stdout.decode(errors='replace')}", flush=True)
         return abs(done.returncode)
     UNSTEADY.mkdir(parents=True, exist_ok=True)
-    kept = UNSTEADY / re.sub(r"[^A-Za-z0-9_.-]+", "-", test)[-200:]
+    kept = UNSTEADY / re.sub(r"[^A-Za-z0-9_.-]+", "-", str(test))[-200:]
     kept.with_name(f"{kept.name}.failed").write_text(first)
     kept.with_name(f"{kept.name}.passed").write_bytes(done.stdout)
     print(f"unsteady: {test} (passes alone; both outputs: {kept}.*)", flush=True)

@@ -7,15 +7,18 @@ import os
 import time
 from datetime import datetime, timezone
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
-from machine import Machine
+from machine import OLDEST, UNSTABLE, Machine
 
 _NUMBERS = count(1)
 _PERIODS = tuple(each for each in range(1, 61) if 60 % each == 0)
 
-SUITE = os.environ.get("LUNASCHED_SUITE", "bookworm")
-"""The Debian release of machines that tests boot for themselves, as of the shared one."""
+SUITE = os.environ.get("LUNASCHED_SUITE", OLDEST)
+"""The Debian release of machines that tests boot for themselves, as of the shared one: pytest's
+``--suite``."""
+_PATIENCE_S = 300.0
+"""What an emulated processor that shares its core may need for what a container does in seconds."""
 
 INSTALL = """
 set -e
@@ -36,6 +39,21 @@ mkdir -p /etc/lunasched
 echo 'web: {enabled: true}' >/etc/lunasched/config.yaml
 systemctl restart lunasched
 """
+
+
+def boot(name: str) -> Machine:
+    """Boot a machine of `SUITE`: a container, or for the newest systemd a virtual machine.
+
+    The latter has a kernel of its own, and so cgroup v2: the newest systemd knows no other.
+    """
+    if SUITE != UNSTABLE:
+        return Machine.boot(name, suite=SUITE)
+    # Imported here: nobody else needs qemu.
+    from vm import VirtualMachine
+
+    booted = VirtualMachine.boot(name, suite=SUITE, patience=_PATIENCE_S)
+    # It has the methods of a container, but for pipes and mounts of the host.
+    return cast(Machine, booted)
 
 
 class Lunasched:

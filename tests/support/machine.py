@@ -28,6 +28,7 @@ import atexit
 import contextlib
 import fcntl
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -55,6 +56,10 @@ _Text = TypeVar("_Text", str, bytes)
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 STATE_ROOT = Path("/run/lunasched-machines")
 HOST_TOOLS = ("mmdebstrap", "systemd-nspawn", "nsenter", "unshare", "mount", "umount")
+OLDEST = "bookworm"
+"""The suite of the oldest systemd that is supported."""
+UNSTABLE = "sid"
+"""The suite of Debian without a release of its own, which has the newest systemd and Python."""
 USER = "luna"
 """The ordinary user (UID 1000) of every machine; lingering, so it has a user manager."""
 PATIENCE = 5
@@ -303,6 +308,8 @@ def mmdebstrap(
                 "--dpkgopt=force-unsafe-io",
                 "--dpkgopt=path-exclude=/usr/share/doc/*",
                 "--dpkgopt=path-exclude=/usr/share/locale/*",
+                # A mirror may be weeks old, and its release files no longer valid.
+                '--aptopt=Acquire::Check-Valid-Until "false"',
                 *(f"--aptopt={option}" for option in _apt_options_of_host()),
                 *([] if variant == "extract" else [f"--customize-hook={hook}"]),
                 *(["--skip=cleanup/apt"] if available else []),
@@ -353,7 +360,7 @@ def _mirrors_of_host(suite: str) -> list[str]:
     if "Debian" not in uris:
         return []
     lines = [f"deb {uris['Debian']} {suite} main"]
-    if "Debian-Security" in uris:
+    if "Debian-Security" in uris and suite != UNSTABLE:  # which gets fixes as any other change
         lines.append(f"deb {uris['Debian-Security']} {suite}-security main")
     return lines
 
@@ -764,6 +771,10 @@ class Machine:
                 raise TimeoutError(f"not within {timeout * PATIENCE:g} s: {what or condition}")
             time.sleep(interval)
 
+    def has_cgroup_v2(self) -> bool:
+        """Tell whether its cgroups are those of the unified hierarchy alone."""
+        return is_cgroup_v2()
+
     # Files
 
     def read_file(self, path: str) -> str:
@@ -783,15 +794,11 @@ class Machine:
 
     def copy(self, source: Path, target: str) -> None:
         """Copy a file or a directory of the host to the path `target` of the machine."""
-        with tempfile.TemporaryFile() as archive:
-            with tarfile.open(fileobj=archive, mode="w") as tar:
-                tar.add(source, arcname=target.lstrip("/"), filter=_as_root)
-            archive.seek(0)
-            subprocess.run(
-                [*self._enter(), *_as_process(None, None), "tar", "-x", "-C", "/"],
-                stdin=archive,
-                check=True,
-            )
+        subprocess.run(
+            [*self._enter(), *_as_process(None, None), "tar", "-x", "-C", "/"],
+            input=packed(source, target),
+            check=True,
+        )
 
     def _enter(self) -> list[str]:
         return ["nsenter", f"--target={self._pid()}", "--all", "--"]
@@ -915,6 +922,14 @@ def checked(
                     error.add_note(f"{name}: {shown[-3000:].rstrip()}")
         raise error
     return done
+
+
+def packed(source: Path, target: str) -> bytes:
+    """A tar archive of a file or a directory, which becomes root's, under the path `target`."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add(source, arcname=target.lstrip("/"), filter=_as_root)
+    return archive.getvalue()
 
 
 def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -32,6 +32,17 @@ markers =
     vm: x
     slow: x
 """
+CHOSEN = "def tests(): return ['tests/test_suite.py']"
+OF_SUITE = """
+import os
+from pathlib import Path
+
+def test_suite():
+    suite = os.environ["LUNASCHED_SUITE"]
+    with Path("suites").open("a") as file:
+        print(suite, file=file)
+    assert suite == "bookworm" or Path("suites").read_text().count(suite) > 1
+"""
 
 
 @pytest.fixture
@@ -40,6 +51,7 @@ def tree(tmp_path: Path) -> Path:
     (tmp_path / "tests/support").mkdir(parents=True)
     for name in ("support/everything.py", "support/machine.py", "conftest.py"):
         shutil.copy(TESTS_HERE / name, tmp_path / "tests" / name)
+    (tmp_path / "tests/support/chosen.py").write_text(CHOSEN)
     (tmp_path / "pytest.ini").write_text(INI)
     return tmp_path
 
@@ -54,6 +66,9 @@ def run(tree: Path, tests: str) -> subprocess.CompletedProcess[str]:
     for place in ("packages", "security"):
         (tree / "tests" / place).mkdir(exist_ok=True)
         (tree / f"tests/{place}/test_of_{place}.py").write_text(slow)
+    of_suite = tree / "tests/test_suite.py"
+    if not of_suite.exists():
+        of_suite.write_text("def test_suite(): pass\n")
     second = (tree / "tests/test_machine.py").read_text()
     (tree / "tests/test_second_machine.py").write_text(second)
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
@@ -75,6 +90,14 @@ def test_one_that_passes_alone_is_unsteady(tree: Path) -> None:
     assert "the first time" in kept.with_name(f"{kept.name}.failed").read_text()
     assert "as it was" in kept.with_name(f"{kept.name}.failed").read_text()
     assert "1 passed" in kept.with_name(f"{kept.name}.passed").read_text()
+
+
+def test_one_of_the_next_debian_runs_there_again(tree: Path) -> None:
+    (tree / "tests/test_suite.py").write_text(OF_SUITE)
+    done = run(tree, "")
+    assert done.returncode == 0, done.stdout
+    assert "unsteady: --suite trixie tests/test_suite.py::test_suite (" in done.stdout
+    assert sorted((tree / "suites").read_text().split()) == ["bookworm", "trixie", "trixie"]
 
 
 def test_one_that_fails_again_fails_all(tree: Path) -> None:
