@@ -316,6 +316,7 @@ def _is_legacy(path: Path) -> bool:
         return bool(tables and not connection.execute("PRAGMA application_id").fetchone()[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 def test_killed_at_any_step_the_old_database_or_the_new_is_there(journal: str, path: Path) -> None:
     jobs: list[dict[str, Any]] = [{"name": "hello"}, {"name": "second", "dependencies": ["hello"]}]
