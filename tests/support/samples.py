@@ -22,3 +22,8 @@ LEAST: dict[str, Any] = {"name": "backup", "schedule": "every 1h", "command": "t
 def job(**keys: Any) -> Job:
     """Return the job ``backup``, ``true`` every hour, with other keys as a file would have them."""
     return job_from_mapping({**LEAST, **keys})
+
+
+def backup(**fields: Any) -> Job:
+    """Return the same job with other fields, as code has them."""
+    return job().evolve(**fields)

@@ -14,7 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compiling import NOW, RUNTIME, SLOTS, SYSTEM, UNITS, USER, compiled, directives
+from compiling import (
+    EVERYTHING,
+    NOW,
+    RUNTIME,
+    SLOTS,
+    SYSTEM,
+    UNITS,
+    USER,
+    USER_EVERYTHING,
+    compiled,
+    directives,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -31,81 +42,6 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 # What stands in a golden file for the directory of the templates, which is elsewhere everywhere.
 TEMPLATES = "/usr/lib/lunasched/unit-templates"
 
-EVERYTHING: dict[str, Any] = {
-    "name": "nightly: 50% ü",
-    "schedule": "at 02:30:15 on Mon,Fri",
-    "command": "cd \"$HOME\" &&\n\tdate +%m > 'a;b\\c' ; echo $$ é",
-    "user": "daemon",
-    "timezone": "America/New_York",
-    "timeout": "1h30m",
-    "max_memory": "512M",
-    "cpu_quota": "50%",
-    "jitter": "250ms",
-    "env": {"PLAIN": "1", "QUOTED": 'two words, "50%" of $X\\', "LINES": "a\nb\tc", "NONE": ""},
-    "working_directory": "/srv/a b/100%",
-    "priority": "High",
-    "tags": ["db", "night"],
-    "catch_up": True,
-    "resource_limits": {"tasks_max": 20, "io_weight": 50, "kill_after_seconds": "2.5s"},
-    "retry_policy": {"max_attempts": 3, "backoff_strategy": "linear"},
-    "hooks": {
-        "on_start": 'echo "$LUNASCHED_JOB" 50%',
-        "on_success": ["/bin/echo", "a b", "$X", "%h"],
-        "on_failure": "logger -- failed",
-        "on_retry": "logger again",
-        "timeout_seconds": "90s",
-    },
-    "notification_config": {
-        "on_failure": [
-            {"type": "exec", "command": 'mail -s "$LUNASCHED_SUBJECT" ops@50%', "timeout": "2m"},
-            {"type": "exec", "command": ["/usr/local/bin/page", "$X", "%h"]},
-            {"type": "email", "to": "ops@example.org"},
-        ],
-        "on_success": {"type": "exec", "command": ["/usr/local/bin/page", "$X", "%h"]},
-    },
-    "overlap": "skip",
-    "dependencies": ["dump: 50%", "mount"],
-    "sandbox": {
-        "read_only_paths": ["/etc", "-/srv/a b/100%", '+/quoted "\\'],
-        "read_write_paths": "/var/lib",
-        "inaccessible_paths": "-+/boot",
-        "no_exec_paths": ["/"],
-        "exec_paths": ["/usr", "/bin", "/lib", "-/lib64"],
-        "private_tmp": True,
-        "private_devices": True,
-        "private_network": "yes",
-        "private_ipc": True,
-        "private_users": True,
-        "protect_home": "read-only",
-        "protect_system": "strict",
-        "protect_proc": "invisible",
-        "protect_kernel_tunables": True,
-        "protect_kernel_modules": True,
-        "protect_kernel_logs": True,
-        "protect_control_groups": True,
-        "protect_clock": True,
-        "protect_hostname": False,
-        "no_new_privileges": True,
-        "restrict_suid_sgid": True,
-        "restrict_realtime": True,
-        "restrict_namespaces": ["~user", "~mnt"],
-        "restrict_address_families": ["AF_UNIX", "AF_INET"],
-        "lock_personality": True,
-        "memory_deny_write_execute": True,
-        "system_call_filter": ["@system-service", "~@mount:EPERM"],
-        "capability_bounding_set": "none",
-        "umask": "027",
-    },
-    "systemd": {"LimitNOFILE": 1024, "BindPaths": ["/srv", "-/a:/b"], "StandardInputText": "%n"},
-}
-# What only the system's jobs can have.
-SYSTEM_ONLY = {"protect_proc"}
-USER_EVERYTHING: dict[str, Any] = {
-    **EVERYTHING,
-    "user": None,
-    "priority": "Critical",
-    "sandbox": {key: EVERYTHING["sandbox"][key] for key in OPTIONS.keys() - SYSTEM_ONLY},
-}
 JOBS: dict[str, tuple[dict[str, Any], Context]] = {
     "minimal": ({"name": "minimal", "schedule": "every 1h", "command": "true"}, SYSTEM),
     "everything": (EVERYTHING, SYSTEM),

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from compiling import SYSTEM, USER
+from samples import job
 from sandboxes import EXCEPTIONS, SANDBOX
 
 from lunasched.errors import InvalidJob
 from lunasched.jobs.model import Job
-from lunasched.jobs.reading import job_from_mapping
 from lunasched.jobs.sandbox import OPTIONS
 from lunasched.units import compiler
 from lunasched.units.confinement import Needs
@@ -20,14 +20,14 @@ NEEDS = Needs(Path("/var/lib/lunasched/slots"), Path("/usr/libexec/lunasched"))
 HOME = Needs(Path("/home/a/.local/state/lunasched/slots"), Path("/usr/libexec/lunasched"))
 
 
-def job(**keys: Any) -> Job:
-    return job_from_mapping({"name": "a", "schedule": "@daily", "command": "true", **keys})
+def daily(**keys: Any) -> Job:
+    return job(**{"name": "a", "schedule": "@daily", **keys})
 
 
 @pytest.mark.parametrize("key", OPTIONS)
 def test_no_option_is_an_obstacle_by_itself(key: str) -> None:
     sandbox = SANDBOX.get(key) or EXCEPTIONS.get(key) or {key: True}
-    assert NEEDS.obstacle(job(sandbox=sandbox)) is None
+    assert NEEDS.obstacle(daily(sandbox=sandbox)) is None
 
 
 OBSTACLES: list[tuple[str, dict[str, Any], str]] = [
@@ -62,11 +62,11 @@ NONE = [
 
 @pytest.mark.parametrize(("key", "value", "said"), OBSTACLES)
 def test_obstacles(key: str, value: dict[str, Any], said: str) -> None:
-    found = NEEDS.obstacle(job(**{key: value}))
+    found = NEEDS.obstacle(daily(**{key: value}))
     assert found is not None
     assert said in found
     assert found.startswith(f"{key}.{next(iter(value))}: ")
-    compiled = compiler.compile(job(**{key: value}), SYSTEM)
+    compiled = compiler.compile(daily(**{key: value}), SYSTEM)
     if "libexec" not in said:
         assert not compiled.guarded
         assert "slot-guard" not in compiled.service.text
@@ -75,13 +75,13 @@ def test_obstacles(key: str, value: dict[str, Any], said: str) -> None:
 
 @pytest.mark.parametrize(("key", "value"), NONE)
 def test_what_is_no_obstacle(key: str, value: dict[str, Any]) -> None:
-    assert NEEDS.obstacle(job(**{key: value})) is None
+    assert NEEDS.obstacle(daily(**{key: value})) is None
 
 
 def test_the_homes_are_where_a_users_slots_are() -> None:
     for value in (True, "tmpfs"):
-        assert HOME.obstacle(job(sandbox={"protect_home": value})) is not None
-    assert HOME.obstacle(job(sandbox={"protect_home": "read-only"})) is None
+        assert HOME.obstacle(daily(sandbox={"protect_home": value})) is not None
+    assert HOME.obstacle(daily(sandbox={"protect_home": "read-only"})) is None
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_the_homes_are_where_a_users_slots_are() -> None:
 def test_what_cannot_do_without_a_guard_is_refused(
     more: dict[str, Any], depended_on: bool, said: str
 ) -> None:
-    hidden = job(sandbox={"inaccessible_paths": "/var/lib"}, **more)
+    hidden = daily(sandbox={"inaccessible_paths": "/var/lib"}, **more)
     with pytest.raises(InvalidJob, match=said):
         compiler.compile(hidden, SYSTEM, depended_on=depended_on)
 
@@ -114,7 +114,7 @@ def test_what_cannot_do_without_a_guard_is_refused(
 def test_own_files_are_writable_again_where_they_are_not(
     sandbox: dict[str, Any], again: bool
 ) -> None:
-    text = compiler.compile(job(sandbox=sandbox), SYSTEM, depended_on=True).service.text
+    text = compiler.compile(daily(sandbox=sandbox), SYSTEM, depended_on=True).service.text
     for name in ("last:a", "succeeded:a"):
         line = f"ReadWritePaths=-/var/lib/lunasched/slots/{name}"
         assert (line in text.splitlines()) is again
@@ -122,11 +122,11 @@ def test_own_files_are_writable_again_where_they_are_not(
 
 def test_in_user_mode_they_are_outside_of_the_sandbox() -> None:
     """Or the command could not join the namespaces that a guard had been given before it."""
-    found = job(sandbox={"protect_home": "tmpfs"}, dependencies=["b"], overlap="skip")
+    found = daily(sandbox={"protect_home": "tmpfs"}, dependencies=["b"], overlap="skip")
     text = compiler.compile(found, USER, depended_on=True).service.text
     guards = [line for line in text.splitlines() if line.startswith("Exec")]
     assert len(guards) == 7
     assert [line for line in guards if "=+" not in line] == ["ExecStart=/bin/sh -c true"]
     assert "ReadWritePaths" not in text
-    bare = compiler.compile(job(), USER, depended_on=True).service.text
+    bare = compiler.compile(daily(), USER, depended_on=True).service.text
     assert "=+" not in bare

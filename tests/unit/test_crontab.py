@@ -58,7 +58,7 @@ def jobs(text: str, source: CrontabSource = USER) -> list[Job]:
     return [entry.job for entry in found(text, source).entries]
 
 
-def job(text: str, source: CrontabSource = USER) -> Job:
+def only_job(text: str, source: CrontabSource = USER) -> Job:
     (only,) = jobs(text, source)
     return only
 
@@ -82,11 +82,11 @@ def test_comments_blank_lines_and_leading_white_space() -> None:
 
 
 def test_a_comment_is_not_cut_from_a_command() -> None:
-    assert job("@daily true # not a comment\n").command == "true # not a comment"
+    assert only_job("@daily true # not a comment\n").command == "true # not a comment"
 
 
 def test_white_space_at_the_end_of_a_command_stays() -> None:
-    assert job("@daily echo a\\ \t \n").command == "echo a\\ \t "
+    assert only_job("@daily echo a\\ \t \n").command == "echo a\\ \t "
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_white_space_at_the_end_of_a_command_stays() -> None:
     ],
 )
 def test_variables(line: str, value: str) -> None:
-    assert dict(job(f"{line}\n@daily true\n").environment)["A"] == value
+    assert dict(only_job(f"{line}\n@daily true\n").environment)["A"] == value
 
 
 @pytest.mark.parametrize(
@@ -122,12 +122,15 @@ def test_a_variable_is_for_the_entries_below_it() -> None:
 
 
 def test_what_cron_sets_by_itself() -> None:
-    assert job("@daily true\n").environment == (("PATH", "/usr/bin:/bin"), ("SHELL", "/bin/sh"))
+    assert only_job("@daily true\n").environment == (
+        ("PATH", "/usr/bin:/bin"),
+        ("SHELL", "/bin/sh"),
+    )
 
 
 def test_all_variables_reach_the_command_but_logname() -> None:
     text = "MAILTO=a\nCRON_TZ=UTC\nPATH=/x\nTZ=Asia/Tokyo\nLOGNAME=me\n@daily true\n"
-    environment = dict(job(text).environment)
+    environment = dict(only_job(text).environment)
     assert environment == {
         "MAILTO": "a", "CRON_TZ": "UTC", "PATH": "/x", "TZ": "Asia/Tokyo", "SHELL": "/bin/sh"
     }  # fmt: skip
@@ -141,7 +144,7 @@ def test_what_debians_cron_does_to_a_value_and_its_manual_does_not_say() -> None
 
 def test_shell_home_and_zone() -> None:
     text = "SHELL=/bin/bash\nHOME=/srv\nCRON_TZ=Asia/Tokyo\n@daily true\n"
-    only = job(text)
+    only = only_job(text)
     assert only.command == ("/bin/bash", "-c", "true")
     assert (only.working_directory, only.timezone) == ("/srv", "Asia/Tokyo")
     assert "Debian's cron does not know CRON_TZ" in differences(text)
@@ -161,7 +164,7 @@ def test_mail() -> None:
 
 
 def test_random_delay() -> None:
-    assert job("RANDOM_DELAY=45\n@daily a\n").jitter == 45 * 60
+    assert only_job("RANDOM_DELAY=45\n@daily a\n").jitter == 45 * 60
     assert "by the same time always" in differences("RANDOM_DELAY=45\n@daily a\n")
     assert problems("RANDOM_DELAY=x\n@daily a\n@daily b\n") == [
         "mine:1: RANDOM_DELAY=x is no number of minutes from 0 to 1440"
@@ -179,7 +182,7 @@ def test_random_delay() -> None:
     ],
 )  # fmt: skip
 def test_schedules(times: str) -> None:
-    assert job(f"{times}\t true\n").schedule == times
+    assert only_job(f"{times}\t true\n").schedule == times
 
 
 @pytest.mark.parametrize(
@@ -224,16 +227,16 @@ def test_a_line_without_a_command(line: str) -> None:
 
 def test_random_places() -> None:
     text = "30~45 ~ * * 1,2~3 true\n"
-    schedule = job(text).schedule
+    schedule = only_job(text).schedule
     minute, hour, weekday = re.fullmatch(r"(\d+) (\d+) \* \* 1,(\d)", schedule).groups()  # type: ignore[union-attr]
     assert 30 <= int(minute) <= 45 and 0 <= int(hour) <= 23 and 2 <= int(weekday) <= 3
-    assert job(f"# moved\n\n{text}").schedule == schedule
+    assert only_job(f"# moved\n\n{text}").schedule == schedule
     assert f"'30~45' is {minute} here" in differences(text)
-    assert {job(f"~ 1 * * * c{number}\n").schedule for number in range(99)} != {schedule}
+    assert {only_job(f"~ 1 * * * c{number}\n").schedule for number in range(99)} != {schedule}
 
 
 def test_the_dash_that_keeps_a_start_from_the_log() -> None:
-    assert job("-*/5 * * * * true\n").schedule == "*/5 * * * *"
+    assert only_job("-*/5 * * * * true\n").schedule == "*/5 * * * *"
     assert "history" in differences("-@daily true\n")
 
 
@@ -306,7 +309,7 @@ def test_the_input_survives_the_unit(text: str) -> None:
 
 
 def test_the_input_is_readable_in_the_unit() -> None:
-    only = job('0 22 * * 1-5 mail -s "It\'s 10pm" joe%Joe,%%Where are your kids?%\n')
+    only = only_job('0 22 * * 1-5 mail -s "It\'s 10pm" joe%Joe,%%Where are your kids?%\n')
     assert only.command == 'mail -s "It\'s 10pm" joe'
     assert only.directives == (
         ("StandardInput", "data"),
@@ -350,8 +353,8 @@ def test_other_lines_change_no_name(lines: list[str]) -> None:
 
 
 def test_a_name_stays_when_the_schedule_or_a_variable_changes() -> None:
-    before = job("@daily /bin/backup x\n")
-    after = job("PATH=/x\n@weekly /bin/backup x\n")
+    before = only_job("@daily /bin/backup x\n")
+    after = only_job("PATH=/x\n@weekly /bin/backup x\n")
     assert before.name == after.name
     assert before != after
 
@@ -359,7 +362,7 @@ def test_a_name_stays_when_the_schedule_or_a_variable_changes() -> None:
 def test_names_tell_users_apart() -> None:
     first, second = jobs("@daily www a\n@daily root a\n", SYSTEM)
     assert first.name != second.name
-    assert second.name == job("@daily a\n").name
+    assert second.name == only_job("@daily a\n").name
 
 
 def test_the_same_entry_twice() -> None:
@@ -370,10 +373,10 @@ def test_the_same_entry_twice() -> None:
 def test_the_name_of_a_file_in_cron_d_is_a_part_of_the_names() -> None:
     source = CrontabSource("/etc/cron.d/php", CronFormat.SYSTEM, prefix="php")
     assert re.fullmatch(
-        r"php-sessionclean-\w{6}", job("@daily root /lib/sessionclean\n", source).name
+        r"php-sessionclean-\w{6}", only_job("@daily root /lib/sessionclean\n", source).name
     )
-    assert re.fullmatch(r"php-\w{6}", job("@daily root php -r x\n", source).name)
-    assert re.fullmatch(r"php-x\.py-\w{6}", job("@daily root python3 -u x.py\n", source).name)
+    assert re.fullmatch(r"php-\w{6}", only_job("@daily root php -r x\n", source).name)
+    assert re.fullmatch(r"php-x\.py-\w{6}", only_job("@daily root python3 -u x.py\n", source).name)
 
 
 @pytest.mark.parametrize(
@@ -563,7 +566,7 @@ def test_users_of_another_machine_are_not_taken_for_programs(text: str, is_refus
 
 def test_a_command_that_has_the_name_of_a_user() -> None:
     source = CrontabSource("x", CronFormat.USER, users={"root", "mail"}, is_guess=True)
-    assert job("@daily mail -s x y\n", source).command == "mail -s x y"
+    assert only_job("@daily mail -s x y\n", source).command == "mail -s x y"
     assert len(jobs("@daily mail x y\n@daily true\n", source)) == 2
 
 
@@ -597,12 +600,12 @@ def test_no_command_begins_with_an_option_or_an_operator(command: str) -> None:
 
 
 def test_the_crontab_of_a_user_in_system_mode() -> None:
-    assert job("@daily a\n", CrontabSource("x", CronFormat.USER, user="luna")).user == "luna"
+    assert only_job("@daily a\n", CrontabSource("x", CronFormat.USER, user="luna")).user == "luna"
 
 
 def test_ones_own_jobs() -> None:
     own = CrontabSource("x", CronFormat.SYSTEM, caller="luna")
-    assert job("@daily luna a\n", own).user is None
+    assert only_job("@daily luna a\n", own).user is None
     (problem,) = problems("@daily luna a\n@daily root b\n", own)
     assert problem.startswith("x:2: it runs as root")
     assert "if you linger" in differences(
@@ -639,7 +642,7 @@ def test_anacrontab() -> None:
 
 
 def test_the_hours_and_the_delay_of_cronies_anacron() -> None:
-    only = job("START_HOURS_RANGE=3-22\nRANDOM_DELAY=45\n@daily 65 x y\n", ANACRON)
+    only = only_job("START_HOURS_RANGE=3-22\nRANDOM_DELAY=45\n@daily 65 x y\n", ANACRON)
     assert (only.schedule, only.jitter) == ("5 4 * * *", 45 * 60)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from test_jobfile import EVERY_FIELD
+from jobdefinitions import EVERY_FIELD
 
 from lunasched.jobs.model import ExecutionMode, Job, Overlap
 from lunasched.units.summary import rows

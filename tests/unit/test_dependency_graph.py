@@ -9,10 +9,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+from commandline import Cli
 from compiling import SYSTEM, USER, directives
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import Cli
+from samples import backup
 
 from lunasched.errors import ExitCode
 from lunasched.formats import unittext
@@ -30,8 +31,8 @@ NAMES = st.text("abcdef", min_size=1, max_size=1)
 GRAPHS = st.dictionaries(NAMES, st.lists(NAMES, unique=True, max_size=4), max_size=6)
 
 
-def job(name: str, *needs: str, schedule: str = ON_DEMAND) -> Job:
-    return Job(name=name, schedule=schedule, command="true", dependencies=needs)
+def node(name: str, *needs: str, schedule: str = ON_DEMAND) -> Job:
+    return backup(name=name, schedule=schedule, dependencies=needs)
 
 
 def service(
@@ -100,7 +101,7 @@ def test_each_subtree_is_shown_once() -> None:
 
 
 def test_without_a_schedule_there_is_no_timer() -> None:
-    compiled = compiler.compile(job("a"), SYSTEM)
+    compiled = compiler.compile(node("a"), SYSTEM)
     assert compiled.timer is None
     assert compiled.units == (compiled.service,)
     assert not compiled.guarded
@@ -108,8 +109,8 @@ def test_without_a_schedule_there_is_no_timer() -> None:
 
 def test_a_job_that_others_depend_on_is_oneshot_and_notes_its_success() -> None:
     limited = Job.from_mapping(
-        {**job("a b").to_mapping(), "resource_limits": {
-            **job("a b").to_mapping()["resource_limits"], "timeout_seconds": 5, "cpu_quota": 0.5,
+        {**node("a b").to_mapping(), "resource_limits": {
+            **node("a b").to_mapping()["resource_limits"], "timeout_seconds": 5, "cpu_quota": 0.5,
         }}
     )  # fmt: skip
     plain, needed = service(limited), service(limited, depended_on=True)
@@ -135,12 +136,12 @@ def test_a_job_that_others_depend_on_is_oneshot_and_notes_its_success() -> None:
 
 @pytest.mark.parametrize("context", [SYSTEM, USER], ids=["system", "user"])
 def test_a_job_is_ordered_after_what_it_depends_on(context: Context) -> None:
-    found = service(job("a", "b", "c d", schedule="@daily"), context)
+    found = service(node("a", "b", "c d", schedule="@daily"), context)
     boot = [" ".join(compiler.BOOT_ORDER)] if context is SYSTEM else []
     assert found["After"] == [
         *boot, "lunasched-job@b.service", r"lunasched-job@c\x20d.service",
     ]  # fmt: skip
-    launched = compiler.compile(job("a", "b", "c"), context, launched=["c"]).service.text
+    launched = compiler.compile(node("a", "b", "c"), context, launched=["c"]).service.text
     assert [value for _, key, value in directives(launched) if key == "After"] == [
         *boot,
         "lunasched-job@b.service",
@@ -161,7 +162,7 @@ def test_a_guard_waits_for_the_manager_within_the_time_of_the_start(
     timeout: float | None, depended_on: bool, wait: int
 ) -> None:
     """Which is that of the run where others depend on it: two answers leave half of it."""
-    limited = job("a", schedule="@daily").to_mapping()
+    limited = node("a", schedule="@daily").to_mapping()
     limits = {**limited["resource_limits"], "timeout_seconds": timeout}
     changed = {**limited, "overlap": "skip", "resource_limits": limits}
     compiled = compiler.compile(Job.from_mapping(changed), SYSTEM, depended_on=depended_on)
@@ -204,8 +205,8 @@ def cli(tmp_path: Path) -> Cli:
     made = Cli(tmp_path)
     odd = 'say "a\\b" 100%'
     made.put(
-        *(job("report", "load", odd), job("load", "backup"), job(odd, "backup")),
-        *(job("backup", schedule="@daily"), job("alone", schedule="@daily")),
+        *(node("report", "load", odd), node("load", "backup"), node(odd, "backup")),
+        *(node("backup", schedule="@daily"), node("alone", schedule="@daily")),
     )
     made.put_run()
     return made

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compiling import SYSTEM, USER
+from compiling import EVERYTHING, SYSTEM, USER
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_compiler import EVERYTHING
+from samples import job
 
 from lunasched.errors import InvalidInput
 from lunasched.formats.unitfile import UnitFile
@@ -47,8 +47,8 @@ LOST: dict[str, dict[str, Any]] = {
 BARE = {"name": "hello", "schedule": "every 15m", "command": "echo hello"}
 
 
-def job(**keys: Any) -> Job:
-    return job_from_mapping({**BARE, **keys})
+def hello(**keys: Any) -> Job:
+    return job(**{**BARE, **keys})
 
 
 def kept(found: Job) -> Job:
@@ -100,10 +100,10 @@ def everything() -> Job:
 
 
 CASES = {
-    "minimal": (job(), SYSTEM),
-    "user": (job(schedule="@daily", catch_up=True), USER),
+    "minimal": (hello(), SYSTEM),
+    "user": (hello(schedule="@daily", catch_up=True), USER),
     "everything": (everything(), SYSTEM),
-    "at-boot": (job(schedule="@reboot"), SYSTEM),
+    "at-boot": (hello(schedule="@reboot"), SYSTEM),
 }
 
 
@@ -146,13 +146,13 @@ def test_nothing_of_ours_is_left(name: str) -> None:
 
 @pytest.mark.parametrize("word", LOST)
 def test_what_is_lost_is_said(word: str) -> None:
-    (loss,) = ejection.ejected_units(job(**LOST[word]), SYSTEM).losses
+    (loss,) = ejection.ejected_units(hello(**LOST[word]), SYSTEM).losses
     assert word in loss
 
 
 def test_nothing_is_lost_of_an_ordinary_job() -> None:
     keys = {"schedule": "at 02:30", "timeout": "5m", "sandbox": {"private_tmp": True}}
-    found = ejection.ejected_units(job(**keys, tags=["a"]), SYSTEM)
+    found = ejection.ejected_units(hello(**keys, tags=["a"]), SYSTEM)
     assert found.losses == ()
     assert any("2036" in note and "Europe/Berlin" in note for note in found.notes)
     assert any("its tags are gone: a" in note for note in found.notes)
@@ -161,7 +161,7 @@ def test_nothing_is_lost_of_an_ordinary_job() -> None:
 @pytest.mark.parametrize("name", ["a b", "ü", "x@y", "", ".x", "a/b", "a" * 201, "a\n"])
 def test_a_name_that_no_unit_can_have_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match="--as"):
-        ejection.ejected_units(job(), SYSTEM, name)
+        ejection.ejected_units(hello(), SYSTEM, name)
 
 
 @pytest.mark.parametrize("name", ["minimal", "user", "everything", "at-boot"])
@@ -217,7 +217,7 @@ KEYS = st.fixed_dictionaries(
 @example({"schedule": "@daily", "command": "0", "io_weight": 30, "priority": "Low"}, SYSTEM)
 def test_any_job_is_adopted_as_it_was(keys: dict[str, Any], context: Context) -> None:
     try:
-        the_job = job(**keys)
+        the_job = hello(**keys)
         found = ejection.ejected_units(the_job, context, "plain")
     except InvalidInput:
         return
@@ -234,12 +234,12 @@ def test_a_sandbox_is_adopted_as_it_was() -> None:
         "protect_system": "strict",
         "umask": "027",
     }
-    the_job = job(sandbox=keys)
+    the_job = hello(sandbox=keys)
     assert adopted(ejection.ejected_units(the_job, SYSTEM), SYSTEM, "hello") == the_job
 
 
 def test_an_edited_timer_is_not_taken_for_what_its_comment_says() -> None:
-    found = ejection.ejected_units(job(schedule="at 12:00"), SYSTEM)
+    found = ejection.ejected_units(hello(schedule="at 12:00"), SYSTEM)
     assert found.timer is not None
     edited = re.sub("12:00:00", "13:00:00", found.timer.text)
     timer = Source("hello.timer", (UnitFile("hello.timer", edited),))

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_cli import COMMAND, Cli
+from commandline import COMMAND, Cli
 
 from lunasched.errors import ExitCode
 from lunasched.files import configfile, jsonschema

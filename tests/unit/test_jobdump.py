@@ -10,7 +10,8 @@ import pytest
 import yaml
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from test_jobfile import EVERY_FIELD, LEAST, definitions
+from jobdefinitions import EVERY_FIELD, definitions
+from samples import LEAST
 
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.files import configfile

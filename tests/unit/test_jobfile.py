@@ -9,47 +9,27 @@ from typing import Any
 
 import pytest
 from hypothesis import example, given
-from hypothesis import strategies as st
-from samples import job
+from jobdefinitions import EVERY_FIELD, EVERY_KEY, NESTED, definitions
+from samples import LEAST, job
 
 from lunasched import schedule
 from lunasched.errors import ExitCode, InvalidInput, InvalidJob
 from lunasched.jobs.directives import REFUSED
+from lunasched.jobs.keys import ROWS
 from lunasched.jobs.model import (
     Backoff,
     Channel,
     ChannelType,
-    ExecutionMode,
-    Hooks,
     Job,
     Notifications,
     NotifyEvent,
     Priority,
-    ResourceLimits,
     RetryPolicy,
 )
 from lunasched.jobs.reading import Defaults, defaults_from_mapping, dotted, job_from_mapping
-from lunasched.jobs.sandbox import OPTIONS
 from lunasched.jobs.values import read_duration, read_name, read_size
 
-LEAST: dict[str, Any] = {"name": "backup", "schedule": "every 1h", "command": "true"}
 TEN_YEARS = 10 * 366 * 86400
-NESTED: dict[str, tuple[str, ...]] = {
-    "resource_limits": (
-        "timeout_seconds", "max_memory_mb", "max_memory", "cpu_quota", "tasks_max", "io_weight",
-        "kill_after_seconds",
-    ),
-    "retry_policy": (
-        "max_attempts", "backoff_strategy", "initial_delay_seconds", "max_delay_seconds",
-        "retry_on_exit_codes", "no_retry_on_exit_codes",
-    ),
-    "hooks": ("on_start", "on_success", "on_failure", "on_retry", "timeout_seconds"),
-    "notification_config": (
-        "on_start", "on_success", "on_failure", "on_recovery", "on_skipped", "on_missed",
-        "on_overrun", "remind_every", "every_failure", "overrun_after", "heartbeat",
-    ),
-    "sandbox": tuple(OPTIONS),
-}  # fmt: skip
 
 
 def problems(mapping: Mapping[str, Any]) -> list[str]:
@@ -64,175 +44,23 @@ def test_three_keys_make_a_job() -> None:
     assert job() == Job(name="backup", schedule="every 1h", command="true")
 
 
-EVERY_KEY: dict[str, Any] = {
-    "command": ["/bin/echo", "a b"],
-    "user": "alice",
-    "timezone": "Europe/Berlin",
-    "timeout": "15m",
-    "max_memory": "512M",
-    "cpu_quota": "50%",
-    "tasks_max": "20",
-    "io_weight": 50,
-    "kill_after": "250ms",
-    "jitter": 30,
-    "env": {"A": "1", "B": "two words"},
-    "working_directory": "/srv",
-    "priority": "high",
-    "tags": ["db", "night"],
-    "enabled": False,
-    "catch_up": True,
-    "max_retries": 3,
-    "backoff": "linear",
-    "retry_delay": "30s",
-    "retry_max_delay": "5m",
-    "retry_on_exit_codes": "1,75",
-    "no_retry_on_exit_codes": [2],
-    "on_start": "logger started",
-    "on_success": ["/bin/true", "a b"],
-    "on_failure": "logger failed",
-    "on_retry": "logger again",
-    "hook_timeout": "2m",
-    "notification_config": {
-        "on_failure": [
-            {"type": "EMAIL", "to": "ops@example.org", "subject": "broken", "body": "{{ what }}\n"},
-            {"type": "Slack", "webhook_url": "https://hooks.example.org/s/1"},
-        ],
-        "on_success": {
-            "type": "webhook",
-            "url": "http://[::1]:80/x",
-            "headers": {"X-A": "b"},
-            "secret": "s3",
-        },
-        "on_start": [{"type": "discord", "webhook_url": "https://discord.example.org/d/1"}],
-        "on_recovery": [],
-        "on_skipped": {
-            "type": "ntfy",
-            "url": "https://ntfy.example.org/t",
-            "token": "tk_1",
-            "priority": 5,
-        },
-        "on_missed": [
-            {"type": "exec", "command": ["/bin/mail", "a b"], "timeout": "10s"},
-            {"type": "exec", "command": "wall < /dev/stdin"},
-        ],
-        "on_overrun": {"type": "email", "to": "night@example.org"},
-        "remind_every": "12h",
-        "every_failure": True,
-        "overrun_after": "1h",
-        "heartbeat": "https://hc.example.org/ping/1",
-    },
-    "execution_mode": "PARALLEL",
-    "overlap": "Queue",
-    "max_concurrent": 4,
-    "dependencies": ["dump", "mount"],
-    "sandbox": {"umask": "027", "private_tmp": True, "read_only_paths": ["/etc", "-/srv"]},
-    "systemd": {"LimitNOFILE": 1024, "BindPaths": ["/a", "/b:/c"], "PrivateMounts": True},
-}
-EVERY_FIELD = Job(
-    name="backup",
-    schedule="every 1h",
-    command=("/bin/echo", "a b"),
-    user="alice",
-    timezone="Europe/Berlin",
-    limits=ResourceLimits(
-        timeout=900,
-        max_memory=512 << 20,
-        cpu_quota=0.5,
-        tasks_max=20,
-        io_weight=50,
-        kill_after=0.25,
-    ),
-    jitter=30,
-    environment=(("A", "1"), ("B", "two words")),
-    working_directory="/srv",
-    priority=Priority.HIGH,
-    tags=("db", "night"),
-    enabled=False,
-    catch_up=True,
-    retry=RetryPolicy(
-        max_attempts=4,
-        backoff=Backoff.LINEAR,
-        initial_delay=30,
-        max_delay=300,
-        retry_on=(1, 75),
-        no_retry_on=(2,),
-    ),
-    hooks=Hooks(
-        on_start="logger started",
-        on_success=("/bin/true", "a b"),
-        on_failure="logger failed",
-        on_retry="logger again",
-        timeout=120,
-    ),
-    notifications=Notifications(
-        on_start=(Channel(ChannelType.DISCORD, "https://discord.example.org/d/1"),),
-        on_success=(
-            Channel(ChannelType.WEBHOOK, "http://[::1]:80/x", headers=(("X-A", "b"),), secret="s3"),
-        ),
-        on_failure=(
-            Channel(ChannelType.EMAIL, "ops@example.org", subject="broken", body="{{ what }}\n"),
-            Channel(ChannelType.SLACK, "https://hooks.example.org/s/1"),
-        ),
-        on_recovery=(),
-        on_skipped=(
-            Channel(ChannelType.NTFY, "https://ntfy.example.org/t", token="tk_1", priority="max"),
-        ),
-        on_missed=(
-            Channel(ChannelType.EXEC, ("/bin/mail", "a b"), timeout=10),
-            Channel(ChannelType.EXEC, "wall < /dev/stdin"),
-        ),
-        on_overrun=(Channel(ChannelType.EMAIL, "night@example.org"),),
-        remind_every=43200,
-        every_failure=True,
-        overrun_after=3600,
-        heartbeat=Channel(ChannelType.HEARTBEAT, "https://hc.example.org/ping/1"),
-    ),
-    mode=ExecutionMode.PARALLEL,
-    max_concurrent=4,
-    dependencies=("dump", "mount"),
-    sandbox=(("read_only_paths", ("/etc", "-/srv")), ("private_tmp", True), ("umask", "027")),
-    directives=(
-        ("BindPaths", ("/a", "/b:/c")),
-        ("LimitNOFILE", "1024"),
-        ("PrivateMounts", "yes"),
-    ),
-)
-
-
 def test_every_key_reaches_the_job() -> None:
     assert job(**EVERY_KEY) == EVERY_FIELD
 
 
 def test_the_keys_of_mappings_mean_the_same() -> None:
-    groups = {
-        "resource_limits": {
-            "timeout": "timeout_seconds",
-            "max_memory": "max_memory",
-            "cpu_quota": "cpu_quota",
-            "tasks_max": "tasks_max",
-            "io_weight": "io_weight",
-            "kill_after": "kill_after_seconds",
-        },
-        "retry_policy": {
-            "backoff": "backoff_strategy",
-            "retry_delay": "initial_delay_seconds",
-            "retry_max_delay": "max_delay_seconds",
-            "retry_on_exit_codes": "retry_on_exit_codes",
-            "no_retry_on_exit_codes": "no_retry_on_exit_codes",
-        },
-        "hooks": {
-            **{event: event for event in ("on_start", "on_success", "on_failure", "on_retry")},
-            "hook_timeout": "timeout_seconds",
-        },
-    }
-    nested: dict[str, Any] = {**EVERY_KEY, "jitter_seconds": EVERY_KEY["jitter"]}
-    del nested["jitter"]
-    for group, keys in groups.items():
-        nested[group] = {inner: nested.pop(flat) for flat, inner in keys.items()}
-    nested["retry_policy"]["max_attempts"] = nested.pop("max_retries") + 1
+    nested: dict[str, Any] = dict(EVERY_KEY)
+    for row in ROWS:
+        flat, (group, _, inner) = row.keys[0], row.writes.rpartition(".")
+        if flat in EVERY_KEY and flat != row.writes:
+            value = nested.pop(flat)
+            whole = nested.setdefault(group, {}) if group else nested
+            whole[inner] = value + 1 if flat == "max_retries" else value
     assert job(**nested) == EVERY_FIELD
     # Both ways at once, as long as they agree.
-    assert job(**EVERY_KEY, **{key: nested[key] for key in groups}) == EVERY_FIELD
+    groups = {key: nested[key] for key in nested.keys() - EVERY_KEY.keys() if key in NESTED}
+    assert sorted(groups) == ["hooks", "resource_limits", "retry_policy"]
+    assert job(**EVERY_KEY, **groups) == EVERY_FIELD
 
 
 def test_a_job_is_read_back_from_what_it_is_shown_as() -> None:
@@ -799,44 +627,6 @@ def test_no_sizes(written: object) -> None:
 )
 def test_shares_of_a_core(written: object, quota: float) -> None:
     assert job(cpu_quota=written).limits.cpu_quota == quota
-
-
-# What a parser of YAML can come up with.
-VALUES: st.SearchStrategy[Any] = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(st.characters() | st.sampled_from("0123456789.,:%KMGT \n-*/@"), max_size=20)
-    | st.binary(max_size=3)
-    | st.dates(),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3)
-    ),
-    max_leaves=4,
-)
-KEYS = (
-    "name", "schedule", "command", "user", "timezone", "timeout", "max_memory", "cpu_quota",
-    "jitter", "env", "working_directory", "priority", "tags", "enabled", "tasks_max", "io_weight",
-    "kill_after", "max_retries", "backoff", "retry_delay", "retry_max_delay", "retry_on_exit_codes",
-    "no_retry_on_exit_codes", "on_start", "on_success", "on_failure", "on_retry", "hook_timeout",
-    "execution_mode", "overlap", "max_concurrent", "dependencies", "resource_limits",
-    "retry_policy", "hooks", "notification_config", "sandbox", "systemd", "owner", "args",
-)  # fmt: skip
-
-
-def definitions() -> st.SearchStrategy[dict[str, Any]]:
-    """Any values for some keys, and for some keys of their mappings."""
-    flat = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4)
-    inner = st.one_of(
-        [
-            st.tuples(st.just(group), st.dictionaries(st.sampled_from(keys), VALUES, max_size=3))
-            for group, keys in NESTED.items()
-        ]
-    )
-    nested = st.lists(inner, max_size=2).map(dict)
-    return st.tuples(flat, nested).map(lambda both: {**both[0], **both[1]})
 
 
 @given(changes=definitions())

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from jobdefinitions import EVERY_KEY, KEYS, NESTED, definitions
 from jsonschema import Draft202012Validator
-from test_jobfile import EVERY_KEY, KEYS, LEAST, NESTED, definitions
+from samples import LEAST
 
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.files import jsonschema, settings

@@ -224,3 +224,10 @@ def test_a_check_judges_by_the_facts_alone(path: Path) -> None:
         names = set().union(*map(names_in, functions[name].body))
         used = {one for one in names if origin.get(one) in LOOKING}
         assert not used | names & {"open", "seen", "file_seen"}, name
+
+
+def test_no_test_imports_another() -> None:
+    """What tests share is in tests/support."""
+    for path in PACKAGE.parent.glob("tests/**/test_*.py"):
+        for parts in imports(ast.parse(path.read_text())):
+            assert not parts[0].startswith("test_"), f"{path} imports {parts[0]}"

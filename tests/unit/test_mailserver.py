@@ -6,20 +6,19 @@ import socket
 from typing import Any
 
 import pytest
+from samples import job
 
 from lunasched.files import mailserver
 from lunasched.files.settings import EmailSettings, Tls
 from lunasched.jobs.model import Job
-from lunasched.jobs.reading import job_from_mapping
 from lunasched.machine import host
 
 MAIL = {"type": "email", "to": "root"}
 HOOK = {"type": "webhook", "url": "https://a.example/x"}
 
 
-def job(name: str, **told: Any) -> Job:
-    mapping = {"name": name, "schedule": "every 1h", "command": "true"}
-    return job_from_mapping({**mapping, "notification_config": told})
+def mailing(name: str, **told: Any) -> Job:
+    return job(name=name, notification_config=told)
 
 
 @pytest.mark.parametrize(
@@ -71,11 +70,11 @@ def test_email_that_is_turned_off() -> None:
 
 def test_who_mails() -> None:
     jobs = [
-        job("failure", on_failure=MAIL),
-        job("success", on_success=[HOOK, MAIL]),
-        job("recovery", on_recovery=[MAIL], on_failure=HOOK),
-        job("missed", on_missed=MAIL),
-        job("hook", on_failure=HOOK, heartbeat="https://hc.example/x"),
-        job("nobody"),
+        mailing("failure", on_failure=MAIL),
+        mailing("success", on_success=[HOOK, MAIL]),
+        mailing("recovery", on_recovery=[MAIL], on_failure=HOOK),
+        mailing("missed", on_missed=MAIL),
+        mailing("hook", on_failure=HOOK, heartbeat="https://hc.example/x"),
+        mailing("nobody"),
     ]
     assert mailserver.who_mails(jobs) == ("failure", "success", "recovery", "missed")

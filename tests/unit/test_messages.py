@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from samples import own_history
+from samples import job, own_history
 
 from lunasched.formats.unittext import service_name
 from lunasched.history import alerting
@@ -14,7 +14,6 @@ from lunasched.history.alerting import Outage
 from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Result, Run, Trigger
 from lunasched.jobs.model import ChannelType, Job, NotifyEvent
-from lunasched.jobs.reading import job_from_mapping
 from lunasched.notify.message import compose
 from lunasched.paths import Mode
 from lunasched.store import OutboxEntry, Outgoing, Store
@@ -39,8 +38,7 @@ class Teller:
         self.count = 0
 
     def job(self, notifications: dict[str, Any], **keys: Any) -> Job:
-        mapping = {"name": "backup", "schedule": "every 1h", "command": "true", **keys}
-        made = job_from_mapping({**mapping, "notification_config": notifications})
+        made = job(notification_config=notifications, **keys)
         self.store.jobs.put(made, 1)
         return made
 

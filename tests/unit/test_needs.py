@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import job
 
-from lunasched.jobs.model import Job
-from lunasched.jobs.reading import job_from_mapping
 from lunasched.machine.surroundings import Surroundings
 from lunasched.paths import Mode
 from lunasched.units.needs import Absence, Account, FileKind, Lack, Seen, lacking
@@ -86,14 +85,10 @@ class Told:
         return BEGINNINGS.get(path, ELF)
 
 
-def job(**keys: Any) -> Job:
-    own = "ExecStart" in keys.get("systemd", {})
-    command = {} if own else {"command": "true"}
-    return job_from_mapping({"name": "a", "schedule": "@daily", **command, **keys})
-
-
 def lacks(machine: Told | None = None, **keys: Any) -> list[Lack]:
-    return lacking([job(**keys)], machine or Told())
+    if "ExecStart" in keys.get("systemd", {}):
+        keys["command"] = None
+    return lacking([job(**{"name": "a", "schedule": "@daily", **keys})], machine or Told())
 
 
 # What systemd itself would refuse: the key, words of what is said, the exit status

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from test_notify_http import REPORT
+from reports import REPORT
 
 from lunasched.files.settings import EmailSettings
 from lunasched.history.report import Held, Report, ReportKind

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peers import Authority, Mailbox, mail_server
-from test_notify_http import REPORT
+from reports import REPORT
 
 from lunasched.errors import NotifyError
 from lunasched.files.settings import EmailSettings, Tls

@@ -16,29 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from peers import Authority, Conversation, HttpServer, Talk, answering
+from reports import REPORT
 
 from lunasched.errors import NotifyError
 from lunasched.files.settings import EmailSettings
 from lunasched.history.report import Report, ReportKind
-from lunasched.history.run import Result, Trigger
+from lunasched.history.run import Result
 from lunasched.jobs.model import Channel, ChannelType
 from lunasched.notify import heartbeat, httpclient, send, webhook
 from lunasched.notify.message import compose
 
-REPORT = Report(
-    kind=ReportKind.FAILURE,
-    job="backup",
-    host="web1",
-    at=1_764_000_184_000_000,
-    timezone="Europe/Berlin",
-    execution_id="0123456789abcdef" * 2,
-    trigger=Trigger.TIMER,
-    result=Result.EXIT_CODE,
-    exit_code=3,
-    started_at=1_764_000_000_000_000,
-    ended_at=1_764_000_184_000_000,
-    output="one\ntwo",
-)
 TIMEOUT = 30.0
 
 

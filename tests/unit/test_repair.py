@@ -10,9 +10,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from samples import backup
 
 from lunasched.errors import StoreError
-from lunasched.jobs.model import Job
 from lunasched.store import DEFINITIONS, HISTORY, Definitions, inspect, repair
 from lunasched.store.connection import Schema
 from lunasched.store.historydatabase import History
@@ -28,8 +28,10 @@ def jobs(tmp_path: Path) -> Path:
     definitions = Definitions.open(path, durable=False)
     with definitions.transaction():
         for number in range(JOBS):
-            needs = [f"job-{one}" for one in (number - 1, number - 3, number - 2) if one >= 0]
-            definitions.jobs.put(job(number, *needs), number)
+            needs = tuple(f"job-{one}" for one in (number - 1, number - 3, number - 2) if one >= 0)
+            definitions.jobs.put(
+                backup(name=f"job-{number}", command="x" * 100, dependencies=needs), number
+            )
     definitions.close()
     return path
 
@@ -47,15 +49,6 @@ def runs(tmp_path: Path) -> Path:
             )
     history.close()
     return path
-
-
-def job(number: int, *needs: str) -> Job:
-    return Job(
-        name=f"job-{number}",
-        schedule="every 1h",
-        command="x" * 100,
-        dependencies=needs,
-    )
 
 
 def names(path: Path) -> list[str]:

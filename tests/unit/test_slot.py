@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from itertools import islice
-from typing import Any
 
 import pytest
+from samples import backup
 
 from lunasched.history import slot
 from lunasched.history.run import Trigger
@@ -24,16 +24,12 @@ def at(text: str) -> int:
     return to_usec(datetime.fromisoformat(text).replace(tzinfo=timezone.utc))
 
 
-def job(schedule: str, **fields: Any) -> Job:
-    return Job(name="backup", schedule=schedule, command="true", **fields)
-
-
 LONG_AGO = at("2026-01-01")
 # 02:30 in Berlin is 01:30 UTC in winter.
 SLOT = at("2026-02-10 01:30")
 BEFORE = at("2026-02-09 01:30")
-NIGHTLY = job("at 02:30")
-HOURLY = job("every 1h")
+NIGHTLY = backup(schedule="at 02:30")
+HOURLY = backup(schedule="every 1h")
 
 ATTRIBUTIONS = [
     # A calendar: a start belongs to the latest slot, unless that was used.
@@ -72,21 +68,21 @@ ATTRIBUTIONS = [
     ),
     (
         "with jitter",
-        job("at 02:30", jitter=1800),
+        backup(schedule="at 02:30", jitter=1800),
         SLOT + HOUR // 2,
         Past(LONG_AGO, BEFORE, BEFORE),
         (Trigger.TIMER, SLOT),
     ),
     (
         "in the job's own zone",
-        job("at 02:30", timezone="America/New_York"),
+        backup(schedule="at 02:30", timezone="America/New_York"),
         at("2026-02-10 07:30:01"),
         Past(LONG_AGO, None, None),
         (Trigger.TIMER, at("2026-02-10 07:30")),
     ),
     (
         "no slot yet in the zone of the job",
-        job("0 12 24 12 *"),
+        backup(schedule="0 12 24 12 *"),
         at("2026-02-10"),
         Past(LONG_AGO, None, None),
         (Trigger.MANUAL, None),
@@ -94,21 +90,21 @@ ATTRIBUTIONS = [
     # A slot that passed while the machine was off is made up for in the new boot.
     (
         "catching up",
-        job("at 02:30", catch_up=True),
+        backup(schedule="at 02:30", catch_up=True),
         SLOT + HOUR,
         Past(LONG_AGO, BEFORE, BEFORE),
         (Trigger.CATCH_UP, SLOT),
     ),
     (
         "late in a boot that it ran in",
-        job("at 02:30", catch_up=True),
+        backup(schedule="at 02:30", catch_up=True),
         SLOT + HOUR,
         Past(LONG_AGO, BEFORE, BEFORE, ran_this_boot=True),
         (Trigger.TIMER, SLOT),
     ),
     (
         "delayed by its jitter",
-        job("at 02:30", catch_up=True, jitter=3600),
+        backup(schedule="at 02:30", catch_up=True, jitter=3600),
         SLOT + HOUR,
         Past(LONG_AGO, BEFORE, BEFORE),
         (Trigger.TIMER, SLOT),
@@ -152,21 +148,21 @@ ATTRIBUTIONS = [
     # At boot: the first start of a boot.
     (
         "at boot",
-        job("@reboot"),
+        backup(schedule="@reboot"),
         SLOT,
         Past(LONG_AGO, BEFORE, None, ran_this_boot=False),
         (Trigger.TIMER, None),
     ),
     (
         "again in the same boot",
-        job("@reboot"),
+        backup(schedule="@reboot"),
         SLOT,
         Past(LONG_AGO, BEFORE, None, ran_this_boot=True),
         (Trigger.MANUAL, None),
     ),
     # Beside others, what is due after a boot is the first start of it, and has no slot.
     *(
-        (f"{text}, {name}", job(text, catch_up=False), started, past, expected)
+        (f"{text}, {name}", backup(schedule=text, catch_up=False), started, past, expected)
         for text in ("at 02:30; @boot+15m", "at 02:30; at 02:30 on Sun; @reboot")
         for name, started, past, expected in (
             ("on time", SLOT + 2 * SECOND, Past(LONG_AGO, BEFORE, BEFORE), (Trigger.TIMER, SLOT)),
@@ -187,28 +183,28 @@ ATTRIBUTIONS = [
     ),
     (
         "an interval after a boot",
-        job("every 1h; @boot+15m"),
+        backup(schedule="every 1h; @boot+15m"),
         SLOT + 3 * HOUR,
         Past(LONG_AGO, SLOT, None, False),
         (Trigger.TIMER, None),
     ),
     (
         "an interval soon after a boot",
-        job("every 1h; @boot+15m"),
+        backup(schedule="every 1h; @boot+15m"),
         SLOT + HOUR // 2,
         Past(LONG_AGO, SLOT, None, False),
         (Trigger.TIMER, None),
     ),
     (
         "an interval after the boot's run",
-        job("every 1h; @boot+15m"),
+        backup(schedule="every 1h; @boot+15m"),
         SLOT + HOUR,
         Past(LONG_AGO, SLOT, None, True),
         (Trigger.TIMER, SLOT + HOUR),
     ),
     (
         "on demand",
-        job("on demand"),
+        backup(schedule="on demand"),
         SLOT,
         Past(LONG_AGO, None, None),
         (Trigger.MANUAL, None),
@@ -216,14 +212,14 @@ ATTRIBUTIONS = [
     # A disabled job has no timer.
     (
         "disabled",
-        job("at 02:30", enabled=False),
+        backup(schedule="at 02:30", enabled=False),
         SLOT,
         Past(LONG_AGO, BEFORE, BEFORE),
         (Trigger.MANUAL, None),
     ),
     (
         "disabled later than it started",
-        job("every 1h", enabled=False),
+        backup(schedule="every 1h", enabled=False),
         SLOT,
         Past(SLOT + SECOND, SLOT - 2 * HOUR, None),
         (Trigger.MANUAL, None),
@@ -243,7 +239,7 @@ def test_what_started_a_run(
 
 
 def test_a_repeated_hour_has_a_slot_for_each_pass_of_a_wildcard_job() -> None:
-    quarterly = job("*/15 * * * *")
+    quarterly = backup(schedule="*/15 * * * *")
     first, second = at("2026-10-25 00:15"), at("2026-10-25 01:15")
     assert attribute(quarterly, first + 1, Past(LONG_AGO, None, first - HOUR), HOST) == (
         Trigger.TIMER,
@@ -267,10 +263,16 @@ NEXT = [
     ("a calendar", NIGHTLY, BEFORE + SECOND, Past(LONG_AGO, None, None), SLOT),
     ("not the present", NIGHTLY, SLOT, Past(LONG_AGO, None, None), SLOT + 24 * HOUR),
     ("whatever ran", NIGHTLY, BEFORE + SECOND, Past(LONG_AGO, BEFORE, BEFORE), SLOT),
-    ("without its jitter", job("at 02:30", jitter=60), SLOT - 1, Past(LONG_AGO, None, None), SLOT),
+    (
+        "without its jitter",
+        backup(schedule="at 02:30", jitter=60),
+        SLOT - 1,
+        Past(LONG_AGO, None, None),
+        SLOT,
+    ),
     (
         "in the job's own zone",
-        job("at 02:30", timezone="Asia/Tokyo"),
+        backup(schedule="at 02:30", timezone="Asia/Tokyo"),
         at("2026-02-10"),
         Past(LONG_AGO, None, None),
         at("2026-02-10 17:30"),
@@ -279,11 +281,23 @@ NEXT = [
     ("an interval not yet run", HOURLY, SLOT + SECOND, Past(SLOT, None, None), SLOT + HOUR),
     ("an interval that was changed", HOURLY, SLOT, Past(SLOT, BEFORE, None), SLOT + HOUR),
     ("an overdue interval", HOURLY, SLOT, Past(LONG_AGO, BEFORE, None), SLOT),
-    ("at boot", job("@reboot"), SLOT, Past(LONG_AGO, None, None), None),
-    ("on demand", job("on demand"), SLOT, Past(LONG_AGO, None, None), None),
-    ("disabled", job("at 02:30", enabled=False), SLOT, Past(LONG_AGO, None, None), None),
-    ("a disabled interval", job("every 1h", enabled=False), SLOT, Past(LONG_AGO, None, None), None),
-    ("never again", job("calendar:2020-01-01"), SLOT, Past(LONG_AGO, None, None), None),
+    ("at boot", backup(schedule="@reboot"), SLOT, Past(LONG_AGO, None, None), None),
+    ("on demand", backup(schedule="on demand"), SLOT, Past(LONG_AGO, None, None), None),
+    (
+        "disabled",
+        backup(schedule="at 02:30", enabled=False),
+        SLOT,
+        Past(LONG_AGO, None, None),
+        None,
+    ),
+    (
+        "a disabled interval",
+        backup(schedule="every 1h", enabled=False),
+        SLOT,
+        Past(LONG_AGO, None, None),
+        None,
+    ),
+    ("never again", backup(schedule="calendar:2020-01-01"), SLOT, Past(LONG_AGO, None, None), None),
     (
         "over the spring night",
         NIGHTLY,

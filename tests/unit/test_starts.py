@@ -29,7 +29,7 @@ def consequences(store: Store) -> Consequences:
     return Consequences(store, Origin("box", "UTC", Mode.SYSTEM), lambda: NOW)
 
 
-def job(store: Store, name: str = "backup", **keys: Any) -> Job:
+def on_record(store: Store, name: str = "backup", **keys: Any) -> Job:
     """A job on record."""
     made = samples.job(name=name, **keys)
     store.jobs.put(made, 1)
@@ -83,7 +83,7 @@ HOOKS: dict[str, Any] = {"hooks": {event.value: HOOK for event in HookEvent}}
 
 
 def test_a_failure_has_a_retry_and_its_hook_once(store: Store, consequences: Consequences) -> None:
-    job(store, **RETRIES, **HOOKS)
+    on_record(store, **RETRIES, **HOOKS)
     failed = run(store, 1, Result.EXIT_CODE)
     for _ in range(2):
         consequences.settled(failed.execution_id)
@@ -94,7 +94,7 @@ def test_a_failure_has_a_retry_and_its_hook_once(store: Store, consequences: Con
 
 
 def test_the_last_attempt_is_final(store: Store, consequences: Consequences) -> None:
-    job(store, **RETRIES, **HOOKS)
+    on_record(store, **RETRIES, **HOOKS)
     first = run(store, 1, Result.EXIT_CODE)
     last = run(store, 2, Result.TIMEOUT, at=NOW + 5 * SECOND, attempt=3, first=first.execution_id)
     consequences.settled(last.execution_id)
@@ -115,7 +115,7 @@ def test_the_last_attempt_is_final(store: Store, consequences: Consequences) -> 
 def test_what_follows_each_result(
     store: Store, consequences: Consequences, result: Result, expected: list[str]
 ) -> None:
-    job(store, **RETRIES, **HOOKS)
+    on_record(store, **RETRIES, **HOOKS)
     ended = run(store, 1, result)
     consequences.settled(ended.execution_id)
     assert events(store, ended) == expected
@@ -123,7 +123,7 @@ def test_what_follows_each_result(
 
 
 def test_a_disabled_job_is_not_tried_again(store: Store, consequences: Consequences) -> None:
-    job(store, enabled=False, **RETRIES, **HOOKS)
+    on_record(store, enabled=False, **RETRIES, **HOOKS)
     failed = run(store, 1, Result.EXIT_CODE)
     consequences.settled(failed.execution_id)
     assert not starts(store)
@@ -131,7 +131,7 @@ def test_a_disabled_job_is_not_tried_again(store: Store, consequences: Consequen
 
 
 def test_nothing_follows_the_run_of_a_removed_job(store: Store, consequences: Consequences) -> None:
-    job(store, **RETRIES, **HOOKS)
+    on_record(store, **RETRIES, **HOOKS)
     failed = run(store, 1, Result.EXIT_CODE)
     store.jobs.delete("backup")
     consequences.settled(failed.execution_id)
@@ -143,7 +143,7 @@ def test_a_run_that_began_meanwhile_is_in_the_place_of_the_retry(
     store: Store, consequences: Consequences
 ) -> None:
     # As after a time without the supervisor: both are read, then the first is settled.
-    job(store, **RETRIES, **HOOKS)
+    on_record(store, **RETRIES, **HOOKS)
     failed = run(store, 1, Result.EXIT_CODE)
     run(store, 2, at=NOW + 5 * SECOND)
     consequences.settled(failed.execution_id)
@@ -154,7 +154,7 @@ def test_a_run_that_began_meanwhile_is_in_the_place_of_the_retry(
 def test_a_run_that_begins_first_replaces_the_retry(
     store: Store, consequences: Consequences
 ) -> None:
-    job(store, **RETRIES, **HOOKS)
+    on_record(store, **RETRIES, **HOOKS)
     failed = run(store, 1, Result.EXIT_CODE)
     consequences.settled(failed.execution_id)
     following = run(store, 2, at=NOW + 5 * SECOND)
@@ -166,7 +166,7 @@ def test_a_run_that_begins_first_replaces_the_retry(
 def test_a_parallel_run_beside_the_failed_one_replaces_nothing(
     store: Store, consequences: Consequences
 ) -> None:
-    job(store, execution_mode="Parallel", **RETRIES)
+    on_record(store, execution_mode="Parallel", **RETRIES)
     failed = run(store, 1, Result.EXIT_CODE, unit=run_service_name("backup", "a"))
     beside = run(store, 2, at=NOW + SECOND // 2, unit=run_service_name("backup", "b"))
     consequences.settled(failed.execution_id)
@@ -179,7 +179,7 @@ def test_a_parallel_run_beside_the_failed_one_replaces_nothing(
 
 
 def test_a_retry_that_was_refused_ends_its_chain(store: Store, consequences: Consequences) -> None:
-    job(store, **RETRIES, **HOOKS)
+    on_record(store, **RETRIES, **HOOKS)
     failed = run(store, 1, Result.EXIT_CODE)
     refused = run(
         store, 2, Result.SKIPPED, at=NOW + 5 * SECOND, attempt=2, first=failed.execution_id
@@ -190,7 +190,7 @@ def test_a_retry_that_was_refused_ends_its_chain(store: Store, consequences: Con
 
 
 def test_hooks_know_the_run_but_not_its_future(store: Store, consequences: Consequences) -> None:
-    job(store, **RETRIES, **HOOKS)
+    on_record(store, **RETRIES, **HOOKS)
     failed = run(store, 1, Result.EXIT_CODE, exit_code=3)
     consequences.settled(failed.execution_id)
     facts = {hook.facts["LUNASCHED_EVENT"]: hook.facts for hook in store.hooks.next()}
@@ -205,9 +205,9 @@ def test_hooks_know_the_run_but_not_its_future(store: Store, consequences: Conse
 def test_a_dependent_runs_when_all_have_succeeded_since_its_own_run(
     store: Store, consequences: Consequences
 ) -> None:
-    job(store, "a")
-    job(store, "b")
-    job(store, "both", schedule=None, dependencies=["a", "b"])
+    on_record(store, "a")
+    on_record(store, "b")
+    on_record(store, "both", schedule=None, dependencies=["a", "b"])
     first = run(store, 1, Result.SUCCESS, name="a")
     consequences.settled(first.execution_id)
     assert not starts(store)
@@ -228,9 +228,9 @@ def test_a_dependent_runs_when_all_have_succeeded_since_its_own_run(
 def test_a_dependent_waits_for_one_that_failed_last_or_still_runs(
     store: Store, consequences: Consequences, result: Result | None
 ) -> None:
-    job(store, "a")
-    job(store, "b")
-    job(store, "both", schedule=None, dependencies=["a", "b"])
+    on_record(store, "a")
+    on_record(store, "b")
+    on_record(store, "both", schedule=None, dependencies=["a", "b"])
     run(store, 1, Result.SUCCESS, name="b")
     run(store, 2, result, name="b", at=NOW + 2 * SECOND)
     success = run(store, 3, Result.SUCCESS, name="a", at=NOW + 5 * SECOND)
@@ -241,9 +241,9 @@ def test_a_dependent_waits_for_one_that_failed_last_or_still_runs(
 def test_dependents_with_a_schedule_or_disabled_are_not_started(
     store: Store, consequences: Consequences
 ) -> None:
-    job(store, "a")
-    job(store, "scheduled", dependencies=["a"])
-    job(store, "disabled", schedule=None, dependencies=["a"], enabled=False)
+    on_record(store, "a")
+    on_record(store, "scheduled", dependencies=["a"])
+    on_record(store, "disabled", schedule=None, dependencies=["a"], enabled=False)
     consequences.settled(run(store, 1, Result.SUCCESS, name="a").execution_id)
     assert not starts(store)
 
@@ -261,7 +261,7 @@ def taken_by(store: Store, unit: str, *, began: int = NOW, by_timer: bool = Fals
 
 def test_what_began_before_it_was_asked_for_is_another_start(store: Store) -> None:
     """Its records were read late."""
-    start = waiting(store, job(store))
+    start = waiting(store, on_record(store))
     assert store.starts.claim(start, NOW)
     assert taken_by(store, start.unit, began=NOW - 1) is None
     assert not store.starts.is_claimed(start.unit, began=NOW - 1, now=NOW + SECOND)
@@ -276,7 +276,7 @@ def test_what_began_before_it_was_asked_for_is_another_start(store: Store) -> No
 def test_a_start_by_the_timer_is_no_retry_and_replaces_it(
     store: Store, consequences: Consequences
 ) -> None:
-    made = job(store, **RETRIES)
+    made = on_record(store, **RETRIES)
     failed = run(store, 1, Result.EXIT_CODE)
     consequences.settled(failed.execution_id)
     (retry,) = store.starts.all()
@@ -291,7 +291,7 @@ def test_a_start_by_the_timer_is_no_retry_and_replaces_it(
 
 
 def test_a_start_is_claimed_once(store: Store, tmp_path: Path) -> None:
-    start = waiting(store, job(store))
+    start = waiting(store, on_record(store))
     with Store.open(tmp_path / "lunasched.db") as other:
         assert other.starts.claim(start, NOW)
     assert not store.starts.claim(start, NOW)
@@ -303,7 +303,7 @@ def test_a_start_is_claimed_once(store: Store, tmp_path: Path) -> None:
 
 
 def test_what_is_not_claimed_was_not_asked_for(store: Store) -> None:
-    start = waiting(store, job(store))
+    start = waiting(store, on_record(store))
     assert taken_by(store, start.unit) is None
     assert store.starts.claim(start, NOW)
     store.starts.unclaim(start.id)
@@ -312,14 +312,14 @@ def test_what_is_not_claimed_was_not_asked_for(store: Store) -> None:
 
 
 def test_however_often_it_is_triggered_a_unit_waits_once(store: Store) -> None:
-    made = job(store)
+    made = on_record(store)
     for _ in range(3):
         waiting(store, made)
     assert len(store.starts.all()) == 1
 
 
 def test_a_start_whose_unit_is_gone_is_moved_even_onto_one_that_waits(store: Store) -> None:
-    made = job(store, execution_mode="Parallel")
+    made = on_record(store, execution_mode="Parallel")
     waiting(store, made, launch_name("backup"))
     start = waiting(store, made, run_service_name("backup", "a"))
     store.starts.move(start, launch_name("backup"))

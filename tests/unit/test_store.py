@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import backup
 
 from lunasched.errors import ExitCode, PermissionDenied, StoreError
 from lunasched.history.alerting import Outage
@@ -50,10 +51,6 @@ def shared() -> Iterator[Path]:
     directory.chmod(0o755)
     yield directory
     shutil.rmtree(directory)
-
-
-def job(name: str = "backup", **fields: Any) -> Job:
-    return Job(**{"name": name, "schedule": "every 1h", "command": "true", **fields})
 
 
 def run(execution_id: str = RUN, job: str = "backup", started_at: int = HOUR) -> Run:
@@ -102,9 +99,9 @@ def test_a_new_database_is_for_its_owner_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         with Store.open(path) as store:
-            store.jobs.put(job(), 1)
+            store.jobs.put(backup(), 1)
             with store.changing_jobs():
-                store.jobs.put(job("other"), 1)
+                store.jobs.put(backup(name="other"), 1)
                 modes = {
                     str(file.relative_to(path.parent)): stat.S_IMODE(file.stat().st_mode)
                     for file in path.parent.rglob("*")
@@ -145,7 +142,7 @@ def test_definitions_are_roots_and_a_group_may_read_them(tmp_path: Path) -> None
     path = tmp_path / "jobs.db"
     definitions = Definitions.open(path, group=65534)
     with definitions.transaction():
-        definitions.jobs.put(job(), 1)
+        definitions.jobs.put(backup(), 1)
         journal = path.with_name("jobs.db-journal").stat()
     definitions.close()
     for found in (path.stat(), journal):
@@ -154,13 +151,13 @@ def test_definitions_are_roots_and_a_group_may_read_them(tmp_path: Path) -> None
 
 def test_closing_leaves_one_file_each(path: Path) -> None:
     with Store.open(path) as store:
-        store.jobs.put(job(), 1)
+        store.jobs.put(backup(), 1)
     assert files(path.parent).keys() == {"lunasched.db", "history/lunasched.db"}
 
 
 def test_opening_again_changes_nothing(path: Path) -> None:
     with Store.open(path) as store:
-        store.jobs.put(job(), 1)
+        store.jobs.put(backup(), 1)
     before = files(path.parent)
     with Store.open(path) as store:
         assert store.jobs.names() == ["backup"]
@@ -192,7 +189,7 @@ FULL = Job(
 )
 
 
-@pytest.mark.parametrize("kept", [job(), FULL], ids=["least", "full"])
+@pytest.mark.parametrize("kept", [backup(), FULL], ids=["least", "full"])
 def test_a_job_comes_back_as_it_was(kept: Job, store: Store) -> None:
     store.jobs.put(kept, 5)
     assert store.jobs.get(kept.name) == kept
@@ -202,19 +199,19 @@ def test_a_job_comes_back_as_it_was(kept: Job, store: Store) -> None:
 
 def test_jobs_are_in_the_order_of_their_names(store: Store) -> None:
     for name in ("c", "a", "b"):
-        store.jobs.put(job(name), 1)
+        store.jobs.put(backup(name=name), 1)
     assert [found.name for found in store.jobs.all()] == store.jobs.names() == ["a", "b", "c"]
 
 
 def test_a_job_replaces_the_one_of_its_name(store: Store) -> None:
-    store.jobs.put(job(), 1)
-    store.jobs.put(job(schedule="every 2h"), 2)
-    assert store.jobs.all() == [job(schedule="every 2h")]
+    store.jobs.put(backup(), 1)
+    store.jobs.put(backup(schedule="every 2h"), 2)
+    assert store.jobs.all() == [backup(schedule="every 2h")]
     assert store.jobs.updated_at() == {"backup": 2}
 
 
 def test_the_runs_of_a_removed_job_stay(store: Store) -> None:
-    store.jobs.put(job(), 1)
+    store.jobs.put(backup(), 1)
     store.runs.begin(run(), BOOT)
     store.jobs.delete("backup")
     store.jobs.delete("backup")
@@ -387,7 +384,7 @@ def test_runs_of_one_instant_are_in_the_order_of_the_journal(store: Store) -> No
 
 def test_latest_is_one_run_for_each_job_without_its_output(store: Store) -> None:
     for name in ("a", "b", "never"):
-        store.jobs.put(job(name), 1)
+        store.jobs.put(backup(name=name), 1)
     for number, name in enumerate("aababx"):
         execution_id = f"{number:032x}"
         store.runs.begin(run(execution_id, name, number * HOUR), BOOT)
@@ -421,7 +418,7 @@ def test_a_transaction_is_all_or_nothing(store: Store, path: Path) -> None:
         store.set_cursor("c1")
         raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt), store.changing_jobs():
-        store.jobs.put(job(), 1)
+        store.jobs.put(backup(), 1)
         raise KeyboardInterrupt
     assert store.jobs.names() == []
     assert store.cursor() is None
@@ -430,7 +427,7 @@ def test_a_transaction_is_all_or_nothing(store: Store, path: Path) -> None:
             store.set_cursor("c2")
             assert other.cursor() is None
         with store.changing_jobs():
-            store.jobs.put(job(), 1)
+            store.jobs.put(backup(), 1)
         assert other.jobs.names() == ["backup"]
         assert other.cursor() == "c2"
 
@@ -517,7 +514,7 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(
     which: Callable[[Path], Path], path: Path
 ) -> None:
     with Store.open(path) as store:
-        store.jobs.put(job(), 1)
+        store.jobs.put(backup(), 1)
     with sqlite3.connect(which(path)) as other:
         other.execute("PRAGMA user_version = 99")
     other.close()
@@ -558,7 +555,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(
 def test_a_damaged_database_is_told_of(path: Path) -> None:
     with Store.open(path) as store:
         for number in range(200):
-            store.jobs.put(job(f"job-{number}"), 1)
+            store.jobs.put(backup(name=f"job-{number}"), 1)
     content = bytearray(path.read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)
     path.write_bytes(content)
@@ -602,7 +599,7 @@ def as_nobody(path: Path) -> tuple[str, int]:
 def test_a_database_of_another_user(mode: int, shared: Path) -> None:
     path = shared / "lunasched.db"
     with Store.open(path) as store:
-        store.jobs.put(job(), 1)
+        store.jobs.put(backup(), 1)
     path.chmod(mode)
     before = files(shared)
     message, code = as_nobody(path)
@@ -761,7 +758,7 @@ def schema(path: Path) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("version", range(1, SPLIT))
 def test_every_earlier_schema_is_taken_over(version: int, path: Path) -> None:
-    definition = json.dumps(job().to_mapping())
+    definition = json.dumps(backup().to_mapping())
     with closing(sqlite3.connect(path)) as old:
         for script in MIGRATIONS[:version]:
             old.executescript(script.read_text())
@@ -780,7 +777,7 @@ def test_every_earlier_schema_is_taken_over(version: int, path: Path) -> None:
         old.commit()
     with Store.open(path) as store:
         assert store.migration is None
-        assert store.jobs.get_with_time("backup") == (job(), 2)
+        assert store.jobs.get_with_time("backup") == (backup(), 2)
         assert len(store.runs.history("backup", None)) == 50
         assert (store.runs.unsettled(), store.runs.open(), store.starts.all()) == ([], [], [])
         assert store.cursor() == "cursor"

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from test_cli import Cli
+from commandline import Cli
 
 from lunasched.errors import ExitCode
 from lunasched.jobs.reading import job_from_mapping

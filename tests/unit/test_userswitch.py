@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from samples import backup
 
 from lunasched.jobs import userswitch
-from lunasched.jobs.model import Job
 
 Found = list[tuple[str | None, str | None]]
-
-
-def job(command: str | tuple[str, ...], user: str | None = None) -> Job:
-    return Job(name="a", schedule="@daily", command=command, user=user)
 
 
 @pytest.mark.parametrize(
@@ -57,29 +53,29 @@ def job(command: str | tuple[str, ...], user: str | None = None) -> Job:
 def test_what_becomes_another_user_in_a_session(
     command: str | tuple[str, ...], found: Found
 ) -> None:
-    switches = userswitch.of_job(job(command))
+    switches = userswitch.of_job(backup(command=command))
     assert [(one.user, one.command) for one in switches] == found
 
 
 def test_a_job_of_another_user_than_root_is_not_warned_of() -> None:
     """There, su asks for a password."""
-    assert userswitch.of_job(job("su - web -c id", user="web")) == []
-    assert userswitch.of_job(job("su - web -c id", user="root"))
+    assert userswitch.of_job(backup(command="su - web -c id", user="web")) == []
+    assert userswitch.of_job(backup(command="su - web -c id", user="root"))
 
 
 def test_users_are_named_once_and_variables_are_none() -> None:
     command = 'su - web -c a; su - "$X" -c b; su db -c c; su web -c d'
-    assert userswitch.users(job(command)) == ("web", "db")
+    assert userswitch.users(backup(command=command)) == ("web", "db")
 
 
 def test_the_warning_says_what_to_write() -> None:
-    said = userswitch.switch_warning(job("su - web -c 'a b'")) or ""
+    said = userswitch.switch_warning(backup(command="su - web -c 'a b'")) or ""
     assert "--run-as web" in said
     assert "'a b'" in said
     assert "stop" in said
     assert "time limit" in said
     assert "output" in said
-    assert "--run-as web" in (userswitch.switch_warning(job("su - web -c a; id")) or "")
-    assert "--run-as USER" in (userswitch.switch_warning(job('su - "$X" -c a')) or "")
-    assert "runs as root" in (userswitch.switch_warning(job("sudo -i id")) or "")
-    assert userswitch.switch_warning(job("id")) is None
+    assert "--run-as web" in (userswitch.switch_warning(backup(command="su - web -c a; id")) or "")
+    assert "--run-as USER" in (userswitch.switch_warning(backup(command='su - "$X" -c a')) or "")
+    assert "runs as root" in (userswitch.switch_warning(backup(command="sudo -i id")) or "")
+    assert userswitch.switch_warning(backup(command="id")) is None

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compiling import SYSTEM, USER, compiled
-from test_compiler import EVERYTHING, USER_EVERYTHING
+from compiling import EVERYTHING, SYSTEM, USER, USER_EVERYTHING, compiled
 
 from lunasched.errors import DeploymentFailed, ExitCode, InvalidJob
 from lunasched.paths import Mode
