@@ -103,7 +103,7 @@ def _deploy(
     try:
         if dry_run:
             wanted = plan(jobs, session.store_as_is, prune=prune)
-            compiled = plans.check(session, wanted)
+            compiled = plans.check_plan(session, wanted)
             plans.show(wanted)
             print(f"Plan: {plans.counted(wanted, ('to add', 'to change', 'to remove'))}.")
         else:
@@ -115,7 +115,7 @@ def _deploy(
             print(f"Done: {plans.counted(wanted, ('added', 'changed', 'removed'))}.")
     except InvalidInput as error:
         raise plans.with_places(error, entries) from error
-    plans.warn(compiled)
+    plans.warn_authors(compiled)
     warn_of_lacks(session, wanted.put)
     warn_of_mail(session, wanted.put)
     if not dry_run and wanted.put:
@@ -156,8 +156,8 @@ def _read_into(
 
     try:
         chosen = _format(format_, name)
-        read = document.read(_content(name), _source(name), chosen)
-        found.append(configfile.read(read, base=session.settings.defaults))
+        read = document.read_document(_content(name), _source(name), chosen)
+        found.append(configfile.read_config(read, base=session.settings.defaults))
     except InvalidInput as error:
         problems += str(error).splitlines()
 

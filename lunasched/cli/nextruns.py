@@ -137,14 +137,14 @@ def _upcoming(
     session: Session, job: Job, deployed_at: int, count: int
 ) -> Iterator[tuple[int, str]]:
     """The next elapses of an enabled job, each with its name."""
-    from lunasched.history.slot import Past, next_slot, to_datetime, to_usec
+    from lunasched.history.slot import Past, next_slot_of_job, to_datetime, to_usec
     from lunasched.schedule import Every, elapses, parse
 
     rule = parse(job.schedule)
     now = session.now()
     if isinstance(rule, Every):
         past = Past(deployed_at, session.store.runs.last_start(job.name), None)
-        first = next_slot(job, now, past, session.host_timezone)
+        first = next_slot_of_job(job, now, past, session.host_timezone)
         if first is not None:
             yield from ((first + n * rule.seconds * 1_000_000, job.name) for n in range(count))
         return

@@ -53,16 +53,16 @@ def print_json(value: Any) -> None:
         text = json.dumps(value, ensure_ascii=False, indent=2)
     else:
         text = json.dumps(value, ensure_ascii=False)
-    terminal.exact(json_text(text) + "\n")
+    terminal.print_exact(json_text(text) + "\n")
 
 
 def print_json_list(values: Iterable[Any]) -> None:
     """A list of JSON, an element a line, each printed when it comes."""
     between = "[\n"
     for value in values:
-        terminal.exact(between + json_text(json.dumps(value, ensure_ascii=False)))
+        terminal.print_exact(between + json_text(json.dumps(value, ensure_ascii=False)))
         between = ",\n"
-    terminal.exact("\n]\n" if between == ",\n" else "[]\n")
+    terminal.print_exact("\n]\n" if between == ",\n" else "[]\n")
 
 
 class Table:

@@ -299,7 +299,7 @@ def _history_row(
         "output": render.one_line(lines[-1] if lines else "", 40),
     }
     return tuple(
-        own[fact.name] if fact.name in own else runvalues.shown(run, fact) for fact in _COLUMNS
+        own[fact.name] if fact.name in own else runvalues.fact_shown(run, fact) for fact in _COLUMNS
     )
 
 

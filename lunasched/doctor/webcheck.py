@@ -13,8 +13,7 @@ from lunasched.doctor.facts import Unseen
 from lunasched.doctor.finding import fine, unseen, warning
 from lunasched.errors import InvalidInput
 from lunasched.files.settings import Settings, WebSettings, of_document
-from lunasched.formats.document import Format
-from lunasched.formats.document import read as read_document
+from lunasched.formats.document import Format, read_document
 from lunasched.machine import host
 from lunasched.paths import SUPERVISOR_USER
 

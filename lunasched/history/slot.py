@@ -117,7 +117,7 @@ def _late(job: Job) -> int:
     return int(job.jitter * 1_000_000) + _ACCURACY_USEC
 
 
-def next_slot(job: Job, now: int, past: Past, host_timezone: str) -> int | None:
+def next_slot_of_job(job: Job, now: int, past: Past, host_timezone: str) -> int | None:
     """Return when the job's timer elapses next (µs, UTC), without its jitter."""
     if not job.enabled:
         return None
@@ -167,7 +167,7 @@ def next_elapse(
     """Return the job's next elapse (µs, UTC), or ``None``, also where its schedule is not valid
     now."""
     try:
-        return next_slot(job, now, Past(deployed_at, last_start, None), host_timezone)
+        return next_slot_of_job(job, now, Past(deployed_at, last_start, None), host_timezone)
     except InvalidInput:
         return None
 

@@ -60,7 +60,7 @@ class Store:
         try:
             if taken is not None:
                 definitions.take(taken.jobs)
-                separation.end(history)
+                separation.drop_old_jobs(history)
             store = cls(definitions, History.open(history, durable=durable))
         except BaseException:
             definitions.close()

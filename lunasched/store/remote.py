@@ -381,7 +381,7 @@ class _Server:
             case "begin_takeover":
                 yield {"value": self._old_jobs()}
             case "end_takeover":
-                separation.end(self._path)
+                separation.drop_old_jobs(self._path)
                 yield {"value": None}
             case call:
                 yield {"error": f"there is no call {call!r}"}

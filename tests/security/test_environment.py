@@ -161,7 +161,7 @@ def units(context: Context) -> list[Unit]:
             job, context, depended_on=definition["name"] == "a-guarded", launched=["a-replace"]
         )
         found += compiled.units
-        found += compiler.plain(job, context, "plain", ["about"])
+        found += compiler.plain_units(job, context, "plain", ["about"])
     exclusive = job_from_mapping({**jobs()[0], "execution_mode": "Exclusive", "overlap": "queue"})
     return [*found, *compiler.compile(exclusive, context).units]
 

@@ -450,7 +450,7 @@ def test_how_the_delays_of_retries_grow(concepts: Page) -> None:
         meaning = meanings[re.sub(r"\b(Ar|No|Ns) ?| ", "", text)]
         policy = RetryPolicy(backoff=Backoff(word), initial_delay=3, max_delay=1000)
         for attempt in range(1, 6):
-            assert retry.delay(policy, attempt) == meaning(attempt)
+            assert retry.retry_delay(policy, attempt) == meaning(attempt)
 
 
 def test_events_of_hooks(concepts: Page) -> None:
@@ -558,7 +558,7 @@ def test_examples_of_files(files_page: Page, tmp_path: Path) -> None:
     )
     of_yaml, of_toml, configuration = (text.replace(r"\e", "\\") for text in literal)
     read = [
-        configfile.read(document.read(text.encode(), "x", format_))
+        configfile.read_config(document.read_document(text.encode(), "x", format_))
         for text, format_ in ((of_yaml, document.Format.YAML), (of_toml, document.Format.TOML))
     ]
     by_yaml, by_toml = ([entry.job for entry in file.entries] for file in read)

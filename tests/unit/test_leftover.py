@@ -86,7 +86,7 @@ def test_what_goes_on_is_named_with_what_ends_it() -> None:
         "session-c1.scope; to end them: systemctl stop session-c1.scope]\n"
     )
     many = Leftover("lunasched-job@a b.service", tuple((n, "x") for n in range(1, 8)))
-    assert leftover.sentence([SESSION, many], "systemctl --user") == (
+    assert leftover.leftover_sentence([SESSION, many], "systemctl --user") == (
         "out of its reach go on su (97), sleep (98) in session-c1.scope and x (1), x (2), x (3), "
         "x (4), x (5) and 2 more in lunasched-job@a b.service; to end them: systemctl --user stop "
         "session-c1.scope && systemctl --user kill --signal=KILL 'lunasched-job@a b.service'"
@@ -95,11 +95,15 @@ def test_what_goes_on_is_named_with_what_ends_it() -> None:
 
 def test_a_unit_of_something_else_is_left_alone() -> None:
     """A user's whole manager is not ended for one process in it."""
-    said = leftover.sentence([Leftover("user@1000.service", ((1, "x"), (2, "y")))], "systemctl")
+    said = leftover.leftover_sentence(
+        [Leftover("user@1000.service", ((1, "x"), (2, "y")))], "systemctl"
+    )
     assert said.endswith("; to end them: kill -KILL 1 2")
 
 
 def test_what_may_be_anothers_is_told_without_what_ends_it() -> None:
-    said = leftover.sentence([Leftover("session-c1.scope", ((1, "x"),), False)], "systemctl")
+    said = leftover.leftover_sentence(
+        [Leftover("session-c1.scope", ((1, "x"),), False)], "systemctl"
+    )
     assert "by it or by another" in said
     assert "systemctl" not in said
