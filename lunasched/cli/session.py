@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from lunasched.deploy.deployer import Deployer
     from lunasched.files.settings import Settings
+    from lunasched.history.overview import ListedJob
     from lunasched.history.timerstate import Timers
     from lunasched.jobs.model import Job
     from lunasched.machine.surroundings import Surroundings
@@ -232,6 +233,13 @@ class Session:
     def jobs(self, *, as_is: bool = False) -> list[Job]:
         """All jobs; with ``as_is`` no database is made for there being none."""
         found = (self.store_as_is if as_is else self.store).jobs.all()
+        if not found:
+            self.check_not_lost()
+        return found
+
+    def listed(self, *, as_is: bool = False) -> list[ListedJob]:
+        """As much of all jobs as a list shows; with ``as_is``, see ``jobs``."""
+        found = (self.store_as_is if as_is else self.store).jobs.listed()
         if not found:
             self.check_not_lost()
         return found

@@ -454,7 +454,7 @@ def _form_of(one: dataclasses.Field[Any]) -> _FieldForm:
     return _FieldForm(_plain, kind if issubclass(kind, Enum) else _frozen)
 
 
-def _part_of_a_job(kind: type[_Whole], mapping: Mapping[str, Any]) -> _Whole:
+def _part_of_a_job(kind: Any, mapping: Mapping[str, Any]) -> Any:
     """Read back a part.
 
     Of ten thousand jobs, nearly all parts are as they are by default: these are told apart by one

@@ -16,7 +16,7 @@ import pytest
 
 from lunasched.history.run import Result
 from lunasched.machine import processes
-from lunasched.store.runs import EndedRun
+from lunasched.store.runtable import EndedRun
 from lunasched.supervisor.leftovers import leftovers
 from lunasched.systemd.journal import RunWindow
 from lunasched.systemd.manager import Invocation, UnitProcess
