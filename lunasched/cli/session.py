@@ -19,8 +19,10 @@ from lunasched.paths import (
     Mode,
     Paths,
     host_timezone,
+    is_there,
     unit_scripts,
     unit_templates,
+    user_name,
     zone_identity,
 )
 
@@ -107,13 +109,12 @@ class Session:
 
     @property
     def _is_unused(self) -> bool:
+        path = self.paths.database
         try:
-            self.paths.database.stat()
-        except FileNotFoundError:
-            return not self.paths.database.with_name("lunasched.db").exists()
-        except PermissionError:
+            return not is_there(path) and not is_there(path.with_name("lunasched.db"))
+        except OSError:
+            # What is in the way is said when it is opened.
             return False
-        return False
 
     @cached_property
     def _remote_history(self) -> RemoteHistory:
@@ -124,7 +125,7 @@ class Session:
         # Where they cannot be made, that is said by who needs them.
         with suppress(OSError):
             top.mkdir(mode=0o755, parents=True, exist_ok=True)
-            if not directory.exists() and top.stat().st_uid == 0:
+            if not is_there(directory) and top.stat().st_uid == 0:
                 directory.mkdir(mode=0o700)
                 os.chown(directory, *self._supervisor)
         return RemoteHistory(self.paths.history, *self._supervisor)
@@ -324,8 +325,8 @@ class Session:
             )
 
     @property
-    def lingers(self) -> bool:
-        """True if the caller's own manager runs while they are logged out."""
+    def lingers(self) -> bool | None:
+        """True if the caller's own manager runs while they are logged out; ``None``: not known."""
         from lunasched.machine import host
 
-        return host.lingers(pwd.getpwuid(os.getuid()).pw_name)
+        return host.lingers(user_name())
