@@ -55,6 +55,8 @@ _Text = TypeVar("_Text", str, bytes)
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 STATE_ROOT = Path("/run/lunasched-machines")
 HOST_TOOLS = ("mmdebstrap", "systemd-nspawn", "nsenter", "unshare", "mount", "umount")
+UNSTABLE = "sid"
+"""The suite of Debian without a release of its own, which has the newest systemd and Python."""
 USER = "luna"
 """The ordinary user (UID 1000) of every machine; lingering, so it has a user manager."""
 
@@ -298,6 +300,8 @@ def mmdebstrap(
                 "--dpkgopt=force-unsafe-io",
                 "--dpkgopt=path-exclude=/usr/share/doc/*",
                 "--dpkgopt=path-exclude=/usr/share/locale/*",
+                # A mirror may be weeks old, and its release files no longer valid.
+                '--aptopt=Acquire::Check-Valid-Until "false"',
                 *(f"--aptopt={option}" for option in _apt_options_of_host()),
                 *([] if variant == "extract" else [f"--customize-hook={hook}"]),
                 *(["--skip=cleanup/apt"] if available else []),
@@ -348,7 +352,7 @@ def _mirrors_of_host(suite: str) -> list[str]:
     if "Debian" not in uris:
         return []
     lines = [f"deb {uris['Debian']} {suite} main"]
-    if "Debian-Security" in uris:
+    if "Debian-Security" in uris and suite != UNSTABLE:  # which gets fixes as any other change
         lines.append(f"deb {uris['Debian-Security']} {suite}-security main")
     return lines
 
