@@ -30,7 +30,7 @@ test: lint image ## set up, lint and run every test, in parts beside each other 
 	@$(BIN)/python tests/support/everything.py
 
 test-fast: $(STAMP) ## the tests that need no booted systemd, in less than 2 minutes
-	@$(BIN)/pytest -m "not slow and not machine"
+	@$(BIN)/python tests/support/everything.py --quick
 
 test-vm: $(STAMP) image ## the tests that set clocks and cut power, in a qemu virtual machine
 	@$(BIN)/pytest -m vm

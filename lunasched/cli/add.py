@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, List, Optional
 
 import typer
 
-from lunasched.cli import units
+from lunasched.cli import unitlisting
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode, environment
 from lunasched.cli.firstuse import after_adding
-from lunasched.cli.mail import warn_of_mail
-from lunasched.cli.needs import warn_of_lacks
+from lunasched.cli.mailwarning import warn_of_mail
+from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, JobExists
 from lunasched.jobs import keys
@@ -73,13 +73,13 @@ def add(
         from lunasched.systemd import verify
 
         _check_new(session, job, replace)
-        compiled = units.compiled(session, job)
+        compiled = unitlisting.compiled(session, job)
         verify.check(compiled, session.mode)
-        units.print_units(compiled)
+        unitlisting.print_units(compiled)
         warn_of_lacks(session, [job])
         return
     compiled = session.deployer.add(job, now=session.now(), replace=replace)
-    units.warn(compiled)
+    unitlisting.warn(compiled)
     warn_of_lacks(session, [job])
     warn_of_mail(session, [job])
     _report_added(session, job, compiled)

@@ -10,7 +10,7 @@ import typer
 
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
 from lunasched.cli.firstuse import after_adding
-from lunasched.cli.needs import warn_of_lacks
+from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.machine import terminal
 
@@ -62,16 +62,16 @@ def adopt(
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Turn a timer and its service into a job. Their files are kept, renamed."""
-    from lunasched.cli import units
+    from lunasched.cli import unitlisting
 
     session = Session.choose(chosen_mode(ctx, system))
     if dry_run:
         found = session.deployer.find_units(unit, name, now=session.now())
-        compiled = units.compiled(session, found.adoption.job)
-        units.print_units(compiled)
+        compiled = unitlisting.compiled(session, found.adoption.job)
+        unitlisting.print_units(compiled)
     else:
         found, compiled = session.deployer.adopt(unit, name, now=session.now())
-        units.warn(compiled)
+        unitlisting.warn(compiled)
         made = compiled.timer or compiled.service
         print(f"Adopted {unit} as job {found.adoption.job.name!r}: it is {made.name} now.")
         for _, kept in found.moves:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Optional
 import typer
 
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
-from lunasched.cli.mail import warn_of_mail
-from lunasched.cli.needs import warn_of_lacks
+from lunasched.cli.mailwarning import warn_of_mail
+from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, JobExists, LunaschedError
 

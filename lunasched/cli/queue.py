@@ -9,7 +9,7 @@ import typer
 from lunasched.cli import render
 from lunasched.cli.app import JSON_OPTION, MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
 from lunasched.cli.session import Session
-from lunasched.history.starts import in_turn
+from lunasched.history.pendingstarts import in_turn
 
 _retry = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Pending retries.")
 app.add_typer(_retry, name="retry")

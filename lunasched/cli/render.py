@@ -12,8 +12,8 @@ from lunasched.formats.printable import command_text, json_text, one_line, print
 from lunasched.formats.quantities import duration, local_time, size, zone_time
 from lunasched.formats.unittext import uuid as execution_id
 from lunasched.history.jsonview import iso, job_json, run_json, start_json
+from lunasched.history.pendingstarts import waits_for
 from lunasched.history.phrases import hook_ended, next_time, run_ended
-from lunasched.history.starts import waits_for
 from lunasched.machine import terminal
 
 __all__ = [

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from lunasched.formats.unittext import uuid
+from lunasched.history.pendingstarts import Start, waits_for
 from lunasched.history.run import HookRun, Run
 from lunasched.history.runvalues import of_run
-from lunasched.history.starts import Start, waits_for
 from lunasched.jobs.model import Job
 from lunasched.jobs.runfacts import COURSE, YIELD, Form, Medium, RunFact, given
 

@@ -14,9 +14,9 @@ from itertools import islice
 
 from lunasched import schedule
 from lunasched.errors import InvalidInput
+from lunasched.history.pendingstarts import Start
 from lunasched.history.run import OVERRUN_MAX, Overrun, Result, Run
 from lunasched.history.slot import to_datetime, to_usec
-from lunasched.history.starts import Start
 from lunasched.jobs.model import ExecutionMode, Job, Overlap
 from lunasched.schedule import UNTIMED, Every
 

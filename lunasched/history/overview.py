@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from lunasched.history.pendingstarts import Start
 from lunasched.history.run import Result, Run
-from lunasched.history.starts import Start
 
 
 class State(Enum):

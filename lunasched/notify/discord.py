@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from lunasched.history.jsonview import iso
 from lunasched.history.report import ReportKind
 from lunasched.jobs.model import Channel
-from lunasched.notify.http import Post
+from lunasched.notify.httpclient import Post
 from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
 from lunasched.notify.text import beginning, code, end, utf16

@@ -12,7 +12,7 @@ from lunasched.formats.unittext import uuid
 from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Result
 from lunasched.jobs.model import Channel
-from lunasched.notify.http import Post
+from lunasched.notify.httpclient import Post
 from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
 from lunasched.notify.text import end, utf8

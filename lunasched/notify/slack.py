@@ -7,7 +7,7 @@ from typing import Any
 
 from lunasched.history.report import ReportKind
 from lunasched.jobs.model import Channel
-from lunasched.notify.http import Post
+from lunasched.notify.httpclient import Post
 from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
 from lunasched.notify.text import beginning, code, compact, end, facts, utf16

@@ -11,7 +11,7 @@ from lunasched.history.jsonview import facts_json, iso
 from lunasched.history.runvalues import of_report
 from lunasched.jobs.model import Channel
 from lunasched.jobs.runfacts import RUN_FACTS, Medium, given
-from lunasched.notify.http import Post
+from lunasched.notify.httpclient import Post
 from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
 

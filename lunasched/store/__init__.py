@@ -7,19 +7,19 @@ is the supervisor's. The statements are in ``definitions.sql`` and ``history.sql
 
 from __future__ import annotations
 
-from lunasched.history.starts import Start
+from lunasched.history.pendingstarts import Start
 from lunasched.store.connection import DEFINITIONS, HISTORY
 from lunasched.store.database import Store
 from lunasched.store.definitions import Definitions, DefinitionsReader, check_directory
-from lunasched.store.history import is_recorded, supervisor_lock
-from lunasched.store.hooks import OpenHook, PendingHook
+from lunasched.store.historydatabase import is_recorded, supervisor_lock
+from lunasched.store.hooktable import OpenHook, PendingHook
 from lunasched.store.inspection import Inspection, inspect
 from lunasched.store.outbox import COMMANDS, EndedCommand, MessageState, OutboxEntry, Outgoing
 from lunasched.store.pruning import Pruning
 from lunasched.store.remote import RemoteHistory
 from lunasched.store.repair import Repair, repair
-from lunasched.store.runs import EndedRun, OpenRun, RunState, UnsettledRun
-from lunasched.store.slots import MissedTotal
+from lunasched.store.runtable import EndedRun, OpenRun, RunState, UnsettledRun
+from lunasched.store.slottable import MissedTotal
 
 __all__ = [
     "COMMANDS",

@@ -11,12 +11,12 @@ from lunasched.paths import Mode, history_path
 from lunasched.store import separation
 from lunasched.store.connection import Row
 from lunasched.store.definitions import Definitions, DefinitionsReader
-from lunasched.store.history import History, HistoryAccess
-from lunasched.store.hooks import HookTable
+from lunasched.store.historydatabase import History, HistoryAccess
+from lunasched.store.hooktable import HookTable
 from lunasched.store.outbox import OutboxTable
-from lunasched.store.runs import RunTable
-from lunasched.store.slots import SlotTable
-from lunasched.store.starts import StartTable
+from lunasched.store.runtable import RunTable
+from lunasched.store.slottable import SlotTable
+from lunasched.store.starttable import StartTable
 
 if TYPE_CHECKING:
     from lunasched.history.snapshot import Snapshot
@@ -158,6 +158,6 @@ class Store:
 
     def snapshot(self, now: int) -> Snapshot:
         """Return the records of all jobs."""
-        from lunasched.store import snapshot
+        from lunasched.store import snapshotquery
 
-        return snapshot.take(self, now)
+        return snapshotquery.take(self, now)

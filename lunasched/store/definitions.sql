@@ -1,6 +1,14 @@
 -- name: job_names
 SELECT name FROM jobs ORDER BY name;
 
+-- name: enabled_names
+SELECT name FROM jobs WHERE json_extract(definition, '$.enabled') ORDER BY name;
+
+-- name: possible_intervals
+SELECT name, updated_at FROM jobs
+WHERE json_extract(definition, '$.enabled')
+    AND json_extract(definition, '$.schedule') LIKE '%every%' ORDER BY name;
+
 -- name: all_jobs
 SELECT definition FROM jobs ORDER BY name;
 

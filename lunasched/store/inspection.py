@@ -100,7 +100,7 @@ def _owners(found: os.stat_result) -> tuple[str, str]:
 
 
 def _state(connection: sqlite3.Connection, schema: Schema) -> str:
-    from lunasched.store.history import SPLIT
+    from lunasched.store.historydatabase import SPLIT
     from lunasched.store.legacy import is_legacy
 
     application = connection.execute("PRAGMA application_id").fetchone()[0]

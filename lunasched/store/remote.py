@@ -43,7 +43,7 @@ from lunasched.store.separation import TakenJob
 if TYPE_CHECKING:
     from types import FrameType
 
-    from lunasched.store.history import History
+    from lunasched.store.historydatabase import History
 
 ANSWER_SECONDS = 30.0
 """A question that has no answer by then has none: what holds it up is no business of root's."""
@@ -368,7 +368,7 @@ class _Server:
             case "size":
                 yield {"value": self._opened.size()}
             case "is_recorded":
-                from lunasched.store.history import is_recorded
+                from lunasched.store.historydatabase import is_recorded
 
                 yield {"value": is_recorded(self._path)}
             case "inspect":
@@ -425,7 +425,7 @@ class _Server:
 
     @property
     def _opened(self) -> History:
-        from lunasched.store.history import History
+        from lunasched.store.historydatabase import History
 
         if self._history is None:
             history = (

@@ -29,8 +29,8 @@ from lunasched.store.connection import (
     explained,
     read_only,
 )
-from lunasched.store.history import SPLIT, History, close_unchanged, is_recorded, use_wal
-from lunasched.store.jobs import JobTable
+from lunasched.store.historydatabase import SPLIT, History, close_unchanged, is_recorded, use_wal
+from lunasched.store.jobtable import JobTable
 
 if TYPE_CHECKING:
     from lunasched.store.legacy import MigrationReport

@@ -14,12 +14,12 @@ from lunasched.errors import InvalidInput
 from lunasched.formats.printable import json_text
 from lunasched.history import overrun
 from lunasched.history.jsonview import job_json, run_json
+from lunasched.history.pendingstarts import Start
 from lunasched.history.run import Run
 from lunasched.history.slot import next_elapse, to_usec
-from lunasched.history.starts import Start
 from lunasched.history.timerstate import Timers
 from lunasched.jobs.model import HIDDEN, Job
-from lunasched.web.http import Request, Response
+from lunasched.web.httpserver import Request, Response
 from lunasched.web.storeview import Place, StoreView
 
 RUNS_DEFAULT, RUNS_MAX = 100, 1000

@@ -20,15 +20,15 @@ from lunasched.formats.unittext import uuid
 from lunasched.history import overrun, phrases, runvalues
 from lunasched.history.jsonview import iso
 from lunasched.history.overview import MarkKind, State, chosen, counts, standings
+from lunasched.history.pendingstarts import in_turn, waits_for
 from lunasched.history.run import Result, Run
 from lunasched.history.slot import next_elapse
-from lunasched.history.starts import in_turn, waits_for
 from lunasched.history.timerstate import Timers, Upcoming
 from lunasched.jobs.model import Job
 from lunasched.jobs.runfacts import RUN_FACTS, Medium, given
 from lunasched.units import summary
 from lunasched.web import api, plot, timeline
-from lunasched.web.http import Request, Response
+from lunasched.web.httpserver import Request, Response
 from lunasched.web.storeview import Place, StoreView
 
 if TYPE_CHECKING:

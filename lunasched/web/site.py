@@ -15,7 +15,7 @@ from lunasched.errors import LunaschedError
 from lunasched.history.timerstate import Timers
 from lunasched.web import api
 from lunasched.web.access import Access
-from lunasched.web.http import Request, Response, plain
+from lunasched.web.httpserver import Request, Response, plain
 from lunasched.web.storeview import StoreView
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ from lunasched.store import Store
 from lunasched.transfer import crontab
 from lunasched.transfer.crontab import CronFormat, CrontabSource
 from lunasched.web.access import Access
-from lunasched.web.http import Request, respond
+from lunasched.web.httpserver import Request, respond
 from lunasched.web.site import Identity, Site
 
 CPU_SECONDS = 1.0

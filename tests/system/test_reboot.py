@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from installed import INSTALL, Lunasched
-from machine import Machine
+from installed import INSTALL, Lunasched, boot
 
 pytestmark = pytest.mark.machine
 
@@ -14,7 +13,7 @@ pytestmark = pytest.mark.machine
 @pytest.fixture(scope="module")
 def luna() -> Iterator[Lunasched]:
     """A machine of its own, which may be rebooted."""
-    with Machine.boot("reboot") as machine:
+    with boot("reboot") as machine:
         machine.run(INSTALL)
         yield Lunasched(machine)
 

@@ -88,6 +88,7 @@ def test_too_many_times_are_refused_with_the_bound(tmp_path: Path) -> None:
         assert "10000" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_whole_history_takes_no_more_memory_than_a_part(tmp_path: Path) -> None:
     found = lunasched(tmp_path, "list")
     assert found.returncode == 0, found.stderr
@@ -247,6 +248,7 @@ def test_a_zone_of_many_parts_is_none(name: str) -> None:
         schedule.check_timezone(name)
 
 
+@pytest.mark.slow
 def test_many_faults_of_a_crontab_are_told_in_time() -> None:
     begun = time.process_time()
     found = crontab.read(

@@ -90,6 +90,7 @@ def check(content: bytes, name: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["yaml", "toml"])
 def test_changed_files_are_read_or_refused(suffix: str, rng: random.Random) -> None:
     paths = [path for path in (*FILES, *EXAMPLES) if path.suffix == f".{suffix}"]

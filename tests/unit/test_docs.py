@@ -23,7 +23,8 @@ import yaml
 from lunasched import cli, notify, paths
 from lunasched.cli import render
 from lunasched.cli.app import app
-from lunasched.doctor.diagnosis import CHECKS, Finding, Severity
+from lunasched.doctor.diagnosis import CHECKS
+from lunasched.doctor.finding import Finding, Severity
 from lunasched.errors import ExitCode
 from lunasched.files import configfile
 from lunasched.files.settings import (

@@ -13,7 +13,7 @@ import pytest
 from test_cli import COMMAND, Cli
 
 from lunasched.errors import ExitCode
-from lunasched.files import configfile, schema
+from lunasched.files import configfile, jsonschema
 from lunasched.formats.document import Format, read
 from lunasched.jobs.model import Job
 from lunasched.jobs.reading import job_from_mapping
@@ -163,4 +163,4 @@ def test_secrets_on_a_terminal_are_told(cli: Cli) -> None:
 def test_the_schema(cli: Cli) -> None:
     done = cli("schema")
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == schema.schema()
+    assert json.loads(done.stdout) == jsonschema.schema()

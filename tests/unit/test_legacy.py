@@ -38,7 +38,7 @@ from lunasched.jobs.reading import job_from_mapping
 from lunasched.paths import Mode, history_path
 from lunasched.store import Store
 from lunasched.store.legacy import MigrationReport
-from lunasched.store.legacy.cron import translate
+from lunasched.store.legacy.oldcron import translate
 
 if TYPE_CHECKING:
     import random
@@ -316,6 +316,7 @@ def _is_legacy(path: Path) -> bool:
         return bool(tables and not connection.execute("PRAGMA application_id").fetchone()[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 def test_killed_at_any_step_the_old_database_or_the_new_is_there(journal: str, path: Path) -> None:
     jobs: list[dict[str, Any]] = [{"name": "hello"}, {"name": "second", "dependencies": ["hello"]}]

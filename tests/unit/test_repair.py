@@ -15,7 +15,7 @@ from lunasched.errors import StoreError
 from lunasched.jobs.model import Job
 from lunasched.store import DEFINITIONS, HISTORY, Definitions, inspect, repair
 from lunasched.store.connection import Schema
-from lunasched.store.history import History
+from lunasched.store.historydatabase import History
 
 JOBS = 300
 ROWS = 3000

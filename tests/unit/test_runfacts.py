@@ -27,7 +27,7 @@ from lunasched.paths import Mode, history_path
 from lunasched.store import Outgoing, Store
 from lunasched.supervisor import variables
 from lunasched.supervisor.messages import Messages, Origin
-from lunasched.web.http import Request
+from lunasched.web.httpserver import Request
 from lunasched.web.pages import Pages
 from lunasched.web.site import Identity
 

@@ -19,7 +19,7 @@ from lunasched.history.run import Result, Run, Trigger
 from lunasched.store import Store
 from lunasched.web import peer, plot, timeline
 from lunasched.web.access import Access
-from lunasched.web.http import Request
+from lunasched.web.httpserver import Request
 
 NOW = 1_800_000_000 * SECOND
 MINUTE = 60 * SECOND
@@ -330,4 +330,4 @@ def test_nobody_who_only_records_pays_for_the_page() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "lunasched.supervisor.pageserver" in loaded
-    assert not loaded & {"jinja2", "http.server", "lunasched.web.site", "lunasched.web.http"}
+    assert not loaded & {"jinja2", "http.server", "lunasched.web.site", "lunasched.web.httpserver"}

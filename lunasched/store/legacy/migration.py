@@ -22,8 +22,8 @@ from lunasched.jobs import dependencies
 from lunasched.jobs.model import ExecutionMode, Job
 from lunasched.paths import Mode
 from lunasched.store.legacy.backup import back_up, make_like, sync
-from lunasched.store.legacy.jobs import Converted, convert
 from lunasched.store.legacy.migrationreport import MigrationReport
+from lunasched.store.legacy.oldjobs import Converted, convert
 
 _NEWEST = 3
 _PREFIX = "lunasched_1_"

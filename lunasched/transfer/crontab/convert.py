@@ -12,6 +12,7 @@ from lunasched.jobs.model import Job
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.transfer.crontab.anacron import read_anacron_entry
 from lunasched.transfer.crontab.command import input_directives, split_percent
+from lunasched.transfer.crontab.entrytimes import read_times
 from lunasched.transfer.crontab.lines import (
     COMMAND_BYTES_MAX,
     CONVERT,
@@ -23,7 +24,6 @@ from lunasched.transfer.crontab.lines import (
 )
 from lunasched.transfer.crontab.names import CrontabDraft, identifiers, names, stem
 from lunasched.transfer.crontab.source import CronFormat, Crontab, CrontabEntry, CrontabSource
-from lunasched.transfer.crontab.times import read_times
 
 _SHELL = "/bin/sh"
 _DEFAULTS = {"PATH": "/usr/bin:/bin", "SHELL": _SHELL}

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from lunasched.units.needs.lack import Lack
-from lunasched.units.needs.machine import Absence
+from lunasched.units.needs.machinequestions import Absence
 from lunasched.units.needs.place import Place
 
 _USER, _GROUP = 217, 216

@@ -13,7 +13,7 @@ from lunasched.jobs.model import Command
 from lunasched.units import commandchannels, confinement
 from lunasched.units.needs import shelltext
 from lunasched.units.needs.lack import Lack
-from lunasched.units.needs.machine import Absence, FileKind, Seen
+from lunasched.units.needs.machinequestions import Absence, FileKind, Seen
 from lunasched.units.needs.place import EXECUTE, READ, Place
 
 _EXEC = 203

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from lunasched.units.needs.lack import Lack
-from lunasched.units.needs.machine import Absence, FileKind
+from lunasched.units.needs.machinequestions import Absence, FileKind
 from lunasched.units.needs.place import EXECUTE, NO_PROCESS, Place
 
 _CHDIR, _NAMESPACE, _CREDENTIALS = 200, 226, 243

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from lunasched.doctor.diagnosis.facts import Unseen
+if TYPE_CHECKING:
+    from lunasched.doctor.facts import Unseen
 
 
 class Severity(Enum):
@@ -57,3 +61,27 @@ def error(what: str, why: str, *mend: str, as_root: bool = False) -> Finding:
 def unseen(what: str, reason: Unseen) -> Finding:
     """Something that could not be looked at."""
     return Finding(Severity.UNKNOWN, f"{what} could not be looked at: {reason.reason}")
+
+
+_NAMED = 5
+"""The most names that a finding lists; of the others it gives the number."""
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first of the names, and the number of the others."""
+    names = list(names)
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def plural(count: int, noun: str) -> str:
+    """The noun as it goes with a number."""
+    return noun if count == 1 else f"{noun}s"
+
+
+def for_each(command: str, names: Sequence[str]) -> list[str]:
+    """One command line for all of them, or for a lot of them several."""
+    return [
+        " ".join([command, *map(shlex.quote, names[start : start + 50])])
+        for start in range(0, len(names), 50)
+    ]

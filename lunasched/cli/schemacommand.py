@@ -9,6 +9,6 @@ from lunasched.cli.app import app
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of job files and of the configuration, for editors."""
-    from lunasched.files import schema
+    from lunasched.files import jsonschema
 
-    render.print_json(schema.schema())
+    render.print_json(jsonschema.schema())

@@ -52,6 +52,17 @@ class JobTable:
         """The names of all jobs, in order."""
         return [row["name"] for row in self._execute("job_names")]
 
+    def enabled_names(self) -> list[str]:
+        """The names of the jobs that are enabled, in order."""
+        return [row["name"] for row in self._execute("enabled_names")]
+
+    def possible_intervals(self) -> dict[str, int]:
+        """The enabled jobs that may have an interval, each with when it was last added or changed.
+
+        Every job that has one is among them, and no job of a schedule without the word.
+        """
+        return {row["name"]: row["updated_at"] for row in self._execute("possible_intervals")}
+
     def dependents(self, name: str) -> list[Job]:
         """The jobs that depend on a job, in the order of their names."""
         return [_job(row) for row in self._execute("dependents", name=name)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from lunasched.history.pendingstarts import Start
 from lunasched.history.run import Run, Trigger
-from lunasched.history.starts import Start
 from lunasched.jobs.model import ExecutionMode, Job, Priority
 from lunasched.store.connection import Execute, Row
 

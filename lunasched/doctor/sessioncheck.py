@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from lunasched.doctor.diagnosis.facts import Facts, Unseen
-from lunasched.doctor.diagnosis.finding import Finding, fine, unseen, warning
+from lunasched.doctor.facts import Unseen
+from lunasched.doctor.finding import fine, unseen, warning
 from lunasched.jobs import userswitch
 
+if TYPE_CHECKING:
+    from lunasched.doctor.facts import Facts
+    from lunasched.doctor.finding import Finding
 
-def sessions(facts: Facts) -> Iterator[Finding]:
+
+def judge(facts: Facts) -> Iterator[Finding]:
     """Find jobs whose command is moved out of their unit by ``su`` and the like."""
     known = facts.deployed
     if isinstance(known, Unseen):

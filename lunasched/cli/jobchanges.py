@@ -10,10 +10,10 @@ from typing import Optional
 import typer
 
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
-from lunasched.cli.needs import warn_of_lacks
+from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
-from lunasched.cli.units import compiled as compiled_now
-from lunasched.cli.units import print_units
+from lunasched.cli.unitlisting import compiled as compiled_now
+from lunasched.cli.unitlisting import print_units
 from lunasched.errors import InvalidJob, LunaschedError, ZonesChanged
 
 

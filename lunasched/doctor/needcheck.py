@@ -1,18 +1,36 @@
-"""Checks of what jobs need of the machine: users and groups, directories, files and programs."""
+"""The checks of what jobs need of the machine: users and groups, directories, files, programs."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from lunasched.doctor.diagnosis.facts import Facts, Unseen
-from lunasched.doctor.diagnosis.finding import Finding, error, fine, unseen, warning
-from lunasched.units.needs import Lack
+from lunasched.doctor.facts import Unseen, seen
+from lunasched.doctor.finding import error, fine, unseen, warning
+from lunasched.machine.surroundings import Surroundings
+from lunasched.paths import Mode
+from lunasched.units.needs import lacking
+
+if TYPE_CHECKING:
+    from lunasched.doctor.facts import Facts
+    from lunasched.doctor.finding import Finding
+    from lunasched.jobs.model import Job
+    from lunasched.units.needs import Lack
 
 _NAMED = 5
 
 
-def users(facts: Facts) -> Iterator[Finding]:
+def look(mode: Mode, jobs: Sequence[Job]) -> tuple[Lack, ...] | Unseen:
+    """Return what jobs need and the machine does not have."""
+    from lunasched.systemd.manager import Manager
+
+    path = seen(lambda: Manager.connect(mode).path())
+    around = Surroundings(mode, None if isinstance(path, Unseen) else path)
+    return seen(lambda: tuple(lacking(jobs, around)))
+
+
+def judge_users(facts: Facts) -> Iterator[Finding]:
     """Find users and groups of jobs that there are not."""
     if isinstance(facts.lacks, Unseen):
         yield unseen("the users of jobs", facts.lacks)
@@ -21,7 +39,7 @@ def users(facts: Facts) -> Iterator[Finding]:
     yield from _found(facts, found) or [fine("there are all users that jobs run as")]
 
 
-def files(facts: Facts) -> Iterator[Finding]:
+def judge_files(facts: Facts) -> Iterator[Finding]:
     """Find directories, files and programs that jobs name and would not find."""
     if isinstance(facts.lacks, Unseen):
         yield unseen("the programs and directories of jobs", facts.lacks)

@@ -15,7 +15,7 @@ from lunasched.formats.measures import DAYS_TO_SECONDS
 from lunasched.jobs.model import Job
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.paths import Mode
-from lunasched.store.legacy.cron import translate
+from lunasched.store.legacy.oldcron import translate
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _ORDINALS = {1: "1st", 2: "2nd", 3: "3rd", 4: "4th", 5: "5th"}

@@ -16,7 +16,7 @@ from lunasched.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lunasched.doctor.diagnosis import Finding
+    from lunasched.doctor.finding import Finding
 
 _WIDTH = 100
 _INDENT = " " * 9
@@ -47,8 +47,9 @@ def doctor(
 
         mend(Session.choose(chosen_mode(ctx, system)), fix, ask=not yes)
         return
-    from lunasched.doctor.diagnosis import Severity, diagnose
+    from lunasched.doctor.diagnosis import diagnose
     from lunasched.doctor.examination import examine
+    from lunasched.doctor.finding import Severity
 
     session = Session.choose(chosen_mode(ctx, system))
     facts = examine(

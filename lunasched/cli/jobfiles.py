@@ -12,8 +12,8 @@ import typer
 
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode
 from lunasched.cli.firstuse import after_adding
-from lunasched.cli.mail import warn_of_mail
-from lunasched.cli.needs import warn_of_lacks
+from lunasched.cli.mailwarning import warn_of_mail
+from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.errors import ExitCode, InvalidInput, LunaschedError
 
