@@ -21,7 +21,7 @@ from lunasched.cli.mailwarning import warn_of_mail
 from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, InvalidJobs, PermissionDenied
-from lunasched.paths import Mode
+from lunasched.paths import Mode, user_name
 
 if TYPE_CHECKING:
     from lunasched.deploy.plan import Plan
@@ -112,7 +112,7 @@ def _opened(
     """The crontab, and what it is."""
     from lunasched.transfer.crontab import CronFormat, CrontabSource
 
-    caller = pwd.getpwuid(os.getuid()).pw_name if session.mode is Mode.USER else None
+    caller = user_name() if session.mode is Mode.USER else None
     users = _Users()
     path = None if file in (None, "-") else Path(str(file)).resolve()
     format_, owner, prefix = CronFormat.USER, None, ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import stat
 import sys
@@ -15,7 +16,7 @@ from lunasched.cli.firstuse import after_adding
 from lunasched.cli.mailwarning import warn_of_mail
 from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
-from lunasched.errors import ExitCode, InvalidInput, LunaschedError
+from lunasched.errors import ExitCode, InvalidInput, LunaschedError, PermissionDenied
 
 if TYPE_CHECKING:
     from lunasched.files.configfile import ConfigFile, FileEntry
@@ -190,13 +191,16 @@ def _content(name: str) -> bytes:
             return sys.stdin.buffer.read(BYTES_MAX + 1)
         with Path(name).open("rb") as file:
             return file.read(BYTES_MAX + 1)
+    except PermissionError as error:
+        raise _denied(Path(name)) from error
     except OSError as error:
         raise InvalidInput(f"{name} cannot be read: {error.strerror}") from error
 
 
 def _expanded(name: str) -> List[str]:
     """A file, or those of a directory."""
-    if name != "-" and Path(name).is_dir():
+    # What may not be looked at is told of by who reads it.
+    if name != "-" and os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises before Python 3.14
         return _of_directory(Path(name), trusted=False)
     return [name]
 
@@ -213,6 +217,8 @@ def _of_directory(directory: Path, *, trusted: bool) -> List[str]:
             for path in directory.iterdir()
             if path.suffix in _SUFFIXES and not path.name.startswith(".")
         )
+    except PermissionError as error:
+        raise _denied(directory) from error
     except OSError as error:
         raise InvalidInput(
             f"{directory} cannot be read ({error.strerror}); name the files, or make it"
@@ -223,9 +229,17 @@ def _of_directory(directory: Path, *, trusted: bool) -> List[str]:
     return [str(path) for path in paths]
 
 
+def _denied(path: Path) -> PermissionDenied:
+    return PermissionDenied(
+        f"{path} cannot be read by this user; run as root, or have its owner let you read it"
+    )
+
+
 def _check_owner(path: Path) -> None:
     try:
         about = path.stat()
+    except PermissionError as error:
+        raise _denied(path) from error
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
     by_group = about.st_gid != 0 and about.st_mode & stat.S_IWGRP
