@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import legacy
 import pytest
+from installed import Lunasched
 from packaged import OLDER, TREE, Built, commands, guide_part
 
 from lunasched import __version__
@@ -261,7 +262,9 @@ def test_upgrade_while_jobs_run(debian: Machine) -> None:
     sh(debian, f"apt-get install dbus-user-session; {RESTART_USER_MANAGER}")
     debian.wait_for("test -S /run/user/1000/bus", what="the user's bus")
     debian.exec("systemctl --user start lunasched", user="luna")
-    slots = ("add", "--name", "slots", "--schedule", "calendar:*:*:0/4")
+    # Each timer is without its unit for less than that when the units are replaced.
+    period = Lunasched(debian).period(4, 5)
+    slots = ("add", "--name", "slots", "--schedule", f"calendar:*:*:0/{period}")
     lunasched(debian, *slots, "--command", "date +%s >>/var/tmp/slots")
     waits = "while [ ! -e /run/go ]; do sleep 0.1; done; exit 7"
     lunasched(debian, "add", "--name", "long", "--schedule", "@yearly", "--command", waits)
@@ -307,6 +310,7 @@ def test_upgrade_while_jobs_run(debian: Machine) -> None:
     seen = len(debian.read_file("/var/tmp/slots").split())
     debian.wait_for(f"test $(wc -l </var/tmp/slots) -ge {seen + 2}", what="slots after the upgrade")
     lunasched(debian, "disable", "slots")
+    debian.wait_for("! systemctl is-active lunasched-job@slots.service", what="its last run")
     ran = debian.read_file("/var/tmp/slots").split()
     debian.wait_for(
         lambda: len([run for run in history(debian, "slots") if run["result"]]) == len(ran),
@@ -316,7 +320,9 @@ def test_upgrade_while_jobs_run(debian: Machine) -> None:
     scheduled = sorted(
         datetime.fromisoformat(run["scheduled_at"]) for run in history(debian, "slots")
     )
-    assert {later - earlier for earlier, later in pairwise(scheduled)} == {timedelta(seconds=4)}
+    assert {later - earlier for earlier, later in pairwise(scheduled)} == {
+        timedelta(seconds=period)
+    }
     debian.exec("rm /var/tmp/slots /run/go")
 
 

@@ -101,15 +101,19 @@ def test_a_program_that_could_not_be_executed_did_not_start(luna: Lunasched) -> 
 
 
 @pytest.mark.parametrize(
-    ("hook", "result", "code"),
-    [("exit 7", "exit-code", 7), ("sleep 60", "timeout", None), ("kill -9 $$", "signal", None)],
+    ("hook", "limit", "result", "code"),
+    [
+        ("exit 7", "1h", "exit-code", 7),
+        ("sleep 60", "1", "timeout", None),
+        ("kill -9 $$", "1h", "signal", None),
+    ],
 )
 def test_a_hook_that_fails_leaves_the_result_of_the_run_alone(
-    luna: Lunasched, hook: str, result: str, code: int | None
+    luna: Lunasched, hook: str, limit: str, result: str, code: int | None
 ) -> None:
     luna(
         *("add", "--name", luna.name, *LATER, "--command", "true"),
-        *("--on-success", hook, "--hook-timeout", "1"),
+        *("--on-success", hook, "--hook-timeout", limit),
     )
     assert luna("start", luna.name, "--wait").returncode == 0
     (found,) = hooks(luna)

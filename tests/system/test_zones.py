@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.machine
 
+HELD = "sleep 1000073"
+"""What runs as long as the lock is held; nothing else is called that."""
+
 
 def seen(luna: Lunasched, name: str) -> tuple[str, str]:
     """The timer's text and its inode, which changes whenever it is written."""
@@ -30,13 +33,13 @@ def zone_of_slots(luna: Lunasched, name: str) -> str:
 @contextmanager
 def lock_held(machine: Machine) -> Iterator[None]:
     """Meanwhile, who changes jobs has to wait."""
-    command = "exec flock /var/lib/lunasched/jobs.db.deploy-lock sleep 1000"
+    command = f"exec flock /var/lib/lunasched/jobs.db.deploy-lock {HELD}"
     holder = machine.popen(command)
     try:
-        machine.wait_for("pgrep -x sleep", what="the lock to be held")
+        machine.wait_for(f"pgrep -fx '{HELD}'", what="the lock to be held")
         yield
     finally:
-        machine.exec("pkill -x sleep; pkill -x flock", check=False)
+        machine.exec(f"pkill -fx '{HELD}'", check=False)
         holder.wait()
 
 
@@ -106,8 +109,8 @@ def test_a_command_that_waited_knows_the_new_zone(utc: Lunasched) -> None:
 
 def test_a_slot_that_ran_while_a_command_waited_does_not_run_again(luna: Lunasched) -> None:
     machine, timer = luna.machine, f"lunasched-job@{luna.name}.timer"
-    slot = int(machine.exec("date +%s").stdout) + 15
-    at = machine.exec(f"date -d @{slot} +%T").stdout.strip()
+    soon = luna.soon(12)
+    slot, at = int(soon.timestamp()), f"{soon:%T}"
     proof = f"/tmp/ran-{luna.name}"
     add = ("add", "--name", luna.name, "--schedule", f"at {at}", "--catch-up")
     luna(*add, "--command", f"echo >>{proof}")
@@ -131,12 +134,12 @@ def test_a_slot_that_ran_while_a_command_waited_does_not_run_again(luna: Lunasch
 
 def test_a_job_is_there_from_when_its_turn_came(luna: Lunasched) -> None:
     """Not from when its command began to wait: the slots in between were not missed."""
-    machine = luna.machine
+    machine, period = luna.machine, luna.period(4)
     with lock_held(machine):
-        schedule = ("--schedule", "calendar:*:*:0/4", "--command", "true")
+        schedule = ("--schedule", f"calendar:*:*:0/{period}", "--command", "true")
         add = machine.popen(["lunasched", "add", "--name", luna.name, *schedule])
         machine.wait_for("grep -e '-> FLOCK' /proc/locks", what="the command to wait")
-        machine.exec("sleep 8.5")
+        machine.exec(f"sleep {2.1 * period}", timeout=60 + 2 * period)
     assert add.wait() == 0
     luna.wait_for_runs(luna.name, 2)
     assert luna.json("get", luna.name)["missed_slots"] == 0
