@@ -194,14 +194,21 @@ def _unescaped(instance: str) -> str:
     return data.decode()
 
 
+def begins(machine: AnyMachine) -> frozenset[str]:
+    """The runs of whose beginning the manager's record is in the journal."""
+    return _recorded(machine, "7d4958e842da4a758f6c1cdc7b36dcc5")
+
+
 def ends(machine: AnyMachine) -> frozenset[str]:
     """The runs of whose end the manager's record is in the journal."""
-    found = set()
-    for message in ("7ad2d189f7e94e70a38c781354912448", "d9b373ed55a64feb8242e02dbe79a49c"):
-        command = ["journalctl", "-o", "json", "--all", "_PID=1", f"MESSAGE_ID={message}"]
-        lines = machine.exec(command, check=False).stdout.splitlines()
-        found |= {str(json.loads(line).get("INVOCATION_ID")) for line in lines}
-    return frozenset(found)
+    succeeded, failed = "7ad2d189f7e94e70a38c781354912448", "d9b373ed55a64feb8242e02dbe79a49c"
+    return _recorded(machine, succeeded) | _recorded(machine, failed)
+
+
+def _recorded(machine: AnyMachine, message: str) -> frozenset[str]:
+    command = ["journalctl", "-o", "json", "--all", "_PID=1", f"MESSAGE_ID={message}"]
+    lines = machine.exec(command, check=False).stdout.splitlines()
+    return frozenset(str(json.loads(line).get("INVOCATION_ID")) for line in lines)
 
 
 def busy(
