@@ -61,7 +61,7 @@ ROUND_FAULTS = 8
 PACKAGES_EVERY = 5
 CUTS_EVERY = 12
 """One round of so many is one of power cuts, which take a boot each."""
-CUTS = 3
+CUTS = 2
 POWER_CUT = "power-cut"
 CROWD = 30
 _SETTLES_S = 150

@@ -106,7 +106,7 @@ def jobs(crowd: int) -> list[dict[str, Any]]:
 def deploy(machine: AnyMachine, crowd: int) -> None:
     """Put the jobs on a machine with lunasched installed."""
     machine.write_file("/root/jobs.yaml", json.dumps({"jobs": jobs(crowd)}))
-    machine.run(["lunasched", "apply", "/root/jobs.yaml"], timeout=170)
+    machine.run(["lunasched", "apply", "/root/jobs.yaml"], timeout=600)
 
 
 def calendars(crowd: int) -> dict[str, str]:

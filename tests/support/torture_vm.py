@@ -71,7 +71,7 @@ class PowerRound:
         vm.exec(INSTALL, timeout=600)
         vm.write_file("/usr/local/bin/prove", PROVE, mode=0o755)
         vm.exec(SETUP)
-        vm.exec("systemctl restart lunasched")
+        vm.exec("systemctl restart lunasched", timeout=600)
         deploy(vm, 0)
         others = [{"name": "other", "schedule": "@yearly", "command": "true"}]
         vm.write_file("/root/other.yaml", json.dumps({"jobs": others}))
