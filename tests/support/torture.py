@@ -7,7 +7,6 @@ themselves (torture_oracle.py). Each round has a seed, which draws its faults:
     make torture                       # five minutes of rounds
     TORTURE_S=7200 make torture        # two hours
     TORTURE_SEED=7 make torture        # round 7 alone, once more
-    TORTURE_FAULTS=power-cut make torture     # a virtual machine whose power fails
     TORTURE_FAULTS=bus-restarted,… make torture
 """
 
@@ -49,20 +48,12 @@ from torture_jobs import (
     without_a_timer,
 )
 from torture_oracle import LATE_US, Evidence, Row, Verdict, judge, without_a_run
-from torture_vm import PowerRound
-from vm import VirtualMachine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torture_jobs import AnyMachine
-
 ROUND_FAULTS = 8
 PACKAGES_EVERY = 5
-CUTS_EVERY = 12
-"""One round of so many is one of power cuts, which take a boot each."""
-CUTS = 2
-POWER_CUT = "power-cut"
 CROWD = 30
 _SETTLES_S = 150
 """How long it may take until all is on record, on a machine that is busy with other tests, too."""
@@ -229,22 +220,14 @@ class Campaign:
     def play(self, seed: int) -> None:
         """Play the round of a seed, and print what was wrong."""
         print(f"round {seed}; again: {self._again}TORTURE_SEED={seed} make torture", flush=True)
-        if not self._kinds or (not self._again and seed % CUTS_EVERY == 0):
-            self._cut_power(seed)
-            return
         # The package takes longer to be built than a round.
-        packages = seed % PACKAGES_EVERY == 0 or all(each.of_packages for each in self._kinds)
+        packages = bool(self._again) or seed % PACKAGES_EVERY == 0
         kinds = [each for each in self._kinds if packages or not each.of_packages]
         played = Round(seed, kinds)
         with self._machine(played) as machine:
             self._count(seed, machine, played.play(machine), [each.name for each in played.faults])
 
-    def _cut_power(self, seed: int) -> None:
-        played = PowerRound(seed, CUTS)
-        with VirtualMachine.boot("torture", suite=SUITE) as machine:
-            self._count(seed, machine, played.play(machine), [POWER_CUT] * CUTS)
-
-    def _count(self, seed: int, machine: AnyMachine, verdict: Verdict, faults: list[str]) -> None:
+    def _count(self, seed: int, machine: Machine, verdict: Verdict, faults: list[str]) -> None:
         for line in verdict.lines():
             print(f"  {line}", flush=True)
         if not verdict.is_clean:
@@ -266,8 +249,8 @@ def main() -> int:
     """Play rounds for as long as is asked for; returns the exit status."""
     wanted = os.environ.get("TORTURE_FAULTS")
     kinds = [each for each in FAULTS if not wanted or each.name in wanted.split(",")]
-    if not kinds and wanted != POWER_CUT:
-        print("TORTURE_FAULTS names none of:", POWER_CUT, *{each.name: None for each in FAULTS})
+    if not kinds:
+        print("TORTURE_FAULTS names none of:", *{each.name: None for each in FAULTS})
         return 2
     again = os.environ.get("TORTURE_SEED")
     seed = int(again) if again else secrets.randbelow(10**6)
@@ -283,7 +266,7 @@ def main() -> int:
     return 1 if campaign.sums.wrong.total() else 0
 
 
-def _keep(machine: AnyMachine, seed: int) -> Path:
+def _keep(machine: Machine, seed: int) -> Path:
     """Keep what shows why a round failed; the directory."""
     directory = REPOSITORY / "build/torture" / str(seed)
     directory.mkdir(parents=True, exist_ok=True)

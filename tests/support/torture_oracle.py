@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 
 LATE_US = 60_000_000
 """The longest that a start may be late on a machine under torture."""
-UNSAFE_US = 15_000_000
-"""For how long before a power cut what was written may be lost: records are read, then synced."""
 _UNSURE = "[lunasched: journald was behind, and does not tell apart which run"
 _EXEC_FAILURES = range(200, 246)
 """Exit statuses with which systemd says that it could not start a command, systemd.exec(5)."""
@@ -81,9 +79,6 @@ class Evidence:
     """False statements that were found otherwise, as those of commands."""
     started_otherwise: frozenset[str] = frozenset()
     """The jobs with slots that something else than their timer starts, too."""
-    late: int = LATE_US
-    cuts: Sequence[int] = ()
-    """When the power failed."""
     witnessed: frozenset[str] | None = None
     """The runs of whose end the journal has a record; None: each that has ended."""
     announced: frozenset[str] | None = None
@@ -123,7 +118,7 @@ def judge(evidence: Evidence) -> Verdict:
     lost = [
         f"{proof.job} ran as {proof.id} at {proof.began}, and the history does not have it"
         for proof in proofs
-        if proof.id not in rows and not _right_before(proof.began, evidence.cuts)
+        if proof.id not in rows
     ]
     passed = 0
     for job, without in without_a_run(evidence).items():
@@ -157,10 +152,6 @@ def without_a_run(evidence: Evidence) -> dict[str, list[int]]:
         for job in evidence.slots
     }
     return {job: slots for job, slots in found.items() if slots}
-
-
-def _right_before(at: int, cuts: Iterable[int]) -> bool:
-    return any(at <= cut <= at + UNSAFE_US for cut in cuts)
 
 
 def _was_overtaken(evidence: Evidence, job: str, slot: int) -> bool:
@@ -205,18 +196,17 @@ def _doubled(
     ]
     for job, due in evidence.slots.items():
         found += [
-            f"{job} ran at {at} for a slot that had run"
-            for at in _surplus(due, by_timer[job], evidence.late)
+            f"{job} ran at {at} for a slot that had run" for at in _surplus(due, by_timer[job])
         ]
     return found
 
 
-def _surplus(slots: Iterable[int], began: Iterable[int], late: int) -> list[int]:
+def _surplus(slots: Iterable[int], began: Iterable[int]) -> list[int]:
     """The starts for which there is no slot of their own, each at most so late as may be."""
     free = sorted(slots)
     surplus = []
     for at in sorted(began):
-        own = [slot for slot in free if at - late <= slot <= at]
+        own = [slot for slot in free if at - LATE_US <= slot <= at]
         if own:
             # The earliest: what is late leaves the slots after it to those that come after it.
             free.remove(own[0])
@@ -265,14 +255,12 @@ def _against(row: Row, proof: Proof, evidence: Evidence) -> str:
     # Else there is a later record only.
     if is_announced and row.started > proof.began:
         return f"started at {row.started}, and it had begun at {proof.began}"
-    if row.slot is not None and not 0 <= proof.began - row.slot <= evidence.late:
+    if row.slot is not None and not 0 <= proof.began - row.slot <= LATE_US:
         return f"it began at {proof.began}, and is said to be for {row.slot}"
     if row.id in evidence.interrupted:
         return ""
     if row.result == "lost" and evidence.witnessed is not None and row.id not in evidence.witnessed:
         # journald has lost the record, and that is what the row says.
-        return ""
-    if row.result == "lost" and _right_before(proof.ended or proof.began, evidence.cuts):
         return ""
     if proof.ended is None:
         return "" if row.result not in ("success", "exit-code") else f"{row.result} without an end"
@@ -305,8 +293,6 @@ def _taken_back(evidence: Evidence) -> list[str]:
     found = {}
     for before in evidence.earlier:
         row = now.get(before.id)
-        if row is None and _right_before(before.started, evidence.cuts):
-            continue
         if row is None:
             found[before.id] = f"{before.job} {before.id}: its row went away"
         elif before.result and (row.result, row.code) != (before.result, before.code):

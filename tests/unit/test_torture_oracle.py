@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from torture_oracle import LATE_US, UNSAFE_US, Evidence, Proof, Row, Told, judge, printed
+from torture_oracle import LATE_US, Evidence, Proof, Row, Told, judge, printed
 
 S = 1_000_000
 SLOT = 1_000 * S
@@ -156,16 +156,6 @@ def test_a_run_whose_beginning_the_journal_has_lost_may_begin_later() -> None:
     late = replace(ROW, started=PROOF.began + 1)
     assert found(TRUE, rows=[late], announced=frozenset()) == []
     assert found(TRUE, rows=[late], announced=frozenset({"a1"})) == ["false"]
-
-
-def test_the_last_seconds_before_a_power_cut_may_be_lost() -> None:
-    slots: dict[str, list[int]] = {}
-    assert found(TRUE, rows=[], slots=slots, cuts=[PROOF.began + S]) == []
-    assert found(TRUE, rows=[], slots=slots, cuts=[PROOF.began - S]) == ["lost"]
-    assert found(TRUE, rows=[], slots=slots, cuts=[PROOF.began + UNSAFE_US + S]) == ["lost"]
-    lost = replace(ROW, result="lost", code=None)
-    assert found(TRUE, rows=[lost], cuts=[SLOT + 3 * S]) == []
-    assert found(TRUE, rows=[lost], cuts=[SLOT]) == ["false"]
 
 
 def test_other_false_statements_are_taken_as_they_are() -> None:
