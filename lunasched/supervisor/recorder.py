@@ -60,14 +60,17 @@ _RESULTS = {
     "watchdog": Result.TIMEOUT,
 }
 
-# UNIT_RESULT where systemd lacked something that it needs before it makes a process.
-_RESOURCES = "resources"
-
 # The directives by which a job can have a limit of its own choice.
 _TIME_LIMITS = frozenset(
     {"RuntimeMaxSec", "TimeoutSec", "TimeoutStartSec", "WatchdogSec", "RuntimeRandomizedExtraSec"}
 )
 
+
+# Each of them says that there was a run, should journald have lost the record of its beginning: the
+# manager drops what it has to say while journald is restarted.
+_PROOFS = frozenset(
+    {EventKind.STARTED, EventKind.PROCESS_ENDED, EventKind.SUCCEEDED, EventKind.FAILED}
+)
 
 _WITHOUT_INVOCATION = {
     EventKind.CONDITION_UNMET: Result.SKIPPED,
@@ -143,9 +146,9 @@ class Recorder:
                 self._wait(event)
             return
         runs, run_id = self._store.runs, event.execution_id
-        if event.kind is EventKind.STARTING:
+        if event.kind is EventKind.STARTING or event.kind in _PROOFS:
             self._begin(event)
-        elif event.kind is EventKind.STARTED:
+        if event.kind is EventKind.STARTED:
             if runs.running(run_id):
                 self._consequences.went_ahead(run_id)
         elif event.kind is EventKind.CONDITION_FAILED:
@@ -165,7 +168,7 @@ class Recorder:
             self._skip(event)
         elif event.kind is EventKind.RESOURCES:
             runs.resources(run_id, cpu_usec=event.cpu_usec, memory_peak=event.memory_peak)
-        else:
+        elif event.kind is not EventKind.STARTING:
             self._end(event)
 
     def _is_credible(self, event: Event) -> bool:
@@ -376,9 +379,6 @@ class Recorder:
             return None
 
     def _end(self, event: Event) -> None:
-        if event.unit_result == _RESOURCES:
-            # Where not even the guard's process could be made, it is all that there is of the run.
-            self._begin(event)
         state = self._store.runs.state(event.execution_id)
         if state is None:
             return

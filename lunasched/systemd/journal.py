@@ -39,11 +39,16 @@ UNITS_MAX = 2000
 OUTPUT_BYTES = 8192
 """The most output of a run that the history keeps."""
 
+UNSURE_NOTE = (
+    "[lunasched: journald was behind, and does not tell apart which run of the job wrote this]\n"
+)
 CUT_NOTE = "[lunasched: only the end of the output is kept here; the journal has the rest]\n"
 """The beginning of an output in the history that is not complete."""
 
 # The manager says "Starting" when it has started the process, whose output may be there already.
 _EARLY_USEC = 100_000
+# Where journald is as far behind, it takes in what several runs wrote at one time.
+_MIXED_USEC = 1_000_000
 
 # What journald is behind by more than this is a step of the clock.
 _BEHIND_USEC = 3600 * 1_000_000
@@ -383,7 +388,7 @@ class Journal:
     def delayed(self, run: RunWindow) -> RunWindow:
         """The window of a run whose end reached the journal late: its output did so, too."""
         with _reader() as reader:
-            return self._delayed(reader, run)
+            return self._delayed(run, self._behind(reader, run))
 
     def located(self, run: RunWindow) -> RunWindow:
         """A run with the streams by which its output has come so far, and whom it has entered."""
@@ -426,8 +431,8 @@ class Journal:
             return elsewhere.scopes(reader, run.streams, field)
 
     def _output(self, reader: Any, run: RunWindow, limit: int) -> Output:
-        run = self._delayed(reader, run)
-        run = self._located(reader, run)
+        behind = self._behind(reader, run)
+        run = self._located(reader, self._delayed(run, behind))
         reader.flush_matches()
         self._match_output(reader, run)
         if run.until is not None and run.is_followed:
@@ -436,6 +441,7 @@ class Journal:
             # journald may still be at it: it takes a minute for some hundred thousand lines.
             reader.seek_tail()
         pieces: list[bytes] = []
+        by_time: set[str] = set()
         cursor = None
         size = 0
         while size <= limit and (entry := reader.get_previous()):
@@ -445,12 +451,17 @@ class Journal:
                 cursor = cursor or entry["__CURSOR"]
                 pieces.append(_line(entry))
                 size += len(pieces[-1])
+                if "_SYSTEMD_INVOCATION_ID" not in entry:
+                    by_time.add(_single(entry, "_STREAM_ID"))
         tail = b"".join(reversed(pieces))[-limit:]
         if size > limit:
             # The cut may have gone through a character: drop what is left of it.
             while tail and tail[0] & 0xC0 == 0x80:
                 tail = tail[1:]
         note = CUT_NOTE if size > limit else ""
+        # A run has one stream: what came by several is, in part, of the runs before or after it.
+        if behind > _MIXED_USEC and len(by_time - run.streams) > 1:
+            note = UNSURE_NOTE + note
         return Output(note + tail.decode(errors="replace"), cursor)
 
     def dropped(self, run: RunWindow) -> Dropped:
@@ -490,21 +501,23 @@ class Journal:
                 return int(entry["__REALTIME_TIMESTAMP"])
         return 0
 
-    def _delayed(self, reader: Any, run: RunWindow) -> RunWindow:
+    def _delayed(self, run: RunWindow, behind: int) -> RunWindow:
         """Move the end of a window by the time that journald was behind at the run's end.
 
         What finds records by their time finds them by when journald took them in.
         """
-        if run.until is None:
-            return run
+        return run if run.until is None else replace(run, until=run.until + behind)
+
+    def _behind(self, reader: Any, run: RunWindow) -> int:
+        """Return the time by which journald was behind at the end of a run (µs)."""
         reader.flush_matches()
         _add(reader, {**self._manager(), self._about(): run.execution_id})
         reader.seek_tail()
         while entry := reader.get_previous():
             if entry.get("MESSAGE_ID") in _ENDS:
-                behind = max(0, entry["__REALTIME_TIMESTAMP"] - _at(entry))
-                return replace(run, until=run.until + behind)
-        return run
+                taken_in: int = entry["__REALTIME_TIMESTAMP"]
+                return max(0, taken_in - _at(entry))
+        return 0
 
     @contextmanager
     def follow(self, run: RunWindow) -> Iterator[OutputTail]:

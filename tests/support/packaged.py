@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from machine import PACKAGES
+from machine import PACKAGES, Machine
 
 TREE = Path(__file__).resolve().parent.parent.parent
 SUITES = ("bookworm", "trixie")
@@ -60,3 +60,34 @@ class Built:
     directory: Path
     """With ``dist``, of this tree, and ``older``, of the same with another version."""
     lintian: str
+
+
+# The same package as an older one.
+AS_OLDER = f"""
+set -e
+cd /srv/built
+mkdir older
+dpkg-deb --raw-extract dist/*.deb /tmp/older
+sed -i 's/^Version: .*/Version: {OLDER}/' /tmp/older/DEBIAN/control
+sed -i 's/^__version__ = .*/__version__ = "{OLDER}"/' \\
+    /tmp/older/usr/lib/python3/dist-packages/lunasched/__init__.py
+dpkg-deb --build --root-owner-group -Zgzip /tmp/older older/lunasched_{OLDER}_all.deb
+"""
+
+
+def build(suite: str, directory: Path) -> Built:
+    """Build the Debian package of this tree, and an older one, on a machine of their own."""
+    with Machine.boot(
+        f"build-{suite}",
+        suite=suite,
+        extra_packages=BUILDERS,
+        writable_binds=[(directory, "/srv/built")],
+    ) as builder:
+        builder.run("make -C /opt/lunasched deb DIST=/srv/built/dist", timeout=300)
+        builder.run(AS_OLDER)
+        checked = builder.run(
+            "lintian --fail-on error,warning --allow-root /srv/built/dist/*.changes",
+            check=False,
+            timeout=300,
+        )
+    return Built(suite, directory, checked.stdout + checked.stderr)

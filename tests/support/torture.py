@@ -17,6 +17,7 @@ import os
 import random
 import secrets
 import sys
+import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,8 @@ from typing import TYPE_CHECKING
 
 from installed import INSTALL, SUITE
 from machine import REPOSITORY, Machine
-from torture_faults import FAULTS, Fault
+from packaged import available, build
+from torture_faults import BUILT, FAULTS, Fault
 from torture_jobs import (
     BY_HAND,
     MOUNTS,
@@ -34,6 +36,7 @@ from torture_jobs import (
     RETRIED,
     SETUP,
     TELLS,
+    begins,
     busy,
     calendars,
     deploy,
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROUND_FAULTS = 8
+PACKAGES_EVERY = 5
 CROWD = 30
 _SETTLES_S = 150
 """How long it may take until all is on record, on a machine that is busy with other tests, too."""
@@ -82,6 +86,13 @@ class Sums:
         )
 
 
+INSTALL_PACKAGE = f"""
+set -e
+cp -r {BUILT}/dist /var/cache/dist
+apt-get -y install --no-install-recommends /var/cache/dist/lunasched_*_all.deb
+"""
+
+
 class Round:
     """A machine, and the faults that a seed draws for it."""
 
@@ -99,6 +110,10 @@ class Round:
         self._earlier: dict[str, Row] = {}
         self.faults = [self._rng.choice(kinds)(self._rng) for _ in range(number)]
 
+    @property
+    def needs_package(self) -> bool:
+        return any(each.of_packages for each in self.faults)
+
     def play(self, machine: Machine) -> Verdict:
         """Strike with all faults, and judge."""
         since = self._begin(machine)
@@ -115,7 +130,8 @@ class Round:
 
     def _begin(self, machine: Machine) -> int:
         machine.exec(MOUNTS)
-        machine.run(INSTALL)
+        install = INSTALL_PACKAGE if self.needs_package else INSTALL
+        machine.run(install, env={"DEBIAN_FRONTEND": "noninteractive"}, timeout=300)
         machine.write_file("/usr/local/bin/prove", PROVE, mode=0o755)
         machine.run(SETUP)
         machine.run("systemctl restart lunasched")
@@ -174,6 +190,7 @@ class Round:
             told=told(machine),
             tells=frozenset({TELLS}),
             witnessed=ends(machine),
+            announced=begins(machine),
             started_otherwise=frozenset({RETRIED, BY_HAND}),
         )
         listed = machine.exec(["lunasched", "list", "--json"]).stdout
@@ -191,39 +208,62 @@ def _missed(machine: Machine, name: str) -> int:
     return int(json.loads(shown)["missed_slots"])
 
 
+class Campaign:
+    """Rounds, one after the other."""
+
+    def __init__(self, kinds: Sequence[type[Fault]], wanted: str | None, directory: Path) -> None:
+        self._kinds = kinds
+        self._again = f"TORTURE_FAULTS={wanted} " if wanted else ""
+        self._built = directory
+        self.sums = Sums()
+
+    def play(self, seed: int) -> None:
+        """Play the round of a seed, and print what was wrong."""
+        print(f"round {seed}; again: {self._again}TORTURE_SEED={seed} make torture", flush=True)
+        # The package takes longer to be built than a round.
+        packages = bool(self._again) or seed % PACKAGES_EVERY == 0
+        kinds = [each for each in self._kinds if packages or not each.of_packages]
+        played = Round(seed, kinds)
+        with self._machine(played) as machine:
+            self._count(seed, machine, played.play(machine), [each.name for each in played.faults])
+
+    def _count(self, seed: int, machine: Machine, verdict: Verdict, faults: list[str]) -> None:
+        for line in verdict.lines():
+            print(f"  {line}", flush=True)
+        if not verdict.is_clean:
+            print(f"  the evidence: {_keep(machine, seed)}", flush=True)
+        self.sums.faults.update(faults)
+        self.sums.add(verdict)
+        print(f"  {verdict.runs} runs, {verdict.slots} slots", flush=True)
+
+    def _machine(self, played: Round) -> Machine:
+        if not played.needs_package:
+            return Machine.boot("torture", suite=SUITE)
+        if not any(self._built.iterdir()):
+            build(SUITE, self._built)
+        binds = [(self._built, BUILT), (REPOSITORY, "/opt/lunasched")]
+        return Machine.boot("torture", suite=SUITE, available=available(), binds=binds)
+
+
 def main() -> int:
     """Play rounds for as long as is asked for; returns the exit status."""
     wanted = os.environ.get("TORTURE_FAULTS")
     kinds = [each for each in FAULTS if not wanted or each.name in wanted.split(",")]
     if not kinds:
-        print("TORTURE_FAULTS names none of: " + " ".join(each.name for each in FAULTS))
+        print("TORTURE_FAULTS names none of:", *{each.name: None for each in FAULTS})
         return 2
     again = os.environ.get("TORTURE_SEED")
     seed = int(again) if again else secrets.randbelow(10**6)
     end = time.monotonic() + float(os.environ.get("TORTURE_S") or 300)
-    sums = Sums()
-    while True:
-        sums.add(_play(seed, kinds, sums, wanted))
-        if again or time.monotonic() > end:
-            break
-        seed += 1
-    print(sums)
-    return 1 if sums.wrong.total() else 0
-
-
-def _play(seed: int, kinds: Sequence[type[Fault]], sums: Sums, wanted: str | None) -> Verdict:
-    chosen = f"TORTURE_FAULTS={wanted} " if wanted else ""
-    print(f"round {seed}; again: {chosen}TORTURE_SEED={seed} make torture", flush=True)
-    played = Round(seed, kinds)
-    with Machine.boot("torture", suite=SUITE) as machine:
-        verdict = played.play(machine)
-        sums.faults.update(fault.name for fault in played.faults)
-        for line in verdict.lines():
-            print(f"  {line}", flush=True)
-        if not verdict.is_clean:
-            print(f"  the evidence: {_keep(machine, seed)}", flush=True)
-    print(f"  {verdict.runs} runs, {verdict.slots} slots", flush=True)
-    return verdict
+    with tempfile.TemporaryDirectory(prefix="lunasched-torture-") as directory:
+        campaign = Campaign(kinds, wanted, Path(directory))
+        while True:
+            campaign.play(seed)
+            if again or time.monotonic() > end:
+                break
+            seed += 1
+    print(campaign.sums)
+    return 1 if campaign.sums.wrong.total() else 0
 
 
 def _keep(machine: Machine, seed: int) -> Path:

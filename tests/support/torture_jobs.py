@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from machine import Machine
-    from vm import VirtualMachine
-
-    AnyMachine = Machine | VirtualMachine
 
 DIRECTORY = "/var/torture"
 PROOFS = f"{DIRECTORY}/proofs"
@@ -103,10 +100,10 @@ def jobs(crowd: int) -> list[dict[str, Any]]:
     ]
 
 
-def deploy(machine: AnyMachine, crowd: int) -> None:
+def deploy(machine: Machine, crowd: int) -> None:
     """Put the jobs on a machine with lunasched installed."""
     machine.write_file("/root/jobs.yaml", json.dumps({"jobs": jobs(crowd)}))
-    machine.run(["lunasched", "apply", "/root/jobs.yaml"], timeout=170)
+    machine.run(["lunasched", "apply", "/root/jobs.yaml"], timeout=600)
 
 
 def calendars(crowd: int) -> dict[str, str]:
@@ -114,7 +111,7 @@ def calendars(crowd: int) -> dict[str, str]:
     return {job["name"]: job["schedule"].partition(":")[2] for job in jobs(crowd)}
 
 
-def slots(machine: AnyMachine, calendar: str, after: int, until: int) -> list[int]:
+def slots(machine: Machine, calendar: str, after: int, until: int) -> list[int]:
     """The elapses of a calendar in a span, as the machine's systemd computes them."""
     number = max(1, (until - after) // 1_000_000)
     command = f"TZ=UTC systemd-analyze calendar --iterations={number} --base-time=@{after // 10**6}"
@@ -126,7 +123,7 @@ def slots(machine: AnyMachine, calendar: str, after: int, until: int) -> list[in
     return [each for each in at if after < each <= until]
 
 
-def proofs(machine: AnyMachine) -> list[Proof]:
+def proofs(machine: Machine) -> list[Proof]:
     """What the runs wrote of themselves."""
     began: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
     ended: dict[str, tuple[int, int]] = {}
@@ -161,7 +158,7 @@ def rows(text: str) -> list[Row]:
     ]
 
 
-def told(machine: AnyMachine) -> list[Told]:
+def told(machine: Machine) -> list[Told]:
     """The messages of failed runs that arrived."""
     text = machine.exec(f"cat {RECEIVED}", check=False).stdout
     bodies = [json.loads(json.loads(line)["body"]) for line in text.splitlines()]
@@ -177,7 +174,7 @@ def told(machine: AnyMachine) -> list[Told]:
     ]
 
 
-def without_a_timer(machine: AnyMachine, listed: str) -> set[str]:
+def without_a_timer(machine: Machine, listed: str) -> set[str]:
     """Names of jobs that are enabled, as ``list --json`` says, or have a timer, but not both."""
     units = "systemctl list-units --plain --no-legend --type=timer 'lunasched-job@*'"
     names = [line.split()[0] for line in machine.exec(units).stdout.splitlines()]
@@ -194,19 +191,24 @@ def _unescaped(instance: str) -> str:
     return data.decode()
 
 
-def ends(machine: AnyMachine) -> frozenset[str]:
+def begins(machine: Machine) -> frozenset[str]:
+    """The runs of whose beginning the manager's record is in the journal."""
+    return _recorded(machine, "7d4958e842da4a758f6c1cdc7b36dcc5")
+
+
+def ends(machine: Machine) -> frozenset[str]:
     """The runs of whose end the manager's record is in the journal."""
-    found = set()
-    for message in ("7ad2d189f7e94e70a38c781354912448", "d9b373ed55a64feb8242e02dbe79a49c"):
-        command = ["journalctl", "-o", "json", "--all", "_PID=1", f"MESSAGE_ID={message}"]
-        lines = machine.exec(command, check=False).stdout.splitlines()
-        found |= {str(json.loads(line).get("INVOCATION_ID")) for line in lines}
-    return frozenset(found)
+    succeeded, failed = "7ad2d189f7e94e70a38c781354912448", "d9b373ed55a64feb8242e02dbe79a49c"
+    return _recorded(machine, succeeded) | _recorded(machine, failed)
 
 
-def busy(
-    machine: AnyMachine, names: Sequence[str] = ("lunasched-job@*.service",)
-) -> frozenset[str]:
+def _recorded(machine: Machine, message: str) -> frozenset[str]:
+    command = ["journalctl", "-o", "json", "--all", "_PID=1", f"MESSAGE_ID={message}"]
+    lines = machine.exec(command, check=False).stdout.splitlines()
+    return frozenset(str(json.loads(line).get("INVOCATION_ID")) for line in lines)
+
+
+def busy(machine: Machine, names: Sequence[str] = ("lunasched-job@*.service",)) -> frozenset[str]:
     """The invocations that are in progress."""
     states = "--state=active,activating,deactivating"
     units = machine.exec(

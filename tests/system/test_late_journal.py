@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lunasched.systemd import journal
+
 if TYPE_CHECKING:
     from installed import Lunasched
     from machine import Machine
@@ -109,6 +111,29 @@ def test_a_failure_during_a_stall_is_told(
     assert (run["result"], run["exit_code"]) == ("exit-code", 4)
     assert run["output"].endswith(f"{LINES - 1}\n{LINES}\nTHE REASON\n")
     assert f"{LINES}\n    THE REASON\n" in machine.read_file(told)
+
+
+def test_what_several_runs_print_during_a_stall_is_not_told_as_the_output_of_one(
+    luna: Lunasched, journald: Journald
+) -> None:
+    """By then their processes are gone, and journald cannot ask whose they were."""
+    machine, unit = luna.machine, f"lunasched-job@{luna.name}.service"
+    add(luna, "echo $INVOCATION_ID")
+    over = f"systemctl show -P ActiveState {unit} | grep -qx inactive"
+    luna("start", luna.name, "--wait")
+    journald.stop()
+    for _ in range(3):
+        machine.exec(f"systemctl start --no-block {unit}")
+        machine.wait_for(f"systemctl show -P Job {unit} | grep -qx 0; {over}", what="a run")
+    until = time.monotonic() + 2
+    machine.wait_for(lambda: time.monotonic() > until)
+    journald.go_on()
+    for run in luna.wait_for_runs(luna.name, 4, 60):
+        own = run["execution_id"].replace("-", "")
+        lines = run["output"].splitlines()
+        if lines != [own]:
+            assert lines[0] == journal.UNSURE_NOTE.strip()
+            assert own in lines
 
 
 FLOOD = """

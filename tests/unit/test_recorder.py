@@ -259,8 +259,24 @@ def test_results_of_failed_units(unit_result: str, result: Result) -> None:
 
 
 def test_events_of_runs_that_never_began_leave_no_rows(store: Store) -> None:
-    take(store, [STARTED, process_ended(1), failed("exit-code"), STOPPING, RESOURCES, STOPPED])
+    take(store, [SPAWN_FAILED, SKIPPED, STOPPING, RESOURCES, STOPPED])
     assert rows(store) == {}
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+@pytest.mark.parametrize("end", ["success", "exit-code", "signal"])
+def test_a_run_of_which_the_first_records_are_lost_is_on_record(
+    end: str, lost: int, store: Store
+) -> None:
+    """The manager drops what it has to say while journald is restarted."""
+    events, (result, code, signal) = ENDS[end]
+    for _ in range(2):
+        take(store, events[lost:])
+    (run,) = rows(store).values()
+    # What a success exited with is known, of a failure only from the record of it.
+    known = (code, signal) if lost < 3 or end == "success" else (None, None)
+    assert (run.result, run.exit_code, run.signal) == (result, *known)
+    assert run.started_at == events[lost].at
 
 
 def test_a_run_that_ended_before_a_process_could_be_made_is_on_record(store: Store) -> None:

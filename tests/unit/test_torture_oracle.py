@@ -46,6 +46,15 @@ def test_a_slot_without_a_run_is_lost_unless_it_is_told_as_missed() -> None:
     assert found(TRUE, slots={"job": [SLOT - 30 * S, SLOT, SLOT + 90 * S]}) == []
 
 
+def test_a_slot_that_a_late_run_has_overtaken_is_told_as_skipped() -> None:
+    second = SLOT + S // 2
+    due = {"job": [SLOT, second]}
+    refused = replace(ROW, id="b2", slot=second, started=SLOT + 3 * S, result="skipped", code=None)
+    assert found(TRUE, slots=due, rows=[ROW, refused]) == []
+    assert judge(replace(TRUE, slots=due, rows=[ROW, refused])).passed == 1
+    assert found(TRUE, slots=due, rows=[ROW]) == ["lost"]
+
+
 def test_a_slot_that_ran_twice_is_doubled_whatever_the_history_says() -> None:
     again = Proof("job", "b2", "boot", SLOT + 5 * S, SLOT + 6 * S, 0)
     row = replace(ROW, id="b2", started=SLOT + 5 * S, ended=SLOT + 7 * S, output=None)
@@ -131,6 +140,22 @@ def test_an_end_that_the_journal_has_lost_may_be_lost() -> None:
     assert found(TRUE, rows=[lost], witnessed=frozenset()) == []
     assert found(TRUE, rows=[lost], witnessed=frozenset({"a1"})) == ["false"]
     assert found(TRUE, rows=[replace(ROW, code=1)], witnessed=frozenset()) == ["false"]
+
+
+def test_an_output_of_several_runs_says_so() -> None:
+    both = printed("b2") + printed("a1")
+    assert found(TRUE, rows=[replace(ROW, output=both)]) == ["false"]
+    guard = "this slot ran already, and systemd does not say\n"
+    assert found(TRUE, rows=[replace(ROW, output=guard + printed("a1"))]) == []
+    note = "[lunasched: journald was behind, and does not tell apart which run of the job wrote "
+    assert found(TRUE, rows=[replace(ROW, output=f"{note}this]\n{both}")]) == []
+    assert found(TRUE, rows=[replace(ROW, output=f"{note}this]\n{printed('b2')}")]) == ["false"]
+
+
+def test_a_run_whose_beginning_the_journal_has_lost_may_begin_later() -> None:
+    late = replace(ROW, started=PROOF.began + 1)
+    assert found(TRUE, rows=[late], announced=frozenset()) == []
+    assert found(TRUE, rows=[late], announced=frozenset({"a1"})) == ["false"]
 
 
 def test_other_false_statements_are_taken_as_they_are() -> None:
