@@ -13,6 +13,7 @@ from lunasched.cli import render
 from lunasched.cli.app import JSON_OPTION, MODE_OPTION, TIMES_MAX, app, chosen_mode
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput
+from lunasched.history import jsonview
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +68,7 @@ def explain(
                 "on_unit_active_sec": lines.on_unit_active_sec,
                 "on_boot_sec": lines.on_boot_sec,
                 "on_startup_sec": lines.on_startup_sec,
-                "next": [render.iso(moment) for moment in upcoming],
+                "next": [jsonview.iso(moment) for moment in upcoming],
             }
         )
         return
@@ -114,7 +115,7 @@ def next_runs(
     for one, obstacle in obstacles.items():
         print(f"note: {one} has no time to come: {obstacle}", file=sys.stderr)
     if as_json:
-        render.print_json([{"at": render.iso(at), "job": job} for at, job in runs])
+        render.print_json([{"at": jsonview.iso(at), "job": job} for at, job in runs])
         return
     rows = [(render.local_time(at), job) for at, job in runs]
     render.print_table(("NEXT ELAPSE", "JOB"), rows)
@@ -147,14 +148,15 @@ def _upcoming(
 def _elapses_of(
     session: Session, job: Job, deployed_at: int, count: int
 ) -> Iterator[tuple[int, str]]:
-    from lunasched.history.slot import Past, next_slot, to_datetime, to_usec
+    """The next elapses of an enabled job, each with its name."""
+    from lunasched.history.slot import Past, next_slot_of_job, to_datetime, to_usec
     from lunasched.schedule import Every, elapses, parse
 
     rule = parse(job.schedule)
     now = session.now()
     if isinstance(rule, Every):
         past = Past(deployed_at, session.store.runs.last_start(job.name), None)
-        first = next_slot(job, now, past, session.host_timezone)
+        first = next_slot_of_job(job, now, past, session.host_timezone)
         if first is not None:
             yield from ((first + n * rule.seconds * 1_000_000, job.name) for n in range(count))
         return
@@ -223,7 +225,7 @@ def _moment(text: Optional[str], zone: str) -> datetime:
         raise InvalidInput(
             f"--from: {text!r} is no time in ISO 8601; write 2027-03-28T01:30 or add +02:00"
         ) from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=tzdatabase.find(zone))
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=tzdatabase.rules_of(zone))
     if not MIN_YEAR < moment.year < MAX_YEAR:
         raise InvalidInput(
             f"--from: {text!r} is out of range: its year is after {MIN_YEAR} and before {MAX_YEAR}"

@@ -27,7 +27,7 @@ def zone_time(usec: int, zone: str, *, short: bool = False) -> str:
     """A point in time on the clock of a zone, with its offset and, if not ``short``, its day."""
     from lunasched.formats import tzdatabase
 
-    rules = tzdatabase.find(zone)
+    rules = tzdatabase.rules_of(zone)
     if rules is None:
         raise KeyError(zone)
     moment = (_EPOCH + timedelta(microseconds=usec)).astimezone(rules)
@@ -56,4 +56,4 @@ def size(count: int | None) -> str:
     """Bytes in the unit in which they are a whole number, as systemd takes them."""
     if count is None:
         return "-"
-    return measures.exact(count) or str(count)
+    return measures.exact_size(count) or str(count)

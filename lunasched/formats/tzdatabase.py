@@ -31,7 +31,7 @@ NAME_MAX = 64
 
 
 @lru_cache(maxsize=64)
-def own(name: str) -> tzinfo | None:
+def own_rules(name: str) -> tzinfo | None:
     """The rules of a zone that the machine has under this name."""
     if name in _UTC:
         return timezone.utc
@@ -44,26 +44,26 @@ def own(name: str) -> tzinfo | None:
         return None
 
 
-def find(name: str) -> tzinfo | None:
+def rules_of(name: str) -> tzinfo | None:
     """The rules of a zone, also where the machine has them under another name only."""
-    found = own(name)
+    found = own_rules(name)
     if found is not None:
         return found
     other = successor(name)
-    return None if other is None else own(other)
+    return None if other is None else own_rules(other)
 
 
 def successor(name: str) -> str | None:
     """The zone that the machine has, of which ``name`` is an old name that it does not have."""
-    if own(name) is not None or not _is_name(name):
+    if own_rules(name) is not None or not _is_name(name):
         return None
     other = _links().get(name)
-    return other if other is not None and own(other) is not None else None
+    return other if other is not None and own_rules(other) is not None else None
 
 
-def forget() -> None:
+def forget_rules() -> None:
     """Drop what was read, after the database was changed."""
-    own.cache_clear()
+    own_rules.cache_clear()
     _links.cache_clear()
 
 

@@ -72,7 +72,7 @@ class Segment:
 
 def check_timezone(name: str) -> None:
     """Raise InvalidInput unless ``name`` is a zone that systemd takes in ``OnCalendar=``."""
-    if tzdatabase.own(name) is None:
+    if tzdatabase.own_rules(name) is None:
         raise _unknown(name)
 
 
@@ -81,7 +81,7 @@ def timer_zone(name: str) -> str:
 
     It is another one for an old name that the machine has no more. Raises InvalidInput.
     """
-    if tzdatabase.own(name) is not None:
+    if tzdatabase.own_rules(name) is not None:
         return name
     other = tzdatabase.successor(name)
     if other is None:
@@ -109,7 +109,7 @@ def _unknown(name: str) -> InvalidInput:
 
 @lru_cache(maxsize=64)
 def _zone(name: str) -> tzinfo:
-    found = tzdatabase.find(name)
+    found = tzdatabase.rules_of(name)
     if found is None:
         raise _unknown(name)
     return found
@@ -138,7 +138,7 @@ def _of_offset(name: str) -> str:
     if not hours and not minutes:
         return f"; write it UTC{place}"
     zone = f"Etc/GMT{'-' if sign == '+' else '+'}{hours}"
-    if minutes or tzdatabase.own(zone) is None:
+    if minutes or tzdatabase.own_rules(zone) is None:
         return f"; none has the name of an offset such as UTC{sign}{hours:02}:{minutes:02}{place}"
     return (
         f"; the offset UTC{sign}{hours:02}:00 is {zone} there, with the sign the other way "
@@ -152,7 +152,7 @@ _SIGNED = ("GMT+", "GMT-", "GMT0")
 def _suggestion(name: str) -> str:
     from difflib import get_close_matches
 
-    known = sorted(n for n in available_timezones() if tzdatabase.own(n) is not None)
+    known = sorted(n for n in available_timezones() if tzdatabase.own_rules(n) is not None)
     folded = {n.lower(): n for n in known} | {n.rpartition("/")[2].lower(): n for n in known}
     wanted = name.strip().replace(" ", "_").lower()
     # One with an offset in its name is near to that of the other side of Greenwich.
@@ -206,7 +206,7 @@ def forget() -> None:
     """Drop what was computed from the tz database, after it was updated."""
     _zone.cache_clear()
     _decade.cache_clear()
-    tzdatabase.forget()
+    tzdatabase.forget_rules()
 
 
 _DECADE = 3653 * DAY

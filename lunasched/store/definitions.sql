@@ -21,6 +21,12 @@ SELECT name, json_extract(definition, '$.enabled') AS enabled,
     json_extract(definition, '$.tags') AS tags,
     json_quote(json_extract(definition, '$.command')) AS command FROM jobs ORDER BY name;
 
+-- name: listed_jobs
+SELECT name, updated_at, json_extract(definition, '$.schedule') AS schedule,
+    json_extract(definition, '$.timezone') AS timezone,
+    json_extract(definition, '$.enabled') AS enabled,
+    json_extract(definition, '$.tags') AS tags FROM jobs ORDER BY name;
+
 -- name: one_job
 SELECT definition, updated_at FROM jobs WHERE name = :name;
 

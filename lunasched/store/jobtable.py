@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 
 from lunasched.formats.printable import command_text
-from lunasched.history.overview import JobLine
+from lunasched.history.overview import JobLine, ListedJob
 from lunasched.jobs.model import Command, Job
 from lunasched.store.connection import Execute, Row
 
@@ -46,6 +46,20 @@ class JobTable:
                 command_text(_frozen(json.loads(row["command"]))),
             )
             for row in self._execute("job_lines")
+        ]
+
+    def listed(self) -> list[ListedJob]:
+        """As much of every job as a list shows, in the order of the names."""
+        return [
+            ListedJob(
+                row["name"],
+                row["schedule"],
+                row["timezone"],
+                bool(row["enabled"]),
+                tuple(json.loads(row["tags"])),
+                row["updated_at"],
+            )
+            for row in self._execute("listed_jobs")
         ]
 
     def names(self) -> list[str]:

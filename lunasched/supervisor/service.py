@@ -129,6 +129,7 @@ class Supervisor:
         store, journal, manager = self._store, self._journal, self._manager
         self._elapses = Elapses(store, manager)
         self._recorder = Recorder(
+            mode,
             store,
             origin.timezone,
             self._consequences,

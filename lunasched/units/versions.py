@@ -32,12 +32,12 @@ LIFETIMES = {
 }
 
 
-def has(version: int, directive: str) -> bool:
+def has_directive(version: int, directive: str) -> bool:
     """Tell whether a version of systemd has a directive; what is not in the table all have."""
     return LIFETIMES.get(directive, Lifetime()).holds(version)
 
 
-def number(text: str) -> int:
+def version_number(text: str) -> int:
     """The version in what systemd says of itself, ``257.13-1~deb13u1``; the oldest if there is
     none."""
     found = re.match(r"(?:systemd )?(\d{3,4})\b", text)

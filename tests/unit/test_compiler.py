@@ -379,7 +379,7 @@ def test_the_newest_systemd_warns_of_what_the_oldest_has(tmp_path: Path) -> None
     ],
 )
 def test_the_version_is_the_first_number_that_systemd_says(said: str, version: int) -> None:
-    assert versions.number(said) == version
+    assert versions.version_number(said) == version
 
 
 def test_time_is_counted_where_a_version_has_to_be_told() -> None:
