@@ -54,7 +54,7 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 LOCALTIME = Path("/etc/localtime")
 ZONE_DATABASE = Path("/usr/share/zoneinfo/tzdata.zi")
-"""The zone database as one text; its first line names its version."""
+"""The zone database as one text; its first line names its version. Beside it are the zones."""
 
 
 class Mode(Enum):
@@ -159,13 +159,19 @@ def unit_scripts() -> Path:
 
 
 def zone_identity(root: Path = Path("/")) -> str:
-    """The host's zone and the version of the zone database: what timers depend on besides jobs."""
+    """The host's zone and the state of the zone database: what timers depend on besides jobs.
+
+    That is its version, and how much there is: old names are a package of their own on some
+    distributions, and come and go without a change of the version.
+    """
+    text = root / ZONE_DATABASE.relative_to("/")
     try:
-        with (root / ZONE_DATABASE.relative_to("/")).open(encoding="utf-8") as file:
+        with text.open(encoding="utf-8") as file:
             version = file.readline().strip()
+        entries = f", {len(list(text.parent.iterdir()))} entries"
     except (OSError, UnicodeDecodeError):
-        version = ""
-    return f"{host_timezone(root)} {version}".strip()
+        version = entries = ""
+    return f"{host_timezone(root)} {version}{entries}".strip()
 
 
 def host_timezone(root: Path = Path("/")) -> str:

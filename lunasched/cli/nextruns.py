@@ -109,17 +109,11 @@ def next_runs(
     session = Session.choose(chosen_mode(ctx, system))
     jobs = session.jobs() if name is None else [session.job(name)]
     deployed = session.store.jobs.updated_at()
-    due = [job for job in jobs if _is_due(job)]
-    seen = {job.name: session.timers.obstacle(job.name) for job in due}
-    obstacles = {name: obstacle for name, obstacle in seen.items() if obstacle}
-    streams = [
-        _upcoming(session, job, deployed.get(job.name, 0), count)
-        for job in due
-        if job.name not in obstacles
-    ]
+    obstacles: dict[str, str] = {}
+    streams = [_upcoming(session, job, deployed.get(job.name, 0), count, obstacles) for job in jobs]
     runs = [run for run, _ in zip(heapq.merge(*streams), range(count), strict=False)]
     for one, obstacle in obstacles.items():
-        print(f"note: {one} has no time to come: {obstacle.words}", file=sys.stderr)
+        print(f"note: {one} has no time to come: {obstacle}", file=sys.stderr)
     if as_json:
         render.print_json([{"at": jsonview.iso(at), "job": job} for at, job in runs])
         return
@@ -135,6 +129,23 @@ def _is_due(job: Job) -> bool:
 
 
 def _upcoming(
+    session: Session, job: Job, deployed_at: int, count: int, obstacles: dict[str, str]
+) -> Iterator[tuple[int, str]]:
+    """The next elapses of a job, each with its name; ``obstacles`` has why there are none."""
+    try:
+        if not _is_due(job):
+            return
+        obstacle = session.timers.obstacle(job.name)
+        if obstacle:
+            obstacles[job.name] = obstacle.words
+            return
+        yield from _elapses_of(session, job, deployed_at, count)
+    except InvalidInput as error:
+        # Such as a zone that the machine has no more; the other jobs have their times.
+        obstacles[job.name] = str(error)
+
+
+def _elapses_of(
     session: Session, job: Job, deployed_at: int, count: int
 ) -> Iterator[tuple[int, str]]:
     """The next elapses of an enabled job, each with its name."""
@@ -203,8 +214,7 @@ def _night(rule: Schedule, zone: str, night: Transition) -> str:
 
 def _moment(text: Optional[str], zone: str) -> datetime:
     """``--from`` as an aware time; one without an offset is in the schedule's zone."""
-    from zoneinfo import ZoneInfo
-
+    from lunasched.formats import tzdatabase
     from lunasched.schedule.calendar import MAX_YEAR, MIN_YEAR
 
     if text is None:
@@ -215,7 +225,7 @@ def _moment(text: Optional[str], zone: str) -> datetime:
         raise InvalidInput(
             f"--from: {text!r} is no time in ISO 8601; write 2027-03-28T01:30 or add +02:00"
         ) from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=tzdatabase.rules_of(zone))
     if not MIN_YEAR < moment.year < MAX_YEAR:
         raise InvalidInput(
             f"--from: {text!r} is out of range: its year is after {MIN_YEAR} and before {MAX_YEAR}"

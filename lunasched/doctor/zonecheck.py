@@ -14,6 +14,7 @@ from lunasched.errors import InvalidInput
 from lunasched.history.slot import to_datetime
 from lunasched.machine import host
 from lunasched.state.slotfile import SlotDirectory
+from lunasched.units.compiler import lost_zones
 
 if TYPE_CHECKING:
     from lunasched.doctor.facts import Facts
@@ -42,6 +43,17 @@ class ZoneFacts:
     """The year of that version; 0 where it is not known."""
     changing: tuple[str, ...]
     """The zones of jobs whose clocks will be changed within a year."""
+    lost: tuple[LostZone, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LostZone:
+    """A zone of a job that the machine does not have, or has no more."""
+
+    job: str
+    said: str
+    has_rules: bool
+    """True if it is known under another name, which the job's timer has."""
 
 
 def look(paths: Paths, context: Context, jobs: Sequence[Job], now: int) -> ZoneFacts:
@@ -63,7 +75,17 @@ def look(paths: Paths, context: Context, jobs: Sequence[Job], now: int) -> ZoneF
         version=version,
         released=int(released[0]) if released else 0,
         changing=tuple(changing),
+        lost=tuple(lost for job in jobs for lost in _lost(job)),
     )
+
+
+def _lost(job: Job) -> Iterator[LostZone]:
+    try:
+        yield from (LostZone(job.name, said, has_rules=True) for said in lost_zones(job))
+        if job.timezone is not None:
+            schedule.timer_zone(job.timezone)
+    except InvalidInput as error:
+        yield LostZone(job.name, str(error), has_rules=False)
 
 
 def judge(facts: Facts) -> Iterator[Finding]:
@@ -88,6 +110,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
                 as_root=True,
             )
         )
+    found += [_of_lost(lost, facts) for lost in known.lost]
     year = to_datetime(facts.now).year
     if known.changing and known.released and year - known.released >= ZONES_YEARS_MAX:
         found.append(
@@ -102,6 +125,24 @@ def judge(facts: Facts) -> Iterator[Finding]:
     yield from found or [fine(f"the units are right for {known.now}")]
     if facts.has_jobs and not isinstance(facts.manager, Unseen):
         yield from _sync_units(facts, facts.manager.units)
+
+
+def _of_lost(lost: LostZone, facts: Facts) -> Finding:
+    install = "apt-get install tzdata-legacy"
+    if lost.has_rules:
+        return warning(
+            f"the job {lost.job!r}: {lost.said}",
+            "its timer has the name of today; files and commands with the old one are refused",
+            install,
+            as_root=True,
+        )
+    return error(
+        f"the job {lost.job!r}: {lost.said}",
+        "its timer is that of before, and systemd takes a zone that it does not find for UTC",
+        install,
+        f"{facts.lunasched} sync",
+        as_root=True,
+    )
 
 
 def _sync_units(facts: Facts, units: Mapping[str, UnitSeen]) -> Iterator[Finding]:

@@ -25,9 +25,12 @@ def local_time(usec: int | None) -> str:
 
 def zone_time(usec: int, zone: str, *, short: bool = False) -> str:
     """A point in time on the clock of a zone, with its offset and, if not ``short``, its day."""
-    from zoneinfo import ZoneInfo
+    from lunasched.formats import tzdatabase
 
-    moment = (_EPOCH + timedelta(microseconds=usec)).astimezone(ZoneInfo(zone))
+    rules = tzdatabase.rules_of(zone)
+    if rules is None:
+        raise KeyError(zone)
+    moment = (_EPOCH + timedelta(microseconds=usec)).astimezone(rules)
     return moment.strftime("%H:%M:%S %z" if short else "%a %Y-%m-%d %H:%M:%S %z")
 
 

@@ -123,7 +123,10 @@ def read_schedule(value: object) -> str:
     """One schedule, or several: a list of them, or a text with ``;`` between them."""
     if isinstance(value, (list, tuple)):
         value = f"{schedule.SEPARATOR} ".join(read_text(each) for each in value)
-    return schedule.parse(read_text(value)).text
+    found = schedule.parse(read_text(value))
+    for zone in schedule.named_zones(found):
+        schedule.check_timezone(zone)
+    return found.text
 
 
 def read_command(value: object) -> Command:

@@ -28,9 +28,16 @@ from lunasched.schedule.rule import (
     ScheduleKind,
     Several,
     SystemdCalendar,
+    named_zones,
 )
 from lunasched.schedule.timing import Timing, forget_zones, timing
-from lunasched.schedule.zone import Transition, check_timezone, transitions
+from lunasched.schedule.zone import (
+    Transition,
+    check_timezone,
+    lost_zone,
+    timer_zone,
+    transitions,
+)
 
 __all__ = [
     "ON_DEMAND",
@@ -53,7 +60,10 @@ __all__ = [
     "elapses",
     "forget_zones",
     "latest_elapse",
+    "lost_zone",
+    "named_zones",
     "parse",
+    "timer_zone",
     "timing",
     "transitions",
 ]

@@ -36,7 +36,7 @@ from lunasched.schedule.rule import (
     WEEKDAY_NAMES,
     SystemdCalendar,
 )
-from lunasched.schedule.zone import check_timezone
+from lunasched.schedule.zone import timer_zone
 
 MIN_YEAR, MAX_YEAR = 1970, 2199
 _MAX_FRACTIONS = 60_000
@@ -85,7 +85,8 @@ def _split_zone(text: str, start: int) -> tuple[int, str | None]:
     if word.upper() == "UTC":
         return space, "UTC"
     try:
-        check_timezone(word)
+        # An old name that the machine has no more stays one that was taken.
+        timer_zone(word)
     except InvalidInput as error:
         raise ScheduleError(str(error), text=text, position=space + 1) from None
     return space, word

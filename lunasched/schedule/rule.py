@@ -260,3 +260,11 @@ Schedule = Every | Calendar | Reboot | SystemdCalendar | Several | OnDemand
 
 UNTIMED = (Reboot, OnDemand)
 """The rules that have no instants."""
+
+
+def named_zones(schedule: Schedule) -> tuple[str, ...]:
+    """The time zones that a schedule names itself."""
+    rules = schedule.rules if isinstance(schedule, Several) else (schedule,)
+    return tuple(
+        rule.zone for rule in rules if isinstance(rule, SystemdCalendar) and rule.zone is not None
+    )

@@ -44,6 +44,7 @@ from lunasched.schedule.zone import (
     forget,
     segment_at,
     segments,
+    timer_zone,
 )
 
 if TYPE_CHECKING:
@@ -112,11 +113,12 @@ def timing(
 
     Without a ``timezone`` the job follows the host's zone and its lines name none. Raises
     ScheduleError for a schedule that never elapses after ``now`` or that no timer can say, and
-    InvalidInput for a zone that does not exist or that the host would take for another.
+    InvalidInput for a zone that does not exist or that the host would take for another. An old name
+    of a zone that the machine has no more becomes its name of today.
     """
     check_timezone(host_timezone)
     if timezone is not None:
-        check_timezone(timezone)
+        timezone = timer_zone(timezone)
     if isinstance(schedule, Every):
         every = Timing(on_unit_active_sec=schedule.seconds, on_active_sec=schedule.seconds)
         if schedule.boot is None:
@@ -176,7 +178,7 @@ def _several(schedule: Several, timezone: str | None, host_timezone: str, now: d
 def _as_it_is(
     schedule: SystemdCalendar, timezone: str | None, host_timezone: str, now: datetime
 ) -> Timing:
-    zone = schedule.zone or timezone
+    zone = timer_zone(schedule.zone) if schedule.zone else timezone
     _check_elapses(schedule, zone or host_timezone, microseconds(now))
     if zone is None:
         return Timing(on_calendar=(schedule.line,))

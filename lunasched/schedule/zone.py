@@ -1,8 +1,8 @@
 """Time zones: names that both Python and systemd take, and where their clocks change.
 
 Everything that depends on a zone alone is computed once per zone and ten years. Instants are
-whole seconds since the epoch, offsets are seconds east of UTC. The tz database is read through
-:mod:`zoneinfo`; a process that lives through an update of it calls ``forget_zones``.
+whole seconds since the epoch, offsets are seconds east of UTC. The tz database is that of the
+machine; a process that lives through an update of it calls ``forget_zones``.
 """
 
 from __future__ import annotations
@@ -13,21 +13,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import available_timezones
 
 from lunasched.errors import InvalidInput
+from lunasched.formats import tzdatabase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import tzinfo
 
 DAY = 86_400
 SMALL_CHANGE = 3 * 3600
 """From three hours on a change of the clock is a correction, not a DST change (cron(8))."""
 
-# TODO: once systemd < 255 is not supported, drop what timedatectl no longer accepts either.
-_NOT_ZONES = frozenset({"localtime", "posixrules", "Factory"})
-_NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
-_NAME_MAX = 64
 _ONE_DAY = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -74,21 +72,47 @@ class Segment:
 
 def check_timezone(name: str) -> None:
     """Raise InvalidInput unless ``name`` is a zone that systemd takes in ``OnCalendar=``."""
-    _zone(name)
+    if tzdatabase.own_rules(name) is None:
+        raise _unknown(name)
+
+
+def timer_zone(name: str) -> str:
+    """The name under which the machine has the rules of a zone, for the lines of a timer.
+
+    It is another one for an old name that the machine has no more. Raises InvalidInput.
+    """
+    if tzdatabase.own_rules(name) is not None:
+        return name
+    other = tzdatabase.successor(name)
+    if other is None:
+        raise _unknown(name)
+    return other
+
+
+def lost_zone(name: str) -> str | None:
+    """Return a sentence about an old name of a zone that the machine has no more, or None."""
+    other = tzdatabase.successor(name)
+    if other is None:
+        return None
+    return (
+        f"this machine has no time zone {name!r}, which is an old name of {other}; write "
+        f"{other}, or install the package tzdata-legacy"
+    )
+
+
+def _unknown(name: str) -> InvalidInput:
+    known = lost_zone(name)
+    if known is not None:
+        return InvalidInput(f"{name!r} is not a time zone here: {known}")
+    return InvalidInput(f"{name!r} is not a time zone of the tz database{_advice(name)}")
 
 
 @lru_cache(maxsize=64)
-def _zone(name: str) -> ZoneInfo:
-    # Python looks for a package for each part of it: a hundred of them are too many.
-    plausible = (
-        len(name) <= _NAME_MAX and _NAME.fullmatch(name) is not None and name not in _NOT_ZONES
-    )
-    if plausible and not name.startswith(("posix/", "right/")):
-        try:
-            return ZoneInfo(name)
-        except (KeyError, OSError, ValueError):
-            pass
-    raise InvalidInput(f"{name!r} is not a time zone of the tz database{_advice(name)}")
+def _zone(name: str) -> tzinfo:
+    found = tzdatabase.rules_of(name)
+    if found is None:
+        raise _unknown(name)
+    return found
 
 
 @lru_cache(maxsize=16)
@@ -114,7 +138,7 @@ def _of_offset(name: str) -> str:
     if not hours and not minutes:
         return f"; write it UTC{place}"
     zone = f"Etc/GMT{'-' if sign == '+' else '+'}{hours}"
-    if minutes or zone not in available_timezones():
+    if minutes or tzdatabase.own_rules(zone) is None:
         return f"; none has the name of an offset such as UTC{sign}{hours:02}:{minutes:02}{place}"
     return (
         f"; the offset UTC{sign}{hours:02}:00 is {zone} there, with the sign the other way "
@@ -128,12 +152,12 @@ _SIGNED = ("GMT+", "GMT-", "GMT0")
 def _suggestion(name: str) -> str:
     from difflib import get_close_matches
 
-    known = sorted(n for n in available_timezones() if n not in _NOT_ZONES)
+    known = sorted(n for n in available_timezones() if tzdatabase.own_rules(n) is not None)
     folded = {n.lower(): n for n in known} | {n.rpartition("/")[2].lower(): n for n in known}
     wanted = name.strip().replace(" ", "_").lower()
     # One with an offset in its name is near to that of the other side of Greenwich.
     places = [one for one in folded if not any(sign in folded[one] for sign in _SIGNED)]
-    near = get_close_matches(wanted[:_NAME_MAX], places, n=3, cutoff=0.75)
+    near = get_close_matches(wanted[: tzdatabase.NAME_MAX], places, n=3, cutoff=0.75)
     if wanted in folded:
         near = [wanted]
     if not near:
@@ -182,7 +206,7 @@ def forget() -> None:
     """Drop what was computed from the tz database, after it was updated."""
     _zone.cache_clear()
     _decade.cache_clear()
-    ZoneInfo.clear_cache()
+    tzdatabase.forget_rules()
 
 
 _DECADE = 3653 * DAY
@@ -213,12 +237,12 @@ def _decade(name: str, index: int) -> tuple[list[int], list[Segment]]:
     return [part.start for part in parts], parts
 
 
-def _between(zone: ZoneInfo, low: int, high: int) -> list[tuple[int, int, int]]:
+def _between(zone: tzinfo, low: int, high: int) -> list[tuple[int, int, int]]:
     before, after = _offset(zone, low), _offset(zone, high)
     return [(_bisect(zone, low, high), before, after)] if before != after else []
 
 
-def _bisect(zone: ZoneInfo, low: int, high: int) -> int:
+def _bisect(zone: tzinfo, low: int, high: int) -> int:
     wanted = _offset(zone, high)
     while high - low > 1:
         middle = (low + high) // 2
@@ -229,14 +253,14 @@ def _bisect(zone: ZoneInfo, low: int, high: int) -> int:
     return high
 
 
-def _is_dst(zone: ZoneInfo, instant: int) -> bool:
+def _is_dst(zone: tzinfo, instant: int) -> bool:
     return bool(datetime.fromtimestamp(instant, zone).dst())
 
 
-def _offset(zone: ZoneInfo, instant: int) -> int:
+def _offset(zone: tzinfo, instant: int) -> int:
     moment = zone.fromutc((_EPOCH + timedelta(seconds=instant)).replace(tzinfo=zone))
     offset = moment.utcoffset()
-    assert offset is not None  # a ZoneInfo always has one
+    assert offset is not None  # a zone always has one
     return offset.days * DAY + offset.seconds
 
 

@@ -44,8 +44,9 @@ class Zones:
         ``changed`` ends this supervisor: nothing more is recorded by the old zone, not even while
         the units are brought up to date. ``outdated`` is whether they are known not to be.
         """
-        for path in (LOCALTIME, ZONE_DATABASE):
-            monitor = Gio.File.new_for_path(str(path)).monitor_file(
+        for path in (LOCALTIME, ZONE_DATABASE, ZONE_DATABASE.parent):
+            # Of a directory, what is added and removed in it.
+            monitor = Gio.File.new_for_path(str(path)).monitor(
                 Gio.FileMonitorFlags.WATCH_MOVES, None
             )
             monitor.connect("changed", self._loop.callback(lambda *_: self._compare(changed)))

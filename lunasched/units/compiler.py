@@ -122,6 +122,7 @@ def compile(  # noqa: A001 - the design's word for it
         raise InvalidJob(["catch_up: this job runs after each boot anyway; leave catch_up out"])
     unsure = schedule.doubt(schedule.parse(job.schedule))
     warnings = [] if unsure is None else [f"schedule: {unsure}"]
+    warnings += [f"timezone: {said}" for said in lost_zones(job)]
     environment = _environment(context.templates)
     common = {
         "ownership": UnitText(f"{OWNERSHIP_MARK} for the job of this name."),
@@ -174,6 +175,13 @@ def compile(  # noqa: A001 - the design's word for it
         at_boot_only=timing.at_boot_only,
         until_boot=_until_boot(timing.rest_of_boot()),
     )
+
+
+def lost_zones(job: Job) -> list[str]:
+    """Sentences about the zones of a job that the machine has no more; its timer has others."""
+    named = schedule.named_zones(schedule.parse(job.schedule))
+    said = (schedule.lost_zone(zone) for zone in (*named, job.timezone) if zone is not None)
+    return [sentence for sentence in said if sentence is not None]
 
 
 def plain_units(job: Job, context: Context, name: str, about: Sequence[str]) -> tuple[Unit, ...]:
@@ -292,7 +300,7 @@ def _service_values(job: Job, context: Context, warnings: list[str]) -> dict[str
         "accounting": [
             unittext.plain(directive)
             for directive in ("CPUAccounting", "MemoryAccounting")
-            if versions.has(context.systemd, directive)
+            if versions.has_directive(context.systemd, directive)
         ],
         "limits": _limit_directives(job),
         "priority": _priority_directives(job, context, warnings),

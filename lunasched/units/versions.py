@@ -32,7 +32,7 @@ LIFETIMES = {
 }
 
 
-def has(version: int, directive: str) -> bool:
+def has_directive(version: int, directive: str) -> bool:
     """Tell whether a version of systemd has a directive; what is not in the table all have."""
     return LIFETIMES.get(directive, Lifetime()).holds(version)
 

@@ -178,3 +178,58 @@ def test_the_zone_database_changes(luna: Lunasched) -> None:
         what="the slots to be found anew",
     )
     assert luna.history(luna.name) == []
+
+
+def test_a_zone_that_leaves_the_database(luna: Lunasched) -> None:
+    """As US/Eastern does with Debian's tzdata-legacy: the job goes on, and the others too."""
+    machine, zones = luna.machine, "/usr/share/zoneinfo"
+    names = [f"{luna.name}-{kind}" for kind in ("zone", "calendar", "other")]
+    old, own, other = names
+    # Debian 13 has the old names in a package of their own, which is not installed.
+    machine.exec(
+        f"[ -e {zones}/US/Eastern ] || "
+        f"{{ mkdir {zones}/US && cp -L {zones}/America/New_York {zones}/US/Eastern; }}"
+    )
+    luna(*("add", "--name", old, "--schedule", "at 02:30", "--command", "true"), "--timezone",
+         "US/Eastern")  # fmt: skip
+    luna("add", "--name", own, "--schedule", "calendar:09:00 US/Eastern", "--command", "true")
+    luna("add", "--name", other, "--schedule", "at 04:00", "--command", "true")
+
+    def lines(name: str) -> str:
+        return machine.read_file(f"/etc/systemd/system/lunasched-job@{name}.timer")
+
+    def upcoming() -> dict[str, str]:
+        units = {name: f"lunasched-job@{name}.timer" for name in names}
+        return {
+            name: machine.exec(f"systemctl show -P NextElapseUSecRealtime {unit}").stdout
+            for name, unit in units.items()
+        }
+
+    machine.wait_for("! systemctl -q is-active lunasched-sync.service")
+    assert "02:30:00 US/Eastern" in lines(old)
+    before = upcoming()
+    try:
+        machine.exec(f"mv {zones}/US /root/US")
+        machine.wait_for(
+            lambda: "US/Eastern" not in lines(old) + lines(own), what="the timers to be written"
+        )
+        machine.wait_for("! systemctl -q is-active lunasched-sync.service")
+        assert "02:30:00 America/New_York" in lines(old)
+        assert "09:00:00 America/New_York" in lines(own)
+        assert upcoming() == before
+        listed = {run["job"] for run in luna.json("next", "-n", "20")}
+        assert listed >= set(names)
+        assert {job["name"] for job in luna.json("list")} >= set(names)
+        refused = luna("add", "--name", "x", "--schedule", "@daily", "--command", "true",
+                       "--timezone", "US/Eastern", check=False)  # fmt: skip
+        assert refused.returncode == 2
+        assert "America/New_York" in refused.stderr
+        assert "tzdata-legacy" in refused.stderr
+        said = luna("doctor", check=False).stdout
+        assert f"{old!r}: this machine has no time zone 'US/Eastern'" in said
+        assert "apt-get install tzdata-legacy" in said
+    finally:
+        machine.exec(f"[ -d {zones}/US ] || mv /root/US {zones}/US")
+    machine.wait_for(lambda: "02:30:00 US/Eastern" in lines(old), what="the name to be back")
+    machine.wait_for("! systemctl -q is-active lunasched-sync.service")
+    assert upcoming() == before
