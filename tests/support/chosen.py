@@ -2,10 +2,10 @@
 
 All tests run on the oldest systemd that is supported. These run on the other ones, too:
 
-    .venv/bin/python tests/support/chosen.py SUITE
+    .venv/bin/python tests/support/chosen.py SUITE [--vm] [OPTIONS OF PYTEST]
 
-Of ``sid`` the machine is a virtual one (`installed.boot`), whose processor is emulated: each is
-chosen so that it waits for what happens, and does not measure how soon.
+With ``--vm`` the machine is a virtual one (`installed.boot`), whose processor may be emulated: each
+is chosen so that it waits for what happens, and does not measure how soon.
 """
 
 from __future__ import annotations
