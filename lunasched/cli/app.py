@@ -112,10 +112,11 @@ _MODULES = {
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit status, raises what ``lunasched.cli.main`` renders."""
-    from lunasched.cli import reader
+    if "--system" in arguments:
+        from lunasched.cli import reader
 
-    if reader.is_for(arguments):
-        return reader.ask(arguments)
+        if reader.is_for(arguments):
+            return reader.ask(arguments)
     load_commands(next((word for word in arguments if not word.startswith("-")), None))
     try:
         app(list(arguments), prog_name="lunasched")

@@ -35,10 +35,10 @@ def eject(
     if dry_run:
         from lunasched.transfer import ejection
 
-        found = ejection.eject(session.job(name), session.context, as_name)
+        found = ejection.ejected_units(session.job(name), session.context, as_name)
         for number, unit in enumerate(found.units):
             print(f"{chr(10) if number else ''}# {unit.name}")
-            terminal.exact(unit.text)
+            terminal.print_exact(unit.text)
         _print_notes((*found.losses, *found.notes))
         return
     found = session.deployer.eject(name, as_name=as_name, force=force, now=session.now())
@@ -67,11 +67,11 @@ def adopt(
     session = Session.choose(chosen_mode(ctx, system))
     if dry_run:
         found = session.deployer.find_units(unit, name, now=session.now())
-        compiled = unitlisting.compiled(session, found.adoption.job)
+        compiled = unitlisting.units_to_show(session, found.adoption.job)
         unitlisting.print_units(compiled)
     else:
         found, compiled = session.deployer.adopt(unit, name, now=session.now())
-        unitlisting.warn(compiled)
+        unitlisting.warn_author(compiled)
         made = compiled.timer or compiled.service
         print(f"Adopted {unit} as job {found.adoption.job.name!r}: it is {made.name} now.")
         for _, kept in found.moves:

@@ -21,7 +21,7 @@ from lunasched.cli.mailwarning import warn_of_mail
 from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, InvalidJobs, PermissionDenied
-from lunasched.paths import Mode
+from lunasched.paths import Mode, user_name
 
 if TYPE_CHECKING:
     from lunasched.deploy.plan import Plan
@@ -58,7 +58,7 @@ def import_crontab(
 
     session = Session.choose(chosen_mode(ctx, system))
     data, source = _opened(file, system_format, session)
-    found = crontab.read(data, source)
+    found = crontab.read_crontab(data, source)
     label = render.printable(source.label)
     if found.problems:
         raise InvalidInput("\n".join((*map(render.printable, found.problems), _NOTHING)))
@@ -75,7 +75,7 @@ def import_crontab(
     _print_report(found, wanted)
     words = ("to add", "to change", "to remove") if dry_run else ("added", "changed", "removed")
     print(f"{'Plan' if dry_run else 'Done'}: {plans.counted(wanted, words)}.")
-    plans.warn(compiled)
+    plans.warn_authors(compiled)
     warn_of_lacks(session, wanted.put)
     warn_of_mail(session, wanted.put)
     _note_gone(session, jobs, source)
@@ -112,7 +112,7 @@ def _opened(
     """The crontab, and what it is."""
     from lunasched.transfer.crontab import CronFormat, CrontabSource
 
-    caller = pwd.getpwuid(os.getuid()).pw_name if session.mode is Mode.USER else None
+    caller = user_name() if session.mode is Mode.USER else None
     users = _Users()
     path = None if file in (None, "-") else Path(str(file)).resolve()
     format_, owner, prefix = CronFormat.USER, None, ""
@@ -229,7 +229,7 @@ def _changed(
 
     if dry_run:
         wanted = plan(jobs, session.store_as_is)
-        return wanted, plans.check(session, wanted)
+        return wanted, plans.check_plan(session, wanted)
     done = session.deployer.put_all(jobs, now=session.now(), replace=replace)
     return done.plan, done.compiled
 

@@ -12,8 +12,8 @@ import typer
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
 from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
-from lunasched.cli.unitlisting import compiled as compiled_now
 from lunasched.cli.unitlisting import print_units
+from lunasched.cli.unitlisting import units_to_show as compiled_now
 from lunasched.errors import InvalidJob, LunaschedError, ZonesChanged
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import stat
 import sys
@@ -15,7 +16,7 @@ from lunasched.cli.firstuse import after_adding
 from lunasched.cli.mailwarning import warn_of_mail
 from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
-from lunasched.errors import ExitCode, InvalidInput, LunaschedError
+from lunasched.errors import ExitCode, InvalidInput, LunaschedError, PermissionDenied
 
 if TYPE_CHECKING:
     from lunasched.files.configfile import ConfigFile, FileEntry
@@ -103,7 +104,7 @@ def _deploy(
     try:
         if dry_run:
             wanted = plan(jobs, session.store_as_is, prune=prune)
-            compiled = plans.check(session, wanted)
+            compiled = plans.check_plan(session, wanted)
             plans.show(wanted)
             print(f"Plan: {plans.counted(wanted, ('to add', 'to change', 'to remove'))}.")
         else:
@@ -115,7 +116,7 @@ def _deploy(
             print(f"Done: {plans.counted(wanted, ('added', 'changed', 'removed'))}.")
     except InvalidInput as error:
         raise plans.with_places(error, entries) from error
-    plans.warn(compiled)
+    plans.warn_authors(compiled)
     warn_of_lacks(session, wanted.put)
     warn_of_mail(session, wanted.put)
     if not dry_run and wanted.put:
@@ -156,8 +157,8 @@ def _read_into(
 
     try:
         chosen = _format(format_, name)
-        read = document.read(_content(name), _source(name), chosen)
-        found.append(configfile.read(read, base=session.settings.defaults))
+        read = document.read_document(_content(name), _source(name), chosen)
+        found.append(configfile.read_config(read, base=session.settings.defaults))
     except InvalidInput as error:
         problems += str(error).splitlines()
 
@@ -190,13 +191,16 @@ def _content(name: str) -> bytes:
             return sys.stdin.buffer.read(BYTES_MAX + 1)
         with Path(name).open("rb") as file:
             return file.read(BYTES_MAX + 1)
+    except PermissionError as error:
+        raise _denied(Path(name)) from error
     except OSError as error:
         raise InvalidInput(f"{name} cannot be read: {error.strerror}") from error
 
 
 def _expanded(name: str) -> List[str]:
     """A file, or those of a directory."""
-    if name != "-" and Path(name).is_dir():
+    # What may not be looked at is told of by who reads it.
+    if name != "-" and os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises before Python 3.14
         return _of_directory(Path(name), trusted=False)
     return [name]
 
@@ -213,6 +217,8 @@ def _of_directory(directory: Path, *, trusted: bool) -> List[str]:
             for path in directory.iterdir()
             if path.suffix in _SUFFIXES and not path.name.startswith(".")
         )
+    except PermissionError as error:
+        raise _denied(directory) from error
     except OSError as error:
         raise InvalidInput(
             f"{directory} cannot be read ({error.strerror}); name the files, or make it"
@@ -223,9 +229,17 @@ def _of_directory(directory: Path, *, trusted: bool) -> List[str]:
     return [str(path) for path in paths]
 
 
+def _denied(path: Path) -> PermissionDenied:
+    return PermissionDenied(
+        f"{path} cannot be read by this user; run as root, or have its owner let you read it"
+    )
+
+
 def _check_owner(path: Path) -> None:
     try:
         about = path.stat()
+    except PermissionError as error:
+        raise _denied(path) from error
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
     by_group = about.st_gid != 0 and about.st_mode & stat.S_IWGRP

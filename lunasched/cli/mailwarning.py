@@ -19,6 +19,8 @@ def warn_of_mail(session: Session, jobs: Iterable[Job]) -> None:
 
     if not mailserver.who_mails(jobs):
         return
-    obstacle = mailserver.obstacle(session.settings.email, lambda port: bool(host.listeners(port)))
+    obstacle = mailserver.mail_obstacle(
+        session.settings.email, lambda port: bool(host.listeners(port))
+    )
     if obstacle is not None:
         print(f"warning: {obstacle}", file=sys.stderr)

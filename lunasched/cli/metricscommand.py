@@ -38,6 +38,6 @@ def print_metrics(
     session.jobs(as_is=True)
     text = metrics.render(session.store_as_is, session.now())
     if textfile is None:
-        terminal.exact(text.decode())
+        terminal.print_exact(text.decode())
         return
     write_textfile(textfile.absolute(), text)

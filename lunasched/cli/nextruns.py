@@ -13,6 +13,7 @@ from lunasched.cli import render
 from lunasched.cli.app import JSON_OPTION, MODE_OPTION, TIMES_MAX, app, chosen_mode
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput
+from lunasched.history import jsonview
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +68,7 @@ def explain(
                 "on_unit_active_sec": lines.on_unit_active_sec,
                 "on_boot_sec": lines.on_boot_sec,
                 "on_startup_sec": lines.on_startup_sec,
-                "next": [render.iso(moment) for moment in upcoming],
+                "next": [jsonview.iso(moment) for moment in upcoming],
             }
         )
         return
@@ -120,7 +121,7 @@ def next_runs(
     for one, obstacle in obstacles.items():
         print(f"note: {one} has no time to come: {obstacle.words}", file=sys.stderr)
     if as_json:
-        render.print_json([{"at": render.iso(at), "job": job} for at, job in runs])
+        render.print_json([{"at": jsonview.iso(at), "job": job} for at, job in runs])
         return
     rows = [(render.local_time(at), job) for at, job in runs]
     render.print_table(("NEXT ELAPSE", "JOB"), rows)
@@ -137,14 +138,14 @@ def _upcoming(
     session: Session, job: Job, deployed_at: int, count: int
 ) -> Iterator[tuple[int, str]]:
     """The next elapses of an enabled job, each with its name."""
-    from lunasched.history.slot import Past, next_slot, to_datetime, to_usec
+    from lunasched.history.slot import Past, next_slot_of_job, to_datetime, to_usec
     from lunasched.schedule import Every, elapses, parse
 
     rule = parse(job.schedule)
     now = session.now()
     if isinstance(rule, Every):
         past = Past(deployed_at, session.store.runs.last_start(job.name), None)
-        first = next_slot(job, now, past, session.host_timezone)
+        first = next_slot_of_job(job, now, past, session.host_timezone)
         if first is not None:
             yield from ((first + n * rule.seconds * 1_000_000, job.name) for n in range(count))
         return

@@ -11,4 +11,4 @@ def schema() -> None:
     """Print the JSON Schema of job files and of the configuration, for editors."""
     from lunasched.files import jsonschema
 
-    render.print_json(jsonschema.schema())
+    render.print_json(jsonschema.job_schema())

@@ -19,8 +19,10 @@ from lunasched.paths import (
     Mode,
     Paths,
     host_timezone,
+    is_there,
     unit_scripts,
     unit_templates,
+    user_name,
     zone_identity,
 )
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from lunasched.deploy.deployer import Deployer
     from lunasched.files.settings import Settings
+    from lunasched.history.overview import ListedJob
     from lunasched.history.timerstate import Timers
     from lunasched.jobs.model import Job
     from lunasched.machine.surroundings import Surroundings
@@ -106,13 +109,12 @@ class Session:
 
     @property
     def _is_unused(self) -> bool:
+        path = self.paths.database
         try:
-            self.paths.database.stat()
-        except FileNotFoundError:
-            return not self.paths.database.with_name("lunasched.db").exists()
-        except PermissionError:
+            return not is_there(path) and not is_there(path.with_name("lunasched.db"))
+        except OSError:
+            # What is in the way is said when it is opened.
             return False
-        return False
 
     @cached_property
     def _remote_history(self) -> RemoteHistory:
@@ -123,7 +125,7 @@ class Session:
         # Where they cannot be made, that is said by who needs them.
         with suppress(OSError):
             top.mkdir(mode=0o755, parents=True, exist_ok=True)
-            if not directory.exists() and top.stat().st_uid == 0:
+            if not is_there(directory) and top.stat().st_uid == 0:
                 directory.mkdir(mode=0o700)
                 os.chown(directory, *self._supervisor)
         return RemoteHistory(self.paths.history, *self._supervisor)
@@ -236,6 +238,13 @@ class Session:
             self.check_not_lost()
         return found
 
+    def listed(self, *, as_is: bool = False) -> list[ListedJob]:
+        """As much of all jobs as a list shows; with ``as_is``, see ``jobs``."""
+        found = (self.store_as_is if as_is else self.store).jobs.listed()
+        if not found:
+            self.check_not_lost()
+        return found
+
     def check_not_lost(self) -> None:
         """Refuse to know of no jobs where some are deployed: their timers run, unknown to anybody.
 
@@ -316,8 +325,8 @@ class Session:
             )
 
     @property
-    def lingers(self) -> bool:
-        """True if the caller's own manager runs while they are logged out."""
+    def lingers(self) -> bool | None:
+        """True if the caller's own manager runs while they are logged out; ``None``: not known."""
         from lunasched.machine import host
 
-        return host.lingers(pwd.getpwuid(os.getuid()).pw_name)
+        return host.lingers(user_name())

@@ -156,7 +156,7 @@ def _wait(session: Session, job: Job, unit: str, invocation: Invocation, since: 
     with session.journal.follow(run) as output:
 
         def show() -> None:
-            terminal.exact(output.drain())
+            terminal.print_exact(output.drain())
             sys.stdout.flush()
 
         ended = session.manager.wait_ended(unit, show, _OUTPUT_SECONDS)

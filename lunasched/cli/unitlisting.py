@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lunasched.units.compiler import CompiledJob
 
 
-def compiled(session: Session, job: Job) -> CompiledJob:
+def units_to_show(session: Session, job: Job) -> CompiledJob:
     """The units of a job as they are compiled now; warnings go to standard error."""
     from lunasched.units import compiler
     from lunasched.units.concurrency import has_launcher
@@ -27,7 +27,7 @@ def compiled(session: Session, job: Job) -> CompiledJob:
         depended_on=bool(jobs.dependent_names(job.name)),
         launched=[one.name for one in dependencies if one and has_launcher(one)],
     )
-    warn(found)
+    warn_author(found)
     return found
 
 
@@ -37,10 +37,10 @@ def print_units(job: CompiledJob) -> None:
         if number:
             print()
         print(f"# {unit.name}")
-        terminal.exact(unit.text)
+        terminal.print_exact(unit.text)
 
 
-def warn(job: CompiledJob) -> None:
+def warn_author(job: CompiledJob) -> None:
     """Say what its author should know about a job."""
     for warning in job.warnings:
         print(f"warning: {warning}", file=sys.stderr)

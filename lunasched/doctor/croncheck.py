@@ -51,14 +51,14 @@ def _is_active(manager: ManagerFacts, unit: str) -> bool:
 
 def lines_of_jobs(crontabs: Iterable[FoundCrontab], jobs: Sequence[Job]) -> tuple[CronLine, ...]:
     """The lines whose commands are those of enabled jobs."""
-    from lunasched.transfer.crontab import CronFormat, CrontabSource, read
+    from lunasched.transfer.crontab import CronFormat, CrontabSource, read_crontab
 
     commands: dict[Command, str] = {job.command: job.name for job in jobs if job.enabled}
     found = []
     for crontab in crontabs:
         format_ = CronFormat.SYSTEM if crontab.user is None else CronFormat.USER
         source = CrontabSource(label=crontab.label, format=format_, user=crontab.user)
-        for entry in read(crontab.data, source).entries:
+        for entry in read_crontab(crontab.data, source).entries:
             name = commands.get(entry.job.command)
             if name is not None:
                 mend = _comment_out(crontab, entry.line)

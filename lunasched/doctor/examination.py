@@ -5,8 +5,6 @@ What cannot be seen, for want of a right, a bus or a database, is noted with the
 
 from __future__ import annotations
 
-import os
-import pwd
 from typing import TYPE_CHECKING
 
 from lunasched.doctor import (
@@ -32,7 +30,7 @@ from lunasched.doctor import (
 )
 from lunasched.doctor.facts import Facts, Unseen, seen
 from lunasched.machine import host
-from lunasched.paths import SUPERVISOR_USER, Mode
+from lunasched.paths import SUPERVISOR_USER, Mode, user_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +49,7 @@ def examine(
     store: Callable[[], Store],
 ) -> Facts:
     """Look at everything; ``store`` opens both databases to be looked at."""
-    user = pwd.getpwuid(os.getuid()).pw_name
+    user = user_name()
     settings = seen(lambda: configurationcheck.look(mode, paths.settings))
     definitions = seen(lambda: databasecheck.look_at_definitions(paths))
     history = seen(lambda: databasecheck.look_at_history(paths, store))

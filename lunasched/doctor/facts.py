@@ -73,7 +73,7 @@ class Facts:
     polkit: PolkitFacts | Unseen | None
     """``None`` in user mode."""
     lingers: bool | None
-    """``None`` in system mode."""
+    """``None`` in system mode, and where it cannot be seen."""
     lacks_bus: bool
     """True if the user's manager runs without D-Bus; in system mode, never."""
     disks: tuple[DiskFacts, ...]

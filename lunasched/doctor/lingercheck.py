@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def look(mode: Mode, user: str) -> bool | None:
-    """Tell if the user's manager stays without a session; ``None`` in system mode."""
+    """Tell if the user's manager stays without a session; ``None`` in system mode or not seen."""
     return None if mode is Mode.SYSTEM else host.lingers(user)
 
 
 def judge(facts: Facts) -> Iterator[Finding]:
     """Tell whether a user's jobs run while they are logged out."""
-    if facts.lingers is None:
+    if facts.lingers is None or facts.user.isdecimal():
         return
     if facts.lingers:
         yield fine("your manager runs while you are logged out")

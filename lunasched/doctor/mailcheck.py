@@ -40,7 +40,7 @@ def look(path: Path, jobs: Sequence[Job]) -> MailFacts:
         settings = Settings.load(path, os.environ).email
     except InvalidInput:
         settings = EmailSettings()
-    obstacle = mailserver.obstacle(settings, lambda port: bool(host.listeners(port)))
+    obstacle = mailserver.mail_obstacle(settings, lambda port: bool(host.listeners(port)))
     return MailFacts(mailserver.who_mails(jobs), obstacle)
 
 

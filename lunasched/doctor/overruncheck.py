@@ -48,7 +48,7 @@ def _overruns(store: Store, host_timezone: str, now: int) -> tuple[OverrunFacts,
     for name, (job, deployed_at) in store.jobs.some(open_).items():
         rule = overrun.Rule.of(job, deployed_at, host_timezone)
         for run in store.runs.open_of_job(name):
-            slots = overrun.of_run(rule, run, now)
+            slots = overrun.overrun_of_run(rule, run, now)
             if slots is not None and now >= slots.first_at + overrun.wait_usec(job):
                 limited = job.limits.timeout is not None
                 found.append(OverrunFacts(name, run.started_at, slots.count, limited))
@@ -56,7 +56,9 @@ def _overruns(store: Store, host_timezone: str, now: int) -> tuple[OverrunFacts,
     known = store.jobs.some({start.job for start in starts})
     for start in [one for one in starts if one.job in known]:
         job, deployed_at = known[start.job]
-        slots = overrun.of_start(overrun.Rule.of(job, deployed_at, host_timezone), start, now)
+        slots = overrun.overrun_of_start(
+            overrun.Rule.of(job, deployed_at, host_timezone), start, now
+        )
         if slots is not None and now >= slots.first_at + overrun.wait_usec(job):
             since = start.created_at
             found.append(OverrunFacts(job.name, since, slots.count, has_limit=True, waits=True))

@@ -135,6 +135,9 @@ def _no_manager(facts: Facts, reason: Unseen) -> Finding:
         )
     what = f"your own systemd manager does not answer: {reason.reason}"
     why = "your jobs do not run while it does not"
+    if facts.user.isdecimal():
+        # No user without a name can have one.
+        return error(what, why)
     if facts.lingers:
         # It should run, whoever is logged in.
         return error(what, why, restart, as_root=True)

@@ -29,6 +29,6 @@ def judge(facts: Facts) -> Iterator[Finding]:
             as_root=True,
         )
         for job in known.jobs
-        if facts.is_system and (said := userswitch.warning(job)) is not None
+        if facts.is_system and (said := userswitch.switch_warning(job)) is not None
     ]
     yield from found or [fine("no job leaves its unit for a session")]

@@ -61,6 +61,6 @@ def _has_elapsed(unit: UnitSeen | None) -> bool:
 def _goes_on(job: Job, facts: Facts) -> bool:
     try:
         past = slot.Past(facts.now, None, None)
-        return slot.next_slot(job, facts.now, past, facts.host_timezone) is not None
+        return slot.next_slot_of_job(job, facts.now, past, facts.host_timezone) is not None
     except InvalidInput:
         return False

@@ -11,6 +11,7 @@ from lunasched.doctor.facts import Unseen
 from lunasched.doctor.finding import error, fine, listed, plural, unseen, warning
 from lunasched.errors import UnitConflict
 from lunasched.formats import unittext
+from lunasched.paths import is_there
 from lunasched.state.unitdir import UnitDirectory
 from lunasched.units import compiler
 from lunasched.units.compilation import compile_all, needs_gate
@@ -92,7 +93,7 @@ def look(jobs: Sequence[Job], paths: Paths, context: Context, limit: int) -> Dep
             sorted(owned) + sorted(f"timers.target.wants/{one}" for one in orphaned_links)
         ),
         failed=found.failed,
-        handover=(paths.slots / _HANDOVER).exists(),
+        handover=is_there(paths.slots / _HANDOVER),
     )
 
 

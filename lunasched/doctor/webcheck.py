@@ -13,10 +13,9 @@ from lunasched.doctor.facts import Unseen
 from lunasched.doctor.finding import fine, unseen, warning
 from lunasched.errors import InvalidInput
 from lunasched.files.settings import Settings, WebSettings, of_document
-from lunasched.formats.document import Format
-from lunasched.formats.document import read as read_document
+from lunasched.formats.document import Format, read_document
 from lunasched.machine import host
-from lunasched.paths import SUPERVISOR_USER
+from lunasched.paths import SUPERVISOR_USER, is_there
 
 if TYPE_CHECKING:
     from lunasched.doctor.facts import Facts
@@ -53,7 +52,7 @@ def look(path: Path) -> WebFacts:
 
 def _said(path: Path) -> tuple[str, ...]:
     """The settings that a valid configuration file has."""
-    if not path.exists():
+    if not is_there(path):
         return ()
     return of_document(read_document(path.read_bytes(), str(path), Format.YAML)).present
 

@@ -161,7 +161,7 @@ _SHAPES: Mapping[Callable[[object], Any], tuple[str, Schema]] = {
             _written(rf"{_WHOLE}\s*(?:,\s*{_WHOLE}\s*)*"),
         ),
     ),
-    sandbox.read_boolean: ("flag", _BOOLEANS),
+    sandbox.read_systemd_boolean: ("flag", _BOOLEANS),
     sandbox.read_paths: ("paths", _anything_of(_TEXT, _LISTED)),
     sandbox.read_mask: ("mask", {"type": "string", "pattern": "^0?[0-7]{3}$"}),
     channels.read_address: ("address", _TEXT),
@@ -218,7 +218,7 @@ def shape(read: Callable[[object], Any]) -> Schema:
     return _ref(_OF_CHANNELS.get(read) or _SHAPES[read][0])
 
 
-def schema() -> Schema:
+def job_schema() -> Schema:
     """The schema of a whole file."""
     job_keys = _job_properties()
     definitions: Schema = dict(_SHAPES.values())

@@ -54,6 +54,22 @@ class JobLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedJob:
+    """As much of a job as a list of many shows: ten thousand whole ones take a second to be read.
+
+    It has what ``slot.Scheduled`` asks for.
+    """
+
+    name: str
+    schedule: str
+    timezone: str | None
+    enabled: bool
+    tags: tuple[str, ...]
+    updated_at: int
+    """When it was last added or changed (µs, UTC)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Mark:
     """Runs that began within a short stretch of time and ended alike (µs, UTC).
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from itertools import islice
+from typing import Protocol
 
 from lunasched import schedule
 from lunasched.errors import InvalidInput
@@ -117,7 +118,18 @@ def _late(job: Job) -> int:
     return int(job.jitter * 1_000_000) + _ACCURACY_USEC
 
 
-def next_slot(job: Job, now: int, past: Past, host_timezone: str) -> int | None:
+class Scheduled(Protocol):
+    """As much of a job as says when it elapses."""
+
+    @property
+    def schedule(self) -> str: ...
+    @property
+    def timezone(self) -> str | None: ...
+    @property
+    def enabled(self) -> bool: ...
+
+
+def next_slot_of_job(job: Scheduled, now: int, past: Past, host_timezone: str) -> int | None:
     """Return when the job's timer elapses next (µs, UTC), without its jitter."""
     if not job.enabled:
         return None
@@ -162,12 +174,12 @@ def _next_elapse(text: str, zone: str, now: int) -> int | None:
 
 
 def next_elapse(
-    job: Job, now: int, deployed_at: int, last_start: int | None, host_timezone: str
+    job: Scheduled, now: int, deployed_at: int, last_start: int | None, host_timezone: str
 ) -> int | None:
     """Return the job's next elapse (µs, UTC), or ``None``, also where its schedule is not valid
     now."""
     try:
-        return next_slot(job, now, Past(deployed_at, last_start, None), host_timezone)
+        return next_slot_of_job(job, now, Past(deployed_at, last_start, None), host_timezone)
     except InvalidInput:
         return None
 

@@ -49,5 +49,5 @@ def send(
     request = _REQUESTS[channel.type](channel, message, int(time.time()))
     answer = httpclient.post(request, key=key, timeout=timeout)
     if channel.type is ChannelType.HEARTBEAT:
-        heartbeat.check(answer)
+        heartbeat.check_counted(answer)
     return answer

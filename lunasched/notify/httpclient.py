@@ -16,7 +16,7 @@ from lunasched import __version__
 from lunasched.errors import NotifyError
 from lunasched.notify import trust
 from lunasched.notify.deadline import Deadline
-from lunasched.notify.message.output import one_line
+from lunasched.notify.message.output import subject_line
 from lunasched.notify.secrets import hidden, of_url
 
 if TYPE_CHECKING:
@@ -158,13 +158,13 @@ def _beginning(response: Any) -> str:
 def _judged(response: Any, text: str, secrets: tuple[str, ...]) -> str:
     status = response.status_code
     answer = hidden(f"{status} {response.reason or ''}".strip(), secrets)
-    said = hidden(one_line(text, 1000), secrets)
-    answer = one_line(f"{answer}: {said}" if said else answer, 300)
+    said = hidden(subject_line(text, 1000), secrets)
+    answer = subject_line(f"{answer}: {said}" if said else answer, 300)
     if 200 <= status < 300:
         return answer
     if 300 <= status < 400:
         to = urlsplit(response.headers.get("Location", "")).hostname
-        where = f" to {one_line(to, 100)}" if to else ""
+        where = f" to {subject_line(to, 100)}" if to else ""
         raise NotifyError(
             f"the server answers {status}, a redirect{where}; put the URL that it redirects to",
             permanent=status in _MOVED,
@@ -210,7 +210,7 @@ def _failed(host: str | None, error: BaseException, timeout: float) -> NotifyErr
             return NotifyError(f"{host}: {trust.refused(cause)}")
         if type(cause).__name__ == "CertificateError":  # urllib3 1.26 compares names itself
             return NotifyError(
-                f"{host}: its certificate is not trusted: {one_line(str(cause), 200)}"
+                f"{host}: its certificate is not trusted: {subject_line(str(cause), 200)}"
             )
         if isinstance(cause, socket.gaierror):
             return NotifyError(f"{host}: its name cannot be resolved: {cause.strerror}")

@@ -171,7 +171,7 @@ def fills_gap(rule: Slotted, part: Segment) -> bool:
 def next_wall(rule: Slotted, wall: int, limit: int) -> int | None:
     """The first wall-clock slot at or after ``wall``, or None when it is beyond ``limit``."""
     if isinstance(rule, SystemdCalendar) and rule.overflow != _HARMLESS:
-        return overflow.next_wall(rule, wall)
+        return overflow.next_wall_of_systemd(rule, wall)
     day, time = divmod(wall, DAY)
     today = date.fromordinal(day + _EPOCH_ORDINAL)
     year, month, number = today.year, today.month, today.day
@@ -210,7 +210,7 @@ def previous_wall(rule: Slotted, wall: int, limit: int) -> int | None:
     if isinstance(rule, SystemdCalendar) and rule.overflow != _HARMLESS:
         while slot is not None:
             earlier = _previous_match(rule, slot - 1, limit)
-            if earlier is None or overflow.next_wall(rule, earlier + 1) == slot:
+            if earlier is None or overflow.next_wall_of_systemd(rule, earlier + 1) == slot:
                 return slot
             slot = earlier
     return slot

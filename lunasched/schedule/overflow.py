@@ -64,7 +64,7 @@ class _WallTime:
         self.minute = self.fraction = 0
 
 
-def next_wall(rule: SystemdCalendar, wall: int) -> int | None:
+def next_wall_of_systemd(rule: SystemdCalendar, wall: int) -> int | None:
     """The wall-clock slot (µs) that systemd goes to from ``wall`` on, or None."""
     day, rest = divmod(wall, DAY)
     today = date.fromordinal(day + _EPOCH_ORDINAL)

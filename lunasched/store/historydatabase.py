@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lunasched.errors import StoreError
+from lunasched.paths import is_there
 from lunasched.store.connection import (
     BUSY_SECONDS,
     HISTORY,
@@ -111,7 +112,7 @@ class History(Connection):
     def open_as_it_is(cls, path: Path) -> History:
         """Open a database to look at it, and leave no trace; empty where there is none."""
         try:
-            if not path.exists():
+            if not is_there(path):
                 found = cls.in_memory()
                 found.path = path
                 return found
@@ -129,7 +130,7 @@ class History(Connection):
     def size(self) -> int:
         """The bytes that it has on the disk, with its write-ahead log."""
         files = (self.path, self.path.with_name(self.path.name + "-wal"))
-        return sum(file.stat().st_size for file in files if file.exists())
+        return sum(file.stat().st_size for file in files if is_there(file))
 
     def is_recorded(self) -> bool:
         """Tell if a supervisor records into it right now."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 
 from lunasched.formats.printable import command_text
-from lunasched.history.overview import JobLine
+from lunasched.history.overview import JobLine, ListedJob
 from lunasched.jobs.model import Command, Job
 from lunasched.store.connection import Execute, Row
 
@@ -48,9 +48,34 @@ class JobTable:
             for row in self._execute("job_lines")
         ]
 
+    def listed(self) -> list[ListedJob]:
+        """As much of every job as a list shows, in the order of the names."""
+        return [
+            ListedJob(
+                row["name"],
+                row["schedule"],
+                row["timezone"],
+                bool(row["enabled"]),
+                tuple(json.loads(row["tags"])),
+                row["updated_at"],
+            )
+            for row in self._execute("listed_jobs")
+        ]
+
     def names(self) -> list[str]:
         """The names of all jobs, in order."""
         return [row["name"] for row in self._execute("job_names")]
+
+    def enabled_names(self) -> list[str]:
+        """The names of the jobs that are enabled, in order."""
+        return [row["name"] for row in self._execute("enabled_names")]
+
+    def possible_intervals(self) -> dict[str, int]:
+        """The enabled jobs that may have an interval, each with when it was last added or changed.
+
+        Every job that has one is among them, and no job of a schedule without the word.
+        """
+        return {row["name"]: row["updated_at"] for row in self._execute("possible_intervals")}
 
     def dependents(self, name: str) -> list[Job]:
         """The jobs that depend on a job, in the order of their names."""

@@ -193,12 +193,14 @@ class Notifier:
 
     def _put_digest(self, held: list[Outgoing]) -> None:
         jobs = {message.job for message in held}
-        report = digest.of([message.report for message in held], self._origin, self._loop.now())
+        report = digest.digest_report(
+            [message.report for message in held], self._origin, self._loop.now()
+        )
         self._outbox.put(
             report,
             held[-1].channel,
             job=jobs.pop() if len(jobs) == 1 else "",
-            key=digest.key(held[0].key),
+            key=digest.digest_key(held[0].key),
             cause="",
             now=self._loop.now(),
         )
@@ -250,7 +252,7 @@ class Notifier:
         if self._outbox.is_superseded(message):
             self._settle(message, MessageState.SUPERSEDED, subject, str(error))
             return
-        wait = delivery.delay(message.waited / _USEC, error.retry_after)
+        wait = delivery.delivery_delay(message.waited / _USEC, error.retry_after)
         if error.permanent or wait is None or message.report.kind is ReportKind.TEST:
             self._settle(message, MessageState.FAILED, subject, str(error))
             if error.unreachable and wait is None:
@@ -276,8 +278,8 @@ class Notifier:
     def _run_command(self, message: Outgoing, composed: Message) -> None:
         event = commandchannels.event_name(message.channel)
         job = self._store.jobs.get(message.job)
-        unit = commandchannels.unit_name(message.job, message.channel)
-        if job is None or event not in commandchannels.of(job):
+        unit = commandchannels.channel_unit_name(message.job, message.channel)
+        if job is None or event not in commandchannels.command_channels(job):
             self._settle(
                 message, MessageState.FAILED, composed.subject, "the job has this command no more"
             )
@@ -298,7 +300,9 @@ class Notifier:
         for ended in self._outbox.ended_commands():
             message, text = ended.message, _how_it_ended(ended)
             self._outbox.forget_command(ended)
-            self._hooks.forget_message(commandchannels.unit_name(message.job, message.channel))
+            self._hooks.forget_message(
+                commandchannels.channel_unit_name(message.job, message.channel)
+            )
             if ended.result is Result.SUCCESS:
                 self._settle(message, MessageState.SENT, message.subject, text)
             else:

@@ -76,7 +76,7 @@ def respond(connection: socket.socket, head: bytes | HTTPStatus, answer: Answer)
     return said.getvalue()
 
 
-def plain(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Response:
+def plain_response(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Response:
     """An answer of one line of text."""
     return Response(status, "text/plain; charset=utf-8", f"{text}\n".encode(), headers)
 
@@ -123,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer an error that the parser found."""
         status = HTTPStatus(code)
-        self._respond(plain(status, message or status.phrase))
+        self._respond(plain_response(status, message or status.phrase))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
@@ -132,15 +132,15 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command not in METHODS:
             allow = ", ".join(METHODS)
             text = f"only {allow} are answered here: nothing can be changed"
-            return plain(HTTPStatus.METHOD_NOT_ALLOWED, text, ("Allow", allow))
+            return plain_response(HTTPStatus.METHOD_NOT_ALLOWED, text, ("Allow", allow))
         hosts = self.headers.get_all("Host", [])
         if len(hosts) > 1 or (not hosts and self.request_version != "HTTP/1.0"):
-            return plain(HTTPStatus.BAD_REQUEST, "there must be one Host header")
+            return plain_response(HTTPStatus.BAD_REQUEST, "there must be one Host header")
         path, _, query = self.path.partition("?")
         try:
             fields = parse_qsl(query, errors="replace", max_num_fields=_QUERY_FIELDS_MAX)
         except ValueError:
-            return plain(HTTPStatus.BAD_REQUEST, "the query has too many fields")
+            return plain_response(HTTPStatus.BAD_REQUEST, "the query has too many fields")
         return self._answer(
             Request(
                 path=path,

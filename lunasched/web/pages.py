@@ -136,7 +136,7 @@ class Pages:
         before: Place | None = None
         if "before" in request.query:
             try:
-                before = api.place(request.query["before"])
+                before = api.parse_place(request.query["before"])
             except InvalidInput:
                 return self.missing("There is no such page.")
         starts = in_turn(source.starts.all(), now)
@@ -209,7 +209,7 @@ class Pages:
         if job is None:
             return {"definition": {}, "units": []}
         zone, owner = self._identity.timezone, self._identity.owner
-        rows = summary.rows(api.shown(job), host_timezone=zone, owner=owner)
+        rows = summary.rows(api.job_as_shown(job), host_timezone=zone, owner=owner)
         return {
             "definition": {key: text for key, text in rows.items() if text},
             "units": summary.units(job),
@@ -253,7 +253,7 @@ def _environment() -> jinja2.Environment:
         "slots_passed": phrases.slots_passed,
         "said": timeline.said,
         "shapes": timeline.shapes,
-        "fact": runvalues.shown,
+        "fact": runvalues.fact_shown,
         "uuid": uuid,
     }
     return environment

@@ -41,6 +41,11 @@ PARTS = {
     "slow": ["-m", "slow and not vm", *(f"--ignore={one}" for one in _WITH_MACHINES_OF_THEIR_OWN)],
     "without a machine": ["-m", "not machine and not slow and not vm"],
 }
+QUICK = {
+    f"without a machine, {share}": ["-m", "not slow and not machine", "--share", share]
+    for share in ("1/2", "2/2")
+}
+"""Those of `make test-fast`: they keep two cores busy."""
 _GRACE_S = 120
 
 UNSTEADY = Path(__file__).parent.parent.parent / "build/unsteady"
@@ -112,6 +117,9 @@ class Part:
 
 def main() -> int:
     """Run all parts, and what failed once more; returns the exit status."""
+    if sys.argv[1:2] == ["--quick"]:
+        statuses, failed = run(QUICK, sys.argv[2:])
+        return max(statuses)
     statuses, failed = run(PARTS, sys.argv[1:])
     if set(statuses) <= {0, _TESTS_FAILED} and 0 < len(failed) <= _AGAIN_MAX:
         return max([_again(test, text) for test, text in failed.items()])

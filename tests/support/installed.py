@@ -12,6 +12,7 @@ from typing import Any, cast
 from machine import OLDEST, Machine
 
 _NUMBERS = count(1)
+_PERIODS = tuple(each for each in range(1, 61) if 60 % each == 0)
 
 SUITE = os.environ.get("LUNASCHED_SUITE", OLDEST)
 """The Debian release of machines that tests boot for themselves, as of the shared one: pytest's
@@ -70,16 +71,25 @@ class Lunasched:
             ["lunasched", *arguments], user=self.user, check=check, timeout=timeout
         )
 
+    def pace(self) -> float:
+        """The seconds that a command takes: half a second, or many on a busy machine."""
+        began = time.monotonic()
+        self("list")
+        return time.monotonic() - began
+
     def soon(self, seconds: float) -> datetime:
         """A whole second of the machine's clock, at least so far ahead; more on a busy machine.
 
         So that there is time to add a job for it.
         """
-        began = time.monotonic()
-        self("list")
-        took = time.monotonic() - began
+        ahead = seconds + 8 * self.pace()
         now = float(self.machine.exec("date +%s.%N").stdout)
-        return datetime.fromtimestamp(int(now + seconds + 4 * took) + 1, tz=timezone.utc)
+        return datetime.fromtimestamp(int(now + ahead) + 1, tz=timezone.utc)
+
+    def period(self, seconds: int, commands: float = 2) -> int:
+        """So many seconds, or more where as many commands take longer: they divide a minute."""
+        wanted = max(seconds, commands * self.pace())
+        return next((each for each in _PERIODS if each >= wanted), 60)
 
     def json(self, *arguments: str) -> Any:
         """What ``lunasched ARGUMENTS --json`` prints."""

@@ -62,6 +62,11 @@ UNSTABLE = "sid"
 """The suite of Debian without a release of its own, which has the newest systemd and Python."""
 USER = "luna"
 """The ordinary user (UID 1000) of every machine; lingering, so it has a user manager."""
+PATIENCE = 5
+"""How many times as long as a test says anything may take before it is given up.
+
+What a test says is enough on an idle machine; a limit only ends what hangs, and shows no speed.
+"""
 
 PACKAGES = (
     "acl",
@@ -538,8 +543,10 @@ class Machine:
             raise MachineError(f"{self.name} is not up")
         self.exec(["systemctl", "reboot"], check=False)
         # With --keep-unit, nspawn ends on a reboot and leaves the restart to us.
-        if not wait_for_end(nspawn, timeout):
-            raise MachineError(f"{self.name} did not shut down in {timeout:.0f} s{self._console()}")
+        if not wait_for_end(nspawn, timeout * PATIENCE):
+            raise MachineError(
+                f"{self.name} did not shut down in {timeout * PATIENCE:.0f} s{self._console()}"
+            )
         self.kill()
         self.start()
 
@@ -609,7 +616,7 @@ class Machine:
     def _find_leader(self, timeout: float = 20) -> ProcessId:
         """The container's PID 1, once it is systemd: before that it is a stub of nspawn."""
         assert self._state.nspawn
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * PATIENCE
         while time.monotonic() < end and self._state.nspawn.is_alive():
             for pid in _descendants(self._state.nspawn.pid):
                 with contextlib.suppress(OSError):
@@ -621,7 +628,7 @@ class Machine:
         raise MachineError(f"{self.name} did not start{self._console()}")
 
     def _wait_until_booted(self, timeout: float = 60) -> None:
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * PATIENCE
         socket = Path(f"/proc/{self._pid()}/root/run/systemd/private")
         while not socket.exists():
             if time.monotonic() > end or not self.is_up():
@@ -750,9 +757,9 @@ class Machine:
     ) -> None:
         """Wait until a predicate is true or a command (run by `exec`) succeeds.
 
-        Raises `TimeoutError` that names `what`, or the condition itself.
+        Raises `TimeoutError` that names `what`, or the condition itself; see `PATIENCE`.
         """
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * PATIENCE
         while True:
             if callable(condition):
                 met = condition()
@@ -761,7 +768,7 @@ class Machine:
             if met:
                 return
             if time.monotonic() > end:
-                raise TimeoutError(f"not within {timeout:g} s: {what or condition}")
+                raise TimeoutError(f"not within {timeout * PATIENCE:g} s: {what or condition}")
             time.sleep(interval)
 
     def knows_oom_kills(self) -> bool:
@@ -808,7 +815,7 @@ class Machine:
             argv,
             input=b"" if data is None else data,
             capture_output=True,
-            timeout=timeout,
+            timeout=timeout * PATIENCE,
             check=False,
         )
         done.args = shown

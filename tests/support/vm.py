@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from machine import (
+    PATIENCE,
     USER,
     MachineError,
     ProcessId,
@@ -151,8 +152,10 @@ class VirtualMachine:
             raise MachineError(f"{self.name} is not up")
         clock, began = self.now(), time.monotonic()
         self.exec(["systemctl", "--no-block", "reboot"])
-        if not self._qemu.wait(timeout):  # -no-reboot: qemu ends instead
-            raise MachineError(f"{self.name} did not shut down in {timeout:g} s{self._console()}")
+        if not self._qemu.wait(timeout * PATIENCE):  # -no-reboot: qemu ends instead
+            raise MachineError(
+                f"{self.name} did not shut down in {timeout * PATIENCE:g} s{self._console()}"
+            )
         clock += timedelta(seconds=time.monotonic() - began)
         self.kill()
         self.start(clock + down_for)
@@ -311,7 +314,7 @@ class VirtualMachine:
 
         Raises `TimeoutError` that names `what`, or the condition itself.
         """
-        timeout = max(timeout, self._patience)
+        timeout = max(timeout * PATIENCE, self._patience)
         end = time.monotonic() + timeout
         while True:
             if callable(condition):
@@ -363,7 +366,7 @@ class VirtualMachine:
             "env": environment_of(user, env),
             "cwd": f"/home/{USER}" if user == USER else "/",
             "input": base64.b64encode(data or b"").decode(),
-            "timeout": timeout,
+            "timeout": timeout * PATIENCE,
         }
         answer = self._ask(request, timeout + 30)
         out, err = (base64.b64decode(answer[key]) for key in ("stdout", "stderr"))
@@ -375,7 +378,7 @@ class VirtualMachine:
         if self._qemu is None:
             raise MachineError(f"{self.name} is not up")
         try:
-            return self._qemu.ask(request, timeout)
+            return self._qemu.ask(request, timeout * PATIENCE)
         except OSError as error:
             raise MachineError(f"{self.name} does not answer: {error}{self._console()}") from error
 

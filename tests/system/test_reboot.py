@@ -19,9 +19,10 @@ def luna() -> Iterator[Lunasched]:
 
 
 def test_a_retry_and_a_hook_survive_a_reboot(luna: Lunasched) -> None:
+    delay = 8 + 8 * luna.pace()
     luna(
         *("add", "--name", "again", "--schedule", "every 1d", "--max-retries", "1"),
-        *("--retry-delay", "8", "--command", "exit 3"),
+        *("--retry-delay", f"{delay:.1f}", "--command", "exit 3"),
         *("--on-failure", "echo $LUNASCHED_ATTEMPT >> /var/tmp/hooked"),
     )
     luna("start", "again", "--wait", check=False)

@@ -537,6 +537,7 @@ def changes(draw: st.DrawFn) -> tuple[str, Any]:
     return key, draw(FIELDS[key])
 
 
+@pytest.mark.slow
 def test_no_text_in_any_field_adds_a_directive(tmp_path: Path) -> None:
     accepted: dict[str, CompiledJob] = {}
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TESTS_HERE = Path(__file__).parent.parent
 TESTS = """
 from pathlib import Path

@@ -14,15 +14,14 @@ from test_jobfile import EVERY_KEY, KEYS, LEAST, NESTED, definitions
 
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.files import jsonschema, settings
-from lunasched.files.configfile import read as read_config
-from lunasched.formats.document import Format
-from lunasched.formats.document import read as read_document
+from lunasched.files.configfile import read_config
+from lunasched.formats.document import Format, read_document
 from lunasched.jobs import channels, keys
 from lunasched.jobs.reading import defaults_from_mapping, job_from_mapping
 
 TREE = Path(__file__).resolve().parent.parent.parent
 EXAMPLES = sorted(TREE.glob("packaging/examples/*.*"))
-SCHEMA = jsonschema.schema()
+SCHEMA = jsonschema.job_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
 
 

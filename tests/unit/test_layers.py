@@ -144,6 +144,27 @@ def test_no_two_modules_have_one_name() -> None:
     assert {name: places for name, places in found.items() if len(places) > 1} == {}
 
 
+# What each module of a room has, as the methods of a protocol are in several classes.
+PROTOCOLS = {
+    "doctor": {"look", "judge"},  # a check
+    "notify": {"request"},  # a channel over HTTP
+    "formats": {"load", "lines"},  # a syntax of files
+}
+ENTRY_POINT = "main"
+"""The function that a program begins with."""
+
+
+def test_no_two_public_functions_have_one_name() -> None:
+    found: dict[str, list[str]] = {}
+    for path in modules():
+        module = module_of(path)
+        for name in functions_of(ast.parse(path.read_text())):
+            shared = name in PROTOCOLS.get(module.partition(".")[0], ()) or name == ENTRY_POINT
+            if not name.startswith("_") and not shared:
+                found.setdefault(name, []).append(module)
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}
+
+
 def test_no_two_classes_have_one_name() -> None:
     """A private one may not look like another's public one, either."""
     found: dict[str, list[str]] = {}

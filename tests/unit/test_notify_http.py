@@ -456,7 +456,7 @@ def test_pings_that_do_not_count() -> None:
         with server, pytest.raises(NotifyError) as caught:
             sent(Channel(ChannelType.HEARTBEAT, server.url("/ping/1")))
         assert (caught.value.permanent, caught.value.retry_after) == (permanent, wait)
-    heartbeat.check("200 OK: OK")
+    heartbeat.check_counted("200 OK: OK")
 
 
 def test_a_command_is_not_sent() -> None:

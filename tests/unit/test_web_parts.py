@@ -75,7 +75,7 @@ def test_runs_that_touch_are_one_shape_and_failures_are_on_top() -> None:
 
 
 def test_kinds_differ_in_more_than_their_colour() -> None:
-    assert len({timeline.key(kind) for kind in MarkKind}) == len(MarkKind)
+    assert len({timeline.legend_mark(kind) for kind in MarkKind}) == len(MarkKind)
 
 
 def test_a_timeline_in_words() -> None:

@@ -31,7 +31,7 @@ def lacking(jobs: Iterable[Job], machine: Machine) -> list[Lack]:
 
 def _of(job: Job, machine: Machine) -> Iterator[Lack]:
     place = Place.of(job, machine)
-    for look in (accounts.lacks, openedfiles.lacks, programs.lacks):
+    for look in (accounts.account_lacks, openedfiles.file_lacks, programs.program_lacks):
         yield from look(place)
 
 

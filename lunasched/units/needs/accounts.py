@@ -13,7 +13,7 @@ _USER, _GROUP = 217, 216
 """EXIT_USER and EXIT_GROUP of systemd.exec(5)."""
 
 
-def lacks(place: Place) -> Iterator[Lack]:
+def account_lacks(place: Place) -> Iterator[Lack]:
     """Find users and groups that there are not, and homes that are not there."""
     yield from _user(place)
     for name, line in place.lines("Group", "SupplementaryGroups"):

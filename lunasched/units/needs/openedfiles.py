@@ -17,7 +17,7 @@ _SANDBOX_LISTS = (
 _NOT_PLAIN = re.compile(r"[%*?\[\"'\\]")
 
 
-def lacks(place: Place) -> Iterator[Lack]:
+def file_lacks(place: Place) -> Iterator[Lack]:
     """Find directories and files that systemd would not find."""
     yield from _working_directory(place)
     yield from _environment_files(place)

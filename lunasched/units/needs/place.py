@@ -130,7 +130,7 @@ class Place:
 
     @cached_property
     def _has_tests(self) -> bool:
-        return any(directives.is_test(name) for name, _ in self.job.directives)
+        return any(directives.is_condition(name) for name, _ in self.job.directives)
 
     @cached_property
     def _has_capabilities(self) -> bool:
