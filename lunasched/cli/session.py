@@ -190,7 +190,23 @@ class Session:
             units=self.paths.units,
             slots=self.paths.slots,
             runtime=self.paths.runtime,
+            systemd=self._systemd_version,
         )
+
+    @cached_property
+    def _systemd_version(self) -> int:
+        """The version of systemd that reads the units: of the manager, where it was asked anyway.
+
+        What only shows a plan asks the program: between an upgrade and the next start of the
+        manager they may differ, and a unit with a directive too many is warned of and works.
+        """
+        from lunasched.systemd import systemctl
+        from lunasched.units import versions
+
+        if "manager" in vars(self):
+            with suppress(LunaschedError):
+                return versions.number(self.manager.version())
+        return versions.number(systemctl.version())
 
     @cached_property
     def settings(self) -> Settings:

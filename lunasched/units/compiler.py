@@ -23,7 +23,7 @@ from lunasched.formats.unittext import UnitText
 from lunasched.jobs import dependencies, directives, keys, sandbox, userswitch
 from lunasched.jobs.model import Command, Job, Overlap, Priority
 from lunasched.paths import HOOKS_DIRECTORY, SUPERVISOR_DIRECTORY, SUPERVISOR_USER, Mode
-from lunasched.units import commandchannels, concurrency, confinement
+from lunasched.units import commandchannels, concurrency, confinement, versions
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -69,6 +69,8 @@ class Context:
     units: Path
     slots: Path
     runtime: Path
+    systemd: int = versions.OLDEST
+    """The version of the service manager, which reads the units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +289,11 @@ def _service_values(job: Job, context: Context, warnings: list[str]) -> dict[str
         else unittext.directory(job.working_directory),
         "environment": [unittext.assignment(*pair) for pair in job.environment],
         "identifier": UnitText(unittext.instance_name(job.name)),
+        "accounting": [
+            unittext.plain(directive)
+            for directive in ("CPUAccounting", "MemoryAccounting")
+            if versions.has(context.systemd, directive)
+        ],
         "limits": _limit_directives(job),
         "priority": _priority_directives(job, context, warnings),
         "sandbox": _sandbox_directives(job, context, warnings),

@@ -127,7 +127,9 @@ CONTEXTS = [
         datetime(2026, 1, 1, tzinfo=timezone.utc),
         unit_templates(),
         unit_scripts(),
-        *map(Path, ("/etc/systemd/system", "/var/lib/slots", "/run/lunasched")),
+        Path("/etc/systemd/system"),
+        Path("/var/lib/slots"),
+        Path("/run/lunasched"),
     )
     for mode in Mode
 ]
