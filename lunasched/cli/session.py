@@ -205,8 +205,8 @@ class Session:
 
         if "manager" in vars(self):
             with suppress(LunaschedError):
-                return versions.number(self.manager.version())
-        return versions.number(systemctl.version())
+                return versions.version_number(self.manager.version())
+        return versions.version_number(systemctl.version())
 
     @cached_property
     def settings(self) -> Settings:

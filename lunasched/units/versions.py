@@ -29,6 +29,9 @@ class Lifetime:
 LIFETIMES = {
     # Without control groups of version 1 a unit's time is always counted.
     "CPUAccounting": Lifetime(removed=258),
+    # Unlike a delay, it is a part of the schedule: a timer that is started between a slot and the
+    # end of its delay, as at boot, still elapses for it.
+    "RandomizedOffsetSec": Lifetime(since=258),
 }
 
 
@@ -37,7 +40,14 @@ def has(version: int, directive: str) -> bool:
     return LIFETIMES.get(directive, Lifetime()).holds(version)
 
 
-def number(text: str) -> int:
+def made_for(version: int) -> str:
+    """Say for which versions units are made that are right for this one; empty for the oldest."""
+    bounds = {bound for one in LIFETIMES.values() for bound in (one.since, one.removed) if bound}
+    latest = max(bound for bound in (*bounds, OLDEST) if bound <= max(version, OLDEST))
+    return f"systemd {latest}" if latest > OLDEST else ""
+
+
+def version_number(text: str) -> int:
     """The version in what systemd says of itself, ``257.13-1~deb13u1``; the oldest if there is
     none."""
     found = re.match(r"(?:systemd )?(\d{3,4})\b", text)

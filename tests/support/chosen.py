@@ -36,6 +36,7 @@ CHOSEN = {
         "test_replace_takes_effect_while_the_job_runs",
         "test_sync_repairs_what_was_changed_behind_its_back",
     ),
+    "test_jitter.py": ("test_a_boot_within_the_jitter_loses_nothing",),
     "test_slots.py": (
         "test_a_slot_that_ran_is_refused",
         "test_a_start_by_the_timer_is_known_after_a_restart_of_the_supervisor",
