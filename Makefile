@@ -41,8 +41,9 @@ test-sid: $(STAMP) image ## one test a feature on Debian sid, in a virtual machi
 test-stress: $(STAMP) image ## the tests on a machine beside 16 busy processes (as root; TESTS=files)
 	@$(BIN)/python tests/support/stress.py $(TESTS)
 
-fuzz: $(STAMP) ## 100,000 inputs for what reads schedules, files, crontabs and requests (FUZZ_N, LUNASCHED_SEED)
+fuzz: $(STAMP) image ## 100,000 inputs for what reads schedules, files, crontabs and requests (FUZZ_N, LUNASCHED_SEED)
 	@$(BIN)/python tests/security/fuzz.py
+	@FUZZ_N=$$(($${FUZZ_N:-100000} / 10)) $(BIN)/pytest -q tests/system/test_systemd_versions.py
 
 lint: $(STAMP) ## ruff, mypy --strict, and mandoc and man on the man pages
 	@$(BIN)/ruff check --quiet --output-format concise

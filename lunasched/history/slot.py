@@ -20,7 +20,15 @@ from lunasched import schedule
 from lunasched.errors import InvalidInput
 from lunasched.history.run import Trigger
 from lunasched.jobs.model import Job
-from lunasched.schedule import UNTIMED, Every, OnDemand, Reboot, Schedule, Several
+from lunasched.schedule import (
+    UNTIMED,
+    Every,
+    OnDemand,
+    Reboot,
+    Schedule,
+    Several,
+    SystemdCalendar,
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # An interval is counted on the monotonic clock and compared on the adjustable one here.
@@ -213,12 +221,13 @@ class SlotList:
 
     zone: str
     schedule: str
+    """The schedule as its timer reads it: one that was read otherwise had other slots."""
     slots: tuple[int, ...]
     """The latest slot at the time of the list, 0 for none, and those that followed it."""
 
     def is_for(self, rule: Schedule, zone: str) -> bool:
         """Tell whether these are the slots of a schedule in a zone."""
-        return (self.zone, self.schedule) == (zone, rule.text)
+        return (self.zone, self.schedule) == (zone, _as_read(rule))
 
     def lasts(self, now: int, share: float) -> bool:
         """Tell whether more than a share of the slots is left, or as many as there will be.
@@ -230,6 +239,15 @@ class SlotList:
         if self.slots[-1] == NEVER:
             return True
         return len(self.slots) - bisect_right(self.slots, now) > share * (len(self.slots) - 1)
+
+
+def _as_read(rule: Schedule) -> str:
+    """The text of a schedule, with the ends of steps where its timer has them."""
+    if isinstance(rule, Several):
+        return "; ".join(map(_as_read, rule.rules))
+    if isinstance(rule, SystemdCalendar) and rule.line != rule.expression:
+        return f"calendar:{rule.line}{f' {rule.zone}' if rule.zone else ''}"
+    return rule.text
 
 
 def slot_list(rule: Schedule, zone: str, now: int) -> SlotList:
@@ -244,7 +262,7 @@ def slot_list(rule: Schedule, zone: str, now: int) -> SlotList:
     else:
         if len(following) < NEXT_SLOTS:
             following.append(NEVER)
-    return SlotList(zone, rule.text, (0 if latest is None else to_usec(latest), *following))
+    return SlotList(zone, _as_read(rule), (0 if latest is None else to_usec(latest), *following))
 
 
 @dataclass(frozen=True, slots=True)
