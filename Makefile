@@ -96,7 +96,7 @@ release-check: ## see whether this tree can be released
 	@packaging/release-check
 
 install: ## install lunasched from this tree, as root (PREFIX=/usr/local)
-	@$(PYTHON) -c 'import gi, pydbus, systemd.journal' || { \
+	@$(PYTHON) -c 'import gi, systemd.journal' || { \
 	    echo "run: apt-get install python3-venv python3-gi python3-pydbus python3-systemd" >&2; \
 	    exit 1; }
 	@$(PYTHON) -m venv --clear --system-site-packages $(LIBRARY)

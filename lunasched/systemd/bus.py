@@ -1,8 +1,8 @@
 """Calls on the bus of a service manager.
 
-pydbus opens the connection; the calls are made on its Gio connection (``bus.con``), because
-pydbus proxies cost an introspection round trip each and have no time-out. Every call here has one,
-and every ``GLib.Error`` becomes an error of ours.
+pydbus opens the connection, or Gio alone where it is not there; the calls are made on its Gio
+connection (``bus.con``), because pydbus proxies cost an introspection round trip each and have no
+time-out. Every call here has one, and every ``GLib.Error`` becomes an error of ours.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pydbus
 from gi.repository import Gio, GLib
 
 from lunasched import paths
 from lunasched.errors import LunaschedError, PermissionDenied, SystemdError, SystemdUnreachable
 from lunasched.paths import Mode
+
+try:
+    import pydbus
+except ImportError:  # not every distribution has it
+    pydbus = None
 
 NAME = "org.freedesktop.systemd1"
 OBJECT = "/org/freedesktop/systemd1"
@@ -93,10 +97,7 @@ class Bus:
     def open(cls, mode: Mode) -> Bus:
         """The system's bus or the calling user's; raises ``SystemdUnreachable``."""
         try:
-            if mode is Mode.SYSTEM:
-                connection = pydbus.SystemBus().con
-            else:
-                connection = pydbus.connect(_user_bus_address()).con
+            connection = _system_bus() if mode is Mode.SYSTEM else _bus_at(_user_bus_address())
         except GLib.Error as error:
             raise unreachable(mode, error.message) from error
         # Gio would end the process when the bus goes away; we want to say so instead.
@@ -235,6 +236,21 @@ def unreachable(mode: Mode, reason: str) -> SystemdUnreachable:
         f"and always after: loginctl enable-linger {name}. "
         "For the system's jobs, run as root"
     )
+
+
+def _system_bus() -> Any:
+    if pydbus is None:
+        return Gio.bus_get_sync(Gio.BusType.SYSTEM, None)
+    return pydbus.SystemBus().con
+
+
+def _bus_at(address: str) -> Any:
+    if pydbus is None:
+        flags = Gio.DBusConnectionFlags
+        return Gio.DBusConnection.new_for_address_sync(
+            address, flags.AUTHENTICATION_CLIENT | flags.MESSAGE_BUS_CONNECTION, None, None
+        )
+    return pydbus.connect(address).con
 
 
 def _user_bus_address() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -129,6 +130,20 @@ def test_lintian_finds_nothing(built: Built) -> None:
 def test_has_the_version_of_the_tree(built: Built) -> None:
     (package,) = Path(built.directory, "dist").glob("*.deb")
     assert package.name == f"lunasched_{__version__}_all.deb"
+
+
+def test_pydbus_is_recommended(built: Built) -> None:
+    """`install` leaves it out: every other test here is one without it."""
+    (package,) = Path(built.directory, "dist").glob("*.deb")
+    fields = ("Depends", "Recommends")
+    depends, recommends = (
+        subprocess.run(
+            ["dpkg-deb", "--field", package, field], capture_output=True, text=True, check=True
+        ).stdout
+        for field in fields
+    )
+    assert "python3-typer" in depends and "pydbus" not in depends
+    assert "python3-pydbus" in recommends
 
 
 def test_installed_files(debian: Machine) -> None:
@@ -380,7 +395,7 @@ def test_upgrade_from_lunasched_1(debian: Machine, tmp_path: Path) -> None:
 
 def test_removed_jobs_stop_and_come_back(debian: Machine) -> None:
     """What is not lunasched's stays, and after a purge there is nothing else than before."""
-    if debian.exec("dpkg --status python3-pydbus", check=False).returncode != 0:
+    if debian.exec("dpkg --status python3-typer", check=False).returncode != 0:
         install(debian, "dist")
         sh(debian, "apt-get purge lunasched")
     before = files(debian)

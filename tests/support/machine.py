@@ -251,7 +251,7 @@ def image(
     may call this at once, and either may be killed: the image appears under its name, complete,
     by a rename.
     """
-    _require_host()
+    require_host()
     packages = sorted({*PACKAGES, *extra_packages} - set(available))
     recipe = "\0".join([suite, *packages, CUSTOMIZE])
     if available:
@@ -945,7 +945,7 @@ def _bind_path(path: str) -> str:
 # The host
 
 
-def _require_host() -> None:
+def require_host() -> None:
     if os.geteuid() != 0:
         raise MachineError("a test machine is a container, which only root can boot; use sudo")
     missing = [tool for tool in HOST_TOOLS if shutil.which(tool) is None]
