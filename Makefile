@@ -35,7 +35,8 @@ test-fast: $(STAMP) ## the tests that need no booted systemd, in less than 2 min
 test-vm: $(STAMP) image ## the tests that set clocks and cut power, in a qemu virtual machine
 	@$(BIN)/pytest -m vm
 
-test-sid: $(STAMP) image ## one test a feature on Debian sid, in a virtual machine: the newest systemd and Python
+test-sid: $(STAMP) ## the unit tests under the newest Python, and one test a feature on the newest systemd (Debian sid)
+	@$(PYTHON) tests/support/newest.py
 	@$(BIN)/python tests/support/chosen.py sid --vm
 
 test-stress: $(STAMP) image ## the tests on a machine beside 16 busy processes (as root; TESTS=files)
