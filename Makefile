@@ -16,7 +16,7 @@ USER_UNITS := $(wildcard packaging/systemd/user/lunasched*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help venv packages image lint format test test-fast test-vm test-stress fuzz security stalls \
+.PHONY: help venv packages image lint format test test-fast test-vm test-sid test-stress fuzz security stalls \
     torture demo bench deb rpm release-check install uninstall clean
 .DELETE_ON_ERROR:
 
@@ -34,6 +34,10 @@ test-fast: $(STAMP) ## the tests that need no booted systemd, in less than 2 min
 
 test-vm: $(STAMP) image ## the tests that set clocks and cut power, in a qemu virtual machine
 	@$(BIN)/pytest -m vm
+
+test-sid: $(STAMP) ## the unit tests under the newest Python, and one test a feature on the newest systemd (Debian sid)
+	@$(PYTHON) tests/support/newest.py
+	@$(BIN)/python tests/support/chosen.py sid --vm
 
 test-stress: $(STAMP) image ## the tests on a machine beside 16 busy processes (as root; TESTS=files)
 	@$(BIN)/python tests/support/stress.py $(TESTS)

@@ -27,7 +27,7 @@ def machine() -> Iterator[Machine]:
     """One booted machine for the whole session; where none can be made, tests error.
 
     Tests that reboot it, or that need it to themselves, boot their own. ``--suite`` names another
-    Debian release than the oldest that is supported; of ``sid`` it is a virtual machine.
+    Debian release than the oldest that is supported, and with ``--vm`` it is a virtual machine.
     """
     # Imported here: its machines are of the suite that the options name.
     from installed import boot
@@ -54,6 +54,7 @@ _SEED = pytest.StashKey[int]()
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["LUNASCHED_SUITE"] = config.getoption("suite")
+    os.environ["LUNASCHED_VM"] = "1" if config.getoption("vm") else ""
     config.stash[_SEED] = int(os.environ.get("LUNASCHED_SEED") or secrets.randbits(32))
     if config.getoption("hypothesis_seed", None) is None:  # read by hypothesis's plugin
         config.option.hypothesis_seed = str(config.stash[_SEED])
@@ -96,7 +97,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--suite",
         default=os.environ.get("LUNASCHED_SUITE", OLDEST),
-        help="Debian release of the machines; sid: a virtual machine",
+        help="Debian release of the machines",
+    )
+    parser.addoption(
+        "--vm", action="store_true", help="machines that tests share are virtual: cgroup v2"
     )
 
 

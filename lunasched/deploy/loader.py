@@ -15,6 +15,7 @@ from lunasched.formats import unittext
 from lunasched.history import slot
 from lunasched.state.slotfile import SlotDirectory, clock_offset
 from lunasched.state.unitdir import UnitDirectory
+from lunasched.units import versions
 from lunasched.units.compiler import CompiledJob, Context
 
 if TYPE_CHECKING:
@@ -103,7 +104,6 @@ class Loader:
 
         Except where it was ``running`` for the same slots: the random delay of one may not be over.
         """
-        last = slot.LastSlot(now, clock_offset(now))
         for item in compiled:
             job = item.job
             if item.timer is not None and item.until_boot is not None and job.enabled:
@@ -117,10 +117,25 @@ class Loader:
             known = self._slots.read(job.name) if item.timer.name in running else None
             if known is None or not known.is_for(rule, zone):
                 self._slots.write(job.name, slot.slot_list(rule, zone, now))
-                self._slots.set_last(job.name, last, job.user, durable=job.catch_up)
+                was_running = item.timer.name in running
+                last = now if was_running else self._last_slot(item, now)
+                found = slot.LastSlot(last, clock_offset(now))
+                self._slots.set_last(job.name, found, job.user, durable=job.catch_up)
             else:
                 self._slots.own_last(job.name, job.user, durable=job.catch_up)
         self.forget_elapses(timers(item for item in compiled if item.job.catch_up))
+
+    def _last_slot(self, item: CompiledJob, now: int) -> int:
+        """The slot up to which a timer that is started afresh shall not elapse.
+
+        A timer with an offset elapses for the slots before now whose time is to come, and for none
+        that ran.
+        """
+        if not item.has_offset:
+            return now
+        ran = self._slots.last(item.job.name)
+        began = now - round(item.job.jitter * 1_000_000)
+        return began if ran is None else max(began, min(ran.slot, now))
 
     def refill(self, compiled: Sequence[CompiledJob], now: int) -> None:
         """See to it that the guard of each job knows enough of its slots, by the zones of today."""
@@ -135,8 +150,9 @@ class Loader:
             if anew or not lasts:
                 self._slots.write(job.name, slot.slot_list(rule, zone, now))
             self._slots.own_last(job.name, job.user, durable=job.catch_up)
-        if anew:
-            self._slots.write_zones(self._context.zones)
+        systemd = versions.made_for(self._context.systemd)
+        if anew or self._slots.systemd() != systemd:
+            self._slots.write_made_for(self._context.zones, systemd)
 
     def _slots_of(self, job: Job) -> tuple[schedule.Schedule, str]:
         return schedule.parse(job.schedule), job.timezone or self._context.host_timezone

@@ -97,12 +97,20 @@ class SlotDirectory:
             os.close(before)
 
     def zones(self) -> str:
-        """Return the last text that was given to ``write_zones``."""
-        return (_content(self.path / _ZONES, _OWN_BYTES_MAX) or "").strip()
+        """Return the zones that were given to ``write_made_for``."""
+        return self._made_for()[0]
 
-    def write_zones(self, identity: str) -> None:
-        """Note for which time zones (``config.zone_identity``) all units were made."""
-        self._replace(_ZONES, identity + "\n")
+    def systemd(self) -> str:
+        """Return the systemd that was given to ``write_made_for``."""
+        return self._made_for()[2]
+
+    def _made_for(self) -> tuple[str, str, str]:
+        return (_content(self.path / _ZONES, _OWN_BYTES_MAX) or "").strip().partition("\n")
+
+    def write_made_for(self, zones: str, systemd: str) -> None:
+        """Note for which time zones (``paths.zone_identity``) and for which systemd
+        (``versions.made_for``) all units were made."""
+        self._replace(_ZONES, f"{zones}\n{systemd}".strip() + "\n")
 
     def set_succeeded(self, job: str, succeeded: bool, user: str | None) -> None:
         """Say whether the latest run of a job that others depend on was a success.

@@ -49,6 +49,7 @@ from lunasched.supervisor.zones import Zones
 from lunasched.systemd.journal import Journal, Tail
 from lunasched.systemd.manager import Manager, UnitTimes, unit_path
 from lunasched.systemd.sdnotify import notify
+from lunasched.units import versions
 from lunasched.web.metrics import Metrics, Supervision
 
 # The journal may be read as late as this and still meet what was kept for its runs.
@@ -84,6 +85,7 @@ class Supervisor:
         self._journal = journal
         self._manager = manager
         self._runtime = runtime
+        self._slots = slots
         self._started_at = loop.now()
         self._is_running = True
         self._follow: Follow | None = None
@@ -209,8 +211,10 @@ class Supervisor:
         self._close_runs_of_earlier_boots()
         self._intervals.watch()
         # A new zone is a new start: systemd starts us again, with nothing of the old one left.
-        # What was taken over from Lunasched 1.x has no units yet.
-        self._zones.watch(self._loop.quit, outdated=self._store.migration is not None)
+        # What was taken over from Lunasched 1.x has no units yet, and another systemd wants others.
+        systemd = versions.made_for(versions.major_version(self._manager.version()))
+        outdated = self._store.migration is not None or self._slots.systemd() != systemd
+        self._zones.watch(self._loop.quit, outdated=outdated)
         self._lists.renew_all(self._store.jobs.names())
         self._killed.watch()
         self._clock.watch()

@@ -97,6 +97,9 @@ class CompiledJob:
     """True if the slot guard looks at its starts, so that it needs to know the slots."""
     at_boot_only: bool = False
     """True if starting the timer runs the job (``@reboot``), so that only booting may do it."""
+    has_offset: bool = False
+    """True if the job's jitter is a part of its schedule: a timer that is started after a slot, but
+    within the jitter, may still elapse for it."""
     until_boot: str | None = None
     """The drop-in for a timer that is started later than at boot (``until_boot``)."""
 
@@ -173,6 +176,7 @@ def compile(  # noqa: A001 - the design's word for it
         warnings=tuple(warnings),
         guarded=guarded,
         at_boot_only=timing.at_boot_only,
+        has_offset=_has_offset(job, timing, context),
         until_boot=_until_boot(timing.rest_of_boot()),
     )
 
@@ -491,8 +495,22 @@ def _timing(job: Job, context: Context) -> schedule.Timing:
 def _timer(job: Job, timing: schedule.Timing, common: dict[str, Any], context: Context) -> Unit:
     template = _environment(context.templates).get_template("job.timer.j2")
     return Unit(
-        unittext.timer_name(job.name), template.render(common, **_timer_values(job, timing))
+        unittext.timer_name(job.name),
+        template.render(
+            common, offset=_has_offset(job, timing, context), **_timer_values(job, timing)
+        ),
     )
+
+
+def _has_offset(job: Job, timing: schedule.Timing, context: Context) -> bool:
+    """Tell whether the job's jitter is an offset of its schedule, and no delay after each slot.
+
+    An offset is for calendars alone. Runs that are made up for at boot need the delay: it spreads
+    them, and systemd leaves out the slot after such a run where there is an offset (#42337).
+    """
+    only_calendar = {directive for directive, _ in _elapse_directives(timing)} == {"OnCalendar"}
+    known = versions.has(context.systemd, "RandomizedOffsetSec")
+    return bool(job.jitter) and known and only_calendar and not job.catch_up
 
 
 def _timer_values(job: Job, timing: schedule.Timing) -> dict[str, Any]:

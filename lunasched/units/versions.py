@@ -29,12 +29,22 @@ class Lifetime:
 LIFETIMES = {
     # Without control groups of version 1 a unit's time is always counted.
     "CPUAccounting": Lifetime(removed=258),
+    # Unlike a delay, it is a part of the schedule: a timer that is started between a slot and the
+    # end of its delay, as at boot, still elapses for it.
+    "RandomizedOffsetSec": Lifetime(since=258),
 }
 
 
 def has_directive(version: int, directive: str) -> bool:
     """Tell whether a version of systemd has a directive; what is not in the table all have."""
     return LIFETIMES.get(directive, Lifetime()).holds(version)
+
+
+def made_for(version: int) -> str:
+    """Say for which versions units are made that are right for this one; empty for the oldest."""
+    bounds = {bound for one in LIFETIMES.values() for bound in (one.since, one.removed) if bound}
+    latest = max(bound for bound in (*bounds, OLDEST) if bound <= max(version, OLDEST))
+    return f"systemd {latest}" if latest > OLDEST else ""
 
 
 def major_version(text: str) -> int:

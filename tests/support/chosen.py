@@ -2,10 +2,10 @@
 
 All tests run on the oldest systemd that is supported. These run on the other ones, too:
 
-    .venv/bin/python tests/support/chosen.py SUITE
+    .venv/bin/python tests/support/chosen.py SUITE [--vm] [OPTIONS OF PYTEST]
 
-Of ``sid`` the machine is a virtual one (`installed.boot`), whose processor is emulated: each is
-chosen so that it waits for what happens, and does not measure how soon.
+With ``--vm`` the machine is a virtual one (`installed.boot`), whose processor may be emulated: each
+is chosen so that it waits for what happens, and does not measure how soon.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ CHOSEN = {
         "test_replace_takes_effect_while_the_job_runs",
         "test_sync_repairs_what_was_changed_behind_its_back",
     ),
+    "test_jitter.py": ("test_a_boot_within_the_jitter_loses_nothing",),
     "test_slots.py": (
         "test_a_slot_that_ran_is_refused",
         "test_a_start_by_the_timer_is_known_after_a_restart_of_the_supervisor",

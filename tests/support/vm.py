@@ -132,7 +132,7 @@ class VirtualMachine:
         now = clock or datetime.now(timezone.utc)
         self._qemu = Qemu(self.name, self.directory, self._image, now)
         self._save_state()
-        self._wait_until_booted(timeout)
+        self._wait_until_booted(max(timeout, self._patience))
 
     def kill(self) -> None:
         """Cut the power: what the machine has not synced to its disk is lost. See `start`."""
@@ -327,8 +327,8 @@ class VirtualMachine:
                 raise TimeoutError(f"not within {timeout:g} s: {what or condition}")
             time.sleep(interval)
 
-    def has_cgroup_v2(self) -> bool:
-        """Tell that its cgroups are those of the unified hierarchy, whatever the host has."""
+    def knows_oom_kills(self) -> bool:
+        """Tell that its systemd learns of the kernel's kills, from the files of cgroup v2."""
         return True
 
     def read_file(self, path: str) -> str:

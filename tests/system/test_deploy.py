@@ -82,7 +82,9 @@ def test_all_options_arrive_in_the_service(luna: Lunasched) -> None:
     )
     assert properties["Slice"] == "lunasched.slice"
     assert properties["Type"] == "exec"
-    assert timer(luna, luna.name, "RandomizedDelayUSec")["RandomizedDelayUSec"] == "2min"
+    jitter = timer(luna, luna.name, "RandomizedDelayUSec", "RandomizedOffsetUSec")
+    # From systemd 258 on it is an offset.
+    assert jitter.pop("RandomizedOffsetUSec", jitter["RandomizedDelayUSec"]) == "2min"
     calendar = timer(luna, luna.name, "TimersCalendar")["TimersCalendar"]
     assert "03:00:00 Asia/Tokyo" in calendar
     done = luna("start", luna.name, "--wait")

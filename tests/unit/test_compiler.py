@@ -121,6 +121,7 @@ JOBS: dict[str, tuple[dict[str, Any], Context]] = {
     "user-everything": (USER_EVERYTHING, USER),
 }
 
+OFFSET, DELAY = "RandomizedOffsetSec", "RandomizedDelaySec"
 # All that our units may say.
 ALLOWED = {
     "Unit": {
@@ -138,7 +139,7 @@ ALLOWED = {
     },
     "Timer": {
         "OnCalendar", "Persistent", "OnBootSec", "OnStartupSec", "OnActiveSec", "OnUnitActiveSec",
-        "AccuracySec", "RandomizedDelaySec", "FixedRandomDelay", "Unit",
+        "AccuracySec", "RandomizedDelaySec", "FixedRandomDelay", "RandomizedOffsetSec", "Unit",
     },
     "Install": {"WantedBy"},
 }  # fmt: skip
@@ -270,6 +271,8 @@ def test_the_golden_files_hold_every_directive_that_there_is() -> None:
         for section, key, _ in directives(file.read_text(encoding="utf-8")):
             used[section].add(key)
     used["Service"] -= EVERYTHING["systemd"].keys()
+    # The golden units are for the oldest systemd; what newer ones have is looked at below.
+    used["Timer"].add(OFFSET)
     assert used == ALLOWED
 
 
@@ -434,6 +437,45 @@ def test_a_sandbox_of_a_user_that_could_not_be_is_refused() -> None:
 def test_a_schedule_that_cannot_be_is_refused(schedule: str) -> None:
     with pytest.raises(InvalidJob, match=r"^schedule: "):
         compiled({**JOBS["minimal"][0], "schedule": schedule}, SYSTEM)
+
+
+@pytest.mark.parametrize(
+    ("keys", "systemd", "expected"),
+    [
+        ({"schedule": "at 02:00"}, 257, DELAY),
+        ({"schedule": "at 02:00"}, 258, OFFSET),
+        # What is made up for at boot is spread by it.
+        ({"schedule": "at 02:00", "catch_up": True}, 258, DELAY),
+        # An offset is for calendars alone.
+        ({"schedule": "every 1h"}, 258, DELAY),
+        ({"schedule": "at 02:00; @boot+5m"}, 258, DELAY),
+    ],
+)
+def test_a_jitter_is_a_part_of_the_schedule_where_systemd_knows_that(
+    keys: dict[str, Any], systemd: int, expected: str
+) -> None:
+    job = compiled({"name": "x", "command": "true", **keys, "jitter": "1h"}, on(systemd))
+    assert job.timer is not None
+    assert job.has_offset == (expected == OFFSET)
+    check_holds_only_ours(job)
+    written = [key for _, key, _ in directives(job.timer.text) if key in (OFFSET, DELAY)]
+    assert written == [expected]
+    plain = compiled({"name": "x", "command": "true", **keys}, on(systemd))
+    assert not plain.has_offset
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [(250, ""), (252, ""), (257, ""), (258, "systemd 258"), (262, "systemd 258")],
+)
+def test_units_are_made_anew_where_a_version_has_other_directives(
+    version: int, expected: str
+) -> None:
+    assert versions.made_for(version) == expected
+
+
+def on(systemd: int) -> Context:
+    return dataclasses.replace(SYSTEM, systemd=systemd)
 
 
 @pytest.mark.parametrize("forgets", ["{{ name }}", "{% for x in ['a'] %}{{ x }}{% endfor %}"])

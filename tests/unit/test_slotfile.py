@@ -471,10 +471,18 @@ def test_what_ran_while_its_file_was_replaced_is_known(
     assert (slots.path / "last:job").stat().st_uid == os.geteuid()
 
 
+def test_what_all_units_were_made_for_is_noted(slots: SlotDirectory) -> None:
+    assert (slots.zones(), slots.systemd()) == ("", "")
+    slots.write_made_for("Europe/Berlin 2026a", "")
+    assert (slots.zones(), slots.systemd()) == ("Europe/Berlin 2026a", "")
+    slots.write_made_for("Europe/Berlin 2026a", "systemd 258")
+    assert (slots.zones(), slots.systemd()) == ("Europe/Berlin 2026a", "systemd 258")
+
+
 @pytest.mark.parametrize("kind", ["link", "fifo", "directory", "long", "word", "negative"])
 def test_what_a_user_put_there_is_data(slots: SlotDirectory, tmp_path: Path, kind: str) -> None:
     """They cannot make it a link; whoever could, would gain nothing."""
-    slots.write_zones("UTC 1")
+    slots.write_made_for("UTC 1", "")
     target = tmp_path / "target"
     target.write_text(f"{1:<18} {2:<18}\n")
     for name in ("last:job", "succeeded:job"):
