@@ -62,7 +62,7 @@ security: $(STAMP) image ## carry out the attacks of tests/security at full leng
 stalls: $(STAMP) image ## stop journald for up to ten minutes at each stage of a run (as root)
 	@LUNASCHED_STALLS=full $(BIN)/pytest -rP tests/system/test_late_journal.py
 
-bench: $(STAMP) image ## measure start-up and listing times
+bench: $(STAMP) image ## measure; each figure beside its goal, limit and last value (bench.json)
 	@$(BIN)/python tests/support/bench.py
 
 venv: $(STAMP) ## make .venv/bin/lunasched
