@@ -257,8 +257,8 @@ class Deployer:
         begun = self._lock.is_unfinished
         for place in (self._units, self._slots, self._record, self._gate):
             place.remove_leftovers()
-        deployed = self._units.owned()
-        if deployed and not allow_empty and not self._store.jobs.names():
+        deployed = set() if allow_empty or self._store.jobs.names() else self._units.owned()
+        if deployed:
             raise DeploymentFailed(
                 f"{self._store.path} has no jobs, but {len(deployed)} unit files of jobs are "
                 "deployed, and none was removed. If the database was lost, restore it; if "
@@ -332,7 +332,7 @@ class Deployer:
                 staged = prepared.enter_context(self._units.stage(texts(change.compiled)))
                 self._store_change(wanted.after, now)
             try:
-                running = self._loader.running()
+                running = self._loader.running(change.compiled)
                 self._successes.note(change.gained)
                 self._successes.own(change.compiled)
                 # The timers of the jobs themselves count from now; those of the others go on.

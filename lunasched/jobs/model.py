@@ -411,9 +411,8 @@ class Job:
 
         It identifies the definition, and stays as it is when a later version has more keys.
         """
-        least = type(self)(name=self.name, schedule=self.schedule, command=self.command)
         always = {"name": self.name, "schedule": self.schedule, "command": _plain(self.command)}
-        return always | _differing(self.to_mapping(), least.to_mapping())
+        return always | _differing(self.to_mapping(), _least())
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Job:
@@ -465,10 +464,8 @@ _Part = TypeVar("_Part", ResourceLimits, RetryPolicy, Hooks)
 
 def _to_mapping(part: ResourceLimits | RetryPolicy | Hooks) -> dict[str, Any]:
     """The fields of a part of a job, with the keys of a job file."""
-    return {
-        one.metadata.get("key", one.name): _plain(getattr(part, one.name))
-        for one in dataclasses.fields(part)
-    }
+    kind: Any = type(part)
+    return {key: _plain(getattr(part, name)) for name, key, _ in _fields(kind)}
 
 
 # Of ten thousand jobs, nearly all parts are as they are by default: these are told apart by one
@@ -495,6 +492,12 @@ def _default(part: type[Any]) -> tuple[Any, dict[str, Any]]:
     """Return a part of a job that sets none of it, and its mapping."""
     found = part()
     return found, _to_mapping(found)
+
+
+@lru_cache(maxsize=1)
+def _least() -> dict[str, Any]:
+    """Return the mapping of a job that sets nothing but what every job has."""
+    return Job(name="", schedule="", command="").to_mapping()
 
 
 @lru_cache(maxsize=1)

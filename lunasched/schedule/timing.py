@@ -105,6 +105,7 @@ class Timing:
         )
 
 
+@lru_cache(maxsize=1024)
 def timing(
     schedule: Schedule, *, timezone: str | None, host_timezone: str, now: datetime
 ) -> Timing:
@@ -113,6 +114,7 @@ def timing(
     Without a ``timezone`` the job follows the host's zone and its lines name none. Raises
     ScheduleError for a schedule that never elapses after ``now`` or that no timer can say, and
     InvalidInput for a zone that does not exist or that the host would take for another.
+    Of many jobs, a lot have the same schedule: what is found for one is kept for the others.
     """
     check_timezone(host_timezone)
     if timezone is not None:
@@ -146,6 +148,7 @@ def timing(
 def forget_zones() -> None:
     """Drop all that was computed from the tz database, after it was updated."""
     forget()
+    timing.cache_clear()
     _crossings.cache_clear()
     _host_abbreviations.cache_clear()
 
