@@ -16,6 +16,7 @@ from lunasched.deploy.loader import Loader
 from lunasched.deploy.sync import Reconciler
 from lunasched.doctor.examination.units import deployed_facts
 from lunasched.jobs.model import Job
+from lunasched.machine.surroundings import Surroundings
 from lunasched.paths import Mode, Paths
 from lunasched.schedule.timing import forget_zones, timing
 from lunasched.state.slotfile import SlotDirectory
@@ -24,6 +25,7 @@ from lunasched.store import Store
 from lunasched.systemd.manager import Manager, UnitState
 from lunasched.units import compiler
 from lunasched.units.compilation import compile_all
+from lunasched.units.needs import Absence, Seen, lacking
 
 MANY = 60
 
@@ -157,3 +159,22 @@ def test_a_change_of_one_job_lists_its_own_timer_alone(tmp_path: Path) -> None:
     assert manager.patterns == [
         ("lunasched-job@j0.timer",), ("lunasched-job@*.timer",), ("lunasched-job@*.timer",),
     ]  # fmt: skip
+
+
+def test_what_jobs_need_is_looked_for_once_for_all_of_them() -> None:
+    class Counted(Surroundings):
+        def examine(self, path: str) -> Seen | Absence:
+            asked.append(path)
+            return super().examine(path)
+
+        def resolved(self, path: str) -> str:
+            asked.append(path)
+            return super().resolved(path)
+
+    asked: list[str] = []
+    machine = Counted(Mode.SYSTEM, ("/usr/bin", "/bin"))
+    one = lacking(jobs(1), machine)
+    few, asked = asked, []
+    many = lacking(jobs(), machine)
+    assert asked == few
+    assert len(many) == MANY * len(one)
