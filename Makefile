@@ -70,7 +70,7 @@ stalls: $(STAMP) image ## stop journald for up to ten minutes at each stage of a
 torture: $(STAMP) image ## faults on a booted machine, and a judge (as root; TORTURE_S, _SEED, _FAULTS)
 	@$(BIN)/python tests/support/torture.py
 
-bench: $(STAMP) image ## measure start-up and listing times
+bench: $(STAMP) image ## measure; each figure beside its goal, limit and last value (bench.json)
 	@$(BIN)/python tests/support/bench.py
 
 venv: $(STAMP) ## make .venv/bin/lunasched

@@ -7,12 +7,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from lunasched.deploy.adopt import Adopter, FoundUnits
 from lunasched.deploy.change import Change, texts, unit_names
 from lunasched.deploy.checks import check_losses, check_removable, compiled_if_valid
-from lunasched.deploy.eject import Ejector
 from lunasched.deploy.firstrun import FirstRuns
 from lunasched.deploy.gate import Gate
 from lunasched.deploy.handover import RecordFile
@@ -40,16 +39,17 @@ from lunasched.paths import Paths, zone_identity
 from lunasched.state.deploylock import DeployLock
 from lunasched.state.slotfile import SlotDirectory
 from lunasched.state.unitdir import UnitDirectory
-from lunasched.transfer import ejection
-from lunasched.transfer.ejection import Ejection
 from lunasched.units import commandchannels, compiler
 from lunasched.units.compilation import compile_all
 from lunasched.units.compiler import CompiledJob, Context
 from lunasched.units.concurrency import has_launcher
 
 if TYPE_CHECKING:
+    from lunasched.deploy.adopt import Adopter, FoundUnits
+    from lunasched.deploy.eject import Ejector
     from lunasched.store import Store
     from lunasched.systemd.manager import Manager
+    from lunasched.transfer.ejection import Ejection
 
 
 # How long a launcher takes that was started as its timer was stopped.
@@ -110,11 +110,24 @@ class Deployer:
         )
         self._gate = Gate(store, manager, context, max_concurrent_jobs)
         self._record = RecordFile(paths)
-        self._ejector = Ejector(manager, self._units, paths, context, self._record)
-        self._adopter = Adopter(manager, paths, context, self._record)
         self._lock = DeployLock(paths.deploy_lock)
         self._manager = manager
         self._context = context
+        self._paths = paths
+
+    # What hands jobs over is loaded by who does: `add` has no use for it.
+
+    @cached_property
+    def _ejector(self) -> Ejector:
+        from lunasched.deploy.eject import Ejector
+
+        return Ejector(self._manager, self._units, self._paths, self._context, self._record)
+
+    @cached_property
+    def _adopter(self) -> Adopter:
+        from lunasched.deploy.adopt import Adopter
+
+        return Adopter(self._manager, self._paths, self._context, self._record)
 
     def add(self, job: Job, *, now: int, replace: bool = False) -> CompiledJob:
         """Add a job, or with ``replace`` change the one of that name, and start its timer.
@@ -176,6 +189,8 @@ class Deployer:
         Raises ``InvalidInput`` where something would be lost and ``force`` is not given, or other
         jobs depend on it, and ``UnitConflict`` where there are units of that name.
         """
+        from lunasched.transfer import ejection
+
         with self._locked(now) as turn:
             job = self._existing(name)
             found = ejection.ejected_units(job, self._context, as_name)
@@ -257,8 +272,8 @@ class Deployer:
         begun = self._lock.is_unfinished
         for place in (self._units, self._slots, self._record, self._gate):
             place.remove_leftovers()
-        deployed = self._units.owned()
-        if deployed and not allow_empty and not self._store.jobs.names():
+        deployed = set() if allow_empty or self._store.jobs.names() else self._units.owned()
+        if deployed:
             raise DeploymentFailed(
                 f"{self._store.path} has no jobs, but {len(deployed)} unit files of jobs are "
                 "deployed, and none was removed. If the database was lost, restore it; if "
@@ -332,7 +347,7 @@ class Deployer:
                 staged = prepared.enter_context(self._units.stage(texts(change.compiled)))
                 self._store_change(wanted.after, now)
             try:
-                running = self._loader.running()
+                running = self._loader.running(change.compiled)
                 self._successes.note(change.gained)
                 self._successes.own(change.compiled)
                 # The timers of the jobs themselves count from now; those of the others go on.
@@ -514,6 +529,8 @@ class Deployer:
         """Finish or take back what a process that was killed had begun to hand over."""
         record = self._record.read()
         if record is not None:
+            from lunasched.deploy.eject import Ejector
+
             job = self._store.jobs.get(record.job)
             if record.kind == Ejector.KIND:
                 self._ejector.finish(record, job)

@@ -88,10 +88,11 @@ class Reconciler:
         failed: Iterable[str],
     ) -> Difference:
         """Compare the deployed units with ``compiled``; those of ``failed`` may stay."""
-        owned, wanted, made = self.units.owned(), self.units.wanted(), texts(compiled)
+        wanted, made = self.units.wanted(), texts(compiled)
+        others = self.units.owned(but=made)
         left_alone = {unit for name in failed for unit in unit_names(name)}
         left_alone |= {
-            unit for name in failed for unit in owned if commandchannels.is_unit(unit, name)
+            unit for name in failed for unit in others if commandchannels.is_unit(unit, name)
         }
         old_texts = {name: self.units.read(name) for name in made}
         return Difference(
@@ -102,7 +103,7 @@ class Reconciler:
                 for job in compiled
                 if any(old_texts[unit.name] != unit.text for unit in job.units)
             ),
-            stale=tuple(sorted(owned - left_alone - made.keys())),
+            stale=tuple(sorted(others - left_alone)),
             wanted=frozenset(wanted - left_alone),
         )
 

@@ -68,11 +68,7 @@ def look(jobs: Sequence[Job], paths: Paths, context: Context, limit: int) -> Dep
         elif deployed != text:
             changed.append(name)
     failed = {name for name, _ in found.failed}
-    owned = {
-        name
-        for name in directory.owned()
-        if name not in wanted and unittext.job_name(name) not in failed
-    }
+    owned = {name for name in directory.owned(but=wanted) if unittext.job_name(name) not in failed}
     enabled = [
         item.timer.name for item in found.compiled if item.job.enabled and item.timer is not None
     ]

@@ -39,7 +39,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./:;=,+@*~#\\ -]*\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_IN_PROGRAM = re.compile(r"""[\x00-\x1f\x7f"'\\]""")
 _INSTANCE_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
-_C_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\", '"': '\\"'}
+_INSTANCE_WHOLE = re.compile(r"[A-Za-z0-9_.-]*\Z")
+_C_ESCAPES = {
+    **{code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F)},
+    **str.maketrans({"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\", '"': '\\"'}),
+}
 
 
 class Unrepresentable(InvalidInput):
@@ -135,7 +139,7 @@ def raw(text: str) -> UnitText:
 def assignment(name: str, value: str) -> UnitText:
     """One ``NAME=value`` of ``Environment=``: unquoted, C-unescaped, specifiers expanded."""
     _check_text(value)
-    if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value) or any(map(_is_noncharacter, value)):
+    if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value) or _has_noncharacter(value):
         raise Unrepresentable(
             "systemd drops a variable with control characters other than tab and newline, "
             "or with Unicode noncharacters"
@@ -187,6 +191,8 @@ def shell_command_line(command: str) -> UnitText:
 
 def instance_name(job: str) -> str:
     """A job's name as the instance part of a unit name; ``job_name`` is the inverse."""
+    if _INSTANCE_WHOLE.match(job):
+        return job
     return "".join(
         chr(byte) if byte in _INSTANCE_SAFE else f"\\x{byte:02x}" for byte in job.encode()
     )
@@ -233,9 +239,7 @@ def launch_name(job: str) -> str:
 
 def bus_label(unit: str) -> str:
     """A unit's name as an element of an object path of the bus; that of a prefix is a prefix."""
-    return "".join(
-        char if char.isascii() and char.isalnum() else f"_{ord(char):02x}" for char in unit
-    )
+    return re.sub("[^A-Za-z0-9]", lambda found: f"_{ord(found[0]):02x}", unit)
 
 
 def unit_of_label(label: str) -> str:
@@ -282,7 +286,7 @@ def _check_text(text: str) -> None:
 
 def _check_characters(text: str) -> None:
     """For a value that is not unquoted, so that there is no escape."""
-    if any(map(_is_noncharacter, text)):
+    if _has_noncharacter(text):
         raise Unrepresentable("it holds a Unicode noncharacter, which systemd refuses in a line")
 
 
@@ -295,7 +299,7 @@ def _check_path(path: str) -> None:
 
 def _word(text: str, *, dollar: bool) -> str:
     """One word of a line that systemd splits, unquotes, C-unescapes and specifier-expands."""
-    if any(map(_is_noncharacter, text)):
+    if _has_noncharacter(text):
         # With an escape systemd would run it, and send no message in which it is.
         raise Unrepresentable(
             "it holds a Unicode noncharacter, which no message of D-Bus can carry: systemctl "
@@ -309,22 +313,15 @@ def _word(text: str, *, dollar: bool) -> str:
     escaped = escaped.replace("%", "%%")
     if _BARE_WORD.match(escaped):
         return escaped
-    return '"' + "".join(map(_c_escape, escaped)) + '"'
+    return f'"{escaped.translate(_C_ESCAPES)}"'
 
 
-def _c_escape(char: str) -> str:
-    if char in _C_ESCAPES:
-        return _C_ESCAPES[char]
-    code = ord(char)
-    if code < 0x20 or code == 0x7F:
-        return "".join(f"\\x{byte:02x}" for byte in char.encode())
-    return char
-
-
-def _is_noncharacter(char: str) -> bool:
+def _has_noncharacter(text: str) -> bool:
     """U+FDD0…, U+…FFFE and U+…FFFF, which systemd's check of UTF-8 refuses in a line."""
-    code = ord(char)
-    return 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
+    if text.isascii():
+        return False
+    codes = map(ord, text)
+    return any(0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE for code in codes)
 
 
 def seconds(value: float) -> str:

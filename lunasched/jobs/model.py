@@ -408,9 +408,8 @@ class Job:
 
         It identifies the definition, and stays as it is when a later version has more keys.
         """
-        least = type(self)(name=self.name, schedule=self.schedule, command=self.command)
         always = {"name": self.name, "schedule": self.schedule, "command": _plain(self.command)}
-        return always | _differing(self.to_mapping(), least.to_mapping())
+        return always | _differing(self.to_mapping(), _least())
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Job:
@@ -432,6 +431,12 @@ def _differing(whole: Mapping[str, Any], least: Mapping[str, Any]) -> dict[str, 
         elif key not in least or value != least[key]:
             found[key] = value
     return found
+
+
+@cache
+def _least() -> dict[str, Any]:
+    """Return the mapping of a job that sets nothing but what every job has."""
+    return Job(name="", schedule="", command="").to_mapping()
 
 
 _Whole = TypeVar("_Whole")

@@ -80,6 +80,10 @@ def of_job(job: Job) -> list[Switch]:
 
 
 def _of_text(text: str) -> list[Switch]:
+    # Without the marks that may stand within a word, one that names a program has its letters.
+    bare = text.translate(_MARKS)
+    if not any(name in bare for name in _PROGRAMS):
+        return []
     found = []
     for words in plain_words(simple_commands(text)):
         switch = _switch(words, is_all=words == _split(text))
@@ -177,6 +181,7 @@ _PROGRAMS: Mapping[str, Callable[[_Arguments, bool], Switch | None]] = {
     "runuser": _runuser,
     "sudo": _sudo,
 }
+_MARKS = dict.fromkeys(map(ord, "\"'\\\n"))
 _LOGIN = {"login": "l", "command": "c", "session-command": "c", "shell": "s", "group": "g"}
 _OPTIONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "su": ("csgGwT", {**_LOGIN, "supp-group": "G", "whitelist-environment": "w"}),

@@ -106,6 +106,7 @@ class Timing:
         )
 
 
+@lru_cache(maxsize=1024)
 def timing(
     schedule: Schedule, *, timezone: str | None, host_timezone: str, now: datetime
 ) -> Timing:
@@ -115,6 +116,7 @@ def timing(
     ScheduleError for a schedule that never elapses after ``now`` or that no timer can say, and
     InvalidInput for a zone that does not exist or that the host would take for another. An old name
     of a zone that the machine has no more becomes its name of today.
+    Of many jobs, a lot have the same schedule: what is found for one is kept for the others.
     """
     check_timezone(host_timezone)
     if timezone is not None:
@@ -148,6 +150,7 @@ def timing(
 def forget_zones() -> None:
     """Drop all that was computed from the tz database, after it was updated."""
     forget()
+    timing.cache_clear()
     _crossings.cache_clear()
     _host_abbreviations.cache_clear()
 

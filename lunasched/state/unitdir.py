@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -39,25 +39,25 @@ class UnitDirectory:
         """
         path = self.path / name
         try:
-            if not stat.S_ISREG(path.lstat().st_mode):
-                raise UnitConflict(self._conflict(path))
-            content = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+            content = _content(str(path))
+            if content is None and not os.path.lexists(path):
+                return None
         except OSError as error:
             raise _failure(error, path) from error
-        if not content.startswith(self._mark):
+        if content is None or not content.startswith(self._mark):
             raise UnitConflict(self._conflict(path))
         return content.decode(errors="surrogateescape")
 
-    def owned(self) -> set[str]:
-        """The names of our files in the directory."""
+    def owned(self, but: Container[str] = ()) -> set[str]:
+        """The names of our files in the directory; those of ``but`` are not looked into."""
         try:
             with os.scandir(self.path) as entries:
                 candidates = [
                     entry.name
                     for entry in entries
-                    if entry.name.startswith(self._prefix) and entry.is_file(follow_symlinks=False)
+                    if entry.name.startswith(self._prefix)
+                    and entry.name not in but
+                    and entry.is_file(follow_symlinks=False)
                 ]
         except FileNotFoundError:
             return set()
@@ -209,6 +209,27 @@ class StagedFiles:
         trace: TracebackType | None,
     ) -> None:
         self.discard()
+
+
+def _content(path: str) -> bytes | None:
+    """The content of a regular file; ``None`` for what is something else, or not there."""
+    try:
+        # Of ten thousand files, each call of the system counts.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
+            return None
+        raise
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            return None
+        parts = []
+        while part := os.read(descriptor, about.st_size + 1):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
 
 
 def _write(path: Path, text: str) -> None:

@@ -112,9 +112,11 @@ class Clock:
     def _wake_timer(self, recent: int, timer: str, said: tuple[int]) -> None:
         (since,), now, name = said, self._loop.now(), unittext.job_name(timer)
         # Mostly it was started long ago, and there is no need to know more.
-        if name is None or since <= now - recent or not self._manager.active_since(timer):
+        if name is None or since <= now - recent:
             return
         if since > now:
+            if not self._manager.active_since(timer):
+                return
             self._restart(name)
         self._restarted.setdefault(name, _LOOKS)
         self._look_again_later()

@@ -9,6 +9,7 @@ have the time of a run that is over.
 
 Each elapse is told of by a signal. After a start of the supervisor there were elapses that it was
 not told of, of which systemd still knows the last one: what came before that one is not known.
+That does not change, so that of many starts that were missed, few are asked about.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ class Elapses:
         self._runs = store.runs
         self._timers = timers
         self._told: dict[str, deque[Elapse]] = {}
+        # Of what began before that (µs since boot), systemd does not know the elapse any more.
+        self._unknown_before: dict[str, int] = {}
         self._boot_id = ""
 
     def watch(self, boot_id: str) -> None:
@@ -98,12 +101,17 @@ class Elapses:
         found = next((one for one in reversed(told) if one.since_boot <= began.since_boot), None)
         if found is not None and self._is_open(start, found):
             return self._use(start, found)
+        if self._unknown_before.get(timer, 0) > began.since_boot:
+            return Cause(None, began.at)
         try:
             last = self._timers.last_elapse(timer)
         except LunaschedError:
             last = None
-        if last is None or max(last.active_since_boot, last.since_boot) > began.since_boot:
-            # Of earlier elapses, if there were any, systemd does not know any more.
+        if last is None:
+            return Cause(None, began.at)
+        known_from = max(last.active_since_boot, last.since_boot)
+        if known_from > began.since_boot:
+            self._unknown_before[timer] = known_from
             return Cause(None, began.at)
         if last.since_boot and self._is_open(start, last):
             return self._use(start, last)

@@ -88,6 +88,7 @@ class Supervisor:
         self._slots = slots
         self._started_at = loop.now()
         self._is_running = True
+        self._last_timers = Timers()
         self._follow: Follow | None = None
         self._delay = RecordingDelay()
         origin = Origin(os.uname().nodename, host_timezone, mode)
@@ -237,11 +238,16 @@ class Supervisor:
         return 0
 
     def _timers(self) -> Timers:
-        """Ask the manager for the timers of jobs, from any thread."""
-        try:
-            return Timers(self._manager.timers())
-        except LunaschedError:
-            return Timers()
+        """Ask the manager for the timers of jobs, from any thread.
+
+        While it reads its unit files, they are as they were.
+        """
+        if not self._manager.is_reloading:
+            try:
+                self._last_timers = Timers(self._manager.timers())
+            except LunaschedError:
+                return Timers()
+        return self._last_timers
 
     def _supervision(self) -> Supervision:
         return Supervision(self._is_running, self._started_at, self._delay.usec)

@@ -111,11 +111,14 @@ class Bus:
 
     def call(self, call: Call, timeout_ms: int = _TIMEOUT_MS) -> Any:
         """The reply to a call, waited for."""
+        return self.reply(call, timeout_ms).unpack()
+
+    def reply(self, call: Call, timeout_ms: int = _TIMEOUT_MS) -> Any:
+        """The same as a ``GLib.Variant``, for who needs little of it."""
         try:
-            reply = self.connection.call_sync(*call.arguments(timeout_ms))
+            return self.connection.call_sync(*call.arguments(timeout_ms))
         except GLib.Error as error:
             raise _translate(error, call.method) from error
-        return reply.unpack()
 
     def call_all(self, calls: Sequence[Call]) -> list[Any]:
         """The replies of many calls, or their errors, a few in flight at a time."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -349,11 +349,14 @@ def _hooks(
     job: Job, common: dict[str, Any], service_values: dict[str, Any], context: Context
 ) -> tuple[Unit, ...]:
     """A unit for each hook; ``run-hook`` tells it about the run, and runs without us, too."""
+    commands = list(_hook_commands(job))
+    if not commands:
+        return ()
     template = _environment(context.templates).get_template("hook.service.j2")
     owner = SUPERVISOR_USER if context.mode is Mode.SYSTEM else "-"
     run_hook = ["/usr/bin/python3", "-I", "-S", str(context.scripts / "run-hook"), owner]
     units = []
-    for event, command, timeout, kind in _hook_commands(job):
+    for event, command, timeout, kind in commands:
         name = unittext.hook_name(job.name, event)
         about = (
             context.runtime
@@ -441,13 +444,19 @@ def _user(job: Job, context: Context) -> UnitText | None:
 
 def _limit_directives(job: Job) -> list[tuple[UnitText, UnitText]]:
     """The lines that the table of keys has for what the job sets, times before amounts."""
-    lines = [(row.field, row.becomes) for row in keys.ROWS if isinstance(row.becomes, keys.Line)]
-    lines.sort(key=lambda line: line[1].write is not unittext.seconds)
     return [
         (UnitText(line.directive), UnitText(line.write(value)))
-        for field, line in lines
-        if (value := attrgetter(field)(job)) is not None
+        for value_of, line in _limit_lines()
+        if (value := value_of(job)) is not None
     ]
+
+
+@lru_cache(maxsize=1)
+def _limit_lines() -> tuple[tuple[Callable[[Job], Any], keys.Line], ...]:
+    """Return the lines of the table, each with what gets its value from a job."""
+    lines = [(row.field, row.becomes) for row in keys.ROWS if isinstance(row.becomes, keys.Line)]
+    lines.sort(key=lambda line: line[1].write is not unittext.seconds)
+    return tuple((attrgetter(field), line) for field, line in lines)
 
 
 def _priority_directives(
@@ -509,7 +518,7 @@ def _has_offset(job: Job, timing: schedule.Timing, context: Context) -> bool:
     them, and systemd leaves out the slot after such a run where there is an offset (#42337).
     """
     only_calendar = {directive for directive, _ in _elapse_directives(timing)} == {"OnCalendar"}
-    known = versions.has(context.systemd, "RandomizedOffsetSec")
+    known = versions.has_directive(context.systemd, "RandomizedOffsetSec")
     return bool(job.jitter) and known and only_calendar and not job.catch_up
 
 
@@ -559,6 +568,8 @@ def _environment(templates: Path) -> Environment:
         finalize=_only_unit_text,
         autoescape=False,
         keep_trailing_newline=True,
+        # Else each of thousands of units looks whether its template is still the same file.
+        auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -146,8 +146,8 @@ def _marks(job: Job, runtime: Path) -> tuple[str, str]:
     """The files that say that a start is by hand, and of one of the supervisor what it is."""
     instance = unittext.instance_name(job.name)
     return (
-        str(runtime / BY_HAND_DIRECTORY / instance),
-        str(runtime / SUPERVISOR_DIRECTORY / STARTS_DIRECTORY / instance),
+        f"{runtime}/{BY_HAND_DIRECTORY}/{instance}",
+        f"{runtime}/{SUPERVISOR_DIRECTORY}/{STARTS_DIRECTORY}/{instance}",
     )
 
 
@@ -165,8 +165,8 @@ def _slot_guard(
         launched = str(launched_path(job, runtime))
     return guard_command(
         scripts / "slot-guard",
-        str(slots / instance),
-        str(slots / unittext.last_slot_name(job.name)),
+        f"{slots}/{instance}",
+        f"{slots}/{unittext.last_slot_name(job.name)}",
         *_marks(job, runtime),
         "sync" if job.catch_up else "-",
         bus_path(unittext.service_name(job.name)),

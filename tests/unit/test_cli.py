@@ -103,6 +103,13 @@ def test_a_list_loads_what_it_shows(filled: Cli) -> None:
     assert not imported(filled, "list") & UNUSED_BY_LIST
 
 
+def test_a_change_of_a_job_loads_nothing_of_handing_over() -> None:
+    code = "import sys, lunasched.deploy.deployer; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    handing_over = {"lunasched.deploy.adopt", "lunasched.deploy.eject", "lunasched.transfer"}
+    assert not set(done.stdout.split()) & handing_over
+
+
 # Exit codes and errors
 
 

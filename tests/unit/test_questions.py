@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from threading import Thread
 from typing import Any
 
 import pytest
 from gi.repository import Gio, GLib
 
 from lunasched.systemd.bus import MANAGER, NAME, OBJECT, Bus, iterate
+from lunasched.systemd.manager import Manager, UnitState
 from lunasched.systemd.questions import Property, Questions
 
 _INTERFACES = """<node><interface name="org.freedesktop.DBus.Properties">
 <method name="Get"><arg type="s" direction="in"/><arg type="s" direction="in"/>
 <arg type="v" direction="out"/></method></interface></node>"""
+_LISTS = """<node><interface name="org.freedesktop.systemd1.Manager">
+<method name="ListUnitsByPatterns"><arg type="as" direction="in"/><arg type="as" direction="in"/>
+<arg type="a(ssssssouso)" direction="out"/></method></interface></node>"""
 _NEVER = (1 << 64) - 1
 
 
@@ -142,3 +147,42 @@ def test_nothing_is_asked_while_the_manager_reads_its_files(connect: Callable[[]
     manager.reloads(False)
     iterate(lambda: len(told) == 30, 20)
     assert told == units(30)
+
+
+def test_units_are_listed_with_their_states(connect: Callable[[], Any]) -> None:
+    server = connect()
+    names = ["lunasched-job@a.timer", "lunasched-job@it\\x27s.timer", "quoted\"'.service"]
+    listed = [
+        (name, 'it\'s "described"', "loaded", "active", "waiting", "", "/a", number, "", "/")
+        for number, name in enumerate(names)
+    ]
+
+    def called(*said: Any) -> None:
+        said[6].return_value(GLib.Variant("(a(ssssssouso))", (listed,)))
+
+    (interface,) = Gio.DBusNodeInfo.new_for_xml(_LISTS).interfaces
+    server.register_object(OBJECT, interface, called, None, None)
+    FakeManager(server)
+    client = connect()
+    found: list[dict[str, UnitState]] = []
+    thread = Thread(target=lambda: found.append(Manager(Bus(client)).states("*")))
+    thread.start()
+    iterate(lambda: bool(found), 20)
+    thread.join()
+    assert found[0] == {
+        name: UnitState("loaded", "active", "waiting", has_job=number > 0)
+        for number, name in enumerate(names)
+    }
+
+
+def test_the_manager_is_known_to_read_its_files(connect: Callable[[], Any]) -> None:
+    server = FakeManager(connect())
+    manager = Manager(Bus(connect()))
+    manager.ask_later([], (Property.SINCE,), lambda unit, said: None)
+    assert not manager.is_reloading
+    server.reloads(True)
+    iterate(lambda: manager.is_reloading, 20)
+    assert manager.is_reloading
+    server.reloads(False)
+    iterate(lambda: not manager.is_reloading, 20)
+    assert not manager.is_reloading

@@ -1078,3 +1078,29 @@ def test_a_claim_counts_where_systemd_says_the_same(
     take(store, [STARTING, claim, process_ended(exit_code), failed("exit-code")])
     assert rows(store)[RUN].result is result
     assert rows(store)[RUN].exit_code == exit_code
+
+
+def test_of_starts_that_were_missed_few_are_asked_about(store: Store) -> None:
+    class Counted(Clockwork):
+        asked = 0
+
+        def last_elapse(self, timer: str) -> Elapse | None:
+            self.asked += 1
+            return super().last_elapse(timer)
+
+    timers = Counted(since=0)
+    with store.changing_jobs():
+        every = Job(name="backup", schedule="*/5 * * * *", command="true")
+        store.jobs.put(every, START - 86_400 * SECOND)
+    # The supervisor was away for a day; systemd knows the last elapse alone.
+    timers.last = Elapse(*instant(86_400))
+    missed = [
+        event(kind, 300 * number + after, run=f"{number:032x}")
+        for number in range(1, 289)
+        for kind, after in ((EventKind.STARTING, 0.0), (EventKind.SUCCEEDED, 1.0))
+    ]
+    take(store, missed, timers=timers)
+    assert len(rows(store)) == 288
+    # Once for all that came before, and for the one that it was.
+    assert timers.asked == 2
+    assert {run.trigger for run in rows(store).values()} == {Trigger.TIMER}

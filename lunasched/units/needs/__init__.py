@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING
 
 from lunasched.units.needs import accounts, openedfiles, programs
 from lunasched.units.needs.lack import Lack
-from lunasched.units.needs.machinequestions import Absence, Account, FileKind, Machine, Seen
+from lunasched.units.needs.machinequestions import (
+    Absence,
+    Account,
+    FileKind,
+    Machine,
+    Remembered,
+    Seen,
+)
 from lunasched.units.needs.place import Place
 
 if TYPE_CHECKING:
@@ -26,7 +33,8 @@ if TYPE_CHECKING:
 
 def lacking(jobs: Iterable[Job], machine: Machine) -> list[Lack]:
     """Return what jobs need and the machine has not, in the order of the jobs."""
-    return [lack for job in jobs for lack in _of(job, machine)]
+    asked = Remembered(machine)
+    return [lack for job in jobs for lack in _of(job, asked)]
 
 
 def _of(job: Job, machine: Machine) -> Iterator[Lack]:

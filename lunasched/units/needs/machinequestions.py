@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import Protocol
 
 
@@ -80,3 +81,21 @@ class Machine(Protocol):
 
     def beginning(self, path: str) -> bytes:
         """The first bytes of a file; none where it cannot be read."""
+
+
+class Remembered:
+    """A machine that is asked each question once: ten thousand jobs have a shell in common."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.path = machine.path
+        self._machine = machine
+        self.account = cache(machine.account)
+        self.group = cache(machine.group)
+        self.examine = cache(machine.examine)
+        self.resolved = cache(machine.resolved)
+        self.beginning = cache(machine.beginning)
+
+    @property
+    def callers_path(self) -> tuple[str, ...]:
+        """``PATH`` of who asks."""
+        return self._machine.callers_path
