@@ -106,7 +106,7 @@ class NoSuchJob(LunaschedError):
     exit_code = ExitCode.NO_SUCH_JOB
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"there is no job {name!r}; 'lunasched list' shows the jobs there are")
+        super().__init__(f"there is no job {name!r}; 'lunasched list' shows all jobs")
 
 
 class PermissionDenied(LunaschedError):

@@ -38,7 +38,7 @@ _SANDBOX = typer.Option(
     [],
     "--sandbox",
     metavar="KEY[=VALUE]",
-    help="Keep the job from something, see lunasched(1); can be repeated.",
+    help="Sandbox setting, see lunasched-concepts(7); can be repeated.",
     show_default=False,
 )
 _SYSTEMD = typer.Option(
@@ -233,7 +233,7 @@ def _report_added(session: Session, job: Job, compiled: CompiledJob) -> None:
     elif compiled.timer is None and job.dependencies:
         state = "it runs after the jobs that it depends on"
     elif compiled.timer is None:
-        state = f"it runs by: lunasched start {job.name!r}"
+        state = f"start it with: lunasched start {job.name!r}"
     elif elapse is None:
         state = "it runs at the next boot"
     else:

@@ -266,8 +266,8 @@ def _note_gone(session: Session, jobs: List[Job], source: CrontabSource) -> None
     for job in session.store_as_is.jobs.all():
         if source.tag in job.tags and job.name not in names:
             print(
-                f"note: {job.name!r} was imported from here before, and its entry is there no "
-                f"more; to remove it: lunasched remove {shlex.quote(job.name)}",
+                f"note: {job.name!r} was imported from here before, and its entry is gone; "
+                f"to remove the job: lunasched remove {shlex.quote(job.name)}",
                 file=sys.stderr,
             )
 
@@ -279,7 +279,7 @@ def _off(source: CrontabSource, found: Crontab) -> str:
         whose = f"-u {source.user} " if source.user else ""
         return f"crontab {whose}-l >crontab.saved && crontab {whose}-r"
     if source.label == "-":
-        return "take them out of the crontab that they came from"
+        return "remove them from the crontab that they came from"
     if source.prefix:
         return f"mv {path} /root/"
     lines = ";".join(f"{entry.line}s/^/#/" for entry in found.entries)

@@ -43,9 +43,9 @@ def doctor(
     or from being recorded.
     """
     if fix is not None:
-        from lunasched.cli.mend import mend
+        from lunasched.cli.databasefix import fix_database
 
-        mend(Session.choose(chosen_mode(ctx, system)), fix, ask=not yes)
+        fix_database(Session.choose(chosen_mode(ctx, system)), fix, ask=not yes)
         return
     from lunasched.doctor.diagnosis import Severity, diagnose
     from lunasched.doctor.examination import examine
@@ -90,10 +90,10 @@ def _print(findings: Sequence[Finding]) -> None:
         print(_wrapped(f"{finding.severity.value:<8} ", f"{finding.check}: {finding.what}"))
         if finding.why:
             print(_wrapped(_INDENT, f"{finding.why[0].upper()}{finding.why[1:]}."))
-        if finding.mend:
+        if finding.fix:
             by_root = finding.as_root and os.geteuid() != 0
             print(f"{_INDENT}{'To fix it, as root:' if by_root else 'To fix it:'}")
-            for command in finding.mend:
+            for command in finding.fix:
                 print(f"{_INDENT}    {render.printable(command)}")
 
 
@@ -124,6 +124,6 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
         "severity": finding.severity.value,
         "what": finding.what,
         "why": finding.why,
-        "mend": list(finding.mend),
+        "fix": list(finding.fix),
         "as_root": finding.as_root,
     }

@@ -88,11 +88,11 @@ def _read(session: Session, file: Path, before: Job) -> Job:
     read = document.read(content, before.name, document.Format.YAML)
     entries = configfile.read(read, base=session.settings.defaults).entries
     if len(entries) != 1:
-        raise InvalidInput(f"{before.name}: there are {len(entries)} jobs in it; leave this one")
+        raise InvalidInput(f"{before.name}: the file has {len(entries)} jobs; keep only this")
     if entries[0].job.name != before.name:
         raise InvalidInput(
-            f"{entries[0].place('name')}a job keeps its name; "
-            "add one of another name and remove this one"
+            f"{entries[0].place('name')}a job cannot be renamed; "
+            "add one with the new name and remove this one"
         )
     return entries[0].job
 
@@ -120,7 +120,7 @@ def _editor() -> list[str]:
     for program in _EDITORS:
         if shutil.which(program):
             return [program]
-    raise LunaschedError("there is no editor; set EDITOR to one")
+    raise LunaschedError("no editor was found; set EDITOR")
 
 
 def _again(problem: str, name: str) -> bool:

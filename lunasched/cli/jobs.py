@@ -59,7 +59,7 @@ def disable(
     except LunaschedError as error:
         if dropped:
             error.nothing_changed = False
-            print(f"note: {dropped} of its starts that waited were dropped", file=sys.stderr)
+            print(f"note: {dropped} of its pending starts were dropped", file=sys.stderr)
         raise
 
 

@@ -37,8 +37,8 @@ def migrate(ctx: typer.Context, system: Optional[bool] = MODE_OPTION) -> None:
         entry = pwd.getpwnam(SUPERVISOR_USER)
     except KeyError:
         raise LunaschedError(
-            f"there is no user {SUPERVISOR_USER}, as which the supervisor runs; "
-            "make it: systemd-sysusers"
+            f"there is no user {SUPERVISOR_USER}, which the supervisor runs as; "
+            "create it: systemd-sysusers"
         ) from None
     takeover = Takeover(session.paths, (entry.pw_uid, entry.pw_gid))
     if not takeover.is_due():

@@ -68,8 +68,8 @@ def ask(arguments: Sequence[str]) -> int:
             connection.connect(HISTORY_SOCKET)
         except PermissionError:
             raise PermissionDenied(
-                "the system's jobs are for root, and to be read for members of the group "
-                f"{GROUP} (usermod --append --groups {GROUP} USER); --user is for your own"
+                "the system's jobs are root's, and readable for members of the group "
+                f"{GROUP} (usermod --append --groups {GROUP} USER); for your own jobs, use --user"
             ) from None
         except OSError as error:
             raise LunaschedError(
@@ -85,12 +85,12 @@ def ask(arguments: Sequence[str]) -> int:
             answer = connection.recv(16)
     if not answer:
         raise LunaschedError(
-            "the answer was broken off: it may take an hour and 256 MiB at most; "
+            "the answer was cut off: it may take an hour and 256 MiB at most; "
             "see: journalctl -u 'lunasched-history@*'"
         )
     if answer == _BUSY:
         raise LunaschedError(
-            f"{PER_USER_MAX} of your commands are being answered, the most at a time for a user; "
+            f"{PER_USER_MAX} of your commands are running, which is the limit for a user; "
             "end one of them"
         )
     return int(answer) if answer.isdigit() and len(answer) < 4 else ExitCode.FAILED

@@ -268,7 +268,7 @@ class Session:
         found = self.timers_if_known
         if found.loaded is None:
             print(
-                "note: systemd does not answer; times to come are by the schedules alone",
+                "note: systemd does not answer; next runs are computed from the schedules alone",
                 file=sys.stderr,
             )
         return found

@@ -21,7 +21,7 @@ def vacuum(
         metavar="N",
         min=0,
         max=36500,
-        help="Keep runs of N days; 0 is for ever.  [default: the configuration's]",
+        help="Keep runs for N days; 0 keeps all.  [default: the configuration's]",
         show_default=False,
     ),
     max_history: Optional[int] = typer.Option(
@@ -30,7 +30,7 @@ def vacuum(
         metavar="N",
         min=0,
         max=1_000_000_000,
-        help="Keep N runs of each job; 0 is no limit.  [default: the configuration's]",
+        help="Keep N runs of each job; 0 means no limit.  [default: the configuration's]",
         show_default=False,
     ),
     system: Optional[bool] = MODE_OPTION,

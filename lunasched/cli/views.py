@@ -365,6 +365,6 @@ def _execution_id(text: str) -> str:
     compact = text.replace("-", "").lower()
     if len(compact) != 32 or not all(char in "0123456789abcdef" for char in compact):
         raise InvalidInput(
-            f"--execution: {text!r} is no execution ID; 'lunasched history' shows them"
+            f"--execution: {text!r} is not an execution ID; 'lunasched history' shows them"
         )
     return compact

@@ -81,8 +81,8 @@ class Adopter:
         if enabled != (timer.active == "active"):
             state = "enabled and not started" if enabled else "started and not enabled"
             raise InvalidInput(
-                f"{unit} is {state}; have it either way first: systemctl enable --now {unit}, or "
-                f"systemctl disable --now {unit}"
+                f"{unit} is {state}; make it one or the other first: systemctl enable --now "
+                f"{unit}, or systemctl disable --now {unit}"
             )
         return FoundUnits(adopted, unit, service.name, self._moves(timer, service), links)
 
@@ -182,13 +182,13 @@ class Adopter:
             reason = "it is lunasched's own"
         elif facts.transient or fragment.parent != self.paths.units or fragment.name != unit:
             reason = (
-                f"it is {facts.fragment or 'generated'}, and only units in {self.paths.units} are "
-                f"taken; those of packages are not to be renamed. Copy it: systemctl{user} edit "
-                f"--full {unit}"
+                f"it is {facts.fragment or 'generated'}, and only units in {self.paths.units} can "
+                f"be adopted; those of packages must not be renamed. Copy it: systemctl{user} "
+                f"edit --full {unit}"
             )
         else:
             path = self._packaged_drop_in(facts)
-            reason = f"{path} is of a package and would not hold for the job" if path else None
+            reason = f"{path} belongs to a package and would not apply to the job" if path else None
         if reason:
             raise InvalidInput(f"{unit} cannot be adopted: {reason}")
         return facts
@@ -203,7 +203,7 @@ class Adopter:
     def _check_alone(self, timer: UnitFacts, service: UnitFacts) -> None:
         """Refuse units that others refer to: those would wait for a unit that no longer exists."""
         if not service.name.endswith(".service"):
-            raise InvalidInput(f"{timer.name} starts {service.name}, which is no service")
+            raise InvalidInput(f"{timer.name} starts {service.name}, which is not a service")
         others = sorted({*service.used_by, *timer.used_by} - {timer.name, "timers.target"})
         targets = {unit for unit in timer.used_by if unit.endswith(".target")}
         others = [unit for unit in others if unit not in targets or unit in service.used_by]

@@ -276,7 +276,7 @@ class Deployer:
             gate = self._gate.follow()
             report = self._reconciler.reconcile(difference, now, all_unread=begun)
         self._successes.forget_all(but=depended_on)
-        self._successes.mend(depended_on & {job.name for job in jobs})
+        self._successes.restore(depended_on & {job.name for job in jobs})
         self._loader.refill(compiled, now)
         self._lock.settle()
         return dataclasses.replace(
@@ -572,8 +572,8 @@ def _not_taken_back(
     wanted: Plan, error: BaseException, failure: LunaschedError
 ) -> _NotTakenBackError:
     found = _NotTakenBackError(
-        f"{_named(wanted)}: {error}\nWhat was done of it could not all be taken back: "
-        f"{failure}\nWhen nothing is in the way any more: lunasched sync"
+        f"{_named(wanted)}: {error}\nNot all of it could be undone: "
+        f"{failure}\nWhen the cause is fixed, run: lunasched sync"
     )
     if isinstance(error, LunaschedError):
         found.exit_code = error.exit_code

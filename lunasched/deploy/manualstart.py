@@ -117,7 +117,7 @@ class ManualStart:
             if self.unmet(unit, now):
                 return None
             raise LunaschedError(
-                f"the start of the job {job.name!r} was dropped before its turn had come; "
+                f"the start of the job {job.name!r} was dropped before its turn; "
                 f"see: lunasched history {job.name!r}"
             )
         return self.manager.invocation(unit) if begun else None

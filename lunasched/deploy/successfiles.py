@@ -50,7 +50,7 @@ class SuccessFiles:
         """Forget those of the jobs that nobody depends on."""
         self.forget(item.job.name for item in compiled if not keeps_success(item.service.text))
 
-    def mend(self, names: Iterable[str]) -> None:
+    def restore(self, names: Iterable[str]) -> None:
         """Say so of jobs that succeeded and do not say it: their file was lost.
 
         Only where systemd and the history agree on which run was the latest.

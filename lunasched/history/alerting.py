@@ -1,4 +1,4 @@
-"""Alerting by change of state: which failures and successes of a job are worth a message.
+"""Alerting by change of state: which failures and successes of a job are worth a notification.
 
 ::
 
@@ -135,8 +135,8 @@ def _alert(policy: Notifications, alerted_at: int | None, now: int) -> Alert | N
     return None
 
 
-def message_key(cause: str, event: str, channel: str, number: int = 0) -> str:
-    """The idempotency key of a message: the same for the same one, whoever makes it up again.
+def notification_key(cause: str, event: str, channel: str, number: int = 0) -> str:
+    """The idempotency key of a notification: the same for the same one, whoever makes it up again.
 
     ``cause`` is the execution ID of the run that it is about, ``channel`` the key of where it goes,
     ``number`` tells channels apart that have the same key.

@@ -6,7 +6,7 @@ tell keeps no other's first failure from being told. Where even that is used up,
 news within minutes.
 
 Pure. What counts is the time that was spent waiting, never the difference of two clock readings: a
-clock that is set makes no message too old, and none early.
+clock that is set makes no notification too old, and none early.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def allowed_at(sent: Sequence[int], most: int, now: int) -> int:
     return sent[most - 1] + HOUR_USEC
 
 
-def message_at(of_channel: Sequence[int], of_job: Sequence[int], most: int, now: int) -> int:
+def notification_at(of_channel: Sequence[int], of_job: Sequence[int], most: int, now: int) -> int:
     """Return when a channel takes a notification of a job that is no news.
 
     ``of_channel`` and ``of_job`` are when it took the last ones, of all jobs and of this one.

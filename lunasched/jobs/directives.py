@@ -81,14 +81,14 @@ REFUSED: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         ("JobTimeoutSec", "JobRunningTimeoutSec", "JobTimeoutAction", "JobTimeoutRebootArgument"),
-        "a start that waits is given up by nobody",
+        "a start that waits has no time limit",
     ),
     **dict.fromkeys(
         (
             "FailureAction", "SuccessAction", "FailureActionExitStatus", "RebootArgument",
             "SuccessActionExitStatus",
         ),
-        "what follows a run is for hooks",
+        "hooks are for what follows a run",
     ),
     **dict.fromkeys(_SECTIONS, "write it without its section, which follows from the name"),
 }  # fmt: skip
@@ -203,6 +203,6 @@ def _text(value: object) -> str:
     if isinstance(value, (int, float)):
         return str(value)
     if not isinstance(value, str):
-        raise InvalidInput(f"{value!r} is no text, number, or list of them")
+        raise InvalidInput(f"{value!r} is neither a text nor a number nor a list of them")
     unittext.raw(value.strip())
     return value.strip()

@@ -84,7 +84,7 @@ class NotifyEvent(Enum):
 
 
 class ChannelType(Enum):
-    """A way to carry messages."""
+    """A way to carry notifications."""
 
     EMAIL = "email"
     WEBHOOK = "webhook"
@@ -271,7 +271,7 @@ class Notifications:
     overrun_after: float = 300
     """Seconds from the first slot that passes during a run to its notification."""
     remind_every: float = 86400
-    """Seconds between messages of a job that goes on failing; 0 is none after the first."""
+    """Seconds between notifications of a job that goes on failing; 0 is none after the first."""
     every_failure: bool = False
     """True if each failure is notified, and not only the first of several."""
     heartbeat: Channel | None = None

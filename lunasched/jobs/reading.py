@@ -216,7 +216,7 @@ class _Found:
 
     def _set(self, target: str, value: object, path: Path) -> None:
         if target in self.fields and self.fields[target] != value:
-            self.blame(path, f"{self.labels[target]} says something else; keep one")
+            self.blame(path, f"{self.labels[target]} has another value; keep one")
             return
         self.fields[target] = value
         self.labels[target], self.places[target] = self.label(path), self.place(path)

@@ -65,7 +65,7 @@ class RunFact:
     form: Form
     meaning: str
     label: str
-    """Its name on the page, in messages and, in capitals, above a column."""
+    """Its name on the page, in notifications and, in capitals, above a column."""
     media: Medium = _ALL
     path: str = ""
     """The attributes that lead to it from ``Run``, with dots between them; ``name`` if empty."""
@@ -173,7 +173,7 @@ TEMPLATE_VARIABLES: Mapping[str, str] = {
     "failing_since": "when the first of them ended",
     "missed": "slots that passed without a run",
 }
-"""The variables of templates, with their meanings: those of a message, and those of its run."""
+"""The variables of templates, with their meanings: those of a notification and of its run."""
 
 
 def given(facts: tuple[RunFact, ...], media: Medium) -> tuple[RunFact, ...]:

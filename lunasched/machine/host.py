@@ -91,7 +91,7 @@ class WriteObstacle:
     """The reason why nothing can be changed in a directory, and the command that fixes it."""
 
     reason: str
-    mend: str = ""
+    fix: str = ""
 
 
 def write_obstacle(path: Path, is_owner: bool) -> WriteObstacle | None:
@@ -105,7 +105,7 @@ def write_obstacle(path: Path, is_owner: bool) -> WriteObstacle | None:
         return WriteObstacle("on a read-only file system", _remount(path))
     if is_owner and not os.access(path, os.W_OK):
         return WriteObstacle(
-            "closed to its owner: it may be immutable", f"chattr -i {shlex.quote(str(path))}"
+            "not writable for its owner: it may be immutable", f"chattr -i {shlex.quote(str(path))}"
         )
     return None
 

@@ -44,7 +44,7 @@ def check(answer: str) -> None:
     if "(not found)" in answer:
         raise NotifyError("the service does not know this URL", permanent=True)
     if "(rate limited)" in answer:
-        raise NotifyError("the service takes no more pings for now", retry_after=60)
+        raise NotifyError("the service accepts no more pings for now", retry_after=60)
 
 
 def _path(report: Report) -> str:

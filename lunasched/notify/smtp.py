@@ -144,7 +144,7 @@ def _failed(
             said = _reply(error.smtp_code, error.smtp_error)
             permanent = error.smtp_code >= 500
         case smtplib.SMTPNotSupportedError():
-            said, permanent = "it offers no login that is known here", True
+            said, permanent = "it offers no supported way to log in", True
         case smtplib.SMTPServerDisconnected():
             said, permanent = "the connection was closed", False
         case ssl.SSLError():

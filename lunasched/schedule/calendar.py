@@ -301,7 +301,7 @@ class _CalendarScanner:
     def fractions(self, chain: Chain) -> tuple[int, ...]:
         count = sum(len(part.values(60 * SECOND - 1)) for part in chain)
         if count > _MAX_FRACTIONS:
-            raise self.error("Steps finer than a millisecond are not taken.", len(self.text))
+            raise self.error("Steps finer than a millisecond are not supported.", len(self.text))
         return expand(chain, 60 * SECOND - 1)
 
     def normalized(self, chains: list[Chain]) -> str:

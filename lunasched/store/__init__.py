@@ -14,7 +14,7 @@ from lunasched.store.definitions import Definitions, DefinitionsReader, check_di
 from lunasched.store.history import is_recorded, supervisor_lock
 from lunasched.store.hooks import OpenHook, PendingHook
 from lunasched.store.inspection import Inspection, inspect
-from lunasched.store.outbox import COMMANDS, EndedCommand, MessageState, OutboxEntry, Outgoing
+from lunasched.store.outbox import COMMANDS, EndedCommand, NotificationState, OutboxEntry, Outgoing
 from lunasched.store.pruning import Pruning
 from lunasched.store.remote import RemoteHistory
 from lunasched.store.repair import Repair, repair
@@ -30,8 +30,8 @@ __all__ = [
     "EndedCommand",
     "EndedRun",
     "Inspection",
-    "MessageState",
     "MissedTotal",
+    "NotificationState",
     "OpenHook",
     "OpenRun",
     "OutboxEntry",

@@ -141,7 +141,7 @@ class RemoteHistory:
         try:
             return Repair(str(found["kept"]), int(found["rows"]), int(found["lost"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{self.path}: there is no telling what became of it") from error
+            raise StoreError(f"{self.path}: it is unknown whether it was carried out") from error
 
     def begin_takeover(self) -> LegacyFindings:
         """Read the jobs of an old database that is in the history's place (``separation``)."""

@@ -96,7 +96,7 @@ class Connections:
         connection = _Client(opened, address)
         self._open[connection] = None
         self._enter(connection, _Stage.READING, http.HEAD_SECONDS)
-        # Mostly the head is there already.
+        # The head has mostly arrived by now.
         self._read_on(connection)
 
     def close(self) -> None:

@@ -35,5 +35,5 @@ def of(reports: Sequence[Report], origin: Origin, now: int) -> Report:
 
 
 def key(first: str) -> str:
-    """The key of a digest, from that of the first message in it."""
-    return alerting.message_key(first, ReportKind.DIGEST.value, "")
+    """The key of a digest, from that of the first notification in it."""
+    return alerting.notification_key(first, ReportKind.DIGEST.value, "")

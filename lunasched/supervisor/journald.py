@@ -78,7 +78,7 @@ class Turns:
 def write_mark(name: str, number: int, *, sockets: Path = _SOCKETS) -> None:
     """Put a numbered mark where the manager's records go, unless there is no room at the moment."""
     text = (
-        "MESSAGE=lunasched looks for what systemd has told of, and the journal has not\n"
+        "MESSAGE=lunasched checks for records of events that systemd has reported\n"
         "PRIORITY=6\nSYSLOG_IDENTIFIER=lunasched-daemon\n"
         f"LUNASCHED_MARK={name}\nLUNASCHED_MARK_NUMBER={number}\n"
     )

@@ -97,7 +97,7 @@ class Messages:
         }
         if run.result is None:
             report = self._report(ReportKind.OVERRUN, job, now, run, **facts)
-            # A cause of its own: at the end of the run there is another message.
+            # A cause of its own: at the end of the run there is another notification.
             self._tell(job, report, f"{run.execution_id}/overrun", now, complete=True)
         else:
             report = self._report(ReportKind.OVERRUN, job, run.ended_at or now, run, **facts)
@@ -193,8 +193,8 @@ class Messages:
 def keys(
     cause: str, event: NotifyEvent, channels: Iterable[Channel]
 ) -> Iterable[tuple[Channel, str]]:
-    """The channels, each with the key of its message about ``cause``."""
+    """The channels, each with the key of its notification about ``cause``."""
     seen: Counter[str] = Counter()
     for channel in channels:
-        yield channel, alerting.message_key(cause, event.value, channel.key, seen[channel.key])
+        yield channel, alerting.notification_key(cause, event.value, channel.key, seen[channel.key])
         seen[channel.key] += 1

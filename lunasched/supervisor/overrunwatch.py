@@ -30,18 +30,18 @@ class OverrunWatch:
         host_timezone: str,
         *,
         goes_on: Callable[[Run], bool],
-        on_messages: Callable[[], None],
+        on_notifications: Callable[[], None],
     ) -> None:
         """``goes_on`` asks the manager if it has a run that the history has no end of.
 
-        ``on_messages`` is called when there are messages to send.
+        ``on_notifications`` is called when there are notifications to send.
         """
         self._loop = loop
         self._store = store
         self._consequences = consequences
         self._host_timezone = host_timezone
         self._goes_on = goes_on
-        self._on_messages = on_messages
+        self._on_notifications = on_notifications
         # By execution ID, when runs in progress are to be told of.
         self._due: dict[str, int] = {}
         # Those that have been.
@@ -121,7 +121,7 @@ class OverrunWatch:
                 self._waiting[number] = None
                 self._tell_of_start(number)
         self._plan()
-        self._on_messages()
+        self._on_notifications()
 
     def _tell_of_start(self, number: int) -> None:
         start = next((one for one in self._store.starts.all() if one.id == number), None)

@@ -121,7 +121,7 @@ class PageServer:
         if reason != self._complained:
             print(
                 f"<4>there is no status page: {self._where()}: {reason}; "
-                "web.address and web.port in the configuration say where it is to be",
+                "web.address and web.port in the configuration set it",
                 file=sys.stderr,
             )
         self._complained = reason

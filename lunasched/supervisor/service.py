@@ -53,7 +53,7 @@ from lunasched.web.metrics import Metrics, Supervision
 
 # The journal may be read as late as this and still meet what was kept for its runs.
 _FORGET_USEC = 30 * 86400 * 1_000_000
-# How long a stop waits for messages that are being sent.
+# How long a stop waits for notifications that are being sent.
 _LAST_SENDS_S = 3
 
 _JOBS = unit_path("")
@@ -147,7 +147,7 @@ class Supervisor:
             boot_id=journal.boot_id,
         )
         self._outputs = OutputCollector(
-            mode, store, journal, manager, on_messages=self._notifier.send_due
+            mode, store, journal, manager, on_notifications=self._notifier.send_due
         )
 
     def _make_upkeep(self, origin: Origin, settings: Settings) -> None:
@@ -159,14 +159,14 @@ class Supervisor:
             self._consequences,
             origin.timezone,
             goes_on=self._settlement.goes_on,
-            on_messages=self._notifier.send_due,
+            on_notifications=self._notifier.send_due,
         )
         self._checker = SlotChecker(
             loop,
             store,
             self._consequences,
             origin.timezone,
-            on_messages=self._notifier.send_due,
+            on_notifications=self._notifier.send_due,
             on_checked=self._overruns.watch_job,
         )
         self._pruner = Pruner(

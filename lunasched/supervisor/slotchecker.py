@@ -43,16 +43,16 @@ class SlotChecker:
         consequences: Consequences,
         host_timezone: str,
         *,
-        on_messages: Callable[[], None] = lambda: None,
+        on_notifications: Callable[[], None] = lambda: None,
         on_checked: Callable[[str], None] = lambda job: None,
     ) -> None:
-        """``on_messages`` is called when there may be messages to send.
+        """``on_notifications`` is called when there may be notifications to send.
 
         ``on_checked`` is called with the name of each job that was checked because of a run, or of
         the time.
         """
         self._loop = loop
-        self._on_messages = on_messages
+        self._on_notifications = on_notifications
         self._on_checked = on_checked
         self._store = store
         self._consequences = consequences
@@ -110,7 +110,7 @@ class SlotChecker:
                 del self._jobs[name]
         if self._jobs:
             self._go_on()
-        self._on_messages()
+        self._on_notifications()
 
     def check(self, name: str) -> None:
         """Count the slots that a job has missed by now; belongs in a transaction."""

@@ -45,14 +45,14 @@ def of_run(job: Job, run: Run, event: HookEvent) -> dict[str, str]:
     }
 
 
-def of_message(message: Outgoing, composed: Message) -> dict[str, str]:
+def of_notification(notification: Outgoing, composed: Message) -> dict[str, str]:
     """The environment that a command has besides its job's own."""
-    report = message.report
+    report = notification.report
     facts: dict[str, object] = {
-        "LUNASCHED_NOTIFICATION_ID": message.key,
+        "LUNASCHED_NOTIFICATION_ID": notification.key,
         "LUNASCHED_SUBJECT": composed.subject,
         "LUNASCHED_KIND": report.kind.value,
-        "LUNASCHED_EVENT": message.event,
+        "LUNASCHED_EVENT": notification.event,
         "LUNASCHED_HOST": report.host,
     }
     if report.execution_id is not None:
@@ -68,7 +68,7 @@ def of_message(message: Outgoing, composed: Message) -> dict[str, str]:
     for fact in _YIELD:
         if fact.attributes[0] in said:
             facts[fact.variable] = _text(fact, runvalues.of_report(report, fact))
-    facts["LUNASCHED_JOB"] = report.job or message.job
+    facts["LUNASCHED_JOB"] = report.job or notification.job
     return {name: _in_one_line(value) for name, value in facts.items()}
 
 

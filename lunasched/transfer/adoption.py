@@ -426,7 +426,7 @@ def _start_interval(draft: _Draft, values: Sequence[Assignment]) -> None:
 def _start_burst(draft: _Draft, values: Sequence[Assignment]) -> None:
     burst = numerals.whole(values[-1].value)
     if burst is None:
-        raise InvalidInput(f"{values[-1].value!r} is no number")
+        raise InvalidInput(f"{values[-1].value!r} is not a number")
     draft.start_burst = burst
 
 
@@ -508,7 +508,7 @@ def _after(draft: _Draft, values: Sequence[Assignment]) -> None:
 def _when_the_timer_starts(draft: _Draft, values: Sequence[Assignment]) -> None:
     """A condition of the timer, which becomes one of the service."""
     directive = values[-1].directive
-    draft.notes.append(f"{directive}= of the timer is looked at before each run, and not at boot")
+    draft.notes.append(f"{directive}= of the timer is checked before each run, and not at boot")
     _pass_on(draft, values)
 
 
@@ -537,7 +537,7 @@ def _output(draft: _Draft, values: Sequence[Assignment]) -> None:
         # Without a standard input, "inherit" is the journal for the one, and the one for the other.
         return
     if word == "null":
-        draft.notes.append(f"{directive}={word}: what goes there is in no history")
+        draft.notes.append(f"{directive}={word}: output that goes there is not in the history")
     _pass_on(draft, values)
 
 
@@ -669,7 +669,7 @@ def _schedule(values: Sequence[tuple[str, str | float]]) -> str:
     calendars = [f"calendar:{line}" for directive, line in values if directive == "OnCalendar"]
     spans = {directive: span for directive, span in values if directive != "OnCalendar"}
     if len(values) != len(calendars) + len(spans):
-        raise InvalidInput("there are several of it, of which the first would be enough")
+        raise InvalidInput("it is given several times; the first would be enough")
     found = [name for name in ("OnBootSec", "OnStartupSec") if name in spans]
     boots = [_boot(name, spans.pop(name)) for name in found]
     interval, first = spans.pop("OnUnitActiveSec", None), spans.pop("OnActiveSec", None)

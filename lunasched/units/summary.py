@@ -20,7 +20,7 @@ from lunasched.jobs.model import (
 _FIRST = (
     "Name", "Schedule", "Time zone", "Command", "User", "Directory", "Environment", "Timeout",
     "Kill after", "Memory limit", "CPU quota", "Task limit", "Disk weight", "Jitter", "Priority",
-    "Retries", "Hooks", "Tells", "Mode", "Depends on", "Sandbox", "systemd",
+    "Retries", "Hooks", "Notifies", "Mode", "Depends on", "Sandbox", "systemd",
 )  # fmt: skip
 _LAST = ("Tags", "Catch-up", "Enabled")
 """The order in which people read them; a key without a place in it comes between these."""
@@ -49,7 +49,7 @@ def rows(job: Job, *, host_timezone: str, owner: str, show_secrets: bool = False
         "Environment": _lines(dict(job.environment)),
         "Retries": _retries(job.retry),
         "Hooks": _hooks(job.hooks),
-        "Tells": _notifications(
+        "Notifies": _notifications(
             job.notifications if show_secrets else job.notifications.without_secrets()
         ),
         "Mode": _mode(job),

@@ -131,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _response(self) -> Response:
         if self.command not in METHODS:
             allow = ", ".join(METHODS)
-            text = f"only {allow} are answered here: nothing can be changed"
+            text = f"only {allow} are allowed here: nothing can be changed"
             return plain(HTTPStatus.METHOD_NOT_ALLOWED, text, ("Allow", allow))
         hosts = self.headers.get_all("Host", [])
         if len(hosts) > 1 or (not hosts and self.request_version != "HTTP/1.0"):

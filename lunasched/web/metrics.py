@@ -152,12 +152,12 @@ OUTBOX_DEPTH = Metric(
     "gauge",
     "Notifications to be sent (waiting), or to be summed up in a digest (held).",
 )
-OLDEST_MESSAGE = Metric(
+OLDEST_NOTIFICATION = Metric(
     "lunasched_outbox_oldest_timestamp_seconds",
     "gauge",
     "Since when the notification waits that has waited longest.",
 )
-MESSAGES = Metric(
+NOTIFICATIONS = Metric(
     "lunasched_notifications_total",
     "counter",
     "Notifications by type of channel and by what became of them.",
@@ -187,8 +187,8 @@ METRICS = (
     TICKS,
     QUEUE_DEPTH,
     OUTBOX_DEPTH,
-    OLDEST_MESSAGE,
-    MESSAGES,
+    OLDEST_NOTIFICATION,
+    NOTIFICATIONS,
     DATABASE_SIZE,
     BUILD,
     RUNNING,
@@ -379,16 +379,16 @@ def _of_everything(snapshot: Snapshot, supervision: Supervision) -> Iterator[Fam
     """The metrics that are not of jobs."""
     yield _family(TICKS, [({}, snapshot.elapses)])
     yield _family(QUEUE_DEPTH, [({}, snapshot.queue_depth)])
-    depths = {"waiting": snapshot.messages_waiting, "held": snapshot.messages_held}
+    depths = {"waiting": snapshot.notifications_waiting, "held": snapshot.notifications_held}
     yield _family(OUTBOX_DEPTH, [({"state": state}, n) for state, n in depths.items()])
-    yield _family(OLDEST_MESSAGE, [({}, _seconds(snapshot.oldest_message))])
+    yield _family(OLDEST_NOTIFICATION, [({}, _seconds(snapshot.oldest_notification))])
     # Zeros, too: what is not there before its first failure does not increase by it.
-    messages = [
-        ({"type": kind.value, "state": fate}, snapshot.messages.get((kind.value, fate), 0))
+    notifications = [
+        ({"type": kind.value, "state": fate}, snapshot.notifications.get((kind.value, fate), 0))
         for kind in ChannelType
         for fate in FATES
     ]
-    yield _family(MESSAGES, messages)
+    yield _family(NOTIFICATIONS, notifications)
     versions = {"version": __version__, "python": platform.python_version()}
     yield _family(DATABASE_SIZE, [({}, snapshot.database_size)])
     yield _family(BUILD, [(versions, 1)])

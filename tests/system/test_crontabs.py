@@ -292,7 +292,7 @@ def test_a_condition_that_does_not_hold_is_no_failure_with_what_is_said(luna: Lu
 def test_a_crontab_of_another_machine_is_asked_about(luna: Lunasched) -> None:
     done = put(luna, "@daily webadmin /srv/a\n@daily webadmin /srv/b\n", check=False)
     assert done.returncode != 0
-    assert "'webadmin' before the path is no program here, and no user" in done.stderr
+    assert "'webadmin' before the path is neither a program here nor a user" in done.stderr
     assert names(luna) == []
     put(luna, "@daily webadmin /srv/a\n@daily env /srv/b\n")
     assert len(names(luna)) == 2

@@ -251,7 +251,7 @@ def environment(store: Store, report: Report) -> dict[str, str]:
     store.outbox.put(report, channel, job="x", key="k", cause=RUN.execution_id, now=0)
     message: Outgoing
     (message,) = store.outbox.ready(())
-    return variables.of_message(message, compose(message.report))
+    return variables.of_notification(message, compose(message.report))
 
 
 def test_no_environment_has_anything_else(store: Store) -> None:

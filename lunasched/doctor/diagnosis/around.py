@@ -42,7 +42,7 @@ def systemd(facts: Facts) -> Iterator[Finding]:
     elif number < SYSTEMD_TESTED:
         yield warning(
             f"systemd {version} is older than {SYSTEMD_TESTED}, the oldest that is tested",
-            "it may write other records than the supervisor reads",
+            "it may write records that the supervisor does not read",
         )
     else:
         yield fine(f"systemd {version} answers")
@@ -52,7 +52,7 @@ def _no_manager(facts: Facts, reason: Unseen) -> Finding:
     if facts.mode is Mode.SYSTEM:
         return error(
             f"systemd does not answer: {reason.reason}",
-            "jobs can neither be added nor looked at",
+            "jobs can neither be added nor shown",
             "systemctl start dbus.socket",
             as_root=True,
         )
@@ -60,13 +60,13 @@ def _no_manager(facts: Facts, reason: Unseen) -> Finding:
     if facts.lacks_bus:
         return error(
             "your own systemd manager runs and has no D-Bus",
-            "you can neither add jobs nor look at them; a restart of the manager ends what it runs",
+            "you can neither add nor show jobs; a restart of the manager ends what it runs",
             *facts.bus_package,
             restart,
             as_root=True,
         )
     what = f"your own systemd manager does not answer: {reason.reason}"
-    why = "your jobs do not run while it does not"
+    why = "your jobs do not run until it does"
     if facts.lingers:
         # It should run, whoever is logged in.
         return error(what, why, restart, as_root=True)
@@ -77,11 +77,11 @@ def cgroups(facts: Facts) -> Iterator[Finding]:
     """Tell whether resource limits hold."""
     if facts.cgroup != "v2":
         lost = (
-            "a run that is killed for want of memory is recorded as signal 9"
+            "a run that is killed for lack of memory is recorded as signal 9"
             if facts.mode is Mode.SYSTEM
             else "your jobs have no limits of memory, CPU or tasks"
         )
-        mend = (
+        fix = (
             "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&systemd.unified_cgroup_hierarchy=1 /' "
             "/etc/default/grub",
             "update-grub",
@@ -90,7 +90,7 @@ def cgroups(facts: Facts) -> Iterator[Finding]:
         yield warning(
             f"this machine has cgroup {facts.cgroup}, not v2 alone",
             f"{lost}; the host of this container decides that" if facts.in_container else lost,
-            *(() if facts.in_container else mend),
+            *(() if facts.in_container else fix),
             as_root=True,
         )
         return
@@ -108,9 +108,9 @@ def cgroups(facts: Facts) -> Iterator[Finding]:
 
 
 def _no_controller(facts: Facts, what: str) -> Finding:
-    why = "their limits are not kept"
+    why = "their limits are not enforced"
     if facts.mode is Mode.SYSTEM:
-        return error(what, f"{why}; the kernel, or who runs this container, has to give it")
+        return error(what, f"{why}; the kernel, or the host of this container, has to provide it")
     directory = "/etc/systemd/system/user@.service.d"
     return error(
         what,
@@ -185,7 +185,7 @@ def zones(facts: Facts) -> Iterator[Finding]:
         found.append(
             warning(
                 f"the zone database is {known.version}, of {year - known.released} years ago, and "
-                f"the clocks of {', '.join(known.changing)} are to be changed within a year",
+                f"the clocks of {', '.join(known.changing)} change within a year",
                 "where a country has changed its rules since, jobs run an hour off",
                 "apt-get install --only-upgrade tzdata",
                 as_root=True,
@@ -202,7 +202,7 @@ def _sync_units(facts: Facts, units: Mapping[str, UnitSeen]) -> Iterator[Finding
     if service is not None and service.active == "failed":
         yield error(
             "lunasched-sync.service, which brings the units up to date, has failed",
-            "the units may be those of another time zone",
+            "the units may be for another time zone",
             f"{facts.lunasched} sync",
             f"{facts.systemctl} reset-failed lunasched-sync.service",
             as_root=facts.is_system,
@@ -211,7 +211,7 @@ def _sync_units(facts: Facts, units: Mapping[str, UnitSeen]) -> Iterator[Finding
     if timer is None or timer.active != "active":
         yield warning(
             "lunasched-sync.timer does not run",
-            "once a year it makes the units right for ten years to come",
+            "once a year it renews the units for the next ten years",
             f"{facts.systemctl} start lunasched-sync.timer",
             as_root=facts.is_system,
         )
@@ -239,7 +239,7 @@ def journal(facts: Facts) -> Iterator[Finding]:
         found.append(
             severity(
                 "the journal does not outlive a reboot",
-                "your runs are not recorded: their records are in no file that you can read"
+                "your runs are not recorded: you can read no file that holds their records"
                 if own
                 else "runs that were not recorded before one are lost, and with it all output but "
                 "the last 8 KiB of each run",
@@ -248,7 +248,7 @@ def journal(facts: Facts) -> Iterator[Finding]:
             )
         )
     if isinstance(known.readable, Unseen):
-        found.append(unseen("what is in the journal", known.readable))
+        found.append(unseen("what the journal holds", known.readable))
     elif not known.readable and known.storage == "persistent":
         user = "lunasched" if facts.is_system else facts.user
         found.append(
@@ -263,7 +263,7 @@ def journal(facts: Facts) -> Iterator[Finding]:
     if known.limit is not None and known.limit < JOURNAL_BYTES_MIN:
         found.append(
             warning(
-                f"the journal may have no more than {known.limit >> 20} MiB",
+                f"the journal is limited to {known.limit >> 20} MiB",
                 "where much is logged while the supervisor is down, runs are dropped before they "
                 "are recorded",
                 f"mkdir -p {_JOURNAL_CONF}",
@@ -293,7 +293,7 @@ def polkit(facts: Facts) -> Iterator[Finding]:
     if isinstance(known, Unseen):
         yield unseen("polkit", known)
     elif known.unit != "loaded":
-        yield fine("there is no polkit, and so nothing that it would let the supervisor do")
+        yield fine("polkit is not installed, and so permits the supervisor nothing")
     elif isinstance(known.permitted, Unseen):
         yield unseen("what polkit lets the supervisor do", known.permitted)
     elif known.permitted:
@@ -330,7 +330,7 @@ def disk(facts: Facts) -> Iterator[Finding]:
             "runs are not recorded"
             if closed.path == facts.paths.history.parent
             else "jobs cannot be added, changed, enabled, disabled or removed",
-            *([closed.mend] if closed.mend else []),
+            *([closed.fix] if closed.fix else []),
             as_root=True,
         )
     full = [one for one in facts.disks if _is_nearly_full(one)]
@@ -344,7 +344,7 @@ def disk(facts: Facts) -> Iterator[Finding]:
             as_root=True,
         )
     if not full and not facts.closed:
-        yield fine("the disks have room, and can be written")
+        yield fine("the disks have room and are writable")
 
 
 def _is_nearly_full(one: DiskFacts) -> bool:

@@ -94,7 +94,7 @@ def _unread(facts: Facts) -> Iterator[Finding]:
     if unread:
         yield warning(
             f"systemd has an older version of {_listed(unread)} than the files are",
-            "what was changed does not count yet",
+            "the changes have no effect yet",
             f"{facts.systemctl} daemon-reload",
             as_root=facts.is_system,
         )
@@ -125,7 +125,7 @@ def timers(facts: Facts) -> Iterator[Finding]:
     if stopped:
         yield error(
             f"timers of enabled jobs do not run: {_listed(stopped)}",
-            "their jobs do not run; to have a job not run, disable it",
+            "their jobs do not run; to keep a job from running, disable it",
             f"{facts.lunasched} sync",
             as_root=facts.is_system,
         )
@@ -216,8 +216,8 @@ def cron(facts: Facts) -> Iterator[Finding]:
     for line in known:
         yield warning(
             f"{line.file}:{line.line} runs what the job {line.job!r} runs",
-            "cron is running as well, so that it happens twice",
-            *line.mend,
+            "cron is running too, so it runs twice",
+            *line.fix,
             as_root=facts.is_system,
         )
     if not known:

@@ -105,7 +105,7 @@ class ClosedFacts:
     """A directory of ours in which nothing can be changed."""
 
     path: Path
-    mend: str
+    fix: str
     """The command that opens it again, where that is known."""
     reason: str
     """The reason: it is ``on a read-only file system``, say."""
@@ -177,7 +177,7 @@ class WebFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class MessageFacts:
+class NotificationFacts:
     """Notifications of the last week that were given up."""
 
     failed: int
@@ -216,7 +216,7 @@ class CronLine:
     file: str
     line: int
     job: str
-    mend: tuple[str, ...]
+    fix: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +275,7 @@ class Facts:
     """The database of runs."""
     recording: RecordingFacts | Unseen
     web: WebFacts | Unseen
-    messages: MessageFacts | Unseen
+    notifications: NotificationFacts | Unseen
     mail: MailFacts | Unseen
     overruns: tuple[OverrunFacts, ...] | Unseen
     scripts: Path

@@ -18,7 +18,7 @@ def users(facts: Facts) -> Iterator[Finding]:
         yield unseen("the users of jobs", facts.lacks)
         return
     found = [lack for lack in facts.lacks if lack.is_of_account]
-    yield from _found(facts, found) or [fine("there are all users that jobs run as")]
+    yield from _found(facts, found) or [fine("the users that jobs run as exist")]
 
 
 def files(facts: Facts) -> Iterator[Finding]:
@@ -27,7 +27,7 @@ def files(facts: Facts) -> Iterator[Finding]:
         yield unseen("the programs and directories of jobs", facts.lacks)
         return
     found = [lack for lack in facts.lacks if not lack.is_of_account]
-    yield from _found(facts, found) or [fine("the programs and directories of jobs are there")]
+    yield from _found(facts, found) or [fine("the programs and directories of jobs exist")]
 
 
 def _found(facts: Facts, lacks: Sequence[Lack]) -> list[Finding]:
@@ -51,6 +51,6 @@ def _finding(facts: Facts, lacks: Sequence[Lack]) -> Finding:
     return severity(
         f"the job{'' if len(names) == 1 else 's'} {named}: {one.key}: {one.what}",
         f"{one.effect}; {one.remedy}",
-        *([one.mend] if one.mend else edits),
+        *([one.fix] if one.fix else edits),
         as_root=facts.is_system,
     )

@@ -108,8 +108,8 @@ def _not_in_order(facts: Facts, known: DatabaseFacts) -> Iterator[Finding]:
         option = "" if facts.is_system else " --user"
         yield error(
             f"{known.path} is damaged: {known.damage}",
-            "restore it from a backup; without one, this keeps it beside a new one with what can "
-            "be read",
+            "restore it from a backup; without one, this command keeps it and makes a new one of "
+            "what can be read",
             f"lunasched{option} doctor --fix {check}",
             as_root=facts.is_system,
         )
@@ -139,12 +139,12 @@ def _other_state(facts: Facts, path: Path, state: str) -> Finding:
     if state == "2.0":
         # The supervisor cannot do that: only root may say which jobs are its own.
         option = "" if facts.is_system else " --user"
-        mend = (f"lunasched{option} migrate", f"{facts.systemctl} restart lunasched.service")
-        return error(what, why, *mend, as_root=facts.is_system)
+        fix = (f"lunasched{option} migrate", f"{facts.systemctl} restart lunasched.service")
+        return error(what, why, *fix, as_root=facts.is_system)
     if state == "newer":
         return error(what, f"{why}; upgrade lunasched")
     # Whose it is and what for, nobody here knows: no command of ours touches it.
-    return error(what, f"{why}; somebody put it there: put it elsewhere, and back what was there")
+    return error(what, f"{why}; somebody put it there: move it away, and restore what was there")
 
 
 def _definitions_in_wrong_hands(facts: Facts, known: DatabaseFacts) -> Iterator[Finding]:
@@ -154,8 +154,7 @@ def _definitions_in_wrong_hands(facts: Facts, known: DatabaseFacts) -> Iterator[
     if known.file.owner != owner:
         yield error(
             f"{known.path} belongs to {known.file.owner}, not to {owner}",
-            f"whoever is {known.file.owner} decides which jobs run, and as which user; "
-            "look at all of them",
+            f"{known.file.owner} decides which jobs run, and as which user; review all jobs",
             f"chown {owner} {path}",
             as_root=True,
         )
@@ -231,7 +230,7 @@ def supervisor(facts: Facts) -> Iterator[Finding]:
     manager = facts.manager
     if not facts.has_supervisor_user:
         yield error(
-            f"there is no user {SUPERVISOR_USER}, as which the supervisor runs",
+            f"there is no user {SUPERVISOR_USER}, which the supervisor runs as",
             "no run is recorded; retries and hooks are not started",
             "systemd-sysusers",
             "systemctl restart lunasched.service",
@@ -251,7 +250,7 @@ def supervisor(facts: Facts) -> Iterator[Finding]:
         yield from _for_good(facts, manager)
         yield from _start_socket(facts, manager)
     elif running and unit is None:
-        yield fine("a supervisor runs, though not as lunasched.service")
+        yield fine("a supervisor runs, but not as lunasched.service")
     else:
         yield _down(facts, manager, unit.active if unit else "inactive", unit.sub if unit else "")
 
@@ -375,7 +374,7 @@ def web(facts: Facts) -> Iterator[Finding]:
         yield warning(
             f"{known.where}, the address of the status page, is used by a program of "
             f"{', '.join(known.held_by)}",
-            "there is no page, and there are no metrics; 'ss -ltnp' tells root what listens there",
+            "there is no page, and there are no metrics; as root, 'ss -ltnp' shows what listens",
             _edit(facts),
             f"{facts.systemctl} restart lunasched.service",
             as_root=facts.is_system,
@@ -409,7 +408,7 @@ def _edit(facts: Facts) -> str:
 
 def notifications(facts: Facts) -> Iterator[Finding]:
     """Tell whether notifications of the last week were delivered."""
-    known = facts.messages
+    known = facts.notifications
     if isinstance(known, Unseen):
         yield unseen("notifications", known)
     elif known.failed:

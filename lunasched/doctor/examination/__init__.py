@@ -25,7 +25,7 @@ from lunasched.doctor.diagnosis import (
     JournalFacts,
     MailFacts,
     ManagerFacts,
-    MessageFacts,
+    NotificationFacts,
     OverrunFacts,
     PolkitFacts,
     RecordingFacts,
@@ -130,7 +130,7 @@ def examine(
         history=history,
         recording=_seen(lambda: kept.recording(mode, history)),
         web=_seen(lambda: _web(paths.settings)),
-        messages=_seen(lambda: kept.messages(history, now)),
+        notifications=_seen(lambda: kept.notifications(history, now)),
         mail=_seen(lambda: _mail(paths.settings, known)),
         overruns=_seen(lambda: kept.overruns(history, context.host_timezone, now)),
         scripts=context.scripts,
@@ -242,11 +242,11 @@ class _Kept:
 
         return RecordingFacts(running, _seen(since))
 
-    def messages(self, known: DatabaseFacts | Unseen, now: int) -> MessageFacts | Unseen:
-        """The messages that were given up."""
+    def notifications(self, known: DatabaseFacts | Unseen, now: int) -> NotificationFacts | Unseen:
+        """The notifications that were given up."""
         if isinstance(known, Unseen) or not known.is_in_order:
             return _NO_DATABASE
-        return MessageFacts(0, "") if known.file is None else _messages(self._open(), now)
+        return NotificationFacts(0, "") if known.file is None else _notifications(self._open(), now)
 
     def overruns(
         self, known: DatabaseFacts | Unseen, host_timezone: str, now: int
@@ -326,7 +326,7 @@ def _mail(path: Path, jobs: Sequence[Job]) -> MailFacts:
     return MailFacts(mailserver.who_mails(jobs), obstacle)
 
 
-def _messages(store: Store, now: int) -> MessageFacts:
+def _notifications(store: Store, now: int) -> NotificationFacts:
     failed = [
         entry
         for entry in store.outbox.entries(None, failed=True, count=_MESSAGES_MAX)
@@ -338,7 +338,7 @@ def _messages(store: Store, now: int) -> MessageFacts:
         latest = (
             f"{one.event} of {one.job} by {one.channel.type.value}: {one.answer or 'no answer'}"
         )
-    return MessageFacts(len(failed), latest)
+    return NotificationFacts(len(failed), latest)
 
 
 def _manager(mode: Mode, paths: Paths) -> ManagerFacts:
@@ -356,7 +356,7 @@ def _manager(mode: Mode, paths: Paths) -> ManagerFacts:
     unread: tuple[str, ...] | Unseen
     if len(ours) > _UNREAD_MAX:
         unread = Unseen(
-            f"there are more than {_UNREAD_MAX} units; systemctl status tells it of one"
+            f"there are more than {_UNREAD_MAX} units; 'systemctl status' shows it for one"
         )
     else:
         unread = _seen(lambda: tuple(manager.stale(ours)))
@@ -409,7 +409,7 @@ def _polkit() -> PolkitFacts:
     load = Manager.connect(Mode.SYSTEM).facts("polkit.service").load
     uid = host.user_id(SUPERVISOR_USER)
     if os.geteuid() != 0:
-        return PolkitFacts(load, Unseen("root may ask polkit, and nobody else"))
+        return PolkitFacts(load, Unseen("only root can ask polkit"))
     if uid is None or load != "loaded":
         return PolkitFacts(load, Unseen(f"there is no user {SUPERVISOR_USER}"))
     return PolkitFacts(load, _seen(lambda: tuple(may_do(uid))))
@@ -435,7 +435,7 @@ def _closed(mode: Mode, paths: Paths) -> tuple[ClosedFacts, ...]:
         obstacle = _seen(lambda path=path: host.write_obstacle(path, is_owner))  # type: ignore[misc]
         if isinstance(obstacle, host.WriteObstacle) and obstacle not in (one for one, _ in found):
             found.append((obstacle, path))
-    return tuple(ClosedFacts(path, one.mend, one.reason) for one, path in found)
+    return tuple(ClosedFacts(path, one.fix, one.reason) for one, path in found)
 
 
 def _cron(

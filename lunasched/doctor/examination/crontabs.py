@@ -25,8 +25,8 @@ def lines_of_jobs(crontabs: Iterable[FoundCrontab], jobs: Sequence[Job]) -> tupl
         for entry in read(crontab.data, source).entries:
             name = commands.get(entry.job.command)
             if name is not None:
-                mend = _comment_out(crontab, entry.line)
-                found.append(CronLine(crontab.label, entry.line, name, mend))
+                fix = _comment_out(crontab, entry.line)
+                found.append(CronLine(crontab.label, entry.line, name, fix))
     return tuple(found)
 
 

@@ -205,7 +205,7 @@ def _unmet(job: Job, jobs: Mapping[str, Job]) -> str | None:
     circle = dependencies.cycle(
         job.name, job.dependencies, lambda name: jobs[name].dependencies if name in jobs else ()
     )
-    return f"they go round in a circle: {' -> '.join(circle)}" if circle else None
+    return f"they form a cycle: {' -> '.join(circle)}" if circle else None
 
 
 # History

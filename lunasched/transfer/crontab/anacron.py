@@ -66,8 +66,8 @@ def read_anacron_entry(entry: RawEntry) -> AnacronEntry:
         )
     else:
         raise InvalidInput(
-            f"{match['period']!r} is no period: it is a number of days from 1 to {_DAYS_MAX}, or "
-            f"one of {', '.join(_PERIODS)}"
+            f"{match['period']!r} is not a period: a period is a number of days from 1 to "
+            f"{_DAYS_MAX}, or one of {', '.join(_PERIODS)}"
         )
     definition: dict[str, Any] = {
         "schedule": schedule,
@@ -88,7 +88,7 @@ def _start(entry: RawEntry, delay: int) -> tuple[int, int]:
     if text is not None:
         match = re.fullmatch(r"([0-9]{1,2})-([0-9]{1,2})", text)
         if match is None or not int(match[1]) < 24:
-            raise InvalidInput(f"START_HOURS_RANGE={text} is no range of hours, such as 3-22")
+            raise InvalidInput(f"START_HOURS_RANGE={text} is not a range of hours, such as 3-22")
         hour, minute = int(match[1]), 0
     minute += delay
     if hour * 60 + minute >= 24 * 60:

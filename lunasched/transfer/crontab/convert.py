@@ -94,7 +94,7 @@ def _draft(entry: RawEntry, source: CrontabSource) -> CrontabDraft:
     command, stdin = split_percent(rest)
     shell = entry.value("SHELL") or _SHELL
     if not shell.startswith("/"):
-        raise InvalidInput(f"SHELL={shell} is no absolute path")
+        raise InvalidInput(f"SHELL={shell} is not an absolute path")
     definition: dict[str, Any] = {
         "schedule": times.schedule,
         "command": command if shell == _SHELL else [shell, "-c", command],
@@ -120,8 +120,8 @@ def _check_no_star(rest: str) -> None:
     if rest.startswith("*"):
         after = rest.lstrip("*/0123456789 \t")
         raise InvalidInput(
-            f"{rest!r} begins with '*', which no cron takes; a time has five fields in a crontab, "
-            "and none for seconds" + (f": is {after!r} the command?" if after else "")
+            f"{rest!r} begins with '*', which no cron accepts; a time has five fields in a "
+            "crontab, and none for seconds" + (f": is {after!r} the command?" if after else "")
         )
 
 
@@ -183,7 +183,7 @@ def _of_command(
         )
     if "/run/systemd/system" in command:
         found.append(
-            "it looks whether systemd runs (/run/systemd/system): its package may have a timer "
+            "it checks whether systemd runs (/run/systemd/system): its package may have a timer "
             "of its own"
         )
     if "\\\\" in raw.partition("%")[0]:
@@ -272,7 +272,7 @@ def _random_delay(
     if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) > _RANDOM_DELAY_MAX:
         problems.add(
             entry.variables["RANDOM_DELAY"].line,
-            f"RANDOM_DELAY={text} is no number of minutes from 0 to {_RANDOM_DELAY_MAX}",
+            f"RANDOM_DELAY={text} is not a number of minutes from 0 to {_RANDOM_DELAY_MAX}",
         )
     elif int(text) and draft.definition["schedule"] == "@reboot":
         draft.differences.append("RANDOM_DELAY has no effect at boot")
@@ -319,7 +319,7 @@ def format_by_content(data: bytes, users: Container[str] | None) -> CronFormat:
 
 
 def _first_words(raw: list[RawEntry]) -> list[tuple[str, str]]:
-    """The word after the time and the rest of each line; none if one of them is no entry."""
+    """The word after the time and the rest of each line; none if one of them is not an entry."""
     words = []
     for entry in raw:
         try:
@@ -366,7 +366,7 @@ def _is_of_the_other_format(raw: list[RawEntry], source: CrontabSource, problems
         )
         problems.add(
             line,
-            f"{word!r} before the path is no program here, and no user: on every line it "
+            f"{word!r} before the path is neither a program here nor a user: on every line it "
             "may be the user of another machine; say which it is: --system-format, or "
             "--user-format if it is a command",
         )

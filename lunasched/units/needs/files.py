@@ -43,7 +43,7 @@ def _working_directory(place: Place) -> Iterator[Lack]:
     if hidden := place.hides(path):
         what, change = f"{hidden} hides {path}", f"set another, or leave {hidden} out"
     elif seen.kind is not FileKind.DIRECTORY:
-        what, change = f"{path} is no directory", "set another"
+        what, change = f"{path} is not a directory", "set another"
     elif (at := place.obstacle(path, seen, EXECUTE)) and place.account:
         what = f"{place.account.name} may not enter {at}"
     else:

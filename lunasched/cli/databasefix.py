@@ -21,7 +21,7 @@ _CHECKS = {"definitions": "jobs", "history": "runs"}
 _SUPERVISOR = "lunasched.service"
 
 
-def mend(session: Session, check: str, *, ask: bool) -> None:
+def fix_database(session: Session, check: str, *, ask: bool) -> None:
     """Repair the database that ``check`` names; asks first.
 
     Raises ``StoreError`` where nothing was changed.
