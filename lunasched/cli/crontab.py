@@ -87,7 +87,7 @@ def import_crontab(
 _NOTHING = "nothing was imported"
 
 
-# What is read
+# Reading
 
 
 class _Users:
@@ -212,7 +212,7 @@ def _own_crontab() -> bytes:
     return done.stdout
 
 
-# What is done
+# Deploying
 
 
 def _as_it_is_enabled(session: Session, job: Job) -> Job:
@@ -234,7 +234,7 @@ def _changed(
     return done.plan, done.compiled
 
 
-# What is said
+# Printing
 
 
 def _print_report(found: Crontab, wanted: Plan) -> None:
@@ -259,7 +259,7 @@ def _summary(entry: CrontabEntry) -> str:
 
 
 def _note_gone(session: Session, jobs: List[Job], source: CrontabSource) -> None:
-    """Jobs of an earlier import whose entries are there no more."""
+    """Jobs of an earlier import whose entries are gone."""
     if ":" not in source.tag:
         return
     names = {job.name for job in jobs}

@@ -105,7 +105,7 @@ def _supervisor_stopped(session: Session) -> Iterator[None]:
     """Have no supervisor write to the history; one that was there is there again after it."""
     manager = session.manager
     known = manager.states(_SUPERVISOR).get(_SUPERVISOR)
-    # One that fails over and over is between two tries.
+    # A supervisor that keeps failing may be between two restarts.
     was_wanted = known is not None and known.active in ("active", "activating", "reloading")
     for error in manager.stop([_SUPERVISOR]).values():
         raise error

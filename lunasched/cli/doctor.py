@@ -71,7 +71,7 @@ def doctor(
             }
         )
     else:
-        # The worst at the end, where a long output on a terminal is seen first.
+        # The worst come last, because the end of a long output stays visible on a terminal.
         for severity in Severity:
             if severity is not Severity.OK or verbose:
                 _print([finding for finding in findings if finding.severity is severity])
@@ -110,7 +110,7 @@ def _wrapped(before: str, text: str) -> str:
     )
 
 
-# Not their words alone: "ok" is no noun.
+# Not the words of the severities: "ok" is not a noun.
 _COUNTED = {"ok": "passed", "unknown": "unknown", "warning": "warnings", "error": "errors"}
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lunasched.jobs.model import Job
     from lunasched.units.compiler import CompiledJob
 
-# As crontab(1) and sensible-editor(1) look for one.
+# The order of crontab(1) and sensible-editor(1).
 _VARIABLES = ("VISUAL", "EDITOR")
 _EDITORS = ("sensible-editor", "editor", "nano", "vi")
 
@@ -84,7 +84,7 @@ def _read(session: Session, file: Path, before: Job) -> Job:
             content = opened.read(document.BYTES_MAX + 1)
     except OSError as error:
         raise InvalidInput(f"the editor left no file that could be read: {error}") from error
-    # What the text is called is the job, not a file that will be gone.
+    # Errors name the job, because the temporary file will be gone.
     read = document.read(content, before.name, document.Format.YAML)
     entries = configfile.read(read, base=session.settings.defaults).entries
     if len(entries) != 1:

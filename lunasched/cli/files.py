@@ -80,7 +80,7 @@ def apply(
         changes = _deploy(session, entries, dry_run=dry_run, replace=True, prune=prune)
     except LunaschedError as error:
         if exit_code and error.exit_code == ExitCode.USAGE:
-            # 2 is what the caller waits for, and this is something else.
+            # Exit status 2 means that there are changes, so an error may not use it.
             error.exit_code = ExitCode.FAILED
         raise
     if exit_code and changes:

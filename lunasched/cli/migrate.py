@@ -25,7 +25,7 @@ def migrate(ctx: typer.Context, system: Optional[bool] = MODE_OPTION) -> None:
 
     session = Session.choose(chosen_mode(ctx, system))
     if session.mode is Mode.USER:
-        # Whatever opens one's own database takes it over.
+        # In user mode, opening the database migrates it.
         session.store.jobs.names()
         print("Your own jobs are those of this version.")
         return

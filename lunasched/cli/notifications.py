@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from lunasched.store import OutboxEntry
 
 _RECENT = 20
-# Messages that are shown together, of the last weeks.
+# The most notifications that are listed; the history holds those of some weeks.
 _ENTRIES_MAX = 100_000
 _POLL_SECONDS = 0.1
-# What one notification may take, and those before it to the same server.
+# The time for one notification, and for those before it to the same server.
 _PATIENCE_SECONDS = 90
 
 

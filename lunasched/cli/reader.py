@@ -35,13 +35,13 @@ COMMANDS = ("list", "get", "history", "logs", "graph", "queue", "next")
 """The commands that a reader may call."""
 
 _BYTES_MAX = 1 << 16
-# The request comes at once, from a program.
+# A program sends the request at once.
 _REQUEST_SECONDS = 5.0
 PER_USER_MAX = 4
 """Commands of one user that are answered at a time: there are 64 for all."""
-# What is answered to one more. MaxConnectionsPerSource= of systemd 252 does not count users.
+# The answer beyond the limit: MaxConnectionsPerSource= of systemd 252 does not count users.
 _BUSY = b"busy"
-# What of the caller's environment changes what is printed.
+# The variables of the caller that change the output.
 _VARIABLES = ("TZ", "NO_COLOR", "COLUMNS")
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*\Z")
 _SECRETS = "--show-secrets"
@@ -179,7 +179,7 @@ def _checked(request: object) -> tuple[list[str], dict[str, str]]:
         for name, value in (given if isinstance(given, dict) else {}).items()
         if name in _VARIABLES and isinstance(value, str)
     }
-    # A path would be a file that is read for somebody else.
+    # A path would let the caller read a file with another user's rights.
     if not _ZONE.match(environment.get("TZ", "UTC")):
         del environment["TZ"]
     return arguments, environment

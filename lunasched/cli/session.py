@@ -120,7 +120,7 @@ class Session:
 
         assert self._supervisor is not None
         top, directory = self.paths.database.parent, self.paths.history.parent
-        # Where they cannot be made, that is said by who needs them.
+        # If a directory cannot be created, its user reports that.
         with suppress(OSError):
             top.mkdir(mode=0o755, parents=True, exist_ok=True)
             if not directory.exists() and top.stat().st_uid == 0:
@@ -143,7 +143,7 @@ class Session:
         from lunasched.systemd.manager import Manager
 
         if self.mode is Mode.SYSTEM and os.geteuid() == 0 and self._supervisor:
-            # Before D-Bus has threads, of which a child would have none.
+            # Before D-Bus starts threads, which a forked child would lack.
             self._remote_history.start()
         return Manager.connect(self.mode)
 
@@ -153,7 +153,7 @@ class Session:
         from lunasched.machine.surroundings import Surroundings
 
         path = None
-        # What only shows a plan does not connect, and does not know.
+        # A command that only shows a plan does not connect, and cannot know.
         if "manager" in vars(self):
             with suppress(LunaschedError):
                 path = self.manager.path()
@@ -302,7 +302,7 @@ class Session:
     @property
     def is_recorded(self) -> bool:
         """Tell if a supervisor records the runs of this mode right now."""
-        # Where it cannot be asked, there is no reason to say that there is none.
+        # If systemd cannot be asked, do not claim that there is no supervisor.
         return self.of_history(self.store.history.is_recorded, otherwise=True)
 
     def note_supervisor(self) -> None:

@@ -46,7 +46,7 @@ def vacuum(
         history_days=kept.history_days if history_days is None else history_days,
         max_history_per_job=kept.max_history_per_job if max_history is None else max_history,
         now=session.now(),
-        # Who says how many days means today's date.
+        # A number of days on the command line counts from today.
         trust_clock=history_days is not None,
     )
     removed, began = 0, time.monotonic()

@@ -34,7 +34,7 @@ _COLUMNS = tuple(
         "result", "output",
     )
 )  # fmt: skip
-# Of so many of the latest runs, logs finds the output of processes that have left their unit.
+# The latest runs in which logs searches for output of processes that have left their unit.
 _LOCATED_RUNS = 50
 _RELAY_BYTES = 64 << 10
 
@@ -52,7 +52,7 @@ def list_jobs(
     """List the jobs with their last result and next elapse."""
     session = Session.choose(chosen_mode(ctx, system))
     if names:
-        # Shells ask for them at a press of a key, which makes no database.
+        # Completions ask for the names, which must not create a database.
         for job in session.jobs(as_is=True):
             if tag is None or tag in job.tags:
                 print(job.name)
@@ -355,7 +355,7 @@ def _upcoming(session: Session, jobs: list[Job], latest: Mapping[str, Run]) -> d
         by_schedule = next_elapse(
             job, now, deployed.get(job.name, now), started, session.host_timezone
         )
-        # Where no job has a time to come, systemd need not be asked.
+        # If no job has a next run, systemd need not be asked.
         timers = Timers() if by_schedule is None else session.timers
         found[job.name] = timers.upcoming(job.name, by_schedule, run)
     return found

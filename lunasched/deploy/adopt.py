@@ -32,7 +32,7 @@ SUFFIX = ".adopted"
 
 Pairs = Sequence[tuple[str, str]]
 
-# Directories whose drop-ins are for all units of a kind, ours among them.
+# Directories whose drop-ins apply to all units of a kind, including ours.
 _FOR_ALL = ("service.d", "timer.d")
 
 
@@ -122,7 +122,7 @@ class Adopter:
             job,
             self.context.host_timezone,
             before=now,
-            # It may have elapsed for that slot when it was started.
+            # The timer may have elapsed for that slot when it was started.
             done=max(done, self.manager.timer(timer).last_trigger),
             until=until,
         ):
@@ -134,7 +134,7 @@ class Adopter:
         record = self.record.read()
         if record is None:
             return
-        # Were it still loaded when it is started, it would elapse for what it did since it was
+        # If it were still loaded, the start would make it elapse for what it did since it was
         # started last (seen on systemd 252); without its files systemd forgets it.
         with suppress(LunaschedError):
             self._move_away(record.moves, record.links)

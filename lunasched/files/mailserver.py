@@ -22,7 +22,7 @@ def place(settings: EmailSettings) -> tuple[str, int, Tls | None]:
     if tls is None and port == _TLS_PORT:
         tls = Tls.TLS
     elif tls is None and own:
-        # Its certificate is seldom one that can be trusted, and nobody listens.
+        # Its certificate is rarely trusted, and nobody can listen on the loopback interface.
         tls = Tls.NONE
     if port is None:
         port = _TLS_PORT if tls is Tls.TLS else _PORT if own else _SUBMISSION_PORT

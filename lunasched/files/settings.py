@@ -1,7 +1,7 @@
 """The configuration file: what lunasched itself is to do, and what jobs have in common.
 
 Its sections are those of Lunasched 1.x in both of its layouts, ``global:`` of the YAML and
-``[server]`` of the TOML. What has no meaning any more is accepted, with a warning that says what
+``[server]`` of the TOML. Settings without effect are accepted, with a warning that says what
 took its place.
 """
 

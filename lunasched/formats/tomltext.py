@@ -16,7 +16,7 @@ else:
 
 _Path = tuple[str | int, ...]
 _BITS_MAX = 2000
-# How tomllib says that something is given twice.
+# The words of tomllib for a duplicate.
 _TWICE = (
     "Cannot overwrite", "Cannot declare", "Cannot mutate", "Cannot redefine", "Duplicate inline",
 )  # fmt: skip

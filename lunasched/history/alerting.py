@@ -90,7 +90,7 @@ def failed(policy: Notifications, outage: Outage | None, now: int, *, heard: boo
     if outage is not None:
         is_relapse = outage.recovered_at is not None
         relapses = outage.relapses + is_relapse
-        # Up to the one that says that it is flapping, each relapse is told.
+        # Each relapse is notified, up to the one that makes the job flapping.
         if not is_relapse or relapses > FLAPPING:
             alerted_at = outage.alerted_at
     if alerted_at is not None:
@@ -112,7 +112,7 @@ def succeeded(policy: Notifications, outage: Outage | None, now: int) -> Decisio
     damped = outage.is_flapping and not policy.every_failure
     if outage.recovered_at is None:
         alert = None if damped else Alert.RECOVERY
-        # Who is told of each failure hears of each outage by itself.
+        # With every_failure, each outage is notified anyway.
         after = None if policy.every_failure else replace(outage, recovered_at=now)
         return Decision(alert, outage, after)
     if not _is_over(policy, outage, now):

@@ -73,5 +73,5 @@ def _repeat_at(of_channel: Sequence[int], most: int, now: int) -> int:
 
 
 def _share(most: int) -> int:
-    # A failure and its end at least; 0 is no limit.
+    # At least a failure and its recovery; 0 means no limit.
     return max(2, most // 2) if most else 0

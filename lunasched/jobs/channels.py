@@ -16,10 +16,10 @@ from lunasched.jobs.model import TARGET_KEYS, Channel, ChannelType
 from lunasched.jobs.runfacts import TEMPLATE_VARIABLES
 from lunasched.jobs.values import InvalidParts, Part
 
-# RFC 5322 allows more; nothing that is left out is found in mailboxes.
+# RFC 5322 allows more, but no real mailbox uses it.
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+(@[A-Za-z0-9.-]+)?\Z")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
-# What ntfy takes for a topic, at the end of a path.
+# The topics that ntfy accepts, at the end of a path.
 _TOPIC = re.compile(r"/[A-Za-z0-9_-]{1,64}\Z")
 LENGTH_MAX = 2048
 CHANNELS_MAX = 50

@@ -241,7 +241,7 @@ class _Found:
         except InvalidInput as error:
             self.blame((ARGUMENTS,), str(error))
         else:
-            # An empty list is said, too: there are none, whatever the defaults have.
+            # An empty list counts as set: it overrides the defaults.
             self._set("arguments", arguments, (ARGUMENTS,))
 
     def take_commands(self) -> None:

@@ -31,7 +31,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _USER = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_.-]*\$?|0|[1-9][0-9]*)\Z")
 _NO_USERS = {65535, 4294967295}
 _UID_MAX = (1 << 32) - 1
-# A name that the shell would take as it is.
+# A name that the shell accepts unchanged.
 _PROGRAM = re.compile(r"[\w@%+=:,./-]+\Z", re.ASCII)
 _MEMORY_MIN = SIZES["M"]
 

@@ -51,5 +51,5 @@ def _path(report: Report) -> str:
     if report.kind in _FAILURES:
         own = report.result is Result.EXIT_CODE and report.exit_code
         return f"/{report.exit_code}" if own else "/fail"
-    # What is neither a start nor an end is noted, and changes nothing.
+    # Other events are logged by the service, and change no state.
     return _PATHS.get(report.kind, "/log")

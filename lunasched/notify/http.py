@@ -52,7 +52,7 @@ def post(request: Post, *, key: str, timeout: float) -> str:
 
     headers = {
         "User-Agent": f"lunasched/{__version__}",
-        "Accept-Encoding": "identity",  # what is read of an answer cannot get longer
+        "Accept-Encoding": "identity",  # an upper bound for the answer
         "Idempotency-Key": key,
         **request.headers,
     }

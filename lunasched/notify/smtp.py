@@ -156,7 +156,7 @@ def _failed(
         case _:
             said, permanent = "the answer is not SMTP", False
     unset = "" if settings.smtp_server else " (notifications.email.smtp_server is not set)"
-    # What smtplib has a name for, a server said.
+    # smtplib's own exceptions carry the server's answer.
     unreachable = not isinstance(error, smtplib.SMTPException) and isinstance(error, OSError)
     return NotifyError(
         f"{place}: {hidden(said, secrets)}{unset}", permanent=permanent, unreachable=unreachable

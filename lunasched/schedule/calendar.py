@@ -257,7 +257,7 @@ class _CalendarScanner:
                 raise self.error("A step of 0 never gets anywhere.", self.position - 1)
         if self.peek() not in ("", " ", ",", "-", "~", ":"):
             raise self.error(_SHAPE)
-        # 5..5 is 5, but of seconds only with a step.
+        # systemd accepts 5..5 as 5, but for seconds only with a step.
         if stop == start and (has_step or not fractions):
             return Component(start, -1, 0)
         return Component(start, stop, repeat)

@@ -24,7 +24,7 @@ DAY = 86_400
 SMALL_CHANGE = 3 * 3600
 """From three hours on a change of the clock is a correction, not a DST change (cron(8))."""
 
-# TODO: once systemd < 255 is not supported, drop what timedatectl no longer accepts either.
+# Needed as long as systemd before 255 is supported; later ones refuse these names themselves.
 _NOT_ZONES = frozenset({"localtime", "posixrules", "Factory"})
 _NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 _NAME_MAX = 64
@@ -131,7 +131,7 @@ def _suggestion(name: str) -> str:
     known = sorted(n for n in available_timezones() if n not in _NOT_ZONES)
     folded = {n.lower(): n for n in known} | {n.rpartition("/")[2].lower(): n for n in known}
     wanted = name.strip().replace(" ", "_").lower()
-    # One with an offset in its name is near to that of the other side of Greenwich.
+    # The name with the opposite offset would be the closest match, and wrong.
     places = [one for one in folded if not any(sign in folded[one] for sign in _SIGNED)]
     near = get_close_matches(wanted[:_NAME_MAX], places, n=3, cutoff=0.75)
     if wanted in folded:
@@ -190,7 +190,7 @@ _DECADE = 3653 * DAY
 
 @lru_cache(maxsize=256)
 def _decade(name: str, index: int) -> tuple[list[int], list[Segment]]:
-    # zoneinfo does not tell its transitions: look once a day and bisect where days differ. No
+    # zoneinfo does not list its transitions: compare days and bisect where they differ. No
     # zone has two changes within a day that cancel out.
     zone = _zone(name)
     first, last = index * _DECADE, (index + 1) * _DECADE

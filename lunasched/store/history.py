@@ -77,7 +77,7 @@ class History(Connection):
             raise explained(error, path) from error
         found = cls(connection, path)
         try:
-            # First whether it is ours at all: WAL is noted in the file itself.
+            # Check first that the file is ours, because switching to WAL changes it.
             found.check_has_no_jobs()
             if not connection.execute("PRAGMA page_count").fetchone()[0]:
                 # Later it would take rewriting the file (``space.give_back``).

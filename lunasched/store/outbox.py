@@ -145,7 +145,7 @@ class OutboxTable:
             recovered_at=outage.recovered_at,
         )
 
-    # What is to be sent
+    # Sending
 
     def put(
         self,
@@ -167,7 +167,7 @@ class OutboxTable:
         counter = _counter(channel, job)
         lane = f"{counter}:{job}"
         if report.kind is ReportKind.TEST:
-            # Whoever tests does not wait for what was to be sent before.
+            # A test does not wait for earlier notifications.
             lane = f"{lane}:{key}"
         added = self._execute(
             "put_notification",
@@ -364,7 +364,7 @@ class OutboxTable:
         """Drop the row that had the command run."""
         self._execute("delete_hook", id=command.hook_id)
 
-    # What is shown
+    # Listing
 
     def entries(self, job: str | None, *, failed: bool, count: int | None) -> list[OutboxEntry]:
         """The latest ``count`` notifications (all: ``None``), newest first."""

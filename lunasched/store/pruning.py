@@ -98,7 +98,7 @@ class Pruning:
             ):
                 after = batch[-1]["sequence"]
                 yield self._remove(batch, cutoff=_NEVER, before=before)
-            # Counting, too, is a piece of work.
+            # Counting also takes time.
             yield 0
 
     def _notifications(self) -> Iterator[int]:

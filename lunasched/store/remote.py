@@ -58,7 +58,7 @@ _ANSWER_MAX = 512 << 20
 _ROWS = 500
 _CHILD_MEMORY = 1 << 30
 _CHILD_CPU_SECONDS = 900
-# In the child, so that it can say what is in its way.
+# In the child, so that the child reports errors.
 _BUSY_SECONDS = 10.0
 _INTEGER = range(-(1 << 63), 1 << 63)
 
@@ -179,7 +179,7 @@ class RemoteHistory:
                 theirs, _Server(self.path, as_it_is=self._as_it_is), self._uid, self._gid
             )
         theirs.close()
-        # It does not outlive us by even a moment: who waits for all our processes waits for it.
+        # The child ends with us, because some callers wait for all our processes.
         atexit.register(self.close)
         mine.setblocking(False)
         self._child, self._socket = child, mine
@@ -297,7 +297,7 @@ def _serve_for_good(connection: socket.socket, server: _Server, uid: int, gid: i
         server.serve(connection)
         status = 0
     except (KeyboardInterrupt, OSError, EOFError):
-        # Who asked is gone, or interrupted.
+        # The parent is gone or was interrupted.
         status = 0
     finally:
         # Nothing of the parent's is flushed or closed a second time.

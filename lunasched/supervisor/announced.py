@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lunasched.store import Store
     from lunasched.systemd.manager import UnitTimes
 
-# A signal may be under way for as long, about what was accounted for meanwhile.
+# A signal about an event that was recorded meanwhile may arrive this late.
 _UNDER_WAY_USEC = 10_000_000
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lunasched.supervisor.loop import Loop
     from lunasched.systemd.bus import Answered
 
-# systemd has had this long to begin what it was asked for, before its journal is doubted.
+# The time that systemd has to begin a start before it counts as failed.
 _SETTLED_USEC = 2_000_000
 _TRIES = 5
 

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 _ABSOLUTE, _CANCEL_ON_SET = 1, 2
 _SECOND_MS = 1000
-# A timer elapses that much later than its slot at most, besides its jitter.
+# A timer elapses at most this much later than its slot, apart from its jitter.
 _LATE_USEC = 60_000_000
 # A restart of a timer may have been the last thing before our start.
 _RECENT_USEC = 600_000_000
-# What sleeps on after so many looks was made to by somebody.
+# A timer that still sleeps after this many checks was stopped by somebody.
 _LOOKS = 30
 _NEVER = (1 << (8 * ctypes.sizeof(ctypes.c_long) - 1)) - 1
 
@@ -92,7 +92,7 @@ class Clock:
         )
 
     def _stepped(self) -> None:
-        # ECANCELED is the news; it has to be read before the timer can be armed again.
+        # ECANCELED reports the step; it has to be read before the timer can be armed again.
         with suppress(OSError):
             os.read(self._descriptor, 8)
         self._arm()
@@ -140,7 +140,7 @@ class Clock:
 
     def _sleeps_on(self, job: Job, timer: str, now: int) -> bool:
         """Tell if a timer will elapse later than its schedule says."""
-        # What an interval counts from is no time of day.
+        # Intervals do not count from a time of day.
         if isinstance(parse(job.schedule), Every):
             return False
         due = next_elapse(job, now, 0, None, self._host_timezone)

@@ -57,7 +57,7 @@ class Consequences:
             return
         if run.result is Result.SKIPPED:
             self._notifications.skipped(job, run, self._now())
-            # A retry that was refused was the last that its chain will see.
+            # A retry that was refused is the last of its chain.
             if run.first_attempt_id is not None:
                 self._failed_for_good(job, run.first_attempt_id)
             return

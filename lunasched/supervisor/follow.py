@@ -36,7 +36,7 @@ _QUIET_TICKS = 8
 _DOUBT_TICK = 6
 # So many turns later, at least a second, a record is in the journal that was to come.
 _TURNS_LATER = 5
-# Whoever takes longer for a turn may have a queue.
+# A journald that takes longer for a turn may have a queue.
 _LATE_USEC = 1_000_000
 # A mark that does not arrive is written again, after growing times, 26 s in all: a limit
 # of journald's may have dropped it. Where none ever arrives, the journal keeps nothing.
@@ -111,7 +111,7 @@ class Follow:
 
     def _has_news(self) -> None:
         self._quiet = 0
-        # What the marks so far were behind is not all that is expected now.
+        # More records are expected now than the earlier marks covered.
         self._first_mark = self._marks + 1
 
     def _on_readable(self) -> None:
@@ -139,7 +139,7 @@ class Follow:
     def _ticked(self) -> None:
         if self._loop.now() - self._asked_at[-1] > _LATE_USEC:
             self._late = True
-            # What was to come within some turns is to come within some more.
+            # Wait for some more turns.
             self._asked_at.clear()
         self._quiet += 1
         before = self._asked_at[0] if len(self._asked_at) == _TURNS_LATER else None

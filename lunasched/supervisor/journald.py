@@ -26,7 +26,7 @@ from lunasched.supervisor.loop import Handle, Loop
 
 _SOCKETS = Path("/run/systemd/journal")
 _CONNECTIONS = 2
-# So long a queue of connections has nobody seen; who has filled it will go.
+# The queue of connections is full, which only a hostile client causes: retry after this time.
 _FULL_MS = 1000
 
 

@@ -49,7 +49,7 @@ class Messages:
 
     def started(self, job: Job, run: Run, now: int) -> None:
         """A run's program was executed."""
-        # What is to come of it is not known, even where it is on record by now.
+        # The outcome is not part of this event, even if it is recorded by now.
         begun = replace(run, **_UNKNOWN)
         report = self._report(ReportKind.START, job, run.started_at, begun)
         self._tell(job, report, run.execution_id, now, complete=True)
@@ -80,7 +80,7 @@ class Messages:
         self._store.outbox.set_outage(job.name, decision.outage)
         kind = ReportKind.REMINDER if decision.alert is Alert.REMINDER else ReportKind.FAILURE
         report = self._of_outage(kind, job, at, run, decision)
-        # Pings say how each run went; the rest is told of what is news.
+        # Pings report each run; other channels are notified only of changes.
         self._tell_of_run(job, report, run, now, pings_only=decision.alert is None)
 
     def skipped(self, job: Job, run: Run, now: int) -> None:

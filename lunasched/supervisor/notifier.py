@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 _THREADS = 4
 _COMMANDS = 16
 _USEC = 1_000_000
-# How much is done before the main loop gets its turn again.
+# The work that is done before the main loop gets its turn again.
 _AT_ONCE = 200
 _IN_A_DIGEST = 10_000
-# The command's way to say that it might do another time (EX_TEMPFAIL of sysexits(3)).
+# The command's exit status for a temporary failure (EX_TEMPFAIL of sysexits(3)).
 _TEMPORARY = 75
-# What is told first of a job that was well.
+# The first notifications of a job that was well.
 _NEWS = (ReportKind.FAILURE, ReportKind.MISSED, ReportKind.OVERRUN)
 
 
@@ -212,7 +212,7 @@ class Notifier:
 
     def _send(self, notification: Outgoing) -> None:
         self._sending[notification.id] = notification
-        # A daemon: a server that does not answer keeps nobody from stopping us.
+        # A daemon thread, so that a server that does not answer cannot delay our stop.
         thread = threading.Thread(target=self._work, args=(notification,), daemon=True)
         try:
             thread.start()
@@ -268,7 +268,7 @@ class Notifier:
         if error.retry_after is not None:
             self._outbox.postpone_channel(notification, delay, now)
         elif error.unreachable:
-            # A moment less: another one is tried next, in case this one is what it fails at.
+            # A moment less: another notification is tried next, in case this one is the cause.
             self._outbox.postpone_server(notification, delay - 1, now)
 
     def _give_up(self, notification: Outgoing, reason: str) -> None:
@@ -314,11 +314,11 @@ class Notifier:
             if ended.result is Result.SUCCESS:
                 self._settle(notification, NotificationState.SENT, notification.subject, text)
             else:
-                # Of a command that was lost nobody knows whether it did its work.
+                # A lost command may or may not have done its work.
                 again = ended.exit_code == _TEMPORARY or ended.result is Result.LOST
                 self._put_off(notification, NotifyError(text, permanent=not again))
 
-    # When to look again
+    # Wake-ups
 
     def _plan(self, later: list[int], *, at_once: bool) -> None:
         self._timer.cancel()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lunasched.systemd.journal import Journal
     from lunasched.systemd.manager import Manager
 
-# So many turns of journald the output of a run may grow after its end, where it has no end itself.
+# The turns of journald within which output may follow a run whose end is not in the journal.
 _READS = 60
 
 

@@ -42,9 +42,9 @@ class OverrunWatch:
         self._host_timezone = host_timezone
         self._goes_on = goes_on
         self._on_notifications = on_notifications
-        # By execution ID, when runs in progress are to be told of.
+        # When to notify of runs in progress, by execution ID.
         self._due: dict[str, int] = {}
-        # Those that have been.
+        # Those that were notified of.
         self._over_due: set[str] = set()
         # The same of starts that wait for their turn, by their numbers.
         self._waiting: dict[int, int | None] = {}
@@ -132,7 +132,7 @@ class OverrunWatch:
     def _tell(self, execution_id: str) -> None:
         run = self._store.runs.get(execution_id)
         found = self._store.jobs.get_with_time(run.job) if run else None
-        # Where the journal lags, a run may be over that has no end on record: that is told then.
+        # If the journal lags, a run may be over without a recorded end: the end is notified later.
         if run is None or found is None or run.result is not None or not self._goes_on(run):
             return
         self._consequences.overruns(*found, run)

@@ -49,7 +49,7 @@ _LAUNCH_USEC = 600_000_000
 # How soon a stopped unit's STOPPED follows its FAILED.
 _STOPPED_USEC = 1_000_000
 
-# UNIT_RESULT of a failed unit; what is not here kept systemd from running the program at all.
+# UNIT_RESULT of a failed unit; with any other value systemd did not run the program at all.
 _RESULTS = {
     "exit-code": Result.EXIT_CODE,
     "signal": Result.SIGNAL,
@@ -59,7 +59,7 @@ _RESULTS = {
     "watchdog": Result.TIMEOUT,
 }
 
-# UNIT_RESULT where systemd lacked something that it needs before it makes a process.
+# UNIT_RESULT if systemd failed before it created a process.
 _RESOURCES = "resources"
 
 # The directives by which a job can have a limit of its own choice.
@@ -346,7 +346,7 @@ class Recorder:
     def _skip(self, event: Event) -> None:
         state = self._store.runs.state(event.execution_id)
         if state is not None and state.spawn_failed:
-            # The guard could not be executed either: its user, its directory are the job's.
+            # The guard could not be executed either: it has the job's user and directory.
             self._store.runs.process_ended(
                 event.execution_id, exit_code=state.spawn_exit_code, signal=None
             )
@@ -374,7 +374,7 @@ class Recorder:
 
     def _end(self, event: Event) -> None:
         if event.unit_result == _RESOURCES:
-            # Where not even the guard's process could be made, it is all that there is of the run.
+            # If not even the guard's process could be created, this is the only record of the run.
             self._begin(event)
         state = self._store.runs.state(event.execution_id)
         if state is None:

@@ -198,7 +198,7 @@ class Supervisor:
     def run(self) -> int:
         """Record until stopped; raise an error if the bus went away, for systemd to restart us."""
         self._manager.on_closed(self._bus_lost)
-        # Subscribed before the first read: no change can fall between the two.
+        # Subscribed before the first read, so that no change is missed between the two.
         self._manager.subscribe(self._unit_changed)
         self._elapses.watch(self._journal.boot_id() or "")
         self._manager.on_nudge(self._loop.callback(self._jobs_may_be_gone))
@@ -207,15 +207,15 @@ class Supervisor:
         self._consequences.forget_gone()
         self._close_runs_of_earlier_boots()
         self._intervals.watch()
-        # A new zone is a new start: systemd starts us again, with nothing of the old one left.
-        # What was taken over from Lunasched 1.x has no units yet.
+        # A new zone needs a restart: systemd starts us again, without any state of the old zone.
+        # Jobs that were migrated from Lunasched 1.x have no units yet.
         self._zones.watch(self._loop.quit, outdated=self._store.migration is not None)
         self._lists.renew(self._store.jobs.names())
         self._killed.watch()
         self._clock.watch()
         self._checker.woke()
         self._overruns.watch_all()
-        # Before anybody takes us for ready: where there is a limit, the gate is shut from now on.
+        # Before we report that we are ready: with a limit, the gate is shut from now on.
         self._starter.start_due()
         self._notifier.begin()
         self._wake()
@@ -246,7 +246,7 @@ class Supervisor:
             self._recorder.take(tail.drain())
         self._settlement.close_runs_of_earlier_boots()
 
-    # What wakes us
+    # Wake-ups
 
     def _bus_lost(self) -> None:
         self._loop.fail(SystemdUnreachable("the connection to the bus was lost"))

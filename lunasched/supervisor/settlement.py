@@ -67,7 +67,7 @@ class Settlement:
         self._now = now
         self._boot_id = boot_id
         self._announced = AnnouncedRuns(store, now())
-        # When units changed since the last time when all was accounted for.
+        # When units changed since everything was last recorded.
         self._changed_at: dict[str, int] = {}
 
     def unit_changed(self, unit: str, times: UnitTimes) -> None:
@@ -95,7 +95,7 @@ class Settlement:
             if not last_word and stopped_maybe and self._store.jobs.dependent_names(run.job):
                 unclear.add(run.job)
             if run.job in unclear:
-                # What came after it is not to be taken for what came before.
+                # Later events must not be mistaken for earlier ones.
                 continue
             number = self._clean_signal(run)
             with self._store.transaction():

@@ -28,7 +28,7 @@ _PATIENCE_USEC = 300 * _SECOND
 # systemd lets a job wait for those that it depends on.
 _PATIENCE_FOR_OTHERS_USEC = 86_400 * _SECOND
 _INTERVAL_USEC = 3600 * _SECOND
-# A batch holds the lock for so long; what runs beside it needs the core, too.
+# A batch holds the lock for this long; other processes need the core, too.
 _BATCH_USEC = 10_000
 _PAUSE_MS = 20
 
@@ -148,5 +148,5 @@ def _has_slots(job: Job) -> bool:
     try:
         return missed.has_slots(job)
     except InvalidInput:
-        # A schedule that an earlier version accepted.
+        # An earlier version accepted the schedule.
         return False

@@ -31,7 +31,7 @@ _COURSE, _YIELD = given(COURSE, Medium.EXEC), given(YIELD, Medium.EXEC)
 
 def of_run(job: Job, run: Run, event: HookEvent) -> dict[str, str]:
     """The environment that a hook has besides the job's own."""
-    # When it begins, what is to come of it is not known, even where it is on record by now.
+    # At the start the outcome is not part of the event, even if it is recorded by now.
     facts = [
         fact
         for fact in given(RUN_FACTS, Medium.HOOK)

@@ -51,7 +51,7 @@ class View:
 def jobs(source: StoreView, view: View) -> Response:
     """Every job."""
     names, timers = source.jobs.names(), view.timers()
-    # In parts: of many jobs, all of it at once takes ten times the room of its text.
+    # In parts: for many jobs, the whole document takes ten times the memory of its text.
     parts = (
         _encoded(job)
         for start in range(0, len(names), _AT_ONCE)
@@ -74,7 +74,7 @@ def runs(source: StoreView, view: View, request: Request) -> Response:
     except InvalidInput as error:
         return fault(HTTPStatus.BAD_REQUEST, str(error))
     job, parts, size = request.query.get("job"), [], 0
-    # In parts, and not for ever: what they have printed may be long.
+    # In parts and bounded, because outputs may be long.
     while count and size < BYTES_MAX:
         most = min(count, _AT_ONCE)
         found = source.runs.page(job, since=since, before=before, count=most)

@@ -74,7 +74,7 @@ class Site:
             print(f"<4>the status page could not be made: {error}", file=sys.stderr)
             return plain(HTTPStatus.SERVICE_UNAVAILABLE, "the history cannot be read right now")
         except Exception as error:
-            # A fault of ours; it is not to end more than this answer.
+            # A bug of ours must not affect more than this answer.
             print(f"<3>the status page: {type(error).__name__}: {error}", file=sys.stderr)
             return plain(HTTPStatus.INTERNAL_SERVER_ERROR, "this page could not be made")
 
@@ -111,7 +111,7 @@ class Site:
         if path == "/":
             with self._open_source() as source:
                 return pages.overview(source, request)
-        # A name such as ".." does not survive in a path, however it is written.
+        # A name such as ".." does not survive in a path, even percent-encoded.
         name = unquote(rest) or request.query.get("name", "")
         if kind in ("jobs", "runs") and name:
             trusted = self._access.trusts(request)
@@ -121,7 +121,7 @@ class Site:
         return pages.missing("There is no such page.")
 
     def _pages(self) -> Pages:
-        # Imported here: who only scrapes metrics has no use for templates.
+        # Imported here, because scraping metrics needs no templates.
         from lunasched.web.pages import Pages
 
         if self._made is None:

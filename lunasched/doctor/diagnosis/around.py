@@ -22,7 +22,7 @@ ZONES_YEARS_MAX = 2
 _FULL, _NEARLY_FULL, _NEARLY_FULL_SHARE = 16 << 20, 512 << 20, 0.05
 
 _JOURNAL_CONF = "/etc/systemd/journald.conf.d"
-# Of the drop-ins of journald the last by name has the last word.
+# The last of journald's drop-ins by name takes precedence.
 _OUR_CONF = f"{_JOURNAL_CONF}/zz-lunasched.conf"
 
 
@@ -68,7 +68,7 @@ def _no_manager(facts: Facts, reason: Unseen) -> Finding:
     what = f"your own systemd manager does not answer: {reason.reason}"
     why = "your jobs do not run until it does"
     if facts.lingers:
-        # It should run, whoever is logged in.
+        # With lingering it should run whether the user is logged in or not.
         return error(what, why, restart, as_root=True)
     return error(what, why, f"loginctl enable-linger {facts.user}")
 

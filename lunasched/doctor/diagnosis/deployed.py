@@ -88,7 +88,7 @@ def _unread(facts: Facts) -> Iterator[Finding]:
     if isinstance(manager.unread, Unseen):
         yield unseen("whether systemd has read the unit files", manager.unread)
         return
-    # Of a job that was removed systemd remembers a unit while it has failed, and its file is gone.
+    # systemd remembers the failed unit of a removed job, whose file is gone.
     jobs = None if isinstance(facts.deployed, Unseen) else {job.name for job in facts.deployed.jobs}
     unread = [unit for unit in manager.unread if jobs is None or _is_of(unit, jobs)]
     if unread:
@@ -199,7 +199,7 @@ def _orphaned_files(facts: Facts, known: DeployedFacts) -> Iterator[Finding]:
         yield error(
             f"there are no jobs, but {len(known.orphans)} unit files of jobs: "
             f"{_listed(known.orphans)}",
-            # No command to fix it: removing the last trace of the jobs is no fix, unless
+            # No command to fix it: removing the last trace of the jobs fixes nothing, unless
             # whoever reads this knows that there are meant to be none.
             f"if the database was lost, restore it and run '{facts.lunasched} sync'; only if "
             f"you want no jobs, '{facts.lunasched} sync --allow-empty' removes the units",

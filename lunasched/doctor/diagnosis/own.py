@@ -143,7 +143,7 @@ def _other_state(facts: Facts, path: Path, state: str) -> Finding:
         return error(what, why, *fix, as_root=facts.is_system)
     if state == "newer":
         return error(what, f"{why}; upgrade lunasched")
-    # Whose it is and what for, nobody here knows: no command of ours touches it.
+    # Its owner and purpose are unknown, so no command of ours touches it.
     return error(what, f"{why}; somebody put it there: move it away, and restore what was there")
 
 
@@ -190,7 +190,7 @@ def _history_in_wrong_hands(facts: Facts, known: DatabaseFacts) -> Iterator[Find
         yield error(
             f"{known.path} belongs to {known.file.owner}, not to {owner}",
             "the supervisor cannot write to it: no run is recorded",
-            # Not the file alone: systemd gives the whole directory back, through no link in it.
+            # systemd restores the owner of the whole directory, and follows no link in it.
             f"{facts.systemctl} stop lunasched.service",
             f"chown root {shlex.quote(str(known.path.parent))}",
             f"{facts.systemctl} start lunasched.service",

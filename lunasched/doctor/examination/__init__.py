@@ -1,6 +1,6 @@
 """Gathering what ``diagnosis`` judges: everything is looked at, and nothing is changed.
 
-What cannot be seen, for want of a right, a bus or a database, is noted with the reason.
+What cannot be seen, for lack of a right, a bus or a database, is noted with the reason.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _PATTERNS = (
     "cron*.service",
 )
 _CRONS = ("cron.service", "crond.service", "cronie.service")
-# More than that would take a second, a call for each.
+# One call each: more than this would take a second.
 _UNREAD_MAX = 1000
 _SECRET = re.compile(
     rb"^[^#\n]*(passw|secret|token|webhook|authorization|://[^/\s]+/\S)", re.M | re.I
@@ -349,7 +349,7 @@ def _manager(mode: Mode, paths: Paths) -> ManagerFacts:
     units = {
         name: UnitSeen(state.load, state.active, state.sub)
         for name, state in states.items()
-        # What a manager remembers of units that there are not.
+        # A manager also lists units that do not exist but are referred to.
         if state.load != "not-found" or state.active != "inactive"
     }
     ours = [name for name in units if name.startswith("lunasched")]
@@ -428,7 +428,7 @@ def _disks(paths: Paths) -> tuple[DiskFacts, ...]:
 def _closed(mode: Mode, paths: Paths) -> tuple[ClosedFacts, ...]:
     """The directories that jobs and runs are kept in and that cannot be written."""
     found: list[tuple[host.WriteObstacle, Path]] = []
-    # Who may not write them anyway learns of read-only file systems alone.
+    # A caller who may not write there anyway learns only of read-only file systems.
     is_owner = mode is Mode.USER or os.geteuid() == 0
     wants = paths.units / "timers.target.wants"
     for path in (paths.units, wants, paths.database.parent, paths.slots, paths.history.parent):

@@ -33,6 +33,6 @@ def lines_of_jobs(crontabs: Iterable[FoundCrontab], jobs: Sequence[Job]) -> tupl
 def _comment_out(crontab: FoundCrontab, line: int) -> tuple[str, ...]:
     if crontab.user is None:
         return (f"sed -i '{line}s/^/#/' {shlex.quote(crontab.label)}",)
-    # What cron keeps of a user is not to be edited in place (crontab(1)).
+    # The crontabs of users must not be edited in place (crontab(1)).
     whose = "" if crontab.label == "crontab -l" else f" -u {shlex.quote(crontab.user)}"
     return (f"crontab{whose} -l | sed '{line}s/^/#/' | crontab{whose} -",)

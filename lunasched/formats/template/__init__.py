@@ -24,7 +24,7 @@ def check(text: str, variables: Collection[str]) -> None:
     if len(text) > LENGTH_MAX:
         raise InvalidInput(f"a template has at most {LENGTH_MAX} characters")
     if not _is_plain(text):
-        # Here, so that commands that only look do not load Jinja2.
+        # Imported here, so that commands that only read do not load Jinja2.
         from lunasched.formats.template.language import compiled
 
         compiled(text, variables)

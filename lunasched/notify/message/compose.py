@@ -33,7 +33,7 @@ _VALUES: Mapping[Form, Callable[[Any], object]] = {
     Form.CPU_TIME: lambda usec: usec / 1_000_000,
     Form.SIZE: int,
 }
-# What a run has used is told with any message about it that knows.
+# The resources of a run are part of each notification about it, as far as they are known.
 _USED: Mapping[Form, Callable[[Any], str]] = {
     Form.CPU_TIME: lambda usec: wording.span(usec / 1_000_000),
     Form.SIZE: wording.size,

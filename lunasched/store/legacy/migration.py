@@ -93,7 +93,7 @@ def migrate(
         if one.job is not None:
             put(one.job, now)
     runs, left = _history(connection, tables, names)
-    # Those that refer to others first: foreign keys may be enforced.
+    # Referring tables first, because foreign keys may be enforced.
     for table in sorted(tables, key=lambda table: table == "jobs"):
         connection.execute(f"DROP TABLE {_PREFIX}{table}")
     report = MigrationReport(

@@ -71,11 +71,11 @@ def read_anacron_entry(entry: RawEntry) -> AnacronEntry:
         )
     definition: dict[str, Any] = {
         "schedule": schedule,
-        # Whatever SHELL is (anacron(8)), and "%" means nothing.
+        # Regardless of SHELL (anacron(8)), and "%" has no special meaning.
         "command": match["command"].rstrip(" \t"),
         "env": {name: entry.value(name) for name in entry.variables},
         "working_directory": "/",
-        # What is counted from the last run is made up for anyway.
+        # A period that counts from the last run needs no catching up.
         "catch_up": period in _DAYS,
     }
     return AnacronEntry(match["name"], definition, tuple(differences))

@@ -130,7 +130,7 @@ def _user(rest: str, source: CrontabSource) -> tuple[str, str]:
     if match is None or not match[2]:
         raise InvalidInput("it has no command; after the time come a user and a command here")
     user, rest = match[1], match[2]
-    # As in FreeBSD and cronie, "user:group" is no name.
+    # In FreeBSD and cronie, "user:group" is not a name.
     if source.users is not None and user not in source.users:
         raise InvalidInput(
             f"there is no user {user!r}; if the crontab is a user's own and has no field for one, "
@@ -333,7 +333,7 @@ def _first_words(raw: list[RawEntry]) -> list[tuple[str, str]]:
 
 def _have_users(words: list[tuple[str, str]], users: Container[str] | None) -> bool:
     known = {"root"} if users is None else users
-    # What cannot begin a command is an argument, so that the word before it is one.
+    # A word that cannot begin a command is an argument, so the word before it is the command.
     if not words or any(re.match(r"[-&|;<>]", second) for _, second in words):
         return False
     return any(first == "root" and second for first, second in words) or all(
@@ -357,7 +357,7 @@ def _is_of_the_other_format(raw: list[RawEntry], source: CrontabSource, problems
         _may_be_a_user(word, after, entry, source)
         for (word, after), entry in zip(words, raw, strict=True)
     ):
-        # Were all of them users, the lines had users.
+        # If all of these words were users, the lines would have users.
         known = source.users or ()
         line, word = next(
             (entry.line, word)

@@ -64,7 +64,7 @@ def read_times(line: str) -> Times:
     text = line.lstrip(" \t")
     start = len(line) - len(text)
     if text.startswith("-"):
-        # cronie and SUSE; a field of cron cannot begin so.
+        # cronie and SUSE; no field of cron begins like this.
         text, start = text[1:], start + 1
         differences.append(
             "'-' keeps cronie from logging the start; here every run is in the journal and the "

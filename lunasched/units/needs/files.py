@@ -78,7 +78,7 @@ def _mounted(place: Place) -> Iterator[Lack]:
 def _missing(
     place: Place, key: str, path: str, *, exits: int, dash: bool = False, bound: bool = False
 ) -> Iterator[Lack]:
-    # What is bound is of the machine, whatever the job then finds there.
+    # The source of a bind mount is a path of the machine, whatever the job sees there.
     seen = place.machine.examine(path) if bound else place.examine(path)
     if seen is Absence.NOTHING:
         remedy = "make or mount it"

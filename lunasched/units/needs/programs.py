@@ -77,7 +77,7 @@ def _of_text(place: Place, key: str, text: str, shell: str) -> Iterator[Lack]:
             missing = [*_directory(place, key, step.words[1])]
             yield from missing
             if missing:
-                # Whether the rest is run then depends on how it is written.
+                # Whether the rest runs then depends on its syntax.
                 return
             continue
         if "/" in program and not program.startswith("/"):
