@@ -32,7 +32,7 @@ def export_config(
         None,
         "--format",
         metavar="FORMAT",
-        help="yaml or toml.  [default: as FILE is named, else yaml]",
+        help="yaml or toml.  [default: by FILE's suffix, else yaml]",
         show_default=False,
     ),
     output: Optional[Path] = typer.Option(

@@ -19,7 +19,7 @@ _SUPERVISOR = "lunasched.service"
 
 
 def after_adding(session: Session) -> None:
-    """Have a user's jobs recorded from now on, and tell when they run; nothing in system mode."""
+    """Start a user's supervisor, and say when their jobs run; do nothing in system mode."""
     if session.mode is not Mode.USER:
         return
     # A user who has stopped their supervisor has a reason.

@@ -19,7 +19,7 @@ from lunasched.paths import SUPERVISOR_USER, Mode
 def migrate(ctx: typer.Context, system: Optional[bool] = MODE_OPTION) -> None:
     """Take the system's jobs over from an earlier lunasched. The supervisor is stopped.
 
-    Jobs that root is not known to have asked for are left out.
+    Jobs that root did not deploy are left out.
     """
     from lunasched.deploy.takeover import Takeover
 

@@ -85,7 +85,7 @@ def notify_test(
     name: List[str] = typer.Argument(
         ...,
         metavar="NAME...",
-        help="Job whose channels to test, or a type of channel, for those of all jobs.",
+        help="Job whose channels to test, or a type of channel, to test in all jobs.",
         show_default=False,
     ),
     system: Optional[bool] = MODE_OPTION,

@@ -123,12 +123,12 @@ def get(
         )
         render.print_json({**shown_job, "missed_slots": missed.count})
         return
-    owner = "root" if session.mode.value == "system" else "yourself"
+    default_user = "root" if session.mode.value == "system" else "yourself"
     shown = {
         **summary.rows(
             job,
             host_timezone=session.host_timezone,
-            owner=owner,
+            default_user=default_user,
             show_secrets=show_secrets,
         ),
         "Next elapse": render.next_time(upcoming),

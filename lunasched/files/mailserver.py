@@ -48,7 +48,7 @@ def obstacle(settings: EmailSettings, listens: Callable[[int], bool]) -> str | N
 
 
 def who_mails(jobs: Iterable[Job]) -> tuple[str, ...]:
-    """The names of the jobs that tell somebody by email."""
+    """The names of the jobs that send email."""
     return tuple(
         job.name
         for job in jobs

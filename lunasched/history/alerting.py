@@ -7,8 +7,9 @@
                                         └─────┘ failed: a reminder,        └─ failed: a relapse
                                         if the last alert is long ago
 
-A job that relapses again and again is flapping: the alert says so, and from then on neither its
-failures nor its recoveries are told, but for reminders, until it has not failed for ``CALM_USEC``.
+A job that relapses again and again is flapping: the alert says so, and from then on there are only
+reminders, and no notifications of failures or recoveries, until it has not failed for
+``CALM_USEC``.
 
 Pure. The outage of a job is kept in the database, and changes in the transaction of the run that
 changes it: however often a supervisor is killed, a failure counts once.
@@ -80,7 +81,7 @@ class Decision:
 def failed(policy: Notifications, outage: Outage | None, now: int, *, heard: bool) -> Decision:
     """Decide about a final failure at ``now``; ``heard``: the job has a channel for failures.
 
-    What nobody heard of is told as the first alert as soon as there is somebody. Where the clock
+    A failure that no channel got is the first alert as soon as the job has a channel. If the clock
     was set back behind the last alert, the next reminder is due a whole ``remind_every`` later.
     """
     relapses = 0

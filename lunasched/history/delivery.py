@@ -1,9 +1,9 @@
 """The rules for sending notifications: retries, giving up, and the hourly limit of a channel.
 
-Of what a channel takes in an hour, no job has more than half, and a third is kept for news: the
-first failure of a job that the channel was not told of within the hour. So a job that has a lot to
-tell keeps no other's first failure from being told. Where even that is used up, a digest tells of
-news within minutes.
+Of the notifications of a channel in an hour, no job has more than half, and a third is kept for
+news: the first failure of a job of which the channel got nothing within the hour. So a busy job
+cannot hold back another's first failure. If even that third is used up, a digest reports news
+within minutes.
 
 Pure. What counts is the time that was spent waiting, never the difference of two clock readings: a
 clock that is set makes no notification too old, and none early.

@@ -83,9 +83,9 @@ class Snapshot:
     """Starts that are due and wait for their turn."""
     notifications_waiting: int
     notifications_held: int
-    """Those that a digest will tell of."""
+    """Those that wait for a digest."""
     oldest_notification: int | None
-    """Since when the notification waits that has waited longest."""
+    """When the oldest of the waiting notifications was created."""
     notifications: Mapping[tuple[str, str], int]
     """The number of notifications by type of channel and final state; counters, too."""
     database_size: int

@@ -337,7 +337,7 @@ class Job:
     """One job, validated: whatever holds one of these can compile it.
 
     ``schedule`` is ``schedule.ON_DEMAND`` for a job that has none.
-    ``user`` is ``None`` for the owner of the manager: root, or oneself in user mode.
+    ``user`` is ``None`` for the user of the manager: root, or oneself in user mode.
     """
 
     name: str

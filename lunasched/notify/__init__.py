@@ -37,7 +37,7 @@ def send(
 ) -> str:
     """Send a notification, and return what the server answered, in one line.
 
-    ``key`` is the same each time the same notification is sent, so that who gets it twice can tell.
+    ``key`` is the same each time the same notification is sent, so that a copy can be recognised.
     Raises ``NotifyError``; neither it nor the answer holds a secret. A command (``exec``) is not
     run here: it is a unit.
     """

@@ -1,4 +1,4 @@
-"""Two databases: jobs as they were asked for, and runs as the journal told of them.
+"""Two databases: jobs as they were requested, and runs as the journal recorded them.
 
 In system mode the definitions are root's, and what is compiled comes from them alone; the history
 is the supervisor's. The statements are in ``definitions.sql`` and ``history.sql``, the tables in

@@ -1,4 +1,4 @@
-"""The history: runs as the journal told of them, what follows from them, notifications to send.
+"""The history: runs as the journal recorded them, pending starts and hooks, and notifications.
 
 SQLite in WAL mode, so that the supervisor records while commands read. In system mode the file and
 its directory are the supervisor's: nobody with more rights opens them (``remote``).

@@ -1,8 +1,8 @@
-"""The tables of notifications: what is to be sent, what became of it, and which jobs fail.
+"""The tables of notifications: pending ones, the outcome of others, and the outages of jobs.
 
-A notification waits in its lane, which is its job and channel: the recovery is not told before the
-failure. To send one means to claim it, to do it, and to settle it; whoever dies in between leaves a
-claim, and the next supervisor sends it again under the same key.
+A notification waits in its lane, which is its job and channel: the recovery is not sent before the
+failure. A notification is claimed, sent and settled; a supervisor that dies in between leaves a
+claim, and the next one sends it again under the same key.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class NotificationState(Enum):
     WAITING = "waiting"
     """It is to be sent, or is being sent."""
     HELD = "held"
-    """Its channel has had as many as it takes in an hour; a digest will tell of it."""
+    """Its channel has had its notifications of this hour; a digest will contain it."""
     SENT = "sent"
     FAILED = "failed"
     """It was refused, or tried for too long."""
     DIGESTED = "digested"
-    """A digest has told of it, or is about to."""
+    """A digest contains it."""
     SUPERSEDED = "superseded"
     """A ping that could not be sent before the next run of the job had one."""
 

@@ -1,4 +1,4 @@
-"""Claimed rows: what systemd was asked to start, until it is known what became of that.
+"""Claimed rows: starts that systemd was asked for, until their outcome is known.
 
 ::
 
@@ -7,8 +7,8 @@
              └───────┴ not begun ──► asked for again, a few times
 
 A claim is *doubted* when systemd does not know of its unit while the journal is silent. The journal
-is read once more before the claim is *reconciled*: what was doubted and is still not told of will
-not be told of.
+is read once more before the claim is *reconciled*: a doubted start that is still not recorded will
+never be.
 """
 
 from __future__ import annotations
@@ -119,9 +119,9 @@ class Claims(Generic[AnyClaim]):
         }
 
     def reconcile(self) -> bool:
-        """Settle what the journal, which is silent, does not tell of; ``True`` if it is too early.
+        """Settle claims without a record in the silent journal; ``True`` if it is too early.
 
-        What did not begin is given back, to be asked for again.
+        A start that did not begin is released, to be requested again.
         """
         doubted, self._doubted = self._doubted, set()
         is_unclear = False

@@ -97,7 +97,7 @@ class Consequences:
             self._notifications.waits(job, start, found, self._now())
 
     def _overran(self, job: Job, deployed_at: int, run: Run) -> None:
-        """Note the slots that passed during a run that is over, and tell where it took long."""
+        """Note the slots that passed during a run that is over, and notify if it took long."""
         checked = self._store.slots.checked(job.name) if run.result is Result.LOST else None
         checked_until = None if checked is None else checked.until
         rule = overrun.Rule.of(job, deployed_at, self._host_timezone)

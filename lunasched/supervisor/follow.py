@@ -8,7 +8,7 @@
 
 A tick counts when journald has had a turn in it; while journald stands still, so does the follow.
 It is quiet when ticks came and no news. That alone ends the follow, unless something is not there
-that systemd told of, or journald was late: then a mark is put behind what systemd has written, and
+that systemd reported, or journald was late: then a mark is put behind what systemd has written, and
 what is missing once that mark has been read will never come.
 """
 
@@ -60,13 +60,13 @@ class Recording(Protocol):
         """
 
     def doubt(self) -> None:
-        """Note what the journal should have told of when it will have been read once more."""
+        """Note the events that the journal should have when it is read once more."""
 
     def is_incomplete(self) -> bool:
-        """Tell if something is not on record that systemd told of."""
+        """Tell if an event that systemd reported is not recorded."""
 
     def give_up(self) -> bool:
-        """Record without the journal what it will never tell; ``True`` if all outputs are whole."""
+        """Record events that the journal will never have; ``True`` if all outputs are complete."""
 
     def followed(self) -> None:
         """Note that the follow is over."""

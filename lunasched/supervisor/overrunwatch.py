@@ -108,28 +108,28 @@ class OverrunWatch:
         self._timer.cancel()
         at = self.next_at
         if at is not None:
-            self._timer = self._loop.at(at, self._tell_due, background=True)
+            self._timer = self._loop.at(at, self._notify_due, background=True)
 
-    def _tell_due(self) -> None:
+    def _notify_due(self) -> None:
         now = self._loop.now()
         with self._store.transaction():
             for execution_id in [one for one, at in self._due.items() if at <= now]:
                 del self._due[execution_id]
                 self._over_due.add(execution_id)
-                self._tell(execution_id)
+                self._notify(execution_id)
             for number in [one for one, at in self._waiting.items() if at and at <= now]:
                 self._waiting[number] = None
-                self._tell_of_start(number)
+                self._notify_of_start(number)
         self._plan()
         self._on_notifications()
 
-    def _tell_of_start(self, number: int) -> None:
+    def _notify_of_start(self, number: int) -> None:
         start = next((one for one in self._store.starts.all() if one.id == number), None)
         found = self._store.jobs.get_with_time(start.job) if start else None
         if start is not None and found is not None:
             self._consequences.waits(*found, start)
 
-    def _tell(self, execution_id: str) -> None:
+    def _notify(self, execution_id: str) -> None:
         run = self._store.runs.get(execution_id)
         found = self._store.jobs.get_with_time(run.job) if run else None
         # If the journal lags, a run may be over without a recorded end: the end is notified later.

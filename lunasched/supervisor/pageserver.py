@@ -176,7 +176,7 @@ class PageServer:
             identity=Identity(
                 host=host,
                 timezone=self._host_timezone,
-                owner="yourself" if is_users else "root",
+                default_user="yourself" if is_users else "root",
                 command="lunasched --user" if is_users else "lunasched",
             ),
             now=self._loop.now,

@@ -1,7 +1,7 @@
 """The supervisor: its parts, and how it waits and wakes.
 
 It sleeps on D-Bus until a unit of ours changes state; then it reads the journal and follows it
-until everything that D-Bus told of is accounted for, however late journald is, and it has been
+until everything that D-Bus reported is recorded, however late journald is, and it has been
 quiet for two seconds. In between, nothing that other programs write to the journal wakes it, and no
 timer of its own does.
 
@@ -311,16 +311,16 @@ class Supervisor:
         return outputs_are_whole
 
     def doubt(self) -> None:
-        """Note what the journal should have told of when it will have been read once more."""
+        """Note the events that the journal should have when it is read once more."""
         self._hooks.claims.doubt()
         self._starter.claims.doubt()
 
     def is_incomplete(self) -> bool:
-        """Tell if something is not on record that systemd told of."""
+        """Tell if an event that systemd reported is not recorded."""
         return self._settlement.is_incomplete()
 
     def give_up(self) -> bool:
-        """Record without the journal what it will never tell; ``True`` if all outputs are whole."""
+        """Record events that the journal will never have; ``True`` if all outputs are complete."""
         self._settlement.give_up()
         return self._outputs.collect()
 

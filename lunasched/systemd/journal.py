@@ -454,10 +454,10 @@ class Journal:
         return Output(note + tail.decode(errors="replace"), cursor)
 
     def dropped(self, run: RunWindow) -> Dropped:
-        """The records that journald has dropped, as far as it told of that since a run began.
+        """The records that journald has dropped, as far as it reported that since a run began.
 
-        It tells when it takes the next line of the unit: what it told of before the run's first
-        line is missing from the run before it.
+        It reports a loss when it takes the next line of the unit: a report before the run's first
+        line belongs to the run before it.
         """
         source = run.unit if self._mode is Mode.SYSTEM else f"user@{self._uid}.service"
         with _reader() as reader:

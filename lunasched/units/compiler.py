@@ -329,7 +329,7 @@ def _launcher(job: Job, common: dict[str, Any], context: Context) -> Unit:
 def _hooks(
     job: Job, common: dict[str, Any], service_values: dict[str, Any], context: Context
 ) -> tuple[Unit, ...]:
-    """A unit for each hook; ``run-hook`` tells it about the run, and runs without us, too."""
+    """A unit for each hook; ``run-hook`` passes it the facts of the run, and works without us."""
     template = _environment(context.templates).get_template("hook.service.j2")
     owner = SUPERVISOR_USER if context.mode is Mode.SYSTEM else "-"
     run_hook = ["/usr/bin/python3", "-I", "-S", str(context.scripts / "run-hook"), owner]

@@ -208,8 +208,8 @@ class Pages:
         """Return the definition of a job, in words and in units."""
         if job is None:
             return {"definition": {}, "units": []}
-        zone, owner = self._identity.timezone, self._identity.owner
-        rows = summary.rows(api.shown(job), host_timezone=zone, owner=owner)
+        zone, user = self._identity.timezone, self._identity.default_user
+        rows = summary.rows(api.shown(job), host_timezone=zone, default_user=user)
         return {
             "definition": {key: text for key, text in rows.items() if text},
             "units": summary.units(job),

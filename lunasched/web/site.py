@@ -32,7 +32,7 @@ class Identity:
     host: str
     timezone: str
     """The host's own, in which schedules are that name none."""
-    owner: str
+    default_user: str
     """The user of a job that names none."""
     command: str
     """The command that calls lunasched for these jobs: with ``--user``, or without."""

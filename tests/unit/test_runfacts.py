@@ -291,7 +291,7 @@ def test_the_page_of_a_run_has_it(fact: RunFact, store: Store, in_utc: None) -> 
 
 
 def page_of(store: Store, execution_id: str) -> str:
-    identity = Identity(host="box", owner="root", command="lunasched", timezone="UTC")
+    identity = Identity(host="box", default_user="root", command="lunasched", timezone="UTC")
     pages = Pages(identity, lambda: 9_000_000)
     request = Request("/", {}, None, None, None)
     return pages.run(store, request, execution_id, trusted=True).body.decode()

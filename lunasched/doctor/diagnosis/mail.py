@@ -1,4 +1,4 @@
-"""The check of the mail server, for jobs that tell somebody by email."""
+"""The check of the mail server, for jobs that send email."""
 
 from __future__ import annotations
 

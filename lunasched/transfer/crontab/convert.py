@@ -50,7 +50,7 @@ def read(data: bytes, source: CrontabSource) -> Crontab:
     for entry in raw:
         try:
             draft = _anacron_draft(entry) if is_anacron else _draft(entry, source)
-            _check_owner(draft, source)
+            _check_user(draft, source)
         except InvalidInput as error:
             problems.add(entry.line, str(error))
             continue
@@ -139,7 +139,7 @@ def _user(rest: str, source: CrontabSource) -> tuple[str, str]:
     return user, rest
 
 
-def _check_owner(draft: CrontabDraft, source: CrontabSource) -> None:
+def _check_user(draft: CrontabDraft, source: CrontabSource) -> None:
     """In user mode, whose jobs can be the caller's; then none of them names its user."""
     user = draft.definition.get("user")
     if source.caller is None:
@@ -210,9 +210,9 @@ def _mail(
     if to == "":
         return
     if to is None:
-        owner = draft.definition.get("user") or source.caller or "root"
+        user = draft.definition.get("user") or source.caller or "root"
         draft.differences.append(
-            f"cron mails any output to {owner}; here it is in the history, and without MAILTO "
+            f"cron mails any output to {user}; here it is in the history, and without MAILTO "
             "nobody is notified"
         )
         return
