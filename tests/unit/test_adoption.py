@@ -404,7 +404,7 @@ def test_output_that_goes_nowhere_still_does(
 ) -> None:
     found = adopt(service=with_lines(*lines))
     assert dict(found.job.directives) == kept
-    assert sum("in no history" in note for note in found.notes) == notes
+    assert sum("not in the history" in note for note in found.notes) == notes
 
 
 @pytest.mark.parametrize("line", ["TimeoutStopSec=infinity", "TimeoutStopSec=0"])

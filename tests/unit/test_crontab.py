@@ -199,9 +199,9 @@ def test_schedules(times: str) -> None:
         ("0 0 31 2 *", "No such date"),
         ("@Daily", "lower case"),
         ("@every_minute", "is not one of @annually"),
-        ("60~70 * * * *", "no random place"),
-        ("5~1 * * * *", "no random place"),
-        ("5~10/2 * * * *", "no random place"),
+        ("60~70 * * * *", "not a random place"),
+        ("5~1 * * * *", "not a random place"),
+        ("5~10/2 * * * *", "not a random place"),
     ],
 )
 def test_times_that_cron_does_not_take_or_that_nobody_can_keep(times: str, about: str) -> None:
@@ -486,7 +486,7 @@ def test_both_outputs_at_once_is_the_background_but_to_bash(shell: str, behind: 
 )
 def test_no_cron_takes_a_command_that_begins_with_a_star(line: str, source: CrontabSource) -> None:
     (problem,) = problems(f"{line}\n", source)
-    assert "begins with '*', which no cron takes" in problem
+    assert "begins with '*', which no cron accepts" in problem
 
 
 @pytest.mark.parametrize(
@@ -643,7 +643,7 @@ def test_the_hours_and_the_delay_of_cronies_anacron() -> None:
         ("0 5 a b", "not a period"),
         ("1 5 a/b c", "'/'"),
         ("1 5000 a b", "next day"),
-        ("1 5 ok b\n1 5 ok c", "there already"),
+        ("1 5 ok b\n1 5 ok c", "used already"),
     ],
 )
 def test_faults_of_an_anacrontab(line: str, about: str) -> None:
