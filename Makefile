@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
 .PHONY: help venv packages image lint format test test-fast test-vm test-stress fuzz security stalls \
-    demo bench deb rpm release-check install uninstall clean
+    torture demo bench deb rpm release-check install uninstall clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -30,7 +30,7 @@ test: lint image ## set up, lint and run every test, in parts beside each other 
 	@$(BIN)/python tests/support/everything.py
 
 test-fast: $(STAMP) ## the tests that need no booted systemd, in less than 2 minutes
-	@$(BIN)/pytest -m "not slow and not machine"
+	@$(BIN)/python tests/support/everything.py --quick
 
 test-vm: $(STAMP) image ## the tests that set clocks and cut power, in a qemu virtual machine
 	@$(BIN)/pytest -m vm
@@ -38,8 +38,9 @@ test-vm: $(STAMP) image ## the tests that set clocks and cut power, in a qemu vi
 test-stress: $(STAMP) image ## the tests on a machine beside 16 busy processes (as root; TESTS=files)
 	@$(BIN)/python tests/support/stress.py $(TESTS)
 
-fuzz: $(STAMP) ## 100,000 inputs for what reads schedules, files, crontabs and requests (FUZZ_N, LUNASCHED_SEED)
+fuzz: $(STAMP) image ## 100,000 inputs for what reads schedules, files, crontabs and requests (FUZZ_N, LUNASCHED_SEED)
 	@$(BIN)/python tests/security/fuzz.py
+	@FUZZ_N=$$(($${FUZZ_N:-100000} / 10)) $(BIN)/pytest -q tests/system/test_systemd_versions.py
 
 lint: $(STAMP) ## ruff, mypy --strict, and mandoc and man on the man pages
 	@$(BIN)/ruff check --quiet --output-format concise
@@ -61,6 +62,9 @@ security: $(STAMP) image ## carry out the attacks of tests/security at full leng
 
 stalls: $(STAMP) image ## stop journald for up to ten minutes at each stage of a run (as root)
 	@LUNASCHED_STALLS=full $(BIN)/pytest -rP tests/system/test_late_journal.py
+
+torture: $(STAMP) image ## faults on a booted machine, and a judge (as root; TORTURE_S, _SEED, _FAULTS)
+	@$(BIN)/python tests/support/torture.py
 
 bench: $(STAMP) image ## measure start-up and listing times
 	@$(BIN)/python tests/support/bench.py

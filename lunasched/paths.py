@@ -6,8 +6,10 @@ and name some of them again: ``test_paths.py`` holds these against the table.
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,6 +50,7 @@ GATE_FILE = "gate"
 """In the supervisor's part, see ``state/runtimedir.py``."""
 
 _CONNECT_S = 1.0
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 LOCALTIME = Path("/etc/localtime")
 ZONE_DATABASE = Path("/usr/share/zoneinfo/tzdata.zi")
@@ -225,6 +228,45 @@ def is_own(path: Path) -> bool:
         return True
     except OSError:
         return False
+
+
+def is_there(path: Path, *, follow: bool = True) -> bool:
+    """Tell whether there is something at a path, links followed or not.
+
+    Raises ``OSError`` where the caller may not look: ``Path.exists`` and its kin do before
+    Python 3.14, and from then on say that there is nothing.
+    """
+    return _mode(path, follow=follow) is not None
+
+
+def is_directory(path: Path) -> bool:
+    """Tell the same of a directory."""
+    mode = _mode(path, follow=True)
+    return mode is not None and stat.S_ISDIR(mode)
+
+
+def is_link(path: Path) -> bool:
+    """Tell the same of a symbolic link."""
+    mode = _mode(path, follow=False)
+    return mode is not None and stat.S_ISLNK(mode)
+
+
+def _mode(path: Path, *, follow: bool) -> int | None:
+    try:
+        return path.stat(follow_symlinks=follow).st_mode
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return None
+        raise
+
+
+def user_name(uid: int | None = None) -> str:
+    """The name of a user, the calling one by default; the number where it has no name."""
+    number = os.getuid() if uid is None else uid
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, List, Optional
 
 import typer
 
-from lunasched.cli import units
+from lunasched.cli import unitlisting
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode, environment
 from lunasched.cli.firstuse import after_adding
-from lunasched.cli.mail import warn_of_mail
-from lunasched.cli.needs import warn_of_lacks
+from lunasched.cli.mailwarning import warn_of_mail
+from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, JobExists
 from lunasched.jobs import keys
@@ -73,13 +73,13 @@ def add(
         from lunasched.systemd import verify
 
         _check_new(session, job, replace)
-        compiled = units.compiled(session, job)
-        verify.check(compiled, session.mode)
-        units.print_units(compiled)
+        compiled = unitlisting.units_to_show(session, job)
+        verify.check_compiled(compiled, session.mode)
+        unitlisting.print_units(compiled)
         warn_of_lacks(session, [job])
         return
     compiled = session.deployer.add(job, now=session.now(), replace=replace)
-    units.warn(compiled)
+    unitlisting.warn_author(compiled)
     warn_of_lacks(session, [job])
     warn_of_mail(session, [job])
     _report_added(session, job, compiled)
@@ -224,10 +224,10 @@ def _check_new(session: Session, job: Job, replace: bool) -> None:
 
 def _report_added(session: Session, job: Job, compiled: CompiledJob) -> None:
     from lunasched.cli.render import local_time
-    from lunasched.history.slot import Past, next_slot
+    from lunasched.history.slot import Past, next_slot_of_job
 
     now = session.now()
-    elapse = next_slot(job, now, Past(now, None, None), session.host_timezone)
+    elapse = next_slot_of_job(job, now, Past(now, None, None), session.host_timezone)
     if not job.enabled:
         state = f"it is disabled until: lunasched enable {job.name!r}"
     elif compiled.timer is None and job.dependencies:

@@ -76,22 +76,22 @@ def root(
 # The module that defines each command: only that one is loaded, because each option costs time.
 _MODULES = {
     "add": "add",
-    "remove": "jobs",
-    "enable": "jobs",
-    "disable": "jobs",
-    "compile": "jobs",
-    "sync": "jobs",
+    "remove": "jobchanges",
+    "enable": "jobchanges",
+    "disable": "jobchanges",
+    "compile": "jobchanges",
+    "sync": "jobchanges",
     "migrate": "migrate",
     "eject": "conversion",
     "adopt": "conversion",
-    "import-crontab": "crontab",
-    "import-config": "files",
-    "apply": "files",
+    "import-crontab": "crontabimport",
+    "import-config": "jobfiles",
+    "apply": "jobfiles",
     "edit": "edit",
-    "schema": "schema",
+    "schema": "schemacommand",
     "export-config": "export",
-    "start": "runs",
-    "stop": "runs",
+    "start": "startstop",
+    "stop": "startstop",
     "list": "views",
     "get": "views",
     "history": "views",
@@ -99,11 +99,11 @@ _MODULES = {
     "graph": "graph",
     "queue": "queue",
     "retry": "queue",
-    "explain": "times",
-    "next": "times",
+    "explain": "nextruns",
+    "next": "nextruns",
     "vacuum": "vacuum",
-    "metrics": "metrics",
-    "doctor": "doctor",
+    "metrics": "metricscommand",
+    "doctor": "doctorcommand",
     "serve-reader": "reader",
     "notifications": "notifications",
     "notify-test": "notifications",
@@ -112,10 +112,11 @@ _MODULES = {
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit status, raises what ``lunasched.cli.main`` renders."""
-    from lunasched.cli import reader
+    if "--system" in arguments:
+        from lunasched.cli import reader
 
-    if reader.is_for(arguments):
-        return reader.ask(arguments)
+        if reader.is_for(arguments):
+            return reader.ask(arguments)
     load_commands(next((word for word in arguments if not word.startswith("-")), None))
     try:
         app(list(arguments), prog_name="lunasched")

@@ -10,7 +10,7 @@ import typer
 
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
 from lunasched.cli.firstuse import after_adding
-from lunasched.cli.needs import warn_of_lacks
+from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.machine import terminal
 
@@ -35,10 +35,10 @@ def eject(
     if dry_run:
         from lunasched.transfer import ejection
 
-        found = ejection.eject(session.job(name), session.context, as_name)
+        found = ejection.ejected_units(session.job(name), session.context, as_name)
         for number, unit in enumerate(found.units):
             print(f"{chr(10) if number else ''}# {unit.name}")
-            terminal.exact(unit.text)
+            terminal.print_exact(unit.text)
         _print_notes((*found.losses, *found.notes))
         return
     found = session.deployer.eject(name, as_name=as_name, force=force, now=session.now())
@@ -62,16 +62,16 @@ def adopt(
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Turn a timer and its service into a job. Their files are kept, renamed."""
-    from lunasched.cli import units
+    from lunasched.cli import unitlisting
 
     session = Session.choose(chosen_mode(ctx, system))
     if dry_run:
         found = session.deployer.find_units(unit, name, now=session.now())
-        compiled = units.compiled(session, found.adoption.job)
-        units.print_units(compiled)
+        compiled = unitlisting.units_to_show(session, found.adoption.job)
+        unitlisting.print_units(compiled)
     else:
         found, compiled = session.deployer.adopt(unit, name, now=session.now())
-        units.warn(compiled)
+        unitlisting.warn_author(compiled)
         made = compiled.timer or compiled.service
         print(f"Adopted {unit} as job {found.adoption.job.name!r}: it is {made.name} now.")
         for _, kept in found.moves:

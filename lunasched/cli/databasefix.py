@@ -76,14 +76,16 @@ def _inspection(session: Session, check: str) -> Inspection | None:
 
 def _definitions(session: Session) -> Repair:
     from lunasched.state.deploylock import DeployLock
-    from lunasched.store import DEFINITIONS, repair
+    from lunasched.store import DEFINITIONS
+    from lunasched.store.repair import repair
 
     with DeployLock(session.paths.deploy_lock).hold():
         return repair(session.paths.database, DEFINITIONS)
 
 
 def _history(session: Session) -> Repair:
-    from lunasched.store import HISTORY, RemoteHistory, repair
+    from lunasched.store import HISTORY, RemoteHistory
+    from lunasched.store.repair import repair
 
     path = session.paths.history
     if session.mode is Mode.USER:

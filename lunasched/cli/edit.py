@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Optional
 import typer
 
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
-from lunasched.cli.mail import warn_of_mail
-from lunasched.cli.needs import warn_of_lacks
+from lunasched.cli.mailwarning import warn_of_mail
+from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, JobExists, LunaschedError
 
@@ -61,7 +61,7 @@ def edit(
                 break
     for line in plans.differences(job, changed):
         print(line)
-    plans.warn(done)
+    plans.warn_authors(done)
     warn_of_lacks(session, [changed])
     warn_of_mail(session, [changed])
     print(f"Changed job {name!r}.")
@@ -85,8 +85,8 @@ def _read(session: Session, file: Path, before: Job) -> Job:
     except OSError as error:
         raise InvalidInput(f"the editor left no file that could be read: {error}") from error
     # Errors name the job, because the temporary file will be gone.
-    read = document.read(content, before.name, document.Format.YAML)
-    entries = configfile.read(read, base=session.settings.defaults).entries
+    read = document.read_document(content, before.name, document.Format.YAML)
+    entries = configfile.read_config(read, base=session.settings.defaults).entries
     if len(entries) != 1:
         raise InvalidInput(f"{before.name}: the file has {len(entries)} jobs; keep only this")
     if entries[0].job.name != before.name:

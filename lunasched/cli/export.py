@@ -54,7 +54,7 @@ def export_config(
     if output is None:
         if sys.stdout.isatty() and any(_has_secrets(job) for job in jobs):
             _note("the file holds secrets: URLs or headers of notifications")
-        terminal.exact(written.text)
+        terminal.print_exact(written.text)
     else:
         _write(output, written.text.encode())
     for line in written.unsaid:

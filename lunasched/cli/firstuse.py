@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import subprocess
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lunasched.errors import LunaschedError
-from lunasched.paths import Mode
+from lunasched.paths import Mode, user_name
 
 if TYPE_CHECKING:
     from lunasched.cli.session import Session
@@ -26,7 +24,7 @@ def after_adding(session: Session) -> None:
     first = session.store.cursor() is None
     if first:
         _start_supervisor(session)
-    if not session.lingers:
+    if session.lingers is False:
         _offer_linger(first)
 
 
@@ -54,7 +52,7 @@ def _start_supervisor(session: Session) -> None:
 def _offer_linger(first: bool) -> None:
     about = "your jobs run only while you are logged in"
     # The user is named because loginctl otherwise needs a session, which su does not always open.
-    command = ("loginctl", "enable-linger", pwd.getpwuid(os.getuid()).pw_name)
+    command = ("loginctl", "enable-linger", user_name())
     if not first or not _asked(f"note: {about}. Let them always run ({' '.join(command)})?"):
         print(f"note: {about}; to let them always run: {' '.join(command)}", file=sys.stderr)
         return

@@ -11,6 +11,7 @@ from lunasched.cli import render
 from lunasched.cli.app import JSON_OPTION, MODE_OPTION, app, chosen_mode
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput
+from lunasched.history import jsonview
 
 if TYPE_CHECKING:
     from lunasched.history.run import Run
@@ -50,7 +51,7 @@ def graph(
         hooks = session.store.hooks.of(run.execution_id for run in latest.values())
         retries = session.retries()
         runs = {
-            job: render.run_json(
+            job: jsonview.run_json(
                 run, hooks.get(run.execution_id, ()), retries.get(run.execution_id)
             )
             for job, run in latest.items()

@@ -12,6 +12,7 @@ from lunasched.cli import render
 from lunasched.cli.app import JSON_OPTION, MODE_OPTION, app, chosen_mode
 from lunasched.cli.session import Session
 from lunasched.errors import ExitCode, InvalidInput, LunaschedError, NoSuchJob
+from lunasched.history import jsonview
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -213,9 +214,9 @@ def _json(entry: OutboxEntry) -> dict[str, object]:
         "channel": entry.channel.to_mapping(),
         "state": entry.state.value,
         "tries": entry.tries,
-        "written_at": render.iso(entry.created_at),
-        "next_try_at": render.iso(entry.due_at) if entry.state.value == "waiting" else None,
-        "settled_at": render.iso(entry.settled_at),
+        "written_at": jsonview.iso(entry.created_at),
+        "next_try_at": jsonview.iso(entry.due_at) if entry.state.value == "waiting" else None,
+        "settled_at": jsonview.iso(entry.settled_at),
         "subject": entry.subject,
         "answer": entry.answer,
     }

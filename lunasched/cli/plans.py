@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _ABSENT: Any = object()
 
 
-def check(session: Session, wanted: Plan) -> tuple[CompiledJob, ...]:
+def check_plan(session: Session, wanted: Plan) -> tuple[CompiledJob, ...]:
     """The units that a plan would deploy; raises what deploying it would."""
     from lunasched.deploy.checks import compiled_if_valid
     from lunasched.deploy.intendedjobs import IntendedJobs
@@ -94,7 +94,7 @@ def with_places(error: InvalidInput, entries: Iterable[FileEntry]) -> InvalidInp
     return InvalidJob(problems)
 
 
-def warn(compiled: Iterable[CompiledJob]) -> None:
+def warn_authors(compiled: Iterable[CompiledJob]) -> None:
     """Say what the authors of jobs should know about them."""
     compiled = list(compiled)
     for item in compiled:

@@ -9,7 +9,8 @@ import typer
 from lunasched.cli import render
 from lunasched.cli.app import JSON_OPTION, MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
 from lunasched.cli.session import Session
-from lunasched.history.starts import in_turn
+from lunasched.history import jsonview
+from lunasched.history.pendingstarts import in_turn, waits_for
 
 _retry = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Pending retries.")
 app.add_typer(_retry, name="retry")
@@ -28,7 +29,7 @@ def queue(
     if not starts:
         session.check_not_lost()
     if as_json:
-        render.print_json([render.start_json(start, starts, now) for start in starts])
+        render.print_json([jsonview.start_json(start, starts, now) for start in starts])
         return
     rows = [
         (
@@ -38,7 +39,7 @@ def queue(
             render.local_time(start.scheduled_at),
             render.local_time(start.created_at),
             render.local_time(start.due_at) if start.due_at > now else "now",
-            render.waits_for(start, starts, now),
+            waits_for(start, starts, now),
         )
         for start in starts
     ]

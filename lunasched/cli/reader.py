@@ -28,7 +28,7 @@ import typer
 
 from lunasched.cli.app import app
 from lunasched.errors import ExitCode, InvalidInput, LunaschedError, PermissionDenied
-from lunasched.paths import HISTORY_SOCKET
+from lunasched.paths import HISTORY_SOCKET, is_supervisor
 
 GROUP = "lunasched-history"
 COMMANDS = ("list", "get", "history", "logs", "graph", "queue", "next")
@@ -219,8 +219,4 @@ def _command(arguments: Sequence[str]) -> str | None:
 
 def _owns_database() -> bool:
     """Tell whether we are the supervisor's user, who needs no help."""
-    import pwd
-
-    from lunasched.paths import SUPERVISOR_USER
-
-    return pwd.getpwuid(os.geteuid()).pw_name == SUPERVISOR_USER
+    return is_supervisor(os.geteuid())

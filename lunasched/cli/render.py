@@ -11,9 +11,7 @@ from typing import Any
 from lunasched.formats.printable import command_text, json_text, one_line, printable
 from lunasched.formats.quantities import duration, local_time, size, zone_time
 from lunasched.formats.unittext import uuid as execution_id
-from lunasched.history.jsonview import iso, job_json, run_json, start_json
 from lunasched.history.phrases import hook_ended, next_time, run_ended
-from lunasched.history.starts import waits_for
 from lunasched.machine import terminal
 
 __all__ = [
@@ -22,8 +20,6 @@ __all__ = [
     "duration",
     "execution_id",
     "hook_ended",
-    "iso",
-    "job_json",
     "local_time",
     "next_time",
     "one_line",
@@ -32,10 +28,7 @@ __all__ = [
     "print_table",
     "printable",
     "run_ended",
-    "run_json",
     "size",
-    "start_json",
-    "waits_for",
     "zone_time",
 ]
 
@@ -53,16 +46,16 @@ def print_json(value: Any) -> None:
         text = json.dumps(value, ensure_ascii=False, indent=2)
     else:
         text = json.dumps(value, ensure_ascii=False)
-    terminal.exact(json_text(text) + "\n")
+    terminal.print_exact(json_text(text) + "\n")
 
 
 def print_json_list(values: Iterable[Any]) -> None:
     """A list of JSON, an element a line, each printed when it comes."""
     between = "[\n"
     for value in values:
-        terminal.exact(between + json_text(json.dumps(value, ensure_ascii=False)))
+        terminal.print_exact(between + json_text(json.dumps(value, ensure_ascii=False)))
         between = ",\n"
-    terminal.exact("\n]\n" if between == ",\n" else "[]\n")
+    terminal.print_exact("\n]\n" if between == ",\n" else "[]\n")
 
 
 class Table:
@@ -87,8 +80,8 @@ class Table:
                 terminal.heading(header)
             else:
                 print(header)
-        for row in rows:
-            print(self._line(row))
+        # In one piece: each is searched for what a terminal would act on.
+        print("\n".join(map(self._line, rows)))
 
     def _line(self, row: Sequence[str]) -> str:
         cells = (cell.ljust(width) for cell, width in zip(row, self._widths, strict=True))

@@ -19,8 +19,10 @@ from lunasched.paths import (
     Mode,
     Paths,
     host_timezone,
+    is_there,
     unit_scripts,
     unit_templates,
+    user_name,
     zone_identity,
 )
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from lunasched.deploy.deployer import Deployer
     from lunasched.files.settings import Settings
+    from lunasched.history.overview import ListedJob
     from lunasched.history.timerstate import Timers
     from lunasched.jobs.model import Job
     from lunasched.machine.surroundings import Surroundings
@@ -106,13 +109,12 @@ class Session:
 
     @property
     def _is_unused(self) -> bool:
+        path = self.paths.database
         try:
-            self.paths.database.stat()
-        except FileNotFoundError:
-            return not self.paths.database.with_name("lunasched.db").exists()
-        except PermissionError:
+            return not is_there(path) and not is_there(path.with_name("lunasched.db"))
+        except OSError:
+            # What is in the way is said when it is opened.
             return False
-        return False
 
     @cached_property
     def _remote_history(self) -> RemoteHistory:
@@ -123,7 +125,7 @@ class Session:
         # If a directory cannot be created, its user reports that.
         with suppress(OSError):
             top.mkdir(mode=0o755, parents=True, exist_ok=True)
-            if not directory.exists() and top.stat().st_uid == 0:
+            if not is_there(directory) and top.stat().st_uid == 0:
                 directory.mkdir(mode=0o700)
                 os.chown(directory, *self._supervisor)
         return RemoteHistory(self.paths.history, *self._supervisor)
@@ -188,7 +190,23 @@ class Session:
             units=self.paths.units,
             slots=self.paths.slots,
             runtime=self.paths.runtime,
+            systemd=self._systemd_version,
         )
+
+    @cached_property
+    def _systemd_version(self) -> int:
+        """The version of systemd that reads the units: of the manager, where it was asked anyway.
+
+        What only shows a plan asks the program: between an upgrade and the next start of the
+        manager they may differ, and a unit with a directive too many is warned of and works.
+        """
+        from lunasched.systemd import systemctl
+        from lunasched.units import versions
+
+        if "manager" in vars(self):
+            with suppress(LunaschedError):
+                return versions.number(self.manager.version())
+        return versions.number(systemctl.version())
 
     @cached_property
     def settings(self) -> Settings:
@@ -232,6 +250,13 @@ class Session:
     def jobs(self, *, as_is: bool = False) -> list[Job]:
         """All jobs; with ``as_is`` no database is made for there being none."""
         found = (self.store_as_is if as_is else self.store).jobs.all()
+        if not found:
+            self.check_not_lost()
+        return found
+
+    def listed(self, *, as_is: bool = False) -> list[ListedJob]:
+        """As much of all jobs as a list shows; with ``as_is``, see ``jobs``."""
+        found = (self.store_as_is if as_is else self.store).jobs.listed()
         if not found:
             self.check_not_lost()
         return found
@@ -316,8 +341,8 @@ class Session:
             )
 
     @property
-    def lingers(self) -> bool:
-        """True if the caller's own manager runs while they are logged out."""
+    def lingers(self) -> bool | None:
+        """True if the caller's own manager runs while they are logged out; ``None``: not known."""
         from lunasched.machine import host
 
-        return host.lingers(pwd.getpwuid(os.getuid()).pw_name)
+        return host.lingers(user_name())

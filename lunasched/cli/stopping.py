@@ -28,7 +28,7 @@ def processes(session: Session, units: Iterable[str]) -> list[Process]:
 
 def tell(session: Session, name: str, before: list[Process]) -> bool:
     """Say which of the processes of runs that were stopped go on; whether there are any."""
-    from lunasched.units.leftover import Leftover, sentence
+    from lunasched.units.leftover import Leftover, leftover_sentence
 
     deadline = time.monotonic() + _GRACE_SECONDS
     while (left := [one for one in before if one.is_alive]) and time.monotonic() < deadline:
@@ -41,8 +41,9 @@ def tell(session: Session, name: str, before: list[Process]) -> bool:
     ]
     if found:
         systemctl = "systemctl" if session.mode is Mode.SYSTEM else "systemctl --user"
+        further = leftover_sentence(found, systemctl)
         print(
-            f"lunasched: the run of the job {name!r} is stopped, but {sentence(found, systemctl)}",
+            f"lunasched: the run of the job {name!r} is stopped, but {further}",
             file=sys.stderr,
         )
     return bool(found)

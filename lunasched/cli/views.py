@@ -14,17 +14,26 @@ from lunasched.cli import render
 from lunasched.cli.app import JSON_OPTION, MODE_OPTION, NAME_ARGUMENT, ROWS_MAX, app, chosen_mode
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, NoSuchJob, PermissionDenied
-from lunasched.history import runvalues
+from lunasched.history import jsonview, runvalues
+from lunasched.history.pendingstarts import waits_for
 from lunasched.history.run import HookRun, Result, Run
 from lunasched.history.timerstate import Timers, Upcoming
-from lunasched.jobs.model import Job
 from lunasched.jobs.runfacts import BY_NAME
-from lunasched.units import summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import Protocol
 
+    from lunasched.history.slot import Scheduled
+    from lunasched.jobs.model import Job
     from lunasched.store import MissedTotal, Start
+
+    class _Listed(Scheduled, Protocol):
+        """A job as far as ``_upcoming`` knows it."""
+
+        @property
+        def name(self) -> str: ...
+
 
 _RECENT = 5
 _COLUMNS = tuple(
@@ -53,29 +62,17 @@ def list_jobs(
     session = Session.choose(chosen_mode(ctx, system))
     if names:
         # Completions ask for the names, which must not create a database.
-        for job in session.jobs(as_is=True):
+        for job in session.listed(as_is=True):
             if tag is None or tag in job.tags:
                 print(job.name)
         return
-    jobs = [job for job in session.jobs() if tag is None or tag in job.tags]
-    latest = _so_far(session, session.store.runs.latest_of(job.name for job in jobs))
-    upcoming = _upcoming(session, jobs, latest)
-    retries = session.retries()
     if as_json:
-        hooks = session.store.hooks.of(run.execution_id for run in latest.values())
-        render.print_json(
-            [
-                render.job_json(
-                    job,
-                    upcoming[job.name],
-                    run := latest.get(job.name),
-                    hooks.get(run.execution_id, ()) if run else (),
-                    retries.get(run.execution_id) if run else None,
-                )
-                for job in jobs
-            ]
-        )
+        _print_jobs(session, [job for job in session.jobs() if tag is None or tag in job.tags])
         return
+    jobs = [job for job in session.listed() if tag is None or tag in job.tags]
+    latest = _so_far(session, session.store.runs.latest_of(job.name for job in jobs))
+    upcoming = _upcoming(session, jobs, latest, {job.name: job.updated_at for job in jobs})
+    retries = session.retries()
     rows = []
     for job in jobs:
         run = latest.get(job.name)
@@ -95,6 +92,26 @@ def list_jobs(
     session.note_supervisor()
 
 
+def _print_jobs(session: Session, jobs: Sequence[Job]) -> None:
+    """Print jobs whole, as JSON."""
+    latest = _so_far(session, session.store.runs.latest_of(job.name for job in jobs))
+    upcoming = _upcoming(session, jobs, latest, session.store.jobs.updated_at())
+    retries = session.retries()
+    hooks = session.store.hooks.of(run.execution_id for run in latest.values())
+    render.print_json(
+        [
+            jsonview.job_json(
+                job,
+                upcoming[job.name],
+                run := latest.get(job.name),
+                hooks.get(run.execution_id, ()) if run else (),
+                retries.get(run.execution_id) if run else None,
+            )
+            for job in jobs
+        ]
+    )
+
+
 @app.command()
 def get(
     ctx: typer.Context,
@@ -106,19 +123,22 @@ def get(
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Show one job: definition, units, last run, next elapse."""
+    from lunasched.units import summary
+
     session = Session.choose(chosen_mode(ctx, system))
     if show_secrets and session.mode.value == "system" and os.geteuid() != 0:
         raise PermissionDenied("--show-secrets: the secrets of the system's jobs are for root")
     job = session.job(name)
     last = next(iter(session.store.runs.history(name, 1)), None)
     last = _so_far(session, {name: last})[name] if last else None
-    upcoming = _upcoming(session, [job], {name: last} if last else {})[name]
+    deployed = {one: at for one, (_, at) in session.store.jobs.some([name]).items()}
+    upcoming = _upcoming(session, [job], {name: last} if last else {}, deployed)[name]
     hooks = session.store.hooks.of([last.execution_id]).get(last.execution_id, []) if last else []
     retries = session.retries()
     missed = session.store.slots.missed(name)
     if as_json:
         following = retries.get(last.execution_id) if last else None
-        shown_job = render.job_json(
+        shown_job = jsonview.job_json(
             job, upcoming, last, hooks, following, show_secrets=show_secrets
         )
         render.print_json({**shown_job, "missed_slots": missed.count})
@@ -186,7 +206,7 @@ def history(
     pages = _pages(session, name, None if everything else count or _RECENT)
     if as_json:
         render.print_json_list(
-            render.run_json(run, hooks.get(run.execution_id, ()), retries.get(run.execution_id))
+            jsonview.run_json(run, hooks.get(run.execution_id, ()), retries.get(run.execution_id))
             for runs, hooks in pages
             for run in runs
         )
@@ -299,7 +319,7 @@ def _history_row(
         "output": render.one_line(lines[-1] if lines else "", 40),
     }
     return tuple(
-        own[fact.name] if fact.name in own else runvalues.shown(run, fact) for fact in _COLUMNS
+        own[fact.name] if fact.name in own else runvalues.fact_shown(run, fact) for fact in _COLUMNS
     )
 
 
@@ -307,7 +327,7 @@ def _waits_for(session: Session, name: str) -> str:
     """Return what the starts of a job that are due are waiting for."""
     starts, now = session.store.starts.all(), session.now()
     return "\n".join(
-        f"{render.waits_for(start, starts, now)}, since {render.local_time(start.due_at)}"
+        f"{waits_for(start, starts, now)}, since {render.local_time(start.due_at)}"
         for start in starts
         if start.job == name and start.due_at <= now
     )
@@ -343,11 +363,19 @@ def _so_far(session: Session, runs: Mapping[str, Run]) -> dict[str, Run]:
     return dict(zip(runs, found, strict=True))
 
 
-def _upcoming(session: Session, jobs: list[Job], latest: Mapping[str, Run]) -> dict[str, Upcoming]:
-    """Return the next elapse of each job, or the obstacle that its timer has."""
+def _upcoming(
+    session: Session,
+    jobs: Sequence[_Listed],
+    latest: Mapping[str, Run],
+    deployed: Mapping[str, int],
+) -> dict[str, Upcoming]:
+    """Return the next elapse of each job, or the obstacle that its timer has.
+
+    ``deployed`` is when they were last added or changed (µs, UTC).
+    """
     from lunasched.history.slot import next_elapse
 
-    now, deployed = session.now(), session.store.jobs.updated_at()
+    now = session.now()
     found: dict[str, Upcoming] = {}
     for job in jobs:
         run = latest.get(job.name)

@@ -64,14 +64,14 @@ class Adopter:
         """The job that a timer and its service are; raises ``InvalidInput`` with all reasons."""
         if not unit.endswith(".timer"):
             raise InvalidInput(f"{unit!r} is not the name of a timer, such as backup.timer")
-        unitfile.unit_name(unit)
+        unitfile.checked_unit_name(unit)
         timer = self._facts(unit)
         timer_source = self._source(timer)
         service = self._facts(adoption.service_of(timer_source))
         self._check_alone(timer, service)
         links = self._links(unit)
         enabled = bool(links)
-        adopted = adoption.adopt(
+        adopted = adoption.adopted_job(
             timer_source,
             self._source(service),
             name=unit.removesuffix(".timer") if name is None else name,

@@ -178,7 +178,7 @@ class Deployer:
         """
         with self._locked(now) as turn:
             job = self._existing(name)
-            found = ejection.eject(job, self._context, as_name)
+            found = ejection.ejected_units(job, self._context, as_name)
             check_losses(found, force)
             wanted = Plan(removed=(job,))
             check_removable(
@@ -402,7 +402,7 @@ class Deployer:
         own = (unit for name in wanted.after for unit in unit_names(name))
         definitions = (*wanted.before.values(), *wanted.after.values())
         of_commands = (
-            unit for job in definitions if job for unit in commandchannels.unit_names(job)
+            unit for job in definitions if job for unit in commandchannels.channel_unit_names(job)
         )
         names = dict.fromkeys((*own, *of_commands, *texts(affected)))
         return Change(

@@ -21,7 +21,7 @@ from lunasched.state.unitdir import UnitDirectory
 from lunasched.units import compiler, concurrency
 
 if TYPE_CHECKING:
-    from lunasched.history.starts import Start
+    from lunasched.history.pendingstarts import Start
     from lunasched.jobs.model import Job
     from lunasched.paths import Paths
     from lunasched.store import Store

@@ -39,7 +39,7 @@ class ConfigFile:
     warnings: tuple[str, ...]
 
 
-def read(document: Document, *, base: Defaults = NO_DEFAULTS) -> ConfigFile:
+def read_config(document: Document, *, base: Defaults = NO_DEFAULTS) -> ConfigFile:
     """The jobs of a file; ``base`` is what they have that say nothing else, as the file does not.
 
     Raises ``InvalidJob`` with all that is wrong, each as ``file:line: jobs[3].key: message``.

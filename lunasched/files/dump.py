@@ -18,7 +18,7 @@ from lunasched import schedule
 from lunasched.files.settings import JOBS
 from lunasched.formats import measures
 from lunasched.formats.document import Format
-from lunasched.formats.yamltext import plain
+from lunasched.formats.yamltext import meaning
 from lunasched.jobs import directives
 from lunasched.jobs.keys import ARGUMENTS, DIRECTIVES, GROUPS, KEYS, ROWS
 from lunasched.jobs.model import Job
@@ -85,7 +85,7 @@ def definition(job: Job, defaults: Defaults = NO_DEFAULTS) -> dict[str, Any]:
 
 def _size(number: int | None) -> int | str | None:
     """Bytes in the largest unit that says them exactly."""
-    return number and (measures.exact(number, "GMK") or number)
+    return number and (measures.exact_size(number, "GMK") or number)
 
 
 def _is_said(job: Job, key: str, differs: bool, defaults: Defaults) -> bool:
@@ -161,7 +161,7 @@ def _style(text: str) -> str | None:
     if "\n" in text:
         # Blank lines at the end of a block would be joined by the one that follows the job.
         return '"' if text.endswith("\n\n") or not text.strip() else "|"
-    return None if isinstance(plain(text), str) else "'"
+    return None if isinstance(meaning(text), str) else "'"
 
 
 _TAG = "tag:yaml.org,2002:"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _PORT, _SUBMISSION_PORT, _TLS_PORT = 25, 587, 465
 
 
-def place(settings: EmailSettings) -> tuple[str, int, Tls | None]:
+def server_address(settings: EmailSettings) -> tuple[str, int, Tls | None]:
     """The server's host and port, and how to encrypt; ``None``: if it offers it."""
     host, port, tls = settings.smtp_server or "localhost", settings.smtp_port, settings.tls
     own = _is_this_machine(host)
@@ -29,7 +29,7 @@ def place(settings: EmailSettings) -> tuple[str, int, Tls | None]:
     return host, port, tls
 
 
-def obstacle(settings: EmailSettings, listens: Callable[[int], bool]) -> str | None:
+def mail_obstacle(settings: EmailSettings, listens: Callable[[int], bool]) -> str | None:
     """The reason why no email can be sent, as far as it can be told without asking anybody.
 
     ``listens`` tells if a program of this machine listens at a port. A server elsewhere may be
@@ -37,7 +37,7 @@ def obstacle(settings: EmailSettings, listens: Callable[[int], bool]) -> str | N
     """
     if not settings.enabled:
         return "email is turned off in the configuration (notifications.email.enabled)"
-    host, port, _ = place(settings)
+    host, port, _ = server_address(settings)
     if not _is_this_machine(host) or listens(port):
         return None
     return (

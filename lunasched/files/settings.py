@@ -17,8 +17,7 @@ from typing import Any
 
 from lunasched import errors
 from lunasched.errors import InvalidInput, InvalidJob, PermissionDenied
-from lunasched.formats.document import BYTES_MAX, Document, Format
-from lunasched.formats.document import read as read_document
+from lunasched.formats.document import BYTES_MAX, Document, Format, read_document
 from lunasched.jobs import channels
 from lunasched.jobs import values as values
 from lunasched.jobs.reading import NO_DEFAULTS, Defaults, defaults_from_mapping, dotted

@@ -16,7 +16,7 @@ from typing import Any
 from lunasched.errors import InvalidInput
 from lunasched.formats.limits import BYTES_MAX, InvalidDocument
 
-__all__ = ["BYTES_MAX", "Document", "Format", "InvalidDocument", "read"]
+__all__ = ["BYTES_MAX", "Document", "Format", "InvalidDocument", "read_document"]
 
 Path = tuple[str | int, ...]
 
@@ -57,7 +57,7 @@ class Document:
         return lines.get(path, 1)
 
 
-def read(content: bytes, source: str, format_: Format) -> Document:
+def read_document(content: bytes, source: str, format_: Format) -> Document:
     """Read a file; raises ``InvalidDocument`` with ``source:line: what is wrong``."""
     text = _decoded(content, source)
     # Lines are looked up on demand: a valid file needs none.

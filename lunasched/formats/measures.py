@@ -72,7 +72,7 @@ def split(seconds: int, units: Sequence[TimeUnit]) -> Iterator[tuple[int, TimeUn
             yield count, unit
 
 
-def exact(count: int, letters: str = "TGMK") -> str | None:
+def exact_size(count: int, letters: str = "TGMK") -> str | None:
     """Bytes in the largest unit of which they are a whole number, if there is one."""
     for letter in letters:
         if count >= SIZES[letter] and count % SIZES[letter] == 0:

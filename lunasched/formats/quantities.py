@@ -53,4 +53,4 @@ def size(count: int | None) -> str:
     """Bytes in the unit in which they are a whole number, as systemd takes them."""
     if count is None:
         return "-"
-    return measures.exact(count) or str(count)
+    return measures.exact_size(count) or str(count)

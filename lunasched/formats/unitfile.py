@@ -99,7 +99,7 @@ def comments(text: str) -> Iterator[str]:
             yield line[1:].strip()
 
 
-def unit_name(value: str) -> str:
+def checked_unit_name(value: str) -> str:
     """The value as the name of a unit; raises ``InvalidInput`` where it can be none."""
     if not _UNIT_NAME.match(value) or len(value) > _UNIT_NAME_BYTES_MAX:
         raise InvalidInput(f"{value!r} cannot be the name of a unit")
@@ -239,7 +239,7 @@ def boolean(value: str) -> bool:
     return word in _TRUE
 
 
-def size(value: str) -> str | None:
+def byte_count(value: str) -> str | None:
     """A number of bytes, as it is written; ``None`` for no limit."""
     if value == "infinity":
         return None

@@ -172,7 +172,7 @@ class _Builder:
             return event.value
         if event.tag is not None:
             raise self._fault(event, f"tags such as {event.tag!r} are not supported")
-        return plain(event.value) if event.implicit[0] else event.value
+        return meaning(event.value) if event.implicit[0] else event.value
 
     def _needs_key(self) -> bool:
         return (
@@ -237,7 +237,7 @@ class _Builder:
                     self._note(frame, key, line)
 
 
-def plain(text: str) -> Any:
+def meaning(text: str) -> Any:
     """Return the meaning of a text without quotes."""
     if text in _NULL:
         return None

@@ -24,7 +24,7 @@ NEWS_DIGEST_USEC = 300 * _USEC
 """The least time between the last notification and a digest that has news."""
 
 
-def delay(waited: float, retry_after: float | None) -> float | None:
+def delivery_delay(waited: float, retry_after: float | None) -> float | None:
     """Seconds from a try that failed to the next one; ``None``: it is given up.
 
     ``waited`` are the seconds that were waited so far: the waits are 30 s and twice as long each

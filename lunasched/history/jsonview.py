@@ -10,9 +10,9 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from lunasched.formats.unittext import uuid
+from lunasched.history.pendingstarts import Start, waits_for
 from lunasched.history.run import HookRun, Run
-from lunasched.history.runvalues import of_run
-from lunasched.history.starts import Start, waits_for
+from lunasched.history.runvalues import value_of_run
 from lunasched.jobs.model import Job
 from lunasched.jobs.runfacts import COURSE, YIELD, Form, Medium, RunFact, given
 
@@ -53,10 +53,10 @@ def run_json(
 ) -> dict[str, Any]:
     """A run with the keys that stay; ``following`` is its pending retry."""
     return {
-        **facts_json(_COURSE, lambda fact: of_run(run, fact)),
+        **facts_json(_COURSE, lambda fact: value_of_run(run, fact)),
         "retry_at": None if following is None else iso(following.due_at),
         "hooks": [_hook_json(hook) for hook in hooks],
-        **facts_json(_YIELD, lambda fact: of_run(run, fact)),
+        **facts_json(_YIELD, lambda fact: value_of_run(run, fact)),
     }
 
 

@@ -14,9 +14,9 @@ from itertools import islice
 
 from lunasched import schedule
 from lunasched.errors import InvalidInput
+from lunasched.history.pendingstarts import Start
 from lunasched.history.run import OVERRUN_MAX, Overrun, Result, Run
 from lunasched.history.slot import to_datetime, to_usec
-from lunasched.history.starts import Start
 from lunasched.jobs.model import ExecutionMode, Job, Overlap
 from lunasched.schedule import UNTIMED, Every
 
@@ -97,14 +97,14 @@ def so_far(
     names = sorted({run.job for run in runs if run.result is None})
     known = jobs(names) if names else {}
     return [
-        replace(run, overrun=of_run(Rule.of(*known[run.job], host_timezone), run, now))
+        replace(run, overrun=overrun_of_run(Rule.of(*known[run.job], host_timezone), run, now))
         if run.result is None and run.job in known
         else run
         for run in runs
     ]
 
 
-def of_run(rule: Rule, run: Run, until: int) -> Overrun | None:
+def overrun_of_run(rule: Rule, run: Run, until: int) -> Overrun | None:
     """The same of a run that is known."""
     return passed(rule, run.scheduled_at, run.started_at, until)
 
@@ -114,7 +114,7 @@ def waiting_since(start: Start) -> int:
     return start.created_at if start.scheduled_at is None else start.scheduled_at
 
 
-def of_start(rule: Rule, start: Start, now: int) -> Overrun | None:
+def overrun_of_start(rule: Rule, start: Start, now: int) -> Overrun | None:
     """The slots that have passed while a start waits: however many, it is one start."""
     since = waiting_since(start)
     return passed(replace(rule, overlaps=False), since, since, now)
@@ -135,7 +135,7 @@ def of_ended(rule: Rule, run: Run, checked_until: int | None) -> Overrun | None:
     until = checked_until if run.result is Result.LOST else run.ended_at
     if until is None or run.result is Result.SKIPPED:
         return None
-    return of_run(rule, run, until)
+    return overrun_of_run(rule, run, until)
 
 
 def _base(rule: Rule, scheduled_at: int | None, started_at: int) -> int:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from lunasched.history.pendingstarts import Start
 from lunasched.history.run import Result, Run
-from lunasched.history.starts import Start
 
 
 class State(Enum):
@@ -51,6 +51,22 @@ class JobLine:
     enabled: bool
     tags: tuple[str, ...]
     command: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedJob:
+    """As much of a job as a list of many shows: ten thousand whole ones take a second to be read.
+
+    It has what ``slot.Scheduled`` asks for.
+    """
+
+    name: str
+    schedule: str
+    timezone: str | None
+    enabled: bool
+    tags: tuple[str, ...]
+    updated_at: int
+    """When it was last added or changed (µs, UTC)."""
 
 
 @dataclass(frozen=True, slots=True)

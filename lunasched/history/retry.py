@@ -36,10 +36,10 @@ def decide(policy: RetryPolicy, attempt: int, outcome: Outcome, now: int) -> Ret
         return None
     if code in policy.no_retry_on:
         return None
-    return RetryAt(attempt + 1, now + round(delay(policy, attempt) * 1_000_000))
+    return RetryAt(attempt + 1, now + round(retry_delay(policy, attempt) * 1_000_000))
 
 
-def delay(policy: RetryPolicy, attempt: int) -> float:
+def retry_delay(policy: RetryPolicy, attempt: int) -> float:
     """Seconds from the end of attempt number ``attempt`` (from 1) to the next one."""
     failed = attempt - 1
     if policy.backoff is Backoff.FIXED:

@@ -26,7 +26,7 @@ _SHOWN: Mapping[Form, Callable[[Any], str]] = {
 }
 
 
-def of_run(run: Run, fact: RunFact) -> Any:
+def value_of_run(run: Run, fact: RunFact) -> Any:
     """The value of a fact in the record of a run; ``None`` where there is none."""
     if fact.name == "first_attempt_id":
         return run.first_attempt_id or run.execution_id
@@ -36,14 +36,14 @@ def of_run(run: Run, fact: RunFact) -> Any:
     return value
 
 
-def of_report(report: Report, fact: RunFact) -> Any:
+def value_of_report(report: Report, fact: RunFact) -> Any:
     """The value of a fact in a report of a run; ``None`` where there is none."""
     if fact.name == "first_attempt_id":
         return report.first_attempt_id or report.execution_id
     return getattr(report, fact.name)
 
 
-def shown(run: Run, fact: RunFact) -> str:
+def fact_shown(run: Run, fact: RunFact) -> str:
     """A fact as tables and pages show it, on the host's clock; ``-`` where there is none."""
-    value = of_run(run, fact)
+    value = value_of_run(run, fact)
     return "-" if value is None else _SHOWN[fact.form](value)

@@ -14,12 +14,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from itertools import islice
+from typing import Protocol
 
 from lunasched import schedule
 from lunasched.errors import InvalidInput
 from lunasched.history.run import Trigger
 from lunasched.jobs.model import Job
-from lunasched.schedule import UNTIMED, Every, OnDemand, Reboot, Schedule, Several
+from lunasched.schedule import (
+    UNTIMED,
+    Every,
+    OnDemand,
+    Reboot,
+    Schedule,
+    Several,
+    SystemdCalendar,
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # An interval is counted on the monotonic clock and compared on the adjustable one here.
@@ -117,7 +126,18 @@ def _late(job: Job) -> int:
     return int(job.jitter * 1_000_000) + _ACCURACY_USEC
 
 
-def next_slot(job: Job, now: int, past: Past, host_timezone: str) -> int | None:
+class Scheduled(Protocol):
+    """As much of a job as says when it elapses."""
+
+    @property
+    def schedule(self) -> str: ...
+    @property
+    def timezone(self) -> str | None: ...
+    @property
+    def enabled(self) -> bool: ...
+
+
+def next_slot_of_job(job: Scheduled, now: int, past: Past, host_timezone: str) -> int | None:
     """Return when the job's timer elapses next (µs, UTC), without its jitter."""
     if not job.enabled:
         return None
@@ -162,12 +182,12 @@ def _next_elapse(text: str, zone: str, now: int) -> int | None:
 
 
 def next_elapse(
-    job: Job, now: int, deployed_at: int, last_start: int | None, host_timezone: str
+    job: Scheduled, now: int, deployed_at: int, last_start: int | None, host_timezone: str
 ) -> int | None:
     """Return the job's next elapse (µs, UTC), or ``None``, also where its schedule is not valid
     now."""
     try:
-        return next_slot(job, now, Past(deployed_at, last_start, None), host_timezone)
+        return next_slot_of_job(job, now, Past(deployed_at, last_start, None), host_timezone)
     except InvalidInput:
         return None
 
@@ -201,12 +221,13 @@ class SlotList:
 
     zone: str
     schedule: str
+    """The schedule as its timer reads it: one that was read otherwise had other slots."""
     slots: tuple[int, ...]
     """The latest slot at the time of the list, 0 for none, and those that followed it."""
 
     def is_for(self, rule: Schedule, zone: str) -> bool:
         """Tell whether these are the slots of a schedule in a zone."""
-        return (self.zone, self.schedule) == (zone, rule.text)
+        return (self.zone, self.schedule) == (zone, _as_read(rule))
 
     def lasts(self, now: int, share: float) -> bool:
         """Tell whether more than a share of the slots is left, or as many as there will be.
@@ -218,6 +239,15 @@ class SlotList:
         if self.slots[-1] == NEVER:
             return True
         return len(self.slots) - bisect_right(self.slots, now) > share * (len(self.slots) - 1)
+
+
+def _as_read(rule: Schedule) -> str:
+    """The text of a schedule, with the ends of steps where its timer has them."""
+    if isinstance(rule, Several):
+        return "; ".join(map(_as_read, rule.rules))
+    if isinstance(rule, SystemdCalendar) and rule.line != rule.expression:
+        return f"calendar:{rule.line}{f' {rule.zone}' if rule.zone else ''}"
+    return rule.text
 
 
 def slot_list(rule: Schedule, zone: str, now: int) -> SlotList:
@@ -232,7 +262,7 @@ def slot_list(rule: Schedule, zone: str, now: int) -> SlotList:
     else:
         if len(following) < NEXT_SLOTS:
             following.append(NEVER)
-    return SlotList(zone, rule.text, (0 if latest is None else to_usec(latest), *following))
+    return SlotList(zone, _as_read(rule), (0 if latest is None else to_usec(latest), *following))
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ _STATES = {
 }
 
 
-def obstacle(seen: LoadedUnit | None) -> Obstacle | None:
+def timer_obstacle(seen: LoadedUnit | None) -> Obstacle | None:
     """Return the obstacle that keeps a timer from elapsing, if there is one."""
     if seen is None:
         return Obstacle.NOT_RUNNING
@@ -91,7 +91,7 @@ class Timers:
         """Return the obstacle that keeps the timer of a job from elapsing, as far as is known."""
         if self.loaded is None:
             return None
-        return obstacle(self.loaded.get(timer_name(job)))
+        return timer_obstacle(self.loaded.get(timer_name(job)))
 
 
 def _overruns(run: Run | None) -> bool:

@@ -103,7 +103,7 @@ def _is_header_value(text: str) -> bool:
 def read_subject(value: object) -> str:
     """A template of one line, see ``template``."""
     text = read_line(value)
-    template.check(text, TEMPLATE_VARIABLES)
+    template.check_template(text, TEMPLATE_VARIABLES)
     return text
 
 
@@ -112,7 +112,7 @@ def read_body(value: object) -> str:
     text = values.read_text(value)
     if not text.strip() or "\0" in text:
         raise InvalidInput("it must be a text")
-    template.check(text, TEMPLATE_VARIABLES)
+    template.check_template(text, TEMPLATE_VARIABLES)
     return text
 
 

@@ -33,7 +33,7 @@ Dependencies = Callable[[str], Sequence[str]]
 """A function from a job's name to the names of its dependencies."""
 
 
-def service_values(
+def dependency_values(
     job: Job, slots: Path, *, depended_on: bool, launched: Collection[str]
 ) -> dict[str, Any]:
     """Return the template values of a service; ``slots`` is the directory of the slot files.

@@ -119,15 +119,15 @@ def check_name(name: object) -> None:
 
 def is_of_unit(name: str) -> bool:
     """Tell if a directive is one of ``[Unit]``."""
-    return name in UNIT or is_test(name)
+    return name in UNIT or is_condition(name)
 
 
-def is_test(name: str) -> bool:
+def is_condition(name: str) -> bool:
     """Tell if a directive is a condition or an assertion of ``[Unit]``."""
     return name.startswith(_TESTS)
 
 
-def read(name: str, value: object) -> Directive:
+def read_directive(name: str, value: object) -> Directive:
     """The value of one directive, or of each of its lines; raises ``InvalidInput``."""
     check_name(name)
     if isinstance(value, (list, tuple)):
@@ -151,7 +151,7 @@ def is_oneshot(directives: Directives) -> bool:
     return several or not found.keys().isdisjoint(("ExecStartPre", "ExecStartPost"))
 
 
-def lines(directives: Directives) -> list[tuple[UnitText, UnitText]]:
+def directive_lines(directives: Directives) -> list[tuple[UnitText, UnitText]]:
     """The lines of a job's directives."""
     return [
         (unittext.plain(name), unittext.raw(line))

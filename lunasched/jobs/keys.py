@@ -217,7 +217,7 @@ _LIMITS = (
     KeyRow(
         "limits.max_memory", values.read_memory, "Memory limit of a run, in bytes or as 512M.",
         ("max_memory", "resource_limits.max_memory_mb", "resource_limits.max_memory"),
-        Line("MemoryMax", str, unitfile.size, ("MemoryLimit",)),
+        Line("MemoryMax", str, unitfile.byte_count, ("MemoryLimit",)),
         KeyOption("Memory limit: 512M, 2G.", "SIZE"), "Memory limit", quantities.size,
         special={
             "resource_limits.max_memory_mb": (
@@ -391,7 +391,7 @@ def _of_event(event: NotifyEvent, about: str) -> KeyRow:
         read_channels if event in PINGED else read_messengers,
         about,
         (f"notification_config.{event.value}",),
-        Built("units.commandchannels.of"),
+        Built("units.commandchannels.command_channels"),
         _EMAIL if event is NotifyEvent.ON_FAILURE else None,
         "Notifies" if event is NotifyEvent.ON_START else "",
     )
@@ -428,13 +428,13 @@ _BESIDE_OTHERS = (
     KeyRow(
         "mode", values.OneOf(ExecutionMode, "execution mode"),
         "Runs that may be in progress beside one of the job.", ("execution_mode",),
-        Built("units.concurrency.service_values"),
+        Built("units.concurrency.concurrency_values"),
         KeyOption("Sequential, Parallel or Exclusive.  [default: Sequential]", "MODE"), "Mode",
     ),
     KeyRow(
         "overlap", values.OneOf(Overlap, "way to treat an overlap"),
         "Action when the job is due during a run.", ("overlap",),
-        Built("units.concurrency.service_values"),
+        Built("units.concurrency.concurrency_values"),
         KeyOption("When due during a run: queue, skip or replace.  [default: queue]", "HOW"),
     ),
     KeyRow(
@@ -445,7 +445,7 @@ _BESIDE_OTHERS = (
     ),
     KeyRow(
         "dependencies", values.read_names, "Jobs whose last run must have succeeded.",
-        ("dependencies",), Built("jobs.dependencies.service_values"),
+        ("dependencies",), Built("jobs.dependencies.dependency_values"),
         KeyOption(
             "Jobs whose last run must have succeeded; can be repeated.", "A,B", "--depends-on",
             Takes.LISTS,

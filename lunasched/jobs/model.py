@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from typing import Any, TypeVar
 
 
@@ -98,11 +99,37 @@ class ChannelType(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class ResourceLimits:
-    """The limits of a run; ``None`` is no limit.
+class _FieldForm:
+    """The form of a field in a mapping, where its value is neither text, number nor list."""
 
-    In this part of a job and the next ones, ``key`` is the name of a field in a job file.
-    """
+    write: Callable[[Any], Any]
+    read: Callable[[Any], Any]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _frozen_items(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((key, _frozen(value)) for key, value in mapping.items())
+
+
+_PAIRS = _FieldForm(lambda pairs: {key: _plain(value) for key, value in pairs}, _frozen_items)
+
+# A job and its parts become mappings, and are read back, by their fields alone. What a field says
+# of that is in its metadata: ``key``, its name in a job file, if that is another one, and
+# ``form``. The same name is in its row of ``jobs.keys``, which most commands do not load.
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceLimits:
+    """The limits of a run; ``None`` is no limit."""
 
     timeout: float | None = field(default=None, metadata={"key": "timeout_seconds"})
     """Seconds of running time (``RuntimeMaxSec=``)."""
@@ -251,6 +278,15 @@ def _host_alone(url: str) -> str:
     return f"{scheme}://{host}/{HIDDEN}"
 
 
+_CHANNELS = _FieldForm(
+    lambda channels: None if channels is None else [one.to_mapping() for one in channels],
+    lambda mappings: tuple(map(Channel.from_mapping, mappings)),
+)
+_HEARTBEAT = _FieldForm(
+    lambda channel: channel and channel.where,
+    lambda url: url and Channel(ChannelType.HEARTBEAT, url),
+)
+
 PINGED = (NotifyEvent.ON_START, NotifyEvent.ON_SUCCESS, NotifyEvent.ON_FAILURE)
 """The events that a heartbeat has pings for."""
 
@@ -259,22 +295,22 @@ PINGED = (NotifyEvent.ON_START, NotifyEvent.ON_SUCCESS, NotifyEvent.ON_FAILURE)
 class Notifications:
     """The channels that a job notifies, by event, and how often."""
 
-    on_start: tuple[Channel, ...] = ()
-    on_success: tuple[Channel, ...] = ()
-    on_failure: tuple[Channel, ...] = ()
-    on_recovery: tuple[Channel, ...] | None = None
+    on_start: tuple[Channel, ...] = field(default=(), metadata={"form": _CHANNELS})
+    on_success: tuple[Channel, ...] = field(default=(), metadata={"form": _CHANNELS})
+    on_failure: tuple[Channel, ...] = field(default=(), metadata={"form": _CHANNELS})
+    on_recovery: tuple[Channel, ...] | None = field(default=None, metadata={"form": _CHANNELS})
     """``None``: those of ``on_failure``, without pings."""
-    on_skipped: tuple[Channel, ...] = ()
-    on_missed: tuple[Channel, ...] = ()
-    on_overrun: tuple[Channel, ...] | None = None
+    on_skipped: tuple[Channel, ...] = field(default=(), metadata={"form": _CHANNELS})
+    on_missed: tuple[Channel, ...] = field(default=(), metadata={"form": _CHANNELS})
+    on_overrun: tuple[Channel, ...] | None = field(default=None, metadata={"form": _CHANNELS})
     """``None``: those of ``on_failure``, without pings."""
-    overrun_after: float = 300
-    """Seconds from the first slot that passes during a run to its notification."""
     remind_every: float = 86400
     """Seconds between notifications of a job that goes on failing; 0 is none after the first."""
     every_failure: bool = False
     """True if each failure is notified, and not only the first of several."""
-    heartbeat: Channel | None = None
+    overrun_after: float = 300
+    """Seconds from the first slot that passes during a run to its notification."""
+    heartbeat: Channel | None = field(default=None, metadata={"form": _HEARTBEAT})
     """The URL that is pinged at each start, success and failure."""
 
     def channels(self, event: NotifyEvent) -> tuple[Channel, ...]:
@@ -298,34 +334,12 @@ class Notifications:
 
     def to_mapping(self) -> dict[str, Any]:
         """The keys of ``notification_config``."""
-        listed = {event.value: getattr(self, event.value) for event in NotifyEvent}
-        return {
-            **{
-                event: None if channels is None else [one.to_mapping() for one in channels]
-                for event, channels in listed.items()
-            },
-            "remind_every": self.remind_every,
-            "every_failure": self.every_failure,
-            "overrun_after": self.overrun_after,
-            "heartbeat": self.heartbeat and self.heartbeat.where,
-        }
+        return _to_mapping(self)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Notifications:
         """Read back what ``to_mapping`` gave, also that of a version with fewer keys."""
-        listed = {
-            event.value: tuple(map(Channel.from_mapping, mapping[event.value]))
-            for event in NotifyEvent
-            if mapping.get(event.value) is not None
-        }
-        heartbeat = mapping.get("heartbeat")
-        return cls(
-            **listed,
-            remind_every=mapping.get("remind_every", cls().remind_every),
-            every_failure=mapping.get("every_failure", False),
-            overrun_after=mapping.get("overrun_after", cls().overrun_after),
-            heartbeat=heartbeat and Channel(ChannelType.HEARTBEAT, heartbeat),
-        )
+        return _from_mapping(cls, mapping)
 
 
 Directive = str | tuple[str, ...]
@@ -345,27 +359,37 @@ class Job:
     command: Command
     user: str | None = None
     timezone: str | None = None
-    limits: ResourceLimits = ResourceLimits()
-    jitter: float = 0
-    environment: tuple[tuple[str, str], ...] = ()
+    limits: ResourceLimits = field(default=ResourceLimits(), metadata={"key": "resource_limits"})
+    jitter: float = field(default=0, metadata={"key": "jitter_seconds"})
+    environment: tuple[tuple[str, str], ...] = field(
+        default=(), metadata={"key": "env", "form": _PAIRS}
+    )
     working_directory: str | None = None
     priority: Priority = Priority.NORMAL
     tags: tuple[str, ...] = ()
     enabled: bool = True
     catch_up: bool = False
     """True if a slot that passed while the machine was off is made up for, once, at boot."""
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = field(default=RetryPolicy(), metadata={"key": "retry_policy"})
     hooks: Hooks = Hooks()
-    notifications: Notifications = Notifications()
-    mode: ExecutionMode = ExecutionMode.SEQUENTIAL
+    notifications: Notifications = field(
+        default=Notifications(), metadata={"key": "notification_config"}
+    )
+    mode: ExecutionMode = field(
+        default=ExecutionMode.SEQUENTIAL, metadata={"key": "execution_mode"}
+    )
     overlap: Overlap = Overlap.QUEUE
     max_concurrent: int = 0
     """Runs of a Parallel job at the same time; 0 is no limit."""
     dependencies: tuple[str, ...] = ()
     """The jobs whose latest run must have succeeded."""
-    sandbox: tuple[tuple[str, bool | str | tuple[str, ...]], ...] = ()
+    sandbox: tuple[tuple[str, bool | str | tuple[str, ...]], ...] = field(
+        default=(), metadata={"form": _PAIRS}
+    )
     """Options of the compiler's table of sandboxing directives, by key."""
-    directives: tuple[tuple[str, Directive], ...] = ()
+    directives: tuple[tuple[str, Directive], ...] = field(
+        default=(), metadata={"key": "systemd", "form": _PAIRS}
+    )
     """Further directives of the service, as they are (the key ``systemd``).
 
     Where ``ExecStart`` is among them, ``command`` is its lines as people read them.
@@ -377,30 +401,7 @@ class Job:
 
     def to_mapping(self) -> dict[str, Any]:
         """The job with the keys of a job file; JSON-ready, and read back by ``from_mapping``."""
-        return {
-            "name": self.name,
-            "schedule": self.schedule,
-            "command": _plain(self.command),
-            "user": self.user,
-            "timezone": self.timezone,
-            "resource_limits": _to_mapping(self.limits),
-            "jitter_seconds": self.jitter,
-            "env": dict(self.environment),
-            "working_directory": self.working_directory,
-            "priority": self.priority.value,
-            "tags": list(self.tags),
-            "enabled": self.enabled,
-            "catch_up": self.catch_up,
-            "retry_policy": _to_mapping(self.retry),
-            "hooks": _to_mapping(self.hooks),
-            "notification_config": self.notifications.to_mapping(),
-            "execution_mode": self.mode.value,
-            "overlap": self.overlap.value,
-            "max_concurrent": self.max_concurrent,
-            "dependencies": list(self.dependencies),
-            "sandbox": {key: _plain(value) for key, value in self.sandbox},
-            "systemd": {key: _plain(value) for key, value in self.directives},
-        }
+        return _to_mapping(self)
 
     def asked_for(self) -> dict[str, Any]:
         """The same mapping without what any job has by default.
@@ -417,30 +418,7 @@ class Job:
 
         Input of users goes through ``jobs.reading`` instead.
         """
-        return cls(
-            name=mapping["name"],
-            schedule=mapping["schedule"],
-            command=_frozen(mapping["command"]),
-            user=mapping["user"],
-            timezone=mapping["timezone"],
-            limits=_from_mapping(ResourceLimits, mapping["resource_limits"]),
-            jitter=mapping["jitter_seconds"],
-            environment=tuple(mapping["env"].items()),
-            working_directory=mapping["working_directory"],
-            priority=Priority(mapping["priority"]),
-            tags=tuple(mapping["tags"]),
-            enabled=mapping["enabled"],
-            catch_up=mapping["catch_up"],
-            retry=_from_mapping(RetryPolicy, mapping.get("retry_policy")),
-            hooks=_from_mapping(Hooks, mapping.get("hooks")),
-            notifications=Notifications.from_mapping(mapping.get("notification_config", {})),
-            mode=ExecutionMode(mapping.get("execution_mode", ExecutionMode.SEQUENTIAL.value)),
-            overlap=Overlap(mapping.get("overlap", Overlap.QUEUE.value)),
-            max_concurrent=mapping.get("max_concurrent", 0),
-            dependencies=tuple(mapping.get("dependencies", ())),
-            sandbox=_frozen_items(mapping.get("sandbox", {})),
-            directives=_frozen_items(mapping.get("systemd", {})),
-        )
+        return _from_mapping(cls, mapping)
 
 
 def _differing(whole: Mapping[str, Any], least: Mapping[str, Any]) -> dict[str, Any]:
@@ -456,39 +434,57 @@ def _differing(whole: Mapping[str, Any], least: Mapping[str, Any]) -> dict[str, 
     return found
 
 
-_Part = TypeVar("_Part", ResourceLimits, RetryPolicy, Hooks)
+_Whole = TypeVar("_Whole")
 
 
-def _to_mapping(part: ResourceLimits | RetryPolicy | Hooks) -> dict[str, Any]:
-    """The fields of a part of a job, with the keys of a job file."""
-    return {
-        one.metadata.get("key", one.name): _plain(getattr(part, one.name))
-        for one in dataclasses.fields(part)
-    }
+@cache
+def _forms(whole: Any) -> tuple[tuple[str, str, _FieldForm], ...]:
+    """The fields of a job or of a part of one, each with its key in a mapping and its form."""
+    return tuple(
+        (one.name, one.metadata.get("key", one.name), one.metadata.get("form") or _form_of(one))
+        for one in dataclasses.fields(whole)
+    )
 
 
-def _from_mapping(part: type[_Part], mapping: Mapping[str, Any] | None) -> _Part:
-    """Read back what ``_to_mapping`` gave; a key that it lacks has its default."""
-    values: dict[str, Any] = {}
-    for one in dataclasses.fields(part):
-        key = one.metadata.get("key", one.name)
-        if key in (mapping or {}):
-            value = _frozen((mapping or {})[key])
-            # The words of an enumeration are those of its default.
-            default: object = one.default
-            values[one.name] = type(default)(value) if isinstance(default, Enum) else value
-    return part(**values)
+def _form_of(one: dataclasses.Field[Any]) -> _FieldForm:
+    """The form of a field whose default says what its values are."""
+    kind = type(one.default)
+    if dataclasses.is_dataclass(kind):
+        return _FieldForm(_to_mapping, lambda mapping: _part_of_a_job(kind, mapping))
+    return _FieldForm(_plain, kind if issubclass(kind, Enum) else _frozen)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    return list(value) if isinstance(value, tuple) else value
+def _part_of_a_job(kind: Any, mapping: Mapping[str, Any]) -> Any:
+    """Read back a part.
+
+    Of ten thousand jobs, nearly all parts are as they are by default: these are told apart by one
+    comparison, and are one object.
+    """
+    by_default, usual = _default(kind)
+    return by_default if mapping == usual else _from_mapping(kind, mapping)
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+@cache
+def _default(kind: type[Any]) -> tuple[Any, dict[str, Any]]:
+    """Return a part of a job that sets none of it, and its mapping."""
+    found = kind()
+    return found, _to_mapping(found)
 
 
-def _frozen_items(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((key, _frozen(value)) for key, value in mapping.items())
+def _to_mapping(whole: Any) -> dict[str, Any]:
+    """The fields of a job or of a part of one, with the keys of a job file."""
+    return {key: form.write(getattr(whole, name)) for name, key, form in _forms(whole.__class__)}
+
+
+def _from_mapping(whole: Callable[..., _Whole], mapping: Mapping[str, Any]) -> _Whole:
+    """Read back what ``_to_mapping`` gave; a key that it lacks has its default.
+
+    Raises ``TypeError`` for one that has none.
+    """
+    return whole(
+        **{
+            name: form.read(mapping[key])
+            for name, key, form in _forms(whole)
+            if mapping.get(key) is not None
+        }
+    )

@@ -228,7 +228,7 @@ class _Found:
             try:
                 directives.check_name(name)
                 if inner is not None:
-                    chosen[name] = directives.read(name, inner)
+                    chosen[name] = directives.read_directive(name, inner)
             except InvalidInput as error:
                 self.blame((DIRECTIVES, str(name)), str(error))
         self._set("directives", tuple(sorted(chosen.items())), (DIRECTIVES,))

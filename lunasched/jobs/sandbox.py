@@ -98,7 +98,7 @@ def _texts(kind: ValueKind, value: Value) -> list[UnitText]:
     return [kind.write(word) for word in ((value,) if isinstance(value, str) else value)]
 
 
-def read_boolean(value: object) -> bool:
+def read_systemd_boolean(value: object) -> bool:
     """True or false, also as the words that systemd has for them."""
     if isinstance(value, str):
         value = WORDS_FOR_BOOLEANS.get(value.strip().lower(), value)
@@ -119,7 +119,7 @@ class Choice:
         if isinstance(text, str) and text in self.words:
             return text
         if self.boolean and (isinstance(text, bool) or str(text) in WORDS_FOR_BOOLEANS):
-            return read_boolean(text)
+            return read_systemd_boolean(text)
         known = ("true", "false", *self.words) if self.boolean else self.words
         raise InvalidInput(f"{value!r} is none of {', '.join(known)}")
 
@@ -153,7 +153,7 @@ class Words:
 
     def __call__(self, value: object) -> Value:
         if self.boolean and (isinstance(value, bool) or str(value).lower() in WORDS_FOR_BOOLEANS):
-            return read_boolean(value)
+            return read_systemd_boolean(value)
         words = _list(value)
         for word in words:
             known = re.fullmatch(self.pattern, word, re.ASCII)
@@ -172,7 +172,7 @@ def _capability(word: str) -> UnitText:
     return UnitText("") if word == "none" else unittext.plain(word)
 
 
-_BOOLEAN = ValueKind(read_boolean)
+_BOOLEAN = ValueKind(read_systemd_boolean)
 _PATHS = ValueKind(read_paths, unittext.listed_path)
 _CAPABILITIES = ValueKind(
     Words(r"~?CAP_[A-Z_]+|none", "a capability such as CAP_CHOWN or ~CAP_SYS_ADMIN, or none"),

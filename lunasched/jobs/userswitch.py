@@ -36,7 +36,7 @@ def users(job: Job) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.user for one in of_job(job) if one.user is not None))
 
 
-def warning(job: Job) -> str | None:
+def switch_warning(job: Job) -> str | None:
     """Return the drawback of the way in which a job becomes another user, and a better way."""
     found = of_job(job)
     if not found:

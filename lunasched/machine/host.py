@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lunasched.formats.measures import SIZES
-from lunasched.paths import ZONE_DATABASE
+from lunasched.paths import ZONE_DATABASE, is_directory, is_there, user_name
 
 JOURNAL = Path("/var/log/journal")
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -50,7 +50,7 @@ def file_facts(path: Path) -> FoundFile | None:
         found = path.stat()
     except FileNotFoundError:
         return None
-    return FoundFile(_user(found.st_uid), _group(found.st_gid), stat.S_IMODE(found.st_mode))
+    return FoundFile(user_name(found.st_uid), _group(found.st_gid), stat.S_IMODE(found.st_mode))
 
 
 def user_exists(name: str) -> bool:
@@ -73,14 +73,23 @@ def user_id(name: str) -> int | None:
         return None
 
 
-def lingers(user: str) -> bool:
-    """Tell whether the manager of a user runs while they are logged out (loginctl(1))."""
-    return (_LINGER / user).exists()
+def lingers(user: str) -> bool | None:
+    """Tell whether the manager of a user runs while they are logged out (loginctl(1)).
+
+    ``None`` where that cannot be seen.
+    """
+    try:
+        return is_there(_LINGER / user)
+    except OSError:
+        return None
 
 
 def free_and_total(path: Path) -> tuple[int, int]:
-    """Bytes that are left on the file system of a path, or of what there is of it, and all."""
-    while not path.exists() and path != path.parent:
+    """Bytes that are left on the file system of a path, or of what there is of it, and all.
+
+    Raises ``OSError``.
+    """
+    while not is_there(path) and path != path.parent:
         path = path.parent
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
@@ -99,7 +108,7 @@ def write_obstacle(path: Path, is_owner: bool) -> WriteObstacle | None:
 
     Without ``is_owner``, only what keeps everybody from it. Raises ``OSError``.
     """
-    if not path.is_dir():
+    if not is_directory(path):
         return None
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         return WriteObstacle("on a read-only file system", _remount(path))
@@ -184,7 +193,7 @@ def listeners(port: int) -> tuple[str, ...]:
             for line in Path("/proc/net", table).read_text().splitlines()[1:]:
                 columns = line.split()
                 if columns[3] == _LISTENS and int(columns[1].rpartition(":")[2], 16) == port:
-                    found.add(_user(int(columns[7])))
+                    found.add(user_name(int(columns[7])))
     return tuple(sorted(found))
 
 
@@ -192,10 +201,13 @@ def listeners(port: int) -> tuple[str, ...]:
 
 
 def journal_storage() -> str:
-    """Return the storage of the journal: ``persistent``, ``volatile`` or ``none``."""
+    """Return the storage of the journal: ``persistent``, ``volatile`` or ``none``.
+
+    Raises ``OSError``.
+    """
     chosen = _journal_setting("Storage") or "auto"
     if chosen == "auto":
-        return "persistent" if JOURNAL.is_dir() else "volatile"
+        return "persistent" if is_directory(JOURNAL) else "volatile"
     return chosen if chosen in ("persistent", "none") else "volatile"
 
 
@@ -214,11 +226,12 @@ def reads_journal_of(uid: int) -> bool:
             return True
         own = directory / f"user-{uid}.journal"
         # It is created when it is first needed.
-        found = own.exists() or journal_storage() == "persistent"
+        has_own = is_there(own)
+        found = has_own or journal_storage() == "persistent"
     except OSError:
         return False
     is_split = uid >= _FIRST_USER and _journal_setting("SplitMode") != "none"
-    return found and is_split and (not own.exists() or os.access(own, os.R_OK))
+    return found and is_split and (not has_own or os.access(own, os.R_OK))
 
 
 def _journal_setting(name: str) -> str:
@@ -235,7 +248,7 @@ def _journal_setting(name: str) -> str:
 def _journal_files() -> Iterator[Path]:
     """The settings of journald, those that come later count."""
     main = [Path(root, "journald.conf") for root in _JOURNAL_CONF_ROOTS]
-    yield from [path for path in main if path.exists()][-1:]
+    yield from [path for path in main if is_there(path)][-1:]
     drop_ins = {
         path.name: path
         for root in _JOURNAL_CONF_ROOTS
@@ -288,13 +301,6 @@ def own_crontab(user: str) -> list[FoundCrontab]:
         if done.returncode == 0:
             return [FoundCrontab("crontab -l", done.stdout, user)]
     return []
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def _group(gid: int) -> str:

@@ -38,7 +38,7 @@ def make_printable() -> None:
     sys.stdout, sys.stderr = _printable_stream(sys.stdout), _printable_stream(sys.stderr)
 
 
-def exact(text: str) -> None:
+def print_exact(text: str) -> None:
     """Print text as it is, in UTF-8 whatever the locale; on a terminal, as all else."""
     if sys.stdout.isatty() or not isinstance(sys.stdout, _PrintableStream):
         sys.stdout.write(text)

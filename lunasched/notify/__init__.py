@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from lunasched.errors import NotifyError
 from lunasched.files.settings import EmailSettings
 from lunasched.jobs.model import Channel, ChannelType
-from lunasched.notify import discord, email, heartbeat, http, ntfy, slack, smtp, webhook
+from lunasched.notify import discord, email, heartbeat, httpclient, ntfy, slack, smtp, webhook
 from lunasched.notify.message import Message
 
 TIMEOUT = 30.0
 """Seconds that sending a notification may take, the server's answer included."""
 
-_REQUESTS: Mapping[ChannelType, Callable[[Channel, Message, int], http.Post]] = {
+_REQUESTS: Mapping[ChannelType, Callable[[Channel, Message, int], httpclient.Post]] = {
     ChannelType.WEBHOOK: webhook.request,
     ChannelType.DISCORD: discord.request,
     ChannelType.SLACK: slack.request,
@@ -47,7 +47,7 @@ def send(
     if channel.type not in _REQUESTS:
         raise NotifyError(f"{channel.type.value}: nothing is sent to it", permanent=True)
     request = _REQUESTS[channel.type](channel, message, int(time.time()))
-    answer = http.post(request, key=key, timeout=timeout)
+    answer = httpclient.post(request, key=key, timeout=timeout)
     if channel.type is ChannelType.HEARTBEAT:
-        heartbeat.check(answer)
+        heartbeat.check_counted(answer)
     return answer

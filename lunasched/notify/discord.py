@@ -10,10 +10,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from lunasched.history.jsonview import iso
 from lunasched.history.report import ReportKind
 from lunasched.jobs.model import Channel
-from lunasched.notify.http import Post
+from lunasched.notify.httpclient import Post
 from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
-from lunasched.notify.text import beginning, code, end, utf16
+from lunasched.notify.text import beginning, code, text_end, utf16
 
 TITLE_MAX, DESCRIPTION_MAX, NAME_MAX, VALUE_MAX, FIELDS_MAX, TOTAL_MAX = (
     256,
@@ -67,7 +67,7 @@ def embed(message: Message) -> dict[str, Any]:
             made["fields"].append({"name": "To see more", "value": value, "inline": False})
         room = min(DESCRIPTION_MAX, TOTAL_MAX - _total(made))
         if message.output:
-            made["description"] = code(end(message.output, room, _code_length))
+            made["description"] = code(text_end(message.output, room, _code_length))
         return made
     room = min(DESCRIPTION_MAX, TOTAL_MAX - _total(made))
     made["description"] = _escaped(beginning(_text(message), room, _escaped_length))

@@ -15,7 +15,7 @@ from lunasched.files.settings import EmailSettings
 from lunasched.formats.unittext import uuid
 from lunasched.jobs.model import Channel
 from lunasched.notify.message import SUBJECT_MAX, Message
-from lunasched.notify.message.output import one_line
+from lunasched.notify.message.output import subject_line
 
 # Bytes of a line without its end (RFC 5321, 4.5.3.1.6).
 _LINE_MAX = 998
@@ -51,7 +51,7 @@ def build(
     mail = EmailMessage(policy=_POLICY)
     mail["From"] = _address(settings.from_address or f"lunasched@{host}", "lunasched")
     mail["To"] = [_address(one) for one in recipients(channel)]
-    mail["Subject"] = one_line(message.subject, SUBJECT_MAX)
+    mail["Subject"] = subject_line(message.subject, SUBJECT_MAX)
     mail["Date"] = format_datetime(_EPOCH + timedelta(microseconds=report.at))
     # The same for the same notification, so that a copy can be recognised.
     mail["Message-ID"] = f"<{hashlib.sha256(key.encode()).hexdigest()[:32]}@lunasched.{host}>"
@@ -59,10 +59,10 @@ def build(
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
     mail["X-Mailer"] = f"lunasched {__version__}"
-    mail["X-Lunasched-Host"] = one_line(report.host, SUBJECT_MAX)
+    mail["X-Lunasched-Host"] = subject_line(report.host, SUBJECT_MAX)
     mail["X-Lunasched-Event"] = report.kind.event.value if report.kind.event else report.kind.value
     if report.job:
-        mail["X-Lunasched-Job"] = one_line(report.job, SUBJECT_MAX)
+        mail["X-Lunasched-Job"] = subject_line(report.job, SUBJECT_MAX)
     if report.execution_id:
         mail["X-Lunasched-Execution-Id"] = uuid(report.execution_id)
     mail.set_content(message.text, cte=_encoding(message.text))

@@ -12,10 +12,10 @@ from lunasched.formats.unittext import uuid
 from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Result
 from lunasched.jobs.model import Channel
-from lunasched.notify.http import Post
+from lunasched.notify.httpclient import Post
 from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
-from lunasched.notify.text import end, utf8
+from lunasched.notify.text import text_end, utf8
 
 BODY_MAX = 10_000
 """Bytes that every server keeps; some keep 100 kB."""
@@ -36,10 +36,10 @@ def request(channel: Channel, message: Message, now: int) -> Post:
     url = parts._replace(path=path, query=urlencode(query), fragment="").geturl()
     text = f"{message.subject}\n\n{message.output}".strip()
     headers = {"Content-Type": "text/plain; charset=utf-8"}
-    return Post(url, end(text, BODY_MAX, utf8).encode(), headers, of_channel(channel))
+    return Post(url, text_end(text, BODY_MAX, utf8).encode(), headers, of_channel(channel))
 
 
-def check(answer: str) -> None:
+def check_counted(answer: str) -> None:
     """Raise ``NotifyError`` for what the service took and did not count: it answers 200 to all."""
     if "(not found)" in answer:
         raise NotifyError("the service does not know this URL", permanent=True)

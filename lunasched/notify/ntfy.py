@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from lunasched.history.report import ReportKind
 from lunasched.jobs.channels import NTFY_PRIORITIES
 from lunasched.jobs.model import Channel
-from lunasched.notify.http import Post
+from lunasched.notify.httpclient import Post
 from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
 from lunasched.notify.text import beginning, compact, utf8

@@ -7,10 +7,10 @@ from typing import Any
 
 from lunasched.history.report import ReportKind
 from lunasched.jobs.model import Channel
-from lunasched.notify.http import Post
+from lunasched.notify.httpclient import Post
 from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
-from lunasched.notify.text import beginning, code, compact, end, facts, utf16
+from lunasched.notify.text import beginning, code, compact, facts, text_end, utf16
 
 HEADER_MAX, TEXT_MAX, BLOCKS_MAX = 150, 3000, 50
 
@@ -43,7 +43,9 @@ def blocks(message: Message) -> list[dict[str, Any]]:
     made.append(_section(_plain(facts(message), TEXT_MAX)))
     if message.output:
         # As a block of code; verbatim: no names and links are looked for in it.
-        text = code(_escaped(end(message.output, TEXT_MAX, lambda one: utf16(code(_escaped(one))))))
+        text = code(
+            _escaped(text_end(message.output, TEXT_MAX, lambda one: utf16(code(_escaped(one)))))
+        )
         made.append(_section({"type": "mrkdwn", "text": text, "verbatim": True}))
     for part in ("\n".join(message.commands), message.note):
         if part:

@@ -16,7 +16,7 @@ from lunasched.files.settings import EmailSettings, Tls
 from lunasched.notify import trust
 from lunasched.notify.deadline import Deadline
 from lunasched.notify.email import for_seven_bits
-from lunasched.notify.message.output import one_line
+from lunasched.notify.message.output import subject_line
 from lunasched.notify.secrets import hidden
 
 
@@ -29,7 +29,7 @@ def deliver(
     """
     if not settings.enabled:
         raise NotifyError("email is turned off: notifications.email.enabled", permanent=True)
-    host, port, tls = mailserver.place(settings)
+    host, port, tls = mailserver.server_address(settings)
     with Deadline(timeout) as deadline:
         try:
             return _delivered(mail, recipients, settings, deadline)
@@ -64,7 +64,7 @@ class _DeadlineSmtp(smtplib.SMTP):
 def _delivered(
     mail: EmailMessage, recipients: Sequence[str], settings: EmailSettings, deadline: Deadline
 ) -> str:
-    host, port, tls = mailserver.place(settings)
+    host, port, tls = mailserver.server_address(settings)
     server = _DeadlineSmtp(host, port, deadline, trust.context() if tls is Tls.TLS else None)
     try:
         server.ehlo_or_helo_if_needed()
@@ -119,7 +119,7 @@ def _refusals(refused: dict[str, tuple[int, bytes]]) -> list[str]:
 
 def _reply(code: int, said: bytes | str) -> str:
     text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
-    return one_line(f"{code} {text}", 200)
+    return subject_line(f"{code} {text}", 200)
 
 
 def _is_no_reply(error: smtplib.SMTPResponseException) -> bool:

@@ -27,7 +27,7 @@ def beginning(text: str, limit: int, measure: Measure = utf16) -> str:
     return f"{text[: _most(len(text), lambda n: measure(f'{text[:n]}…') <= limit)]}…"
 
 
-def end(text: str, limit: int, measure: Measure = utf16) -> str:
+def text_end(text: str, limit: int, measure: Measure = utf16) -> str:
     """As much of the end of a text as fits."""
     if measure(text) <= limit:
         return text
@@ -63,7 +63,7 @@ def compact(message: Message, limit: int, measure: Measure) -> str:
     room = limit - measure(frame) - 2
     if not message.output or room < 20:
         return beginning(frame, limit, measure)
-    parts = [outer[0], end(message.output, room, measure), *outer[1:]]
+    parts = [outer[0], text_end(message.output, room, measure), *outer[1:]]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -8,10 +8,10 @@ import json
 from typing import Any
 
 from lunasched.history.jsonview import facts_json, iso
-from lunasched.history.runvalues import of_report
+from lunasched.history.runvalues import value_of_report
 from lunasched.jobs.model import Channel
 from lunasched.jobs.runfacts import RUN_FACTS, Medium, given
-from lunasched.notify.http import Post
+from lunasched.notify.httpclient import Post
 from lunasched.notify.message import Message
 from lunasched.notify.secrets import of_channel
 
@@ -82,5 +82,5 @@ def payload(message: Message) -> dict[str, Any]:
 def _run(message: Message) -> dict[str, Any]:
     """The run with the keys of ``lunasched history --json``."""
     report = message.report
-    facts = facts_json(given(RUN_FACTS, Medium.WEBHOOK), lambda fact: of_report(report, fact))
+    facts = facts_json(given(RUN_FACTS, Medium.WEBHOOK), lambda fact: value_of_report(report, fact))
     return {**facts, "output": message.output}

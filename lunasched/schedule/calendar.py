@@ -1,4 +1,4 @@
-"""Calendar event expressions of systemd.time(7), read as systemd reads them.
+"""Calendar event expressions of systemd.time(7), read as it says.
 
 Two things are refused that systemd 252 takes: steps finer than a millisecond, and a zone suffix
 that is an abbreviation of the host's zone (``CEST``), because it means something else on the next
@@ -17,15 +17,16 @@ from lunasched.schedule.component import (
     Chain,
     Component,
     aligned,
-    dates_of_december,
+    closed,
+    closed_days,
     day_numbers,
     expand,
     format_chain,
     format_seconds,
     format_weekdays,
     full_year,
+    loses_values,
     only,
-    overflow_of,
 )
 from lunasched.schedule.rule import (
     ALL_HOURS,
@@ -33,7 +34,6 @@ from lunasched.schedule.rule import (
     ALL_MONTHS,
     ALL_WEEKDAYS,
     WEEKDAY_NAMES,
-    Overflow,
     SystemdCalendar,
 )
 from lunasched.schedule.zone import check_timezone
@@ -136,6 +136,7 @@ class _CalendarScanner:
         rule = SystemdCalendar(
             text=typed,
             expression=self.normalized(chains),
+            line=self.normalized(_closed(chains, self.from_end)),
             zone=zone,
             years=expand(chains[0], MAX_YEAR) or None,
             months=expand(chains[1], 12) or ALL_MONTHS,
@@ -145,12 +146,6 @@ class _CalendarScanner:
             hours=expand(chains[3], 23) or ALL_HOURS,
             minutes=expand(chains[4], 59) or ALL_MINUTES,
             fractions=self.fractions(chains[5]),
-            overflow=Overflow(
-                day=overflow_of(dates_of_december(chains[2], self.from_end), 1, 31),
-                hour=overflow_of(chains[3], 0, 23),
-                minute=overflow_of(chains[4], 0, 59),
-                fraction=overflow_of(chains[5], 0, 60 * SECOND - 1),
-            ),
         )
         if not _has_a_date(rule):
             raise ScheduleError("No such date exists in any year.", text=typed, position=start)
@@ -312,6 +307,26 @@ class _CalendarScanner:
             prefix = format_weekdays(frozenset(self.weekdays)) + " "
         time = f"{format_chain(hour, 2)}:{format_chain(minute, 2)}:{format_seconds(second)}"
         return f"{prefix}{date}{format_chain(day, 2)} {time}"
+
+
+def _closed(chains: list[Chain], from_end: bool) -> list[Chain]:
+    """The chains of a timer's line, which every systemd takes for the values that are meant.
+
+    From its last value a step without an end goes on into the next unit, and what is lost there
+    differs between versions of systemd: with days the first of January (until 260, or a correction
+    of 257 and 258), with minutes midnight, with seconds the full hour, and with months, or with
+    hours where the clock skips midnight, all of the future ("Infinite loop in calendar
+    calculation").
+    """
+    year, month, day, hour, minute, second = chains
+    return [
+        year,
+        closed(month, 12),
+        closed_days(day, 31, from_end),
+        closed(hour, 23),
+        closed(minute, 59) if loses_values(minute, 59) else minute,
+        closed(second, 60 * SECOND - 1) if loses_values(second, 60 * SECOND - 1) else second,
+    ]
 
 
 def _has_a_date(rule: SystemdCalendar) -> bool:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lunasched.schedule.rule import ALL_DAYS, WEEKDAY_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SECOND = 1_000_000
 
@@ -57,27 +61,40 @@ def expand(chain: Chain, high: int) -> tuple[int, ...]:
     return tuple(sorted({value for part in chain for value in part.values(high)}))
 
 
-def dates_of_december(chain: Chain, from_end: bool) -> Chain:
-    """A chain of days as days of December, wherever it counts from."""
-    if not from_end:
-        return chain
-    return tuple(
-        Component(32 - part.start, -1 if part.stop < 0 else 31, part.repeat) for part in chain
+def closed(chain: Chain, high: int) -> Chain:
+    """The chain with the end of each step, in systemd's normal form: the same values up to
+    ``high``."""
+    return _normal(
+        Component(part.start, part.values(high)[-1], part.repeat) if _is_open(part) else part
+        for part in chain
     )
 
 
-def overflow_of(chain: Chain, low: int, high: int) -> int | None:
-    """Return how far a step without an end runs into the next unit; None if it loses no slot."""
-    size = high + 1 - low
-    beyond = [
-        values[-1] + part.repeat - size
+def closed_days(chain: Chain, high: int, from_end: bool) -> Chain:
+    """The same for days, which with ``from_end`` step towards the end of the month."""
+    if not from_end:
+        return closed(chain, high)
+    return _normal(
+        Component((part.start - 1) % part.repeat + 1, part.start, part.repeat)
+        if _is_open(part)
+        else part
         for part in chain
-        if part.stop < 0 and part.repeat
-        for values in (part.values(high),)
-    ]
-    if not beyond or min(beyond) <= min(part.start for part in chain):
-        return None
-    return min(beyond)
+    )
+
+
+def loses_values(chain: Chain, high: int) -> bool:
+    """Tell whether a step without an end, counted from 0 to ``high``, runs into the next unit
+    beyond a value there."""
+    beyond = [part.values(high)[-1] + part.repeat - (high + 1) for part in chain if _is_open(part)]
+    return bool(beyond) and min(beyond) > min(part.start for part in chain)
+
+
+def _is_open(part: Component) -> bool:
+    return part.stop < 0 and part.repeat > 0
+
+
+def _normal(parts: Iterable[Component]) -> Chain:
+    return tuple(sorted(set(parts)))
 
 
 def day_numbers(chain: Chain, from_end: bool) -> frozenset[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lunasched.schedule.cron import seconds_last
+from lunasched.schedule.cronexpression import seconds_last
 from lunasched.schedule.describe import describe
 from lunasched.schedule.rule import Calendar, Schedule, Several
 

@@ -12,12 +12,10 @@ from bisect import bisect_left, bisect_right
 from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from lunasched.schedule import overflow
 from lunasched.schedule.rule import (
     UNTIMED,
     Crossing,
     Every,
-    Overflow,
     Schedule,
     Several,
     Slotted,
@@ -39,7 +37,6 @@ except across a century that is no leap year."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _EPOCH_ORDINAL = _EPOCH.toordinal()
 _STEP = timedelta(microseconds=1)
-_HARMLESS = Overflow()
 _MARGIN = 2 * DAY  # more than any two UTC offsets differ
 
 
@@ -170,8 +167,6 @@ def fills_gap(rule: Slotted, part: Segment) -> bool:
 
 def next_wall(rule: Slotted, wall: int, limit: int) -> int | None:
     """The first wall-clock slot at or after ``wall``, or None when it is beyond ``limit``."""
-    if isinstance(rule, SystemdCalendar) and rule.overflow != _HARMLESS:
-        return overflow.next_wall(rule, wall)
     day, time = divmod(wall, DAY)
     today = date.fromordinal(day + _EPOCH_ORDINAL)
     year, month, number = today.year, today.month, today.day
@@ -206,17 +201,6 @@ def next_wall(rule: Slotted, wall: int, limit: int) -> int | None:
 
 def previous_wall(rule: Slotted, wall: int, limit: int) -> int | None:
     """The last wall-clock slot at or before ``wall``, or None when it is before ``limit``."""
-    slot = _previous_match(rule, wall, limit)
-    if isinstance(rule, SystemdCalendar) and rule.overflow != _HARMLESS:
-        while slot is not None:
-            earlier = _previous_match(rule, slot - 1, limit)
-            if earlier is None or overflow.next_wall(rule, earlier + 1) == slot:
-                return slot
-            slot = earlier
-    return slot
-
-
-def _previous_match(rule: Slotted, wall: int, limit: int) -> int | None:
     day, time = divmod(wall, DAY)
     today = date.fromordinal(day + _EPOCH_ORDINAL)
     year, month, number = today.year, today.month, today.day

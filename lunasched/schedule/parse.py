@@ -10,7 +10,7 @@ from lunasched.errors import ScheduleError
 from lunasched.formats.measures import LONGEST, SECONDS
 from lunasched.schedule import otherwise
 from lunasched.schedule.calendar import parse_calendar
-from lunasched.schedule.cron import WEEKDAYS, parse_cron
+from lunasched.schedule.cronexpression import WEEKDAYS, parse_cron
 from lunasched.schedule.rule import (
     ALL_WEEKDAYS,
     LAST,

@@ -203,27 +203,18 @@ class Calendar:
 
 
 @dataclass(frozen=True, slots=True)
-class Overflow:
-    """The units in which systemd goes on after steps without an end ran over; None: nothing is
-    lost."""
-
-    day: int | None = None
-    hour: int | None = None
-    minute: int | None = None
-    fraction: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class SystemdCalendar:
-    """A calendar event expression of systemd.time(7), with systemd's own meaning.
+    """A calendar event expression, with the meaning that systemd.time(7) gives it.
 
-    ``expression`` is the normalized form without its zone, ``zone`` the zone that the
-    expression itself names (which overrides the job's). ``fractions`` are microseconds within a
+    ``expression`` is systemd's normalized form without its zone, ``line`` the same as a timer has
+    it: with the end of each step that some systemd would take beyond it. ``zone`` is the zone that
+    the expression itself names (which overrides the job's). ``fractions`` are microseconds within a
     minute; ``from_end`` counts ``day_numbers`` from the end of the month.
     """
 
     text: str
     expression: str
+    line: str
     zone: str | None
     hours: tuple[int, ...]
     minutes: tuple[int, ...]
@@ -233,7 +224,6 @@ class SystemdCalendar:
     day_numbers: frozenset[int] = ALL_DAYS
     from_end: bool = False
     weekdays: frozenset[int] = ALL_WEEKDAYS
-    overflow: Overflow = Overflow()
     kind: ClassVar[ScheduleKind] = ScheduleKind.SYSTEMD
     crossing: ClassVar[Crossing] = Crossing.SYSTEMD
 

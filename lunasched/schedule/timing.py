@@ -179,9 +179,9 @@ def _as_it_is(
     zone = schedule.zone or timezone
     _check_elapses(schedule, zone or host_timezone, microseconds(now))
     if zone is None:
-        return Timing(on_calendar=(schedule.expression,))
+        return Timing(on_calendar=(schedule.line,))
     suffix = _suffix(zone, host_timezone, microseconds(now))
-    return Timing(on_calendar=(f"{schedule.expression} {suffix}",))
+    return Timing(on_calendar=(f"{schedule.line} {suffix}",))
 
 
 def _check_elapses(rule: Slotted, zone: str, start: int) -> None:

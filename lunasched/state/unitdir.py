@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from types import TracebackType
 
 from lunasched import errors
 from lunasched.errors import DeploymentFailed, PermissionDenied, UnitConflict
+from lunasched.paths import is_directory, is_link, is_there
 
 _WANTS = "timers.target.wants"
 _TEMPORARY_PREFIX = ".lunasched-new-"
@@ -37,11 +39,11 @@ class UnitDirectory:
         """
         path = self.path / name
         try:
-            if path.is_symlink() or not path.is_file():
-                if not os.path.lexists(path):
-                    return None
+            if not stat.S_ISREG(path.lstat().st_mode):
                 raise UnitConflict(self._conflict(path))
             content = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except OSError as error:
             raise _failure(error, path) from error
         if not content.startswith(self._mark):
@@ -79,9 +81,13 @@ class UnitDirectory:
         To take one away needs no space: a disk may be full.
         """
         for directory in (self.path, self.path / _WANTS):
-            if directory.is_dir() and not os.access(directory, os.W_OK):
+            try:
+                if not is_directory(directory) or os.access(directory, os.W_OK):
+                    continue
                 read_only = os.statvfs(directory).f_flag & os.ST_RDONLY
-                raise _failure(OSError(errno.EROFS if read_only else errno.EACCES, ""), directory)
+            except OSError as error:
+                raise _failure(error, directory) from error
+            raise _failure(OSError(errno.EROFS if read_only else errno.EACCES, ""), directory)
 
     def stage(self, files: Mapping[str, str]) -> StagedFiles:
         """Write ``files`` (name to text) in full, but not yet in place."""
@@ -94,7 +100,7 @@ class UnitDirectory:
         for name in names:
             path = self.path / name
             try:
-                if not path.is_symlink() and self._is_ours(path):
+                if not is_link(path) and self._is_ours(path):
                     path.unlink(missing_ok=True)
             except OSError as error:
                 raise _failure(error, path) from error
@@ -119,7 +125,7 @@ class UnitDirectory:
             directory.mkdir(parents=True, exist_ok=True)
             for name in timers:
                 link, target = directory / name, self.path / name
-                if link.is_symlink() and link.readlink() == target:
+                if is_link(link) and link.readlink() == target:
                     continue
                 temporary.unlink(missing_ok=True)
                 temporary.symlink_to(target)
@@ -135,7 +141,7 @@ class UnitDirectory:
         try:
             for name in timers:
                 # A read-only file system also refuses to remove a file that does not exist.
-                if os.path.lexists(directory / name):
+                if is_there(directory / name, follow=False):
                     (directory / name).unlink(missing_ok=True)
             with suppress(OSError):
                 directory.rmdir()

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from lunasched.errors import PermissionDenied, StoreError
 from lunasched.jobs.runfacts import RUN_FACTS
+from lunasched.paths import is_directory, is_there
 
 BUSY_SECONDS = 30.0
 """The time that a statement waits for the lock of another process."""
@@ -154,9 +155,9 @@ class Connection:
 
 def prepare(path: Path, *, mode: int, group: int | None = None) -> None:
     """Make an empty file for a database, and its directory (0700), if they are not there."""
-    if not path.parent.is_dir():
+    if not is_directory(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
+    if not is_there(path):
         with suppress(FileExistsError):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
@@ -181,7 +182,7 @@ def as_it_is(path: Path, schema: Schema, *, seconds: float) -> sqlite3.Connectio
 
     Without its log, a history's file is all there is: SQLite would make one even to read it.
     """
-    logged = schema is not HISTORY or path.with_name(path.name + "-wal").exists()
+    logged = schema is not HISTORY or is_there(path.with_name(path.name + "-wal"))
     return read_only(path, seconds=seconds, option="mode=ro" if logged else "immutable=1")
 
 
@@ -245,8 +246,7 @@ def _existing(path: Path) -> str:
 
 
 def _not_writable(path: Path) -> bool:
-    """Tell whether permissions keep us from ``path``; not through ``Path.exists``, which then
-    raises."""
+    """Tell whether permissions keep us from ``path``."""
     existing = _existing(path)
     return not os.access(existing, os.W_OK) or not os.access(path.parent, os.W_OK)
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lunasched.paths import Mode, history_path
-from lunasched.store import separation
 from lunasched.store.connection import Row
 from lunasched.store.definitions import Definitions, DefinitionsReader
-from lunasched.store.history import History, HistoryAccess
-from lunasched.store.hooks import HookTable
-from lunasched.store.outbox import OutboxTable
-from lunasched.store.runs import RunTable
-from lunasched.store.slots import SlotTable
-from lunasched.store.starts import StartTable
+from lunasched.store.historydatabase import History, HistoryAccess
+from lunasched.store.runtable import RunTable
+from lunasched.store.starttable import StartTable
 
 if TYPE_CHECKING:
     from lunasched.history.snapshot import Snapshot
+    from lunasched.store.hooktable import HookTable
     from lunasched.store.legacy import MigrationReport
+    from lunasched.store.outbox import OutboxTable
+    from lunasched.store.slottable import SlotTable
 
 
 class Store:
@@ -41,9 +41,29 @@ class Store:
         self.jobs = definitions.jobs
         self.runs = RunTable(self.execute)
         self.starts = StartTable(self.execute)
-        self.hooks = HookTable(self.execute)
-        self.outbox = OutboxTable(self.execute)
-        self.slots = SlotTable(self.execute)
+
+    # What a command that only lists does not need is loaded by those that do.
+
+    @cached_property
+    def hooks(self) -> HookTable:
+        """The runs of hooks."""
+        from lunasched.store.hooktable import HookTable
+
+        return HookTable(self.execute)
+
+    @cached_property
+    def outbox(self) -> OutboxTable:
+        """The messages."""
+        from lunasched.store.outbox import OutboxTable
+
+        return OutboxTable(self.execute)
+
+    @cached_property
+    def slots(self) -> SlotTable:
+        """The slots that passed without a run."""
+        from lunasched.store.slottable import SlotTable
+
+        return SlotTable(self.execute)
 
     @classmethod
     def open(cls, path: Path, *, durable: bool = True, mode: Mode = Mode.SYSTEM) -> Store:
@@ -54,13 +74,15 @@ class Store:
         the last transactions back, whole. Raises ``StoreError``, or ``PermissionDenied`` where the
         caller may not.
         """
+        from lunasched.store import separation
+
         history = history_path(path)
         taken = separation.begin((path, path.with_name(separation.OLD_NAME)), history, mode)
         definitions = Definitions.open(path, durable=durable)
         try:
             if taken is not None:
                 definitions.take(taken.jobs)
-                separation.end(history)
+                separation.drop_old_jobs(history)
             store = cls(definitions, History.open(history, durable=durable))
         except BaseException:
             definitions.close()
@@ -158,6 +180,6 @@ class Store:
 
     def snapshot(self, now: int) -> Snapshot:
         """Return the records of all jobs."""
-        from lunasched.store import snapshot
+        from lunasched.store import snapshotquery
 
-        return snapshot.take(self, now)
+        return snapshotquery.take(self, now)

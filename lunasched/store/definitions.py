@@ -31,7 +31,7 @@ from lunasched.store.connection import (
     prepare,
     read_only,
 )
-from lunasched.store.jobs import JobTable
+from lunasched.store.jobtable import JobTable
 
 if TYPE_CHECKING:
     from lunasched.store.separation import TakenJob

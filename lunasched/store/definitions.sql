@@ -1,6 +1,14 @@
 -- name: job_names
 SELECT name FROM jobs ORDER BY name;
 
+-- name: enabled_names
+SELECT name FROM jobs WHERE json_extract(definition, '$.enabled') ORDER BY name;
+
+-- name: possible_intervals
+SELECT name, updated_at FROM jobs
+WHERE json_extract(definition, '$.enabled')
+    AND json_extract(definition, '$.schedule') LIKE '%every%' ORDER BY name;
+
 -- name: all_jobs
 SELECT definition FROM jobs ORDER BY name;
 
@@ -12,6 +20,12 @@ WHERE name IN (SELECT value FROM json_each(:names)) ORDER BY name;
 SELECT name, json_extract(definition, '$.enabled') AS enabled,
     json_extract(definition, '$.tags') AS tags,
     json_quote(json_extract(definition, '$.command')) AS command FROM jobs ORDER BY name;
+
+-- name: listed_jobs
+SELECT name, updated_at, json_extract(definition, '$.schedule') AS schedule,
+    json_extract(definition, '$.timezone') AS timezone,
+    json_extract(definition, '$.enabled') AS enabled,
+    json_extract(definition, '$.tags') AS tags FROM jobs ORDER BY name;
 
 -- name: one_job
 SELECT definition, updated_at FROM jobs WHERE name = :name;

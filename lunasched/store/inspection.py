@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import grp
 import os
-import pwd
 import sqlite3
 import stat
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lunasched.errors import StoreError
+from lunasched.paths import user_name
 from lunasched.store.connection import HISTORY, Schema, as_it_is, is_damage, said_of_room
 
 # Reading more than that takes seconds.
@@ -89,10 +89,7 @@ def inspect(path: Path, schema: Schema) -> Inspection | None:
 
 
 def _owners(found: os.stat_result) -> tuple[str, str]:
-    try:
-        owner = pwd.getpwuid(found.st_uid).pw_name
-    except KeyError:
-        owner = str(found.st_uid)
+    owner = user_name(found.st_uid)
     try:
         return owner, grp.getgrgid(found.st_gid).gr_name
     except KeyError:
@@ -100,7 +97,7 @@ def _owners(found: os.stat_result) -> tuple[str, str]:
 
 
 def _state(connection: sqlite3.Connection, schema: Schema) -> str:
-    from lunasched.store.history import SPLIT
+    from lunasched.store.historydatabase import SPLIT
     from lunasched.store.legacy import is_legacy
 
     application = connection.execute("PRAGMA application_id").fetchone()[0]

@@ -34,16 +34,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from lunasched.errors import LunaschedError, PermissionDenied, StoreError
 from lunasched.paths import HISTORY_DIRECTORY, Mode
-from lunasched.store import separation
 from lunasched.store.connection import HISTORY, Row, explained
-from lunasched.store.inspection import Inspection
-from lunasched.store.repair import Repair, repair
-from lunasched.store.separation import TakenJob
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from lunasched.store.history import History
+    from lunasched.store.historydatabase import History
+    from lunasched.store.inspection import Inspection
+    from lunasched.store.repair import Repair
+    from lunasched.store.separation import TakenJob
 
 ANSWER_SECONDS = 30.0
 """A question that has no answer by then has none: what holds it up is no business of root's."""
@@ -132,11 +131,15 @@ class RemoteHistory:
 
     def inspect(self) -> Inspection | None:
         """Look at the file as it is; ``None`` where there is none."""
+        from lunasched.store.inspection import Inspection
+
         found = self._value({"call": "inspect"}, _LONG_SECONDS)
         return None if found is None else Inspection.from_mapping(found)
 
     def repair(self) -> Repair:
         """Make it anew from what can be read of it; the supervisor is stopped. See ``repair``."""
+        from lunasched.store.repair import Repair
+
         found: Any = self._value({"call": "repair"}, _LONG_SECONDS)
         try:
             return Repair(str(found["kept"]), int(found["rows"]), int(found["lost"]))
@@ -145,6 +148,8 @@ class RemoteHistory:
 
     def begin_takeover(self) -> LegacyFindings:
         """Read the jobs of an old database that is in the history's place (``separation``)."""
+        from lunasched.store.separation import TakenJob
+
         found: Any = self._value({"call": "begin_takeover"}, _TAKEOVER_SECONDS)
         try:
             jobs = tuple(TakenJob.of(*row) for row in found["jobs"])
@@ -368,7 +373,7 @@ class _Server:
             case "size":
                 yield {"value": self._opened.size()}
             case "is_recorded":
-                from lunasched.store.history import is_recorded
+                from lunasched.store.historydatabase import is_recorded
 
                 yield {"value": is_recorded(self._path)}
             case "inspect":
@@ -377,11 +382,15 @@ class _Server:
                 found = inspect(self._path, HISTORY)
                 yield {"value": found.to_mapping() if found else None}
             case "repair":
+                from lunasched.store.repair import repair
+
                 yield {"value": repair(self._path, HISTORY).to_mapping()}
             case "begin_takeover":
                 yield {"value": self._old_jobs()}
             case "end_takeover":
-                separation.end(self._path)
+                from lunasched.store import separation
+
+                separation.drop_old_jobs(self._path)
                 yield {"value": None}
             case call:
                 yield {"error": f"there is no call {call!r}"}
@@ -409,6 +418,8 @@ class _Server:
         return values
 
     def _old_jobs(self) -> dict[str, Any]:
+        from lunasched.store import separation
+
         with suppress(OSError):
             # An earlier start of the supervisor's may have made it in the old directory.
             self._path.with_name(HISTORY_DIRECTORY).rmdir()
@@ -425,7 +436,7 @@ class _Server:
 
     @property
     def _opened(self) -> History:
-        from lunasched.store.history import History
+        from lunasched.store.historydatabase import History
 
         if self._history is None:
             history = (

@@ -29,8 +29,8 @@ from lunasched.store.connection import (
     explained,
     read_only,
 )
-from lunasched.store.history import SPLIT, History, close_unchanged, is_recorded, use_wal
-from lunasched.store.jobs import JobTable
+from lunasched.store.historydatabase import SPLIT, History, close_unchanged, is_recorded, use_wal
+from lunasched.store.jobtable import JobTable
 
 if TYPE_CHECKING:
     from lunasched.store.legacy import MigrationReport
@@ -116,7 +116,7 @@ def _put_in_place(old: Path, history: Path, mode: Mode) -> MigrationReport | Non
         return report
 
 
-def end(history: Path) -> None:
+def drop_old_jobs(history: Path) -> None:
     """Drop the jobs from the history: by now they are in the definitions."""
     with _alone(history.parent), closing(_connected(history)) as connection:
         opened = History(connection, history)
@@ -174,7 +174,7 @@ def _convert(old: Path, mode: Mode) -> MigrationReport | None:
                 # Checked again: another process may have done it while this one waited.
                 if connection.execute("PRAGMA application_id").fetchone()[0] == 0:
                     jobs = JobTable(Connection(connection, old, DEFINITIONS).execute)
-                    report = legacy.migrate(
+                    report = legacy.migrate_legacy(
                         connection,
                         old,
                         mode,

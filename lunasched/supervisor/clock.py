@@ -26,6 +26,7 @@ from lunasched.formats import unittext
 from lunasched.history.slot import next_elapse
 from lunasched.schedule import Every, parse
 from lunasched.supervisor.loop import Handle, Loop
+from lunasched.systemd.questions import Property
 
 if TYPE_CHECKING:
     from lunasched.errors import LunaschedError
@@ -104,14 +105,18 @@ class Clock:
 
         Those that were started in the last ``recent`` microseconds are looked at again.
         """
-        for job in self._store.jobs.all():
-            if not job.enabled:
-                continue
-            since, now = self._manager.active_since(unittext.timer_name(job.name)), self._loop.now()
-            if since > now:
-                self._restart(job.name)
-            if since > now - recent:
-                self._restarted.setdefault(job.name, _LOOKS)
+        timers = map(unittext.timer_name, self._store.jobs.enabled_names())
+        told = self._loop.callback(partial(self._wake_timer, recent))
+        self._manager.ask_later(timers, (Property.SINCE,), told)
+
+    def _wake_timer(self, recent: int, timer: str, said: tuple[int]) -> None:
+        (since,), now, name = said, self._loop.now(), unittext.job_name(timer)
+        # Mostly it was started long ago, and there is no need to know more.
+        if name is None or since <= now - recent or not self._manager.active_since(timer):
+            return
+        if since > now:
+            self._restart(name)
+        self._restarted.setdefault(name, _LOOKS)
         self._look_again_later()
 
     def _restart(self, name: str) -> None:
@@ -125,29 +130,33 @@ class Clock:
     def _look_again(self) -> None:
         """Restart the timers once more that still sleep too long."""
         looked_at, self._restarted = self._restarted, {}
-        for name, looks in looked_at.items():
-            found = self._store.jobs.get_with_time(name)
-            if found is None or not found[0].enabled:
-                continue
-            timer, now = unittext.timer_name(name), self._loop.now()
-            is_to_come = self._manager.active_since(timer) > now
-            if is_to_come or self._sleeps_on(found[0], timer, now):
-                if not is_to_come:
-                    self._restart(name)
-                if looks > 1:
-                    self._restarted[name] = looks - 1
-        self._look_again_later()
+        told = self._loop.callback(partial(self._wake_again, looked_at))
+        timers = map(unittext.timer_name, looked_at)
+        self._manager.ask_later(timers, (Property.SINCE, Property.NEXT), told)
 
-    def _sleeps_on(self, job: Job, timer: str, now: int) -> bool:
-        """Tell if a timer will elapse later than its schedule says."""
+    def _wake_again(self, looked_at: dict[str, int], timer: str, said: tuple[int, int]) -> None:
+        (since, following), now, name = said, self._loop.now(), unittext.job_name(timer)
+        found = None if name is None else self._store.jobs.get_with_time(name)
+        if name is None or found is None or not found[0].enabled:
+            return
+        is_to_come = since > now
+        if not is_to_come and not self._sleeps_on(found[0], following, now):
+            return
+        if not self._manager.active_since(timer):
+            return
+        if not is_to_come:
+            self._restart(name)
+        if looked_at[name] > 1:
+            self._restarted[name] = looked_at[name] - 1
+            self._look_again_later()
+
+    def _sleeps_on(self, job: Job, following: int, now: int) -> bool:
+        """Tell if a timer that elapses next at ``following`` does so later than its schedule."""
         # Intervals do not count from a time of day.
-        if isinstance(parse(job.schedule), Every):
+        if following <= now + _LATE_USEC or isinstance(parse(job.schedule), Every):
             return False
         due = next_elapse(job, now, 0, None, self._host_timezone)
-        if due is None or not self._manager.active_since(timer):
-            return False
-        latest = due + round(job.jitter * 1_000_000) + _LATE_USEC
-        return self._manager.next_realtime(timer) > latest
+        return due is not None and following > due + round(job.jitter * 1_000_000) + _LATE_USEC
 
 
 def _complain(timer: str, error: LunaschedError | None) -> None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from lunasched.supervisor.loop import Handle, Loop
 
 if TYPE_CHECKING:
-    from lunasched.web.http import Answer
+    from lunasched.web.httpserver import Answer
 
 AT_ONCE_MAX = 8
 """Requests that are answered at the same time."""
@@ -87,7 +87,7 @@ class Connections:
 
     def take(self, opened: socket.socket, address: str) -> None:
         """Serve a connection that there is room for."""
-        from lunasched.web import http
+        from lunasched.web import httpserver
 
         if self._is_full(address) and not self._drop_oldest(lambda one: one.address == address):
             opened.close()
@@ -95,7 +95,7 @@ class Connections:
         opened.setblocking(False)
         connection = _Client(opened, address)
         self._open[connection] = None
-        self._enter(connection, _Stage.READING, http.HEAD_SECONDS)
+        self._enter(connection, _Stage.READING, httpserver.HEAD_SECONDS)
         # The head has mostly arrived by now.
         self._read_on(connection)
 
@@ -164,10 +164,10 @@ class Connections:
 
     def _on_readable(self, connection: _Client) -> bool:
         """Take what the client says; ``True`` if there is more to be taken."""
-        from lunasched.web import http
+        from lunasched.web import httpserver
 
         try:
-            received = connection.socket.recv(http.HEAD_BYTES_MAX)
+            received = connection.socket.recv(httpserver.HEAD_BYTES_MAX)
         except BlockingIOError:
             return True
         except OSError:
@@ -177,7 +177,7 @@ class Connections:
         connection.head += received
         if not received and not connection.head:
             return self._forget(connection)
-        if received and not http.is_whole(connection.head):
+        if received and not httpserver.is_whole(connection.head):
             return True
         connection.watch.cancel()
         self._enter(connection, _Stage.WAITING, 0)
@@ -206,11 +206,11 @@ class Connections:
 
     def _work(self, connection: _Client) -> None:
         """Think about one request; in a thread of its own."""
-        from lunasched.web import http
+        from lunasched.web import httpserver
 
         said = b""
         try:
-            said = http.respond(connection.socket, connection.head, self._answer())
+            said = httpserver.respond(connection.socket, connection.head, self._answer())
         except OSError:
             # The client has gone, and its address with it.
             pass
@@ -227,25 +227,25 @@ class Connections:
         self._start_next()
 
     def _refuse(self, connection: _Client, status: HTTPStatus) -> None:
-        from lunasched.web import http
+        from lunasched.web import httpserver
 
         with suppress(OSError):
-            self._send(connection, http.respond(connection.socket, status, self._answer()))
+            self._send(connection, httpserver.respond(connection.socket, status, self._answer()))
             return
         self._drop(connection)
 
     def _send(self, connection: _Client, said: bytes) -> None:
-        from lunasched.web import http
+        from lunasched.web import httpserver
 
         connection.rest = memoryview(said)
-        self._enter(connection, _Stage.SENDING, http.ANSWER_SECONDS)
+        self._enter(connection, _Stage.SENDING, httpserver.ANSWER_SECONDS)
         if self._on_writable(connection):
             descriptor, action = connection.socket.fileno(), partial(self._on_writable, connection)
             connection.watch = self._loop.on_writable(descriptor, action, background=True)
 
     def _on_writable(self, connection: _Client) -> bool:
         """Send what the client takes; ``True`` if there is more to be sent."""
-        from lunasched.web import http
+        from lunasched.web import httpserver
 
         try:
             while connection.rest:
@@ -257,6 +257,6 @@ class Connections:
         except OSError:
             return self._forget(connection)
         connection.watch.cancel()
-        self._enter(connection, _Stage.LINGERING, http.LINGER_SECONDS)
+        self._enter(connection, _Stage.LINGERING, httpserver.LINGER_SECONDS)
         self._watch_readable(connection)
         return False

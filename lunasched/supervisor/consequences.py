@@ -85,14 +85,14 @@ class Consequences:
     def overruns(self, job: Job, deployed_at: int, run: Run) -> None:
         """Notify of a run that slots of its job have passed during for long enough."""
         rule = overrun.Rule.of(job, deployed_at, self._host_timezone)
-        found = overrun.of_run(rule, run, self._now())
+        found = overrun.overrun_of_run(rule, run, self._now())
         if found is not None:
             self._notifications.overrun(job, run, found, self._now())
 
     def waits(self, job: Job, deployed_at: int, start: Start) -> None:
         """Notify of a start that waits for its turn while slots have passed for long enough."""
         rule = overrun.Rule.of(job, deployed_at, self._host_timezone)
-        found = overrun.of_start(rule, start, self._now())
+        found = overrun.overrun_of_start(rule, start, self._now())
         if found is not None:
             self._notifications.waits(job, start, found, self._now())
 
@@ -184,10 +184,10 @@ class Consequences:
     ) -> None:
         if job.hooks.command(event) is None:
             return
-        told = variables.of_run(job, run, event)
+        told = variables.hook_variables(job, run, event)
         if following is not None:
             told["LUNASCHED_NEXT_ATTEMPT"] = str(following.attempt)
-            told["LUNASCHED_NEXT_ATTEMPT_AT"] = variables.iso(following.due_at)
+            told["LUNASCHED_NEXT_ATTEMPT_AT"] = variables.iso_or_empty(following.due_at)
         unit = unittext.hook_name(job.name, event.value)
         self._store.hooks.put(run.execution_id, event, job.name, unit, told, self._now())
 

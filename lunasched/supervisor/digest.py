@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lunasched.supervisor.messages import Origin
 
 
-def of(reports: Sequence[Report], origin: Origin, now: int) -> Report:
+def digest_report(reports: Sequence[Report], origin: Origin, now: int) -> Report:
     """The report of a digest: how much there was of each kind and job, and what came last."""
     found: dict[tuple[ReportKind, str], Held] = {}
     for report in reports:
@@ -34,6 +34,6 @@ def of(reports: Sequence[Report], origin: Origin, now: int) -> Report:
     )
 
 
-def key(first: str) -> str:
-    """The key of a digest, from that of the first notification in it."""
+def digest_key(first: str) -> str:
+    """The key of a digest, from that of the first message in it."""
     return alerting.notification_key(first, ReportKind.DIGEST.value, "")

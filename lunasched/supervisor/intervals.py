@@ -17,13 +17,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from lunasched.formats import unittext
 from lunasched.history.run import Trigger
-from lunasched.schedule import Every, parse
+from lunasched.schedule import Every, Reboot, parse
 from lunasched.supervisor.loop import Handle, Loop
+from lunasched.systemd.questions import Property
 from lunasched.units import concurrency
 
 if TYPE_CHECKING:
@@ -31,6 +33,16 @@ if TYPE_CHECKING:
     from lunasched.jobs.model import Job
     from lunasched.store import Store
     from lunasched.systemd.manager import Manager
+
+
+@dataclass(frozen=True, slots=True)
+class _Interval:
+    """The interval of a job."""
+
+    job: Job
+    deployed_at: int
+    usec: int
+    boot: Reboot | None
 
 
 class Intervals:
@@ -56,21 +68,20 @@ class Intervals:
 
     def plan(self) -> None:
         """Plan a start for every job whose timer was started after its last run."""
-        for name in self._store.jobs.names():
-            found = self._store.jobs.get_with_time(name)
-            if found is None:
-                continue
-            job, deployed_at = found
-            rule = parse(job.schedule)
-            # One that is to run after each boot counts from there.
-            if job.enabled and isinstance(rule, Every) and rule.boot is None:
-                began = max(deployed_at, self._store.runs.last_start(name) or 0)
-                self._plan(job, began, began + rule.seconds * 1_000_000)
+        timers = map(unittext.timer_name, self._store.jobs.possible_intervals())
+        told = self._loop.callback(self._plan)
+        self._manager.ask_later(timers, (Property.STATE, Property.SINCE), told)
 
-    def _plan(self, job: Job, began: int, due: int) -> None:
-        timer = unittext.timer_name(job.name)
-        if self._manager.active_since(timer) <= began + _DEPLOYMENT_USEC:
+    def _plan(self, timer: str, said: tuple[str, int]) -> None:
+        state, since = said
+        found = self._interval(timer)
+        # One that is to run after each boot counts from there.
+        if state != "active" or found is None or found.boot is not None:
             return
+        job, began = found.job, max(found.deployed_at, self._last_start(found.job))
+        if since <= began + _DEPLOYMENT_USEC:
+            return
+        due = began + found.usec
         late = due <= self._loop.now()
         # Many jobs may be overdue after a long night: their jitter spreads them here, too.
         spread = random.uniform(0, job.jitter) * 1000 if late else 0
@@ -84,20 +95,38 @@ class Intervals:
 
     def _plan_moved(self) -> None:
         """Plan a start for every job whose first run a daemon-reload has put off."""
-        unstarted = self._store.runs.unstarted(self._store.jobs.updated_at())
-        for job, deployed_at in self._store.jobs.some(unstarted).values():
-            rule = parse(job.schedule)
-            if not job.enabled or not isinstance(rule, Every):
-                continue
-            if self._planned.get(job.name) == deployed_at:
-                continue
-            timer = unittext.timer_name(job.name)
-            due = self._manager.since_monotonic(timer) + rule.seconds * 1_000_000
-            latest = due + round(job.jitter * 1_000_000) + _MOVED_USEC
-            # One that was stopped keeps the time that it had.
-            if self._manager.next_monotonic(timer) > latest and self._manager.active_since(timer):
-                delay = max(0, (due - self._loop.monotonic()) // 1000)
-                self._start_in(delay, job.name, deployed_at, Trigger.TIMER)
+        unstarted = self._store.runs.unstarted(self._store.jobs.possible_intervals())
+        wanted = (Property.STATE, Property.SINCE_BOOT, Property.NEXT_SINCE_BOOT)
+        told = self._loop.callback(self._plan_if_moved)
+        self._manager.ask_later(map(unittext.timer_name, unstarted), wanted, told)
+
+    def _plan_if_moved(self, timer: str, said: tuple[str, int, int]) -> None:
+        state, since, following = said
+        # One that was stopped keeps the time that it had.
+        if state != "active" or not following:
+            return
+        found = self._interval(timer)
+        if found is None or self._planned.get(found.job.name) == found.deployed_at:
+            return
+        due = since + found.usec
+        latest = due + round(found.job.jitter * 1_000_000) + _MOVED_USEC
+        if following > latest:
+            delay = max(0, (due - self._loop.monotonic()) // 1000)
+            self._start_in(delay, found.job.name, found.deployed_at, Trigger.TIMER)
+
+    def _interval(self, timer: str) -> _Interval | None:
+        """Return the interval that an enabled job of this timer has by now, if it has one."""
+        name = unittext.job_name(timer)
+        found = None if name is None else self._store.jobs.get_with_time(name)
+        if found is None or not found[0].enabled:
+            return None
+        rule = parse(found[0].schedule)
+        if not isinstance(rule, Every):
+            return None
+        return _Interval(*found, usec=rule.seconds * 1_000_000, boot=rule.boot)
+
+    def _last_start(self, job: Job) -> int:
+        return self._store.runs.last_start(job.name) or 0
 
     def _start_in(self, delay: int, name: str, began: int, trigger: Trigger) -> None:
         """Start a job after so many milliseconds, which may be ten years."""

@@ -35,14 +35,22 @@ def leftovers(
     if located.users:
         for session in manager.sessions(located.users, since, run.ended_at):
             (sure if session.leader in located.leaders else perhaps)[session.scope] = None
-    held = manager.invocation(run.unit)
-    if held.ended and held.execution_id == run.execution_id:
+    if _is_last(manager, run):
         sure[run.unit] = None
-    return [
+    found = [
         Leftover(unit, processes, is_surely_its=unit in sure)
         for unit in sure | perhaps
         if (processes := tuple((one.pid, _name(one.command)) for one in manager.processes(unit)))
     ]
+    # The next run of the unit may have begun meanwhile, and the processes are its.
+    its_own = run.unit in [one.unit for one in found] and _is_last(manager, run)
+    return [one for one in found if its_own or one.unit != run.unit]
+
+
+def _is_last(manager: Manager, run: EndedRun) -> bool:
+    """Tell if a run is over, and its unit has not been started again."""
+    held = manager.invocation(run.unit)
+    return held.ended and held.execution_id == run.execution_id
 
 
 def _name(command: str) -> str:

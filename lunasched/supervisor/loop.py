@@ -12,6 +12,8 @@ from typing import Any, ParamSpec
 
 from gi.repository import GLib
 
+from lunasched.systemd import sources
+
 P = ParamSpec("P")
 
 # GLib counts milliseconds in 32 bits.
@@ -108,7 +110,7 @@ class Loop:
         """Call ``action``, before anything else, whenever the process gets a signal."""
         handle = Handle(is_pending=True)
         called = self._repeated(handle, action)
-        handle.begin(GLib.unix_signal_add(GLib.PRIORITY_HIGH, number, called))
+        handle.begin(sources.add_signal(GLib.PRIORITY_HIGH, number, called))
         return handle
 
     # Running
@@ -183,7 +185,7 @@ class Loop:
         handle = Handle(is_pending=True)
         called = self._repeated(handle, action)
         priority = _priority(background)
-        handle.begin(GLib.unix_fd_add_full(priority, descriptor, condition, called))
+        handle.begin(sources.add_descriptor(priority, descriptor, condition, called))
         return handle
 
     def _once(self, action: Callable[[], object]) -> Callable[..., bool]:

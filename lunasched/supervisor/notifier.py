@@ -196,14 +196,14 @@ class Notifier:
 
     def _put_digest(self, held: list[Outgoing]) -> None:
         jobs = {notification.job for notification in held}
-        report = digest.of(
+        report = digest.digest_report(
             [notification.report for notification in held], self._origin, self._loop.now()
         )
         self._outbox.put(
             report,
             held[-1].channel,
             job=jobs.pop() if len(jobs) == 1 else "",
-            key=digest.key(held[0].key),
+            key=digest.digest_key(held[0].key),
             cause="",
             now=self._loop.now(),
         )
@@ -257,7 +257,7 @@ class Notifier:
         if self._outbox.is_superseded(notification):
             self._settle(notification, NotificationState.SUPERSEDED, subject, str(error))
             return
-        wait = delivery.delay(notification.waited / _USEC, error.retry_after)
+        wait = delivery.delivery_delay(notification.waited / _USEC, error.retry_after)
         if error.permanent or wait is None or notification.report.kind is ReportKind.TEST:
             self._settle(notification, NotificationState.FAILED, subject, str(error))
             if error.unreachable and wait is None:
@@ -283,8 +283,8 @@ class Notifier:
     def _run_command(self, notification: Outgoing, composed: Message) -> None:
         event = commandchannels.event_name(notification.channel)
         job = self._store.jobs.get(notification.job)
-        unit = commandchannels.unit_name(notification.job, notification.channel)
-        if job is None or event not in commandchannels.of(job):
+        unit = commandchannels.channel_unit_name(notification.job, notification.channel)
+        if job is None or event not in commandchannels.command_channels(job):
             self._settle(
                 notification,
                 NotificationState.FAILED,
@@ -309,7 +309,7 @@ class Notifier:
             notification, text = ended.notification, _how_it_ended(ended)
             self._outbox.forget_command(ended)
             self._hooks.forget_notification(
-                commandchannels.unit_name(notification.job, notification.channel)
+                commandchannels.channel_unit_name(notification.job, notification.channel)
             )
             if ended.result is Result.SUCCESS:
                 self._settle(notification, NotificationState.SENT, notification.subject, text)

@@ -28,7 +28,7 @@ from lunasched.supervisor.loop import Handle, Loop
 
 if TYPE_CHECKING:
     from lunasched.files.settings import WebSettings
-    from lunasched.web.http import Answer
+    from lunasched.web.httpserver import Answer
     from lunasched.web.site import Site
 
 _BACKLOG = 64

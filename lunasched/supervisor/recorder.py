@@ -28,6 +28,7 @@ from lunasched.history.run import Result, Run, Trigger
 from lunasched.history.slot import Past
 from lunasched.jobs.model import Job, Overlap
 from lunasched.machine import host
+from lunasched.paths import Mode
 from lunasched.supervisor.elapses import Cause, Elapses
 from lunasched.systemd.journal import Event, EventKind, Position, Waits
 from lunasched.units import concurrency
@@ -89,6 +90,7 @@ class Recorder:
 
     def __init__(
         self,
+        mode: Mode,
         store: Store,
         host_timezone: str,
         consequences: Consequences,
@@ -102,6 +104,8 @@ class Recorder:
 
         ``waits`` says what the journal has about the end of a run, by its execution ID.
         """
+        # A user's manager logs failures only; where that of the system is silent, records are lost.
+        self._silent_end = Result.SUCCESS if mode is Mode.USER else Result.LOST
         self._elapses = elapses
         self._now = now
         self._on_begun = on_begun
@@ -284,10 +288,9 @@ class Recorder:
             return
         if self._store.runs.state(event.execution_id) is not None:
             return
-        # A unit has one run at a time. Where the last one has no end, it had none to be logged:
-        # a user's manager keeps a success to itself, and when that was nobody knows any more.
+        # A unit has one run at a time. When the last one without an end was over, nobody knows.
         for earlier in self._store.runs.open_of(event.unit, event.boot_id, but=event.execution_id):
-            self._store.runs.end(earlier, Result.SUCCESS, None)
+            self._store.runs.end(earlier, self._silent_end, None)
         found = self._store.jobs.get_with_time(name)
         cause = self._cause(found, event)
         asked = self._asked(event.unit, event.at, cause) or self._asked(

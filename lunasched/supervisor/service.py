@@ -93,7 +93,7 @@ class Supervisor:
             loop, store, manager, host_timezone=host_timezone, on_step=self._clock_stepped
         )
         self._zones = Zones(loop, slots, manager)
-        self._lists = SlotLists(slots, loop.now, self._zones.request_sync)
+        self._lists = SlotLists(loop, slots, self._zones.request_sync)
         self._killed = KilledChanges(loop, deploy_lock, self._zones.bring_up_to_date)
         self._make_consequences(mode, origin, settings)
         self._make_recording(mode, origin)
@@ -129,6 +129,7 @@ class Supervisor:
         store, journal, manager = self._store, self._journal, self._manager
         self._elapses = Elapses(store, manager)
         self._recorder = Recorder(
+            mode,
             store,
             origin.timezone,
             self._consequences,
@@ -210,7 +211,7 @@ class Supervisor:
         # A new zone needs a restart: systemd starts us again, without any state of the old zone.
         # Jobs that were migrated from Lunasched 1.x have no units yet.
         self._zones.watch(self._loop.quit, outdated=self._store.migration is not None)
-        self._lists.renew(self._store.jobs.names())
+        self._lists.renew_all(self._store.jobs.names())
         self._killed.watch()
         self._clock.watch()
         self._checker.woke()

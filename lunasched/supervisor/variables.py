@@ -29,7 +29,7 @@ NAMES = frozenset(
 _COURSE, _YIELD = given(COURSE, Medium.EXEC), given(YIELD, Medium.EXEC)
 
 
-def of_run(job: Job, run: Run, event: HookEvent) -> dict[str, str]:
+def hook_variables(job: Job, run: Run, event: HookEvent) -> dict[str, str]:
     """The environment that a hook has besides the job's own."""
     # At the start the outcome is not part of the event, even if it is recorded by now.
     facts = [
@@ -40,7 +40,7 @@ def of_run(job: Job, run: Run, event: HookEvent) -> dict[str, str]:
     most = BY_NAME["max_attempts"]
     return {
         "LUNASCHED_EVENT": event.value,
-        **{fact.variable: _text(fact, runvalues.of_run(run, fact)) for fact in facts},
+        **{fact.variable: _text(fact, runvalues.value_of_run(run, fact)) for fact in facts},
         most.variable: _text(most, job.retry.max_attempts),
     }
 
@@ -56,18 +56,20 @@ def of_notification(notification: Outgoing, composed: Message) -> dict[str, str]
         "LUNASCHED_HOST": report.host,
     }
     if report.execution_id is not None:
-        facts |= {fact.variable: _text(fact, runvalues.of_report(report, fact)) for fact in _COURSE}
+        facts |= {
+            fact.variable: _text(fact, runvalues.value_of_report(report, fact)) for fact in _COURSE
+        }
     if report.failures:
         facts["LUNASCHED_FAILURES"] = report.failures
-        facts["LUNASCHED_FAILING_SINCE"] = iso(report.failing_since)
+        facts["LUNASCHED_FAILING_SINCE"] = iso_or_empty(report.failing_since)
     if report.missed:
         facts["LUNASCHED_MISSED"] = report.missed
-        facts["LUNASCHED_MISSED_FIRST_AT"] = iso(report.missed_first_at)
-        facts["LUNASCHED_MISSED_LAST_AT"] = iso(report.missed_last_at)
-    said = {fact.attributes[0] for fact in _YIELD if runvalues.of_report(report, fact)}
+        facts["LUNASCHED_MISSED_FIRST_AT"] = iso_or_empty(report.missed_first_at)
+        facts["LUNASCHED_MISSED_LAST_AT"] = iso_or_empty(report.missed_last_at)
+    said = {fact.attributes[0] for fact in _YIELD if runvalues.value_of_report(report, fact)}
     for fact in _YIELD:
         if fact.attributes[0] in said:
-            facts[fact.variable] = _text(fact, runvalues.of_report(report, fact))
+            facts[fact.variable] = _text(fact, runvalues.value_of_report(report, fact))
     facts["LUNASCHED_JOB"] = report.job or notification.job
     return {name: _in_one_line(value) for name, value in facts.items()}
 
@@ -82,7 +84,7 @@ def _in_one_line(value: object) -> str:
     return " ".join(str(value).split("\n"))
 
 
-def iso(usec: int | None) -> str:
+def iso_or_empty(usec: int | None) -> str:
     """ISO 8601 in UTC, and empty where there is no such time."""
     if usec is None:
         return ""
@@ -92,5 +94,5 @@ def iso(usec: int | None) -> str:
 _TEXTS: Mapping[Form, Callable[[Any], str]] = {
     Form.ID: uuid,
     Form.WORD: lambda word: str(word.value),
-    Form.TIME: iso,
+    Form.TIME: iso_or_empty,
 }

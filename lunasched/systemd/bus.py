@@ -8,7 +8,6 @@ and every ``GLib.Error`` becomes an error of ours.
 from __future__ import annotations
 
 import os
-import pwd
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -225,9 +224,15 @@ def unreachable(mode: Mode, reason: str) -> SystemdUnreachable:
             f"{runtime / 'bus'}); on Debian the package dbus-user-session brings it, for sessions "
             "that begin after its installation. For the system's jobs, run as root"
         )
+    name = paths.user_name()
+    if name.isdecimal():
+        return SystemdUnreachable(
+            f"the user {name} has no name on this machine (passwd(5)), and systemd runs managers "
+            "for users with one; run as such a user, or for the system's jobs as root"
+        )
     return SystemdUnreachable(
         f"your own systemd manager does not answer ({reason}); it runs while you are logged in, "
-        f"and always after: loginctl enable-linger {_user_name()}. "
+        f"and always after: loginctl enable-linger {name}. "
         "For the system's jobs, run as root"
     )
 
@@ -244,13 +249,6 @@ def _user_bus_address() -> str:
     if address and (not address.startswith("unix:path=") or paths.is_own(Path(path))):
         return address
     return f"unix:path={runtime / 'bus'}"
-
-
-def _user_name() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def _translate(error: Any, method: str) -> LunaschedError:

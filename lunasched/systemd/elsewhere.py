@@ -72,7 +72,7 @@ class UserEntry:
     """The time (µs, UTC)."""
 
 
-def entries(reader: Any, of_unit: Fields, since: int) -> list[UserEntry]:
+def user_entries(reader: Any, of_unit: Fields, since: int) -> list[UserEntry]:
     """Return how processes in a unit became users since a time (µs, UTC), the newest first."""
     _match(reader, {**of_unit, "_UID": "0", "_TRANSPORT": "syslog"})
     for program in _PROGRAMS:

@@ -405,7 +405,7 @@ class Journal:
         of_run = {**of_unit, "_SYSTEMD_INVOCATION_ID": run.execution_id}
         since, until = run.since - _EARLY_USEC, run.until if run.is_followed else None
         named = dict.fromkeys(elsewhere.user_ids(run.names), since)
-        entries = elsewhere.entries(reader, of_run, since)
+        entries = elsewhere.user_entries(reader, of_run, since)
         users = {entry.user: entry.at for entry in entries} | named
         streams = elsewhere.own_streams(reader, of_run, since, until)
         for user, at in users.items():

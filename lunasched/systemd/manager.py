@@ -29,6 +29,7 @@ from lunasched.systemd.bus import (
     iterate,
     unreachable,
 )
+from lunasched.systemd.questions import Property, Questions, Told
 from lunasched.systemd.startsocket import StartSocket
 
 _NUDGE_PATH, _NUDGE_INTERFACE, _NUDGE = "/org/lunasched", "org.lunasched.Supervisor", "Look"
@@ -171,6 +172,7 @@ class Manager:
         self._bus = bus
         self._starts = starts
         self._subscribed = False
+        self._questions: Questions | None = None
 
     @classmethod
     def connect(cls, mode: Mode, *, starts: StartSocket | None = None) -> Manager:
@@ -246,16 +248,6 @@ class Manager:
         following: int = self._bus.property(unit_path(timer), TIMER, "NextElapseUSecMonotonic")
         return 0 if following == _NEVER else following
 
-    def next_realtime(self, timer: str) -> int:
-        """Return the next elapse of a timer with a calendar (µs, UTC); 0 if it has none."""
-        following: int = self._bus.property(unit_path(timer), TIMER, "NextElapseUSecRealtime")
-        return 0 if following == _NEVER else following
-
-    def since_monotonic(self, unit: str) -> int:
-        """Return when a unit last became active (µs since boot); 0 if it never did."""
-        since: int = self._bus.property(unit_path(unit), UNIT, "ActiveEnterTimestampMonotonic")
-        return since
-
     def processes(self, unit: str) -> list[UnitProcess]:
         """The processes in a unit, also in one that has ended and left some behind."""
         try:
@@ -325,6 +317,15 @@ class Manager:
                 continue
             if isinstance(outcome, LunaschedError):
                 raise outcome
+
+    def ask_later(self, units: Iterable[str], wanted: Sequence[Property], told: Told) -> None:
+        """Ask about each of many units from the main loop, beside all else; needs ``subscribe``.
+
+        ``told`` is called with the name of a unit and the values of what was ``wanted``.
+        """
+        if self._questions is None:
+            self._questions = Questions(self._bus)
+        self._questions.ask(units, wanted, told)
 
     def need_reload(self, units: Iterable[str]) -> bool:
         """Tell whether the manager holds any of ``units`` in a version older than its file."""

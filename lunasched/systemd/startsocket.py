@@ -15,6 +15,7 @@ from gi.repository import GLib
 
 from lunasched.errors import LunaschedError, SystemdError, SystemdUnreachable
 from lunasched.paths import START_SOCKET
+from lunasched.systemd import sources
 from lunasched.systemd.bus import Answered
 
 START_SOCKET_UNIT = "lunasched-start.socket"
@@ -71,7 +72,7 @@ class StartSocket:
                 connection.close()
                 raise
             self._connection = connection
-            self._watch = GLib.unix_fd_add_full(
+            self._watch = sources.add_descriptor(
                 GLib.PRIORITY_DEFAULT,
                 connection.fileno(),
                 GLib.IOCondition.IN | GLib.IOCondition.HUP,

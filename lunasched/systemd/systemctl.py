@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lunasched.errors import SystemdUnreachable
@@ -32,9 +33,29 @@ def list_units(mode: Mode, pattern: str) -> dict[str, ListedUnit]:
     environment = {**os.environ, "LC_ALL": "C", "SYSTEMD_COLORS": "0"}
     if mode is Mode.USER:
         environment["XDG_RUNTIME_DIR"] = str(runtime_directory(os.environ))
+    done = _run([*chosen, *_OPTIONS, "--", pattern], environment)
+    if done.returncode != 0:
+        said = next(iter(done.stderr.splitlines()), f"exit code {done.returncode}")
+        raise SystemdUnreachable(f"systemd does not answer ({said})")
+    lines = (line.split(maxsplit=4) for line in done.stdout.splitlines())
+    return {words[0]: ListedUnit(*words[1:4]) for words in lines if len(words) >= 4}
+
+
+def version() -> str:
+    """The first line of what ``systemctl --version`` says; empty where it cannot be run."""
     try:
-        done = subprocess.run(
-            [_PROGRAM, *chosen, *_OPTIONS, "--", pattern],
+        done = _run(["--version"], {**os.environ, "LC_ALL": "C"})
+    except SystemdUnreachable:
+        return ""
+    return next(iter(done.stdout.splitlines()), "")
+
+
+def _run(
+    arguments: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            [_PROGRAM, *arguments],
             env=environment,
             capture_output=True,
             text=True,
@@ -44,8 +65,3 @@ def list_units(mode: Mode, pattern: str) -> dict[str, ListedUnit]:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SystemdUnreachable(f"systemctl cannot be run ({error})") from error
-    if done.returncode != 0:
-        said = next(iter(done.stderr.splitlines()), f"exit code {done.returncode}")
-        raise SystemdUnreachable(f"systemd does not answer ({said})")
-    lines = (line.split(maxsplit=4) for line in done.stdout.splitlines())
-    return {words[0]: ListedUnit(*words[1:4]) for words in lines if len(words) >= 4}

@@ -37,7 +37,7 @@ class Complaint:
     message: str
 
 
-def check(compiled: CompiledJob, mode: Mode) -> None:
+def check_compiled(compiled: CompiledJob, mode: Mode) -> None:
     """Raise ``InvalidJob`` if systemd does not understand what a job says in its words."""
     if not compiled.job.directives and not compiled.job.sandbox:
         return

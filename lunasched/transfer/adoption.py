@@ -116,7 +116,7 @@ class _Draft:
 _Rule = Callable[[_Draft, Sequence[Assignment]], None]
 
 
-def adopt(
+def adopted_job(
     timer: Source, service: Source, *, name: str, enabled: bool, context: Context
 ) -> Adoption:
     """The job that ``timer`` and the ``service`` that it starts are.
@@ -168,7 +168,7 @@ def service_of(timer: Source) -> str:
     if not values:
         return timer.name.removesuffix(".timer") + ".service"
     try:
-        return unitfile.unit_name(values[-1].value)
+        return unitfile.checked_unit_name(values[-1].value)
     except InvalidInput as error:
         raise InvalidJob([_blame(values[-1], error)]) from error
 
@@ -318,7 +318,7 @@ def _without_rule(section: str, directive: str, sections: Sequence[str]) -> _Rul
         return _refuse(f"the section [{section}] has no place in a job")
     if section == "Unit" and "Service" in sections:
         return _pass_on if directives.is_of_unit(directive) else _no_unit(directive)
-    if section == "Unit" and directives.is_test(directive):
+    if section == "Unit" and directives.is_condition(directive):
         return _when_the_timer_starts
     return _pass_on if section == "Service" else _refuse(_NO_PLACE)
 

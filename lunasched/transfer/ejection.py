@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lunasched import schedule
 from lunasched.errors import InvalidInput
-from lunasched.jobs.directives import lines
+from lunasched.jobs.directives import directive_lines
 from lunasched.jobs.model import ExecutionMode, Job, Notifications, Overlap
 from lunasched.units import compiler
 from lunasched.units.compiler import Context, Unit
@@ -53,7 +53,7 @@ class Ejection:
         return self.units[1] if len(self.units) > 1 else None
 
 
-def eject(job: Job, context: Context, name: str | None = None) -> Ejection:
+def ejected_units(job: Job, context: Context, name: str | None = None) -> Ejection:
     """The plain units of ``job``, called ``name`` or as the job is.
 
     Raises ``InvalidInput`` where units cannot be called that.
@@ -71,7 +71,7 @@ def eject(job: Job, context: Context, name: str | None = None) -> Ejection:
         about.append(f"{SCHEDULE_NOTE}: {job.schedule}")
         if job.timezone is not None:
             about.append(f"{ZONE_NOTE}: {job.timezone}")
-    units = compiler.plain(job, context, name, about)
+    units = compiler.plain_units(job, context, name, about)
     losses = tuple(what for is_lost, what in _LOSSES if is_lost(job))
     return Ejection(job, name, units, losses, _notes(job, context))
 
@@ -81,7 +81,9 @@ _LOSSES: tuple[tuple[Callable[[Job], bool], str], ...] = (
     (lambda job: bool(job.hooks.events()), "its hooks do not run"),
     (lambda job: job.notifications != Notifications(), "nobody is notified"),
     (
-        lambda job: any(OF_THE_UNITS_NAME.search(text.text) for _, text in lines(job.directives)),
+        lambda job: any(
+            OF_THE_UNITS_NAME.search(text.text) for _, text in directive_lines(job.directives)
+        ),
         "what %n and the like stand for in its directives is the name of another unit",
     ),
     (lambda job: bool(job.dependencies), "it does not wait for the jobs that it depends on"),

@@ -12,7 +12,7 @@ MARK = "exec-"
 """The prefix of the event part of their units' names."""
 
 
-def of(job: Job) -> dict[str, Channel]:
+def command_channels(job: Job) -> dict[str, Channel]:
     """The commands that a job has among its channels, by what their units are called after."""
     found = (channel for event in NotifyEvent for channel in job.notifications.channels(event))
     return {event_name(channel): channel for channel in found if channel.type is ChannelType.EXEC}
@@ -25,14 +25,14 @@ def event_name(channel: Channel) -> str:
     return MARK + hashlib.sha256(identity.encode()).hexdigest()[:8]
 
 
-def unit_name(job: str, channel: Channel) -> str:
+def channel_unit_name(job: str, channel: Channel) -> str:
     """The service unit of a command."""
     return unittext.hook_name(job, event_name(channel))
 
 
-def unit_names(job: Job) -> list[str]:
+def channel_unit_names(job: Job) -> list[str]:
     """The service units of all commands of a job."""
-    return [unittext.hook_name(job.name, event) for event in of(job)]
+    return [unittext.hook_name(job.name, event) for event in command_channels(job)]
 
 
 def is_unit(unit: str, job: str | None = None) -> bool:

@@ -23,7 +23,7 @@ from lunasched.formats.unittext import UnitText
 from lunasched.jobs import dependencies, directives, keys, sandbox, userswitch
 from lunasched.jobs.model import Command, Job, Overlap, Priority
 from lunasched.paths import HOOKS_DIRECTORY, SUPERVISOR_DIRECTORY, SUPERVISOR_USER, Mode
-from lunasched.units import commandchannels, concurrency, confinement
+from lunasched.units import commandchannels, concurrency, confinement, versions
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -69,6 +69,8 @@ class Context:
     units: Path
     slots: Path
     runtime: Path
+    systemd: int = versions.OLDEST
+    """The version of the service manager, which reads the units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def compile(  # noqa: A001 - the design's word for it
         "description": unittext.sentence(f"{job.name} (lunasched job)"),
     }
     service_values = _service_values(job, context, warnings)
-    if context.mode is Mode.SYSTEM and (lost := userswitch.warning(job)) is not None:
+    if context.mode is Mode.SYSTEM and (lost := userswitch.switch_warning(job)) is not None:
         warnings.append(lost)
     obstacle = _obstacle(job, context, depended_on)
     guarded = bool(timing.on_calendar) and obstacle is None
@@ -139,10 +141,10 @@ def compile(  # noqa: A001 - the design's word for it
     oneshot = depended_on or directives.is_oneshot(job.directives)
     guards = {
         "type": UnitText("oneshot" if oneshot else "exec"),
-        **dependencies.service_values(
+        **dependencies.dependency_values(
             job, context.slots, depended_on=depended_on, launched=launched
         ),
-        **concurrency.service_values(
+        **concurrency.concurrency_values(
             job,
             scripts=context.scripts,
             slots=context.slots,
@@ -174,7 +176,7 @@ def compile(  # noqa: A001 - the design's word for it
     )
 
 
-def plain(job: Job, context: Context, name: str, about: Sequence[str]) -> tuple[Unit, ...]:
+def plain_units(job: Job, context: Context, name: str, about: Sequence[str]) -> tuple[Unit, ...]:
     """A service and, if the job has a schedule, a timer called ``name`` that need nothing of ours.
 
     Without what only lunasched can do for a job; ``about`` is the comment at the top of both.
@@ -287,11 +289,16 @@ def _service_values(job: Job, context: Context, warnings: list[str]) -> dict[str
         else unittext.directory(job.working_directory),
         "environment": [unittext.assignment(*pair) for pair in job.environment],
         "identifier": UnitText(unittext.instance_name(job.name)),
+        "accounting": [
+            unittext.plain(directive)
+            for directive in ("CPUAccounting", "MemoryAccounting")
+            if versions.has(context.systemd, directive)
+        ],
         "limits": _limit_directives(job),
         "priority": _priority_directives(job, context, warnings),
         "sandbox": _sandbox_directives(job, context, warnings),
-        "unit_directives": directives.lines(directives.of_unit(job.directives)),
-        "directives": directives.lines(directives.of_service(job.directives)),
+        "unit_directives": directives.directive_lines(directives.of_unit(job.directives)),
+        "directives": directives.directive_lines(directives.of_service(job.directives)),
     }
 
 
@@ -360,7 +367,7 @@ def _hook_commands(job: Job) -> Iterator[tuple[str, Command, float, str]]:
         command = job.hooks.command(event)
         assert command is not None
         yield event.value, command, job.hooks.timeout, "hook"
-    for name, channel in commandchannels.of(job).items():
+    for name, channel in commandchannels.command_channels(job).items():
         yield name, channel.target, channel.timeout or job.hooks.timeout, "channel"
 
 

@@ -72,7 +72,7 @@ def launch_command(job: Job, *, scripts: Path, units: Path, runtime: Path, mode:
     )
 
 
-def service_values(
+def concurrency_values(
     job: Job,
     *,
     scripts: Path,

@@ -29,7 +29,7 @@ class Leftover:
         return f"{', '.join(named)}{f' and {more} more' if more > 0 else ''} in {self.unit}"
 
 
-def sentence(left: Sequence[Leftover], systemctl: str) -> str:
+def leftover_sentence(left: Sequence[Leftover], systemctl: str) -> str:
     """The processes that go on, and what ends them; ``systemctl`` is that of the manager."""
     sure = [one for one in left if one.is_surely_its]
     perhaps = [one for one in left if not one.is_surely_its]
@@ -50,7 +50,7 @@ def sentence(left: Sequence[Leftover], systemctl: str) -> str:
 
 def note(left: Sequence[Leftover], systemctl: str) -> str:
     """The line about it at the end of a run's output."""
-    return f"[lunasched: the run is over, and {sentence(left, systemctl)}]\n"
+    return f"[lunasched: the run is over, and {leftover_sentence(left, systemctl)}]\n"
 
 
 def _end(left: Leftover, systemctl: str) -> str:

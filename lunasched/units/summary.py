@@ -72,7 +72,7 @@ def units(job: Job) -> list[str]:
     timer = [] if job.schedule == ON_DEMAND else [unittext.timer_name(job.name)]
     launcher = [concurrency.started_unit(job)] if concurrency.has_launcher(job) else []
     hooks = [unittext.hook_name(job.name, event.value) for event in job.hooks.events()]
-    hooks += commandchannels.unit_names(job)
+    hooks += commandchannels.channel_unit_names(job)
     return [*timer, *launcher, unittext.service_name(job.name), *hooks]
 
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from lunasched.web import peer
-from lunasched.web.http import Request
+from lunasched.web.httpserver import Request
 
 JOURNAL_GROUPS = ("adm", "systemd-journal", "wheel")
 """The groups whose members may read the system's journal (systemd-journald.service(8))."""

@@ -14,12 +14,12 @@ from lunasched.errors import InvalidInput
 from lunasched.formats.printable import json_text
 from lunasched.history import overrun
 from lunasched.history.jsonview import job_json, run_json
+from lunasched.history.pendingstarts import Start
 from lunasched.history.run import Run
 from lunasched.history.slot import next_elapse, to_usec
-from lunasched.history.starts import Start
 from lunasched.history.timerstate import Timers
 from lunasched.jobs.model import HIDDEN, Job
-from lunasched.web.http import Request, Response
+from lunasched.web.httpserver import Request, Response
 from lunasched.web.storeview import Place, StoreView
 
 RUNS_DEFAULT, RUNS_MAX = 100, 1000
@@ -48,7 +48,7 @@ class View:
     """Asks the manager for the timers of jobs."""
 
 
-def jobs(source: StoreView, view: View) -> Response:
+def jobs_response(source: StoreView, view: View) -> Response:
     """Every job."""
     names, timers = source.jobs.names(), view.timers()
     # In parts: for many jobs, the whole document takes ten times the memory of its text.
@@ -67,7 +67,7 @@ def job(source: StoreView, view: View, name: str) -> Response:
     return fault(HTTPStatus.NOT_FOUND, f"there is no job {name!r}")
 
 
-def runs(source: StoreView, view: View, request: Request) -> Response:
+def runs_response(source: StoreView, view: View, request: Request) -> Response:
     """Runs of a job or of all, the newest first, a part of them at a time."""
     try:
         since, before, count = _asked(request.query)
@@ -89,7 +89,7 @@ def runs(source: StoreView, view: View, request: Request) -> Response:
     )
 
 
-def run(source: StoreView, view: View, text: str) -> Response:
+def run_response(source: StoreView, view: View, text: str) -> Response:
     """One run."""
     execution_id = text.replace("-", "").lower()
     found = source.runs.get(execution_id)
@@ -103,7 +103,7 @@ def fault(status: HTTPStatus, text: str) -> Response:
     return _json({"error": text}, status)
 
 
-def shown(job: Job) -> Job:
+def job_as_shown(job: Job) -> Job:
     """A job as it may be shown: without values that may be secrets.
 
     What a job runs is no secret on the machine: every user can ask systemd for it.
@@ -120,7 +120,7 @@ def cursor(place: Place) -> str:
     return f"{place[0]}.{place[1]}"
 
 
-def place(text: str) -> Place:
+def parse_place(text: str) -> Place:
     """A run's place from its text; raises ``InvalidInput``."""
     match = _PLACE.match(text)
     if match is None:
@@ -143,7 +143,7 @@ def _jobs(
     for found, deployed_at in source.jobs.some(names).values():
         last = latest.get(found.name)
         yield job_json(
-            shown(found),
+            job_as_shown(found),
             timers.upcoming(
                 found.name,
                 next_elapse(
@@ -188,7 +188,7 @@ def _asked(query: dict[str, str]) -> tuple[int, Place | None, int]:
     digits = limit.isascii() and limit.isdigit() and len(limit) < 10
     if not digits or not 1 <= int(limit) <= RUNS_MAX:
         raise InvalidInput(f"limit: {limit!r} is not a whole number from 1 to {RUNS_MAX}")
-    return since, (place(query["cursor"]) if "cursor" in query else None), int(limit)
+    return since, (parse_place(query["cursor"]) if "cursor" in query else None), int(limit)
 
 
 def _time(text: str) -> int:

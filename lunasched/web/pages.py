@@ -20,15 +20,15 @@ from lunasched.formats.unittext import uuid
 from lunasched.history import overrun, phrases, runvalues
 from lunasched.history.jsonview import iso
 from lunasched.history.overview import MarkKind, State, chosen, counts, standings
+from lunasched.history.pendingstarts import in_turn, waits_for
 from lunasched.history.run import Result, Run
 from lunasched.history.slot import next_elapse
-from lunasched.history.starts import in_turn, waits_for
 from lunasched.history.timerstate import Timers, Upcoming
 from lunasched.jobs.model import Job
 from lunasched.jobs.runfacts import RUN_FACTS, Medium, given
 from lunasched.units import summary
 from lunasched.web import api, plot, timeline
-from lunasched.web.http import Request, Response
+from lunasched.web.httpserver import Request, Response
 from lunasched.web.storeview import Place, StoreView
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Pages:
         before: Place | None = None
         if "before" in request.query:
             try:
-                before = api.place(request.query["before"])
+                before = api.parse_place(request.query["before"])
             except InvalidInput:
                 return self.missing("There is no such page.")
         starts = in_turn(source.starts.all(), now)
@@ -209,7 +209,7 @@ class Pages:
         if job is None:
             return {"definition": {}, "units": []}
         zone, user = self._identity.timezone, self._identity.default_user
-        rows = summary.rows(api.shown(job), host_timezone=zone, default_user=user)
+        rows = summary.rows(api.job_as_shown(job), host_timezone=zone, default_user=user)
         return {
             "definition": {key: text for key, text in rows.items() if text},
             "units": summary.units(job),
@@ -253,7 +253,7 @@ def _environment() -> jinja2.Environment:
         "slots_passed": phrases.slots_passed,
         "said": timeline.said,
         "shapes": timeline.shapes,
-        "fact": runvalues.shown,
+        "fact": runvalues.fact_shown,
         "uuid": uuid,
     }
     return environment

@@ -15,7 +15,7 @@ from lunasched.errors import LunaschedError
 from lunasched.history.timerstate import Timers
 from lunasched.web import api
 from lunasched.web.access import Access
-from lunasched.web.http import Request, Response, plain
+from lunasched.web.httpserver import Request, Response, plain_response
 from lunasched.web.storeview import StoreView
 
 if TYPE_CHECKING:
@@ -72,18 +72,20 @@ class Site:
                 return self._answer(request)
         except LunaschedError as error:
             print(f"<4>the status page could not be made: {error}", file=sys.stderr)
-            return plain(HTTPStatus.SERVICE_UNAVAILABLE, "the history cannot be read right now")
+            return plain_response(
+                HTTPStatus.SERVICE_UNAVAILABLE, "the history cannot be read right now"
+            )
         except Exception as error:
             # A bug of ours must not affect more than this answer.
             print(f"<3>the status page: {type(error).__name__}: {error}", file=sys.stderr)
-            return plain(HTTPStatus.INTERNAL_SERVER_ERROR, "this page could not be made")
+            return plain_response(HTTPStatus.INTERNAL_SERVER_ERROR, "this page could not be made")
 
     def _answer(self, request: Request) -> Response:
         if not self._access.knows(request.host):
             text = "this server does not answer to that name; see web.hosts in lunasched.yaml(5)"
-            return plain(HTTPStatus.MISDIRECTED_REQUEST, text)
+            return plain_response(HTTPStatus.MISDIRECTED_REQUEST, text)
         if not self._access.admits(request):
-            return plain(HTTPStatus.FORBIDDEN, "these are another user's jobs")
+            return plain_response(HTTPStatus.FORBIDDEN, "these are another user's jobs")
         path = request.path
         if path == "/metrics":
             return Response(HTTPStatus.OK, METRICS_TYPE, self._metrics())
@@ -99,10 +101,14 @@ class Site:
         with self._open_source() as source:
             if kind == "jobs":
                 if not rest:
-                    return api.jobs(source, view)
+                    return api.jobs_response(source, view)
                 return api.job(source, view, name)
             if kind == "runs":
-                return api.run(source, view, name) if rest else api.runs(source, view, request)
+                return (
+                    api.run_response(source, view, name)
+                    if rest
+                    else api.runs_response(source, view, request)
+                )
         return api.fault(HTTPStatus.NOT_FOUND, f"there is no {request.path} here")
 
     def _page(self, path: str, request: Request) -> Response:

@@ -7,8 +7,8 @@ from enum import Enum
 from typing import Protocol
 
 from lunasched.history.overview import JobLine, Mark
+from lunasched.history.pendingstarts import Start
 from lunasched.history.run import HookRun, Run
-from lunasched.history.starts import Start
 from lunasched.jobs.model import Channel, Job
 
 Place = tuple[int, int]

@@ -58,7 +58,7 @@ def shapes(marks: Iterable[Mark], now: int) -> list[Shape]:
     return [Shape(kind, _path(kind, spans[kind])) for kind in _SHAPES if kind in spans]
 
 
-def key(kind: MarkKind) -> str:
+def legend_mark(kind: MarkKind) -> str:
     """Return the appearance of a run of a kind, for a picture of 40 by ``HEIGHT``."""
     return _path(kind, [(4, 36)])
 

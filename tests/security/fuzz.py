@@ -34,13 +34,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from lunasched import schedule
 from lunasched.errors import LunaschedError
 from lunasched.files import configfile, settings
-from lunasched.formats.document import Format
-from lunasched.formats.document import read as read_document
+from lunasched.formats.document import Format, read_document
 from lunasched.store import Store
 from lunasched.transfer import crontab
 from lunasched.transfer.crontab import CronFormat, CrontabSource
 from lunasched.web.access import Access
-from lunasched.web.http import Request, respond
+from lunasched.web.httpserver import Request, respond
 from lunasched.web.site import Identity, Site
 
 CPU_SECONDS = 1.0
@@ -71,7 +70,7 @@ def read_file(form: Format) -> Callable[[bytes], None]:
     def read(data: bytes) -> None:
         document = read_document(data, "fuzz", form)
         with contextlib.suppress(LunaschedError):
-            configfile.read(document)
+            configfile.read_config(document)
         settings.of_document(document)
 
     return read
@@ -79,7 +78,9 @@ def read_file(form: Format) -> Callable[[bytes], None]:
 
 def read_crontab(data: bytes) -> None:
     form = (CronFormat.USER, CronFormat.SYSTEM, CronFormat.ANACRON)[len(data) % 3]
-    crontab.read(data, CrontabSource(label="fuzz", format=form, users=frozenset({"root", "luna"})))
+    crontab.read_crontab(
+        data, CrontabSource(label="fuzz", format=form, users=frozenset({"root", "luna"}))
+    )
 
 
 def read_request(data: bytes) -> None:

@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 import subprocess
+import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -126,7 +127,9 @@ CONTEXTS = [
         datetime(2026, 1, 1, tzinfo=timezone.utc),
         unit_templates(),
         unit_scripts(),
-        *map(Path, ("/etc/systemd/system", "/var/lib/slots", "/run/lunasched")),
+        Path("/etc/systemd/system"),
+        Path("/var/lib/slots"),
+        Path("/run/lunasched"),
     )
     for mode in Mode
 ]
@@ -161,7 +164,7 @@ def units(context: Context) -> list[Unit]:
             job, context, depended_on=definition["name"] == "a-guarded", launched=["a-replace"]
         )
         found += compiled.units
-        found += compiler.plain(job, context, "plain", ["about"])
+        found += compiler.plain_units(job, context, "plain", ["about"])
     exclusive = job_from_mapping({**jobs()[0], "execution_mode": "Exclusive", "overlap": "queue"})
     return [*found, *compiler.compile(exclusive, context).units]
 
@@ -279,19 +282,25 @@ def said(machine: Machine) -> list[str]:
     return machine.read_file(LOG).splitlines()
 
 
-def attack(machine: Machine, definitions: list[dict[str, Any]]) -> None:
-    """Have the jobs run by their timers, by hand, and again; nothing of it may be as root."""
-    machine.exec(f": >{LOG}")
-    names = [job["name"] for job in definitions]
-    now = int(machine.exec("date +%s").stdout)
-    slot = datetime.fromtimestamp(now + 15 + len(names) // 4, tz=timezone.utc)
-    for job in definitions:
-        job["schedule"] = f"at {slot:%H:%M:%S}"
+def deploy(machine: Machine, definitions: list[dict[str, Any]]) -> None:
     machine.exec(
         ["lunasched", "apply", "/dev/stdin", "--format", "yaml"],
         input=json.dumps({"jobs": definitions}),
         timeout=300,
     )
+
+
+def attack(machine: Machine, definitions: list[dict[str, Any]]) -> None:
+    """Have the jobs run by their timers, by hand, and again; nothing of it may be as root."""
+    machine.exec(f": >{LOG}")
+    names = [job["name"] for job in definitions]
+    # Their slot is to come when they are there, which takes as long as this.
+    began = time.monotonic()
+    deploy(machine, [{**job, "schedule": "@yearly"} for job in definitions])
+    took = time.monotonic() - began
+    now = float(machine.exec("date +%s.%N").stdout)
+    slot = datetime.fromtimestamp(int(now + 5 + 3 * took), tz=timezone.utc)
+    deploy(machine, [{**job, "schedule": f"at {slot:%H:%M:%S}"} for job in definitions])
 
     def by_timer() -> bool:
         timed = {run["job"] for run in runs(machine, "") if run["scheduled_at"]}

@@ -25,6 +25,7 @@ def test_no_input_does_harm(kind: str) -> None:
     assert "LUNASCHED_SEED=13" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_failure_can_be_repeated_from_what_is_printed() -> None:
     """What a reader did wrong is found, told with its input, and found again."""
     planted = (

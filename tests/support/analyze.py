@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 _TIME = re.compile(r"\w{3} (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (\S+)")
+_ITERATION = re.compile(r"Iter(\.|ation) #")
+"""It is spelled out from systemd 257 on."""
 _BATCH = 200
+HOST_TOOL = ("systemd-analyze",)
 
 
 @dataclass
@@ -23,20 +26,28 @@ class Evaluation:
 
 
 def evaluate(
-    expressions: Sequence[str], *, base: datetime, iterations: int, host_zone: str = "UTC"
+    expressions: Sequence[str],
+    *,
+    base: datetime,
+    iterations: int,
+    host_zone: str = "UTC",
+    tool: Sequence[str] = HOST_TOOL,
 ) -> list[Evaluation]:
-    """The first elapses after ``base`` (UTC) of each expression on a host in ``host_zone``."""
+    """The first elapses after ``base`` (UTC) of each expression on a host in ``host_zone``.
+
+    ``tool`` is the systemd-analyze that is asked (``systemds.analyzer``).
+    """
     found: list[Evaluation] = []
     for start in range(0, len(expressions), _BATCH):
         batch = list(expressions[start : start + _BATCH])
-        found += _evaluate(batch, base, iterations, host_zone)
+        found += _evaluate(batch, base, iterations, host_zone, tool)
     return found
 
 
 def _evaluate(
-    expressions: list[str], base: datetime, iterations: int, host_zone: str
+    expressions: list[str], base: datetime, iterations: int, host_zone: str, tool: Sequence[str]
 ) -> list[Evaluation]:
-    command = ["systemd-analyze", "calendar", f"--iterations={iterations}"]
+    command = [*tool, "calendar", f"--iterations={iterations}"]
     command += [f"--base-time={base:%Y-%m-%d %H:%M:%S} UTC", "--", *expressions]
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": f":{host_zone}"}
     run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -49,7 +60,7 @@ def _evaluate(
         return [
             evaluation
             for part in (expressions[:middle], expressions[middle:])
-            for evaluation in _evaluate(part, base, iterations, host_zone)
+            for evaluation in _evaluate(part, base, iterations, host_zone, tool)
         ]
     return [_parse(block) for block in blocks]
 
@@ -61,7 +72,7 @@ def _parse(block: str) -> Evaluation:
         label, _, value = line.strip().partition(": ")
         if label == "Normalized form":
             normalized = value
-        elif label == "Next elapse" or label.startswith("Iter. #") or label == "(in UTC)":
+        elif label in ("Next elapse", "(in UTC)") or _ITERATION.match(label):
             match = _TIME.match(value)
             if match is None:
                 continue

@@ -20,22 +20,32 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
+import chosen
 import pytest
+from machine import OLDEST
 
 PYTEST = [str(Path(sys.executable).with_name("pytest"))]
 # Every test has one place: each part is what its options say.
 _WITH_MACHINES_OF_THEIR_OWN = ("tests/packages", "tests/security")
 PARTS = {
-    "on a machine": ["-m", "machine and not slow"],
+    "on a machine": ["-m", "machine and not slow", "--share", "1/2"],
+    "on another machine": ["-m", "machine and not slow", "--share", "2/2"],
     "in the virtual machine": ["-m", "vm"],
     "of packages, and attacks": ["-m", "slow and not vm", *_WITH_MACHINES_OF_THEIR_OWN],
+    "of each feature, on the next Debian": ["--suite", "trixie", *chosen.tests()],
     "slow": ["-m", "slow and not vm", *(f"--ignore={one}" for one in _WITH_MACHINES_OF_THEIR_OWN)],
     "without a machine": ["-m", "not machine and not slow and not vm"],
 }
+QUICK = {
+    f"without a machine, {share}": ["-m", "not slow and not machine", "--share", share]
+    for share in ("1/2", "2/2")
+}
+"""Those of `make test-fast`: they keep two cores busy."""
 _GRACE_S = 120
 
 UNSTEADY = Path(__file__).parent.parent.parent / "build/unsteady"
@@ -44,13 +54,29 @@ _AGAIN_MAX = 10
 _TESTS_FAILED = int(pytest.ExitCode.TESTS_FAILED)
 
 
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A test, and the Debian release of its machines."""
+
+    name: str
+    suite: str
+
+    def __str__(self) -> str:
+        return " ".join(self.arguments)
+
+    @property
+    def arguments(self) -> list[str]:
+        """What pytest has to be given to run it."""
+        return [*([] if self.suite == OLDEST else ["--suite", self.suite]), self.name]
+
+
 class Part:
     """One run of pytest in the background, whose output is kept."""
 
     def __init__(self, options: list[str], output: IO[bytes] | None, failures: Path) -> None:
         self._output = output
         self._failures = failures
-        command = [*PYTEST, *options, *sys.argv[1:]]
+        command = [*PYTEST, *options]
         environment = {**os.environ, "LUNASCHED_FAILURES": os.fspath(failures)}
         self._process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
 
@@ -58,20 +84,25 @@ class Part:
         """The exit status of pytest, when it is over."""
         return abs(self._process.wait())
 
-    def failed(self) -> dict[str, str]:
+    def failed(self) -> dict[Test, str]:
         """The tests that failed, and what was printed of each; see conftest.py."""
         if not self._failures.exists():
             return {}
         lines = map(json.loads, self._failures.read_text().splitlines())
-        found: dict[str, str] = {}
+        found: dict[Test, str] = {}
         for line in lines:
-            found[line["test"]] = found.get(line["test"], "") + line["text"]
+            test = Test(line["test"], line["suite"])
+            found[test] = found.get(test, "") + line["text"]
         return found
 
     def end(self) -> None:
-        """If it is not over, end it as Ctrl-C does, so that it takes its machines down."""
+        """If it is not over, end it as Ctrl-C does, so that it takes its machines down.
+
+        By SIGTERM, which conftest.py takes for Ctrl-C: a shell has what it starts in the
+        background ignore SIGINT.
+        """
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.terminate()
             self._process.wait(_GRACE_S)
 
     def show(self, title: str) -> None:
@@ -85,36 +116,48 @@ class Part:
 
 
 def main() -> int:
-    """Run all parts; returns the exit status."""
+    """Run all parts, and what failed once more; returns the exit status."""
+    if sys.argv[1:2] == ["--quick"]:
+        statuses, failed = run(QUICK, sys.argv[2:])
+        return max(statuses)
+    statuses, failed = run(PARTS, sys.argv[1:])
+    if set(statuses) <= {0, _TESTS_FAILED} and 0 < len(failed) <= _AGAIN_MAX:
+        return max([_again(test, text) for test, text in failed.items()])
+    return max(statuses)
+
+
+def run(every: dict[str, list[str]], more: list[str]) -> tuple[list[int], dict[Test, str]]:
+    """Run parts beside each other: by title, the options of pytest, and some more for each.
+
+    Returns the exit status of each, and of the tests that failed what was printed.
+    """
     signal.signal(signal.SIGTERM, _interrupt)
     os.environ.setdefault("LUNASCHED_SEED", str(secrets.randbits(32)))
     shutil.rmtree(UNSTEADY, ignore_errors=True)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         parts = []
-        for number, (title, options) in enumerate(PARTS.items()):
+        for number, (title, options) in enumerate(every.items()):
             output = stack.enter_context(tempfile.TemporaryFile()) if number else None
-            part = Part(options, output, directory / str(number))
+            part = Part([*options, *more], output, directory / str(number))
             parts.append(part)
             stack.callback(part.show, f"Tests {title}")
             stack.callback(part.end)
         statuses = [part.wait() for part in parts]
         failed = {test: text for part in parts for test, text in part.failed().items()}
-    if set(statuses) <= {0, _TESTS_FAILED} and 0 < len(failed) <= _AGAIN_MAX:
-        return max([_again(test, text) for test, text in failed.items()])
-    return max(statuses)
+    return statuses, failed
 
 
-def _again(test: str, first: str) -> int:
+def _again(test: Test, first: str) -> int:
     """Run a test that failed once more, alone; the exit status of that."""
     done = subprocess.run(
-        [*PYTEST, test], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        [*PYTEST, *test.arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
     if done.returncode:
         print(f"\n\n{test}, alone:\n{done.stdout.decode(errors='replace')}", flush=True)
         return abs(done.returncode)
     UNSTEADY.mkdir(parents=True, exist_ok=True)
-    kept = UNSTEADY / re.sub(r"[^A-Za-z0-9_.-]+", "-", test)[-200:]
+    kept = UNSTEADY / re.sub(r"[^A-Za-z0-9_.-]+", "-", str(test))[-200:]
     kept.with_name(f"{kept.name}.failed").write_text(first)
     kept.with_name(f"{kept.name}.passed").write_bytes(done.stdout)
     print(f"unsteady: {test} (passes alone; both outputs: {kept}.*)", flush=True)

@@ -7,14 +7,18 @@ import os
 import time
 from datetime import datetime, timezone
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
-from machine import Machine
+from machine import OLDEST, UNSTABLE, Machine
 
 _NUMBERS = count(1)
+_PERIODS = tuple(each for each in range(1, 61) if 60 % each == 0)
 
-SUITE = os.environ.get("LUNASCHED_SUITE", "bookworm")
-"""The Debian release of machines that tests boot for themselves, as of the shared one."""
+SUITE = os.environ.get("LUNASCHED_SUITE", OLDEST)
+"""The Debian release of machines that tests boot for themselves, as of the shared one: pytest's
+``--suite``."""
+_PATIENCE_S = 300.0
+"""What an emulated processor that shares its core may need for what a container does in seconds."""
 
 INSTALL = """
 set -e
@@ -37,6 +41,21 @@ systemctl restart lunasched
 """
 
 
+def boot(name: str) -> Machine:
+    """Boot a machine of `SUITE`: a container, or for the newest systemd a virtual machine.
+
+    The latter has a kernel of its own, and so cgroup v2: the newest systemd knows no other.
+    """
+    if SUITE != UNSTABLE:
+        return Machine.boot(name, suite=SUITE)
+    # Imported here: nobody else needs qemu.
+    from vm import VirtualMachine
+
+    booted = VirtualMachine.boot(name, suite=SUITE, patience=_PATIENCE_S)
+    # It has the methods of a container, but for pipes and mounts of the host.
+    return cast(Machine, booted)
+
+
 class Lunasched:
     """The commands of one machine, system mode unless a user is named."""
 
@@ -52,16 +71,25 @@ class Lunasched:
             ["lunasched", *arguments], user=self.user, check=check, timeout=timeout
         )
 
+    def pace(self) -> float:
+        """The seconds that a command takes: half a second, or many on a busy machine."""
+        began = time.monotonic()
+        self("list")
+        return time.monotonic() - began
+
     def soon(self, seconds: float) -> datetime:
         """A whole second of the machine's clock, at least so far ahead; more on a busy machine.
 
         So that there is time to add a job for it.
         """
-        began = time.monotonic()
-        self("list")
-        took = time.monotonic() - began
+        ahead = seconds + 8 * self.pace()
         now = float(self.machine.exec("date +%s.%N").stdout)
-        return datetime.fromtimestamp(int(now + seconds + 4 * took) + 1, tz=timezone.utc)
+        return datetime.fromtimestamp(int(now + ahead) + 1, tz=timezone.utc)
+
+    def period(self, seconds: int, commands: float = 2) -> int:
+        """So many seconds, or more where as many commands take longer: they divide a minute."""
+        wanted = max(seconds, commands * self.pace())
+        return next((each for each in _PERIODS if each >= wanted), 60)
 
     def json(self, *arguments: str) -> Any:
         """What ``lunasched ARGUMENTS --json`` prints."""

@@ -28,6 +28,7 @@ import atexit
 import contextlib
 import fcntl
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -55,8 +56,17 @@ _Text = TypeVar("_Text", str, bytes)
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 STATE_ROOT = Path("/run/lunasched-machines")
 HOST_TOOLS = ("mmdebstrap", "systemd-nspawn", "nsenter", "unshare", "mount", "umount")
+OLDEST = "bookworm"
+"""The suite of the oldest systemd that is supported."""
+UNSTABLE = "sid"
+"""The suite of Debian without a release of its own, which has the newest systemd and Python."""
 USER = "luna"
 """The ordinary user (UID 1000) of every machine; lingering, so it has a user manager."""
+PATIENCE = 5
+"""How many times as long as a test says anything may take before it is given up.
+
+What a test says is enough on an idle machine; a limit only ends what hangs, and shows no speed.
+"""
 
 PACKAGES = (
     "acl",
@@ -298,6 +308,8 @@ def mmdebstrap(
                 "--dpkgopt=force-unsafe-io",
                 "--dpkgopt=path-exclude=/usr/share/doc/*",
                 "--dpkgopt=path-exclude=/usr/share/locale/*",
+                # A mirror may be weeks old, and its release files no longer valid.
+                '--aptopt=Acquire::Check-Valid-Until "false"',
                 *(f"--aptopt={option}" for option in _apt_options_of_host()),
                 *([] if variant == "extract" else [f"--customize-hook={hook}"]),
                 *(["--skip=cleanup/apt"] if available else []),
@@ -348,7 +360,7 @@ def _mirrors_of_host(suite: str) -> list[str]:
     if "Debian" not in uris:
         return []
     lines = [f"deb {uris['Debian']} {suite} main"]
-    if "Debian-Security" in uris:
+    if "Debian-Security" in uris and suite != UNSTABLE:  # which gets fixes as any other change
         lines.append(f"deb {uris['Debian-Security']} {suite}-security main")
     return lines
 
@@ -531,8 +543,10 @@ class Machine:
             raise MachineError(f"{self.name} is not up")
         self.exec(["systemctl", "reboot"], check=False)
         # With --keep-unit, nspawn ends on a reboot and leaves the restart to us.
-        if not wait_for_end(nspawn, timeout):
-            raise MachineError(f"{self.name} did not shut down in {timeout:.0f} s{self._console()}")
+        if not wait_for_end(nspawn, timeout * PATIENCE):
+            raise MachineError(
+                f"{self.name} did not shut down in {timeout * PATIENCE:.0f} s{self._console()}"
+            )
         self.kill()
         self.start()
 
@@ -602,7 +616,7 @@ class Machine:
     def _find_leader(self, timeout: float = 20) -> ProcessId:
         """The container's PID 1, once it is systemd: before that it is a stub of nspawn."""
         assert self._state.nspawn
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * PATIENCE
         while time.monotonic() < end and self._state.nspawn.is_alive():
             for pid in _descendants(self._state.nspawn.pid):
                 with contextlib.suppress(OSError):
@@ -614,7 +628,7 @@ class Machine:
         raise MachineError(f"{self.name} did not start{self._console()}")
 
     def _wait_until_booted(self, timeout: float = 60) -> None:
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * PATIENCE
         socket = Path(f"/proc/{self._pid()}/root/run/systemd/private")
         while not socket.exists():
             if time.monotonic() > end or not self.is_up():
@@ -743,9 +757,9 @@ class Machine:
     ) -> None:
         """Wait until a predicate is true or a command (run by `exec`) succeeds.
 
-        Raises `TimeoutError` that names `what`, or the condition itself.
+        Raises `TimeoutError` that names `what`, or the condition itself; see `PATIENCE`.
         """
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * PATIENCE
         while True:
             if callable(condition):
                 met = condition()
@@ -754,8 +768,12 @@ class Machine:
             if met:
                 return
             if time.monotonic() > end:
-                raise TimeoutError(f"not within {timeout:g} s: {what or condition}")
+                raise TimeoutError(f"not within {timeout * PATIENCE:g} s: {what or condition}")
             time.sleep(interval)
+
+    def has_cgroup_v2(self) -> bool:
+        """Tell whether its cgroups are those of the unified hierarchy alone."""
+        return is_cgroup_v2()
 
     # Files
 
@@ -776,15 +794,11 @@ class Machine:
 
     def copy(self, source: Path, target: str) -> None:
         """Copy a file or a directory of the host to the path `target` of the machine."""
-        with tempfile.TemporaryFile() as archive:
-            with tarfile.open(fileobj=archive, mode="w") as tar:
-                tar.add(source, arcname=target.lstrip("/"), filter=_as_root)
-            archive.seek(0)
-            subprocess.run(
-                [*self._enter(), *_as_process(None, None), "tar", "-x", "-C", "/"],
-                stdin=archive,
-                check=True,
-            )
+        subprocess.run(
+            [*self._enter(), *_as_process(None, None), "tar", "-x", "-C", "/"],
+            input=packed(source, target),
+            check=True,
+        )
 
     def _enter(self) -> list[str]:
         return ["nsenter", f"--target={self._pid()}", "--all", "--"]
@@ -801,7 +815,7 @@ class Machine:
             argv,
             input=b"" if data is None else data,
             capture_output=True,
-            timeout=timeout,
+            timeout=timeout * PATIENCE,
             check=False,
         )
         done.args = shown
@@ -908,6 +922,14 @@ def checked(
                     error.add_note(f"{name}: {shown[-3000:].rstrip()}")
         raise error
     return done
+
+
+def packed(source: Path, target: str) -> bytes:
+    """A tar archive of a file or a directory, which becomes root's, under the path `target`."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add(source, arcname=target.lstrip("/"), filter=_as_root)
+    return archive.getvalue()
 
 
 def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:

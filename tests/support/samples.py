@@ -7,7 +7,7 @@ from typing import Any
 from lunasched.jobs.model import Job
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.store import Store
-from lunasched.store.history import History
+from lunasched.store.historydatabase import History
 
 
 def own_history(store: Store) -> History:

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from machine import (
+    PATIENCE,
     USER,
     MachineError,
     ProcessId,
@@ -45,6 +46,7 @@ from machine import (
     environment_of,
     host_boot_id,
     locked,
+    packed,
     remove_tree,
     unexpanded,
 )
@@ -63,9 +65,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 class VirtualMachine:
     """A booted virtual machine. Make one with `boot`."""
 
-    def __init__(self, name: str, directory: Path, suite: str) -> None:
+    def __init__(self, name: str, directory: Path, suite: str, patience: float) -> None:
         self.name = name
         self.directory = directory
+        self._patience = patience
         self._image = image(suite)
         self._machine_id = uuid.uuid4().hex
         self._qemu: Qemu | None = None
@@ -77,17 +80,20 @@ class VirtualMachine:
         *,
         suite: str = "bookworm",
         clock: datetime | None = None,
+        patience: float = 0,
     ) -> VirtualMachine:
         """Make a machine with a disk of its own and wait until it is up.
 
         A copy of the repository, as it is now, is at /opt/lunasched (read-only), its commands in
-        /usr/local/bin. The clock starts at `clock`, or at the host's time.
+        /usr/local/bin. The clock starts at `clock`, or at the host's time. No time that a caller
+        gives to a command or a condition is less than the `patience`, in seconds: tests that are
+        written for a container give what suits one.
         """
         if reason := why_unavailable():
             raise MachineError(reason)
         remove_leftovers()
         name = f"{name_prefix}-{secrets.token_hex(3)}"
-        machine = cls(name, state_root() / name, suite)
+        machine = cls(name, state_root() / name, suite, patience)
         with locked(state_root() / ".lock"):
             machine.directory.mkdir(mode=0o700)
             machine._save_state()
@@ -146,8 +152,10 @@ class VirtualMachine:
             raise MachineError(f"{self.name} is not up")
         clock, began = self.now(), time.monotonic()
         self.exec(["systemctl", "--no-block", "reboot"])
-        if not self._qemu.wait(timeout):  # -no-reboot: qemu ends instead
-            raise MachineError(f"{self.name} did not shut down in {timeout:g} s{self._console()}")
+        if not self._qemu.wait(timeout * PATIENCE):  # -no-reboot: qemu ends instead
+            raise MachineError(
+                f"{self.name} did not shut down in {timeout * PATIENCE:g} s{self._console()}"
+            )
         clock += timedelta(seconds=time.monotonic() - began)
         self.kill()
         self.start(clock + down_for)
@@ -257,6 +265,21 @@ class VirtualMachine:
         Raises `subprocess.CalledProcessError` for a failure if `check`, and
         `subprocess.TimeoutExpired` after `timeout` seconds.
         """
+        data = None if input is None else input.encode(errors="surrogateescape")
+        done = self.run_bytes(command, user=user, check=False, input=data, env=env, timeout=timeout)
+        return checked(decoded(done), check)
+
+    def run_bytes(
+        self,
+        command: Sequence[str] | str,
+        *,
+        user: str | None = None,
+        check: bool = True,
+        input: bytes | None = None,  # noqa: A002
+        env: Mapping[str, str] | None = None,
+        timeout: float = GIVE_UP_S,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """`run`, with bytes for input and output."""
         argv = [*as_unit(user, env), *unexpanded(command_line(command))]
         done = self._execute(argv, None, None, input, timeout)
         done.args = command
@@ -273,9 +296,10 @@ class VirtualMachine:
         timeout: float = GIVE_UP_S,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as a child of the agent, without a unit of its own: quicker than `run`."""
-        done = self._execute(command_line(command), user, env, input, timeout)
+        data = None if input is None else input.encode(errors="surrogateescape")
+        done = self._execute(command_line(command), user, env, data, timeout)
         done.args = command
-        return checked(done, check)
+        return checked(decoded(done), check)
 
     def wait_for(
         self,
@@ -290,6 +314,7 @@ class VirtualMachine:
 
         Raises `TimeoutError` that names `what`, or the condition itself.
         """
+        timeout = max(timeout * PATIENCE, self._patience)
         end = time.monotonic() + timeout
         while True:
             if callable(condition):
@@ -302,46 +327,58 @@ class VirtualMachine:
                 raise TimeoutError(f"not within {timeout:g} s: {what or condition}")
             time.sleep(interval)
 
+    def has_cgroup_v2(self) -> bool:
+        """Tell that its cgroups are those of the unified hierarchy, whatever the host has."""
+        return True
+
     def read_file(self, path: str) -> str:
         """Return the text of a file of the machine."""
         return self.exec(["cat", "--", path]).stdout
 
     def write_file(
-        self, path: str, content: str, *, mode: int = 0o644, owner: str = "root"
+        self, path: str, content: str | bytes, *, mode: int = 0o644, owner: str = "root"
     ) -> None:
         """Write a file of the machine, and the directories that it needs. It is not synced."""
+        data = content.encode() if isinstance(content, str) else content
         script = (
             'mkdir -p -- "$(dirname -- "$1")" && cat >"$1" && chmod "$2" "$1" && chown "$3:" "$1"'
         )
-        self.exec(["sh", "-c", script, "sh", path, f"{mode:o}", owner], input=content)
+        argv = ["sh", "-c", script, "sh", path, f"{mode:o}", owner]
+        checked(self._execute(argv, None, None, data, GIVE_UP_S), True)
+
+    def copy(self, source: Path, target: str) -> None:
+        """Copy a file or a directory of the host to the path `target` of the machine."""
+        argv = ["tar", "-x", "-C", "/"]
+        checked(self._execute(argv, None, None, packed(source, target), GIVE_UP_S), True)
 
     def _execute(
         self,
         argv: Sequence[str],
         user: str | None,
         env: Mapping[str, str] | None,
-        data: str | None,
+        data: bytes | None,
         timeout: float,
-    ) -> subprocess.CompletedProcess[str]:
+    ) -> subprocess.CompletedProcess[bytes]:
+        timeout = max(timeout, self._patience)
         request = {
             "argv": list(argv),
             "user": user,
             "env": environment_of(user, env),
             "cwd": f"/home/{USER}" if user == USER else "/",
-            "input": base64.b64encode((data or "").encode(errors="surrogateescape")).decode(),
-            "timeout": timeout,
+            "input": base64.b64encode(data or b"").decode(),
+            "timeout": timeout * PATIENCE,
         }
         answer = self._ask(request, timeout + 30)
         out, err = (base64.b64decode(answer[key]) for key in ("stdout", "stderr"))
         if answer["code"] is None:
             raise subprocess.TimeoutExpired(list(argv), timeout, out, err)
-        return decoded(subprocess.CompletedProcess(argv, answer["code"], out, err))
+        return subprocess.CompletedProcess(argv, answer["code"], out, err)
 
     def _ask(self, request: dict[str, Any], timeout: float = 30) -> dict[str, Any]:
         if self._qemu is None:
             raise MachineError(f"{self.name} is not up")
         try:
-            return self._qemu.ask(request, timeout)
+            return self._qemu.ask(request, timeout * PATIENCE)
         except OSError as error:
             raise MachineError(f"{self.name} does not answer: {error}{self._console()}") from error
 

@@ -108,12 +108,17 @@ def image(suite: str = "bookworm") -> Image:
 def _make(suite: str, root: Path, target: Path, lock: int) -> None:
     unpacked = target / "unpacked"
     mmdebstrap(suite, PACKAGES, unpacked, lock, variant="extract")
-    (kernel,) = (unpacked / "boot").glob("vmlinuz-*")
-    kernel.rename(target / "kernel")
+    _kernel(unpacked).rename(target / "kernel")
     (target / "initrd").write_bytes(cpio(_initrd_entries(unpacked)))
     remove_tree(unpacked)
     # With -d, mke2fs fills the file system from the directory: nothing has to be mounted.
     _call("mke2fs", "-q", "-t", "ext4", "-d", str(root), str(target / "disk"), DISK_SIZE)
+
+
+def _kernel(unpacked: Path) -> Path:
+    """The kernel, which packages since Debian 14 keep beside its modules."""
+    (found,) = [*unpacked.glob("boot/vmlinuz-*"), *unpacked.glob("usr/lib/modules/*/vmlinuz")]
+    return found
 
 
 def _initrd_entries(unpacked: Path) -> Iterator[Entry]:

@@ -133,6 +133,28 @@ class Installed:
             timeout=90,
         )
 
+    def settle_after(self, moment: datetime) -> None:
+        """Wait until systemd has acted on all that was due up to a moment, and all of it is over.
+
+        Where it has not when the clock is set next, it is late by what is skipped.
+        """
+        self.vm.wait_for(
+            lambda: all(elapse > moment for elapse in self.elapses()),
+            what=f"what is due at {moment}",
+        )
+        self.settle()
+
+    def elapses(self) -> list[datetime]:
+        """When the jobs' timers elapse next, by systemd and the calendar; past while one acts."""
+        timers = " ".join(f"lunasched-job@{name}.timer" for name in self.names)
+        # systemd 252 heeds no --timestamp=unix for this property.
+        shown = self.vm.exec(f"TZ=UTC systemctl show -P NextElapseUSecRealtime {timers}").stdout
+        return [
+            datetime.strptime(line, "%a %Y-%m-%d %H:%M:%S UTC").replace(tzinfo=timezone.utc)
+            for line in shown.splitlines()
+            if line.endswith(" UTC")
+        ]
+
     def travel(self, moments: Iterable[datetime], *, before: float = 1.5) -> None:
         """Live through the moments, each until what it starts is over.
 
@@ -140,7 +162,7 @@ class Installed:
         """
         for moment in sorted(moments):
             self.vm.travel([moment], before=before)
-            self.settle()
+            self.settle_after(moment)
 
     def arrive(self, ran: Mapping[str, int], refused: int | None = None) -> None:
         """Wait until so many runs of each job, and refused starts of all, took place.

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from installed import INSTALL, SUITE, Lunasched
-from machine import Machine
+from installed import INSTALL, Lunasched, boot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +28,7 @@ DROP_INS = "ls -d /run/systemd/system/lunasched-job@*.timer.d/lunasched-first-ru
 @pytest.fixture(scope="module")
 def luna() -> Iterator[Lunasched]:
     """A machine of its own, which may be rebooted."""
-    with Machine.boot("at-boot", suite=SUITE) as machine:
+    with boot("at-boot") as machine:
         machine.run(INSTALL)
         yield Lunasched(machine)
 

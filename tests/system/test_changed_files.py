@@ -31,7 +31,7 @@ sys.path.insert(0, "/opt/lunasched")
 from lunasched.files import configfile; from lunasched.formats import document
 from lunasched.cli import main
 from lunasched.cli.session import Session
-from lunasched.units.commandchannels import unit_names as commands
+from lunasched.units.commandchannels import channel_unit_names as commands
 from lunasched.deploy.change import unit_names
 from lunasched.errors import InvalidInput
 
@@ -68,8 +68,8 @@ for number, (suffix, prune, encoded) in enumerate(json.load(open("/tmp/changed.j
         assert (jobs, files) == before, about
         refused += 1
         continue
-    read = document.read(content, "x", document.Format.of(path.name))
-    wanted = {entry.job.name: entry.job for entry in configfile.read(read).entries}
+    read = document.read_document(content, "x", document.Format.of(path.name))
+    wanted = {entry.job.name: entry.job for entry in configfile.read_config(read).entries}
     assert jobs == (wanted if prune else {**before[0], **wanted}), about
     names = {Path(file).name for file, _, _ in files} - {"lunasched-job@.service.d"}
     known = {unit for job in jobs.values() for unit in (*unit_names(job.name), *commands(job))}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import debian_crontabs
 import pytest
 
-from lunasched.transfer.crontab import CronFormat, CrontabSource, read
+from lunasched.transfer.crontab import CronFormat, CrontabSource, read_crontab
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -192,7 +192,7 @@ def test_no_line_is_taken_that_cron_refuses(with_cron: Machine, rng: random.Rand
 
 
 def _is_taken(line: str) -> bool:
-    return not read(f"{line}\n".encode(), CrontabSource("x", CronFormat.USER)).problems
+    return not read_crontab(f"{line}\n".encode(), CrontabSource("x", CronFormat.USER)).problems
 
 
 def put(luna: Lunasched, text: str, *options: str, check: bool = True) -> Any:

@@ -84,7 +84,7 @@ def adopted(pairs: list[Pair]) -> Iterator[Adopted]:
     for pair in pairs:
         name = pair.timer.name.removesuffix(".timer")
         try:
-            found = adoption.adopt(
+            found = adoption.adopted_job(
                 pair.timer, pair.service, name=name, enabled=True, context=SYSTEM
             )
         except InvalidJob as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 import debian_crontabs
 import pytest
-from installed import INSTALL, SUITE, Lunasched
+from installed import INSTALL, Lunasched, boot
 from machine import Machine
 
 pytestmark = pytest.mark.machine
@@ -24,7 +24,7 @@ WRONG = ("warning", "error")
 @pytest.fixture(scope="module")
 def machine_to_break() -> Iterator[Machine]:
     """A machine of its own: what is broken here would not be the same for other tests."""
-    with Machine.boot("doctor", suite=SUITE) as machine:
+    with boot("doctor") as machine:
         machine.run(INSTALL)
         yield machine
 

@@ -153,7 +153,7 @@ def test_who_waits_for_a_run_sees_nothing_else(luna: Lunasched) -> None:
         run = machine.run(f"systemctl show -P InvocationID {unit}").stdout.strip()
         forge(luna, "nobody", unit, run)
         machine.run(f"journalctl --sync; echo gate >{gate}")
-        out, _ = waiting.communicate(timeout=60)
+        out, _ = waiting.communicate(timeout=300)
     text = out.decode() if isinstance(out, bytes) else out
     assert waiting.returncode == 3
     assert "gate" in text

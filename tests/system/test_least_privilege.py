@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from installed import INSTALL, SUITE, Lunasched
+from installed import INSTALL, Lunasched, boot
 from machine import Machine
 
 pytestmark = pytest.mark.machine
@@ -32,7 +32,7 @@ WantedBy=multi-user.target
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Machine]:
     """A machine with a job that has secrets, a victim, a reader, and nobody special."""
-    with Machine.boot("guarded", suite=SUITE) as machine:
+    with boot("guarded") as machine:
         machine.run(INSTALL)
         machine.write_file(f"/etc/systemd/system/{VICTIM}", UNIT)
         machine.run(

@@ -154,7 +154,7 @@ def test_a_database_that_is_locked(jobs: Lunasched, database: str) -> None:
         assert done.returncode == 0 or SAID in done.stderr
     finally:
         # Its standard input ends, and with it the process.
-        holder.communicate(timeout=60)
+        holder.communicate(timeout=300)
 
 
 def test_doctor_names_what_cannot_be_written(jobs: Lunasched) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from installed import INSTALL, Lunasched
-from machine import Machine
+from installed import INSTALL, Lunasched, boot
 
 pytestmark = pytest.mark.machine
 
@@ -14,15 +13,16 @@ pytestmark = pytest.mark.machine
 @pytest.fixture(scope="module")
 def luna() -> Iterator[Lunasched]:
     """A machine of its own, which may be rebooted."""
-    with Machine.boot("reboot") as machine:
+    with boot("reboot") as machine:
         machine.run(INSTALL)
         yield Lunasched(machine)
 
 
 def test_a_retry_and_a_hook_survive_a_reboot(luna: Lunasched) -> None:
+    delay = 8 + 8 * luna.pace()
     luna(
         *("add", "--name", "again", "--schedule", "every 1d", "--max-retries", "1"),
-        *("--retry-delay", "8", "--command", "exit 3"),
+        *("--retry-delay", f"{delay:.1f}", "--command", "exit 3"),
         *("--on-failure", "echo $LUNASCHED_ATTEMPT >> /var/tmp/hooked"),
     )
     luna("start", "again", "--wait", check=False)

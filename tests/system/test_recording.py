@@ -7,7 +7,6 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from machine import is_cgroup_v2
 
 if TYPE_CHECKING:
     from installed import Lunasched
@@ -135,7 +134,7 @@ def test_memory_limit(luna: Lunasched) -> None:
         luna, "--max-memory", "30M", "--", "/usr/bin/python3", "-c", "bytearray(200_000_000)"
     )
     # systemd learns of the kernel's kill from memory.events, which cgroup v1 does not have.
-    assert run["result"] == ("oom-kill" if is_cgroup_v2() else "signal")
+    assert run["result"] == ("oom-kill" if luna.machine.has_cgroup_v2() else "signal")
     assert run["signal"] == 9
 
 

@@ -107,7 +107,8 @@ def test_two_runs_of_one_job_have_each_its_own_output(luna: Lunasched) -> None:
     """What an earlier run has left behind prints on while the next one runs."""
     machine, gate = luna.machine, f"/run/{luna.name}.gate"
     machine.run(f"mkfifo -m 666 {gate}")
-    left = f"su - luna -c 'echo one; cat {gate}' & sleep 0.5"
+    begun = f"/tmp/{luna.name}.begun"
+    left = f"su - luna -c 'echo one; touch {begun}; cat {gate}' & until [ -e {begun} ]; do :; done"
     add(luna, f"test -e /run/{luna.name}.second && su - luna -c 'echo two' || {{ {left}; }}")
     luna("start", luna.name, "--wait")
     machine.run(f"touch /run/{luna.name}.second")
@@ -205,7 +206,8 @@ def test_stop_that_leaves_nothing_behind_says_so(luna: Lunasched) -> None:
 def test_a_timeout_says_what_it_leaves_behind(
     luna: Lunasched, command: str, words: tuple[str, ...]
 ) -> None:
-    add(luna, command, "--timeout", "2")
+    # Time enough to open the session.
+    add(luna, command, "--timeout", f"{2 + 3 * luna.pace():.1f}")
     luna("start", luna.name, "--wait", check=False)
     (run,) = luna.wait_for_runs(luna.name, 1)
     assert run["result"] == "timeout"
@@ -250,7 +252,8 @@ def test_the_message_about_a_timeout_says_what_goes_on(luna: Lunasched) -> None:
         "name": luna.name,
         "schedule": "@yearly",
         "command": f"su - luna -c '{SLEEPS}'; id",
-        "resource_limits": {"timeout_seconds": 1},
+        # Time enough to open the session.
+        "resource_limits": {"timeout_seconds": 1 + 3 * round(luna.pace())},
         "notification_config": {
             "on_failure": {"type": "exec", "command": f"cat >{told}.part; mv {told}.part {told}"}
         },

@@ -27,7 +27,7 @@ def adopt(
     timer: str = TIMER, service: str = SERVICE, *drop_ins: str, context: Context = SYSTEM
 ) -> Adoption:
     files = [UnitFile(f"{number}.conf", text) for number, text in enumerate(drop_ins)]
-    return adoption.adopt(
+    return adoption.adopted_job(
         Source("x.timer", (UnitFile("x.timer", timer),)),
         Source("x.service", (UnitFile("x.service", service), *files)),
         name="x",
@@ -308,7 +308,7 @@ def test_commands_of_systemd_stay_as_they_are(lines: list[str]) -> None:
     assert wanted in text
     again = job_from_mapping(dump.definition(job))
     assert again == job
-    ejected = compiler.plain(job, SYSTEM, "plain", [])[0].text.splitlines()
+    ejected = compiler.plain_units(job, SYSTEM, "plain", [])[0].text.splitlines()
     assert {*lines} - {"Type=oneshot"} <= {*ejected}
     assert wanted in ejected
 
@@ -330,7 +330,7 @@ def test_what_stands_for_the_unit_stays_that_unit(directive: str, name: str, val
 
 def test_the_name_of_an_instance_is_written_out() -> None:
     text = SERVICE + "Group=%i\n[Service]\nExecStart=\nExecStart=/bin/echo %f %I %j %%i\n"
-    found = adoption.adopt(
+    found = adoption.adopted_job(
         Source("a@b-c.timer", (UnitFile("t", TIMER + "[Timer]\nUnit=a@%i.service\n"),)),
         Source("a@b-c.service", (UnitFile("s", text),)),
         name="x",
@@ -349,7 +349,10 @@ def test_directives_of_the_unit_go_to_its_section() -> None:
         "OnFailure=mail.service",
     ]  # fmt: skip
     job = adopt(service="[Unit]\n" + "\n".join(lines) + "\n" + SERVICE).job
-    for unit in (compiler.compile(job, SYSTEM).service, compiler.plain(job, SYSTEM, "p", [])[0]):
+    for unit in (
+        compiler.compile(job, SYSTEM).service,
+        compiler.plain_units(job, SYSTEM, "p", [])[0],
+    ):
         head = unit.text.partition("[Service]")[0].splitlines()
         assert {*lines} <= {*head}
     assert job_from_mapping(dump.definition(job)) == job

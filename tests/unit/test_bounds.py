@@ -20,8 +20,7 @@ from lunasched.cli.app import app, load_commands
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.files import settings
 from lunasched.formats import quantities
-from lunasched.formats.document import Format, InvalidDocument
-from lunasched.formats.document import read as read_document
+from lunasched.formats.document import Format, InvalidDocument, read_document
 from lunasched.formats.numerals import DIGITS_MAX, decimal, whole
 from lunasched.formats.unitfile import timespan
 from lunasched.history import jsonview
@@ -88,6 +87,7 @@ def test_too_many_times_are_refused_with_the_bound(tmp_path: Path) -> None:
         assert "10000" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_whole_history_takes_no_more_memory_than_a_part(tmp_path: Path) -> None:
     found = lunasched(tmp_path, "list")
     assert found.returncode == 0, found.stderr
@@ -178,7 +178,7 @@ def test_each_reader_of_numbers_refuses_or_reads_and_is_quick(read: object, text
 @pytest.mark.parametrize("form", CronFormat)
 def test_no_number_in_a_crontab_is_too_much(line: str, form: CronFormat) -> None:
     begun = time.process_time()
-    crontab.read(f"{line}\n".encode(), CrontabSource(label="x", format=form))
+    crontab.read_crontab(f"{line}\n".encode(), CrontabSource(label="x", format=form))
     assert time.process_time() - begun < 1
 
 
@@ -247,14 +247,15 @@ def test_a_zone_of_many_parts_is_none(name: str) -> None:
         schedule.check_timezone(name)
 
 
+@pytest.mark.slow
 def test_many_faults_of_a_crontab_are_told_in_time() -> None:
     begun = time.process_time()
-    found = crontab.read(
+    found = crontab.read_crontab(
         b"60 * * * * x\n" * 70_000, CrontabSource(label="x", format=CronFormat.USER)
     )
     assert len(found.problems) == 70_000
     twice = b"1 5 name true\n" * 20_000
-    crontab.read(twice, CrontabSource(label="x", format=CronFormat.ANACRON))
+    crontab.read_crontab(twice, CrontabSource(label="x", format=CronFormat.ANACRON))
     assert time.process_time() - begun < 5
 
 

@@ -122,11 +122,16 @@ ADD = ("add", "--name", "backup", "--schedule", "every 1h", "--command", "true")
 
 def loaded(cli: Cli, *arguments: str) -> set[str]:
     """The top-level modules and those of typer's kind that a command imports."""
+    return {name.partition(".")[0] for name in imported(cli, *arguments)}
+
+
+def imported(cli: Cli, *arguments: str) -> set[str]:
+    """Every module that a command imports."""
     done = cli.run([sys.executable, "-X", "importtime", str(COMMAND), *arguments])
     assert done.returncode == 0, done.stderr
     names = re.findall(r"^import time:.*\|\s+(\S+)$", done.stderr, re.MULTILINE)
     assert "lunasched" in names
-    return {name.partition(".")[0] for name in names}
+    return set(names)
 
 
 @pytest.mark.parametrize("option", ["--version", "-V"])
@@ -145,6 +150,26 @@ def test_the_version_loads_next_to_nothing(option: str, cli: Cli) -> None:
 )
 def test_looking_loads_nothing_heavy(command: tuple[str, ...], filled: Cli) -> None:
     assert not loaded(filled, *command) & HEAVY
+
+
+# What a list of jobs has no use for: each is milliseconds of every `list`.
+UNUSED_BY_LIST = {
+    "lunasched.cli.reader",
+    "lunasched.history.alerting",
+    "lunasched.history.missed",
+    "lunasched.history.report",
+    "lunasched.store.hooktable",
+    "lunasched.store.inspection",
+    "lunasched.store.outbox",
+    "lunasched.store.pruning",
+    "lunasched.store.repair",
+    "lunasched.store.slottable",
+    "lunasched.units.summary",
+}
+
+
+def test_a_list_loads_what_it_shows(filled: Cli) -> None:
+    assert not imported(filled, "list") & UNUSED_BY_LIST
 
 
 # Exit codes and errors

@@ -9,7 +9,7 @@ import dataclasses
 import os
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 from compiling import NOW, RUNTIME, SLOTS, SYSTEM, UNITS, USER, compiled, directives
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from systemds import SUITES, analyzer
 
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.formats import unittext
@@ -24,7 +25,7 @@ from lunasched.jobs.model import Job
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.jobs.sandbox import OPTIONS, UserMode
 from lunasched.paths import Mode, unit_scripts
-from lunasched.units import compiler
+from lunasched.units import compiler, versions
 from lunasched.units.compiler import CompiledJob, Context, Unit
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -242,7 +243,13 @@ def check_holds_only_ours(job: CompiledJob) -> None:
             assert keys.count("Environment") == len(job.job.environment)
 
 
-def verify(units: Iterable[Unit], directory: Path, *, user: bool = False) -> list[str]:
+def verify(
+    units: Iterable[Unit],
+    directory: Path,
+    *,
+    user: bool = False,
+    tool: Sequence[str] = ("systemd-analyze",),
+) -> list[str]:
     """What `systemd-analyze verify` complains about."""
     directory.mkdir()
     runtime = directory.parent / f"{directory.name}-runtime"
@@ -254,7 +261,7 @@ def verify(units: Iterable[Unit], directory: Path, *, user: bool = False) -> lis
         Path(paths[-1]).write_text(unit.text, encoding="utf-8")
     assert paths
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *(["--user"] if user else []), *paths],
+        [*tool, "verify", "--man=no", *(["--user"] if user else []), *paths],
         capture_output=True,
         env={**os.environ, "LC_ALL": "C", "XDG_RUNTIME_DIR": str(runtime)},
         check=False,
@@ -262,8 +269,12 @@ def verify(units: Iterable[Unit], directory: Path, *, user: bool = False) -> lis
     complaints = [
         line
         for line in (done.stdout + done.stderr).decode(errors="replace").split("\n")
-        # Programs that are not here, and names of users that useradd would not make.
-        if line and "is not executable: " not in line and "Accepting user/group name" not in line
+        # Programs that are not here, names of users that useradd would not make, and units of the
+        # host, which are those of another version.
+        if line
+        and "is not executable: " not in line
+        and "Accepting user/group name" not in line
+        and "/lib/systemd/" not in line.partition(": ")[0]
     ]
     assert done.returncode == 0 or complaints or b"is not executable" in done.stderr, done
     return complaints
@@ -332,6 +343,51 @@ def test_systemd_accepts_the_golden_units(mode: Mode, tmp_path: Path) -> None:
     jobs = [compiled(*case) for case in JOBS.values() if case[1].mode is mode]
     units = [unit for job in jobs for unit in job.units]
     assert verify(units, tmp_path / "units", user=mode is Mode.USER) == []
+
+
+@pytest.mark.machine
+@pytest.mark.parametrize("version", SUITES)
+@pytest.mark.parametrize("mode", Mode)
+def test_each_version_of_systemd_accepts_what_is_compiled_for_it(
+    mode: Mode, version: int, tmp_path: Path
+) -> None:
+    jobs = [
+        compiled(mapping, dataclasses.replace(context, systemd=version))
+        for mapping, context in JOBS.values()
+        if context.mode is mode
+    ]
+    units = [unit for job in jobs for unit in job.units]
+    tool = analyzer(version)
+    assert verify(units, tmp_path / "units", user=mode is Mode.USER, tool=tool) == []
+
+
+@pytest.mark.machine
+def test_the_newest_systemd_warns_of_what_the_oldest_has(tmp_path: Path) -> None:
+    said = verify(compiled(*JOBS["minimal"]).units, tmp_path / "units", tool=analyzer(max(SUITES)))
+    assert [line for line in said if "CPUAccounting=" not in line] == []
+    assert said
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ("257.13-1~deb13u1", 257),
+        ("systemd 262 (262.1-1)", 262),
+        ("258~rc1", 258),
+        ("", versions.OLDEST),
+        ("systemd", versions.OLDEST),
+    ],
+)
+def test_the_version_is_the_first_number_that_systemd_says(said: str, version: int) -> None:
+    assert versions.number(said) == version
+
+
+def test_time_is_counted_where_a_version_has_to_be_told() -> None:
+    for version, told in ((252, True), (257, True), (258, False), (262, False)):
+        context = dataclasses.replace(SYSTEM, systemd=version)
+        service = compiled(JOBS["minimal"][0], context).service.text
+        assert ("\nCPUAccounting=yes\n" in service) is told
+        assert "\nMemoryAccounting=yes\n" in service
 
 
 def test_verify_would_complain(tmp_path: Path) -> None:
@@ -537,6 +593,7 @@ def changes(draw: st.DrawFn) -> tuple[str, Any]:
     return key, draw(FIELDS[key])
 
 
+@pytest.mark.slow
 def test_no_text_in_any_field_adds_a_directive(tmp_path: Path) -> None:
     accepted: dict[str, CompiledJob] = {}
 

@@ -17,7 +17,7 @@ from lunasched.files.settings import (
     WebSettings,
     of_document,
 )
-from lunasched.formats.document import Format, read
+from lunasched.formats.document import Format, read_document
 from lunasched.jobs.model import Priority
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.paths import Mode, Paths
@@ -114,7 +114,7 @@ jobs:
     assert (job.timezone, job.priority, job.retry.max_attempts) == (
         "Europe/Berlin", Priority.LOW, 3,
     )  # fmt: skip
-    said = of_document(read(file.read_bytes(), "f", Format.YAML))
+    said = of_document(read_document(file.read_bytes(), "f", Format.YAML))
     assert [warning.split(": ")[1] for warning in said.warnings] == [
         "server.tick_interval_ms", "server.data_dir", "global.daemon_log", "logging.level",
         "logging.format", "logging.output",

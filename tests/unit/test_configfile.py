@@ -23,7 +23,7 @@ from mutations import mutated
 
 from lunasched.errors import InvalidInput
 from lunasched.files import configfile, settings
-from lunasched.formats.document import Format, read
+from lunasched.formats.document import Format, read_document
 from lunasched.jobs import keys
 
 TREE = Path(__file__).resolve().parent.parent.parent
@@ -34,7 +34,7 @@ EXAMPLES = sorted(TREE.glob("packaging/examples/*.*"))
 
 def said(content: bytes, name: str) -> Any:
     """What a file says, ready for JSON; raises ``InvalidInput``."""
-    found = configfile.read(read(content, name, Format.of(name)))
+    found = configfile.read_config(read_document(content, name, Format.of(name)))
     return {
         "jobs": [entry.job.to_mapping() for entry in found.entries],
         "present": list(found.present),
@@ -90,6 +90,7 @@ def check(content: bytes, name: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["yaml", "toml"])
 def test_changed_files_are_read_or_refused(suffix: str, rng: random.Random) -> None:
     paths = [path for path in (*FILES, *EXAMPLES) if path.suffix == f".{suffix}"]
@@ -219,7 +220,7 @@ def test_yaml_is_read_as_others_read_it(value: Any, flow: bool | None, width: in
         value, default_style='"', default_flow_style=flow, width=width, sort_keys=False
     )
     text = re.sub(r'!!(?:int|float|bool|null) "([^"]*)"', r"\1", text)
-    found = read(text.encode(), "x", Format.YAML)
+    found = read_document(text.encode(), "x", Format.YAML)
     assert found.value == value
     assert repr(found.value) == repr(value)
     assert found._lines().keys() == paths(value).keys()
@@ -233,7 +234,7 @@ def test_json_is_read_as_yaml(value: Any) -> None:
         text = json.dumps(value, ensure_ascii=False)
         text = re.sub("[\x7f\x85\u2028\u2029]", lambda one: f"\\u{ord(one[0]):04x}", text)
     try:
-        found = read(text.encode(), "x", Format.YAML).value
+        found = read_document(text.encode(), "x", Format.YAML).value
     except InvalidInput:
         # What JSON lets stand as it is and YAML does not.
         assert yaml.reader.Reader.NON_PRINTABLE.search(text) or "Infinity" in text
@@ -402,7 +403,7 @@ def test_where_the_values_of_toml_are(value: dict[str, Any], data: st.DataObject
     writer = Toml(lambda count: data.draw(st.integers(0, count - 1)))
     writer.table(value, (), "")
     for ending in ("\n", "\r\n"):
-        document = read(writer.text.replace("\n", ending).encode(), "x", Format.TOML)
+        document = read_document(writer.text.replace("\n", ending).encode(), "x", Format.TOML)
         if ending == "\n":
             assert document.value == value
         assert document._lines() == writer.lines

@@ -17,7 +17,13 @@ from mutations import mutated
 from lunasched.formats.shell import base_name, condition, leaves_behind
 from lunasched.jobs.model import Channel, ChannelType, Job
 from lunasched.paths import Mode
-from lunasched.transfer.crontab import CronFormat, Crontab, CrontabSource, format_by_content, read
+from lunasched.transfer.crontab import (
+    CronFormat,
+    Crontab,
+    CrontabSource,
+    format_by_content,
+    read_crontab,
+)
 from lunasched.transfer.crontab.command import input_directives, split_percent
 from lunasched.units import compiler
 
@@ -43,7 +49,7 @@ CONTEXT = compiler.Context(
 
 def found(text: str, source: CrontabSource = USER) -> Crontab:
     """A crontab without faults."""
-    crontab = read(text.encode(), source)
+    crontab = read_crontab(text.encode(), source)
     assert crontab.problems == ()
     return crontab
 
@@ -64,7 +70,7 @@ def differences(text: str, source: CrontabSource = USER) -> str:
 
 def problems(text: str | bytes, source: CrontabSource = USER) -> list[str]:
     data = text if isinstance(text, bytes) else text.encode()
-    return list(read(data, source).problems)
+    return list(read_crontab(data, source).problems)
 
 
 # Lines
@@ -548,9 +554,11 @@ def test_users_of_another_machine_are_not_taken_for_programs(text: str, is_refus
         return word == "php" or path == "/opt"
 
     source = CrontabSource("x", CronFormat.USER, users={"root", "news"}, finds=finds, is_guess=True)
-    found = read(text.encode(), source).problems
+    found = read_crontab(text.encode(), source).problems
     assert ["--system-format" in one and "'web'" in one for one in found] == [True] * is_refused
-    assert not read(text.encode(), CrontabSource("x", CronFormat.USER, finds=finds)).problems
+    assert not read_crontab(
+        text.encode(), CrontabSource("x", CronFormat.USER, finds=finds)
+    ).problems
 
 
 def test_a_command_that_has_the_name_of_a_user() -> None:
@@ -682,7 +690,9 @@ def test_faults(data: bytes, about: str) -> None:
 
 
 def test_a_command_keeps_its_carriage_return_as_with_cron() -> None:
-    crontab = read(b"# a\r\n@daily x y\r\n@daily x%y\r\n", CrontabSource("mine", CronFormat.USER))
+    crontab = read_crontab(
+        b"# a\r\n@daily x y\r\n@daily x%y\r\n", CrontabSource("mine", CronFormat.USER)
+    )
     assert crontab.problems == ()
     assert [entry.job.command for entry in crontab.entries] == ["x y\r", "x"]
     for entry in crontab.entries:
@@ -722,7 +732,7 @@ PIECES = [
     st.booleans(),
 )
 def test_no_text_breaks_it(data: bytes, source: CrontabSource, guessed: bool) -> None:
-    crontab = read(
+    crontab = read_crontab(
         data, CrontabSource(source.label, source.format, users={"root"}, is_guess=guessed)
     )
     for entry in crontab.entries:
@@ -769,7 +779,7 @@ def test_every_cron_file_of_debian(shipped: dict[str, dict[str, bytes]]) -> None
     imported: dict[str, Any] = {}
     for files in shipped.values():
         for path, data in files.items():
-            crontab = read(data, source_of(path))
+            crontab = read_crontab(data, source_of(path))
             if path in REFUSED:
                 assert REFUSED[path] in "\n".join(crontab.problems)
                 continue
@@ -793,7 +803,7 @@ def test_changed_crontabs_are_read_or_refused(
         data = mutated(rng, texts)
         source = rng.choice([USER, SYSTEM, SYSTEM, ANACRON])
         try:
-            crontab = read(data, source)
+            crontab = read_crontab(data, source)
             for problem in crontab.problems:
                 assert re.match(rf"{source.label}(:\d+)?: ", problem), problem
             if not crontab.problems:

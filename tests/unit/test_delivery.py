@@ -15,7 +15,7 @@ def delays(retry_after: list[float | None]) -> list[float]:
     """The waits between the tries, each of which fails and says when to come back, or nothing."""
     waited, found = 0.0, []
     for said in retry_after:
-        wait = delivery.delay(waited, said)
+        wait = delivery.delivery_delay(waited, said)
         if wait is None:
             break
         waited += wait
@@ -28,7 +28,7 @@ def test_waits_double_from_half_a_minute_to_an_hour() -> None:
 
 
 def test_what_was_put_off_with_another_goes_on_as_if_it_had_been_tried() -> None:
-    assert delivery.delay(210, None) == 240
+    assert delivery.delivery_delay(210, None) == 240
 
 
 def test_after_a_day_of_waiting_it_is_given_up() -> None:

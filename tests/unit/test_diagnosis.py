@@ -8,31 +8,24 @@ from typing import Any
 
 import pytest
 
-from lunasched.doctor.diagnosis import (
-    CHECKS,
-    ClockFacts,
-    ClosedFacts,
-    CronLine,
-    DatabaseFacts,
-    DeployedFacts,
-    DiskFacts,
-    Facts,
-    FileFacts,
-    JournalFacts,
-    MailFacts,
-    ManagerFacts,
-    NotificationFacts,
-    OverrunFacts,
-    PolkitFacts,
-    RecordingFacts,
-    SettingsFacts,
-    Severity,
-    UnitSeen,
-    Unseen,
-    WebFacts,
-    ZoneFacts,
-    diagnose,
-)
+from lunasched.doctor.clockcheck import ClockFacts
+from lunasched.doctor.configurationcheck import SettingsFacts
+from lunasched.doctor.croncheck import CronLine
+from lunasched.doctor.databasecheck import DatabaseFacts
+from lunasched.doctor.diagnosis import CHECKS, diagnose
+from lunasched.doctor.diskcheck import ClosedFacts, DiskFacts
+from lunasched.doctor.facts import Facts, FileFacts, Unseen
+from lunasched.doctor.finding import Severity
+from lunasched.doctor.journalcheck import JournalFacts
+from lunasched.doctor.mailcheck import MailFacts
+from lunasched.doctor.notificationcheck import NotificationFacts
+from lunasched.doctor.overruncheck import OverrunFacts
+from lunasched.doctor.polkitcheck import PolkitFacts
+from lunasched.doctor.recordingcheck import RecordingFacts
+from lunasched.doctor.servicemanagercheck import ManagerFacts, UnitSeen
+from lunasched.doctor.unitcheck import DeployedFacts
+from lunasched.doctor.webcheck import WebFacts
+from lunasched.doctor.zonecheck import ZoneFacts
 from lunasched.jobs.model import Job, ResourceLimits
 from lunasched.paths import Mode, Paths
 from lunasched.units.needs import Lack

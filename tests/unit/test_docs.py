@@ -21,9 +21,9 @@ import typer
 import yaml
 
 from lunasched import cli, notify, paths
-from lunasched.cli import render
 from lunasched.cli.app import app
-from lunasched.doctor.diagnosis import CHECKS, Finding, Severity
+from lunasched.doctor.diagnosis import CHECKS
+from lunasched.doctor.finding import Finding, Severity
 from lunasched.errors import ExitCode
 from lunasched.files import configfile
 from lunasched.files.settings import (
@@ -38,7 +38,7 @@ from lunasched.files.settings import (
 )
 from lunasched.formats import document, template
 from lunasched.formats.limits import BYTES_MAX, DEPTH_MAX, VALUES_MAX
-from lunasched.history import retry
+from lunasched.history import jsonview, pendingstarts, retry
 from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import HookRun, Result, Run, Trigger
 from lunasched.jobs import keys, sandbox
@@ -382,7 +382,7 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def test_json_keys(page: Page, failed_once: Store, capsys: pytest.CaptureFixture[str]) -> None:
     of_runs, of_hooks, of_starts, of_messages = tables(page.part("Sh", "JSON"))
     hook = HookRun(HookEvent.ON_START, None, None, None, None)
-    run = render.run_json(RUN, [hook])
+    run = jsonview.run_json(RUN, [hook])
     assert of_runs == list(run)
     assert of_hooks == list(run["hooks"][0])
     (start,) = json.loads(printed(capsys, "queue", "--json"))
@@ -400,7 +400,7 @@ def test_columns_and_reasons_of_the_queue(
     header, _, total = printed(capsys, "queue").splitlines()
     assert total == "1 waiting for their turn, 0 for their time."
     assert tables(text) == [re.split(r"\s{2,}", header)]
-    reason = ast.parse(inspect.getsource(render.waits_for))
+    reason = ast.parse(inspect.getsource(pendingstarts.waits_for))
     returned = [node.value for node in ast.walk(reason) if isinstance(node, ast.Return)]
     said = [node.value for node in returned if isinstance(node, ast.Constant)]
     assert len(said) == len(returned)
@@ -449,7 +449,7 @@ def test_how_the_delays_of_retries_grow(concepts: Page) -> None:
         meaning = meanings[re.sub(r"\b(Ar|No|Ns) ?| ", "", text)]
         policy = RetryPolicy(backoff=Backoff(word), initial_delay=3, max_delay=1000)
         for attempt in range(1, 6):
-            assert retry.delay(policy, attempt) == meaning(attempt)
+            assert retry.retry_delay(policy, attempt) == meaning(attempt)
 
 
 def test_events_of_hooks(concepts: Page) -> None:
@@ -560,7 +560,7 @@ def test_examples_of_files(files_page: Page, tmp_path: Path) -> None:
     )
     of_yaml, of_toml, configuration = (text.replace(r"\e", "\\") for text in literal)
     read = [
-        configfile.read(document.read(text.encode(), "x", format_))
+        configfile.read_config(document.read_document(text.encode(), "x", format_))
         for text, format_ in ((of_yaml, document.Format.YAML), (of_toml, document.Format.TOML))
     ]
     by_yaml, by_toml = ([entry.job for entry in file.entries] for file in read)

@@ -89,7 +89,9 @@ def adopted(found: Ejection, context: Context, name: str) -> Job:
         Source(unit.name, (UnitFile(unit.name, unit.text),))
         for unit in (found.timer, found.service)
     )
-    return adoption.adopt(timer, service, name=name, enabled=found.job.enabled, context=context).job
+    return adoption.adopted_job(
+        timer, service, name=name, enabled=found.job.enabled, context=context
+    ).job
 
 
 def everything() -> Job:
@@ -107,7 +109,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_units_are_these(name: str) -> None:
-    found = ejection.eject(*CASES[name], "plain")
+    found = ejection.ejected_units(*CASES[name], "plain")
     for unit in found.units:
         kind = unit.name.rpartition(".")[2]
         path = GOLDEN / f"{name}.{kind}"
@@ -119,7 +121,7 @@ def test_the_units_are_these(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_systemd_understands_them(name: str, tmp_path: Any) -> None:
     the_job, context = CASES[name]
-    found = ejection.eject(the_job, context, "lunasched-test-plain")
+    found = ejection.ejected_units(the_job, context, "lunasched-test-plain")
     for unit in found.units:
         (tmp_path / unit.name).write_text(unit.text)
     said = subprocess.run(
@@ -133,7 +135,7 @@ def test_systemd_understands_them(name: str, tmp_path: Any) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_nothing_of_ours_is_left(name: str) -> None:
-    found = ejection.eject(*CASES[name], "plain")
+    found = ejection.ejected_units(*CASES[name], "plain")
     for unit in found.units:
         directives = [line for line in unit.text.splitlines() if not line.startswith("#")]
         # The description is the name of the job.
@@ -144,13 +146,13 @@ def test_nothing_of_ours_is_left(name: str) -> None:
 
 @pytest.mark.parametrize("word", LOST)
 def test_what_is_lost_is_said(word: str) -> None:
-    (loss,) = ejection.eject(job(**LOST[word]), SYSTEM).losses
+    (loss,) = ejection.ejected_units(job(**LOST[word]), SYSTEM).losses
     assert word in loss
 
 
 def test_nothing_is_lost_of_an_ordinary_job() -> None:
     keys = {"schedule": "at 02:30", "timeout": "5m", "sandbox": {"private_tmp": True}}
-    found = ejection.eject(job(**keys, tags=["a"]), SYSTEM)
+    found = ejection.ejected_units(job(**keys, tags=["a"]), SYSTEM)
     assert found.losses == ()
     assert any("2036" in note and "Europe/Berlin" in note for note in found.notes)
     assert any("its tags are gone: a" in note for note in found.notes)
@@ -159,15 +161,15 @@ def test_nothing_is_lost_of_an_ordinary_job() -> None:
 @pytest.mark.parametrize("name", ["a b", "ü", "x@y", "", ".x", "a/b", "a" * 201, "a\n"])
 def test_a_name_that_no_unit_can_have_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match="--as"):
-        ejection.eject(job(), SYSTEM, name)
+        ejection.ejected_units(job(), SYSTEM, name)
 
 
 @pytest.mark.parametrize("name", ["minimal", "user", "everything", "at-boot"])
 def test_an_ejected_job_is_adopted_as_it_was(name: str) -> None:
     the_job, context = CASES[name]
-    assert adopted(ejection.eject(the_job, context, "plain"), context, the_job.name) == kept(
-        the_job
-    )
+    assert adopted(
+        ejection.ejected_units(the_job, context, "plain"), context, the_job.name
+    ) == kept(the_job)
 
 
 SCHEDULES = st.sampled_from(
@@ -216,7 +218,7 @@ KEYS = st.fixed_dictionaries(
 def test_any_job_is_adopted_as_it_was(keys: dict[str, Any], context: Context) -> None:
     try:
         the_job = job(**keys)
-        found = ejection.eject(the_job, context, "plain")
+        found = ejection.ejected_units(the_job, context, "plain")
     except InvalidInput:
         return
     assert adopted(found, context, the_job.name) == kept(the_job)
@@ -233,14 +235,14 @@ def test_a_sandbox_is_adopted_as_it_was() -> None:
         "umask": "027",
     }
     the_job = job(sandbox=keys)
-    assert adopted(ejection.eject(the_job, SYSTEM), SYSTEM, "hello") == the_job
+    assert adopted(ejection.ejected_units(the_job, SYSTEM), SYSTEM, "hello") == the_job
 
 
 def test_an_edited_timer_is_not_taken_for_what_its_comment_says() -> None:
-    found = ejection.eject(job(schedule="at 12:00"), SYSTEM)
+    found = ejection.ejected_units(job(schedule="at 12:00"), SYSTEM)
     assert found.timer is not None
     edited = re.sub("12:00:00", "13:00:00", found.timer.text)
     timer = Source("hello.timer", (UnitFile("hello.timer", edited),))
     service = Source("hello.service", (UnitFile("hello.service", found.service.text),))
-    again = adoption.adopt(timer, service, name="hello", enabled=True, context=SYSTEM).job
+    again = adoption.adopted_job(timer, service, name="hello", enabled=True, context=SYSTEM).job
     assert again.schedule == "calendar:*-*-* 13:00:00"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TESTS_HERE = Path(__file__).parent.parent
 TESTS = """
 from pathlib import Path
@@ -32,6 +34,17 @@ markers =
     vm: x
     slow: x
 """
+CHOSEN = "def tests(): return ['tests/test_suite.py']"
+OF_SUITE = """
+import os
+from pathlib import Path
+
+def test_suite():
+    suite = os.environ["LUNASCHED_SUITE"]
+    with Path("suites").open("a") as file:
+        print(suite, file=file)
+    assert suite == "bookworm" or Path("suites").read_text().count(suite) > 1
+"""
 
 
 @pytest.fixture
@@ -40,6 +53,7 @@ def tree(tmp_path: Path) -> Path:
     (tmp_path / "tests/support").mkdir(parents=True)
     for name in ("support/everything.py", "support/machine.py", "conftest.py"):
         shutil.copy(TESTS_HERE / name, tmp_path / "tests" / name)
+    (tmp_path / "tests/support/chosen.py").write_text(CHOSEN)
     (tmp_path / "pytest.ini").write_text(INI)
     return tmp_path
 
@@ -54,6 +68,11 @@ def run(tree: Path, tests: str) -> subprocess.CompletedProcess[str]:
     for place in ("packages", "security"):
         (tree / "tests" / place).mkdir(exist_ok=True)
         (tree / f"tests/{place}/test_of_{place}.py").write_text(slow)
+    of_suite = tree / "tests/test_suite.py"
+    if not of_suite.exists():
+        of_suite.write_text("def test_suite(): pass\n")
+    second = (tree / "tests/test_machine.py").read_text()
+    (tree / "tests/test_second_machine.py").write_text(second)
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.run(
         [sys.executable, "tests/support/everything.py"],
@@ -75,6 +94,14 @@ def test_one_that_passes_alone_is_unsteady(tree: Path) -> None:
     assert "1 passed" in kept.with_name(f"{kept.name}.passed").read_text()
 
 
+def test_one_of_the_next_debian_runs_there_again(tree: Path) -> None:
+    (tree / "tests/test_suite.py").write_text(OF_SUITE)
+    done = run(tree, "")
+    assert done.returncode == 0, done.stdout
+    assert "unsteady: --suite trixie tests/test_suite.py::test_suite (" in done.stdout
+    assert sorted((tree / "suites").read_text().split()) == ["bookworm", "trixie", "trixie"]
+
+
 def test_one_that_fails_again_fails_all(tree: Path) -> None:
     done = run(tree, TESTS + NEVER)
     assert done.returncode == 1
@@ -94,3 +121,27 @@ def test_what_is_no_failure_of_a_test_is_not_tried_again(tree: Path) -> None:
     done = run(tree, "import no_such_module\n")
     assert done.returncode not in (0, 1)
     assert "alone" not in done.stdout
+
+
+def test_shares_have_each_test_once(tree: Path) -> None:
+    for number in range(7):
+        tests = "".join(f"def test_{n}(): pass\n" for n in range(number + 1))
+        (tree / f"tests/test_{number}.py").write_text(tests)
+    shares = [collected(tree, f"{number}/3") for number in (1, 2, 3)]
+    together = collected(tree, "1/1")
+    assert len(together) == 28
+    assert sorted(test for share in shares for test in share) == sorted(together)
+    assert [len(share) for share in shares] == [10, 9, 9]
+    files = [{test.partition("::")[0] for test in share} for share in shares]
+    assert sum(map(len, files)) == len(set().union(*files))
+
+
+def collected(tree: Path, share: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "--share", share],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [line for line in done.stdout.splitlines() if "::" in line]

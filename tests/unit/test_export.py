@@ -13,8 +13,8 @@ import pytest
 from test_cli import COMMAND, Cli
 
 from lunasched.errors import ExitCode
-from lunasched.files import configfile, schema
-from lunasched.formats.document import Format, read
+from lunasched.files import configfile, jsonschema
+from lunasched.formats.document import Format, read_document
 from lunasched.jobs.model import Job
 from lunasched.jobs.reading import job_from_mapping
 
@@ -46,8 +46,8 @@ def cli(tmp_path: Path) -> Cli:
 
 
 def jobs(content: str, format_: Format = Format.YAML) -> list[Job]:
-    document = read(content.encode(), "x", format_)
-    return [entry.job for entry in configfile.read(document).entries]
+    document = read_document(content.encode(), "x", format_)
+    return [entry.job for entry in configfile.read_config(document).entries]
 
 
 def test_all_jobs(cli: Cli) -> None:
@@ -163,4 +163,4 @@ def test_secrets_on_a_terminal_are_told(cli: Cli) -> None:
 def test_the_schema(cli: Cli) -> None:
     done = cli("schema")
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == schema.schema()
+    assert json.loads(done.stdout) == jsonschema.job_schema()

@@ -15,7 +15,7 @@ from test_jobfile import EVERY_FIELD, LEAST, definitions
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.files import configfile
 from lunasched.files.dump import definition, dump
-from lunasched.formats.document import Format, read
+from lunasched.formats.document import Format, read_document
 from lunasched.jobs.model import Job
 from lunasched.jobs.reading import NO_DEFAULTS, Defaults, defaults_from_mapping, job_from_mapping
 from lunasched.jobs.values import read_environment
@@ -26,8 +26,8 @@ MINIMAL = job_from_mapping(LEAST)
 
 
 def read_back(text: str, format_: Format, base: Defaults = NO_DEFAULTS) -> list[Job]:
-    document = read(text.encode(), f"x.{format_.value}", format_)
-    return [entry.job for entry in configfile.read(document, base=base).entries]
+    document = read_document(text.encode(), f"x.{format_.value}", format_)
+    return [entry.job for entry in configfile.read_config(document, base=base).entries]
 
 
 HARD = (

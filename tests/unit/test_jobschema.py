@@ -13,16 +13,15 @@ from jsonschema import Draft202012Validator
 from test_jobfile import EVERY_KEY, KEYS, LEAST, NESTED, definitions
 
 from lunasched.errors import InvalidInput, InvalidJob
-from lunasched.files import schema, settings
-from lunasched.files.configfile import read as read_config
-from lunasched.formats.document import Format
-from lunasched.formats.document import read as read_document
+from lunasched.files import jsonschema, settings
+from lunasched.files.configfile import read_config
+from lunasched.formats.document import Format, read_document
 from lunasched.jobs import channels, keys
 from lunasched.jobs.reading import defaults_from_mapping, job_from_mapping
 
 TREE = Path(__file__).resolve().parent.parent.parent
 EXAMPLES = sorted(TREE.glob("packaging/examples/*.*"))
-SCHEMA = schema.schema()
+SCHEMA = jsonschema.job_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
 
 
@@ -49,10 +48,10 @@ def test_every_reader_has_a_shape() -> None:
     readers += [row.read for rows in settings.SECTIONS.values() for row in rows.values()]
     used = set()
     for read in readers:
-        reference = schema.shape(read).get("$ref", "").removeprefix("#/$defs/")
+        reference = jsonschema.shape(read).get("$ref", "").removeprefix("#/$defs/")
         used.add(reference)
         assert not reference or reference in SCHEMA["$defs"]
-    of_readers = {name for name, _ in schema._SHAPES.values()} | {"channels", "messengers"}
+    of_readers = {name for name, _ in jsonschema._SHAPES.values()} | {"channels", "messengers"}
     assert used - {""} == of_readers
 
 

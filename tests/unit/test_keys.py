@@ -7,6 +7,7 @@ is not what a job has anyway.
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from importlib import import_module
 from operator import attrgetter
@@ -22,15 +23,14 @@ from lunasched.cli.add import _definition, _option
 from lunasched.cli.app import app, load_commands
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.files import dump
-from lunasched.files.configfile import read as read_config
-from lunasched.formats.document import Format
-from lunasched.formats.document import read as read_document
+from lunasched.files.configfile import read_config
+from lunasched.formats.document import Format, read_document
 from lunasched.formats.unitfile import UnitFile
 from lunasched.jobs import directives
 from lunasched.jobs.keys import DIRECTIVES, GROUPS, KEYS, ROWS, Built, KeyRow, Line, NoUnit, Takes
-from lunasched.jobs.model import Channel, ChannelType, Job
+from lunasched.jobs.model import Backoff, Channel, ChannelType, Job, ResourceLimits
 from lunasched.jobs.reading import job_from_mapping
-from lunasched.transfer.adoption import Source, adopt
+from lunasched.transfer.adoption import Source, adopted_job
 from lunasched.units import compiler, summary
 
 LEAST: dict[str, Any] = {"name": "backup", "schedule": "at 02:30", "command": "true"}
@@ -143,6 +143,43 @@ def test_a_key_is_in_the_mapping_of_a_job(row: KeyRow) -> None:
     assert Job.from_mapping(job.to_mapping()) == job
 
 
+@every_row
+def test_the_row_of_a_key_and_its_field_name_it_alike(row: KeyRow) -> None:
+    part, _, name = row.field.rpartition(".")
+    if part == "sandbox":
+        return
+    whole = at(Job(**LEAST), part) if part else Job(**LEAST)
+    keys = {one.name: one.metadata.get("key", one.name) for one in dataclasses.fields(whole)}
+    assert row.writes.rpartition(".")[2] == keys[name]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LaterLimits(ResourceLimits):
+    swap: int | None = dataclasses.field(default=None, metadata={"key": "max_swap"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LaterJob(Job):
+    limits: ResourceLimits = dataclasses.field(
+        default=LaterLimits(), metadata={"key": "resource_limits"}
+    )
+    growth: Backoff = dataclasses.field(default=Backoff.FIXED, metadata={"key": "growing"})
+    places: tuple[str, ...] = ()
+
+
+def test_a_field_is_in_mappings_without_a_line_of_its_own() -> None:
+    """As a later version would have one; what an earlier version stored lacks it."""
+    job = LaterJob(**LEAST, limits=LaterLimits(swap=3), growth=Backoff.LINEAR, places=("a", "b"))
+    mapping = job.to_mapping()
+    assert (mapping["growing"], mapping["places"]) == ("Linear", ["a", "b"])
+    assert mapping["resource_limits"]["max_swap"] == 3
+    assert job.asked_for() == {
+        **LEAST, "resource_limits": {"max_swap": 3}, "growing": "Linear", "places": ["a", "b"],
+    }  # fmt: skip
+    assert LaterJob.from_mapping(json.loads(json.dumps(mapping))) == job
+    assert LaterJob.from_mapping(Job(**LEAST).to_mapping()) == LaterJob(**LEAST)
+
+
 @pytest.mark.parametrize("format_", list(Format), ids=lambda each: each.name)
 @every_row
 def test_a_key_is_exported_and_read_back(row: KeyRow, format_: Format) -> None:
@@ -196,7 +233,7 @@ def test_a_directive_that_a_key_sets_is_adopted_as_the_key(row: KeyRow) -> None:
         Source(f"x.{name.lower()}", (UnitFile(f"/x.{name.lower()}", text[name]),))
         for name in ("Timer", "Service")
     )
-    adopted = adopt(timer, service, name="x", enabled=True, context=SYSTEM).job
+    adopted = adopted_job(timer, service, name="x", enabled=True, context=SYSTEM).job
     assert at(adopted, row.field) == at(job, row.field)
 
 

@@ -39,7 +39,7 @@ ROOMS: dict[str, str] = {
 # Text in, text out: they import nothing of the machine, and never read the clock.
 PURE = (
     "errors", "paths", "formats", "schedule", "jobs", "files", "history", "units", "transfer",
-    "doctor.diagnosis", "notify.message", "systemd.elsewhere",
+    "doctor", "notify.message", "systemd.elsewhere",
 )  # fmt: skip
 IMPURE = {"gi", "pydbus", "systemd", "sqlite3", "subprocess", "requests"}
 ONLY_IMPORTER = {
@@ -136,6 +136,35 @@ def test_every_room_says_what_lives_there(room: str) -> None:
     assert said and len(said.splitlines()) > 1
 
 
+def test_no_two_modules_have_one_name() -> None:
+    """A newcomer who reads the name of a module knows which one is meant."""
+    found: dict[str, list[str]] = {}
+    for module in map(module_of, modules()):
+        found.setdefault(module.rpartition(".")[2], []).append(module)
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}
+
+
+# What each module of a room has, as the methods of a protocol are in several classes.
+PROTOCOLS = {
+    "doctor": {"look", "judge"},  # a check
+    "notify": {"request"},  # a channel over HTTP
+    "formats": {"load", "lines"},  # a syntax of files
+}
+ENTRY_POINT = "main"
+"""The function that a program begins with."""
+
+
+def test_no_two_public_functions_have_one_name() -> None:
+    found: dict[str, list[str]] = {}
+    for path in modules():
+        module = module_of(path)
+        for name in functions_of(ast.parse(path.read_text())):
+            shared = name in PROTOCOLS.get(module.partition(".")[0], ()) or name == ENTRY_POINT
+            if not name.startswith("_") and not shared:
+                found.setdefault(name, []).append(module)
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}
+
+
 def test_no_two_classes_have_one_name() -> None:
     """A private one may not look like another's public one, either."""
     found: dict[str, list[str]] = {}
@@ -144,3 +173,54 @@ def test_no_two_classes_have_one_name() -> None:
             if isinstance(node, ast.ClassDef):
                 found.setdefault(node.name.lstrip("_"), []).append(module_of(path))
     assert {name: places for name, places in found.items() if len(places) > 1} == {}
+
+
+def functions_of(tree: ast.Module) -> dict[str, ast.FunctionDef]:
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def names_in(tree: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def imported_names(tree: ast.AST) -> dict[str, str]:
+    """Every name that an import binds, with the module or the room that it is of."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            parts = f"{node.module}".split(".")
+            for alias in node.names:
+                room = [*parts, alias.name][1] if parts[0] == "lunasched" else parts[0]
+                found[alias.asname or alias.name] = room
+        elif isinstance(node, ast.Import):
+            found |= {(alias.asname or alias.name): alias.name for alias in node.names}
+    return found
+
+
+LOOKING = {"machine", "state", "systemd", "store", "os", "pwd", "subprocess", "socket", "pathlib"}
+CHECKS = sorted((PACKAGE / "doctor").glob("*check.py"))
+
+
+def reached_from(functions: dict[str, ast.FunctionDef], start: str) -> set[str]:
+    """The functions that are called from those whose names begin so, these among them."""
+    reached: set[str] = set()
+    further = {name for name in functions if name.startswith(start)}
+    while further:
+        reached |= further
+        called = set().union(*(names_in(functions[one]) for one in further))
+        further = called & set(functions) - reached
+    return reached
+
+
+@pytest.mark.parametrize("path", CHECKS, ids=lambda path: path.stem)
+def test_a_check_judges_by_the_facts_alone(path: Path) -> None:
+    """One file looks and judges; nothing that is called from its judgement looks, too."""
+    tree = ast.parse(path.read_text())
+    functions, origin = functions_of(tree), imported_names(tree)
+    reached = reached_from(functions, "judge")
+    assert reached, "a check has a judgement"
+    for name in reached:
+        # Without the types of its parameters, which use nothing.
+        names = set().union(*map(names_in, functions[name].body))
+        used = {one for one in names if origin.get(one) in LOOKING}
+        assert not used | names & {"open", "seen", "file_seen"}, name

@@ -24,6 +24,7 @@ import pytest
 from lunasched import schedule
 from lunasched.cli import render
 from lunasched.errors import ScheduleError, StoreError
+from lunasched.history import jsonview
 from lunasched.history.run import Result, Run, Trigger
 from lunasched.jobs.model import (
     Backoff,
@@ -38,7 +39,7 @@ from lunasched.jobs.reading import job_from_mapping
 from lunasched.paths import Mode, history_path
 from lunasched.store import Store
 from lunasched.store.legacy import MigrationReport
-from lunasched.store.legacy.cron import translate
+from lunasched.store.legacy.oldcron import translate
 
 if TYPE_CHECKING:
     import random
@@ -316,6 +317,7 @@ def _is_legacy(path: Path) -> bool:
         return bool(tables and not connection.execute("PRAGMA application_id").fetchone()[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 def test_killed_at_any_step_the_old_database_or_the_new_is_there(journal: str, path: Path) -> None:
     jobs: list[dict[str, Any]] = [{"name": "hello"}, {"name": "second", "dependencies": ["hello"]}]
@@ -867,7 +869,7 @@ def test_a_run_of_1x_says_no_more_than_was_known(path: Path) -> None:
         exit_code=0,
         output="Stdout:\nhello\n\nStderr:\n",
     )
-    shown = render.run_json(run)
+    shown = jsonview.run_json(run)
     assert (shown["ended_at"], shown["duration_ms"], shown["result"]) == (None, None, "success")
     assert render.run_ended(run) == "success"
 

@@ -36,7 +36,7 @@ def job(name: str, **told: Any) -> Job:
     ],
 )
 def test_where_email_goes(settings: dict[str, Any], expected: tuple[str, int, Tls | None]) -> None:
-    assert mailserver.place(EmailSettings(**settings)) == expected
+    assert mailserver.server_address(EmailSettings(**settings)) == expected
 
 
 @pytest.mark.parametrize("server", [None, "localhost", "127.0.0.1", "::1"])
@@ -45,7 +45,7 @@ def test_a_server_of_this_machine_is_looked_for(server: str | None) -> None:
 
     def said() -> str | None:
         settings = EmailSettings(smtp_server=server, smtp_port=port)
-        return mailserver.obstacle(settings, lambda asked: bool(host.listeners(asked)))
+        return mailserver.mail_obstacle(settings, lambda asked: bool(host.listeners(asked)))
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
@@ -61,11 +61,11 @@ def test_a_server_elsewhere_is_not_asked() -> None:
         raise AssertionError(port)
 
     settings = EmailSettings(smtp_server="mail.example.org")
-    assert mailserver.obstacle(settings, never) is None
+    assert mailserver.mail_obstacle(settings, never) is None
 
 
 def test_email_that_is_turned_off() -> None:
-    found = mailserver.obstacle(EmailSettings(enabled=False), lambda _: True)
+    found = mailserver.mail_obstacle(EmailSettings(enabled=False), lambda _: True)
     assert "notifications.email.enabled" in str(found)
 
 

@@ -71,7 +71,7 @@ def test_a_unit_of_time_in_a_schedule(unit: measures.TimeUnit) -> None:
 def test_a_unit_of_size(letter: str) -> None:
     assert values.read_size(f"3{letter}") == 3 * SIZES[letter]
     assert quantities.size(3 * SIZES[letter]) == f"3{letter}"
-    assert wording.size(3 * SIZES[letter]) == (f"3 {letter}iB" if letter else "3 bytes")
+    assert wording.short_size(3 * SIZES[letter]) == (f"3 {letter}iB" if letter else "3 bytes")
 
 
 def test_what_is_written_can_be_read() -> None:

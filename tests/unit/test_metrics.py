@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from samples import own_history
 
 from lunasched import __version__
-from lunasched.doctor.diagnosis import UnitSeen
+from lunasched.doctor.servicemanagercheck import UnitSeen
 from lunasched.errors import LunaschedError
 from lunasched.formats.unittext import timer_name
 from lunasched.history.missed import Checked

@@ -18,7 +18,7 @@ from lunasched.history.run import Result
 from lunasched.jobs.model import Channel, ChannelType
 from lunasched.notify import discord, email, heartbeat, ntfy, slack, webhook
 from lunasched.notify.message import compose
-from lunasched.notify.text import beginning, code, end, utf8, utf16
+from lunasched.notify.text import beginning, code, text_end, utf8, utf16
 
 URL = "https://service.example/hook/1?thread_id=5"
 
@@ -201,7 +201,7 @@ def test_a_message_has_no_character_that_does_something(
 def test_cutting(text: str, limit: int) -> None:
     text = text.encode("utf-8", "replace").decode()
     for measure in (utf16, utf8, len):
-        for cut in (beginning(text, limit + 2, measure), end(text, limit + 2, measure)):
+        for cut in (beginning(text, limit + 2, measure), text_end(text, limit + 2, measure)):
             assert measure(cut) <= limit + 2
             assert cut == text or "…" in cut
     assert utf16(text) == len(text.encode("utf-16-le")) // 2

@@ -22,7 +22,7 @@ from lunasched.files.settings import EmailSettings
 from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Result, Trigger
 from lunasched.jobs.model import Channel, ChannelType
-from lunasched.notify import heartbeat, http, send, webhook
+from lunasched.notify import heartbeat, httpclient, send, webhook
 from lunasched.notify.message import compose
 
 REPORT = Report(
@@ -150,15 +150,18 @@ def test_what_is_tried_again(status: str, header: str | None, wait: float | None
 def test_a_date_to_try_again_at() -> None:
     now = datetime(2026, 11, 25, 12, 0, tzinfo=timezone.utc)
     later = format_datetime(now + timedelta(seconds=90), usegmt=True)
-    assert http.retry_after(later, now.timestamp()) == 90
-    assert http.retry_after(format_datetime(now - timedelta(1), usegmt=True), now.timestamp()) == 0
+    assert httpclient.retry_after(later, now.timestamp()) == 90
+    assert (
+        httpclient.retry_after(format_datetime(now - timedelta(1), usegmt=True), now.timestamp())
+        == 0
+    )
     error = failed(answering("429 Slow", Retry_After="Fri, 31 Dec 2100 23:59:59 GMT"))
     assert error.retry_after == 86400
 
 
 @given(text=st.text() | st.sampled_from(["inf", "-inf", "1e999", "Mon, 99 Foo 2026", "\x00"]))
 def test_any_header_is_a_time_or_none(text: str) -> None:
-    wait = http.retry_after(text, 0)
+    wait = httpclient.retry_after(text, 0)
     assert wait is None or 0 <= wait <= 86400
 
 
@@ -453,7 +456,7 @@ def test_pings_that_do_not_count() -> None:
         with server, pytest.raises(NotifyError) as caught:
             sent(Channel(ChannelType.HEARTBEAT, server.url("/ping/1")))
         assert (caught.value.permanent, caught.value.retry_after) == (permanent, wait)
-    heartbeat.check("200 OK: OK")
+    heartbeat.check_counted("200 OK: OK")
 
 
 def test_a_command_is_not_sent() -> None:

@@ -52,7 +52,7 @@ def rule(deployed_at: int = START - DAY, **changes: Any) -> Rule:
 
 
 def count(until: int, run: Run = RUN, **changes: Any) -> int:
-    found = overrun.of_run(rule(**changes), run, until)
+    found = overrun.overrun_of_run(rule(**changes), run, until)
     return found.count if found else 0
 
 
@@ -60,7 +60,7 @@ def test_all_slots_count_that_pass_during_a_run_but_its_own() -> None:
     assert [count(START + minutes * MINUTE) for minutes in (0, 1, 2, 3, 4, 120)] == [
         0, 0, 1, 1, 2, 60,
     ]  # fmt: skip
-    assert overrun.of_run(rule(), RUN, START + 7 * MINUTE) == Overrun(
+    assert overrun.overrun_of_run(rule(), RUN, START + 7 * MINUTE) == Overrun(
         3, START + 2 * MINUTE, START + 6 * MINUTE
     )
 
@@ -146,7 +146,7 @@ def test_every_slot_is_a_runs_own_or_passed_or_was_missed(rng: random.Random) ->
                 run = replace(RUN, scheduled_at=slot, started_at=begun)
                 at = begun + took
                 runs.append(Cover.of(Trigger.TIMER, slot, begun, at))
-                found = overrun.of_run(rule(), run, min(at, slots[-1]))
+                found = overrun.overrun_of_run(rule(), run, min(at, slots[-1]))
                 if found is None:
                     break
                 passed_of_runs += found.count - 1

@@ -1,15 +1,24 @@
-"""Units, tmpfiles.d(5) and scripts name the paths of ``lunasched/paths.py``, and no others."""
+"""Units, tmpfiles.d(5) and scripts name the paths of ``lunasched/paths.py``, and no others.
+
+What may not be looked at is not taken for absent.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import pwd
 import re
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 import lunasched
 from lunasched import paths
-from lunasched.paths import Mode, Paths
+from lunasched.paths import Mode, Paths, user_name
 
 TREE = Path(lunasched.__file__).resolve().parent.parent
 PACKAGING = TREE / "packaging"
@@ -126,3 +135,53 @@ def test_nothing_else_of_the_program_spells_them_out() -> None:
             # In docstrings and messages paths may stand, between other words.
             spelt = re.findall(r'"(/(?:run|var/lib|etc)/lunasched[\w./-]*)"', path.read_text())
             assert not spelt, path
+
+
+# What may not be looked at
+
+LOOK = """
+import json, os, sys
+from pathlib import Path
+from lunasched import paths
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+def said(look, name):
+    try:
+        return look(Path(sys.argv[1], name))
+    except OSError as error:
+        return type(error).__name__
+names = sys.argv[2:]
+print(json.dumps({
+    look.__name__: [said(look, name) for name in names]
+    for look in (paths.is_there, paths.is_directory, paths.is_link)
+}))
+"""
+"""What an ordinary user is told of some paths."""
+
+
+def test_what_may_not_be_looked_at_is_not_taken_for_absent() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        top.chmod(0o755)
+        (top / "file").write_text("")
+        (top / "link").symlink_to("file")
+        (top / "loop").symlink_to("loop")
+        (top / "closed/inner").mkdir(parents=True)
+        (top / "closed").chmod(0)
+        names = ["file", "link", "closed", "absent", "file/below", "loop", "closed/inner"]
+        done = subprocess.run(
+            [sys.executable, "-c", LOOK, name, *names], capture_output=True, text=True, check=False
+        )
+        (top / "closed").chmod(0o700)
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == {
+        "is_there": [True, True, True, False, False, False, "PermissionError"],
+        "is_directory": [False, False, True, False, False, False, "PermissionError"],
+        "is_link": [False, True, False, False, False, True, "PermissionError"],
+    }
+
+
+def test_a_user_without_a_name_is_a_number() -> None:
+    assert user_name(0) == "root"
+    assert user_name() == pwd.getpwuid(os.getuid()).pw_name
+    assert user_name(987_654) == "987654"

@@ -87,12 +87,14 @@ def recorder(
     store: Store,
     timers: Clockwork | None = None,
     *,
+    mode: Mode = Mode.SYSTEM,
     waits: Callable[[str], Waits] = lambda execution_id: Waits(),
 ) -> Recorder:
     elapses = Elapses(store, timers or Clockwork())
     elapses.watch(BOOT)
     consequences = Consequences(store, ORIGIN, lambda: 0)
     return Recorder(
+        mode,
         store,
         "UTC",
         consequences,
@@ -353,11 +355,18 @@ def test_a_schedule_that_is_none_any_more_does_not_lose_the_run(store: Store) ->
 # Runs that have no end of their own
 
 
-def test_the_next_start_of_a_unit_ends_the_run_before(store: Store) -> None:
+@pytest.mark.parametrize(
+    ("mode", "result"), [(Mode.USER, Result.SUCCESS), (Mode.SYSTEM, Result.LOST)]
+)
+def test_the_next_start_of_a_unit_ends_the_run_before(
+    mode: Mode, result: Result, store: Store
+) -> None:
+    """The manager of the system logs each end: where it has none, journald has lost it."""
     second = replace(STARTING, execution_id="2" * 32, at=START + 60 * SECOND)
-    take(store, [STARTING, STARTED, second])
+    positions = [Position(f"c{n}", one) for n, one in enumerate((STARTING, STARTED, second))]
+    recorder(store, mode=mode).take(positions)
     found = rows(store)
-    assert (found[RUN].result, found[RUN].ended_at) == (Result.SUCCESS, None)
+    assert (found[RUN].result, found[RUN].ended_at) == (result, None)
     assert found["2" * 32].result is None
 
 

@@ -15,7 +15,7 @@ import pytest
 from lunasched.errors import PermissionDenied, StoreError
 from lunasched.history.run import Result, Run, Trigger
 from lunasched.store import Definitions, RemoteHistory, Store, remote
-from lunasched.store.history import History
+from lunasched.store.historydatabase import History
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs two users")
 

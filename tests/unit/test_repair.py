@@ -13,9 +13,10 @@ import pytest
 
 from lunasched.errors import StoreError
 from lunasched.jobs.model import Job
-from lunasched.store import DEFINITIONS, HISTORY, Definitions, inspect, repair
+from lunasched.store import DEFINITIONS, HISTORY, Definitions, inspect
 from lunasched.store.connection import Schema
-from lunasched.store.history import History
+from lunasched.store.historydatabase import History
+from lunasched.store.repair import repair
 
 JOBS = 300
 ROWS = 3000
@@ -212,7 +213,8 @@ def test_a_full_disk_changes_nothing(jobs: Path, tmp_path: Path) -> None:
     place = tmp_path / "full"
     place.mkdir()
     code = (
-        "import sys; from pathlib import Path; from lunasched.store import DEFINITIONS, repair\n"
+        "import sys; from pathlib import Path; from lunasched.store import DEFINITIONS\n"
+        "from lunasched.store.repair import repair\n"
         "from lunasched.errors import StoreError\n"
         "place = Path(sys.argv[1]); path = place / 'jobs.db'; before = path.read_bytes()\n"
         "try: repair(path, DEFINITIONS)\n"

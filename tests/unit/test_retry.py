@@ -48,7 +48,7 @@ def test_delays_grow_as_the_policy_says_and_never_beyond_its_end(
 
 @given(policies(), st.integers(1, 999))
 def test_a_later_attempt_never_waits_less(policy: RetryPolicy, attempt: int) -> None:
-    assert retry.delay(policy, attempt) <= retry.delay(policy, attempt + 1)
+    assert retry.retry_delay(policy, attempt) <= retry.retry_delay(policy, attempt + 1)
 
 
 @given(policies())
@@ -70,7 +70,7 @@ def test_a_chain_has_exactly_as_many_attempts_as_allowed(policy: RetryPolicy) ->
 )
 def test_the_three_backoffs(backoff: Backoff, delays: list[float]) -> None:
     policy = RetryPolicy(5, backoff, 10, 35)
-    assert [retry.delay(policy, attempt) for attempt in (1, 2, 3, 4)] == delays
+    assert [retry.retry_delay(policy, attempt) for attempt in (1, 2, 3, 4)] == delays
 
 
 @pytest.mark.parametrize("result", Result)

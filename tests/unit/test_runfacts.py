@@ -18,7 +18,7 @@ from lunasched.cli import views
 from lunasched.history.jsonview import run_json
 from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Overrun, Result, Run, Trigger
-from lunasched.history.runvalues import of_report, of_run, shown
+from lunasched.history.runvalues import fact_shown, value_of_report, value_of_run
 from lunasched.jobs.model import Channel, ChannelType, HookEvent, Job
 from lunasched.jobs.runfacts import BY_NAME, RUN_FACTS, TEMPLATE_VARIABLES, Medium, RunFact, given
 from lunasched.notify import webhook
@@ -27,7 +27,7 @@ from lunasched.paths import Mode, history_path
 from lunasched.store import Outgoing, Store
 from lunasched.supervisor import variables
 from lunasched.supervisor.messages import Messages, Origin
-from lunasched.web.http import Request
+from lunasched.web.httpserver import Request
 from lunasched.web.pages import Pages
 from lunasched.web.site import Identity
 
@@ -159,8 +159,10 @@ def test_every_field_of_a_run_is_a_fact_and_the_other_way_round() -> None:
 
 @facts(Medium.WEBHOOK | Medium.TEMPLATE | Medium.EXEC)
 def test_what_messages_have_a_report_has(fact: RunFact) -> None:
-    assert of_report(REPORT, fact)
-    assert of_report(Report.from_mapping(REPORT.to_mapping()), fact) == of_report(REPORT, fact)
+    assert value_of_report(REPORT, fact)
+    assert value_of_report(Report.from_mapping(REPORT.to_mapping()), fact) == value_of_report(
+        REPORT, fact
+    )
 
 
 def test_two_facts_share_nothing() -> None:
@@ -191,7 +193,7 @@ def test_columns_of_the_history(store: Store) -> None:
 def test_a_fact_is_read_as_it_was_recorded(fact: RunFact, store: Store) -> None:
     read = store.runs.get(RUN.execution_id)
     assert read is not None
-    assert of_run(read, fact) == of_run(RUN, fact)
+    assert value_of_run(read, fact) == value_of_run(RUN, fact)
 
 
 def test_statements_that_leave_out_the_output_have_all_else(store: Store) -> None:
@@ -235,9 +237,10 @@ def test_a_template_has_it(fact: RunFact) -> None:
 def test_a_hook_has_it(fact: RunFact) -> None:
     job = dataclasses.replace(JOB, retry=dataclasses.replace(JOB.retry, max_attempts=5))
     assert (
-        variables.of_run(job, RUN, HookEvent.ON_FAILURE)[fact.variable] == (WRITTEN[fact.name][2])
+        variables.hook_variables(job, RUN, HookEvent.ON_FAILURE)[fact.variable]
+        == (WRITTEN[fact.name][2])
     )
-    begun = variables.of_run(job, RUN, HookEvent.ON_START)
+    begun = variables.hook_variables(job, RUN, HookEvent.ON_START)
     assert (fact.variable in begun) is not fact.is_of_end
 
 
@@ -255,7 +258,7 @@ def environment(store: Store, report: Report) -> dict[str, str]:
 
 
 def test_no_environment_has_anything_else(store: Store) -> None:
-    given_to_hooks = {*variables.of_run(JOB, RUN, HookEvent.ON_FAILURE)}
+    given_to_hooks = {*variables.hook_variables(JOB, RUN, HookEvent.ON_FAILURE)}
     given_to_commands = {*environment(store, REPORT)}
     for found, medium in ((given_to_hooks, Medium.HOOK), (given_to_commands, Medium.EXEC)):
         of_runs = {fact.variable for fact in given(RUN_FACTS, medium)}
@@ -276,7 +279,7 @@ def test_a_message_about_a_start_says_nothing_of_the_end(fact: RunFact, store: S
     Messages(store, Origin("box", "UTC", Mode.SYSTEM)).started(told, RUN, 0)
     (message,) = store.outbox.ready(())
     if hasattr(message.report, fact.name) and fact.name != "overrun":
-        assert bool(of_report(message.report, fact)) == (
+        assert bool(value_of_report(message.report, fact)) == (
             not fact.is_of_end and "overrun" not in fact.name
         )
 
@@ -310,8 +313,8 @@ def test_a_message_says_what_was_used(name: str) -> None:
 
 
 def test_what_is_not_known_is_a_dash() -> None:
-    assert shown(NOTHING, BY_NAME["ended_at"]) == "-"
-    assert shown(NOTHING, BY_NAME["overrun"]) == "-"
+    assert fact_shown(NOTHING, BY_NAME["ended_at"]) == "-"
+    assert fact_shown(NOTHING, BY_NAME["overrun"]) == "-"
 
 
 # The manual

@@ -78,7 +78,7 @@ class Host:
         consequences = Consequences(store, Origin("box", "UTC", mode), self.loop.now)
         elapses = Elapses(store, self.units)
         elapses.watch(BOOT)
-        recorder = Recorder(store, "UTC", consequences, elapses, now=self.loop.now)
+        recorder = Recorder(mode, store, "UTC", consequences, elapses, now=self.loop.now)
         self.settlement = Settlement(
             mode,
             store,

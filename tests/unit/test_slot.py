@@ -10,7 +10,7 @@ import pytest
 
 from lunasched.history import slot
 from lunasched.history.run import Trigger
-from lunasched.history.slot import Past, attribute, next_slot, to_datetime, to_usec
+from lunasched.history.slot import Past, attribute, next_slot_of_job, to_datetime, to_usec
 from lunasched.jobs.model import Job
 from lunasched.schedule import elapses, parse
 
@@ -300,7 +300,7 @@ NEXT = [
     ids=[case[0].replace(" ", "-") for case in NEXT],
 )
 def test_when_a_job_elapses_next(job: Job, now: int, past: Past, expected: int | None) -> None:
-    assert next_slot(job, now, past, HOST) == expected
+    assert next_slot_of_job(job, now, past, HOST) == expected
 
 
 @pytest.mark.parametrize("usec", [0, 1, -1, 1_782_000_000_123_456])

@@ -403,6 +403,16 @@ def test_a_list_is_read_as_it_was_written(
         assert not made.is_for(rule, "UTC")
 
 
+def test_a_list_of_what_a_timer_read_otherwise_is_for_no_schedule(now: int) -> None:
+    """Before the timer had the ends of steps, the list lacked slots, and the guard refused them."""
+    text = "calendar:*-*-1/7"
+    for schedule in (text, f"at 09:00; {text}"):
+        rule = parse(schedule)
+        made = slot_list(rule, "UTC", now)
+        assert made.is_for(rule, "UTC")
+        assert not SlotList("UTC", rule.text, made.slots).is_for(rule, "UTC")
+
+
 def test_how_long_a_list_lasts(now: int) -> None:
     rule = parse("0 * * * *")
     made = slot_list(rule, "UTC", now)

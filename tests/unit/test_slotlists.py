@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from handloop import HandLoop
 
 from lunasched.history.slot import NEXT_SLOTS, LastSlot, slot_list
 from lunasched.schedule import parse
@@ -20,10 +22,18 @@ class Host:
     """A clock, lists of slots, and how often they were asked for."""
 
     def __init__(self, path: Path) -> None:
-        self.now = NOW
+        self.loop = HandLoop(NOW)
         self.asked = 0
         self.slots = SlotDirectory(path / "slots")
-        self.lists = SlotLists(self.slots, lambda: self.now, self._request_sync)
+        self.lists = SlotLists(self.loop, self.slots, self._request_sync)
+
+    @property
+    def now(self) -> int:
+        return self.loop.time
+
+    @now.setter
+    def now(self, now: int) -> None:
+        self.loop.time = now
 
     def _request_sync(self) -> None:
         self.asked += 1
@@ -78,7 +88,27 @@ def test_many_lists_are_asked_for_once(host: Host, rng: random.Random) -> None:
     rng.shuffle(names)
     assert host.run(*names) == 1
     assert host.run(*names) == 0
-    host.lists.renew(names)
+    host.lists.renew_all(names)
+    host.loop.advance()
+    assert host.asked == 1
+
+
+def test_all_lists_are_looked_at_a_few_at_a_time(host: Host) -> None:
+    names = [f"job-{number}" for number in range(1000)]
+    read = []
+
+    def each() -> Iterator[str]:
+        for name in names:
+            read.append(name)
+            yield name
+
+    host.write("job-999", "* * * * *")
+    host.now += NEXT_SLOTS * MINUTE
+    host.lists.renew_all(each())
+    assert len(read) < 100
+    assert host.asked == 0
+    host.loop.advance()
+    assert len(read) == 1000
     assert host.asked == 1
 
 

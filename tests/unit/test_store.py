@@ -25,7 +25,7 @@ from lunasched.history.run import Result, Run, Trigger
 from lunasched.jobs.model import Job, Priority, ResourceLimits
 from lunasched.paths import history_path
 from lunasched.store import Definitions, OpenRun, RunState, Store, database
-from lunasched.store.history import SPLIT
+from lunasched.store.historydatabase import SPLIT
 
 BOOT = "b" * 32
 RUN = "1" * 32

@@ -45,7 +45,7 @@ FACTS: dict[str, Any] = {
     ],
 )  # fmt: skip
 def test_what_a_template_says(text: str, said: str) -> None:
-    template.check(text, TEMPLATE_VARIABLES)
+    template.check_template(text, TEMPLATE_VARIABLES)
     assert template.render(text, FACTS) == said
 
 
@@ -82,7 +82,7 @@ def test_what_a_template_says(text: str, said: str) -> None:
 )  # fmt: skip
 def test_what_is_refused(text: str, problem: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        template.check(text, TEMPLATE_VARIABLES)
+        template.check_template(text, TEMPLATE_VARIABLES)
     assert problem in str(caught.value)
     if len(text) <= template.LENGTH_MAX:
         with pytest.raises(TemplateFailed):
@@ -131,7 +131,7 @@ PIECES = (
 @given(text=st.lists(st.sampled_from(PIECES), max_size=25).map("".join) | st.text(max_size=20))
 def test_any_text_is_filled_in_or_refused(text: str) -> None:
     try:
-        template.check(text, TEMPLATE_VARIABLES)
+        template.check_template(text, TEMPLATE_VARIABLES)
     except InvalidInput:
         return
     try:
@@ -149,6 +149,6 @@ def test_what_a_job_wrote_is_no_template(output: str) -> None:
 
 def test_every_variable_and_filter_can_be_used() -> None:
     for name in TEMPLATE_VARIABLES:
-        template.check(f"{{{{ {name} }}}}", TEMPLATE_VARIABLES)
+        template.check_template(f"{{{{ {name} }}}}", TEMPLATE_VARIABLES)
     for name in template.FILTERS:
-        template.check(f"{{{{ output_lines | {name} }}}}", TEMPLATE_VARIABLES)
+        template.check_template(f"{{{{ output_lines | {name} }}}}", TEMPLATE_VARIABLES)

@@ -11,7 +11,7 @@ from lunasched.formats.unittext import timer_name
 from lunasched.history import phrases
 from lunasched.history.jsonview import job_json
 from lunasched.history.run import Overrun, Result, Run, Trigger
-from lunasched.history.timerstate import Obstacle, Timers, Upcoming, obstacle
+from lunasched.history.timerstate import Obstacle, Timers, Upcoming, timer_obstacle
 from lunasched.jobs.model import Job
 
 AT = 1_800_000_000_000_000
@@ -55,7 +55,7 @@ def run(result: Result | None, overrun: Overrun | None) -> Run:
     ids=str,
 )
 def test_what_keeps_a_timer_from_elapsing(unit: Unit | None, found: Obstacle | None) -> None:
-    assert obstacle(unit) is found
+    assert timer_obstacle(unit) is found
     timers = Timers({} if unit is None else {timer_name(JOB.name): unit})
     assert timers.upcoming(JOB.name, AT) == Upcoming(None if found else AT, found)
 

@@ -350,15 +350,18 @@ def test_a_directory_that_cannot_be_looked_into(shared: Path) -> None:
     (shared / "private").chmod(0)
     done = as_ordinary_user(
         "from lunasched.errors import PermissionDenied\n"
-        "for act in (units.owned, units.wanted, lambda: units.read('lunasched-job@a.timer'),\n"
-        "            lambda: units.stage({'lunasched-job@a.timer': 'x'})):\n"
+        "name = 'lunasched-job@a.timer'\n"
+        "for act in (units.owned, units.wanted, lambda: units.read(name),\n"
+        "            lambda: units.stage({name: 'x'}), lambda: units.remove([name]),\n"
+        "            lambda: units.want([name]), lambda: units.unwant([name]),\n"
+        "            units.check_writable):\n"
         "    try: act()\n"
         "    except PermissionDenied as error: print('denied')\n",
         shared / "private",
     )
     (shared / "private").chmod(0o700)
     assert done.stderr == ""
-    assert done.stdout.split() == ["denied"] * 4
+    assert done.stdout.split() == ["denied"] * 8
 
 
 def test_a_permission_error_ends_a_command_with_its_code() -> None:

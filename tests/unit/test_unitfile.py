@@ -150,7 +150,7 @@ def test_the_escape_of_a_semicolon_is_for_a_whole_word_of_arguments(line: str) -
 
 @pytest.mark.parametrize("name", ["a.service", r"a\x20b@c:d.timer", "x@a.socket"])
 def test_names_of_units(name: str) -> None:
-    assert unitfile.unit_name(name) == name
+    assert unitfile.checked_unit_name(name) == name
 
 
 @pytest.mark.parametrize(
@@ -169,4 +169,4 @@ def test_names_of_units(name: str) -> None:
 )
 def test_what_cannot_be_the_name_of_a_unit(name: str) -> None:
     with pytest.raises(InvalidInput):
-        unitfile.unit_name(name)
+        unitfile.checked_unit_name(name)

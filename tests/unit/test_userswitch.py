@@ -73,13 +73,13 @@ def test_users_are_named_once_and_variables_are_none() -> None:
 
 
 def test_the_warning_says_what_to_write() -> None:
-    said = userswitch.warning(job("su - web -c 'a b'")) or ""
+    said = userswitch.switch_warning(job("su - web -c 'a b'")) or ""
     assert "--run-as web" in said
     assert "'a b'" in said
     assert "stop" in said
     assert "time limit" in said
     assert "output" in said
-    assert "--run-as web" in (userswitch.warning(job("su - web -c a; id")) or "")
-    assert "--run-as USER" in (userswitch.warning(job('su - "$X" -c a')) or "")
-    assert "runs as root" in (userswitch.warning(job("sudo -i id")) or "")
-    assert userswitch.warning(job("id")) is None
+    assert "--run-as web" in (userswitch.switch_warning(job("su - web -c a; id")) or "")
+    assert "--run-as USER" in (userswitch.switch_warning(job('su - "$X" -c a')) or "")
+    assert "runs as root" in (userswitch.switch_warning(job("sudo -i id")) or "")
+    assert userswitch.switch_warning(job("id")) is None

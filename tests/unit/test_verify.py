@@ -23,14 +23,14 @@ LEAST: dict[str, Any] = {"name": "a: b", "schedule": "every 1h", "command": "/no
 
 def problems(**keys: Any) -> list[str]:
     with pytest.raises(InvalidJob) as caught:
-        verify.check(compiled({**LEAST, **keys}, SYSTEM), Mode.SYSTEM)
+        verify.check_compiled(compiled({**LEAST, **keys}, SYSTEM), Mode.SYSTEM)
     return list(caught.value.problems)
 
 
 def test_what_systemd_understands_is_accepted() -> None:
-    verify.check(compiled({**EVERYTHING, "command": "true"}, SYSTEM), Mode.SYSTEM)
-    verify.check(compiled(USER_EVERYTHING, USER), Mode.USER)
-    verify.check(compiled({**LEAST, "systemd": {"LimitNOFILE": 9}}, SYSTEM), Mode.SYSTEM)
+    verify.check_compiled(compiled({**EVERYTHING, "command": "true"}, SYSTEM), Mode.SYSTEM)
+    verify.check_compiled(compiled(USER_EVERYTHING, USER), Mode.USER)
+    verify.check_compiled(compiled({**LEAST, "systemd": {"LimitNOFILE": 9}}, SYSTEM), Mode.SYSTEM)
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def test_a_job_without_words_of_systemd_is_not_asked_about(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    verify.check(compiled(LEAST, SYSTEM), Mode.SYSTEM)
+    verify.check_compiled(compiled(LEAST, SYSTEM), Mode.SYSTEM)
     with pytest.raises(DeploymentFailed, match="systemd-analyze"):
-        verify.check(compiled({**LEAST, "sandbox": {"umask": "077"}}, SYSTEM), Mode.SYSTEM)
+        verify.check_compiled(compiled({**LEAST, "sandbox": {"umask": "077"}}, SYSTEM), Mode.SYSTEM)
 
 
 def test_complaints_are_of_the_unit_and_directive() -> None:

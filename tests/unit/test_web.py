@@ -32,7 +32,7 @@ from lunasched.supervisor.connections import AT_ONCE_MAX, CONNECTIONS_MAX, PEER_
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.loop import Loop
 from lunasched.supervisor.messages import Origin
-from lunasched.web import http as web_http
+from lunasched.web import httpserver as web_http
 from lunasched.web.api import RUNS_DEFAULT, RUNS_MAX
 from lunasched.web.pages import JOBS_MAX, job_url
 from lunasched.web.pages import RUNS_MAX as RUNS_ON_A_PAGE

@@ -19,7 +19,7 @@ from lunasched.history.run import Result, Run, Trigger
 from lunasched.store import Store
 from lunasched.web import peer, plot, timeline
 from lunasched.web.access import Access
-from lunasched.web.http import Request
+from lunasched.web.httpserver import Request
 
 NOW = 1_800_000_000 * SECOND
 MINUTE = 60 * SECOND
@@ -75,7 +75,7 @@ def test_runs_that_touch_are_one_shape_and_failures_are_on_top() -> None:
 
 
 def test_kinds_differ_in_more_than_their_colour() -> None:
-    assert len({timeline.key(kind) for kind in MarkKind}) == len(MarkKind)
+    assert len({timeline.legend_mark(kind) for kind in MarkKind}) == len(MarkKind)
 
 
 def test_a_timeline_in_words() -> None:
@@ -330,4 +330,4 @@ def test_nobody_who_only_records_pays_for_the_page() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "lunasched.supervisor.pageserver" in loaded
-    assert not loaded & {"jinja2", "http.server", "lunasched.web.site", "lunasched.web.http"}
+    assert not loaded & {"jinja2", "http.server", "lunasched.web.site", "lunasched.web.httpserver"}

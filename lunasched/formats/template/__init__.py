@@ -13,21 +13,21 @@ from collections.abc import Collection, Mapping
 from lunasched.errors import InvalidInput
 from lunasched.formats.template.filters import FILTERS, VALUE_MAX
 
-__all__ = ["FILTERS", "LENGTH_MAX", "VALUE_MAX", "check", "render"]
+__all__ = ["FILTERS", "LENGTH_MAX", "VALUE_MAX", "check_template", "render"]
 
 LENGTH_MAX = 8192
 """Characters of a template."""
 
 
-def check(text: str, variables: Collection[str]) -> None:
+def check_template(text: str, variables: Collection[str]) -> None:
     """Raise ``InvalidInput`` for what is not a template, or uses another than these variables."""
     if len(text) > LENGTH_MAX:
         raise InvalidInput(f"a template has at most {LENGTH_MAX} characters")
     if not _is_plain(text):
         # Imported here, so that commands that only read do not load Jinja2.
-        from lunasched.formats.template.language import compiled
+        from lunasched.formats.template.language import compiled_template
 
-        compiled(text, variables)
+        compiled_template(text, variables)
 
 
 def render(text: str, variables: Mapping[str, object]) -> str:

@@ -92,7 +92,7 @@ def filled(text: str, variables: Mapping[str, object]) -> str:
     """Fill in a template with some variables; raises ``TemplateFailed``."""
     try:
         found = ""
-        for part in compiled(text, variables).generate(**variables):
+        for part in compiled_template(text, variables).generate(**variables):
             found += part
             check_length(len(found))
     except InvalidInput as error:
@@ -102,7 +102,7 @@ def filled(text: str, variables: Mapping[str, object]) -> str:
     return found
 
 
-def compiled(text: str, variables: Collection[str]) -> jinja2.Template:
+def compiled_template(text: str, variables: Collection[str]) -> jinja2.Template:
     """The template of a text that may use some variables; raises ``InvalidInput``."""
     try:
         environment = _Environment()

@@ -12,11 +12,11 @@ from lunasched.formats import template
 from lunasched.formats.unittext import uuid
 from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Trigger
-from lunasched.history.runvalues import of_report
+from lunasched.history.runvalues import value_of_report
 from lunasched.jobs.model import Channel
 from lunasched.jobs.runfacts import RUN_FACTS, YIELD, Form, Medium, RunFact, given
 from lunasched.notify.message import wording
-from lunasched.notify.message.output import clean, last_lines, one_line
+from lunasched.notify.message.output import clean, last_lines, subject_line
 
 SUBJECT_MAX = 200
 """Characters of a subject."""
@@ -36,7 +36,7 @@ _VALUES: Mapping[Form, Callable[[Any], object]] = {
 # The resources of a run are part of each notification about it, as far as they are known.
 _USED: Mapping[Form, Callable[[Any], str]] = {
     Form.CPU_TIME: lambda usec: wording.span(usec / 1_000_000),
-    Form.SIZE: wording.size,
+    Form.SIZE: wording.short_size,
 }
 
 _TRIGGERS = {
@@ -73,10 +73,10 @@ def compose(report: Report, channel: Channel | None = None) -> Message:
 
     A template that cannot be filled in is left out, and a note says why.
     """
-    subject = one_line(wording.headline(report), SUBJECT_MAX)
-    lines = [(label, one_line(text, 500)) for label, text in _facts(report)]
+    subject = subject_line(wording.headline(report), SUBJECT_MAX)
+    lines = [(label, subject_line(text, 500)) for label, text in _facts(report)]
     facts = tuple((label, text) for label, text in lines if text)
-    commands = tuple(one_line(command, 600) for command in _commands(report))
+    commands = tuple(subject_line(command, 600) for command in _commands(report))
     output = last_lines(report.output)
     text = _text(subject, facts, output, commands, report)
     variables = _variables(report, subject, text, output)
@@ -90,7 +90,7 @@ def compose(report: Report, channel: Channel | None = None) -> Message:
             custom = _filled(channel.body, variables)
         except TemplateFailed as error:
             notes.append(f"The template of the body was left out: {error}")
-    note = " ".join(one_line(one, 300) for one in notes)
+    note = " ".join(subject_line(one, 300) for one in notes)
     whole = custom or text
     if note:
         whole = f"{whole.rstrip()}\n\n{note}\n"
@@ -103,7 +103,7 @@ def _filled(source: str | None, variables: dict[str, object], one_line_of: int =
         return ""
     text = template.render(source, variables)
     if one_line_of:
-        return one_line(text, one_line_of)
+        return subject_line(text, one_line_of)
     return clean(text) if text.strip() else ""
 
 
@@ -127,7 +127,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield _LABELS["attempt"], f"{report.attempt} of {max(report.attempt, report.max_attempts)}"
     yield "Ran", _TRIGGERS.get(report.trigger, "") if report.trigger else ""
     for fact in YIELD:
-        value = of_report(report, fact)
+        value = value_of_report(report, fact)
         if fact.form in _USED and value is not None:
             yield fact.label, _USED[fact.form](value)
     if report.overrun == 1:
@@ -199,7 +199,7 @@ def _held(report: Report) -> str:
     """Return the content of a digest, a line each, the latest last."""
     shown = report.held[-_HELD_MAX:]
     lines = [
-        one_line(
+        subject_line(
             f"{one.count} x {one.job or 'lunasched'}, {one.kind.value}: {one.what}; "
             f"last {wording.moment(one.last_at, report.timezone)}",
             300,
@@ -242,7 +242,7 @@ def _variables(report: Report, subject: str, text: str, output: str) -> dict[str
 
 def _value(report: Report, fact: RunFact) -> object:
     """A fact of the run as templates have it; ``None`` where there is none."""
-    value = of_report(report, fact)
+    value = value_of_report(report, fact)
     if value is None:
         return None
     if fact.form is Form.TIME:

@@ -27,7 +27,7 @@ def last_lines(text: str, count: int = LINES) -> str:
     return "\n".join(lines).strip("\n")
 
 
-def one_line(text: str, length: int) -> str:
+def subject_line(text: str, length: int) -> str:
     """A text as one line, for a subject."""
     return shortened(" ".join(clean(text).split()), length)
 

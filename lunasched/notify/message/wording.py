@@ -33,7 +33,7 @@ def what_happened(report: Report) -> str:
     if result is not None and result.is_failure:
         return _failure(report)
     if report.kind is ReportKind.OVERRUN and report.result is None:
-        return f"{_goes_on(report)}, {slots_passed(report)}"
+        return f"{_goes_on(report)}, {slots_passed_during(report)}"
     if report.kind is ReportKind.MISSED:
         return f"{_counted(report.missed, 'run')} missed"
     if report.kind is ReportKind.SKIPPED or report.result is Result.SKIPPED:
@@ -64,9 +64,9 @@ def headline(report: Report) -> str:
         case ReportKind.MISSED:
             return f"{job} missed {_counted(report.missed, 'run')} on {host}"
         case ReportKind.OVERRUN if report.result is None:
-            return f"{job} {_goes_on(report)} on {host}: {slots_passed(report)}"
+            return f"{job} {_goes_on(report)} on {host}: {slots_passed_during(report)}"
         case ReportKind.OVERRUN:
-            end = f"{what_happened(report)}, {slots_passed(report)}"
+            end = f"{what_happened(report)}, {slots_passed_during(report)}"
             return f"{job} is over on {host} after {ran_for(report)}: {end}"
         case ReportKind.DIGEST:
             held = sum(one.count for one in report.held)
@@ -104,7 +104,7 @@ def ran_for(report: Report) -> str:
     return span(_seconds(start, end))
 
 
-def slots_passed(report: Report) -> str:
+def slots_passed_during(report: Report) -> str:
     """Return the number of slots that passed during the run: ``60 slots passed``."""
     return phrases.slots_passed(report.overrun)
 
@@ -119,7 +119,7 @@ def span(seconds: float) -> str:
     return " ".join(f"{count} {unit.symbol}" for count, unit in parts[:2] if count)
 
 
-def size(count: int) -> str:
+def short_size(count: int) -> str:
     """Bytes in the unit that makes them short: ``2 GiB``."""
     letter = next((one for one in "TGMK" if count >= measures.SIZES[one]), "")
     number = f"{count / measures.SIZES[letter]:.1f}".removesuffix(".0")
@@ -157,7 +157,7 @@ def _failure(report: Report) -> str:
             limit = f"{span(report.time_limit)} " if report.time_limit else ""
             return f"ran into its {limit}time limit"
         case Result.OOM_KILL if report.memory_limit:
-            return f"killed at its {size(report.memory_limit)} memory limit"
+            return f"killed at its {short_size(report.memory_limit)} memory limit"
         case Result.OOM_KILL:
             return "killed as the machine ran out of memory"
         case Result.EXEC_ERROR:

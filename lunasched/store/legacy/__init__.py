@@ -6,7 +6,7 @@ The tables of 1.x are ``jobs`` and ``history``, and since its schema versions 1 
 
 from __future__ import annotations
 
-from lunasched.store.legacy.migration import is_legacy, migrate
+from lunasched.store.legacy.migration import is_legacy, migrate_legacy
 from lunasched.store.legacy.migrationreport import MigrationReport
 
-__all__ = ["MigrationReport", "is_legacy", "migrate"]
+__all__ = ["MigrationReport", "is_legacy", "migrate_legacy"]

@@ -26,7 +26,7 @@ def back_up(database: Path) -> Path:
             closing(sqlite3.connect(part, isolation_level=None)) as target,
         ):
             source.backup(target)
-        sync(part)
+        sync_to_disk(part)
         for number in count(1):
             suffix = _SUFFIX if number == 1 else f"{_SUFFIX}-{number}"
             backup = database.with_name(database.name + suffix)
@@ -36,7 +36,7 @@ def back_up(database: Path) -> Path:
             except FileExistsError:
                 if not _same(part, backup):
                     continue
-            sync(database.parent)
+            sync_to_disk(database.parent)
             return backup
         raise AssertionError("there is always a next number")
     finally:
@@ -63,7 +63,7 @@ def make_like(path: Path, model: Path) -> None:
         os.close(descriptor)
 
 
-def sync(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
     """Have a file or a directory on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -21,9 +21,9 @@ from lunasched.history.run import Result
 from lunasched.jobs import dependencies
 from lunasched.jobs.model import ExecutionMode, Job
 from lunasched.paths import Mode
-from lunasched.store.legacy.backup import back_up, make_like, sync
-from lunasched.store.legacy.jobs import Converted, convert
+from lunasched.store.legacy.backup import back_up, make_like, sync_to_disk
 from lunasched.store.legacy.migrationreport import MigrationReport
+from lunasched.store.legacy.oldjobs import Converted, convert
 
 _NEWEST = 3
 _PREFIX = "lunasched_1_"
@@ -64,7 +64,7 @@ def is_legacy(connection: sqlite3.Connection) -> bool:
     return all(columns <= _columns(connection, table) for table, columns in wanted.items())
 
 
-def migrate(
+def migrate_legacy(
     connection: sqlite3.Connection,
     database: Path,
     mode: Mode,
@@ -330,6 +330,6 @@ def _write(report: MigrationReport) -> None:
     part = report.written.with_name(report.written.name + ".part")
     make_like(part, report.database)
     part.write_text(report.text(), encoding="utf-8")
-    sync(part)
+    sync_to_disk(part)
     part.replace(report.written)
-    sync(part.parent)
+    sync_to_disk(part.parent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lunasched.store.legacy.jobs import Converted
+from lunasched.store.legacy.oldjobs import Converted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,14 @@ What Debian's cron does with a line was looked at by running it (tests/system/te
 cronie's extensions are those of its crontab(5).
 """
 
-from lunasched.transfer.crontab.convert import format_by_content, read
+from lunasched.transfer.crontab.convert import format_by_content, read_crontab
 from lunasched.transfer.crontab.source import CronFormat, Crontab, CrontabEntry, CrontabSource
 
-__all__ = ["CronFormat", "Crontab", "CrontabEntry", "CrontabSource", "format_by_content", "read"]
+__all__ = [
+    "CronFormat",
+    "Crontab",
+    "CrontabEntry",
+    "CrontabSource",
+    "format_by_content",
+    "read_crontab",
+]

@@ -12,6 +12,7 @@ from lunasched.jobs.model import Job
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.transfer.crontab.anacron import read_anacron_entry
 from lunasched.transfer.crontab.command import input_directives, split_percent
+from lunasched.transfer.crontab.entrytimes import read_times
 from lunasched.transfer.crontab.lines import (
     COMMAND_BYTES_MAX,
     CONVERT,
@@ -19,11 +20,10 @@ from lunasched.transfer.crontab.lines import (
     VARIABLE_BYTES_MAX,
     Problems,
     RawEntry,
-    entries,
+    raw_entries,
 )
 from lunasched.transfer.crontab.names import CrontabDraft, identifiers, names, stem
 from lunasched.transfer.crontab.source import CronFormat, Crontab, CrontabEntry, CrontabSource
-from lunasched.transfer.crontab.times import read_times
 
 _SHELL = "/bin/sh"
 _DEFAULTS = {"PATH": "/usr/bin:/bin", "SHELL": _SHELL}
@@ -39,11 +39,11 @@ _VARIABLES = {
 """The variables that the values of keys come from."""
 
 
-def read(data: bytes, source: CrontabSource) -> Crontab:
+def read_crontab(data: bytes, source: CrontabSource) -> Crontab:
     """All entries of a crontab as jobs, and every fault of it."""
     problems = Problems(source.label)
     is_anacron = source.format is CronFormat.ANACRON
-    raw = entries(data, problems, anacron=is_anacron)
+    raw = raw_entries(data, problems, anacron=is_anacron)
     if _is_of_the_other_format(raw, source, problems):
         return Crontab((), problems.texts(), ())
     drafts = []
@@ -314,7 +314,7 @@ def _of_variable(entry: RawEntry, problem: str) -> tuple[int, str] | None:
 
 def format_by_content(data: bytes, users: Container[str] | None) -> CronFormat:
     """Return the format that the lines of a crontab look like: with a user before each, or none."""
-    words = _first_words(entries(data, Problems("")))
+    words = _first_words(raw_entries(data, Problems("")))
     return CronFormat.SYSTEM if _have_users(words, users) else CronFormat.USER
 
 

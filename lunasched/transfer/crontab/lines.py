@@ -73,7 +73,7 @@ class Problems:
         )
 
 
-def entries(data: bytes, problems: Problems, *, anacron: bool = False) -> list[RawEntry]:
+def raw_entries(data: bytes, problems: Problems, *, anacron: bool = False) -> list[RawEntry]:
     """The entries of a crontab; what cannot be one is noted in ``problems``."""
     variables: dict[str, Variable] = {}
     found = []

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from lunasched.units.needs import accounts, files, programs
+from lunasched.units.needs import accounts, openedfiles, programs
 from lunasched.units.needs.lack import Lack
-from lunasched.units.needs.machine import Absence, Account, FileKind, Machine, Seen
+from lunasched.units.needs.machinequestions import Absence, Account, FileKind, Machine, Seen
 from lunasched.units.needs.place import Place
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def lacking(jobs: Iterable[Job], machine: Machine) -> list[Lack]:
 
 def _of(job: Job, machine: Machine) -> Iterator[Lack]:
     place = Place.of(job, machine)
-    for look in (accounts.lacks, files.lacks, programs.lacks):
+    for look in (accounts.account_lacks, openedfiles.file_lacks, programs.program_lacks):
         yield from look(place)
 
 

@@ -6,14 +6,14 @@ import shlex
 from collections.abc import Iterator
 
 from lunasched.units.needs.lack import Lack
-from lunasched.units.needs.machine import Absence
+from lunasched.units.needs.machinequestions import Absence
 from lunasched.units.needs.place import Place
 
 _USER, _GROUP = 217, 216
 """EXIT_USER and EXIT_GROUP of systemd.exec(5)."""
 
 
-def lacks(place: Place) -> Iterator[Lack]:
+def account_lacks(place: Place) -> Iterator[Lack]:
     """Find users and groups that there are not, and homes that are not there."""
     yield from _user(place)
     for name, line in place.lines("Group", "SupplementaryGroups"):

@@ -11,7 +11,7 @@ from lunasched.jobs import directives
 from lunasched.jobs.model import Job
 from lunasched.units import confinement
 from lunasched.units.needs.lack import Lack
-from lunasched.units.needs.machine import Absence, Account, FileKind, Machine, Seen
+from lunasched.units.needs.machinequestions import Absence, Account, FileKind, Machine, Seen
 
 SYSTEMD_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 """The directories where systemd looks for a program without a shell, whatever ``PATH`` says."""
@@ -130,7 +130,7 @@ class Place:
 
     @cached_property
     def _has_tests(self) -> bool:
-        return any(directives.is_test(name) for name, _ in self.job.directives)
+        return any(directives.is_condition(name) for name, _ in self.job.directives)
 
     @cached_property
     def _has_capabilities(self) -> bool:

@@ -13,7 +13,7 @@ from lunasched.jobs.model import Command
 from lunasched.units import commandchannels, confinement
 from lunasched.units.needs import shelltext
 from lunasched.units.needs.lack import Lack
-from lunasched.units.needs.machine import Absence, FileKind, Seen
+from lunasched.units.needs.machinequestions import Absence, FileKind, Seen
 from lunasched.units.needs.place import EXECUTE, READ, Place
 
 _EXEC = 203
@@ -33,7 +33,7 @@ class _Use:
     """The directories in which it is looked for; ``None`` where they are not known."""
 
 
-def lacks(place: Place) -> Iterator[Lack]:
+def program_lacks(place: Place) -> Iterator[Lack]:
     """Find programs that cannot be run, and scripts whose interpreters cannot."""
     job = place.job
     main = [*place.lines("ExecStart")]
@@ -47,7 +47,7 @@ def lacks(place: Place) -> Iterator[Lack]:
         command = job.hooks.command(event)
         assert command is not None
         yield from _command(place, f"hooks.{event.value}", command, effect="the hook fails")
-    for channel in commandchannels.of(job).values():
+    for channel in commandchannels.command_channels(job).values():
         yield from _command(
             place, "notification_config", channel.target, effect="this command notifies nobody"
         )

@@ -204,6 +204,7 @@ def check(zone: str, base: datetime, expressions: list[str], window: timedelta) 
     return problems
 
 
+@pytest.mark.slow
 def test_working_days_and_days_before_the_last_in_every_month_of_a_leap_cycle() -> None:
     """At noon in UTC, so that each of the lines is looked at on its own for 28 years."""
     base, until = utc(2020, 1, 1), utc(2048, 1, 1)

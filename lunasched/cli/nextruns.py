@@ -1,0 +1,223 @@
+"""Commands about when jobs run: explain, next."""
+
+from __future__ import annotations
+
+import heapq
+import sys
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Optional
+
+import typer
+
+from lunasched.cli import render
+from lunasched.cli.app import JSON_OPTION, MODE_OPTION, TIMES_MAX, app, chosen_mode
+from lunasched.cli.session import Session
+from lunasched.errors import InvalidInput
+from lunasched.history import jsonview
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lunasched.jobs.model import Job
+    from lunasched.schedule import Schedule, Transition
+
+_YEAR = timedelta(days=366)
+
+
+@app.command()
+def explain(
+    schedule: str = typer.Argument(
+        ..., help="Schedule, as 'lunasched add' takes it.", show_default=False
+    ),
+    zone: Optional[str] = typer.Option(
+        None,
+        "--timezone",
+        metavar="ZONE",
+        help="Time zone.  [default: the host's]",
+        show_default=False,
+    ),
+    start: Optional[str] = typer.Option(
+        None,
+        "--from",
+        metavar="ISO",
+        help="Show times after this one.  [default: now]",
+        show_default=False,
+    ),
+    count: int = typer.Option(
+        5, "-n", "--count", min=1, max=TIMES_MAX, help="Number of times to show."
+    ),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Explain a schedule, and show its next times."""
+    from lunasched.schedule import check_timezone, describe, doubt, parse, timing
+
+    host = Session.choose(None).host_timezone
+    if zone is not None:
+        check_timezone(zone)
+    now = _moment(start, zone or host)
+    rule = parse(schedule)
+    lines = timing(rule, timezone=zone, host_timezone=host, now=now)
+    upcoming = list(_elapses(rule, zone or host, now, count))
+    if as_json:
+        render.print_json(
+            {
+                "schedule": rule.text,
+                "kind": rule.kind.value,
+                "timezone": zone or host,
+                "on_calendar": list(lines.on_calendar),
+                "on_unit_active_sec": lines.on_unit_active_sec,
+                "on_boot_sec": lines.on_boot_sec,
+                "on_startup_sec": lines.on_startup_sec,
+                "next": [jsonview.iso(moment) for moment in upcoming],
+            }
+        )
+        return
+    print(describe(rule))
+    if unsure := doubt(rule):
+        print(f"warning: {unsure}", file=sys.stderr)
+    print(f"\nTime zone: {zone or host}{'' if zone else ' (of the host)'}\n\nTimer:")
+    if lines.is_empty:
+        print("  none")
+    for line in lines.on_calendar:
+        print(f"  OnCalendar={line}")
+    if lines.on_unit_active_sec is not None:
+        print(f"  OnUnitActiveSec={lines.on_unit_active_sec}s")
+    if lines.on_boot_sec is not None:
+        print(f"  OnBootSec={lines.on_boot_sec}s")
+    if lines.on_startup_sec is not None:
+        print(f"  OnStartupSec={lines.on_startup_sec}s")
+    if upcoming:
+        print("\nNext times:")
+        for moment in upcoming:
+            print(f"  {render.zone_time(moment, zone or host)}")
+    _print_nights(rule, zone or host, now)
+
+
+@app.command("next")
+def next_runs(
+    ctx: typer.Context,
+    name: Optional[str] = typer.Argument(
+        None, help="Name of the job.  [default: all jobs]", show_default=False
+    ),
+    count: int = typer.Option(
+        10, "-n", "--count", min=1, max=TIMES_MAX, help="Number of runs to show."
+    ),
+    as_json: bool = JSON_OPTION,
+    system: Optional[bool] = MODE_OPTION,
+) -> None:
+    """Show the next runs of a job or of all jobs."""
+    session = Session.choose(chosen_mode(ctx, system))
+    jobs = session.jobs() if name is None else [session.job(name)]
+    deployed = session.store.jobs.updated_at()
+    due = [job for job in jobs if _is_due(job)]
+    seen = {job.name: session.timers.obstacle(job.name) for job in due}
+    obstacles = {name: obstacle for name, obstacle in seen.items() if obstacle}
+    streams = [
+        _upcoming(session, job, deployed.get(job.name, 0), count)
+        for job in due
+        if job.name not in obstacles
+    ]
+    runs = [run for run, _ in zip(heapq.merge(*streams), range(count), strict=False)]
+    for one, obstacle in obstacles.items():
+        print(f"note: {one} has no next run: {obstacle.words}", file=sys.stderr)
+    if as_json:
+        render.print_json([{"at": jsonview.iso(at), "job": job} for at, job in runs])
+        return
+    rows = [(render.local_time(at), job) for at, job in runs]
+    render.print_table(("NEXT ELAPSE", "JOB"), rows)
+
+
+def _is_due(job: Job) -> bool:
+    """Tell if a job has times to come by its schedule."""
+    from lunasched.schedule import UNTIMED, parse
+
+    return job.enabled and not isinstance(parse(job.schedule), UNTIMED)
+
+
+def _upcoming(
+    session: Session, job: Job, deployed_at: int, count: int
+) -> Iterator[tuple[int, str]]:
+    """The next elapses of an enabled job, each with its name."""
+    from lunasched.history.slot import Past, next_slot_of_job, to_datetime, to_usec
+    from lunasched.schedule import Every, elapses, parse
+
+    rule = parse(job.schedule)
+    now = session.now()
+    if isinstance(rule, Every):
+        past = Past(deployed_at, session.store.runs.last_start(job.name), None)
+        first = next_slot_of_job(job, now, past, session.host_timezone)
+        if first is not None:
+            yield from ((first + n * rule.seconds * 1_000_000, job.name) for n in range(count))
+        return
+    zone = job.timezone or session.host_timezone
+    for moment in elapses(rule, timezone=zone, after=to_datetime(now)):
+        yield to_usec(moment), job.name
+
+
+def _elapses(rule: Schedule, zone: str, now: datetime, count: int) -> Iterator[int]:
+    """The next times of a schedule (µs, UTC); an interval counts from now."""
+    from itertools import islice
+
+    from lunasched.history.slot import to_usec
+    from lunasched.schedule import UNTIMED, Every, elapses
+
+    if isinstance(rule, UNTIMED):
+        return
+    if isinstance(rule, Every):
+        yield from (to_usec(now) + n * rule.seconds * 1_000_000 for n in range(1, count + 1))
+        return
+    yield from map(to_usec, islice(elapses(rule, timezone=zone, after=now), count))
+
+
+def _print_nights(rule: Schedule, zone: str, now: datetime) -> None:
+    """Print the elapses around the changes of the clock within a year."""
+    from lunasched.schedule import UNTIMED, Every, transitions
+
+    if isinstance(rule, (Every, *UNTIMED)):
+        return
+    nights = transitions(zone, now, now + _YEAR)
+    if not nights:
+        print(f"\nThe clock of {zone} does not change within a year.")
+        return
+    print("\nWhen the clock changes:")
+    for night in nights:
+        print(f"  {_night(rule, zone, night)}")
+
+
+def _night(rule: Schedule, zone: str, night: Transition) -> str:
+    from lunasched.history.slot import to_usec
+    from lunasched.schedule import elapses
+
+    shift = night.after - night.before
+    at = render.zone_time(to_usec(night.at), zone)
+    minutes = int(abs(shift).total_seconds() // 60)
+    change = f"{at}: {minutes} minutes {'skipped' if shift > timedelta(0) else 'repeated'}"
+    span = abs(shift)
+    times: list[str] = []
+    for moment in elapses(rule, timezone=zone, after=night.at - span - timedelta(microseconds=1)):
+        if moment >= night.at + span or len(times) == 6:
+            break
+        times.append(render.zone_time(to_usec(moment), zone, short=True))
+    return f"{change}; runs around it: {', '.join(times) or 'none'}"
+
+
+def _moment(text: Optional[str], zone: str) -> datetime:
+    """``--from`` as an aware time; one without an offset is in the schedule's zone."""
+    from zoneinfo import ZoneInfo
+
+    from lunasched.schedule.calendar import MAX_YEAR, MIN_YEAR
+
+    if text is None:
+        return datetime.now(timezone.utc)
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise InvalidInput(
+            f"--from: {text!r} is not a time in ISO 8601; write 2027-03-28T01:30 or add +02:00"
+        ) from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))
+    if not MIN_YEAR < moment.year < MAX_YEAR:
+        raise InvalidInput(
+            f"--from: {text!r} is out of range: its year is after {MIN_YEAR} and before {MAX_YEAR}"
+        )
+    return moment

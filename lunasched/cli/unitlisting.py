@@ -1,0 +1,46 @@
+"""The units of a job, for the commands that show them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from lunasched.machine import terminal
+
+if TYPE_CHECKING:
+    from lunasched.cli.session import Session
+    from lunasched.jobs.model import Job
+    from lunasched.units.compiler import CompiledJob
+
+
+def units_to_show(session: Session, job: Job) -> CompiledJob:
+    """The units of a job as they are compiled now; warnings go to standard error."""
+    from lunasched.units import compiler
+    from lunasched.units.concurrency import has_launcher
+
+    # A dry run makes no database.
+    jobs = session.store_as_is.jobs
+    dependencies = [jobs.get(name) for name in job.dependencies]
+    found = compiler.compile(
+        job,
+        session.context,
+        depended_on=bool(jobs.dependent_names(job.name)),
+        launched=[one.name for one in dependencies if one and has_launcher(one)],
+    )
+    warn_author(found)
+    return found
+
+
+def print_units(job: CompiledJob) -> None:
+    """The text of all units of a job, each below its name."""
+    for number, unit in enumerate(job.units):
+        if number:
+            print()
+        print(f"# {unit.name}")
+        terminal.print_exact(unit.text)
+
+
+def warn_author(job: CompiledJob) -> None:
+    """Say what its author should know about a job."""
+    for warning in job.warnings:
+        print(f"warning: {warning}", file=sys.stderr)

@@ -1,0 +1,243 @@
+"""`make torture`: one fault after the other on a booted machine, and a judge who believes nobody.
+
+A round is a machine of its own, with jobs that are due every few seconds, on which faults strike;
+then it is left alone, and what lunasched says of the time is held against what the jobs wrote
+themselves (torture_oracle.py). Each round has a seed, which draws its faults:
+
+    make torture                       # five minutes of rounds
+    TORTURE_S=7200 make torture        # two hours
+    TORTURE_SEED=7 make torture        # round 7 alone, once more
+    TORTURE_FAULTS=bus-restarted,… make torture
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import secrets
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from installed import INSTALL, SUITE
+from machine import REPOSITORY, Machine
+from torture_faults import FAULTS, Fault
+from torture_jobs import (
+    BY_HAND,
+    MOUNTS,
+    PROOFS,
+    PROVE,
+    RETRIED,
+    SETUP,
+    TELLS,
+    busy,
+    calendars,
+    deploy,
+    ends,
+    proofs,
+    rows,
+    slots,
+    told,
+    without_a_timer,
+)
+from torture_oracle import LATE_US, Evidence, Row, Verdict, judge, without_a_run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROUND_FAULTS = 8
+CROWD = 30
+_SETTLES_S = 150
+"""How long it may take until all is on record, on a machine that is busy with other tests, too."""
+
+
+@dataclass
+class Sums:
+    """What was found in all rounds."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+    runs: int = 0
+    slots: int = 0
+    passed: int = 0
+    wrong: Counter[str] = field(default_factory=Counter)
+
+    def add(self, verdict: Verdict) -> None:
+        self.runs += verdict.runs
+        self.slots += verdict.slots
+        self.passed += verdict.passed
+        for kind in ("lost", "doubled", "stuck", "false"):
+            self.wrong[kind] += len(getattr(verdict, kind))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.faults.total()} faults of {len(self.faults)} kinds, {self.runs} runs, "
+            f"{self.slots} slots (passed over by systemd, and told: {self.passed}): "
+            + ", ".join(
+                f"{kind} {self.wrong[kind]}" for kind in ("lost", "doubled", "stuck", "false")
+            )
+        )
+
+
+class Round:
+    """A machine, and the faults that a seed draws for it."""
+
+    def __init__(
+        self,
+        seed: int,
+        kinds: Sequence[type[Fault]],
+        number: int = ROUND_FAULTS,
+        crowd: int = CROWD,
+    ) -> None:
+        self.seed = seed
+        self._rng = random.Random(seed)
+        self._crowd = crowd
+        self._said: list[str] = []
+        self._earlier: dict[str, Row] = {}
+        self.faults = [self._rng.choice(kinds)(self._rng) for _ in range(number)]
+
+    def play(self, machine: Machine) -> Verdict:
+        """Strike with all faults, and judge."""
+        since = self._begin(machine)
+        for fault in self.faults:
+            print(f"    {fault}", flush=True)
+            fault.strike(machine)
+            self._use(machine)
+            time.sleep(self._rng.uniform(0.5, 4))
+            fault.heal(machine)
+            self._said += fault.lies()
+            time.sleep(self._rng.uniform(0, 2))
+        until = int(time.time() * 1_000_000)
+        return self._verdict(machine, since, until)
+
+    def _begin(self, machine: Machine) -> int:
+        machine.exec(MOUNTS)
+        machine.run(INSTALL)
+        machine.write_file("/usr/local/bin/prove", PROVE, mode=0o755)
+        machine.run(SETUP)
+        machine.run("systemctl restart lunasched")
+        deploy(machine, self._crowd)
+        return int(time.time() * 1_000_000)
+
+    def _use(self, machine: Machine) -> None:
+        """Ask for the history, and start a job by hand, as somebody would right now."""
+        shown = machine.exec(["lunasched", "history", "--json", "--all"], check=False)
+        self._read(shown.args, shown.stderr)
+        if shown.returncode == 0:
+            for row in rows(shown.stdout):
+                if row.result is not None:
+                    self._earlier.setdefault(row.id, row)
+        before = {proof.id for proof in proofs(machine)}
+        # While a fault lasts, the end of a run may be known to nobody.
+        start = ["timeout", "20", "lunasched", "start", BY_HAND, "--wait"]
+        done = machine.exec(start, check=False)
+        self._read(done.args, done.stderr)
+        ran = [each for each in proofs(machine) if each.id not in before and each.job == BY_HAND]
+        if done.returncode == 0:
+            self._said.append(f"start --wait ended with 0 for a run that fails: {ran}")
+        if "exit code 5" in done.stderr and not any(each.code == 5 for each in ran):
+            self._said.append(f"start --wait says {done.stderr!r}, and none ran")
+
+    def _read(self, command: object, text: str) -> None:
+        if "Traceback" in text or "unexpected error" in text:
+            self._said.append(f"{command} said: {text}")
+
+    def _verdict(self, machine: Machine, since: int, until: int) -> Verdict:
+        """Judge as soon as all is as it should be, or when it has had the time to be."""
+        due = {
+            name: slots(machine, calendar, since - LATE_US, until)
+            for name, calendar in calendars(self._crowd).items()
+        }
+        end = time.monotonic() + _SETTLES_S
+        while True:
+            verdict = judge(self._evidence(machine, due, since, until))
+            if verdict.is_clean or time.monotonic() > end:
+                return verdict
+            time.sleep(2)
+
+    def _evidence(
+        self, machine: Machine, due: dict[str, list[int]], since: int, until: int
+    ) -> Evidence:
+        running = busy(machine)
+        history = machine.exec(["lunasched", "history", "--json", "--all"]).stdout
+        evidence = Evidence(
+            since=since,
+            until=until,
+            proofs=proofs(machine),
+            rows=rows(history),
+            slots=due,
+            busy=running | busy(machine),
+            earlier=list(self._earlier.values()),
+            told=told(machine),
+            tells=frozenset({TELLS}),
+            witnessed=ends(machine),
+            started_otherwise=frozenset({RETRIED, BY_HAND}),
+        )
+        listed = machine.exec(["lunasched", "list", "--json"]).stdout
+        wrong = [
+            f"{name} has a timer, or is enabled, and not both"
+            for name in without_a_timer(machine, listed)
+        ]
+        missed = {name: _missed(machine, name) for name in without_a_run(evidence)}
+        return replace(evidence, missed=missed, said=[*self._said, *wrong])
+
+
+def _missed(machine: Machine, name: str) -> int:
+    """How many slots of a job lunasched says were missed."""
+    shown = machine.exec(["lunasched", "get", name, "--json"]).stdout
+    return int(json.loads(shown)["missed_slots"])
+
+
+def main() -> int:
+    """Play rounds for as long as is asked for; returns the exit status."""
+    wanted = os.environ.get("TORTURE_FAULTS")
+    kinds = [each for each in FAULTS if not wanted or each.name in wanted.split(",")]
+    if not kinds:
+        print("TORTURE_FAULTS names none of: " + " ".join(each.name for each in FAULTS))
+        return 2
+    again = os.environ.get("TORTURE_SEED")
+    seed = int(again) if again else secrets.randbelow(10**6)
+    end = time.monotonic() + float(os.environ.get("TORTURE_S") or 300)
+    sums = Sums()
+    while True:
+        sums.add(_play(seed, kinds, sums, wanted))
+        if again or time.monotonic() > end:
+            break
+        seed += 1
+    print(sums)
+    return 1 if sums.wrong.total() else 0
+
+
+def _play(seed: int, kinds: Sequence[type[Fault]], sums: Sums, wanted: str | None) -> Verdict:
+    chosen = f"TORTURE_FAULTS={wanted} " if wanted else ""
+    print(f"round {seed}; again: {chosen}TORTURE_SEED={seed} make torture", flush=True)
+    played = Round(seed, kinds)
+    with Machine.boot("torture", suite=SUITE) as machine:
+        verdict = played.play(machine)
+        sums.faults.update(fault.name for fault in played.faults)
+        for line in verdict.lines():
+            print(f"  {line}", flush=True)
+        if not verdict.is_clean:
+            print(f"  the evidence: {_keep(machine, seed)}", flush=True)
+    print(f"  {verdict.runs} runs, {verdict.slots} slots", flush=True)
+    return verdict
+
+
+def _keep(machine: Machine, seed: int) -> Path:
+    """Keep what shows why a round failed; the directory."""
+    directory = REPOSITORY / "build/torture" / str(seed)
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, command in (
+        ("journal", "journalctl --no-pager -o short-precise"),
+        ("proofs", f"cat {PROOFS}"),
+        ("history.json", "lunasched history --json --all"),
+    ):
+        (directory / name).write_text(machine.exec(command, check=False).stdout)
+    return directory
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The supervisor's questions to systemd about many timers: none is waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
+
+import pytest
+from handloop import HandLoop
+from samples import job
+
+from lunasched.store import Store
+from lunasched.supervisor.clock import Clock
+from lunasched.supervisor.intervals import Intervals
+from lunasched.supervisor.loop import Handle
+from lunasched.systemd.manager import Manager
+from lunasched.systemd.questions import Property
+
+NOW = 1_790_000_000_000_000
+MINUTE, HOUR, DAY = 60_000_000, 3_600_000_000, 86_400_000_000
+
+
+@dataclass
+class Timers:
+    """Timers as systemd has them; all that is waited for is counted."""
+
+    known: dict[str, dict[Property, Any]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    waited_for: list[str] = field(default_factory=list)
+    restarted: list[str] = field(default_factory=list)
+    told: list[Any] = field(default_factory=list)
+
+    def ask_later(self, units: Iterable[str], wanted: Any, told: Any) -> None:
+        for unit in units:
+            self.asked.append(unit)
+            values = tuple(self.known.get(unit, {}).get(one, 0) for one in wanted)
+            self.told.append(partial(told, unit, values))
+
+    def answer(self) -> None:
+        told, self.told = self.told, []
+        for one in told:
+            one()
+
+    def active_since(self, unit: str) -> int:
+        self.waited_for.append(unit)
+        return int(self.known.get(unit, {}).get(Property.SINCE, 0))
+
+    def on_reloaded(self, reloaded: Any) -> None:
+        self.reloaded = reloaded
+
+    def restart_later(self, unit: str, answered: Any) -> None:
+        self.restarted.append(unit)
+
+
+class DeafLoop(HandLoop):
+    """One in which the clock is never set."""
+
+    def on_readable(self, descriptor: int, action: Any, *, background: bool = False) -> Handle:
+        return Handle()
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    with Store.in_memory() as found:
+        with found.changing_jobs():
+            for number in range(300):
+                schedule = "every 1h" if number % 3 == 0 else "at 02:30"
+                found.jobs.put(job(name=f"j{number}", schedule=schedule), NOW - DAY)
+            found.jobs.put(job(name="off", schedule="every 1h", enabled=False), NOW - DAY)
+        yield found
+
+
+def timer(number: int) -> str:
+    return f"lunasched-job@j{number}.timer"
+
+
+def test_intervals_are_planned_without_waiting_for_systemd(store: Store) -> None:
+    loop, timers = HandLoop(NOW), Timers()
+    for number in range(0, 300, 3):
+        timers.known[timer(number)] = {Property.STATE: "active", Property.SINCE: NOW - DAY}
+    # Started long after it was deployed, and the interval is over: it was off meanwhile.
+    timers.known[timer(3)][Property.SINCE] = NOW - MINUTE
+    begun: list[str] = []
+    intervals = Intervals(
+        loop,
+        store,
+        cast("Manager", timers),
+        start_due=lambda: begun.extend(start.job for start in store.starts.all()),
+    )
+    intervals.watch()
+    # Twice: for the boot, and for reloads. Nothing of jobs without an interval.
+    assert timers.asked == 2 * sorted(timer(number) for number in range(0, 300, 3))
+    timers.answer()
+    loop.advance(MINUTE)
+    assert begun == ["j3"]
+    assert timers.restarted == [timer(3)]
+    assert timers.waited_for == []
+
+
+def test_an_interval_that_a_reload_has_put_off_is_planned_for_its_time(store: Store) -> None:
+    loop, timers = HandLoop(NOW), Timers()
+    loop.awake = 10 * HOUR
+    since = {Property.STATE: "active", Property.SINCE: NOW, Property.SINCE_BOOT: 10 * HOUR}
+    with store.changing_jobs():
+        for number in range(0, 300, 3):
+            store.jobs.put(job(name=f"j{number}", schedule="every 1h"), NOW)
+            timers.known[timer(number)] = {**since, Property.NEXT_SINCE_BOOT: 11 * HOUR}
+    begun: list[str] = []
+    intervals = Intervals(
+        loop,
+        store,
+        cast("Manager", timers),
+        start_due=lambda: begun.extend(start.job for start in store.starts.all()),
+    )
+    intervals.watch()
+    timers.answer()
+    timers.known[timer(6)][Property.NEXT_SINCE_BOOT] = 11 * HOUR + 30 * MINUTE
+    loop.advance(30 * MINUTE)
+    timers.reloaded()
+    loop.advance(MINUTE)
+    timers.answer()
+    loop.advance(28 * MINUTE)
+    assert begun == []
+    loop.advance(2 * MINUTE)
+    assert begun == ["j6"]
+    assert timers.waited_for == []
+
+
+def test_timers_that_sleep_over_a_set_clock_are_woken_without_waiting(store: Store) -> None:
+    loop, timers = DeafLoop(NOW), Timers()
+    for number in range(300):
+        timers.known[timer(number)] = {Property.SINCE: NOW - DAY, Property.NEXT: NOW + DAY}
+    timers.known[timer(1)][Property.SINCE] = NOW + HOUR
+    # A moment ago somebody started it, and it sleeps for a month.
+    timers.known[timer(4)] = {Property.SINCE: NOW - MINUTE, Property.NEXT: NOW + 30 * DAY}
+    timers.known[timer(5)] = {Property.SINCE: NOW - MINUTE, Property.NEXT: NOW + MINUTE}
+    clock = Clock(loop, store, cast("Manager", timers), host_timezone="UTC", on_step=lambda: None)
+    clock.watch()
+    assert timers.asked == sorted(timer(number) for number in range(300))
+    assert timers.waited_for == []
+    timers.answer()
+    assert timers.restarted == [timer(1)]
+    # Only those that are of interest are asked about once more.
+    assert timers.waited_for == [timer(1), timer(4), timer(5)]
+    loop.advance(1_000_000)
+    timers.answer()
+    assert timers.restarted == [timer(1), timer(4)]
