@@ -200,7 +200,7 @@ def _content(name: str) -> bytes:
 
 def _expanded(name: str) -> List[str]:
     """A file, or those of a directory."""
-    # What may not be looked at is told of by who reads it.
+    # A path that may not be accessed is reported by its reader.
     if name != "-" and os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises before Python 3.14
         return _of_directory(Path(name), trusted=False)
     return [name]

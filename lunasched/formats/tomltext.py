@@ -29,7 +29,7 @@ def load(text: str, source: str) -> dict[str, Any]:
     try:
         value = tomllib.loads(text)
     except RecursionError:
-        raise InvalidDocument(f"{source}: it is nested more than {DEPTH_MAX} levels deep") from None
+        raise InvalidDocument(f"{source}: more than {DEPTH_MAX} levels of nesting") from None
     except ValueError as error:
         said = str(error)
         place = _PLACE.search(said)
@@ -74,9 +74,7 @@ def _check_keys(text: str, source: str) -> None:
             parts = 1
         if parts > DEPTH_MAX:
             line = text.count("\n", 0, token.start()) + 1
-            raise InvalidDocument(
-                f"{source}:{line}: it is nested more than {DEPTH_MAX} levels deep"
-            )
+            raise InvalidDocument(f"{source}:{line}: more than {DEPTH_MAX} levels of nesting")
 
 
 class _UnfitError(Exception):
@@ -90,7 +88,7 @@ class _UnfitError(Exception):
 def _plain(value: Any, path: _Path) -> Any:
     """Dates and times as texts, which is what their author meant where none are expected."""
     if len(path) > DEPTH_MAX:
-        raise _UnfitError(path[:DEPTH_MAX], f"it is nested more than {DEPTH_MAX} levels deep")
+        raise _UnfitError(path[:DEPTH_MAX], f"more than {DEPTH_MAX} levels of nesting")
     if isinstance(value, dict):
         return {key: _plain(inner, (*path, key)) for key, inner in value.items()}
     if isinstance(value, list):

@@ -20,7 +20,7 @@ from lunasched.formats.limits import DEPTH_MAX, VALUES_MAX, InvalidDocument
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Path = tuple[str | int, ...]
 
-_TOO_DEEP = f"it is nested more than {DEPTH_MAX} levels deep"
+_TOO_DEEP = f"more than {DEPTH_MAX} levels of nesting"
 _NULL = {"", "~", "null", "Null", "NULL"}
 _BOOLEAN = {
     "true": True,

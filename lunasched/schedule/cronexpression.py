@@ -391,5 +391,5 @@ def _number(field: _Field, text: str, word: str, position: int) -> int:
     if word in field.names:
         return field.names[word]
     kind = "name or number" if field.names else "number"
-    reason = f"{word!r} is no {kind} for the {field.name} field."
+    reason = f"{word!r} is not a {kind} for the {field.name} field."
     raise ScheduleError(reason, text=text, position=position)

@@ -180,7 +180,7 @@ def journald_restored(machine_to_break: Machine) -> Iterator[None]:
     [
         ("Storage=volatile", "does not outlive a reboot"),
         ("Storage=none", "stores nothing"),
-        ("SystemMaxUse=16M", "no more than 16 MiB"),
+        ("SystemMaxUse=16M", "limited to 16 MiB"),
     ],
 )
 def test_a_journal_that_forgets(patient: Patient, settings: str, text: str) -> None:

@@ -37,7 +37,7 @@ BREAK = r"[\s\"#]+f?\"?"
 """The space between two words, also at the end of a line of a literal or of a comment."""
 PHRASES = re.compile(
     "|".join(rf"\b(?:{one.replace(' ', BREAK)})\b" for one in FOREIGN)
-    + rf"|!r\}}{BREAK}is{BREAK}no{BREAK}[a-z]",
+    + rf"|!r\}}{BREAK}is{BREAK}no{BREAK}[a-z{{]",
     re.IGNORECASE,
 )
 
