@@ -72,7 +72,7 @@ class ScheduleError(InvalidInput):
     def __str__(self) -> str:
         if not self.text or self.position is None:
             return self.message
-        # One line, and one column a character, whatever was written.
+        # One line, and one column for each character, so that the caret is in place.
         text = "".join(one if one.isprintable() else "\ufffd" for one in self.text)
         return f"{self.message}\n    {text}\n    {' ' * self.position}^"
 
@@ -106,7 +106,7 @@ class NoSuchJob(LunaschedError):
     exit_code = ExitCode.NO_SUCH_JOB
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"there is no job {name!r}; 'lunasched list' shows the jobs there are")
+        super().__init__(f"there is no job {name!r}; 'lunasched list' shows all jobs")
 
 
 class PermissionDenied(LunaschedError):

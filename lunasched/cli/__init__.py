@@ -58,7 +58,7 @@ def main() -> int:
     except _InterruptedError:
         return 130
     except BrokenPipeError:
-        # Whoever read our output has had enough; do not complain again when Python exits.
+        # The reader of our output has closed it; do not report that again when Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
     except Exception as error:

@@ -38,7 +38,7 @@ _SANDBOX = typer.Option(
     [],
     "--sandbox",
     metavar="KEY[=VALUE]",
-    help="Keep the job from something, see lunasched(1); can be repeated.",
+    help="Sandbox setting, see lunasched-concepts(7); can be repeated.",
     show_default=False,
 )
 _SYSTEMD = typer.Option(
@@ -152,7 +152,7 @@ def _definition(argv: Optional[List[str]], options: Mapping[str, Any]) -> dict[s
 
 
 def _value(takes: Takes, flag: str, given: Any) -> Any:
-    """The value of a key, from that of its option; ``None`` where nothing is said."""
+    """The value of a key, from that of its option; ``None`` if it is not given."""
     if given is None or takes is Takes.TEXT:
         return given
     match takes:
@@ -210,7 +210,7 @@ def _option(path: Sequence[str | int]) -> str:
     dotted = ".".join(map(str, path))
     flags = {row.keys[0]: row.flag for row in keys.ROWS if row.option is not None}
     for key, flag in flags.items():
-        # What is in a channel is of the addresses that the option has.
+        # Errors in a channel are errors in the addresses of the option.
         if dotted == key or ("." in key and dotted.startswith(f"{key}.")):
             return flag
     key, *rest = map(str, path)
@@ -233,7 +233,7 @@ def _report_added(session: Session, job: Job, compiled: CompiledJob) -> None:
     elif compiled.timer is None and job.dependencies:
         state = "it runs after the jobs that it depends on"
     elif compiled.timer is None:
-        state = f"it runs by: lunasched start {job.name!r}"
+        state = f"start it with: lunasched start {job.name!r}"
     elif elapse is None:
         state = "it runs at the next boot"
     else:

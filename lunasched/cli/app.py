@@ -73,7 +73,7 @@ def root(
     """Run jobs on schedules as systemd timers, with a history of every run."""
 
 
-# Which module defines a command: only that one is loaded, for each option has its cost.
+# The module that defines each command: only that one is loaded, because each option costs time.
 _MODULES = {
     "add": "add",
     "remove": "jobchanges",
@@ -121,7 +121,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         app(list(arguments), prog_name="lunasched")
     except SystemExit as end:
-        # How typer ends, also after a usage error, which it has told of itself.
+        # typer exits this way, also after a usage error that it has printed itself.
         return end.code if isinstance(end.code, int) else ExitCode.FAILED
     return ExitCode.DONE
 

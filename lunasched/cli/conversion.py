@@ -23,7 +23,7 @@ def eject(
         None,
         "--as",
         metavar="UNIT",
-        help="Call the units so, without suffix.  [default: the name of the job]",
+        help="Name of the units, without suffix.  [default: the name of the job]",
         show_default=False,
     ),
     force: bool = typer.Option(False, "--force", help="Leave out what plain units cannot do."),

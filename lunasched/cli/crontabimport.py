@@ -87,7 +87,7 @@ def import_crontab(
 _NOTHING = "nothing was imported"
 
 
-# What is read
+# Reading
 
 
 class _Users:
@@ -115,7 +115,7 @@ def _opened(
     caller = user_name() if session.mode is Mode.USER else None
     users = _Users()
     path = None if file in (None, "-") else Path(str(file)).resolve()
-    format_, owner, prefix = CronFormat.USER, None, ""
+    format_, user, prefix = CronFormat.USER, None, ""
     if path is not None and system_format is None:
         if path.name == "anacrontab":
             format_ = CronFormat.ANACRON
@@ -127,14 +127,14 @@ def _opened(
         prefix = path.name
         if not re.fullmatch(r"[A-Za-z0-9_-]+", prefix):
             print(
-                f"note: Debian's cron does not run {render.printable(str(file))}: such a name has "
-                "letters, digits, '_' and '-' only",
+                f"note: Debian's cron ignores {render.printable(str(file))}, because names there "
+                "have only letters, digits, '_' and '-'",
                 file=sys.stderr,
             )
     if path is not None and path.parent in _SPOOLS and format_ is CronFormat.USER:
-        owner = path.name
-    if owner is not None and owner not in users:
-        raise InvalidInput(f"{file}: there is no user {owner!r}, to whom this crontab would belong")
+        user = path.name
+    if user is not None and user not in users:
+        raise InvalidInput(f"{file}: the crontab belongs to a user {user!r}, who does not exist")
     data = _data(file, path)
     if path is not None and system_format is None and path.name == "crontab":
         format_ = _guessed(str(file), path, data, users)
@@ -142,11 +142,11 @@ def _opened(
         label="crontab -l" if file is None else file,
         format=format_,
         prefix=prefix,
-        user=owner,
+        user=user,
         caller=caller,
         users=users,
         finds=_finds,
-        is_guess=file is not None and system_format is None and owner is None,
+        is_guess=file is not None and system_format is None and user is None,
         tag=_tag(file, path),
     )
     return data, source
@@ -163,7 +163,7 @@ def _guessed(file: str, path: Path, data: bytes, users: _Users) -> CronFormat:
     if guess is CronFormat.SYSTEM:
         what, other = "a crontab with a user before each command", "--user-format"
     print(
-        f"note: by its lines, {render.printable(file)} is {what}; if not, use {other}",
+        f"note: {render.printable(file)} looks like {what}; if it is not, use {other}",
         file=sys.stderr,
     )
     return guess
@@ -212,7 +212,7 @@ def _own_crontab() -> bytes:
     return done.stdout
 
 
-# What is done
+# Deploying
 
 
 def _as_it_is_enabled(session: Session, job: Job) -> Job:
@@ -234,7 +234,7 @@ def _changed(
     return done.plan, done.compiled
 
 
-# What is said
+# Printing
 
 
 def _print_report(found: Crontab, wanted: Plan) -> None:
@@ -259,15 +259,15 @@ def _summary(entry: CrontabEntry) -> str:
 
 
 def _note_gone(session: Session, jobs: List[Job], source: CrontabSource) -> None:
-    """Jobs of an earlier import whose entries are there no more."""
+    """Jobs of an earlier import whose entries are gone."""
     if ":" not in source.tag:
         return
     names = {job.name for job in jobs}
     for job in session.store_as_is.jobs.all():
         if source.tag in job.tags and job.name not in names:
             print(
-                f"note: {job.name!r} was imported from here before, and its entry is there no "
-                f"more; to remove it: lunasched remove {shlex.quote(job.name)}",
+                f"note: {job.name!r} was imported from here before, and its entry is gone; "
+                f"to remove the job: lunasched remove {shlex.quote(job.name)}",
                 file=sys.stderr,
             )
 
@@ -279,7 +279,7 @@ def _off(source: CrontabSource, found: Crontab) -> str:
         whose = f"-u {source.user} " if source.user else ""
         return f"crontab {whose}-l >crontab.saved && crontab {whose}-r"
     if source.label == "-":
-        return "take them out of the crontab that they came from"
+        return "remove them from the crontab that they came from"
     if source.prefix:
         return f"mv {path} /root/"
     lines = ";".join(f"{entry.line}s/^/#/" for entry in found.entries)

@@ -43,9 +43,9 @@ def doctor(
     or from being recorded.
     """
     if fix is not None:
-        from lunasched.cli.mend import mend
+        from lunasched.cli.databasefix import fix_database
 
-        mend(Session.choose(chosen_mode(ctx, system)), fix, ask=not yes)
+        fix_database(Session.choose(chosen_mode(ctx, system)), fix, ask=not yes)
         return
     from lunasched.doctor.diagnosis import diagnose
     from lunasched.doctor.examination import examine
@@ -72,7 +72,7 @@ def doctor(
             }
         )
     else:
-        # The worst at the end, where a long output on a terminal is seen first.
+        # The worst come last, because the end of a long output stays visible on a terminal.
         for severity in Severity:
             if severity is not Severity.OK or verbose:
                 _print([finding for finding in findings if finding.severity is severity])
@@ -91,10 +91,10 @@ def _print(findings: Sequence[Finding]) -> None:
         print(_wrapped(f"{finding.severity.value:<8} ", f"{finding.check}: {finding.what}"))
         if finding.why:
             print(_wrapped(_INDENT, f"{finding.why[0].upper()}{finding.why[1:]}."))
-        if finding.mend:
+        if finding.fix:
             by_root = finding.as_root and os.geteuid() != 0
             print(f"{_INDENT}{'To fix it, as root:' if by_root else 'To fix it:'}")
-            for command in finding.mend:
+            for command in finding.fix:
                 print(f"{_INDENT}    {render.printable(command)}")
 
 
@@ -111,7 +111,7 @@ def _wrapped(before: str, text: str) -> str:
     )
 
 
-# Not their words alone: "ok" is no noun.
+# Not the words of the severities: "ok" is not a noun.
 _COUNTED = {"ok": "passed", "unknown": "unknown", "warning": "warnings", "error": "errors"}
 
 
@@ -125,6 +125,6 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
         "severity": finding.severity.value,
         "what": finding.what,
         "why": finding.why,
-        "mend": list(finding.mend),
+        "fix": list(finding.fix),
         "as_root": finding.as_root,
     }

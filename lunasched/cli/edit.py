@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lunasched.jobs.model import Job
     from lunasched.units.compiler import CompiledJob
 
-# As crontab(1) and sensible-editor(1) look for one.
+# The order of crontab(1) and sensible-editor(1).
 _VARIABLES = ("VISUAL", "EDITOR")
 _EDITORS = ("sensible-editor", "editor", "nano", "vi")
 
@@ -84,15 +84,15 @@ def _read(session: Session, file: Path, before: Job) -> Job:
             content = opened.read(document.BYTES_MAX + 1)
     except OSError as error:
         raise InvalidInput(f"the editor left no file that could be read: {error}") from error
-    # What the text is called is the job, not a file that will be gone.
+    # Errors name the job, because the temporary file will be gone.
     read = document.read_document(content, before.name, document.Format.YAML)
     entries = configfile.read_config(read, base=session.settings.defaults).entries
     if len(entries) != 1:
-        raise InvalidInput(f"{before.name}: there are {len(entries)} jobs in it; leave this one")
+        raise InvalidInput(f"{before.name}: the file has {len(entries)} jobs; keep only this")
     if entries[0].job.name != before.name:
         raise InvalidInput(
-            f"{entries[0].place('name')}a job keeps its name; "
-            "add one of another name and remove this one"
+            f"{entries[0].place('name')}a job cannot be renamed; "
+            "add one with the new name and remove this one"
         )
     return entries[0].job
 
@@ -120,7 +120,7 @@ def _editor() -> list[str]:
     for program in _EDITORS:
         if shutil.which(program):
             return [program]
-    raise LunaschedError("there is no editor; set EDITOR to one")
+    raise LunaschedError("no editor was found; set EDITOR")
 
 
 def _again(problem: str, name: str) -> bool:

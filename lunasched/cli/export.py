@@ -32,7 +32,7 @@ def export_config(
         None,
         "--format",
         metavar="FORMAT",
-        help="yaml or toml.  [default: as FILE is named, else yaml]",
+        help="yaml or toml.  [default: by FILE's suffix, else yaml]",
         show_default=False,
     ),
     output: Optional[Path] = typer.Option(
@@ -53,7 +53,7 @@ def export_config(
     written = dump(jobs, _format(format_, output), defaults=session.settings.defaults)
     if output is None:
         if sys.stdout.isatty() and any(_has_secrets(job) for job in jobs):
-            _note("there are secrets in it: URLs or headers of notifications")
+            _note("the file holds secrets: URLs or headers of notifications")
         terminal.print_exact(written.text)
     else:
         _write(output, written.text.encode())
@@ -100,7 +100,7 @@ def _write(path: Path, content: bytes) -> None:
     try:
         with suppress(FileNotFoundError):
             if not stat.S_ISREG(path.lstat().st_mode):
-                raise InvalidInput(f"{path} exists and is no ordinary file; name another one")
+                raise InvalidInput(f"{path} exists and is not a regular file; name another one")
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:

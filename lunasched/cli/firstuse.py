@@ -17,10 +17,10 @@ _SUPERVISOR = "lunasched.service"
 
 
 def after_adding(session: Session) -> None:
-    """Have a user's jobs recorded from now on, and tell when they run; nothing in system mode."""
+    """Start a user's supervisor, and say when their jobs run; do nothing in system mode."""
     if session.mode is not Mode.USER:
         return
-    # Whoever had a supervisor and has stopped it has their reasons.
+    # A user who has stopped their supervisor has a reason.
     first = session.store.cursor() is None
     if first:
         _start_supervisor(session)
@@ -51,7 +51,7 @@ def _start_supervisor(session: Session) -> None:
 
 def _offer_linger(first: bool) -> None:
     about = "your jobs run only while you are logged in"
-    # With the name: without one, loginctl wants a session, which su does not always make.
+    # The user is named because loginctl otherwise needs a session, which su does not always open.
     command = ("loginctl", "enable-linger", user_name())
     if not first or not _asked(f"note: {about}. Let them always run ({' '.join(command)})?"):
         print(f"note: {about}; to let them always run: {' '.join(command)}", file=sys.stderr)

@@ -52,14 +52,14 @@ def disable(
 
     session = Session.choose(chosen_mode(ctx, system))
     session.job(name)
-    # Else the supervisor does it, when it sees that the job is disabled.
+    # If this fails, the supervisor does it when it sees that the job is disabled.
     dropped = session.of_history(lambda: drop_starts(session, name, retries_only=False), 0)
     try:
         _set_enabled(session, name, enabled=False)
     except LunaschedError as error:
         if dropped:
             error.nothing_changed = False
-            print(f"note: {dropped} of its starts that waited were dropped", file=sys.stderr)
+            print(f"note: {dropped} of its pending starts were dropped", file=sys.stderr)
         raise
 
 
@@ -106,7 +106,7 @@ def sync(
     report = None
     while report is None:
         session = Session.choose(chosen_mode(ctx, system))
-        # It brings the units up to date with the zones: with those of now, however long it waited.
+        # The zones are read now, because this command may have waited long for the lock.
         with suppress(ZonesChanged):
             report = session.deployer.sync(now=session.now(), allow_empty=allow_empty)
     for verb, units in (

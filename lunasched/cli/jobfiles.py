@@ -75,13 +75,13 @@ def apply(
         entries = _entries(session, files or [], format_)
         if prune and not entries and not allow_empty:
             raise InvalidInput(
-                "there is no job in the files, and --prune would remove all jobs; "
+                "the files hold no job, and --prune would remove all jobs; "
                 "if that is meant: --allow-empty"
             )
         changes = _deploy(session, entries, dry_run=dry_run, replace=True, prune=prune)
     except LunaschedError as error:
         if exit_code and error.exit_code == ExitCode.USAGE:
-            # 2 is what the caller waits for, and this is something else.
+            # Exit status 2 means that there are changes, so an error may not use it.
             error.exit_code = ExitCode.FAILED
         raise
     if exit_code and changes:
@@ -111,7 +111,8 @@ def _deploy(
             done = session.deployer.put_all(jobs, now=session.now(), replace=replace, prune=prune)
             wanted, compiled = done.plan, done.compiled
             if done.settled:
-                print("note: what a killed command had begun was finished first", file=sys.stderr)
+                text = "note: a change that a killed command had left unfinished was finished first"
+                print(text, file=sys.stderr)
             plans.show(wanted)
             print(f"Done: {plans.counted(wanted, ('added', 'changed', 'removed'))}.")
     except InvalidInput as error:
@@ -174,7 +175,7 @@ def _format(word: Optional[str], name: str) -> Format:
             raise InvalidInput(f"--format: {error}") from error
         return chosen
     if name == "-":
-        raise InvalidInput("standard input has no suffix: say --format yaml or --format toml")
+        raise InvalidInput("standard input has no suffix: give --format yaml or --format toml")
     return Format.of(name)
 
 
@@ -199,7 +200,7 @@ def _content(name: str) -> bytes:
 
 def _expanded(name: str) -> List[str]:
     """A file, or those of a directory."""
-    # What may not be looked at is told of by who reads it.
+    # A path that may not be accessed is reported by its reader.
     if name != "-" and os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises before Python 3.14
         return _of_directory(Path(name), trusted=False)
     return [name]
@@ -221,7 +222,7 @@ def _of_directory(directory: Path, *, trusted: bool) -> List[str]:
         raise _denied(directory) from error
     except OSError as error:
         raise InvalidInput(
-            f"{directory} cannot be read ({error.strerror}); name the files, or make it"
+            f"{directory} cannot be read ({error.strerror}); name the files, or create it"
         ) from error
     if trusted:
         for path in (directory, *paths):
@@ -246,7 +247,7 @@ def _check_owner(path: Path) -> None:
     if about.st_uid != 0 or by_group or about.st_mode & stat.S_IWOTH:
         quoted = shlex.quote(str(path))
         raise InvalidInput(
-            f"{path} can be written by others than root, so it was not read; "
+            f"{path} is writable for users other than root, so it was not read; "
             f"if its jobs are right: chown root {quoted} && chmod go-w {quoted}"
         )
 

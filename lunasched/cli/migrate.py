@@ -19,13 +19,13 @@ from lunasched.paths import SUPERVISOR_USER, Mode
 def migrate(ctx: typer.Context, system: Optional[bool] = MODE_OPTION) -> None:
     """Take the system's jobs over from an earlier lunasched. The supervisor is stopped.
 
-    Jobs that root is not known to have asked for are left out.
+    Jobs that root did not deploy are left out.
     """
     from lunasched.deploy.takeover import Takeover
 
     session = Session.choose(chosen_mode(ctx, system))
     if session.mode is Mode.USER:
-        # Whatever opens one's own database takes it over.
+        # In user mode, opening the database migrates it.
         session.store.jobs.names()
         print("Your own jobs are those of this version.")
         return
@@ -37,8 +37,8 @@ def migrate(ctx: typer.Context, system: Optional[bool] = MODE_OPTION) -> None:
         entry = pwd.getpwnam(SUPERVISOR_USER)
     except KeyError:
         raise LunaschedError(
-            f"there is no user {SUPERVISOR_USER}, as which the supervisor runs; "
-            "make it: systemd-sysusers"
+            f"there is no user {SUPERVISOR_USER}, which the supervisor runs as; "
+            "create it: systemd-sysusers"
         ) from None
     takeover = Takeover(session.paths, (entry.pw_uid, entry.pw_gid))
     if not takeover.is_due():

@@ -44,7 +44,7 @@ def explain(
         show_default=False,
     ),
     count: int = typer.Option(
-        5, "-n", "--count", min=1, max=TIMES_MAX, help="How many times to show."
+        5, "-n", "--count", min=1, max=TIMES_MAX, help="Number of times to show."
     ),
     as_json: bool = JSON_OPTION,
 ) -> None:
@@ -100,7 +100,7 @@ def next_runs(
         None, help="Name of the job.  [default: all jobs]", show_default=False
     ),
     count: int = typer.Option(
-        10, "-n", "--count", min=1, max=TIMES_MAX, help="How many runs to show."
+        10, "-n", "--count", min=1, max=TIMES_MAX, help="Number of runs to show."
     ),
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
@@ -113,7 +113,7 @@ def next_runs(
     streams = [_upcoming(session, job, deployed.get(job.name, 0), count, obstacles) for job in jobs]
     runs = [run for run, _ in zip(heapq.merge(*streams), range(count), strict=False)]
     for one, obstacle in obstacles.items():
-        print(f"note: {one} has no time to come: {obstacle}", file=sys.stderr)
+        print(f"note: {one} has no next run: {obstacle}", file=sys.stderr)
     if as_json:
         render.print_json([{"at": jsonview.iso(at), "job": job} for at, job in runs])
         return
@@ -223,7 +223,7 @@ def _moment(text: Optional[str], zone: str) -> datetime:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         raise InvalidInput(
-            f"--from: {text!r} is no time in ISO 8601; write 2027-03-28T01:30 or add +02:00"
+            f"--from: {text!r} is not a time in ISO 8601; write 2027-03-28T01:30 or add +02:00"
         ) from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=tzdatabase.rules_of(zone))
     if not MIN_YEAR < moment.year < MAX_YEAR:

@@ -1,4 +1,4 @@
-"""Commands about messages: notifications, notify-test."""
+"""Commands about notifications: notifications, notify-test."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from lunasched.store import OutboxEntry
 
 _RECENT = 20
-# Messages that are shown together, of the last weeks.
+# The most notifications that are listed; the history holds those of some weeks.
 _ENTRIES_MAX = 100_000
 _POLL_SECONDS = 0.1
-# What one message may take, and those before it to the same server.
+# The time for one notification, and for those before it to the same server.
 _PATIENCE_SECONDS = 90
 
 
@@ -86,7 +86,7 @@ def notify_test(
     name: List[str] = typer.Argument(
         ...,
         metavar="NAME...",
-        help="Job whose channels to test, or a type of channel, for those of all jobs.",
+        help="Job whose channels to test, or a type of channel, to test in all jobs.",
         show_default=False,
     ),
     system: Optional[bool] = MODE_OPTION,
@@ -97,7 +97,7 @@ def notify_test(
     if not session.is_recorded:
         option = "--user " if session.mode.value == "user" else ""
         raise LunaschedError(
-            "the supervisor sends messages, and it is not running; "
+            "the supervisor sends notifications, and it is not running; "
             f"start it: systemctl {option}start lunasched.service"
         )
     keys = _put(session, chosen)
@@ -119,7 +119,7 @@ def _chosen(session: Session, what: str) -> Iterator[tuple[Job, Channel]]:
     if job is not None:
         channels = dict.fromkeys(_channels(job))
         if not channels:
-            raise InvalidInput(f"job {what!r} tells nobody; see notification_config")
+            raise InvalidInput(f"job {what!r} notifies nobody; see notification_config")
         yield from ((job, channel) for channel in channels)
         return
     types = [one for one in ChannelType if one.value == what.lower()]
@@ -165,7 +165,7 @@ def _put(session: Session, chosen: list[tuple[Job, Channel]]) -> list[str]:
 
 
 def _settled(session: Session, keys: list[str]) -> Iterator[OutboxEntry]:
-    """The messages as they are sent, in their order."""
+    """The notifications as they are sent, in their order."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     for key in keys:
         while True:

@@ -57,7 +57,7 @@ def differences(before: Job, after: Job) -> list[str]:
         if left != right:
             lines.append(f"{key}: {left} -> {right}")
     if before.notifications != after.notifications and _shown(before) == _shown(after):
-        lines.append("notification_config: a secret in it is another one")
+        lines.append("notification_config: a secret in it changes")
     return [render.printable(line) for line in lines]
 
 

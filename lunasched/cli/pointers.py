@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from lunasched.errors import InvalidInput, LunaschedError
 
-# A command, an option or a page: the message says what to do next.
+# A command, an option or a page: the message already says what to do next.
 _SAID = re.compile(
     r"\b(lunasched [a-z]|systemctl|loginctl|journalctl|usermod|apt-get|install |upgrade |set [A-Z])"
     r"|\(\d\)|(?<!^)(?<!\n)--[a-z]"

@@ -35,13 +35,13 @@ COMMANDS = ("list", "get", "history", "logs", "graph", "queue", "next")
 """The commands that a reader may call."""
 
 _BYTES_MAX = 1 << 16
-# The request comes at once, from a program.
+# A program sends the request at once.
 _REQUEST_SECONDS = 5.0
 PER_USER_MAX = 4
 """Commands of one user that are answered at a time: there are 64 for all."""
-# What is answered to one more. MaxConnectionsPerSource= of systemd 252 does not count users.
+# The answer beyond the limit: MaxConnectionsPerSource= of systemd 252 does not count users.
 _BUSY = b"busy"
-# What of the caller's environment changes what is printed.
+# The variables of the caller that change the output.
 _VARIABLES = ("TZ", "NO_COLOR", "COLUMNS")
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*\Z")
 _SECRETS = "--show-secrets"
@@ -68,8 +68,8 @@ def ask(arguments: Sequence[str]) -> int:
             connection.connect(HISTORY_SOCKET)
         except PermissionError:
             raise PermissionDenied(
-                "the system's jobs are for root, and to be read for members of the group "
-                f"{GROUP} (usermod --append --groups {GROUP} USER); --user is for your own"
+                "the system's jobs are root's, and readable for members of the group "
+                f"{GROUP} (usermod --append --groups {GROUP} USER); for your own jobs, use --user"
             ) from None
         except OSError as error:
             raise LunaschedError(
@@ -85,12 +85,12 @@ def ask(arguments: Sequence[str]) -> int:
             answer = connection.recv(16)
     if not answer:
         raise LunaschedError(
-            "the answer was broken off: it may take an hour and 256 MiB at most; "
+            "the answer was cut off: it may take an hour and 256 MiB at most; "
             "see: journalctl -u 'lunasched-history@*'"
         )
     if answer == _BUSY:
         raise LunaschedError(
-            f"{PER_USER_MAX} of your commands are being answered, the most at a time for a user; "
+            f"{PER_USER_MAX} of your commands are running, which is the limit for a user; "
             "end one of them"
         )
     return int(answer) if answer.isdigit() and len(answer) < 4 else ExitCode.FAILED
@@ -179,7 +179,7 @@ def _checked(request: object) -> tuple[list[str], dict[str, str]]:
         for name, value in (given if isinstance(given, dict) else {}).items()
         if name in _VARIABLES and isinstance(value, str)
     }
-    # A path would be a file that is read for somebody else.
+    # A path would let the caller read a file with another user's rights.
     if not _ZONE.match(environment.get("TZ", "UTC")):
         del environment["TZ"]
     return arguments, environment

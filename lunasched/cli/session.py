@@ -122,7 +122,7 @@ class Session:
 
         assert self._supervisor is not None
         top, directory = self.paths.database.parent, self.paths.history.parent
-        # Where they cannot be made, that is said by who needs them.
+        # If a directory cannot be created, its user reports that.
         with suppress(OSError):
             top.mkdir(mode=0o755, parents=True, exist_ok=True)
             if not is_there(directory) and top.stat().st_uid == 0:
@@ -145,7 +145,7 @@ class Session:
         from lunasched.systemd.manager import Manager
 
         if self.mode is Mode.SYSTEM and os.geteuid() == 0 and self._supervisor:
-            # Before D-Bus has threads, of which a child would have none.
+            # Before D-Bus starts threads, which a forked child would lack.
             self._remote_history.start()
         return Manager.connect(self.mode)
 
@@ -155,7 +155,7 @@ class Session:
         from lunasched.machine.surroundings import Surroundings
 
         path = None
-        # What only shows a plan does not connect, and does not know.
+        # A command that only shows a plan does not connect, and cannot know.
         if "manager" in vars(self):
             with suppress(LunaschedError):
                 path = self.manager.path()
@@ -293,7 +293,7 @@ class Session:
         found = self.timers_if_known
         if found.loaded is None:
             print(
-                "note: systemd does not answer; times to come are by the schedules alone",
+                "note: systemd does not answer; next runs are computed from the schedules alone",
                 file=sys.stderr,
             )
         return found
@@ -327,7 +327,7 @@ class Session:
     @property
     def is_recorded(self) -> bool:
         """Tell if a supervisor records the runs of this mode right now."""
-        # Where it cannot be asked, there is no reason to say that there is none.
+        # If systemd cannot be asked, do not claim that there is no supervisor.
         return self.of_history(self.store.history.is_recorded, otherwise=True)
 
     def note_supervisor(self) -> None:

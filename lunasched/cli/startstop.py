@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _OUTPUT_SECONDS = 0.1
 _LAG_SECONDS = 10
-# A user's manager does not log that a run succeeded: then silence has to do.
+# A user's manager does not log a success, so silence counts as one.
 _SILENCE_SECONDS = 1
 
 
@@ -88,7 +88,7 @@ def stop(
 
     session = Session.choose(chosen_mode(ctx, system))
     session.job(name)
-    # A run that has to be stopped is stopped, whatever the history is on.
+    # A run can be stopped even if the history cannot be read.
     dropped = session.of_history(lambda: drop_starts(session, name, retries_only=False), 0)
     units = sorted(busy_units(session.manager, name))
     before = stopping.processes(session, units)
@@ -116,10 +116,10 @@ def _for_this_run(job: Job, argv: List[str], env: List[str]) -> Job:
         )
     if argv:
         if isinstance(command, str):
-            # As "sh -c COMMAND NAME ARGV...": the command finds them as its $1 and on.
+            # Like "sh -c COMMAND NAME ARGV...": the command finds the arguments from $1 on.
             command = ("/bin/sh", "-c", command, job.name)
         command = (*command, *argv)
-    # Read again, for what was typed is checked there.
+    # Read again, because reading checks the values.
     checked = job_from_mapping(
         {
             "name": job.name,
@@ -189,7 +189,7 @@ def _verdict(session: Session, ended: Invocation) -> Outcome:
         while time.monotonic() < deadline:
             run = session.of_history(lambda: session.store.runs.final(ended.execution_id), None)
             if run is not None and run.result is not None:
-                # systemd does not log that a signal ended it which it asked for itself.
+                # systemd does not log a signal that it sent itself.
                 known = run if (run.exit_code, run.signal) != (None, None) else ended
                 return Outcome(run.result, known.exit_code, known.signal)
             time.sleep(_OUTPUT_SECONDS)

@@ -21,7 +21,7 @@ def vacuum(
         metavar="N",
         min=0,
         max=36500,
-        help="Keep runs of N days; 0 is for ever.  [default: the configuration's]",
+        help="Keep runs for N days; 0 keeps all.  [default: the configuration's]",
         show_default=False,
     ),
     max_history: Optional[int] = typer.Option(
@@ -30,7 +30,7 @@ def vacuum(
         metavar="N",
         min=0,
         max=1_000_000_000,
-        help="Keep N runs of each job; 0 is no limit.  [default: the configuration's]",
+        help="Keep N runs of each job; 0 means no limit.  [default: the configuration's]",
         show_default=False,
     ),
     system: Optional[bool] = MODE_OPTION,
@@ -46,7 +46,7 @@ def vacuum(
         history_days=kept.history_days if history_days is None else history_days,
         max_history_per_job=kept.max_history_per_job if max_history is None else max_history,
         now=session.now(),
-        # Who says how many days means today's date.
+        # A number of days on the command line counts from today.
         trust_clock=history_days is not None,
     )
     removed, began = 0, time.monotonic()

@@ -43,7 +43,7 @@ _COLUMNS = tuple(
         "result", "output",
     )
 )  # fmt: skip
-# Of so many of the latest runs, logs finds the output of processes that have left their unit.
+# The latest runs in which logs searches for output of processes that have left their unit.
 _LOCATED_RUNS = 50
 _RELAY_BYTES = 64 << 10
 
@@ -61,7 +61,7 @@ def list_jobs(
     """List the jobs with their last result and next elapse."""
     session = Session.choose(chosen_mode(ctx, system))
     if names:
-        # Shells ask for them at a press of a key, which makes no database.
+        # Completions ask for the names, which must not create a database.
         for job in session.listed(as_is=True):
             if tag is None or tag in job.tags:
                 print(job.name)
@@ -143,12 +143,12 @@ def get(
         )
         render.print_json({**shown_job, "missed_slots": missed.count})
         return
-    owner = "root" if session.mode.value == "system" else "yourself"
+    default_user = "root" if session.mode.value == "system" else "yourself"
     shown = {
         **summary.rows(
             job,
             host_timezone=session.host_timezone,
-            owner=owner,
+            default_user=default_user,
             show_secrets=show_secrets,
         ),
         "Next elapse": render.next_time(upcoming),
@@ -383,7 +383,7 @@ def _upcoming(
         by_schedule = next_elapse(
             job, now, deployed.get(job.name, now), started, session.host_timezone
         )
-        # Where no job has a time to come, systemd need not be asked.
+        # If no job has a next run, systemd need not be asked.
         timers = Timers() if by_schedule is None else session.timers
         found[job.name] = timers.upcoming(job.name, by_schedule, run)
     return found
@@ -393,6 +393,6 @@ def _execution_id(text: str) -> str:
     compact = text.replace("-", "").lower()
     if len(compact) != 32 or not all(char in "0123456789abcdef" for char in compact):
         raise InvalidInput(
-            f"--execution: {text!r} is no execution ID; 'lunasched history' shows them"
+            f"--execution: {text!r} is not an execution ID; 'lunasched history' shows them"
         )
     return compact

@@ -32,7 +32,7 @@ SUFFIX = ".adopted"
 
 Pairs = Sequence[tuple[str, str]]
 
-# Directories whose drop-ins are for all units of a kind, ours among them.
+# Directories whose drop-ins apply to all units of a kind, including ours.
 _FOR_ALL = ("service.d", "timer.d")
 
 
@@ -81,8 +81,8 @@ class Adopter:
         if enabled != (timer.active == "active"):
             state = "enabled and not started" if enabled else "started and not enabled"
             raise InvalidInput(
-                f"{unit} is {state}; have it either way first: systemctl enable --now {unit}, or "
-                f"systemctl disable --now {unit}"
+                f"{unit} is {state}; make it one or the other first: systemctl enable --now "
+                f"{unit}, or systemctl disable --now {unit}"
             )
         return FoundUnits(adopted, unit, service.name, self._moves(timer, service), links)
 
@@ -122,7 +122,7 @@ class Adopter:
             job,
             self.context.host_timezone,
             before=now,
-            # It may have elapsed for that slot when it was started.
+            # The timer may have elapsed for that slot when it was started.
             done=max(done, self.manager.timer(timer).last_trigger),
             until=until,
         ):
@@ -134,7 +134,7 @@ class Adopter:
         record = self.record.read()
         if record is None:
             return
-        # Were it still loaded when it is started, it would elapse for what it did since it was
+        # If it were still loaded, the start would make it elapse for what it did since it was
         # started last (seen on systemd 252); without its files systemd forgets it.
         with suppress(LunaschedError):
             self._move_away(record.moves, record.links)
@@ -182,13 +182,13 @@ class Adopter:
             reason = "it is lunasched's own"
         elif facts.transient or fragment.parent != self.paths.units or fragment.name != unit:
             reason = (
-                f"it is {facts.fragment or 'generated'}, and only units in {self.paths.units} are "
-                f"taken; those of packages are not to be renamed. Copy it: systemctl{user} edit "
-                f"--full {unit}"
+                f"it is {facts.fragment or 'generated'}, and only units in {self.paths.units} can "
+                f"be adopted; those of packages must not be renamed. Copy it: systemctl{user} "
+                f"edit --full {unit}"
             )
         else:
             path = self._packaged_drop_in(facts)
-            reason = f"{path} is of a package and would not hold for the job" if path else None
+            reason = f"{path} belongs to a package and would not apply to the job" if path else None
         if reason:
             raise InvalidInput(f"{unit} cannot be adopted: {reason}")
         return facts
@@ -203,7 +203,7 @@ class Adopter:
     def _check_alone(self, timer: UnitFacts, service: UnitFacts) -> None:
         """Refuse units that others refer to: those would wait for a unit that no longer exists."""
         if not service.name.endswith(".service"):
-            raise InvalidInput(f"{timer.name} starts {service.name}, which is no service")
+            raise InvalidInput(f"{timer.name} starts {service.name}, which is not a service")
         others = sorted({*service.used_by, *timer.used_by} - {timer.name, "timers.target"})
         targets = {unit for unit in timer.used_by if unit.endswith(".target")}
         others = [unit for unit in others if unit not in targets or unit in service.used_by]

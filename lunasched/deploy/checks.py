@@ -86,7 +86,7 @@ def _dependency_faults(job: Job, jobs: IntendedJobs) -> Iterator[str]:
     for name in job.dependencies:
         dependency = jobs.get(name)
         if jobs.is_removed(name):
-            yield f"dependencies: the job {name!r} would be removed, being in none of the files"
+            yield f"dependencies: the job {name!r} is in none of the files and would be removed"
         elif dependency is None:
             yield f"dependencies: there is no job {name!r}; add it first"
         elif dependency.mode is ExecutionMode.PARALLEL:
@@ -110,7 +110,7 @@ def _circles(plan: Plan, jobs: IntendedJobs) -> list[tuple[str, str]]:
         circle = dependencies.cycle(job.name, job.dependencies, jobs.dependencies_of)
         if circle is not None:
             seen.update(circle)
-            said = f"dependencies: they go round in a circle: {' -> '.join(circle)}"
+            said = f"dependencies: they form a cycle: {' -> '.join(circle)}"
             found.append((job.name, said))
     return found
 

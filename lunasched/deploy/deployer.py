@@ -291,7 +291,7 @@ class Deployer:
             gate = self._gate.follow()
             report = self._reconciler.reconcile(difference, now, all_unread=begun)
         self._successes.forget_all(but=depended_on)
-        self._successes.mend(depended_on & {job.name for job in jobs})
+        self._successes.restore(depended_on & {job.name for job in jobs})
         self._loader.refill(compiled, now)
         self._lock.settle()
         return dataclasses.replace(
@@ -334,7 +334,7 @@ class Deployer:
                 if time.monotonic() > deadline:
                     break
                 time.sleep(_LOOK_SECONDS)
-        # They are disabled already: that it cannot be dated anew is no failure.
+        # They are disabled already, so a failure to set a new date is not an error.
         with suppress(LunaschedError):
             self._store_change(
                 {job.name: job for job in disabled}, now + (time.monotonic_ns() - begun) // 1000
@@ -350,7 +350,7 @@ class Deployer:
                 running = self._loader.running(change.compiled)
                 self._successes.note(change.gained)
                 self._successes.own(change.compiled)
-                # The timers of the jobs themselves count from now; those of the others go on.
+                # The timers of the changed jobs count from now; those of the others continue.
                 keep = self._loader.keep(change.others, change.old_texts, running, now)
                 self._loader.unload_stale(change.stale)
                 self._loader.unload(change.compiled, keep)
@@ -488,7 +488,7 @@ class Deployer:
             self._gate.follow()
         kept = {name: text for name, text in change.old_texts.items() if text is not None}
         if kept:
-            # What is as it was needs no space, and no directory that can be written.
+            # An unchanged file needs neither space nor a writable directory.
             with _collected(failures):
                 lost = {name: text for name, text in kept.items() if self._read(name) != text}
                 if lost:
@@ -497,7 +497,7 @@ class Deployer:
             jobs = self._as_before(change, wanted, before)
             with _collected(failures):
                 self._loader.prepare(jobs, now, set(timers(change.others)))
-            # Also where the disk is full: a job that does not run at all is worse than one that
+            # Also if the disk is full: a job that does not run at all is worse than one that
             # might run for a slot again.
             with _collected(failures):
                 self._loader.activate(jobs)
@@ -555,7 +555,7 @@ class Deployer:
             try:
                 yield turn
             except LunaschedError as error:
-                # What was asked for wrongly changes nothing as a matter of course.
+                # An invalid request never changes anything, so there is nothing to note.
                 is_early = isinstance(error, StoreError) and not self._lock.has_begun
                 unchanged = error.nothing_changed or is_early
                 error.nothing_changed = unchanged and not turn.settled
@@ -589,8 +589,8 @@ def _not_taken_back(
     wanted: Plan, error: BaseException, failure: LunaschedError
 ) -> _NotTakenBackError:
     found = _NotTakenBackError(
-        f"{_named(wanted)}: {error}\nWhat was done of it could not all be taken back: "
-        f"{failure}\nWhen nothing is in the way any more: lunasched sync"
+        f"{_named(wanted)}: {error}\nNot all of it could be undone: "
+        f"{failure}\nWhen the cause is fixed, run: lunasched sync"
     )
     if isinstance(error, LunaschedError):
         found.exit_code = error.exit_code

@@ -75,7 +75,7 @@ class Ejector:
                 check_idle(self.manager, *runs_of(job.name))
                 staged.install()
                 return
-            # Its state is of interest when it has stopped.
+            # The state is read after the stop, when it no longer changes.
             self.manager.hold(old)
             before = self.manager.timer(old)
             raise_first(self.manager.stop([old]))

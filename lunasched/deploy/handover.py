@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # ":" does not occur in the names of jobs' files.
 _NAME = "handover:record"
-# A timer may elapse as much late as that, and then the change begins.
+# A timer may elapse this late, and a change takes this long.
 _LATE_USEC = 10_000_000
 
 

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from lunasched.jobs.model import Job
     from lunasched.systemd.manager import Manager
 
-# A change takes less than that, and a timer may elapse as much late as that.
+# A change takes less than this, and a timer may elapse this late.
 _CHANGE = timedelta(seconds=60)
 _LATE = timedelta(seconds=5)
-# So many timers are asked about by their names.
+# Up to so many timers are asked for by name.
 _FEW = 20
-# The share of the slots that a guard knows at most which is enough for now.
+# The share of a full slot list that is enough for now.
 _ENOUGH = 0.75
 
 

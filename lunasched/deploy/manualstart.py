@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lunasched.systemd.manager import Invocation, Manager
     from lunasched.units.compiler import Context
 
-# A start that does not wait gives the job so long to begin (seconds).
+# Seconds that a start without --wait gives the job to begin.
 _TURN_SECONDS = 1
 
 
@@ -83,8 +83,8 @@ class ManualStart:
         if job.mode is ExecutionMode.PARALLEL:
             if 0 < job.max_concurrent <= len(busy):
                 raise LunaschedError(
-                    f"{len(busy)} runs of the job {job.name!r} are in progress, the most there may "
-                    "be at a time; wait until one is over, or end them: "
+                    f"{len(busy)} runs of the job {job.name!r} are in progress, which is its "
+                    "limit; wait until one is over, or end them: "
                     f"lunasched stop {job.name!r}"
                 )
         elif busy:
@@ -110,14 +110,14 @@ class ManualStart:
         begun = self.manager.wait_begun(unit, before, _TURN_SECONDS)
         while wait and not begun:
             waits = self._waits(job.name)
-            # What is not waiting any more has begun by now, or will not.
+            # A start that no longer waits has begun, or never will.
             begun = self.manager.wait_begun(unit, before, _TURN_SECONDS)
             if waits or begun:
                 continue
             if self.unmet(unit, now):
                 return None
             raise LunaschedError(
-                f"the start of the job {job.name!r} was dropped before its turn had come; "
+                f"the start of the job {job.name!r} was dropped before its turn; "
                 f"see: lunasched history {job.name!r}"
             )
         return self.manager.invocation(unit) if begun else None
@@ -137,7 +137,7 @@ class ManualStart:
             depended_on=bool(jobs.dependent_names(job.name)),
             launched=[found.name for found in dependencies if concurrency.has_launcher(found)],
         ).service
-        # Its guard knows by the letter that it is by hand, as of what a launcher starts.
+        # The letter tells the guard that the start is by hand, like the letters of a launcher.
         unit = unittext.run_service_name(job.name, f"{secrets.token_hex(6)}h")
         directory = UnitDirectory(
             self.paths.runtime_units, mark=compiler.OWNERSHIP_MARK, prefix=unittext.JOB_PREFIX

@@ -11,7 +11,7 @@ from lunasched.jobs.model import Job
 if TYPE_CHECKING:
     from lunasched.store import Store
 
-# Up to so many jobs are asked for one by one.
+# Up to this number, jobs are read one by one.
 _FEW = 20
 
 

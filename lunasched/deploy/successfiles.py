@@ -50,7 +50,7 @@ class SuccessFiles:
         """Forget those of the jobs that nobody depends on."""
         self.forget(item.job.name for item in compiled if not keeps_success(item.service.text))
 
-    def mend(self, names: Iterable[str]) -> None:
+    def restore(self, names: Iterable[str]) -> None:
         """Say so of jobs that succeeded and do not say it: their file was lost.
 
         Only where systemd and the history agree on which run was the latest.
@@ -90,14 +90,14 @@ class SuccessFiles:
         try:
             return self._was_success(name, latest)
         except StoreError:
-            # The history cannot be read: no more runs than may.
+            # The history cannot be read: a failure is the safe assumption.
             return False
 
     def _was_success(self, name: str, latest: Invocation) -> bool:
         run = self._store.runs.get(latest.execution_id)
         recorded = run is not None and run.result is not None
         if latest.execution_id and not recorded and latest.result != "exec-condition":
-            # The supervisor is a moment behind, or not there.
+            # The supervisor is a moment behind, or down.
             return latest.result == "success" and not latest.signal
         outcome = self._store.runs.latest_outcome(name)
         return outcome is not None and outcome[0] is Result.SUCCESS

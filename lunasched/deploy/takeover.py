@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _OLD_NAMES = ("lunasched.db", "lunasched.db-wal", "lunasched.db-shm")
 _LEFT_NAME = "not-taken-over.yaml"
-# There from the beginning to the end: what the supervisor can write does not tell how far it came.
+# Exists while the takeover is in progress: files that the supervisor can write are no evidence.
 _MARK_NAME = "taking-over"
 # They may hold the old files open, or start others that do.
 _UNITS = ("lunasched-history.socket", "lunasched-sync.service", "lunasched.service")
@@ -65,7 +65,7 @@ class Takeover:
         self._top = paths.database.parent
         self._new = self._top.with_name(f"{self._top.name}.new")
         self._supervisor = supervisor
-        # 2.0 had them beside its database, and noted there that it has been at work.
+        # 2.0 kept the slot lists beside its database, and marked there that it was at work.
         self._old_slots = self._top.with_name(f"{self._top.name}-slots")
 
     def is_due(self) -> bool:
@@ -130,7 +130,7 @@ class Takeover:
         if not self._top.exists():
             self._new.rename(self._top)
             return
-        # It is root's, or was made again meanwhile, by systemd-tmpfiles(8).
+        # It belongs to root, or systemd-tmpfiles(8) has created it again meanwhile.
         (self._top / _MARK_NAME).touch()
         if inner.exists():
             with suppress(FileNotFoundError):
@@ -162,7 +162,7 @@ class Takeover:
         left: list[TakenJob] = []
         for one in found.jobs:
             (jobs if not with_proof or self._was_deployed(one) else left).append(one)
-        # Before there are definitions: who is killed here finds all of it again.
+        # Before the definitions exist: if killed here, the next attempt finds everything again.
         file = self._write_left([one.job for one in left]) if left else None
         definitions = Definitions.open(self._paths.database, group=self._supervisor[1])
         try:

@@ -26,11 +26,11 @@ def judge(facts: Facts) -> Iterator[Finding]:
     """Tell whether resource limits hold."""
     if facts.cgroup != "v2":
         lost = (
-            "a run that is killed for want of memory is recorded as signal 9"
+            "a run that is killed for lack of memory is recorded as signal 9"
             if facts.mode is Mode.SYSTEM
             else "your jobs have no limits of memory, CPU or tasks"
         )
-        mend = (
+        fix = (
             "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&systemd.unified_cgroup_hierarchy=1 /' "
             "/etc/default/grub",
             "update-grub",
@@ -39,7 +39,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
         yield warning(
             f"this machine has cgroup {facts.cgroup}, not v2 alone",
             f"{lost}; the host of this container decides that" if facts.in_container else lost,
-            *(() if facts.in_container else mend),
+            *(() if facts.in_container else fix),
             as_root=True,
         )
         return
@@ -57,9 +57,9 @@ def judge(facts: Facts) -> Iterator[Finding]:
 
 
 def _no_controller(facts: Facts, what: str) -> Finding:
-    why = "their limits are not kept"
+    why = "their limits are not enforced"
     if facts.mode is Mode.SYSTEM:
-        return error(what, f"{why}; the kernel, or who runs this container, has to give it")
+        return error(what, f"{why}; the kernel, or the host of this container, has to provide it")
     directory = "/etc/systemd/system/user@.service.d"
     return error(
         what,

@@ -29,7 +29,7 @@ class CronLine:
     file: str
     line: int
     job: str
-    mend: tuple[str, ...]
+    fix: tuple[str, ...]
 
 
 def look(
@@ -61,15 +61,15 @@ def lines_of_jobs(crontabs: Iterable[FoundCrontab], jobs: Sequence[Job]) -> tupl
         for entry in read_crontab(crontab.data, source).entries:
             name = commands.get(entry.job.command)
             if name is not None:
-                mend = _comment_out(crontab, entry.line)
-                found.append(CronLine(crontab.label, entry.line, name, mend))
+                fix = _comment_out(crontab, entry.line)
+                found.append(CronLine(crontab.label, entry.line, name, fix))
     return tuple(found)
 
 
 def _comment_out(crontab: FoundCrontab, line: int) -> tuple[str, ...]:
     if crontab.user is None:
         return (f"sed -i '{line}s/^/#/' {shlex.quote(crontab.label)}",)
-    # What cron keeps of a user is not to be edited in place (crontab(1)).
+    # The crontabs of users must not be edited in place (crontab(1)).
     whose = "" if crontab.label == "crontab -l" else f" -u {shlex.quote(crontab.user)}"
     return (f"crontab{whose} -l | sed '{line}s/^/#/' | crontab{whose} -",)
 
@@ -83,8 +83,8 @@ def judge(facts: Facts) -> Iterator[Finding]:
     for line in known:
         yield warning(
             f"{line.file}:{line.line} runs what the job {line.job!r} runs",
-            "cron is running as well, so that it happens twice",
-            *line.mend,
+            "cron is running too, so it runs twice",
+            *line.fix,
             as_root=facts.is_system,
         )
     if not known:

@@ -130,8 +130,8 @@ def _not_in_order(facts: Facts, known: DatabaseFacts) -> Iterator[Finding]:
         option = "" if facts.is_system else " --user"
         yield error(
             f"{known.path} is damaged: {known.damage}",
-            "restore it from a backup; without one, this keeps it beside a new one with what can "
-            "be read",
+            "restore it from a backup; without one, this command keeps it and makes a new one of "
+            "what can be read",
             f"lunasched{option} doctor --fix {check}",
             as_root=facts.is_system,
         )
@@ -161,12 +161,12 @@ def _other_state(facts: Facts, path: Path, state: str) -> Finding:
     if state == "2.0":
         # The supervisor cannot do that: only root may say which jobs are its own.
         option = "" if facts.is_system else " --user"
-        mend = (f"lunasched{option} migrate", f"{facts.systemctl} restart lunasched.service")
-        return error(what, why, *mend, as_root=facts.is_system)
+        fix = (f"lunasched{option} migrate", f"{facts.systemctl} restart lunasched.service")
+        return error(what, why, *fix, as_root=facts.is_system)
     if state == "newer":
         return error(what, f"{why}; upgrade lunasched")
-    # Whose it is and what for, nobody here knows: no command of ours touches it.
-    return error(what, f"{why}; somebody put it there: put it elsewhere, and back what was there")
+    # Its owner and purpose are unknown, so no command of ours touches it.
+    return error(what, f"{why}; somebody put it there: move it away, and restore what was there")
 
 
 def _definitions_in_wrong_hands(facts: Facts, known: DatabaseFacts) -> Iterator[Finding]:
@@ -176,8 +176,7 @@ def _definitions_in_wrong_hands(facts: Facts, known: DatabaseFacts) -> Iterator[
     if known.file.owner != owner:
         yield error(
             f"{known.path} belongs to {known.file.owner}, not to {owner}",
-            f"whoever is {known.file.owner} decides which jobs run, and as which user; "
-            "look at all of them",
+            f"{known.file.owner} decides which jobs run, and as which user; review all jobs",
             f"chown {owner} {path}",
             as_root=True,
         )
@@ -213,7 +212,7 @@ def _history_in_wrong_hands(facts: Facts, known: DatabaseFacts) -> Iterator[Find
         yield error(
             f"{known.path} belongs to {known.file.owner}, not to {owner}",
             "the supervisor cannot write to it: no run is recorded",
-            # Not the file alone: systemd gives the whole directory back, through no link in it.
+            # systemd restores the owner of the whole directory, and follows no link in it.
             f"{facts.systemctl} stop lunasched.service",
             f"chown root {shlex.quote(str(known.path.parent))}",
             f"{facts.systemctl} start lunasched.service",

@@ -36,7 +36,7 @@ class ClosedFacts:
     """A directory of ours in which nothing can be changed."""
 
     path: Path
-    mend: str
+    fix: str
     """The command that opens it again, where that is known."""
     reason: str
     """The reason: it is ``on a read-only file system``, say."""
@@ -55,14 +55,14 @@ def look(paths: Paths) -> tuple[DiskFacts, ...]:
 def look_for_closed(mode: Mode, paths: Paths) -> tuple[ClosedFacts, ...]:
     """The directories that jobs and runs are kept in and that cannot be written."""
     found: list[tuple[host.WriteObstacle, Path]] = []
-    # Who may not write them anyway learns of read-only file systems alone.
+    # A caller who may not write there anyway learns only of read-only file systems.
     is_owner = mode is Mode.USER or os.geteuid() == 0
     wants = paths.units / "timers.target.wants"
     for path in (paths.units, wants, paths.database.parent, paths.slots, paths.history.parent):
         obstacle = seen(lambda path=path: host.write_obstacle(path, is_owner))  # type: ignore[misc]
         if isinstance(obstacle, host.WriteObstacle) and obstacle not in (one for one, _ in found):
             found.append((obstacle, path))
-    return tuple(ClosedFacts(path, one.mend, one.reason) for one, path in found)
+    return tuple(ClosedFacts(path, one.fix, one.reason) for one, path in found)
 
 
 def judge(facts: Facts) -> Iterator[Finding]:
@@ -73,7 +73,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
             "runs are not recorded"
             if closed.path == facts.paths.history.parent
             else "jobs cannot be added, changed, enabled, disabled or removed",
-            *([closed.mend] if closed.mend else []),
+            *([closed.fix] if closed.fix else []),
             as_root=True,
         )
     full = [one for one in facts.disks if _is_nearly_full(one)]
@@ -87,7 +87,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
             as_root=True,
         )
     if not full and not facts.closed:
-        yield fine("the disks have room, and can be written")
+        yield fine("the disks have room and are writable")
 
 
 def _is_nearly_full(one: DiskFacts) -> bool:

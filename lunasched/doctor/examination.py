@@ -1,6 +1,6 @@
 """Gathering what the checks judge: everything is looked at, and nothing is changed.
 
-What cannot be seen, for want of a right, a bus or a database, is noted with the reason.
+What cannot be seen, for lack of a right, a bus or a database, is noted with the reason.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def examine(
         history=history,
         recording=seen(lambda: recordingcheck.look(mode, paths, store, history)),
         web=seen(lambda: webcheck.look(paths.settings)),
-        messages=seen(lambda: notificationcheck.look(store, history, now)),
+        notifications=seen(lambda: notificationcheck.look(store, history, now)),
         mail=seen(lambda: mailcheck.look(paths.settings, known)),
         overruns=seen(lambda: overruncheck.look(store, history, context.host_timezone, now)),
         scripts=context.scripts,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lunasched.doctor.diskcheck import ClosedFacts, DiskFacts
     from lunasched.doctor.journalcheck import JournalFacts
     from lunasched.doctor.mailcheck import MailFacts
-    from lunasched.doctor.notificationcheck import MessageFacts
+    from lunasched.doctor.notificationcheck import NotificationFacts
     from lunasched.doctor.overruncheck import OverrunFacts
     from lunasched.doctor.polkitcheck import PolkitFacts
     from lunasched.doctor.recordingcheck import RecordingFacts
@@ -86,7 +86,7 @@ class Facts:
     """The database of runs."""
     recording: RecordingFacts | Unseen
     web: WebFacts | Unseen
-    messages: MessageFacts | Unseen
+    notifications: NotificationFacts | Unseen
     mail: MailFacts | Unseen
     overruns: tuple[OverrunFacts, ...] | Unseen
     scripts: Path

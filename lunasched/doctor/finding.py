@@ -32,7 +32,7 @@ class Finding:
     what: str
     why: str = ""
     """The consequence of it."""
-    mend: tuple[str, ...] = ()
+    fix: tuple[str, ...] = ()
     """Command lines for a shell that fix it, one after the other."""
     as_root: bool = False
     """True if these need root."""
@@ -48,19 +48,19 @@ def fine(what: str) -> Finding:
     return Finding(Severity.OK, what)
 
 
-def warning(what: str, why: str, *mend: str, as_root: bool = False) -> Finding:
+def warning(what: str, why: str, *fix: str, as_root: bool = False) -> Finding:
     """Something that should not stay as it is."""
-    return Finding(Severity.WARNING, what, why, mend, as_root)
+    return Finding(Severity.WARNING, what, why, fix, as_root)
 
 
-def error(what: str, why: str, *mend: str, as_root: bool = False) -> Finding:
+def error(what: str, why: str, *fix: str, as_root: bool = False) -> Finding:
     """Something that keeps jobs from running, or from being recorded."""
-    return Finding(Severity.ERROR, what, why, mend, as_root)
+    return Finding(Severity.ERROR, what, why, fix, as_root)
 
 
 def unseen(what: str, reason: Unseen) -> Finding:
     """Something that could not be looked at."""
-    return Finding(Severity.UNKNOWN, f"{what} could not be looked at: {reason.reason}")
+    return Finding(Severity.UNKNOWN, f"{what} could not be checked: {reason.reason}")
 
 
 _NAMED = 5

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 JOURNAL_BYTES_MIN = 64 << 20
 """A journal that is smaller may have dropped a run before the supervisor has read it."""
 _JOURNAL_CONF = "/etc/systemd/journald.conf.d"
-# Of the drop-ins of journald the last by name has the last word.
+# The last of journald's drop-ins by name takes precedence.
 _OUR_CONF = f"{_JOURNAL_CONF}/zz-lunasched.conf"
 
 
@@ -68,7 +68,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
         found.append(
             severity(
                 "the journal does not outlive a reboot",
-                "your runs are not recorded: their records are in no file that you can read"
+                "your runs are not recorded: you can read no file that holds their records"
                 if own
                 else "runs that were not recorded before one are lost, and with it all output but "
                 "the last 8 KiB of each run",
@@ -77,7 +77,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
             )
         )
     if isinstance(known.readable, Unseen):
-        found.append(unseen("what is in the journal", known.readable))
+        found.append(unseen("what the journal holds", known.readable))
     elif not known.readable and known.storage == "persistent":
         user = "lunasched" if facts.is_system else facts.user
         found.append(
@@ -92,7 +92,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
     if known.limit is not None and known.limit < JOURNAL_BYTES_MIN:
         found.append(
             warning(
-                f"the journal may have no more than {known.limit >> 20} MiB",
+                f"the journal is limited to {known.limit >> 20} MiB",
                 "where much is logged while the supervisor is down, runs are dropped before they "
                 "are recorded",
                 f"mkdir -p {_JOURNAL_CONF}",

@@ -52,7 +52,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
     elif not known.jobs:
         yield fine("no job sends email")
     elif known.obstacle is None:
-        yield fine("there is a mail server, or it is elsewhere")
+        yield fine("a mail server listens here, or one elsewhere is configured")
     else:
         more = len(known.jobs) - _NAMED
         named = ", ".join(known.jobs[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -36,7 +36,7 @@ def judge_users(facts: Facts) -> Iterator[Finding]:
         yield unseen("the users of jobs", facts.lacks)
         return
     found = [lack for lack in facts.lacks if lack.is_of_account]
-    yield from _found(facts, found) or [fine("there are all users that jobs run as")]
+    yield from _found(facts, found) or [fine("the users that jobs run as exist")]
 
 
 def judge_files(facts: Facts) -> Iterator[Finding]:
@@ -45,7 +45,7 @@ def judge_files(facts: Facts) -> Iterator[Finding]:
         yield unseen("the programs and directories of jobs", facts.lacks)
         return
     found = [lack for lack in facts.lacks if not lack.is_of_account]
-    yield from _found(facts, found) or [fine("the programs and directories of jobs are there")]
+    yield from _found(facts, found) or [fine("the programs and directories of jobs exist")]
 
 
 def _found(facts: Facts, lacks: Sequence[Lack]) -> list[Finding]:
@@ -69,6 +69,6 @@ def _finding(facts: Facts, lacks: Sequence[Lack]) -> Finding:
     return severity(
         f"the job{'' if len(names) == 1 else 's'} {named}: {one.key}: {one.what}",
         f"{one.effect}; {one.remedy}",
-        *([one.mend] if one.mend else edits),
+        *([one.fix] if one.fix else edits),
         as_root=facts.is_system,
     )

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from lunasched.doctor.finding import Finding
     from lunasched.store import Store
 
-_MESSAGES_MAX = 1000
+_NOTIFICATIONS_MAX = 1000
 _WEEK_USEC = 7 * 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class MessageFacts:
+class NotificationFacts:
     """Notifications of the last week that were given up."""
 
     failed: int
@@ -30,17 +30,17 @@ class MessageFacts:
 
 def look(
     store: Callable[[], Store], known: DatabaseFacts | Unseen, now: int
-) -> MessageFacts | Unseen:
-    """The messages that were given up."""
+) -> NotificationFacts | Unseen:
+    """The notifications that were given up."""
     if isinstance(known, Unseen) or not known.is_in_order:
         return NO_DATABASE
-    return MessageFacts(0, "") if known.file is None else _given_up(store(), now)
+    return NotificationFacts(0, "") if known.file is None else _given_up(store(), now)
 
 
-def _given_up(store: Store, now: int) -> MessageFacts:
+def _given_up(store: Store, now: int) -> NotificationFacts:
     failed = [
         entry
-        for entry in store.outbox.entries(None, failed=True, count=_MESSAGES_MAX)
+        for entry in store.outbox.entries(None, failed=True, count=_NOTIFICATIONS_MAX)
         if (entry.settled_at or entry.created_at) > now - _WEEK_USEC
     ]
     latest = ""
@@ -49,12 +49,12 @@ def _given_up(store: Store, now: int) -> MessageFacts:
         latest = (
             f"{one.event} of {one.job} by {one.channel.type.value}: {one.answer or 'no answer'}"
         )
-    return MessageFacts(len(failed), latest)
+    return NotificationFacts(len(failed), latest)
 
 
 def judge(facts: Facts) -> Iterator[Finding]:
     """Tell whether notifications of the last week were delivered."""
-    known = facts.messages
+    known = facts.notifications
     if isinstance(known, Unseen):
         yield unseen("notifications", known)
     elif known.failed:

@@ -59,7 +59,7 @@ def _orphaned_files(facts: Facts, known: DeployedFacts) -> Iterator[Finding]:
         yield error(
             f"there are no jobs, but {len(known.orphans)} unit files of jobs: "
             f"{listed(known.orphans)}",
-            # No command to fix it: removing the last trace of the jobs is no fix, unless
+            # No command to fix it: removing the last trace of the jobs fixes nothing, unless
             # whoever reads this knows that there are meant to be none.
             f"if the database was lost, restore it and run '{facts.lunasched} sync'; only if "
             f"you want no jobs, '{facts.lunasched} sync --allow-empty' removes the units",

@@ -76,7 +76,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
             yield warning(
                 f"the job {one.job!r} has been waiting for its turn for "
                 f"{quantities.duration(facts.now - one.since)}: {phrases.slots_passed(one.slots)}",
-                f"it does not run meanwhile; '{facts.lunasched} queue' says what it waits for",
+                f"it does not run meanwhile; '{facts.lunasched} queue' shows what it waits for",
             )
             continue
         stop, edit = (

@@ -35,7 +35,7 @@ def look() -> PolkitFacts:
     load = Manager.connect(Mode.SYSTEM).facts("polkit.service").load
     uid = host.user_id(SUPERVISOR_USER)
     if os.geteuid() != 0:
-        return PolkitFacts(load, Unseen("root may ask polkit, and nobody else"))
+        return PolkitFacts(load, Unseen("only root can ask polkit"))
     if uid is None or load != "loaded":
         return PolkitFacts(load, Unseen(f"there is no user {SUPERVISOR_USER}"))
     return PolkitFacts(load, seen(lambda: tuple(may_do(uid))))
@@ -49,7 +49,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
     if isinstance(known, Unseen):
         yield unseen("polkit", known)
     elif known.unit != "loaded":
-        yield fine("there is no polkit, and so nothing that it would let the supervisor do")
+        yield fine("polkit is not installed, and so permits the supervisor nothing")
     elif isinstance(known.permitted, Unseen):
         yield unseen("what polkit lets the supervisor do", known.permitted)
     elif known.permitted:

@@ -55,7 +55,7 @@ _PATTERNS = (
     "lunasched*.socket",
     "cron*.service",
 )
-# More than that would take a second, a call for each.
+# One call each: more than this would take a second.
 _UNREAD_MAX = 1000
 _DPKG = Path("/var/lib/dpkg")
 _BUS_PACKAGE = ("apt-get install dbus-user-session",)
@@ -70,14 +70,14 @@ def look(mode: Mode) -> ManagerFacts:
     units = {
         name: UnitSeen(state.load, state.active, state.sub)
         for name, state in states.items()
-        # What a manager remembers of units that there are not.
+        # A manager also lists units that do not exist but are referred to.
         if state.load != "not-found" or state.active != "inactive"
     }
     ours = [name for name in units if name.startswith("lunasched")]
     unread: tuple[str, ...] | Unseen
     if len(ours) > _UNREAD_MAX:
         unread = Unseen(
-            f"there are more than {_UNREAD_MAX} units; systemctl status tells it of one"
+            f"there are more than {_UNREAD_MAX} units; 'systemctl status' shows it for one"
         )
     else:
         unread = seen(lambda: tuple(manager.stale(ours)))
@@ -110,7 +110,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
     elif number < SYSTEMD_TESTED:
         yield warning(
             f"systemd {version} is older than {SYSTEMD_TESTED}, the oldest that is tested",
-            "it may write other records than the supervisor reads",
+            "it may write records that the supervisor does not read",
         )
     else:
         yield fine(f"systemd {version} answers")
@@ -120,7 +120,7 @@ def _no_manager(facts: Facts, reason: Unseen) -> Finding:
     if facts.mode is Mode.SYSTEM:
         return error(
             f"systemd does not answer: {reason.reason}",
-            "jobs can neither be added nor looked at",
+            "jobs can neither be added nor shown",
             "systemctl start dbus.socket",
             as_root=True,
         )
@@ -128,17 +128,17 @@ def _no_manager(facts: Facts, reason: Unseen) -> Finding:
     if facts.lacks_bus:
         return error(
             "your own systemd manager runs and has no D-Bus",
-            "you can neither add jobs nor look at them; a restart of the manager ends what it runs",
+            "you can neither add nor show jobs; a restart of the manager ends what it runs",
             *facts.bus_package,
             restart,
             as_root=True,
         )
     what = f"your own systemd manager does not answer: {reason.reason}"
-    why = "your jobs do not run while it does not"
+    why = "your jobs do not run until it does"
     if facts.user.isdecimal():
         # No user without a name can have one.
         return error(what, why)
     if facts.lingers:
-        # It should run, whoever is logged in.
+        # With lingering it should run whether the user is logged in or not.
         return error(what, why, restart, as_root=True)
     return error(what, why, f"loginctl enable-linger {facts.user}")

@@ -22,7 +22,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
     manager = facts.manager
     if not facts.has_supervisor_user:
         yield error(
-            f"there is no user {SUPERVISOR_USER}, as which the supervisor runs",
+            f"there is no user {SUPERVISOR_USER}, which the supervisor runs as",
             "no run is recorded; retries and hooks are not started",
             "systemd-sysusers",
             "systemctl restart lunasched.service",
@@ -42,7 +42,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
         yield from _for_good(facts, manager)
         yield from _start_socket(facts, manager)
     elif running and unit is None:
-        yield fine("a supervisor runs, though not as lunasched.service")
+        yield fine("a supervisor runs, but not as lunasched.service")
     else:
         yield _down(facts, manager, unit.active if unit else "inactive", unit.sub if unit else "")
 

@@ -36,7 +36,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
     if stopped:
         yield error(
             f"timers of enabled jobs do not run: {listed(stopped)}",
-            "their jobs do not run; to have a job not run, disable it",
+            "their jobs do not run; to keep a job from running, disable it",
             f"{facts.lunasched} sync",
             as_root=facts.is_system,
         )

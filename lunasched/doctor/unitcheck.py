@@ -169,13 +169,13 @@ def _unread(facts: Facts) -> Iterator[Finding]:
     if isinstance(manager.unread, Unseen):
         yield unseen("whether systemd has read the unit files", manager.unread)
         return
-    # Of a job that was removed systemd remembers a unit while it has failed, and its file is gone.
+    # systemd remembers the failed unit of a removed job, whose file is gone.
     jobs = None if isinstance(facts.deployed, Unseen) else {job.name for job in facts.deployed.jobs}
     unread = [unit for unit in manager.unread if jobs is None or _is_of(unit, jobs)]
     if unread:
         yield warning(
             f"systemd has an older version of {listed(unread)} than the files are",
-            "what was changed does not count yet",
+            "the changes have no effect yet",
             f"{facts.systemctl} daemon-reload",
             as_root=facts.is_system,
         )

@@ -76,7 +76,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
         yield warning(
             f"{known.where}, the address of the status page, is used by a program of "
             f"{', '.join(known.held_by)}",
-            "there is no page, and there are no metrics; 'ss -ltnp' tells root what listens there",
+            "there is no page, and there are no metrics; as root, 'ss -ltnp' shows what listens",
             _edit(facts),
             f"{facts.systemctl} restart lunasched.service",
             as_root=facts.is_system,

@@ -116,7 +116,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
         found.append(
             warning(
                 f"the zone database is {known.version}, of {year - known.released} years ago, and "
-                f"the clocks of {', '.join(known.changing)} are to be changed within a year",
+                f"the clocks of {', '.join(known.changing)} change within a year",
                 "where a country has changed its rules since, jobs run an hour off",
                 "apt-get install --only-upgrade tzdata",
                 as_root=True,
@@ -151,7 +151,7 @@ def _sync_units(facts: Facts, units: Mapping[str, UnitSeen]) -> Iterator[Finding
     if service is not None and service.active == "failed":
         yield error(
             "lunasched-sync.service, which brings the units up to date, has failed",
-            "the units may be those of another time zone",
+            "the units may be for another time zone",
             f"{facts.lunasched} sync",
             f"{facts.systemctl} reset-failed lunasched-sync.service",
             as_root=facts.is_system,
@@ -160,7 +160,7 @@ def _sync_units(facts: Facts, units: Mapping[str, UnitSeen]) -> Iterator[Finding
     if timer is None or timer.active != "active":
         yield warning(
             "lunasched-sync.timer does not run",
-            "once a year it makes the units right for ten years to come",
+            "once a year it renews the units for the next ten years",
             f"{facts.systemctl} start lunasched-sync.timer",
             as_root=facts.is_system,
         )

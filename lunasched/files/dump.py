@@ -100,7 +100,7 @@ def _is_said(job: Job, key: str, differs: bool, defaults: Defaults) -> bool:
     if differs or key == DIRECTIVES:
         return differs
     field = KEYS[key].field
-    # Of variables, each is said or not; there is no word for the absence of the others.
+    # Each variable is set or not; no syntax says that the others are absent.
     return field in defaults.fields and getattr(job, field) is not None and key != "env"
 
 

@@ -237,7 +237,7 @@ def job_schema() -> Schema:
         "type": ["object", "null"],
         "properties": {
             SCHEMA: {"description": "Where the schema of the file is, for editors."},
-            DEFAULTS: _about("What the jobs have that do not say it.", _ref("defaults")),
+            DEFAULTS: _about("Values for jobs that do not set them.", _ref("defaults")),
             JOBS: {
                 "description": "The jobs.",
                 "type": ["array", "null"],
@@ -245,7 +245,7 @@ def job_schema() -> Schema:
             },
             **_sections(),
         },
-        "patternProperties": {f"^{EXTENSION}": {"description": "What is for you alone."}},
+        "patternProperties": {f"^{EXTENSION}": {"description": "Ignored; for your own use."}},
         "additionalProperties": False,
         "allOf": [
             _unless_default("command", {"anyOf": [{"required": ["command"]}, _OWN_LINES]}),
@@ -359,7 +359,7 @@ def _sections() -> Schema:
     for section, rows in SECTIONS.items():
         properties = _rows(Settings(), rows)
         for key, why in OBSOLETE.get(section, {}).items():
-            properties[key] = {"description": f"Without meaning: {why}.", "deprecated": True}
+            properties[key] = {"description": f"Without effect: {why}.", "deprecated": True}
         outer, _, name = section.rpartition(".")
         where = found[outer]["properties"] if outer else found
         where[name] = _mapping(properties)

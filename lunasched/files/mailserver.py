@@ -22,7 +22,7 @@ def server_address(settings: EmailSettings) -> tuple[str, int, Tls | None]:
     if tls is None and port == _TLS_PORT:
         tls = Tls.TLS
     elif tls is None and own:
-        # Its certificate is seldom one that can be trusted, and nobody listens.
+        # Its certificate is rarely trusted, and nobody can listen on the loopback interface.
         tls = Tls.NONE
     if port is None:
         port = _TLS_PORT if tls is Tls.TLS else _PORT if own else _SUBMISSION_PORT
@@ -48,7 +48,7 @@ def mail_obstacle(settings: EmailSettings, listens: Callable[[int], bool]) -> st
 
 
 def who_mails(jobs: Iterable[Job]) -> tuple[str, ...]:
-    """The names of the jobs that tell somebody by email."""
+    """The names of the jobs that send email."""
     return tuple(
         job.name
         for job in jobs

@@ -1,7 +1,7 @@
 """The configuration file: what lunasched itself is to do, and what jobs have in common.
 
 Its sections are those of Lunasched 1.x in both of its layouts, ``global:`` of the YAML and
-``[server]`` of the TOML. What has no meaning any more is accepted, with a warning that says what
+``[server]`` of the TOML. Settings without effect are accepted, with a warning that says what
 took its place.
 """
 
@@ -91,8 +91,8 @@ class Settings:
     """The zone of jobs that name none; ``None`` is the host's."""
     retention: Retention = Retention()
     email: EmailSettings = EmailSettings()
-    max_messages_per_hour: int = 30
-    """Most messages that a channel gets within an hour; 0 is no limit."""
+    max_notifications_per_hour: int = 30
+    """Notifications to a channel within an hour, at most; 0 means no limit."""
     web: WebSettings = WebSettings()
     metrics: MetricsSettings = MetricsSettings()
     defaults: Defaults = NO_DEFAULTS
@@ -135,7 +135,7 @@ def read_ip_address(value: object) -> str:
     try:
         return str(ipaddress.ip_address(values.read_text(value).strip()))
     except ValueError:
-        raise InvalidInput(f"{value!r} is no IP address, such as 127.0.0.1 or ::1") from None
+        raise InvalidInput(f"{value!r} is not an IP address, such as 127.0.0.1 or ::1") from None
 
 
 def read_hosts(value: object) -> tuple[str, ...]:
@@ -145,7 +145,7 @@ def read_hosts(value: object) -> tuple[str, ...]:
     names = tuple(values.read_text(name).strip().lower().rstrip(".") for name in value)
     for name in names:
         if not _HOST.match(name):
-            raise InvalidInput(f"{name!r} is no name of a host, such as cron.example.org")
+            raise InvalidInput(f"{name!r} is not a name of a host, such as cron.example.org")
     return names
 
 
@@ -153,21 +153,21 @@ def read_textfile(value: object) -> Path:
     """A file that node_exporter reads: its suffix must be ``.prom``."""
     path = Path(values.read_text(value))
     if not path.is_absolute() or path.suffix != ".prom" or "\0" in str(path):
-        raise InvalidInput(f"{value!r} is no absolute path that ends in .prom")
+        raise InvalidInput(f"{value!r} is not an absolute path that ends in .prom")
     return path
 
 
 _LIMIT = SettingKey(
     "max_concurrent_jobs",
     values.Whole(0, 1 << 20),
-    "Most runs of jobs at the same time; 0 is no limit.",
+    "Concurrent runs of all jobs, at most; 0 means no limit.",
 )
 
 SECTIONS: Mapping[str, Mapping[str, SettingKey]] = {
     "global": {
         "max_concurrent_jobs": _LIMIT,
         "default_timezone": SettingKey(
-            "default_timezone", values.read_timezone, "Zone of jobs that name none."
+            "default_timezone", values.read_timezone, "Time zone of jobs that name none."
         ),
     },
     "server": {"max_concurrent_jobs": _LIMIT},
@@ -175,24 +175,24 @@ SECTIONS: Mapping[str, Mapping[str, SettingKey]] = {
         "history_days": SettingKey(
             "retention.history_days",
             values.Whole(0, _DAYS_MAX),
-            "Days that runs stay in the history; 0 is for ever.",
+            "Days to keep runs in the history; 0 keeps them for ever.",
         ),
         "max_history_per_job": SettingKey(
             "retention.max_history_per_job",
             values.Whole(0, _ROWS_MAX),
-            "Most runs of a job in the history; 0 is no limit.",
+            "Runs of a job to keep in the history, at most; 0 means no limit.",
         ),
     },
     "logging": {},
     "notifications": {
         "max_per_hour": SettingKey(
-            "max_messages_per_hour",
+            "max_notifications_per_hour",
             values.Whole(0, 100_000),
-            "Most messages that a channel gets within an hour; 0 is no limit.",
+            "Notifications to a channel within an hour, at most; 0 means no limit.",
         ),
     },
     "notifications.email": {
-        "enabled": SettingKey("email.enabled", values.read_boolean, "Whether email is sent."),
+        "enabled": SettingKey("email.enabled", values.read_boolean, "Send email."),
         "smtp_server": SettingKey(
             "email.smtp_server", channels.read_line, "Host of the mail server."
         ),
@@ -205,16 +205,14 @@ SECTIONS: Mapping[str, Mapping[str, SettingKey]] = {
         "tls": SettingKey("email.tls", values.OneOf(Tls, "kind of encryption"), "Encryption."),
     },
     "web": {
-        "enabled": SettingKey(
-            "web.enabled", values.read_boolean, "Whether there is a status page."
-        ),
+        "enabled": SettingKey("web.enabled", values.read_boolean, "Serve the status page."),
         "address": SettingKey("web.address", read_ip_address, "IP address that it listens at."),
         "port": SettingKey("web.port", values.Whole(1, 65535), "Its port."),
-        "hosts": SettingKey("web.hosts", read_hosts, "Names that it is asked for by."),
+        "hosts": SettingKey("web.hosts", read_hosts, "Further host names that it answers to."),
         "show_output": SettingKey(
             "web.show_output",
             values.read_boolean,
-            "Whether it shows the output of jobs to everybody who can open it.",
+            "Show the output of jobs to everybody who can open the page.",
         ),
     },
     "metrics": {
@@ -226,7 +224,7 @@ SECTIONS: Mapping[str, Mapping[str, SettingKey]] = {
         "duration_ms": SettingKey(
             "metrics.duration_ms",
             values.read_boolean,
-            "Whether lunasched_job_duration_ms of Lunasched 1.x is among them.",
+            "Include lunasched_job_duration_ms of Lunasched 1.x.",
         ),
     },
 }
@@ -379,7 +377,7 @@ class _Reader:
             elif key in OBSOLETE.get(section, {}):
                 why = OBSOLETE[section][key]
                 self.warnings.append(
-                    f"{self.place((*path, key))}{inner}: it has no meaning any more: {why}"
+                    f"{self.place((*path, key))}{inner}: it no longer has an effect: {why}"
                 )
             else:
                 self._take_one(section, key, content, (*path, key))
@@ -400,7 +398,7 @@ class _Reader:
             self._blame(path, str(error))
             return
         if target in self.fields and self.fields[target] != read:
-            self._blame(path, f"{self.labels[target]} says something else; keep one")
+            self._blame(path, f"{self.labels[target]} has another value; keep one")
             return
         self.fields[target], self.labels[target] = read, dotted(path)
         if target != "default_timezone":

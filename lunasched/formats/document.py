@@ -60,7 +60,7 @@ class Document:
 def read_document(content: bytes, source: str, format_: Format) -> Document:
     """Read a file; raises ``InvalidDocument`` with ``source:line: what is wrong``."""
     text = _decoded(content, source)
-    # The line of each value is found only when somebody asks: reading a good file needs none.
+    # Lines are looked up on demand: a valid file needs none.
     reader = import_module(f"lunasched.formats.{format_.value}text")
     value = reader.load(text, source)
     found: list[dict[Path, int]] = []

@@ -18,7 +18,7 @@ def local_time(usec: int | None) -> str:
         # Through datetime and not a float of seconds, which cannot hold microseconds exactly.
         moment = datetime.fromtimestamp(usec // 1_000_000, tz=timezone.utc).astimezone()
     except (OverflowError, ValueError, OSError):
-        # No clock shows it: the history is data, whoever wrote it.
+        # Out of range for a date; the history may hold anything.
         return f"@{usec}"
     return moment.strftime("%Y-%m-%d %H:%M:%S %z")
 

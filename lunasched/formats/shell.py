@@ -66,7 +66,7 @@ def simple_commands(command: str, shell: str = "/bin/bash") -> Iterator[tuple[li
         kind, text = match.lastgroup, match[0]
         in_background = kind == "redirect" and text.lstrip("0123456789").startswith("&>")
         if in_background and not _knows_both(shell):
-            # The file's name after it then is that of a redirection of nothing.
+            # The word after it is then the file of a redirection without a command.
             if word and not skip:
                 words.append(word)
             yield words, text

@@ -16,7 +16,7 @@ else:
 
 _Path = tuple[str | int, ...]
 _BITS_MAX = 2000
-# How tomllib says that something is there twice.
+# The words of tomllib for a duplicate.
 _TWICE = (
     "Cannot overwrite", "Cannot declare", "Cannot mutate", "Cannot redefine", "Duplicate inline",
 )  # fmt: skip
@@ -29,9 +29,7 @@ def load(text: str, source: str) -> dict[str, Any]:
     try:
         value = tomllib.loads(text)
     except RecursionError:
-        raise InvalidDocument(
-            f"{source}: more than {DEPTH_MAX} levels are in one another"
-        ) from None
+        raise InvalidDocument(f"{source}: more than {DEPTH_MAX} levels of nesting") from None
     except ValueError as error:
         said = str(error)
         place = _PLACE.search(said)
@@ -40,7 +38,7 @@ def load(text: str, source: str) -> dict[str, Any]:
         if "integer string conversion" in said:
             said = "a number has too many digits"
         elif said.startswith(_TWICE):
-            said += "; a key or a table is there a second time"
+            said += "; a key or a table is defined twice"
         raise InvalidDocument(f"{source}:{line}: not valid TOML: {said}") from error
     try:
         plain: dict[str, Any] = _plain(value, ())
@@ -76,9 +74,7 @@ def _check_keys(text: str, source: str) -> None:
             parts = 1
         if parts > DEPTH_MAX:
             line = text.count("\n", 0, token.start()) + 1
-            raise InvalidDocument(
-                f"{source}:{line}: more than {DEPTH_MAX} levels are in one another"
-            )
+            raise InvalidDocument(f"{source}:{line}: more than {DEPTH_MAX} levels of nesting")
 
 
 class _UnfitError(Exception):
@@ -92,7 +88,7 @@ class _UnfitError(Exception):
 def _plain(value: Any, path: _Path) -> Any:
     """Dates and times as texts, which is what their author meant where none are expected."""
     if len(path) > DEPTH_MAX:
-        raise _UnfitError(path[:DEPTH_MAX], f"more than {DEPTH_MAX} levels are in one another")
+        raise _UnfitError(path[:DEPTH_MAX], f"more than {DEPTH_MAX} levels of nesting")
     if isinstance(value, dict):
         return {key: _plain(inner, (*path, key)) for key, inner in value.items()}
     if isinstance(value, list):

@@ -80,7 +80,7 @@ def assignments(files: Iterable[UnitFile]) -> tuple[list[Assignment], list[str]]
                 section = header[1]
             elif not equals or not directive.strip():
                 problems.append(
-                    f"{file.path}:{line}: this is no assignment, and systemd ignores it"
+                    f"{file.path}:{line}: this is not an assignment, and systemd ignores it"
                 )
             elif not section:
                 problems.append(f"{file.path}:{line}: this is not in a section")
@@ -104,7 +104,7 @@ def checked_unit_name(value: str) -> str:
     if not _UNIT_NAME.match(value) or len(value) > _UNIT_NAME_BYTES_MAX:
         raise InvalidInput(f"{value!r} cannot be the name of a unit")
     if "@." in value:
-        raise InvalidInput(f"{value!r} is a template, of which an instance has to be named")
+        raise InvalidInput(f"{value!r} is a template; name an instance of it")
     return value
 
 
@@ -126,7 +126,9 @@ def without_specifiers(value: str) -> str:
     """The value with ``%%`` as ``%``; raises ``InvalidInput`` for any other specifier."""
     if found := re.search(r"%(?!%)", value.replace("%%", "")):
         specifier = value.replace("%%", "")[found.start() :][:2]
-        raise InvalidInput(f"the specifier {specifier!r} is not taken; write what it stands for")
+        raise InvalidInput(
+            f"the specifier {specifier!r} is not supported; write what it stands for"
+        )
     return value.replace("%%", "%")
 
 
@@ -212,7 +214,7 @@ def argv(value: str) -> tuple[str, ...]:
         raise InvalidInput("it is more than one command; a job has one")
     found = [without_specifiers(word) for word, _ in pairs]
     if "$" in found[0]:
-        raise InvalidInput("a '$' in the program's path is not taken")
+        raise InvalidInput("a '$' in the program's path is not supported")
     return (found[0], *map(_without_variables, found[1:]))
 
 
@@ -223,7 +225,7 @@ def timespan(value: str) -> float:
         return INFINITY
     seconds = measures.seconds_in(text, _SPAN_UNITS)
     if seconds is None:
-        raise InvalidInput(f"{value!r} is no span of time")
+        raise InvalidInput(f"{value!r} is not a span of time")
     # systemd counts microseconds.
     seconds = round(seconds, 6)
     return int(seconds) if seconds == int(seconds) else seconds
@@ -242,14 +244,16 @@ def byte_count(value: str) -> str | None:
     if value == "infinity":
         return None
     if not _SIZE.match(value):
-        raise InvalidInput(f"{value!r} is no size such as 512M; a share of the memory is not taken")
+        raise InvalidInput(
+            f"{value!r} is not a size such as 512M; a share of the memory is not supported"
+        )
     return value
 
 
 def percentage(value: str) -> str:
     """A percentage, as it is written."""
     if not value.endswith("%"):
-        raise InvalidInput(f"{value!r} is no percentage")
+        raise InvalidInput(f"{value!r} is not a percentage")
     return value
 
 
@@ -331,7 +335,7 @@ def _word(value: str, position: int, escapes: bool) -> tuple[str, int]:
     try:
         return found.decode(), position
     except UnicodeDecodeError:
-        raise InvalidInput("its escapes are no UTF-8") from None
+        raise InvalidInput("its escapes are not valid UTF-8") from None
 
 
 def _escape(value: str, position: int) -> tuple[bytes, int]:
@@ -339,14 +343,14 @@ def _escape(value: str, position: int) -> tuple[bytes, int]:
         return _ESCAPES[value[position]].encode(), position + 1
     match = _NUMBERED.match(value, position)
     if not match:
-        raise InvalidInput(f"'\\{value[position]}' is no escape of systemd")
+        raise InvalidInput(f"'\\{value[position]}' is not an escape that systemd knows")
     if match[1] or match[2]:
         code = int(match[1], 16) if match[1] else int(match[2], 8)
         piece = bytes([code])
     else:
         code = int(match[3] or match[4], 16)
         if code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
-            raise InvalidInput(f"'\\{match[0]}' is no character")
+            raise InvalidInput(f"'\\{match[0]}' is not a character")
         piece = chr(code).encode()
     if not code:
         raise InvalidInput("it holds a NUL byte")
@@ -358,7 +362,7 @@ def _without_variables(word: str) -> str:
     bare = word.replace("$$", "")
     if "${" in bare or (word.startswith("$") and not word.startswith("$$")):
         raise InvalidInput(
-            f"systemd would put a variable in the place of {word!r}; "
+            f"systemd would expand a variable in {word!r}; "
             "let a shell do it: /bin/sh -c '...$NAME...'"
         )
     return word.replace("$$", "$")

@@ -300,7 +300,7 @@ def _check_path(path: str) -> None:
 def _word(text: str, *, dollar: bool) -> str:
     """One word of a line that systemd splits, unquotes, C-unescapes and specifier-expands."""
     if _has_noncharacter(text):
-        # With an escape systemd would run it, and send no message in which it is.
+        # systemd would run it if escaped, but could send no D-Bus message that contains it.
         raise Unrepresentable(
             "it holds a Unicode noncharacter, which no message of D-Bus can carry: systemctl "
             "status would fail for the unit"

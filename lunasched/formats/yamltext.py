@@ -20,7 +20,7 @@ from lunasched.formats.limits import DEPTH_MAX, VALUES_MAX, InvalidDocument
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Path = tuple[str | int, ...]
 
-_TOO_DEEP = f"more than {DEPTH_MAX} levels are in one another"
+_TOO_DEEP = f"more than {DEPTH_MAX} levels of nesting"
 _NULL = {"", "~", "null", "Null", "NULL"}
 _BOOLEAN = {
     "true": True,
@@ -127,7 +127,7 @@ class _Builder:
 
     def _begin(self, event: Any) -> None:
         if event.tag is not None and event.tag not in _COLLECTION_TAGS:
-            raise self._fault(event, f"tags such as {event.tag!r} are not understood")
+            raise self._fault(event, f"tags such as {event.tag!r} are not supported")
         if len(self.stack) >= DEPTH_MAX:
             raise self._fault(event, _TOO_DEEP)
         is_mapping = isinstance(event, yaml.MappingStartEvent)
@@ -171,7 +171,7 @@ class _Builder:
         if event.tag in _STRING_TAGS:
             return event.value
         if event.tag is not None:
-            raise self._fault(event, f"tags such as {event.tag!r} are not understood")
+            raise self._fault(event, f"tags such as {event.tag!r} are not supported")
         return meaning(event.value) if event.implicit[0] else event.value
 
     def _needs_key(self) -> bool:
@@ -187,7 +187,7 @@ class _Builder:
             frame.key = None
             return
         if event.value in frame.value:
-            raise self._fault(event, f"the key {event.value!r} is there a second time")
+            raise self._fault(event, f"the key {event.value!r} is defined twice")
         frame.key = event.value
         frame.value[event.value] = None
         self._note(frame, event.value, event.start_mark.line + 1)

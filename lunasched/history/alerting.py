@@ -1,4 +1,4 @@
-"""Alerting by change of state: which failures and successes of a job are worth a message.
+"""Alerting by change of state: which failures and successes of a job are worth a notification.
 
 ::
 
@@ -7,8 +7,9 @@
                                         └─────┘ failed: a reminder,        └─ failed: a relapse
                                         if the last alert is long ago
 
-A job that relapses again and again is flapping: the alert says so, and from then on neither its
-failures nor its recoveries are told, but for reminders, until it has not failed for ``CALM_USEC``.
+A job that relapses again and again is flapping: the alert says so, and from then on there are only
+reminders, and no notifications of failures or recoveries, until it has not failed for
+``CALM_USEC``.
 
 Pure. The outage of a job is kept in the database, and changes in the transaction of the run that
 changes it: however often a supervisor is killed, a failure counts once.
@@ -80,7 +81,7 @@ class Decision:
 def failed(policy: Notifications, outage: Outage | None, now: int, *, heard: bool) -> Decision:
     """Decide about a final failure at ``now``; ``heard``: the job has a channel for failures.
 
-    What nobody heard of is told as the first alert as soon as there is somebody. Where the clock
+    A failure that no channel got is the first alert as soon as the job has a channel. If the clock
     was set back behind the last alert, the next reminder is due a whole ``remind_every`` later.
     """
     relapses = 0
@@ -90,7 +91,7 @@ def failed(policy: Notifications, outage: Outage | None, now: int, *, heard: boo
     if outage is not None:
         is_relapse = outage.recovered_at is not None
         relapses = outage.relapses + is_relapse
-        # Up to the one that says that it is flapping, each relapse is told.
+        # Each relapse is notified, up to the one that makes the job flapping.
         if not is_relapse or relapses > FLAPPING:
             alerted_at = outage.alerted_at
     if alerted_at is not None:
@@ -112,7 +113,7 @@ def succeeded(policy: Notifications, outage: Outage | None, now: int) -> Decisio
     damped = outage.is_flapping and not policy.every_failure
     if outage.recovered_at is None:
         alert = None if damped else Alert.RECOVERY
-        # Who is told of each failure hears of each outage by itself.
+        # With every_failure, each outage is notified anyway.
         after = None if policy.every_failure else replace(outage, recovered_at=now)
         return Decision(alert, outage, after)
     if not _is_over(policy, outage, now):
@@ -135,8 +136,8 @@ def _alert(policy: Notifications, alerted_at: int | None, now: int) -> Alert | N
     return None
 
 
-def message_key(cause: str, event: str, channel: str, number: int = 0) -> str:
-    """The idempotency key of a message: the same for the same one, whoever makes it up again.
+def notification_key(cause: str, event: str, channel: str, number: int = 0) -> str:
+    """The idempotency key of a notification: the same for the same one, whoever makes it up again.
 
     ``cause`` is the execution ID of the run that it is about, ``channel`` the key of where it goes,
     ``number`` tells channels apart that have the same key.

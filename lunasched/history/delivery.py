@@ -1,12 +1,12 @@
 """The rules for sending notifications: retries, giving up, and the hourly limit of a channel.
 
-Of what a channel takes in an hour, no job has more than half, and a third is kept for news: the
-first failure of a job that the channel was not told of within the hour. So a job that has a lot to
-tell keeps no other's first failure from being told. Where even that is used up, a digest tells of
-news within minutes.
+Of the notifications of a channel in an hour, no job has more than half, and a third is kept for
+news: the first failure of a job of which the channel got nothing within the hour. So a busy job
+cannot hold back another's first failure. If even that third is used up, a digest reports news
+within minutes.
 
 Pure. What counts is the time that was spent waiting, never the difference of two clock readings: a
-clock that is set makes no message too old, and none early.
+clock that is set makes no notification too old, and none early.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def allowed_at(sent: Sequence[int], most: int, now: int) -> int:
     return sent[most - 1] + HOUR_USEC
 
 
-def message_at(of_channel: Sequence[int], of_job: Sequence[int], most: int, now: int) -> int:
+def notification_at(of_channel: Sequence[int], of_job: Sequence[int], most: int, now: int) -> int:
     """Return when a channel takes a notification of a job that is no news.
 
     ``of_channel`` and ``of_job`` are when it took the last ones, of all jobs and of this one.
@@ -73,5 +73,5 @@ def _repeat_at(of_channel: Sequence[int], most: int, now: int) -> int:
 
 
 def _share(most: int) -> int:
-    # A failure and its end at least; 0 is no limit.
+    # At least a failure and its recovery; 0 means no limit.
     return max(2, most // 2) if most else 0

@@ -29,7 +29,7 @@ def iso(usec: int | None) -> str | None:
     try:
         moment = (_EPOCH + timedelta(microseconds=usec)).replace(tzinfo=None)
     except OverflowError:
-        # No calendar has it: the history is data, whoever wrote it.
+        # Out of range for a date; the history may hold anything.
         return None
     return moment.isoformat(timespec="microseconds") + "Z"
 

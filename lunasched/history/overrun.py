@@ -59,7 +59,7 @@ def passed(rule: Rule, scheduled_at: int | None, started_at: int, until: int) ->
     if rule.overlaps:
         until = min(until, started_at)
     if not rule.enabled:
-        # Since it was disabled, none has been due.
+        # No slot has been due since the job was disabled.
         until = min(until, rule.deployed_at)
     return _between(rule, scheduled_at, started_at, until - rule.jitter_usec)
 
@@ -77,7 +77,7 @@ def first(rule: Rule, scheduled_at: int | None, started_at: int) -> int | None:
         after = to_datetime(_base(rule, scheduled_at, started_at))
         upcoming = next(schedule.elapses(parsed, timezone=rule.zone, after=after), None)
     except InvalidInput:
-        # A schedule that an earlier version accepted.
+        # An earlier version accepted the schedule.
         return None
     return None if upcoming is None else to_usec(upcoming)
 
@@ -141,7 +141,7 @@ def of_ended(rule: Rule, run: Run, checked_until: int | None) -> Overrun | None:
 def _base(rule: Rule, scheduled_at: int | None, started_at: int) -> int:
     """After which the slots count: those of before are its own, or of another schedule."""
     since = started_at if scheduled_at is None else scheduled_at
-    # Disabled since, it has the same schedule as before.
+    # Disabling the job since then has not changed its schedule.
     return max(since, rule.deployed_at) if rule.enabled else since
 
 

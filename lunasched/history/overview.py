@@ -136,7 +136,7 @@ def standings(
 def _urgency(standing: Standing) -> tuple[int, int, str]:
     states = standing.states
     if State.FAILED in states:
-        # Of those, what failed last: an old failure is known by now.
+        # Among those, the latest failure first: an old one is known by now.
         last = standing.outcome.started_at if standing.outcome else 0
         return (1 if State.DISABLED in states else 0), -last, standing.job.name
     for rank, state in enumerate((State.RUNNING, State.WAITING), 2):

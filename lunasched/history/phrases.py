@@ -10,7 +10,7 @@ from lunasched.history.run import OVERRUN_MAX, HookRun, Result, Run
 if TYPE_CHECKING:
     from lunasched.history.timerstate import Upcoming
 
-# Which limit a run was killed at.
+# The limit at which a run was killed.
 _LIMITS = {Result.TIMEOUT: "time limit", Result.OOM_KILL: "memory"}
 
 

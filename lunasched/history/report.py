@@ -1,7 +1,7 @@
-"""The facts of a message, which are kept until it is sent.
+"""The facts of a notification, which are kept until it is sent.
 
-A ``Report`` has all that a message needs, so that one can be written when the run was pruned or the
-job removed. It holds no secrets.
+A ``Report`` has all that a notification needs, so that one can be written when the run was pruned
+or the job removed. It holds no secrets.
 """
 
 from __future__ import annotations

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from lunasched.history.run import Outcome, Result
 from lunasched.jobs.model import Backoff, RetryPolicy
 
-# What the job itself did, or what was done to it. Of a run that was lost with the machine nobody
-# knows how much of it was done.
+# A run that was lost with the machine is not retried: it may have done a part of its work.
 _TRIED_AGAIN = frozenset(result for result in Result if result.is_failure) - {Result.LOST}
 
 

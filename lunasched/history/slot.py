@@ -58,7 +58,7 @@ def attribute(
     if isinstance(rule, Every):
         if not job.enabled:
             return Trigger.MANUAL, None
-        # What is later than this start by the clock was before the clock was set back.
+        # Runs later than this start by the clock began before the clock was set back.
         counted_from = max(past.deployed_at, past.last_start or 0)
         if counted_from > started_at and past.last_start != counted_from:
             counted_from = past.last_start or counted_from
@@ -167,7 +167,7 @@ def next_and_second(
     if isinstance(rule, UNTIMED):
         return None, None
     first = _next_elapse(text, zone, after)
-    # Mostly there is no slot in between, and the first is the next.
+    # Usually there is no slot in between, and the first is the next.
     first_is_next = after <= now and (first is None or first > now)
     upcoming = first if first_is_next else _next_elapse(text, zone, now)
     return upcoming, None if first is None else _next_elapse(text, zone, first)

@@ -81,12 +81,12 @@ class Snapshot:
     """Runs that a timer started, skipped ones included, also of jobs that are gone."""
     queue_depth: int
     """Starts that are due and wait for their turn."""
-    messages_waiting: int
-    messages_held: int
-    """Those that a digest will tell of."""
-    oldest_message: int | None
-    """Since when the message waits that has waited longest."""
-    messages: Mapping[tuple[str, str], int]
+    notifications_waiting: int
+    notifications_held: int
+    """Those that wait for a digest."""
+    oldest_notification: int | None
+    """When the oldest of the waiting notifications was created."""
+    notifications: Mapping[tuple[str, str], int]
     """The number of notifications by type of channel and final state; counters, too."""
     database_size: int
 

@@ -16,10 +16,10 @@ from lunasched.jobs.model import TARGET_KEYS, Channel, ChannelType
 from lunasched.jobs.runfacts import TEMPLATE_VARIABLES
 from lunasched.jobs.values import InvalidParts, Part
 
-# RFC 5322 allows more; nothing that is left out is found in mailboxes.
+# RFC 5322 allows more, but no real mailbox uses it.
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+(@[A-Za-z0-9.-]+)?\Z")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
-# What ntfy takes for a topic, at the end of a path.
+# The topics that ntfy accepts, at the end of a path.
 _TOPIC = re.compile(r"/[A-Za-z0-9_-]{1,64}\Z")
 LENGTH_MAX = 2048
 CHANNELS_MAX = 50
@@ -39,7 +39,7 @@ def read_address(value: object) -> str:
     addresses = [one.strip() for one in values.read_text(value).split(",")]
     for address in addresses:
         if not _ADDRESS.match(address) or len(address) > 254:
-            raise InvalidInput(f"{address!r} is no address for email")
+            raise InvalidInput(f"{address!r} is not an email address")
     return ", ".join(addresses)
 
 
@@ -47,7 +47,7 @@ def read_sender(value: object) -> str:
     """One address."""
     address = read_address(value)
     if "," in address:
-        raise InvalidInput("there can be one sender only")
+        raise InvalidInput("there can be only one sender")
     return address
 
 
@@ -60,7 +60,7 @@ def read_url(value: object) -> str:
     except ValueError:
         valid = False
     if not valid or not url.isascii() or not url.isprintable() or " " in url:
-        raise InvalidInput("it is no URL that begins with https:// or http://")
+        raise InvalidInput("it is not a URL that begins with https:// or http://")
     if len(url) > LENGTH_MAX:
         raise InvalidInput(f"a URL has at most {LENGTH_MAX} characters")
     return url
@@ -129,7 +129,7 @@ def read_ntfy_priority(value: object) -> str:
     text = str(value).strip().lower() if isinstance(value, (str, int)) else ""
     words = dict(zip("12345", NTFY_PRIORITIES, strict=True))
     if isinstance(value, bool) or (text not in words and text not in NTFY_PRIORITIES):
-        raise InvalidInput(f"{value!r} is no priority; they are {', '.join(NTFY_PRIORITIES)}")
+        raise InvalidInput(f"{value!r} is not a valid priority; use one of {_PRIORITIES}")
     return words.get(text, text)
 
 
@@ -138,15 +138,16 @@ def read_topic(value: object) -> str:
     url = read_url(value)
     parts = urlsplit(url)
     if parts.query or parts.fragment or not _TOPIC.search(parts.path):
-        raise InvalidInput("it is no URL of a topic, such as https://ntfy.sh/TOPIC")
+        raise InvalidInput("it is not a URL of a topic, such as https://ntfy.sh/TOPIC")
     return url
 
 
 NTFY_PRIORITIES = ("min", "low", "default", "high", "max")
+_PRIORITIES = ", ".join(NTFY_PRIORITIES)
 
-_URL = ChannelKey("target", read_url, "Where to send the message; keep it secret.")
-_SUBJECT = ChannelKey("subject", read_subject, "Subject in place of ours, a template.")
-_BODY = ChannelKey("body", read_body, "Text in place of ours, a template.")
+_URL = ChannelKey("target", read_url, "URL to send notifications to; keep it secret.")
+_SUBJECT = ChannelKey("subject", read_subject, "Template of the subject.")
+_BODY = ChannelKey("body", read_body, "Template of the text.")
 
 CHANNEL_KEYS: Mapping[ChannelType, Mapping[str, ChannelKey]] = {
     ChannelType.EMAIL: {
@@ -157,24 +158,26 @@ CHANNEL_KEYS: Mapping[ChannelType, Mapping[str, ChannelKey]] = {
     ChannelType.WEBHOOK: {
         "url": _URL,
         "headers": ChannelKey("headers", read_headers, "Headers of the request."),
-        "secret": ChannelKey("secret", read_secret, "What the request is signed with."),
-        "body": ChannelKey("body", read_body, "Body of the request in place of ours, a template."),
+        "secret": ChannelKey("secret", read_secret, "Key to sign the request with."),
+        "body": ChannelKey("body", read_body, "Template of the request's body."),
     },
     ChannelType.DISCORD: {"webhook_url": _URL, "subject": _SUBJECT, "body": _BODY},
     ChannelType.SLACK: {"webhook_url": _URL, "subject": _SUBJECT, "body": _BODY},
     ChannelType.NTFY: {
         "url": ChannelKey("target", read_topic, "Server and topic; keep it secret."),
         "token": ChannelKey("token", read_token, "Access token of an account."),
-        "priority": ChannelKey("priority", read_ntfy_priority, "Priority in place of ours."),
+        "priority": ChannelKey(
+            "priority", read_ntfy_priority, "Priority, if not that of the event."
+        ),
         "subject": _SUBJECT,
         "body": _BODY,
     },
     ChannelType.EXEC: {
-        "command": ChannelKey("target", values.read_command, "Command that gets the message."),
-        "timeout": ChannelKey("timeout", values.read_time_limit, "Longest time it may take."),
+        "command": ChannelKey("target", values.read_command, "Command that gets the notification."),
+        "timeout": ChannelKey("timeout", values.read_time_limit, "Time limit of the command."),
     },
     ChannelType.HEARTBEAT: {
-        "url": ChannelKey("target", read_url, "URL that is pinged; keep it secret."),
+        "url": ChannelKey("target", read_url, "URL to ping; keep it secret."),
     },
 }
 """The keys of each type of channel, apart from ``type``."""
@@ -238,7 +241,7 @@ def _channel(value: object, allowed: Mapping[ChannelType, Mapping[str, ChannelKe
             continue
         if key not in keys:
             hint = errors.near(key, ("type", *keys))
-            problems.append(Part((str(key),), f"there is no such key of this type{hint}"))
+            problems.append(Part((str(key),), f"this type has no such key{hint}"))
             continue
         if content is None:
             continue
@@ -250,7 +253,7 @@ def _channel(value: object, allowed: Mapping[ChannelType, Mapping[str, ChannelKe
             problems.append(Part((key,), str(error)))
     target = TARGET_KEYS[type_]
     if "target" not in fields and not any(part.path[0] == target for part in problems):
-        problems.append(Part((target,), f"it is missing, and {type_.value} needs it"))
+        problems.append(Part((target,), f"it is missing; {type_.value} needs it"))
     if problems:
         raise InvalidParts(problems)
     return Channel(type_, **fields)

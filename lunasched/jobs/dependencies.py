@@ -24,7 +24,7 @@ _CHECK = (
     "[[ $said == 1 ]] || { failed=1; printf '%s\\n' \"dependency '$2' has not succeeded\"; }; "
     "shift 2; done; exit $failed"
 )
-# In place: the directory is not the job's, and a file that is not there is not its to make.
+# In place: the job can write neither the directory nor a new file in it.
 _SAY = '[[ ! -e $0 ]] || printf %s "$1" 1<>"$0"'
 _SAYING = "[[ ! -e $$0 ]] || printf "
 
@@ -50,10 +50,10 @@ def dependency_values(
             if name in launched or unit != unittext.launch_name(name)
         ],
         "dependency_check": _check(job.dependencies, slots) if job.dependencies else None,
-        # "-": what is on record is the job's own result; without the file, no more runs than may.
+        # "-": a failure here must not change the job's result, and only keeps dependents waiting.
         "success": {
             "forget": _say(file, "0"),
-            # A success must not come back after a power cut that ended the run.
+            # An earlier success must not reappear after a power cut during the run.
             "sync": UnitText(f"-{unittext.command_line(['/bin/sync', file])}"),
             "note": UnitText(f"-{_say(file, '1')}"),
         }

@@ -81,14 +81,14 @@ REFUSED: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         ("JobTimeoutSec", "JobRunningTimeoutSec", "JobTimeoutAction", "JobTimeoutRebootArgument"),
-        "a start that waits is given up by nobody",
+        "a start that waits has no time limit",
     ),
     **dict.fromkeys(
         (
             "FailureAction", "SuccessAction", "FailureActionExitStatus", "RebootArgument",
             "SuccessActionExitStatus",
         ),
-        "what follows a run is for hooks",
+        "hooks are for what follows a run",
     ),
     **dict.fromkeys(_SECTIONS, "write it without its section, which follows from the name"),
 }  # fmt: skip
@@ -97,7 +97,7 @@ REFUSED: Mapping[str, str] = {
 NO_ALTERNATIVE = "'|' has no place here: each condition of a job has to hold"
 _OUTPUTS = ("journal", "null")
 OF_SOME_VALUES: Mapping[str, tuple[tuple[str, ...], str]] = {
-    # A file would be opened by systemd before the job is its user's.
+    # systemd would open a file before it changes to the job's user.
     "StandardOutput": (_OUTPUTS, f"{_OUTPUT}, or goes nowhere: journal, null"),
     "StandardError": (_OUTPUTS, f"{_OUTPUT}, or goes nowhere: journal, null"),
     **{
@@ -173,7 +173,7 @@ def of_service(directives: Directives) -> Directives:
 def _line(name: str, value: object) -> str:
     line = _text(value)
     if name.startswith("Condition") and line.startswith("|"):
-        # systemd asks for one of all that begin so, and the gate of Exclusive jobs has two.
+        # One of all "|" conditions has to hold, and the gate of Exclusive jobs has two of them.
         raise InvalidInput(NO_ALTERNATIVE)
     accepted, why = OF_SOME_VALUES.get(name, ((line,), ""))
     if line not in accepted:
@@ -203,6 +203,6 @@ def _text(value: object) -> str:
     if isinstance(value, (int, float)):
         return str(value)
     if not isinstance(value, str):
-        raise InvalidInput(f"{value!r} is no text, number, or list of them")
+        raise InvalidInput(f"{value!r} is neither a text nor a number nor a list of them")
     unittext.raw(value.strip())
     return value.strip()

@@ -196,7 +196,7 @@ _WHAT = (
         Built("units.compiler._command_line"), KeyOption("Command line for /bin/sh."), "Command",
     ),
     KeyRow(
-        "user", values.read_user, "User that the job runs as; root if nothing is said.",
+        "user", values.read_user, "User that the job runs as; root if not given.",
         ("user", "owner"), Built("units.compiler._user", ("User", "DynamicUser")),
         KeyOption("User to run as.  [default: root]", "USER", "--run-as"), "User", written="user",
     ),
@@ -210,18 +210,18 @@ _WHAT = (
 
 _LIMITS = (
     KeyRow(
-        "limits.timeout", values.read_time_limit, "Longest running time.",
+        "limits.timeout", values.read_time_limit, "Time limit of a run.",
         ("timeout", "resource_limits.timeout_seconds"), Line("RuntimeMaxSec", unittext.seconds),
-        KeyOption("Longest running time: 90, 15m, 1h30m.", "TIME"), "Timeout", _seconds_shown,
+        KeyOption("Time limit of a run: 90, 15m, 1h30m.", "TIME"), "Timeout", _seconds_shown,
     ),
     KeyRow(
-        "limits.max_memory", values.read_memory, "Most memory, in bytes or as 512M.",
+        "limits.max_memory", values.read_memory, "Memory limit of a run, in bytes or as 512M.",
         ("max_memory", "resource_limits.max_memory_mb", "resource_limits.max_memory"),
         Line("MemoryMax", str, unitfile.byte_count, ("MemoryLimit",)),
-        KeyOption("Most memory: 512M, 2G.", "SIZE"), "Memory limit", quantities.size,
+        KeyOption("Memory limit: 512M, 2G.", "SIZE"), "Memory limit", quantities.size,
         special={
             "resource_limits.max_memory_mb": (
-                values.read_mebibytes, "Most memory, in MiB or as 2G."
+                values.read_mebibytes, "Memory limit of a run, in MiB or as 2G."
             ),
         },
     ),
@@ -233,20 +233,20 @@ _LIMITS = (
         lambda quota: f"{quota:g} cores",
     ),
     KeyRow(
-        "limits.tasks_max", values.Whole(1, 1 << 22), "Most processes and threads.",
+        "limits.tasks_max", values.Whole(1, 1 << 22), "Limit of processes and threads.",
         ("tasks_max", "resource_limits.tasks_max"), Line("TasksMax", str, unitfile.number),
-        KeyOption("Most processes and threads.", "N"), "Task limit", str,
+        KeyOption("Limit of processes and threads.", "N"), "Task limit", str,
     ),
     KeyRow(
-        "limits.io_weight", values.Whole(1, 10000), "Share of the disks.",
+        "limits.io_weight", values.Whole(1, 10000), "Weight for disk time.",
         ("io_weight", "resource_limits.io_weight"), Line("IOWeight", str),
-        KeyOption("Share of the disks, 1 to 10000.  [default: 100]", "N"), "Disk weight", str,
+        KeyOption("Weight for disk time, 1 to 10000.  [default: 100]", "N"), "Disk weight", str,
     ),
     KeyRow(
         "limits.kill_after", values.read_time_limit, "Time from SIGTERM to SIGKILL.",
         ("kill_after", "resource_limits.kill_after_seconds"),
         Line("TimeoutStopSec", unittext.seconds, left=("infinity",)),
-        KeyOption("From SIGTERM to SIGKILL.  [default: systemd's, 90s]", "TIME"), "Kill after",
+        KeyOption("Time from SIGTERM to SIGKILL.  [default: systemd's, 90s]", "TIME"), "Kill after",
         _seconds_shown,
     ),
 )  # fmt: skip
@@ -259,7 +259,7 @@ _HOW = (
             "units.compiler._timer_values",
             adopt=("Timer", "RandomizedDelaySec", unitfile.timespan),
         ),
-        KeyOption("Delay starts by up to this, the same for each.", "TIME"), "Jitter",
+        KeyOption("Longest delay of a start, the same each time.", "TIME"), "Jitter",
         _seconds_shown,
     ),
     KeyRow(
@@ -270,12 +270,12 @@ _HOW = (
     ),
     KeyRow(
         "working_directory", values.read_working_directory,
-        "Where to run; the user's home if not.", ("working_directory",),
+        "Directory to run in; the user's home if not given.", ("working_directory",),
         Built("units.compiler._service_values", ("WorkingDirectory",)),
-        KeyOption("Where to run.  [default: the user's home]", "DIR"), "Directory",
+        KeyOption("Directory to run in.  [default: the user's home]", "DIR"), "Directory",
     ),
     KeyRow(
-        "priority", values.OneOf(Priority, "priority"), "How the job competes with others.",
+        "priority", values.OneOf(Priority, "priority"), "Priority of the job over others.",
         ("priority",), Built("units.compiler._priority_directives"),
         KeyOption("Low, Normal, High or Critical.  [default: Normal]", "LEVEL"), "Priority",
         lambda priority: str(priority.value),
@@ -285,14 +285,14 @@ _HOW = (
         KeyOption("Tags to list the job by.", "A,B", takes=Takes.LIST), "Tags", ", ".join,
     ),
     KeyRow(
-        "enabled", values.read_boolean, "Whether the timer is started.", ("enabled",),
+        "enabled", values.read_boolean, "Start the timer.", ("enabled",),
         NoUnit("deploy.deployer"),
         KeyOption("Do not start the timer.", name="--disabled", takes=Takes.OFF), "Enabled",
         lambda enabled: "yes" if enabled else "no",
     ),
     KeyRow(
         "catch_up", values.read_boolean,
-        "Whether slots that passed while the machine was off are made up for, once, at boot.",
+        "Run once at boot for slots missed while the machine was off.",
         ("catch_up",),
         Built("units.compiler._timer_values", adopt=("Timer", "Persistent", unitfile.boolean)),
         KeyOption(
@@ -306,39 +306,41 @@ _HOW = (
 _RETRIES = NoUnit("history.retry")
 _RETRY = (
     KeyRow(
-        "retry.max_attempts", values.read_attempts, "Most runs, the first one included.",
+        "retry.max_attempts", values.read_attempts,
+        "Maximum number of attempts, the first one included.",
         ("max_retries", "retry_policy.max_attempts"), _RETRIES,
-        KeyOption("How often a failed run is tried again.  [default: 0]", "N"), "Retries",
+        KeyOption("Number of retries after a failed run.  [default: 0]", "N"), "Retries",
         special={
-            "max_retries": (values.read_attempts_after, "How often a failed run is tried again."),
+            "max_retries": (values.read_attempts_after, "Number of retries after a failed run."),
         },
     ),
     KeyRow(
         "retry.backoff", values.OneOf(Backoff, "backoff strategy"),
-        "How the delays of retries grow.", ("backoff", "retry_policy.backoff_strategy"), _RETRIES,
+        "Growth of the delays between retries.",
+        ("backoff", "retry_policy.backoff_strategy"), _RETRIES,
         KeyOption("Exponential, Linear or Fixed.  [default: Exponential]", "HOW"),
     ),
     KeyRow(
         "retry.initial_delay", values.read_duration, "Delay before the first retry.",
         ("retry_delay", "retry_policy.initial_delay_seconds"), _RETRIES,
-        KeyOption("Before the first retry.  [default: 1m]", "TIME"),
+        KeyOption("Delay before the first retry.  [default: 1m]", "TIME"),
     ),
     KeyRow(
         "retry.max_delay", values.read_duration, "Longest delay before a retry.",
         ("retry_max_delay", "retry_policy.max_delay_seconds"), _RETRIES,
-        KeyOption("Before any retry, at most.  [default: 1h]", "TIME"),
+        KeyOption("Longest delay before a retry.  [default: 1h]", "TIME"),
     ),
     KeyRow(
         "retry.retry_on", values.read_exit_codes,
-        "The exit codes after which alone to try again.",
+        "Retry only after these exit codes.",
         ("retry_on_exit_codes", "retry_policy.retry_on_exit_codes"), _RETRIES,
-        KeyOption("The exit codes after which alone to try again.", "A,B"),
+        KeyOption("Retry only after these exit codes.", "A,B"),
     ),
     KeyRow(
         "retry.no_retry_on", values.read_exit_codes,
-        "The exit codes after which not to try again.",
+        "Do not retry after these exit codes.",
         ("no_retry_on_exit_codes", "retry_policy.no_retry_on_exit_codes"), _RETRIES,
-        KeyOption("The exit codes after which not to.", "A,B"),
+        KeyOption("Do not retry after these exit codes.", "A,B"),
     ),
 )  # fmt: skip
 
@@ -346,38 +348,38 @@ _HOOK_TEXTS = {
     HookEvent.ON_START: ("each start", "each start"),
     HookEvent.ON_SUCCESS: ("a success", "a success"),
     HookEvent.ON_FAILURE: (
-        "a failure that is not tried again", "a failure that is not retried"
+        "a failure that is not retried", "a failure that is not retried"
     ),
-    HookEvent.ON_RETRY: ("a failure that is tried again", "a failure that is retried"),
+    HookEvent.ON_RETRY: ("a failure that is retried", "a failure that is retried"),
 }  # fmt: skip
 _HOOKS = (
     *(
         KeyRow(
-            f"hooks.{event.value}", values.read_command, f"Command that follows {about}.",
+            f"hooks.{event.value}", values.read_command, f"Command to run after {about}.",
             (event.value, f"hooks.{event.value}"), Built("units.compiler._hooks"),
-            KeyOption(f"Command line that follows {short}.", "CMD"),
+            KeyOption(f"Command line to run after {short}.", "CMD"),
             "Hooks" if event is HookEvent.ON_START else "",
         )
         for event, (about, short) in _HOOK_TEXTS.items()
     ),
     KeyRow(
-        "hooks.timeout", values.read_time_limit, "Longest running time of a hook.",
+        "hooks.timeout", values.read_time_limit, "Time limit of a hook.",
         ("hook_timeout", "hooks.timeout_seconds"), Built("units.compiler._hooks"),
-        KeyOption("Longest running time of these.  [default: 1m]", "TIME"),
+        KeyOption("Time limit of these hooks.  [default: 1m]", "TIME"),
     ),
 )  # fmt: skip
 
 _NOTIFIED = {
-    NotifyEvent.ON_START: "Whom to tell of each start.",
-    NotifyEvent.ON_SUCCESS: "Whom to tell of each success.",
-    NotifyEvent.ON_FAILURE: "Whom to tell of failures that are not tried again.",
-    NotifyEvent.ON_RECOVERY: "Whom to tell of the success after them; those of on_failure if not.",
-    NotifyEvent.ON_SKIPPED: "Whom to tell of runs that were due and did not begin.",
-    NotifyEvent.ON_MISSED: "Whom to tell of slots that passed without a run.",
-    NotifyEvent.ON_OVERRUN: "Whom to tell of runs that slots pass during; on_failure's if not.",
+    NotifyEvent.ON_START: "Channels to notify of each start.",
+    NotifyEvent.ON_SUCCESS: "Channels to notify of each success.",
+    NotifyEvent.ON_FAILURE: "Channels to notify of failures that are not retried.",
+    NotifyEvent.ON_RECOVERY: "Channels to notify of the recovery; on_failure's if not given.",
+    NotifyEvent.ON_SKIPPED: "Channels to notify of runs that were due and did not begin.",
+    NotifyEvent.ON_MISSED: "Channels to notify of slots that passed without a run.",
+    NotifyEvent.ON_OVERRUN: "Channels to notify of runs that overrun; on_failure's if not given.",
 }
 _EMAIL = KeyOption(
-    "Addresses to write to when it begins to fail, and when it has recovered.",
+    "Email addresses to notify when the job begins to fail and when it recovers.",
     "A,B", "--notify-email", Takes.EMAIL,
 )  # fmt: skip
 
@@ -391,7 +393,7 @@ def _of_event(event: NotifyEvent, about: str) -> KeyRow:
         (f"notification_config.{event.value}",),
         Built("units.commandchannels.command_channels"),
         _EMAIL if event is NotifyEvent.ON_FAILURE else None,
-        "Tells" if event is NotifyEvent.ON_START else "",
+        "Notifies" if event is NotifyEvent.ON_START else "",
     )
 
 
@@ -399,21 +401,21 @@ _NOTIFICATIONS = (
     *(_of_event(event, about) for event, about in _NOTIFIED.items()),
     KeyRow(
         "notifications.remind_every", values.read_duration,
-        "Time between messages while a job goes on failing; 0 is none after the first.",
+        "Time between reminders while a job keeps failing; 0 means no reminders.",
         ("notification_config.remind_every",), NoUnit("history.alerting"),
     ),
     KeyRow(
-        "notifications.every_failure", values.read_boolean, "Whether each failure is told.",
+        "notifications.every_failure", values.read_boolean, "Notify of each failure.",
         ("notification_config.every_failure",), NoUnit("history.alerting"),
     ),
     KeyRow(
         "notifications.overrun_after", values.read_duration,
-        "Time from the first slot that passes during a run until that is told.",
+        "Time from the first slot that passes during a run to the notification.",
         ("notification_config.overrun_after",), NoUnit("history.overrun"),
     ),
     KeyRow(
         "notifications.heartbeat", read_heartbeat,
-        "URL that is pinged at each start, success and failure.",
+        "URL to ping at each start, success and failure.",
         ("notification_config.heartbeat",), NoUnit("jobs.model"),
         KeyOption(
             "File with the URL to ping at each start, success and failure; - is stdin.", "FILE",
@@ -425,24 +427,24 @@ _NOTIFICATIONS = (
 _BESIDE_OTHERS = (
     KeyRow(
         "mode", values.OneOf(ExecutionMode, "execution mode"),
-        "Which runs may be in progress beside one of the job.", ("execution_mode",),
+        "Runs that may be in progress beside one of the job.", ("execution_mode",),
         Built("units.concurrency.concurrency_values"),
         KeyOption("Sequential, Parallel or Exclusive.  [default: Sequential]", "MODE"), "Mode",
     ),
     KeyRow(
         "overlap", values.OneOf(Overlap, "way to treat an overlap"),
-        "What becomes of a trigger during a run.", ("overlap",),
+        "Action when the job is due during a run.", ("overlap",),
         Built("units.concurrency.concurrency_values"),
-        KeyOption("When due while it runs: queue, skip or replace.  [default: queue]", "HOW"),
+        KeyOption("When due during a run: queue, skip or replace.  [default: queue]", "HOW"),
     ),
     KeyRow(
         "max_concurrent", values.Whole(0, 1000),
-        "Most runs at a time of a Parallel job; 0 is no limit.", ("max_concurrent",),
+        "Concurrent runs of a Parallel job, at most; 0 means no limit.", ("max_concurrent",),
         Built("units.concurrency.launch_command"),
-        KeyOption("Most runs at a time of a Parallel job.  [default: 0, no limit]", "N"),
+        KeyOption("Concurrent runs of a Parallel job, at most.  [default: 0, no limit]", "N"),
     ),
     KeyRow(
-        "dependencies", values.read_names, "The jobs whose last run must have succeeded.",
+        "dependencies", values.read_names, "Jobs whose last run must have succeeded.",
         ("dependencies",), Built("jobs.dependencies.dependency_values"),
         KeyOption(
             "Jobs whose last run must have succeeded; can be repeated.", "A,B", "--depends-on",
@@ -469,11 +471,11 @@ ARGUMENTS = "args"
 """The key whose values follow those of ``command``, as in Lunasched 1.x."""
 
 GROUP_TEXTS: Mapping[str, str] = {
-    "resource_limits": "What a run may use.",
-    "retry_policy": "Whether and when a failed run is tried again.",
-    "hooks": "Commands that follow what becomes of a run.",
-    "notification_config": "Whom to tell of runs.",
-    "sandbox": "What a run is kept from.",
+    "resource_limits": "Resource limits of a run.",
+    "retry_policy": "Retries of a failed run.",
+    "hooks": "Commands to run at events of a run.",
+    "notification_config": "Notifications about runs.",
+    "sandbox": "Sandbox of a run.",
 }
 
 
@@ -498,7 +500,7 @@ GROUPS: Mapping[str, Mapping[str, Key]] = {group: _spelled(group) for group in G
 DIRECTIVES = "systemd"
 """The key whose keys are directives of systemd."""
 
-DIRECTIVES_TEXT = "Further directives of [Service] and [Unit], as they are."
+DIRECTIVES_TEXT = "Further directives of [Service] and [Unit], in systemd's words."
 
 ARGUMENTS_TEXT = (
     "Further arguments: of a program, without a shell, or at the end of a command line."

@@ -85,7 +85,7 @@ class NotifyEvent(Enum):
 
 
 class ChannelType(Enum):
-    """A way to carry messages."""
+    """A way to carry notifications."""
 
     EMAIL = "email"
     WEBHOOK = "webhook"
@@ -305,7 +305,7 @@ class Notifications:
     on_overrun: tuple[Channel, ...] | None = field(default=None, metadata={"form": _CHANNELS})
     """``None``: those of ``on_failure``, without pings."""
     remind_every: float = 86400
-    """Seconds between messages of a job that goes on failing; 0 is none after the first."""
+    """Seconds between notifications of a job that goes on failing; 0 is none after the first."""
     every_failure: bool = False
     """True if each failure is notified, and not only the first of several."""
     overrun_after: float = 300
@@ -351,7 +351,7 @@ class Job:
     """One job, validated: whatever holds one of these can compile it.
 
     ``schedule`` is ``schedule.ON_DEMAND`` for a job that has none.
-    ``user`` is ``None`` for the owner of the manager: root, or oneself in user mode.
+    ``user`` is ``None`` for the user of the manager: root, or oneself in user mode.
     """
 
     name: str

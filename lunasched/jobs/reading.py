@@ -216,7 +216,7 @@ class _Found:
 
     def _set(self, target: str, value: object, path: Path) -> None:
         if target in self.fields and self.fields[target] != value:
-            self.blame(path, f"{self.labels[target]} says something else; keep one")
+            self.blame(path, f"{self.labels[target]} has another value; keep one")
             return
         self.fields[target] = value
         self.labels[target], self.places[target] = self.label(path), self.place(path)
@@ -241,7 +241,7 @@ class _Found:
         except InvalidInput as error:
             self.blame((ARGUMENTS,), str(error))
         else:
-            # An empty list is said, too: there are none, whatever the defaults have.
+            # An empty list counts as set: it overrides the defaults.
             self._set("arguments", arguments, (ARGUMENTS,))
 
     def take_commands(self) -> None:

@@ -65,7 +65,7 @@ class RunFact:
     form: Form
     meaning: str
     label: str
-    """Its name on the page, in messages and, in capitals, above a column."""
+    """Its name on the page, in notifications and, in capitals, above a column."""
     media: Medium = _ALL
     path: str = ""
     """The attributes that lead to it from ``Run``, with dots between them; ``name`` if empty."""
@@ -74,7 +74,7 @@ class RunFact:
     is_kept: bool = True
     """It has a column; the others come from those that have."""
     is_of_end: bool = False
-    """Nobody is told of it before the run is over."""
+    """It is passed on only after the run is over."""
 
     attributes: tuple[str, ...] = field(init=False)
     """The attributes that lead to it from ``Run``."""
@@ -82,7 +82,7 @@ class RunFact:
     """The keys that lead to it in JSON."""
 
     def __post_init__(self) -> None:
-        # Once a fact and not once a run, of which there may be a million.
+        # Once for each fact and not for each of perhaps a million runs.
         path = self.path or self.name
         object.__setattr__(self, "attributes", tuple(path.split(".")))
         object.__setattr__(self, "keys", tuple((self.key or path).split(".")))
@@ -173,7 +173,7 @@ TEMPLATE_VARIABLES: Mapping[str, str] = {
     "failing_since": "when the first of them ended",
     "missed": "slots that passed without a run",
 }
-"""The variables of templates, with their meanings: those of a message, and those of its run."""
+"""The variables of templates, with their meanings: those of a notification and of its run."""
 
 
 def given(facts: tuple[RunFact, ...], media: Medium) -> tuple[RunFact, ...]:

@@ -164,7 +164,7 @@ class Words:
 
 def read_mask(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value, re.ASCII):
-        raise InvalidInput(f"{value!r} is no mask; write three octal digits in quotes: '027'")
+        raise InvalidInput(f"{value!r} is not a mask; write three octal digits in quotes: '027'")
     return value
 
 

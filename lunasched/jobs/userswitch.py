@@ -52,7 +52,7 @@ def switch_warning(job: Job) -> str | None:
 
 def _better(switch: Switch) -> str:
     if switch.user == _ROOT:
-        return "leave it away: the job runs as root"
+        return "leave it out: the job runs as root"
     if switch.user is None:
         return "have the job run as that user: --run-as USER (in a file, the key user)"
     run_as = f"--run-as {shlex.quote(switch.user)} (in a file, user: {switch.user})"

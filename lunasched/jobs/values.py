@@ -31,7 +31,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _USER = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_.-]*\$?|0|[1-9][0-9]*)\Z")
 _NO_USERS = {65535, 4294967295}
 _UID_MAX = (1 << 32) - 1
-# A name that the shell would take as it is.
+# A name that the shell accepts unchanged.
 _PROGRAM = re.compile(r"[\w@%+=:,./-]+\Z", re.ASCII)
 _MEMORY_MIN = SIZES["M"]
 
@@ -81,7 +81,7 @@ def read_duration(value: object) -> float:
         plain = numerals.decimal(text)
         found = seconds_in(text, DURATION_UNITS) if plain is None else plain
         if found is None:
-            raise InvalidInput(f"{value!r} is no duration; write 90, 90s, 15m or 1h30m")
+            raise InvalidInput(f"{value!r} is not a duration; write 90, 90s, 15m or 1h30m")
         seconds = found
     if not 0 <= seconds <= LONGEST:
         raise InvalidInput(f"{value!r} is out of range (0 to ten years)")
@@ -95,7 +95,7 @@ def read_size(value: object) -> int:
     else:
         match = _SIZE.match(read_text(value).strip())
         if not match:
-            raise InvalidInput(f"{value!r} is no size; write 512M or 2G")
+            raise InvalidInput(f"{value!r} is not a size; write 512M or 2G")
         size = float(match[1]) * SIZES[match[2].upper()]
     if size < 0 or size >= 1 << 60:
         raise InvalidInput(f"{value!r} is out of range")
@@ -192,12 +192,12 @@ def read_cpu_quota(value: object) -> float:
     if isinstance(value, str):
         match = _SHARE.match(value.strip())
         if not match:
-            raise InvalidInput(f"{value!r} is no share of a core; write 0.5 or 50%")
+            raise InvalidInput(f"{value!r} is not a share of a core; write 0.5 or 50%")
         quota = float(match[1]) / (100 if match[2] else 1)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         quota = _float(value)
     else:
-        raise InvalidInput(f"{value!r} is no share of a core; write 0.5 or 50%")
+        raise InvalidInput(f"{value!r} is not a share of a core; write 0.5 or 50%")
     if not 0.01 <= quota <= 4096:
         raise InvalidInput(f"{value!r} is out of range (0.01 is 1 % of a core, 2 is two cores)")
     if abs(round(quota * 100) - quota * 100) > 1e-6:
@@ -295,7 +295,7 @@ class OneOf:
             if text.lower() == word.value.lower():
                 return word
         known = ", ".join(word.value for word in self.words)
-        raise InvalidInput(f"{value!r} is no {self.what}; they are {known}")
+        raise InvalidInput(f"{value!r} is not a valid {self.what}; use one of {known}")
 
 
 @dataclass(frozen=True, slots=True)

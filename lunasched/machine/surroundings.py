@@ -87,7 +87,7 @@ class Surroundings:
     def beginning(self, path: str) -> bytes:
         """The first bytes of a file; none where it cannot be read."""
         try:
-            # What is opened is the file that was looked at, and no device in its place since.
+            # The opened file may have replaced the one that was checked: a device must not be read.
             found = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
             return b""

@@ -1,4 +1,4 @@
-"""Sending messages: one module a channel, one way to HTTP and one to SMTP.
+"""Sending notifications: one module a channel, one way to HTTP and one to SMTP.
 
 Everything here blocks, for at most the time limit; the supervisor calls it from threads.
 """
@@ -16,7 +16,7 @@ from lunasched.notify import discord, email, heartbeat, httpclient, ntfy, slack,
 from lunasched.notify.message import Message
 
 TIMEOUT = 30.0
-"""Seconds that sending a message may take, the server's answer included."""
+"""Seconds that sending a notification may take, the server's answer included."""
 
 _REQUESTS: Mapping[ChannelType, Callable[[Channel, Message, int], httpclient.Post]] = {
     ChannelType.WEBHOOK: webhook.request,
@@ -35,9 +35,9 @@ def send(
     settings: EmailSettings,
     timeout: float = TIMEOUT,
 ) -> str:
-    """Send a message, and return what the server answered, in one line.
+    """Send a notification, and return what the server answered, in one line.
 
-    ``key`` is the same each time the same message is sent, so that who gets it twice can tell.
+    ``key`` is the same each time the same notification is sent, so that a copy can be recognised.
     Raises ``NotifyError``; neither it nor the answer holds a secret. A command (``exec``) is not
     run here: it is a unit.
     """

@@ -53,7 +53,7 @@ def build(
     mail["To"] = [_address(one) for one in recipients(channel)]
     mail["Subject"] = subject_line(message.subject, SUBJECT_MAX)
     mail["Date"] = format_datetime(_EPOCH + timedelta(microseconds=report.at))
-    # The same for the same message, so that a copy can be told.
+    # The same for the same notification, so that a copy can be recognised.
     mail["Message-ID"] = f"<{hashlib.sha256(key.encode()).hexdigest()[:32]}@lunasched.{host}>"
     # No machine answers to it (RFC 3834).
     mail["Auto-Submitted"] = "auto-generated"

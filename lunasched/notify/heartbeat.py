@@ -44,12 +44,12 @@ def check_counted(answer: str) -> None:
     if "(not found)" in answer:
         raise NotifyError("the service does not know this URL", permanent=True)
     if "(rate limited)" in answer:
-        raise NotifyError("the service takes no more pings for now", retry_after=60)
+        raise NotifyError("the service accepts no more pings for now", retry_after=60)
 
 
 def _path(report: Report) -> str:
     if report.kind in _FAILURES:
         own = report.result is Result.EXIT_CODE and report.exit_code
         return f"/{report.exit_code}" if own else "/fail"
-    # What is neither a start nor an end is noted, and changes nothing.
+    # Other events are logged by the service, and change no state.
     return _PATHS.get(report.kind, "/log")

@@ -52,7 +52,7 @@ def post(request: Post, *, key: str, timeout: float) -> str:
 
     headers = {
         "User-Agent": f"lunasched/{__version__}",
-        "Accept-Encoding": "identity",  # what is read of an answer cannot get longer
+        "Accept-Encoding": "identity",  # an upper bound for the answer
         "Idempotency-Key": key,
         **request.headers,
     }
@@ -166,7 +166,7 @@ def _judged(response: Any, text: str, secrets: tuple[str, ...]) -> str:
         to = urlsplit(response.headers.get("Location", "")).hostname
         where = f" to {subject_line(to, 100)}" if to else ""
         raise NotifyError(
-            f"the server answers {status}, a redirect{where}; put the URL that it redirects to",
+            f"the server answers {status}, a redirect{where}; set the URL that it redirects to",
             permanent=status in _MOVED,
         )
     again = status >= 500 or status < 200 or status in _AGAIN

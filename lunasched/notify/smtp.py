@@ -144,7 +144,7 @@ def _failed(
             said = _reply(error.smtp_code, error.smtp_error)
             permanent = error.smtp_code >= 500
         case smtplib.SMTPNotSupportedError():
-            said, permanent = "it offers no login that is known here", True
+            said, permanent = "it offers no supported way to log in", True
         case smtplib.SMTPServerDisconnected():
             said, permanent = "the connection was closed", False
         case ssl.SSLError():
@@ -156,7 +156,7 @@ def _failed(
         case _:
             said, permanent = "the answer is not SMTP", False
     unset = "" if settings.smtp_server else " (notifications.email.smtp_server is not set)"
-    # What smtplib has a name for, a server said.
+    # smtplib's own exceptions carry the server's answer.
     unreachable = not isinstance(error, smtplib.SMTPException) and isinstance(error, OSError)
     return NotifyError(
         f"{place}: {hidden(said, secrets)}{unset}", permanent=permanent, unreachable=unreachable

@@ -253,7 +253,7 @@ class _CalendarScanner:
                 raise self.error("A step of 0 never gets anywhere.", self.position - 1)
         if self.peek() not in ("", " ", ",", "-", "~", ":"):
             raise self.error(_SHAPE)
-        # 5..5 is 5, but of seconds only with a step.
+        # systemd accepts 5..5 as 5, but for seconds only with a step.
         if stop == start and (has_step or not fractions):
             return Component(start, -1, 0)
         return Component(start, stop, repeat)
@@ -297,7 +297,7 @@ class _CalendarScanner:
     def fractions(self, chain: Chain) -> tuple[int, ...]:
         count = sum(len(part.values(60 * SECOND - 1)) for part in chain)
         if count > _MAX_FRACTIONS:
-            raise self.error("Steps finer than a millisecond are not taken.", len(self.text))
+            raise self.error("Steps finer than a millisecond are not supported.", len(self.text))
         return expand(chain, 60 * SECOND - 1)
 
     def normalized(self, chains: list[Chain]) -> str:

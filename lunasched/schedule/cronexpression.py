@@ -122,7 +122,7 @@ def parse_cron(text: str, start: int) -> Calendar | Reboot:
         instead = seconds_last(fields[:6])
         any_year = fields[6] in ("*", "?") and fields[0].isdecimal() and _is_valid(instead)
         raise ScheduleError(
-            "A cron expression with a year field is not taken; "
+            "A cron expression with a year field is not supported; "
             + (
                 f"without it, and with the seconds last, this is {instead!r}."
                 if any_year
@@ -375,10 +375,10 @@ def _item_reason(field: _Field, item: str) -> str:
     if not item:
         return f"A value is missing in the {field.name} field."
     if item[0] in "hr" and (len(item) == 1 or item[1] in "(/"):
-        return "H and R (a place chosen by hash or at random) are not taken; use a jitter."
+        return "H and R (a place chosen by hash or at random) are not supported; use a jitter."
     if "#" in item or item.startswith("l") or item.endswith("w"):
         return f"The {field.name} field does not take this form."
-    return f"{item!r} is no value, range or step of the {field.name} field."
+    return f"{item!r} is not a value, range or step of the {field.name} field."
 
 
 def _number(field: _Field, text: str, word: str, position: int) -> int:
@@ -391,5 +391,5 @@ def _number(field: _Field, text: str, word: str, position: int) -> int:
     if word in field.names:
         return field.names[word]
     kind = "name or number" if field.names else "number"
-    reason = f"{word!r} is no {kind} for the {field.name} field."
+    reason = f"{word!r} is not a {kind} for the {field.name} field."
     raise ScheduleError(reason, text=text, position=position)

@@ -109,7 +109,7 @@ def next_slot(rule: Slotted, zone: str, after: int) -> int | None:
         instant = slot - part.offset * SECOND
         if instant < part.end * SECOND:
             return instant
-        # On at the next change of the clock, or, since a stretch without any slot has none to
+        # Continue at the next change of the clock, or, because a stretch without a slot has none to
         # repeat, close before the slot.
         whole = wall <= first_wall(rule, part)
         part = segment_at(zone, max(part.end, (slot - _MARGIN) // SECOND) if whole else part.end)

@@ -27,7 +27,7 @@ def way_out(text: str) -> str | None:
     if text in _NAMES:
         return f"Write @{text}."
     if text.startswith(("h ", "h/", "h(")):
-        return "H (a place chosen by hash) is not taken; write a number, and use a jitter."
+        return "H (a place chosen by hash) is not supported; write a number, and use a jitter."
     if text.startswith(("every ", "@every ")):
         interval = _interval(text.partition(" ")[2])
         return None if interval is None else f"Write every {interval}."

@@ -185,7 +185,7 @@ def _parse_words(text: str) -> Calendar:
     for word, position in words:
         if word in ("at", "on"):
             if word in parts:
-                raise ScheduleError(f"{word!r} is there twice.", text=text, position=position)
+                raise ScheduleError(f"{word!r} is given twice.", text=text, position=position)
             current = word
             parts[current] = []
         else:

@@ -127,7 +127,7 @@ class DayRule:
     def holds(self, day: int, weekday: int, length: int) -> bool:
         """Tell whether a day matches that is this weekday in a month of this length."""
         by_month = self._by_month(day, weekday, length)
-        # One side decides alone: under AND when it fails, under OR when it holds.
+        # One side decides alone: with AND if it fails, with OR if it holds.
         if by_month is not self.both:
             return by_month
         return self._by_week(day, weekday, length)
@@ -208,7 +208,7 @@ class SystemdCalendar:
 
     ``expression`` is systemd's normalized form without its zone, ``line`` the same as a timer has
     it: with the end of each step that some systemd would take beyond it. ``zone`` is the zone that
-    the expression itself names (it wins over the job's). ``fractions`` are microseconds within a
+    the expression itself names (which overrides the job's). ``fractions`` are microseconds within a
     minute; ``from_end`` counts ``day_numbers`` from the end of the month.
     """
 

@@ -254,7 +254,7 @@ def _shifted(minutes: tuple[int, ...], offset: int) -> tuple[int, ...] | None:
 
 def _utc_lines(rule: Calendar, zone: str, start: int) -> tuple[str, ...]:
     minutes = _shifted(rule.minutes, _crossings(zone, _day(start))[0].offset)
-    assert minutes is not None  # _same_in_utc saw to it
+    assert minutes is not None  # _same_in_utc has checked this
     return (f"*-*-* {format_time(ALL_HOURS, minutes, rule.seconds)} UTC",)
 
 

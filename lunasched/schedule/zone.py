@@ -155,7 +155,7 @@ def _suggestion(name: str) -> str:
     known = sorted(n for n in available_timezones() if tzdatabase.own_rules(n) is not None)
     folded = {n.lower(): n for n in known} | {n.rpartition("/")[2].lower(): n for n in known}
     wanted = name.strip().replace(" ", "_").lower()
-    # One with an offset in its name is near to that of the other side of Greenwich.
+    # The name with the opposite offset would be the closest match, and wrong.
     places = [one for one in folded if not any(sign in folded[one] for sign in _SIGNED)]
     near = get_close_matches(wanted[: tzdatabase.NAME_MAX], places, n=3, cutoff=0.75)
     if wanted in folded:
@@ -214,7 +214,7 @@ _DECADE = 3653 * DAY
 
 @lru_cache(maxsize=256)
 def _decade(name: str, index: int) -> tuple[list[int], list[Segment]]:
-    # zoneinfo does not tell its transitions: look once a day and bisect where days differ. No
+    # zoneinfo does not list its transitions: compare days and bisect where they differ. No
     # zone has two changes within a day that cancel out.
     zone = _zone(name)
     first, last = index * _DECADE, (index + 1) * _DECADE

@@ -103,7 +103,7 @@ class DeployLock:
             raise self._failure(error) from error
         try:
             if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
-                # By the umask.
+                # The umask may have removed bits.
                 with suppress(PermissionError):
                     os.fchmod(descriptor, mode)
             yield descriptor
@@ -137,8 +137,8 @@ class DeployLock:
             yield
         finally:
             self._is_changing = False
-            # What cannot be written here is no failure of what was done. The word then stays, as it
-            # does of an earlier change that had not come to its end, and costs a needless sync.
+            # A failure to write here does not undo the change. The mark then stays, as after a
+            # change that was cut off, and costs a needless sync.
             with suppress(DeploymentFailed):
                 self._write(_CHANGING if self._stays else _AT_REST)
 
@@ -163,7 +163,7 @@ class DeployLock:
             return b""
 
     def _write(self, word: bytes) -> None:
-        # The supervisor is told of each write, and would begin anew what fails each time.
+        # Each write wakes the supervisor, which would retry forever what fails each time.
         if word == self._word():
             return
         try:

@@ -15,8 +15,8 @@ When the supervisor ends, however it does, systemd removes the gate and the pass
 (``ExecStopPost=``), so that its death opens the gate; the rest stays for the starts and hooks that
 are on their way.
 
-Of a command that carries a message, ``hooks/INSTANCE.text`` is its standard input. That can hold
-what a job printed: it is for the job's user alone, whom an access control list lets in (acl(5)).
+Of a command that carries a notification, ``hooks/INSTANCE.text`` is its standard input. It can
+hold what a job printed, so an access control list lets the job's user alone read it (acl(5)).
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class RuntimeDirectory:
         """Write what the hook will find in its environment; raises ``OSError``."""
         self._write(HOOKS_DIRECTORY, _instance(hook_unit), _lines(facts))
 
-    def give_message(
+    def give_notification(
         self, hook_unit: str, facts: Mapping[str, str], text: str, reader: str | None
     ) -> None:
         """Write what a command will find in its environment and on its standard input.
@@ -175,7 +175,7 @@ class RuntimeDirectory:
                 HOOKS_DIRECTORY, _instance(hook_unit) + name, content, secret=True, reader=uid
             )
 
-    def forget_message(self, hook_unit: str) -> None:
+    def forget_notification(self, hook_unit: str) -> None:
         """Remove what a command has found."""
         for name in ("", ".text"):
             self._remove(HOOKS_DIRECTORY, _instance(hook_unit) + name)

@@ -31,7 +31,7 @@ from lunasched.history.slot import LastSlot, SlotList
 # ":" does not occur in the names of jobs' files.
 _ZONES = "zones:"
 _TEMPORARY = ".{pid}.new"
-# Far more than what is written, where somebody else wrote it.
+# Far more than lunasched writes; others may have written the file.
 _OWN_BYTES_MAX = 256
 _LIST_BYTES_MAX = 1 << 20
 _LAST = re.compile(r"([0-9]{1,18}) +([0-9]{1,18}) *\n")

@@ -140,7 +140,7 @@ class UnitDirectory:
         directory = self.path / _WANTS
         try:
             for name in timers:
-                # A read-only file system refuses to remove also what is not there.
+                # A read-only file system also refuses to remove a file that does not exist.
                 if is_there(directory / name, follow=False):
                     (directory / name).unlink(missing_ok=True)
             with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Two databases: jobs as they were asked for, and runs as the journal told of them.
+"""Two databases: jobs as they were requested, and runs as the journal recorded them.
 
 In system mode the definitions are root's, and what is compiled comes from them alone; the history
 is the supervisor's. The statements are in ``definitions.sql`` and ``history.sql``, the tables in
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from lunasched.store.historydatabase import is_recorded, supervisor_lock
     from lunasched.store.hooktable import OpenHook, PendingHook
     from lunasched.store.inspection import Inspection, inspect
-    from lunasched.store.outbox import COMMANDS, EndedCommand, MessageState, OutboxEntry, Outgoing
+    from lunasched.store.outbox import (
+        COMMANDS,
+        EndedCommand,
+        NotificationState,
+        OutboxEntry,
+        Outgoing,
+    )
     from lunasched.store.pruning import Pruning
     from lunasched.store.remote import RemoteHistory
     from lunasched.store.repair import Repair
@@ -36,7 +42,7 @@ _HOMES = {
     "lunasched.store.hooktable": ("OpenHook", "PendingHook"),
     "lunasched.store.inspection": ("Inspection", "inspect"),
     "lunasched.store.outbox": (
-        "COMMANDS", "EndedCommand", "MessageState", "OutboxEntry", "Outgoing",
+        "COMMANDS", "EndedCommand", "NotificationState", "OutboxEntry", "Outgoing",
     ),
     "lunasched.store.pruning": ("Pruning",),
     "lunasched.store.remote": ("RemoteHistory",),
@@ -54,8 +60,8 @@ __all__ = [
     "EndedCommand",
     "EndedRun",
     "Inspection",
-    "MessageState",
     "MissedTotal",
+    "NotificationState",
     "OpenHook",
     "OpenRun",
     "OutboxEntry",

@@ -21,7 +21,7 @@ BUSY_SECONDS = 30.0
 """The time that a statement waits for the lock of another process."""
 
 _HERE = Path(__file__).parent
-# "{facts}" in a statement: the columns of a run, but for its output, which is as long as the rest
+# "{facts}" in a statement: the columns of a run except its output, which is as long as the rest
 # of some hundred runs.
 _FACTS = ", ".join(f'"{fact.name}"' for fact in RUN_FACTS if fact.is_kept and fact.name != "output")
 
@@ -141,7 +141,7 @@ class Connection:
 
     def bring_up_to_date(self) -> None:
         """Make the tables, or those of an earlier version the newest."""
-        # In one transaction of reading: another process may make the tables between two questions.
+        # In one read transaction: another process may create the tables between two queries.
         self.connection.execute("BEGIN")
         try:
             current = self.version() == self.schema.version
@@ -172,7 +172,7 @@ def read_only(path: Path, *, seconds: float, option: str = "mode=ro") -> sqlite3
     """A connection that cannot write; raises ``sqlite3.Error``."""
     uri = f"{path.absolute().as_uri()}?{option}"
     connection = sqlite3.connect(uri, uri=True, timeout=seconds, isolation_level=None)
-    # Each page is read once: what a larger cache holds is memory of the supervisor's.
+    # Each page is read once, so a larger cache would only cost the supervisor memory.
     connection.execute("PRAGMA cache_size=-256")
     return connection
 
@@ -202,7 +202,7 @@ def explained(error: Exception, path: Path) -> StoreError | PermissionDenied:
     if room := said_of_room(error, path):
         return StoreError(f"{path}: {room}")
     if "locked" in text:
-        # Not for how long: who waits, waits 5, 10 or 30 s.
+        # Without the waiting time, which is 5, 10 or 30 s.
         return StoreError(f"{path} is locked by another process; try again")
     if is_damage(error):
         return StoreError(f"{path} is damaged ({text}); restore it from a backup")

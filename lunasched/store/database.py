@@ -155,7 +155,7 @@ class Store:
     def forget_job(self, name: str) -> None:
         """Drop what is still to be done of a job that is gone; its runs stay.
 
-        What was to be told of it is told all the same.
+        Pending notifications about it are still sent.
         """
         self.starts.drop_job(name)
         self.hooks.drop_job(name)

@@ -104,7 +104,7 @@ class Definitions(Connection):
     def _begin(self) -> Path | None:
         """Begin a transaction; on a copy of the file, where a lock of others keeps it shut."""
         try:
-            # Exclusive from the beginning: what is in the way is known before anything changed.
+            # Exclusive from the beginning, so that a lock is noticed before anything has changed.
             self.connection.execute(f"PRAGMA busy_timeout = {int(_READERS_SECONDS * 1000)}")
             self.connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
@@ -116,7 +116,7 @@ class Definitions(Connection):
             return None
         copy = self.path.with_name(f".{self.path.name}.copy")
         try:
-            # One that was killed may have left its own; the deploy lock is ours.
+            # A killed process may have left its own; this process holds the deploy lock.
             for leftover in (copy, copy.with_name(f"{copy.name}-journal")):
                 leftover.unlink(missing_ok=True)
             prepare(copy, mode=0o600)

@@ -477,14 +477,14 @@ ON CONFLICT (job) DO UPDATE SET since = excluded.since, failures = excluded.fail
 -- name: end_outage
 DELETE FROM outages WHERE job = :job;
 
--- name: put_message
+-- name: put_notification
 INSERT INTO outbox (key, cause, job, event, kind, channel, type, server, counter, lane, report,
     awaits_output, created_at, due_at)
 VALUES (:key, :cause, :job, :event, :kind, :channel, :type, :server, :counter, :lane, :report,
     :awaits_output, :now, :now)
 ON CONFLICT (key) DO NOTHING RETURNING id;
 
--- name: supersede_messages
+-- name: supersede_notifications
 UPDATE outbox SET state = 'superseded', settled_at = :now, channel = :shown, report = NULL,
     awaits_output = 0
 WHERE lane = :lane AND state = 'waiting' AND claimed_at IS NULL AND id < :id AND cause <> :cause;
@@ -494,11 +494,11 @@ UPDATE outbox SET ready = 1
 WHERE id = (SELECT min(id) FROM outbox WHERE lane = :lane AND state = 'waiting')
     AND awaits_output = 0 AND ready = 0;
 
--- name: set_output_of_messages
+-- name: set_output_of_notifications
 UPDATE outbox SET awaits_output = 0, report = json_set(report, '$.output', :output)
 WHERE cause = :cause AND awaits_output = 1 RETURNING lane;
 
--- name: ready_messages
+-- name: ready_notifications
 -- The first of each server; from server to server, not through all that waits.
 WITH RECURSIVE servers (server) AS (
     SELECT min(server) FROM outbox WHERE state = 'waiting' AND claimed_at IS NULL AND ready = 1
@@ -516,20 +516,20 @@ SELECT outbox.* FROM servers JOIN outbox ON outbox.id = (
 WHERE servers.server NOT IN (SELECT value FROM json_each(:busy))
 ORDER BY outbox.due_at, outbox.id;
 
--- name: claim_message
+-- name: claim_notification
 UPDATE outbox SET claimed_at = :now, tries = tries + 1
 WHERE id = :id AND state = 'waiting' AND claimed_at IS NULL RETURNING *;
 
--- name: unclaim_messages
+-- name: unclaim_notifications
 UPDATE outbox SET claimed_at = NULL
 WHERE state = 'waiting' AND claimed_at IS NOT NULL AND hook_id IS NULL;
 
--- name: settle_message
+-- name: settle_notification
 UPDATE outbox SET state = :state, settled_at = :now, channel = :shown, report = NULL,
     awaits_output = 0, claimed_at = NULL, subject = :subject, answer = :answer
 WHERE id = :id AND state IN ('waiting', 'held');
 
--- name: postpone_message
+-- name: postpone_notification
 UPDATE outbox SET claimed_at = NULL, hook_id = NULL, due_at = :now + :delay, delay = :delay,
     waited = waited + :delay, subject = :subject, answer = :answer
 WHERE id = :id;
@@ -545,7 +545,7 @@ UPDATE outbox SET due_at = :now + :delay, delay = :delay,
 WHERE lane BETWEEN :first AND :last AND state = 'waiting' AND claimed_at IS NULL
     AND due_at < :now + :delay;
 
--- name: outwaited_messages
+-- name: outwaited_notifications
 SELECT * FROM outbox
 WHERE server = :server AND state = 'waiting' AND claimed_at IS NULL AND waited >= :waited
 ORDER BY id LIMIT :count;
@@ -577,7 +577,7 @@ DELETE FROM sent_messages WHERE counter = :counter AND sent_at <= :before;
 -- name: forget_all_sent
 DELETE FROM sent_messages WHERE sent_at <= :before;
 
--- name: hold_message
+-- name: hold_notification
 UPDATE outbox SET state = 'held' WHERE id = :id AND state = 'waiting' AND claimed_at IS NULL;
 
 -- name: held_channels
@@ -599,10 +599,10 @@ FROM outbox INDEXED BY outbox_held_lanes
 WHERE state = 'held' AND lane BETWEEN :counter || ':' AND :counter || ';' AND counter = :counter
 GROUP BY lane ORDER BY lane;
 
--- name: held_messages
+-- name: held_notifications
 SELECT * FROM outbox WHERE state = 'held' AND counter = :counter ORDER BY id LIMIT :count;
 
--- name: give_message_to_hook
+-- name: give_notification_to_hook
 UPDATE outbox SET subject = :subject, hook_id = (
     SELECT id FROM hooks WHERE execution_id = :key AND event = :event)
 WHERE id = :id;
@@ -619,37 +619,37 @@ WHERE outbox.state = 'waiting' AND outbox.hook_id IS NOT NULL
 -- name: delete_hook
 DELETE FROM hooks WHERE id = :id;
 
--- name: messages
+-- name: notifications
 SELECT * FROM outbox ORDER BY id DESC LIMIT :count;
 
--- name: messages_of_job
+-- name: notifications_of_job
 SELECT * FROM outbox WHERE job = :job ORDER BY id DESC LIMIT :count;
 
--- name: failed_messages
+-- name: failed_notifications
 SELECT * FROM outbox WHERE state = 'failed' ORDER BY id DESC LIMIT :count;
 
--- name: failed_messages_of_job
+-- name: failed_notifications_of_job
 SELECT * FROM outbox WHERE state = 'failed' AND job = :job ORDER BY id DESC LIMIT :count;
 
--- name: message
+-- name: notification
 SELECT * FROM outbox WHERE key = :key;
 
--- name: open_messages
+-- name: open_notifications
 SELECT (SELECT count(*) FROM outbox WHERE state = 'waiting')
     + (SELECT count(*) FROM outbox WHERE state = 'held') AS open;
 
--- name: any_open_messages
+-- name: any_open_notifications
 SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'waiting')
     OR EXISTS (SELECT 1 FROM outbox WHERE state = 'held') AS any_open;
 
--- name: old_messages
+-- name: old_notifications
 SELECT id FROM outbox WHERE settled_at < :cutoff ORDER BY settled_at LIMIT :count;
 
--- name: messages_beyond
+-- name: notifications_beyond
 SELECT settled_at FROM outbox WHERE settled_at IS NOT NULL
 ORDER BY settled_at DESC LIMIT 1 OFFSET :most;
 
--- name: delete_messages
+-- name: delete_notifications
 DELETE FROM outbox WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- name: free_pages
@@ -751,7 +751,7 @@ SELECT coalesce(max(sequence), 0) AS sequence FROM runs;
 -- name: jobs_with_runs_since
 SELECT job, max(sequence) AS newest FROM runs WHERE sequence > :sequence GROUP BY +job;
 
--- name: open_message_counts
+-- name: open_notification_counts
 SELECT (SELECT count(*) FROM outbox WHERE state = 'waiting') AS waiting,
     (SELECT count(*) FROM outbox WHERE state = 'held') AS held,
     (SELECT min(created_at) FROM outbox WHERE state = 'waiting') AS oldest;

@@ -1,4 +1,4 @@
-"""The history: runs as the journal told of them, what follows from them, messages to send.
+"""The history: runs as the journal recorded them, pending starts and hooks, and notifications.
 
 SQLite in WAL mode, so that the supervisor records while commands read. In system mode the file and
 its directory are the supervisor's: nobody with more rights opens them (``remote``).
@@ -72,13 +72,13 @@ class History(Connection):
         try:
             prepare(path, mode=0o600)
             if not stat.S_ISREG(path.stat().st_mode):
-                raise StoreError(f"{path} is no file; move it away")
+                raise StoreError(f"{path} is not a file; move it away")
             connection = sqlite3.connect(path, timeout=seconds, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
             raise explained(error, path) from error
         found = cls(connection, path)
         try:
-            # First whether it is ours at all: WAL is noted in the file itself.
+            # Check first that the file is ours, because switching to WAL changes it.
             found.check_has_no_jobs()
             if not connection.execute("PRAGMA page_count").fetchone()[0]:
                 # Later it would take rewriting the file (``space.give_back``).

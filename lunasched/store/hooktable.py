@@ -15,8 +15,8 @@ from lunasched.store.connection import Execute
 class PendingHook:
     """A hook that is to be started; ``facts`` are the variables it finds.
 
-    A command that carries a message has a ``text`` on its standard input, which like the facts is
-    for one user alone, the ``reader``.
+    A command that carries a notification has a ``text`` on its standard input, which
+    like the facts is for one user alone, the ``reader``.
     """
 
     id: int
@@ -58,7 +58,7 @@ class HookTable:
     ) -> None:
         """Have a hook run for a run; once, however often this is called.
 
-        For a command, ``execution_id`` is the key of its message.
+        For a command, ``execution_id`` is the key of its notification.
         """
         self._execute(
             "put_hook",

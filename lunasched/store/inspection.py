@@ -67,7 +67,7 @@ def inspect(path: Path, schema: Schema) -> Inspection | None:
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from error
     if not stat.S_ISREG(found.st_mode):
-        raise StoreError(f"{path} is no file; move it away")
+        raise StoreError(f"{path} is not a file; move it away")
     state, damage, problem, checked = "", "", "", False
     try:
         with closing(as_it_is(path, schema, seconds=_SECONDS)) as connection:

@@ -1,8 +1,8 @@
-"""The tables of messages: what is to be sent, what became of it, and which jobs fail.
+"""The tables of notifications: pending ones, the outcome of others, and the outages of jobs.
 
-A message waits in its lane, which is its job and channel: the recovery is not told before the
-failure. To send one means to claim it, to do it, and to settle it; whoever dies in between leaves a
-claim, and the next supervisor sends it again under the same key.
+A notification waits in its lane, which is its job and channel: the recovery is not sent before the
+failure. A notification is claimed, sent and settled; a supervisor that dies in between leaves a
+claim, and the next one sends it again under the same key.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ MAIL = "smtp"
 _ID_DIGITS = 32
 
 
-class MessageState(Enum):
+class NotificationState(Enum):
     """The state of a notification."""
 
     WAITING = "waiting"
     """It is to be sent, or is being sent."""
     HELD = "held"
-    """Its channel has had as many as it takes in an hour; a digest will tell of it."""
+    """Its channel has had its notifications of this hour; a digest will contain it."""
     SENT = "sent"
     FAILED = "failed"
     """It was refused, or tried for too long."""
     DIGESTED = "digested"
-    """A digest has told of it, or is about to."""
+    """A digest contains it."""
     SUPERSEDED = "superseded"
     """A ping that could not be sent before the next run of the job had one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """A message that is to be sent (times µs, UTC; spans µs)."""
+    """A notification that is to be sent (times µs, UTC; spans µs)."""
 
     id: int
     key: str
@@ -74,9 +74,9 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class EndedCommand:
-    """A message whose command is over; without a result it will not run any more."""
+    """A notification whose command is over; without a result it will not run any more."""
 
-    message: Outgoing
+    notification: Outgoing
     hook_id: int
     result: Result | None
     exit_code: int | None
@@ -85,7 +85,7 @@ class EndedCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxEntry:
-    """A message as it is shown; its channel without secrets."""
+    """A notification as it is shown; its channel without secrets."""
 
     key: str
     cause: str
@@ -93,7 +93,7 @@ class OutboxEntry:
     event: str
     kind: str
     channel: Channel
-    state: MessageState
+    state: NotificationState
     created_at: int
     due_at: int
     claimed_at: int | None
@@ -145,7 +145,7 @@ class OutboxTable:
             recovered_at=outage.recovered_at,
         )
 
-    # What is to be sent
+    # Sending
 
     def put(
         self,
@@ -158,7 +158,7 @@ class OutboxTable:
         now: int,
         complete: bool = True,
     ) -> bool:
-        """Have a message sent; once, however often this is called.
+        """Have a notification sent; once, however often this is called.
 
         ``job`` is what it is listed under, and may be empty; ``cause`` is the execution ID of the
         run that it is about. Unless the report is ``complete``, it waits for the output of that
@@ -167,10 +167,10 @@ class OutboxTable:
         counter = _counter(channel, job)
         lane = f"{counter}:{job}"
         if report.kind is ReportKind.TEST:
-            # Whoever tests does not wait for what was to be sent before.
+            # A test does not wait for earlier notifications.
             lane = f"{lane}:{key}"
         added = self._execute(
-            "put_message",
+            "put_notification",
             key=key,
             cause=cause,
             job=job,
@@ -187,7 +187,7 @@ class OutboxTable:
         )
         if added and channel.type is ChannelType.HEARTBEAT:
             self._execute(
-                "supersede_messages",
+                "supersede_notifications",
                 lane=lane,
                 id=added[0]["id"],
                 cause=cause,
@@ -199,83 +199,92 @@ class OutboxTable:
         return bool(added)
 
     def set_output(self, execution_id: str, output: str) -> None:
-        """Give the messages about a run its output, which they waited for."""
-        lanes = self._execute("set_output_of_messages", cause=execution_id, output=output)
+        """Give the notifications about a run its output, which they waited for."""
+        lanes = self._execute("set_output_of_notifications", cause=execution_id, output=output)
         for lane in {row["lane"] for row in lanes}:
             self._execute("release_lane", lane=lane)
 
     def ready(self, busy: Iterable[str]) -> list[Outgoing]:
-        """Of each server that is not ``busy`` the message that is due first, or will be."""
-        return [_outgoing(row) for row in self._execute("ready_messages", busy=json.dumps([*busy]))]
+        """Of each server that is not ``busy`` the notification that is due first, or will be."""
+        return [
+            _outgoing(row) for row in self._execute("ready_notifications", busy=json.dumps([*busy]))
+        ]
 
     def is_idle(self) -> bool:
         """Tell whether there is nothing to be sent, now or later."""
-        return not self._execute("any_open_messages")[0][0]
+        return not self._execute("any_open_notifications")[0][0]
 
-    def claim(self, message: Outgoing, now: int) -> Outgoing | None:
-        """Take the message upon oneself, for one more try; ``None`` if it is gone or claimed."""
-        rows = self._execute("claim_message", id=message.id, now=now)
+    def claim(self, notification: Outgoing, now: int) -> Outgoing | None:
+        """Claim the notification for one more try; ``None`` if it is gone or claimed."""
+        rows = self._execute("claim_notification", id=notification.id, now=now)
         return _outgoing(rows[0]) if rows else None
 
     def unclaim_all(self) -> None:
         """Give back what a supervisor that is no more was sending."""
-        self._execute("unclaim_messages")
+        self._execute("unclaim_notifications")
 
     def settle(
         self,
-        message: Outgoing,
-        state: MessageState,
+        notification: Outgoing,
+        state: NotificationState,
         now: int,
         *,
         subject: str | None = None,
         answer: str | None = None,
     ) -> None:
-        """Note what became of the message, and forget what was needed to send it."""
+        """Note what became of the notification, and forget what was needed to send it."""
         self._execute(
-            "settle_message",
-            id=message.id,
+            "settle_notification",
+            id=notification.id,
             state=state.value,
-            shown=_json(message.channel.without_secrets()),
+            shown=_json(notification.channel.without_secrets()),
             subject=subject,
             answer=answer,
             now=now,
         )
-        self._execute("release_lane", lane=message.lane)
-        if state is MessageState.SENT and not message.is_ping:
-            self._execute("count_sent", counter=message.counter, now=now)
-            if message.channel.type is not ChannelType.EXEC:
+        self._execute("release_lane", lane=notification.lane)
+        if state is NotificationState.SENT and not notification.is_ping:
+            self._execute("count_sent", counter=notification.counter, now=now)
+            if notification.channel.type is not ChannelType.EXEC:
                 # The share of the job; a command is its job's alone.
-                self._execute("count_sent", counter=message.lane, now=now)
+                self._execute("count_sent", counter=notification.lane, now=now)
 
     def postpone(
-        self, message: Outgoing, delay: int, now: int, *, subject: str | None, answer: str
+        self, notification: Outgoing, delay: int, now: int, *, subject: str | None, answer: str
     ) -> None:
-        """Have the message tried again after ``delay`` µs; the others of its lane wait as long."""
+        """Retry the notification after ``delay`` µs; the others of its lane wait as long."""
         self._execute(
-            "postpone_message", id=message.id, delay=delay, now=now, subject=subject, answer=answer
+            "postpone_notification",
+            id=notification.id,
+            delay=delay,
+            now=now,
+            subject=subject,
+            answer=answer,
         )
-        self._postpone_lanes(message.lane, message.lane, delay, now)
+        self._postpone_lanes(notification.lane, notification.lane, delay, now)
 
-    def postpone_channel(self, message: Outgoing, delay: int, now: int) -> None:
-        """Have nothing sent to the channel of a message for ``delay`` µs."""
-        self._postpone_lanes(f"{message.counter}:", f"{message.counter};", delay, now)
+    def postpone_channel(self, notification: Outgoing, delay: int, now: int) -> None:
+        """Have nothing sent to the channel of a notification for ``delay`` µs."""
+        self._postpone_lanes(f"{notification.counter}:", f"{notification.counter};", delay, now)
 
-    def postpone_server(self, message: Outgoing, delay: int, now: int) -> None:
-        """Have nothing asked of the server of a message for ``delay`` µs."""
-        self._execute("postpone_server", server=message.server, delay=delay, now=now)
+    def postpone_server(self, notification: Outgoing, delay: int, now: int) -> None:
+        """Have nothing asked of the server of a notification for ``delay`` µs."""
+        self._execute("postpone_server", server=notification.server, delay=delay, now=now)
 
     def _postpone_lanes(self, first: str, last: str, delay: int, now: int) -> None:
         self._execute("postpone_lanes", first=first, last=last, delay=delay, now=now)
 
     def outwaited(self, server: str, waited: int, count: int) -> list[Outgoing]:
-        """The messages to a server that have waited for as long, or longer (µs)."""
-        rows = self._execute("outwaited_messages", server=server, waited=waited, count=count)
+        """The notifications to a server that have waited for as long, or longer (µs)."""
+        rows = self._execute("outwaited_notifications", server=server, waited=waited, count=count)
         return [_outgoing(row) for row in rows]
 
-    def is_superseded(self, message: Outgoing) -> bool:
+    def is_superseded(self, notification: Outgoing) -> bool:
         """Tell whether it is a ping, and a later run has one in the same lane."""
-        return message.is_ping and bool(
-            self._execute("later_ping", lane=message.lane, id=message.id, cause=message.cause)
+        return notification.is_ping and bool(
+            self._execute(
+                "later_ping", lane=notification.lane, id=notification.id, cause=notification.cause
+            )
         )
 
     def follow_clock(self, now: int) -> None:
@@ -298,36 +307,40 @@ class OutboxTable:
         rows = self._execute("sent_lately", counter=counter, since=since)
         return [row["sent_at"] for row in rows]
 
-    def hold(self, message: Outgoing) -> None:
-        """Leave a message to a digest."""
-        self._execute("hold_message", id=message.id)
-        self._execute("release_lane", lane=message.lane)
+    def hold(self, notification: Outgoing) -> None:
+        """Leave a notification to a digest."""
+        self._execute("hold_notification", id=notification.id)
+        self._execute("release_lane", lane=notification.lane)
 
     def holds(self, lane: str) -> bool:
-        """Tell if messages of a lane are left to a digest."""
+        """Tell if notifications of a lane are left to a digest."""
         return bool(self._execute("any_held", lane=lane)[0][0])
 
     def held_lanes(self, counter: str, kinds: Iterable[ReportKind]) -> list[tuple[str, bool]]:
-        """The lanes of a channel with messages left to a digest, and if some are of ``kinds``."""
+        """The lanes of a channel with held notifications, and if some are of ``kinds``."""
         listed = json.dumps([kind.value for kind in kinds])
         rows = self._execute("held_lanes", counter=counter, kinds=listed)
         return [(row["lane"], bool(row["has_some"])) for row in rows]
 
     def held_counters(self) -> list[str]:
-        """The channels that have messages left to a digest."""
+        """The channels that have notifications left to a digest."""
         return [row["counter"] for row in self._execute("held_channels")]
 
     def held(self, counter: str, count: int) -> list[Outgoing]:
-        """The messages to a channel that are left to a digest, the oldest first."""
-        rows = self._execute("held_messages", counter=counter, count=count)
+        """The notifications to a channel that are left to a digest, the oldest first."""
+        rows = self._execute("held_notifications", counter=counter, count=count)
         return [_outgoing(row) for row in rows]
 
     # Commands
 
-    def give_to_hook(self, message: Outgoing, event: str, subject: str) -> None:
-        """Note that the hook of this event has taken the message over."""
+    def give_to_hook(self, notification: Outgoing, event: str, subject: str) -> None:
+        """Note that the hook of this event has taken the notification over."""
         self._execute(
-            "give_message_to_hook", id=message.id, key=message.key, event=event, subject=subject
+            "give_notification_to_hook",
+            id=notification.id,
+            key=notification.key,
+            event=event,
+            subject=subject,
         )
 
     def open_commands(self) -> int:
@@ -335,7 +348,7 @@ class OutboxTable:
         return int(self._execute("count_commands")[0]["open"])
 
     def ended_commands(self) -> list[EndedCommand]:
-        """The messages whose commands are over."""
+        """The notifications whose commands are over."""
         return [
             EndedCommand(
                 _outgoing(row),
@@ -351,24 +364,24 @@ class OutboxTable:
         """Drop the row that had the command run."""
         self._execute("delete_hook", id=command.hook_id)
 
-    # What is shown
+    # Listing
 
     def entries(self, job: str | None, *, failed: bool, count: int | None) -> list[OutboxEntry]:
-        """The latest ``count`` messages (all: ``None``), newest first."""
-        query = "failed_messages" if failed else "messages"
+        """The latest ``count`` notifications (all: ``None``), newest first."""
+        query = "failed_notifications" if failed else "notifications"
         limit = -1 if count is None else count
         if job is None:
             return [_entry(row) for row in self._execute(query, count=limit)]
         return [_entry(row) for row in self._execute(f"{query}_of_job", job=job, count=limit)]
 
     def entry(self, key: str) -> OutboxEntry | None:
-        """One message."""
-        rows = self._execute("message", key=key)
+        """One notification."""
+        rows = self._execute("notification", key=key)
         return _entry(rows[0]) if rows else None
 
     def depth(self) -> int:
         """Return the number of notifications still to be sent, those held back included."""
-        return int(self._execute("open_messages")[0]["open"])
+        return int(self._execute("open_notifications")[0]["open"])
 
 
 def event_of(report: Report) -> str:
@@ -422,7 +435,7 @@ def _entry(row: Row) -> OutboxEntry:
         event=row["event"],
         kind=row["kind"],
         channel=Channel.from_mapping(json.loads(row["channel"])).without_secrets(),
-        state=MessageState(row["state"]),
+        state=NotificationState(row["state"]),
         created_at=row["created_at"],
         due_at=row["due_at"],
         claimed_at=row["claimed_at"],

@@ -32,7 +32,7 @@ _BATCH = 500
 _DAY = 86_400_000_000
 _PROOF = 7 * _DAY
 _NEVER = 1 << 62
-_MESSAGES_MAX = 10_000
+_NOTIFICATIONS_MAX = 10_000
 
 
 class Pruning:
@@ -65,7 +65,7 @@ class Pruning:
         yield from self._old()
         if self._most:
             yield from self._many()
-        yield from self._messages()
+        yield from self._notifications()
 
     def _cutoff(self) -> int | None:
         """Since when runs are not too old; ``None`` if the clock does not tell."""
@@ -98,15 +98,17 @@ class Pruning:
             ):
                 after = batch[-1]["sequence"]
                 yield self._remove(batch, cutoff=_NEVER, before=before)
-            # Counting, too, is a piece of work.
+            # Counting also takes time.
             yield 0
 
-    def _messages(self) -> Iterator[int]:
-        newer = self._store.execute("messages_beyond", most=_MESSAGES_MAX)
+    def _notifications(self) -> Iterator[int]:
+        newer = self._store.execute("notifications_beyond", most=_NOTIFICATIONS_MAX)
         cutoff = max(self._cutoff() or -_NEVER, newer[0]["settled_at"] + 1 if newer else -_NEVER)
-        while batch := self._store.execute("old_messages", cutoff=cutoff, count=_BATCH):
+        while batch := self._store.execute("old_notifications", cutoff=cutoff, count=_BATCH):
             with self._store.transaction():
-                self._store.execute("delete_messages", ids=json.dumps([row["id"] for row in batch]))
+                self._store.execute(
+                    "delete_notifications", ids=json.dumps([row["id"] for row in batch])
+                )
             yield 0
 
     def _remove(self, batch: list[Row], *, cutoff: int, before: int) -> int:

@@ -57,7 +57,7 @@ _ANSWER_MAX = 512 << 20
 _ROWS = 500
 _CHILD_MEMORY = 1 << 30
 _CHILD_CPU_SECONDS = 900
-# In the child, so that it can say what is in its way.
+# In the child, so that the child reports errors.
 _BUSY_SECONDS = 10.0
 _INTEGER = range(-(1 << 63), 1 << 63)
 
@@ -144,7 +144,7 @@ class RemoteHistory:
         try:
             return Repair(str(found["kept"]), int(found["rows"]), int(found["lost"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{self.path}: there is no telling what became of it") from error
+            raise StoreError(f"{self.path}: it is unknown whether it was carried out") from error
 
     def begin_takeover(self) -> LegacyFindings:
         """Read the jobs of an old database that is in the history's place (``separation``)."""
@@ -184,7 +184,7 @@ class RemoteHistory:
                 theirs, _Server(self.path, as_it_is=self._as_it_is), self._uid, self._gid
             )
         theirs.close()
-        # It does not outlive us by even a moment: who waits for all our processes waits for it.
+        # The child ends with us, because some callers wait for all our processes.
         atexit.register(self.close)
         mine.setblocking(False)
         self._child, self._socket = child, mine
@@ -302,7 +302,7 @@ def _serve_for_good(connection: socket.socket, server: _Server, uid: int, gid: i
         server.serve(connection)
         status = 0
     except (KeyboardInterrupt, OSError, EOFError):
-        # Who asked is gone, or interrupted.
+        # The parent is gone or was interrupted.
         status = 0
     finally:
         # Nothing of the parent's is flushed or closed a second time.

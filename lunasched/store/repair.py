@@ -94,7 +94,7 @@ def _make(new: Path, old: sqlite3.Connection, schema: Schema, version: int) -> t
         made.execute("BEGIN")
         schema.upgrade(made, 0, version)
         tables = [str(row[0]) for row in made.execute(_TABLES)]
-        # What triggers would count is in the tables that are copied.
+        # The copied tables already contain what triggers would count.
         triggers = made.execute(_TRIGGERS).fetchall()
         for name, _ in triggers:
             made.execute(f'DROP TRIGGER "{name}"')
@@ -180,7 +180,7 @@ def _exchange(path: Path, new: Path) -> Path:
     finally:
         os.close(descriptor)
     kept = _free_name(path)
-    # A second name, not another one: the place is never empty.
+    # A second link instead of a rename: the path always exists.
     os.link(path, kept)
     log = path.with_name(f"{path.name}-wal")
     if log.exists():

@@ -83,8 +83,8 @@ def begin(candidates: Sequence[Path], history: Path, mode: Mode) -> Taken | None
             report = _put_in_place(old, history, mode)
         elif not os.path.lexists(history):
             return None
-        # Else another process has just put it there.
-    # A process whose parent was killed may be at it still.
+        # Otherwise another process has just created it.
+    # A process whose parent was killed may still be working on it.
     with _alone(history.parent), closing(_connected(history)) as connection:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if not 0 < version < SPLIT:
@@ -108,7 +108,7 @@ def _put_in_place(old: Path, history: Path, mode: Mode) -> MigrationReport | Non
             "stop it first: systemctl stop lunasched.service (or with --user)"
         )
     with _alone(old.parent):
-        # Asked again: another process may have done it while this one waited.
+        # Checked again: another process may have done it while this one waited.
         if os.path.lexists(history):
             return None
         report = _convert(old, mode)
@@ -171,7 +171,7 @@ def _convert(old: Path, mode: Mode) -> MigrationReport | None:
         opened = Connection(connection, old, HISTORY)
         if connection.execute("PRAGMA application_id").fetchone()[0] == 0:
             with opened.transaction():
-                # Asked again: another process may have done it while this one waited.
+                # Checked again: another process may have done it while this one waited.
                 if connection.execute("PRAGMA application_id").fetchone()[0] == 0:
                     jobs = JobTable(Connection(connection, old, DEFINITIONS).execute)
                     report = legacy.migrate_legacy(
@@ -192,7 +192,7 @@ def _convert(old: Path, mode: Mode) -> MigrationReport | None:
         if isinstance(error, sqlite3.Error):
             raise explained(error, old) from error
         raise
-    # All of it into the one file, and no log beside it: what is renamed is whole.
+    # Everything into one file without a log beside it, so that the renamed file is complete.
     with suppress(sqlite3.OperationalError):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     if connection.execute("PRAGMA journal_mode=DELETE").fetchone()[0] != "delete":

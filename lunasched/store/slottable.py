@@ -75,6 +75,6 @@ class SlotTable:
 def _cover(row: Row) -> Cover:
     started_at, ended_at = row["started_at"], row["ended_at"]
     if ended_at is None:
-        # Nobody saw the end of what was lost.
+        # The end of a lost run is unknown.
         ended_at = started_at if row["is_over"] else _STILL
     return Cover.of(Trigger(row["trigger"]), row["scheduled_at"], started_at, ended_at)

@@ -20,7 +20,7 @@ def take(store: Store, now: int) -> Snapshot:
     """Return the records at ``now``."""
     running = {row["job"]: row for row in store.execute("count_running")}
     starts = {row["job"]: row for row in store.execute("waiting_jobs", now=now)}
-    (messages,) = store.execute("open_message_counts")
+    (notifications,) = store.execute("open_notification_counts")
     totals = store.execute("message_totals")
     facts = store.jobs.facts()
     names = json.dumps([row["name"] for row in facts])
@@ -29,10 +29,10 @@ def take(store: Store, now: int) -> Snapshot:
         jobs=tuple(_job(row, recorded[row["name"]], running, starts) for row in facts),
         elapses=store.execute("count_elapses")[0]["elapses"],
         queue_depth=sum(row["due"] for row in starts.values()),
-        messages_waiting=messages["waiting"],
-        messages_held=messages["held"],
-        oldest_message=messages["oldest"],
-        messages={(row["type"], row["state"]): row["messages"] for row in totals},
+        notifications_waiting=notifications["waiting"],
+        notifications_held=notifications["held"],
+        oldest_notification=notifications["oldest"],
+        notifications={(row["type"], row["state"]): row["messages"] for row in totals},
         database_size=store.size(),
     )
 

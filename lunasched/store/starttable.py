@@ -23,7 +23,7 @@ class StartTable:
     def put_retry(
         self, job: Job, failed: Run, *, unit: str, attempt: int, due_at: int, now: int
     ) -> None:
-        """Have a failed run tried again; once, however often this is called."""
+        """Have a failed run retried; once, however often this is called."""
         self._execute(
             "put_start",
             job=job.name,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lunasched.store import Store
     from lunasched.systemd.manager import UnitTimes
 
-# A signal may be under way for as long, about what was accounted for meanwhile.
+# A signal about an event that was recorded meanwhile may arrive this late.
 _UNDER_WAY_USEC = 10_000_000
 
 
@@ -33,10 +33,10 @@ class AnnouncedRuns:
         self._ends: dict[str, dict[int, int | None]] = {}
 
     def note(self, unit: str, times: UnitTimes) -> None:
-        """Note what a signal says of a unit.
+        """Note the event of a unit that a signal reports.
 
-        A ``daemon-reload`` tells of all that ever was: what is no news was accounted for, and may
-        have been removed from the history since.
+        A ``daemon-reload`` reports all earlier events again: old ones are recorded, and may have
+        been removed from the history since.
         """
         if times.began_at < self._news_since or not unit.startswith(unittext.JOB_PREFIX):
             return

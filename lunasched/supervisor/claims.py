@@ -1,4 +1,4 @@
-"""Claimed rows: what systemd was asked to start, until it is known what became of that.
+"""Claimed rows: starts that systemd was asked for, until their outcome is known.
 
 ::
 
@@ -7,8 +7,8 @@
              └───────┴ not begun ──► asked for again, a few times
 
 A claim is *doubted* when systemd does not know of its unit while the journal is silent. The journal
-is read once more before the claim is *reconciled*: what was doubted and is still not told of will
-not be told of.
+is read once more before the claim is *reconciled*: a doubted start that is still not recorded will
+never be.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lunasched.supervisor.loop import Loop
     from lunasched.systemd.bus import Answered
 
-# systemd has had this long to begin what it was asked for, before its journal is doubted.
+# The time that systemd has to begin a start before it counts as failed.
 _SETTLED_USEC = 2_000_000
 _TRIES = 5
 
@@ -119,9 +119,9 @@ class Claims(Generic[AnyClaim]):
         }
 
     def reconcile(self) -> bool:
-        """Settle what the journal, which is silent, does not tell of; ``True`` if it is too early.
+        """Settle claims without a record in the silent journal; ``True`` if it is too early.
 
-        What did not begin is given back, to be asked for again.
+        A start that did not begin is released, to be requested again.
         """
         doubted, self._doubted = self._doubted, set()
         is_unclear = False

@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 _ABSOLUTE, _CANCEL_ON_SET = 1, 2
 _SECOND_MS = 1000
-# A timer elapses that much later than its slot at most, besides its jitter.
+# A timer elapses at most this much later than its slot, apart from its jitter.
 _LATE_USEC = 60_000_000
 # A restart of a timer may have been the last thing before our start.
 _RECENT_USEC = 600_000_000
-# What sleeps on after so many looks was made to by somebody.
+# A timer that still sleeps after this many checks was stopped by somebody.
 _LOOKS = 30
 _NEVER = (1 << (8 * ctypes.sizeof(ctypes.c_long) - 1)) - 1
 
@@ -93,7 +93,7 @@ class Clock:
         )
 
     def _stepped(self) -> None:
-        # ECANCELED is the news; it has to be read before the timer can be armed again.
+        # ECANCELED reports the step; it has to be read before the timer can be armed again.
         with suppress(OSError):
             os.read(self._descriptor, 8)
         self._arm()
@@ -154,7 +154,7 @@ class Clock:
 
     def _sleeps_on(self, job: Job, following: int, now: int) -> bool:
         """Tell if a timer that elapses next at ``following`` does so later than its schedule."""
-        # What an interval counts from is no time of day.
+        # Intervals do not count from a time of day.
         if following <= now + _LATE_USEC or isinstance(parse(job.schedule), Every):
             return False
         due = next_elapse(job, now, 0, None, self._host_timezone)

@@ -96,7 +96,7 @@ class Connections:
         connection = _Client(opened, address)
         self._open[connection] = None
         self._enter(connection, _Stage.READING, httpserver.HEAD_SECONDS)
-        # Mostly the head is there already.
+        # The head has mostly arrived by now.
         self._read_on(connection)
 
     def close(self) -> None:
@@ -215,7 +215,7 @@ class Connections:
             # The client has gone, and its address with it.
             pass
         except Exception as error:
-            # Whatever it is: the page is not why recording ends.
+            # No error of the page may end the recording.
             print(f"<3>the status page: {type(error).__name__}: {error}", file=sys.stderr)
         answered = partial(self._answered, connection, current_thread(), said)
         self._loop.soon(answered, background=True)
@@ -250,7 +250,7 @@ class Connections:
         try:
             while connection.rest:
                 connection.rest = connection.rest[connection.socket.send(connection.rest) :]
-            # What the client sent and nobody read would reset the connection, and lose the answer.
+            # Unread data from the client would reset the connection, and lose the answer.
             connection.socket.shutdown(socket.SHUT_WR)
         except BlockingIOError:
             return True

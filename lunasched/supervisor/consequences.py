@@ -30,7 +30,7 @@ class Consequences:
 
     def __init__(self, store: Store, origin: Origin, now: Callable[[], int]) -> None:
         self._store = store
-        self._messages = Messages(store, origin)
+        self._notifications = Messages(store, origin)
         self._host_timezone = origin.timezone
         self._now = now
 
@@ -43,7 +43,7 @@ class Consequences:
         for replaced in self._store.starts.take_replaced(run):
             self.dropped(replaced, job)
         self._hook(job, run, HookEvent.ON_START)
-        self._messages.started(job, run, self._now())
+        self._notifications.started(job, run, self._now())
 
     def settled(self, execution_id: str) -> None:
         """A run is over for good: decide on a retry, and on what success or failure entails."""
@@ -56,8 +56,8 @@ class Consequences:
         if run.result is Result.STOPPED:
             return
         if run.result is Result.SKIPPED:
-            self._messages.skipped(job, run, self._now())
-            # A retry that was refused was the last that its chain will see.
+            self._notifications.skipped(job, run, self._now())
+            # A retry that was refused is the last of its chain.
             if run.first_attempt_id is not None:
                 self._failed_for_good(job, run.first_attempt_id)
             return
@@ -68,7 +68,7 @@ class Consequences:
             self._failed(job, run)
         else:
             self._hook(job, run, HookEvent.ON_SUCCESS)
-            self._messages.succeeded(job, run, self._now())
+            self._notifications.succeeded(job, run, self._now())
             self._start_dependents(job)
 
     def dropped(self, start: Start, job: Job) -> None:
@@ -80,24 +80,24 @@ class Consequences:
 
     def missed(self, job: Job, count: int, first_at: int, last_at: int) -> None:
         """Slots of a job passed without a run: so many, between two points in time (µs, UTC)."""
-        self._messages.missed(job, count, first_at, last_at, self._now())
+        self._notifications.missed(job, count, first_at, last_at, self._now())
 
     def overruns(self, job: Job, deployed_at: int, run: Run) -> None:
         """Notify of a run that slots of its job have passed during for long enough."""
         rule = overrun.Rule.of(job, deployed_at, self._host_timezone)
         found = overrun.overrun_of_run(rule, run, self._now())
         if found is not None:
-            self._messages.overrun(job, run, found, self._now())
+            self._notifications.overrun(job, run, found, self._now())
 
     def waits(self, job: Job, deployed_at: int, start: Start) -> None:
         """Notify of a start that waits for its turn while slots have passed for long enough."""
         rule = overrun.Rule.of(job, deployed_at, self._host_timezone)
         found = overrun.overrun_of_start(rule, start, self._now())
         if found is not None:
-            self._messages.waits(job, start, found, self._now())
+            self._notifications.waits(job, start, found, self._now())
 
     def _overran(self, job: Job, deployed_at: int, run: Run) -> None:
-        """Note the slots that passed during a run that is over, and tell where it took long."""
+        """Note the slots that passed during a run that is over, and notify if it took long."""
         checked = self._store.slots.checked(job.name) if run.result is Result.LOST else None
         checked_until = None if checked is None else checked.until
         rule = overrun.Rule.of(job, deployed_at, self._host_timezone)
@@ -107,7 +107,7 @@ class Consequences:
         self._store.runs.set_overrun(run.execution_id, found)
         over_at = found.last_at if run.ended_at is None else run.ended_at
         if over_at >= found.first_at + overrun.wait_usec(job):
-            self._messages.overrun(job, run, found, self._now())
+            self._notifications.overrun(job, run, found, self._now())
 
     def _failed(self, job: Job, run: Run) -> None:
         now = self._now()
@@ -152,7 +152,7 @@ class Consequences:
     def _final(self, job: Job, run: Run) -> None:
         """A run failed, and no further attempt follows."""
         self._hook(job, run, HookEvent.ON_FAILURE)
-        self._messages.failed(job, run, self._now())
+        self._notifications.failed(job, run, self._now())
 
     def _start_dependents(self, job: Job) -> None:
         """Have jobs without a schedule started whose dependencies have all succeeded by now."""

@@ -36,4 +36,4 @@ def digest_report(reports: Sequence[Report], origin: Origin, now: int) -> Report
 
 def digest_key(first: str) -> str:
     """The key of a digest, from that of the first message in it."""
-    return alerting.message_key(first, ReportKind.DIGEST.value, "")
+    return alerting.notification_key(first, ReportKind.DIGEST.value, "")

@@ -7,9 +7,9 @@ there was nothing to start. A start from elsewhere that comes in between becomes
 Times are compared on the monotonic clock: after a step back of the adjustable one, an elapse may
 have the time of a run that is over.
 
-Each elapse is told of by a signal. After a start of the supervisor there were elapses that it was
-not told of, of which systemd still knows the last one: what came before that one is not known.
-That does not change, so that of many starts that were missed, few are asked about.
+A signal reports each elapse. Of the elapses before the supervisor started, systemd still knows the
+last one, and nothing about earlier ones.
+That does not change: of many starts that were missed, only a few need a question to systemd.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lunasched.jobs.model import Job
     from lunasched.store import Store
 
-# Of a timer, so many elapses may wait for the journal to tell of their starts.
+# The most elapses of a timer that may wait for the records of their starts.
 _KEPT = 64
 
 # By more than this the clock was set.
@@ -112,6 +112,7 @@ class Elapses:
         known_from = max(last.active_since_boot, last.since_boot)
         if known_from > began.since_boot:
             self._unknown_before[timer] = known_from
+            # systemd no longer knows of earlier elapses.
             return Cause(None, began.at)
         if last.since_boot and self._is_open(start, last):
             return self._use(start, last)

@@ -8,7 +8,7 @@
 
 A tick counts when journald has had a turn in it; while journald stands still, so does the follow.
 It is quiet when ticks came and no news. That alone ends the follow, unless something is not there
-that systemd told of, or journald was late: then a mark is put behind what systemd has written, and
+that systemd reported, or journald was late: then a mark is put behind what systemd has written, and
 what is missing once that mark has been read will never come.
 """
 
@@ -36,7 +36,7 @@ _QUIET_TICKS = 8
 _DOUBT_TICK = 6
 # So many turns later, at least a second, a record is in the journal that was to come.
 _TURNS_LATER = 5
-# Whoever takes longer for a turn may have a queue.
+# A journald that takes longer for a turn may have a queue.
 _LATE_USEC = 1_000_000
 # A mark that does not arrive is written again, after growing times, 26 s in all: a limit
 # of journald's may have dropped it. Where none ever arrives, the journal keeps nothing.
@@ -60,13 +60,13 @@ class Recording(Protocol):
         """
 
     def doubt(self) -> None:
-        """Note what the journal should have told of when it will have been read once more."""
+        """Note the events that the journal should have when it is read once more."""
 
     def is_incomplete(self) -> bool:
-        """Tell if something is not on record that systemd told of."""
+        """Tell if an event that systemd reported is not recorded."""
 
     def give_up(self) -> bool:
-        """Record without the journal what it will never tell; ``True`` if all outputs are whole."""
+        """Record events that the journal will never have; ``True`` if all outputs are complete."""
 
     def followed(self) -> None:
         """Note that the follow is over."""
@@ -111,7 +111,7 @@ class Follow:
 
     def _has_news(self) -> None:
         self._quiet = 0
-        # What the marks so far were behind is not all that is expected now.
+        # More records are expected now than the earlier marks covered.
         self._first_mark = self._marks + 1
 
     def _on_readable(self) -> None:
@@ -139,7 +139,7 @@ class Follow:
     def _ticked(self) -> None:
         if self._loop.now() - self._asked_at[-1] > _LATE_USEC:
             self._late = True
-            # What was to come within some turns is to come within some more.
+            # Wait for some more turns.
             self._asked_at.clear()
         self._quiet += 1
         before = self._asked_at[0] if len(self._asked_at) == _TURNS_LATER else None

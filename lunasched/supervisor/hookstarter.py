@@ -86,16 +86,16 @@ class HookStarter:
             if self._store.hooks.claim(hook, self._loop.now()):
                 self._start(hook)
 
-    def forget_message(self, unit: str) -> None:
-        """Remove what a command that carried a message has found."""
-        self._runtime.forget_message(unit)
+    def forget_notification(self, unit: str) -> None:
+        """Remove what a command that carried a notification has found."""
+        self._runtime.forget_notification(unit)
 
     def _start(self, hook: PendingHook) -> None:
         try:
             if hook.text is None:
                 self._runtime.describe_run(hook.unit, hook.facts)
             else:
-                self._runtime.give_message(hook.unit, hook.facts, hook.text, hook.reader)
+                self._runtime.give_notification(hook.unit, hook.facts, hook.text, hook.reader)
         except KeyError:
             self._table.give_up(hook, f"there is no user {hook.reader}")
         except OSError as error:

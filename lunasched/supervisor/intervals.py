@@ -89,7 +89,7 @@ class Intervals:
         self._start_in(delay, job.name, began, Trigger.CATCH_UP if late else Trigger.TIMER)
 
     def _reloaded(self) -> None:
-        # They come in a row, as when packages are installed.
+        # Reloads come in a row, for example when packages are installed.
         if not self._after_reloads.is_pending:
             self._after_reloads = self._loop.after(_RELOADS_MS, self._plan_moved)
 
@@ -172,5 +172,5 @@ def _complain(job: str, unit: str, error: LunaschedError | None) -> None:
 _DEPLOYMENT_USEC = 60_000_000
 # How soon after a daemon-reload the timers are looked at.
 _RELOADS_MS = 1000
-# What moved by less is let alone.
+# Smaller shifts are ignored.
 _MOVED_USEC = 500_000

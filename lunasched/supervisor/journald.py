@@ -26,7 +26,7 @@ from lunasched.supervisor.loop import Handle, Loop
 
 _SOCKETS = Path("/run/systemd/journal")
 _CONNECTIONS = 2
-# So long a queue of connections has nobody seen; who has filled it will go.
+# The queue of connections is full, which only a hostile client causes: retry after this time.
 _FULL_MS = 1000
 
 
@@ -78,7 +78,7 @@ class Turns:
 def write_mark(name: str, number: int, *, sockets: Path = _SOCKETS) -> None:
     """Put a numbered mark where the manager's records go, unless there is no room at the moment."""
     text = (
-        "MESSAGE=lunasched looks for what systemd has told of, and the journal has not\n"
+        "MESSAGE=lunasched checks for records of events that systemd has reported\n"
         "PRIORITY=6\nSYSLOG_IDENTIFIER=lunasched-daemon\n"
         f"LUNASCHED_MARK={name}\nLUNASCHED_MARK_NUMBER={number}\n"
     )

@@ -16,7 +16,7 @@ from lunasched.supervisor.loop import Handle, Loop
 if TYPE_CHECKING:
     from lunasched.state.deploylock import DeployLock
 
-# The kernel tells nobody that a lock is free. While jobs are changed, and not otherwise, we look.
+# The kernel does not report a released lock, so it is polled, but only while jobs are changed.
 _LOOK_MS = 1000
 
 
@@ -39,7 +39,7 @@ class KilledChanges:
             Gio.FileMonitorFlags.NONE, None
         )
         begin = self._loop.callback(self._begin)
-        # That it is opened and closed is no word of a change.
+        # Opening and closing the file does not mean a change.
         written = Gio.FileMonitorEvent.CHANGED
         self._monitor.connect("changed", lambda *said: said[-1] == written and begin())
         self._begin()

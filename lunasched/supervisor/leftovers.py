@@ -23,7 +23,7 @@ def leftovers(
 
     Known to be the run's is what is in its own unit, in a scope from which its output came, and
     in a session of a process that said in the unit that it opens it. Of the sessions of a user
-    whom only the command names, those are told that were opened during the run.
+    whom only the command names, those that were opened during the run are named.
     """
     was_cut_short = run.result.is_failure or run.result is Result.STOPPED
     if not was_cut_short or run.ended_at is None:

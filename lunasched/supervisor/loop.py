@@ -123,7 +123,7 @@ class Loop:
     def run_until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Call back what is due until a condition holds; ``False`` if it did not in time."""
         deadline = time.monotonic() + seconds
-        # Something has to wake the loop for the condition to be looked at.
+        # A wake-up is needed for the loop to check the condition.
         tick = GLib.timeout_add(20, lambda: True)
         try:
             while not condition():

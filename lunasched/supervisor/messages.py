@@ -49,19 +49,19 @@ class Messages:
 
     def started(self, job: Job, run: Run, now: int) -> None:
         """A run's program was executed."""
-        # What is to come of it is not known, even where it is on record by now.
+        # The outcome is not part of this event, even if it is recorded by now.
         begun = replace(run, **_UNKNOWN)
         report = self._report(ReportKind.START, job, run.started_at, begun)
-        self._tell(job, report, run.execution_id, now, complete=True)
+        self._notify(job, report, run.execution_id, now, complete=True)
 
     def succeeded(self, job: Job, run: Run, now: int) -> None:
         """A run succeeded."""
         at = run.ended_at or now
-        self._tell_of_run(job, self._report(ReportKind.SUCCESS, job, at, run), run, now)
+        self._notify_of_run(job, self._report(ReportKind.SUCCESS, job, at, run), run, now)
         outage = self._store.outbox.outage(job.name)
         decision = alerting.succeeded(job.notifications, outage, at)
         if decision.alert is not None:
-            self._tell_of_run(
+            self._notify_of_run(
                 job, self._of_outage(ReportKind.RECOVERY, job, at, run, decision), run, now
             )
         if decision.outage != outage:
@@ -80,13 +80,13 @@ class Messages:
         self._store.outbox.set_outage(job.name, decision.outage)
         kind = ReportKind.REMINDER if decision.alert is Alert.REMINDER else ReportKind.FAILURE
         report = self._of_outage(kind, job, at, run, decision)
-        # Pings say how each run went; the rest is told of what is news.
-        self._tell_of_run(job, report, run, now, pings_only=decision.alert is None)
+        # Pings report each run; other channels are notified only of changes.
+        self._notify_of_run(job, report, run, now, pings_only=decision.alert is None)
 
     def skipped(self, job: Job, run: Run, now: int) -> None:
         """A run that was due was refused."""
         at = run.ended_at or run.started_at
-        self._tell_of_run(job, self._report(ReportKind.SKIPPED, job, at, run), run, now)
+        self._notify_of_run(job, self._report(ReportKind.SKIPPED, job, at, run), run, now)
 
     def overrun(self, job: Job, run: Run, overrun: Overrun, now: int) -> None:
         """Notify of slots that passed during a run, in progress or over, for long enough."""
@@ -97,11 +97,11 @@ class Messages:
         }
         if run.result is None:
             report = self._report(ReportKind.OVERRUN, job, now, run, **facts)
-            # A cause of its own: at the end of the run there is another message.
-            self._tell(job, report, f"{run.execution_id}/overrun", now, complete=True)
+            # A cause of its own: at the end of the run there is another notification.
+            self._notify(job, report, f"{run.execution_id}/overrun", now, complete=True)
         else:
             report = self._report(ReportKind.OVERRUN, job, run.ended_at or now, run, **facts)
-            self._tell_of_run(job, report, run, now)
+            self._notify_of_run(job, report, run, now)
 
     def waits(self, job: Job, start: Start, overrun: Overrun, now: int) -> None:
         """Slots passed while a start waits for its turn."""
@@ -119,7 +119,7 @@ class Messages:
             overrun_first_at=overrun.first_at,
             overrun_last_at=overrun.last_at,
         )
-        self._tell(job, report, f"{job.name}/start/{start.id}", now, complete=True)
+        self._notify(job, report, f"{job.name}/start/{start.id}", now, complete=True)
 
     def missed(self, job: Job, count: int, first_at: int, last_at: int, now: int) -> None:
         """Slots passed without a run."""
@@ -134,7 +134,7 @@ class Messages:
             missed_first_at=first_at,
             missed_last_at=last_at,
         )
-        self._tell(job, report, f"{job.name}/{first_at}/{last_at}", now, complete=True)
+        self._notify(job, report, f"{job.name}/{first_at}/{last_at}", now, complete=True)
 
     def _of_outage(
         self, kind: ReportKind, job: Job, at: int, run: Run, decision: Decision
@@ -151,13 +151,13 @@ class Messages:
             flapping=about.is_flapping and not job.notifications.every_failure,
         )
 
-    def _tell_of_run(
+    def _notify_of_run(
         self, job: Job, report: Report, run: Run, now: int, *, pings_only: bool = False
     ) -> None:
         complete = run.output is not None
-        self._tell(job, report, run.execution_id, now, complete=complete, pings_only=pings_only)
+        self._notify(job, report, run.execution_id, now, complete=complete, pings_only=pings_only)
 
-    def _tell(
+    def _notify(
         self,
         job: Job,
         report: Report,
@@ -193,8 +193,8 @@ class Messages:
 def keys(
     cause: str, event: NotifyEvent, channels: Iterable[Channel]
 ) -> Iterable[tuple[Channel, str]]:
-    """The channels, each with the key of its message about ``cause``."""
+    """The channels, each with the key of its notification about ``cause``."""
     seen: Counter[str] = Counter()
     for channel in channels:
-        yield channel, alerting.message_key(cause, event.value, channel.key, seen[channel.key])
+        yield channel, alerting.notification_key(cause, event.value, channel.key, seen[channel.key])
         seen[channel.key] += 1

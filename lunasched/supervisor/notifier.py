@@ -1,9 +1,9 @@
 """The sender of the outbox: threads wait for servers, so that recording does not.
 
-A message is claimed, composed and sent by a thread of its own that ends with it, and settled here.
-Nothing but the main loop touches the database. One server is asked for one thing at a time, a few
-servers at the same time; what cannot be sent now is put off, and a timer is set for it: with an
-empty outbox nothing wakes up.
+A notification is claimed here, composed and sent by a thread of its own, and settled here. Only
+the main loop touches the database. One server is asked for one thing at a time, a few servers at
+the same time; what cannot be sent now is put off, and a timer is set for it: with an empty outbox
+nothing wakes up.
 
 Commands (channels of type ``exec``) are composed in a thread, too, and then run as hooks are: as
 units of systemd, whose end is in the journal.
@@ -23,7 +23,7 @@ from lunasched.history import delivery
 from lunasched.history.report import ReportKind
 from lunasched.history.run import Result
 from lunasched.jobs.model import ChannelType
-from lunasched.store import COMMANDS, EndedCommand, MessageState, Outgoing
+from lunasched.store import COMMANDS, EndedCommand, NotificationState, Outgoing
 from lunasched.supervisor import digest, variables
 from lunasched.supervisor.loop import Handle, Loop
 from lunasched.units import commandchannels
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 _THREADS = 4
 _COMMANDS = 16
 _USEC = 1_000_000
-# How much is done before the main loop gets its turn again.
+# The work that is done before the main loop gets its turn again.
 _AT_ONCE = 200
 _IN_A_DIGEST = 10_000
-# The command's way to say that it might do another time (EX_TEMPFAIL of sysexits(3)).
+# The command's exit status for a temporary failure (EX_TEMPFAIL of sysexits(3)).
 _TEMPORARY = 75
-# What is told first of a job that was well.
+# The first notifications of a job that was well.
 _NEWS = (ReportKind.FAILURE, ReportKind.MISSED, ReportKind.OVERRUN)
 
 
@@ -51,7 +51,7 @@ _NEWS = (ReportKind.FAILURE, ReportKind.MISSED, ReportKind.OVERRUN)
 class _Attempt:
     """The outcome of a try: the server's answer or the error, and the subject if there was one."""
 
-    message: Message | None
+    composed: Message | None
     answer: str = ""
     error: NotifyError | None = None
 
@@ -77,7 +77,7 @@ class Notifier:
         self._hooks = hooks
         self._origin = origin
         self._email = settings.email
-        self._most = settings.max_messages_per_hour
+        self._most = settings.max_notifications_per_hour
         self._sending: dict[int, Outgoing] = {}
         self._stopping = False
         self._timer = Handle()
@@ -108,7 +108,9 @@ class Notifier:
                 self._take(found)
                 handled += 1
             later = [
-                message.due_at for message in self._ready() if message.due_at > self._loop.now()
+                notification.due_at
+                for notification in self._ready()
+                if notification.due_at > self._loop.now()
             ]
         self._plan([*later, *digest_at], at_once=found is not None)
 
@@ -120,7 +122,7 @@ class Notifier:
     # What is next
 
     def _ready(self) -> list[Outgoing]:
-        busy = {message.server for message in self._sending.values()}
+        busy = {notification.server for notification in self._sending.values()}
         if self._outbox.open_commands() >= _COMMANDS:
             busy.add(COMMANDS)
         return self._outbox.ready(busy) if len(self._sending) < _THREADS else []
@@ -129,27 +131,28 @@ class Notifier:
         first = next(iter(self._ready()), None)
         return first if first is not None and first.due_at <= self._loop.now() else None
 
-    def _take(self, message: Outgoing) -> None:
-        """Send a message, or leave it to a digest where its channel has had enough."""
-        if self._is_limited(message) and (
-            self._outbox.holds(message.lane) or self._allowed_at(message) > self._loop.now()
+    def _take(self, notification: Outgoing) -> None:
+        """Send a notification, or leave it to a digest where its channel has had enough."""
+        if self._is_limited(notification) and (
+            self._outbox.holds(notification.lane)
+            or self._allowed_at(notification) > self._loop.now()
         ):
-            self._outbox.hold(message)
-        elif (claimed := self._outbox.claim(message, self._loop.now())) is not None:
+            self._outbox.hold(notification)
+        elif (claimed := self._outbox.claim(notification, self._loop.now())) is not None:
             self._send(claimed)
 
     @staticmethod
-    def _is_limited(message: Outgoing) -> bool:
-        return not message.is_ping and message.report.kind not in (
+    def _is_limited(notification: Outgoing) -> bool:
+        return not notification.is_ping and notification.report.kind not in (
             ReportKind.DIGEST,
             ReportKind.TEST,
         )
 
-    def _allowed_at(self, message: Outgoing) -> int:
-        of_channel, of_job = self._sent(message.counter), self._sent(message.lane)
-        if message.report.kind in _NEWS and not of_job:
+    def _allowed_at(self, notification: Outgoing) -> int:
+        of_channel, of_job = self._sent(notification.counter), self._sent(notification.lane)
+        if notification.report.kind in _NEWS and not of_job:
             return delivery.allowed_at(of_channel, self._most, self._loop.now())
-        return delivery.message_at(of_channel, of_job, self._most, self._loop.now())
+        return delivery.notification_at(of_channel, of_job, self._most, self._loop.now())
 
     def _digest_at(self, counter: str) -> int:
         """Return when a channel takes a digest of what is held back for it."""
@@ -163,7 +166,7 @@ class Notifier:
             if has_news and not of_job:
                 at = delivery.news_digest_at(of_channel, self._most, now)
             else:
-                at = delivery.message_at(of_channel, of_job, self._most, now)
+                at = delivery.notification_at(of_channel, of_job, self._most, now)
             if at <= now:
                 return now
             found.append(at)
@@ -187,14 +190,14 @@ class Notifier:
                 continue
             held = self._outbox.held(counter, _IN_A_DIGEST)
             self._put_digest(held)
-            for message in held:
-                self._outbox.settle(message, MessageState.DIGESTED, self._loop.now())
+            for notification in held:
+                self._outbox.settle(notification, NotificationState.DIGESTED, self._loop.now())
         return later
 
     def _put_digest(self, held: list[Outgoing]) -> None:
-        jobs = {message.job for message in held}
+        jobs = {notification.job for notification in held}
         report = digest.digest_report(
-            [message.report for message in held], self._origin, self._loop.now()
+            [notification.report for notification in held], self._origin, self._loop.now()
         )
         self._outbox.put(
             report,
@@ -207,110 +210,115 @@ class Notifier:
 
     # Sending
 
-    def _send(self, message: Outgoing) -> None:
-        self._sending[message.id] = message
-        # A daemon: a server that does not answer keeps nobody from stopping us.
-        thread = threading.Thread(target=self._work, args=(message,), daemon=True)
+    def _send(self, notification: Outgoing) -> None:
+        self._sending[notification.id] = notification
+        # A daemon thread, so that a server that does not answer cannot delay our stop.
+        thread = threading.Thread(target=self._work, args=(notification,), daemon=True)
         try:
             thread.start()
         except RuntimeError as error:
-            self._loop.soon(partial(self._done, message, _unforeseen(None, error)))
+            self._loop.soon(partial(self._done, notification, _unforeseen(None, error)))
 
-    def _work(self, message: Outgoing) -> None:
+    def _work(self, notification: Outgoing) -> None:
         """In a thread: everything that may take long."""
-        outcome = _attempt(message, self._email)
-        self._loop.soon(partial(self._done, message, outcome))
+        outcome = _attempt(notification, self._email)
+        self._loop.soon(partial(self._done, notification, outcome))
 
-    def _done(self, message: Outgoing, outcome: _Attempt) -> None:
-        del self._sending[message.id]
+    def _done(self, notification: Outgoing, outcome: _Attempt) -> None:
+        del self._sending[notification.id]
         with self._store.transaction():
             if outcome.error is not None:
-                self._put_off(message, outcome.error, outcome.message)
-            elif outcome.message is not None and message.channel.type is ChannelType.EXEC:
-                self._run_command(message, outcome.message)
-            elif outcome.message is not None:
-                subject = outcome.message.subject
-                self._settle(message, MessageState.SENT, subject, outcome.answer)
+                self._put_off(notification, outcome.error, outcome.composed)
+            elif outcome.composed is not None and notification.channel.type is ChannelType.EXEC:
+                self._run_command(notification, outcome.composed)
+            elif outcome.composed is not None:
+                subject = outcome.composed.subject
+                self._settle(notification, NotificationState.SENT, subject, outcome.answer)
         self._hooks.start_due()
         self.send_due()
         self._on_tried()
 
     def _settle(
-        self, message: Outgoing, state: MessageState, subject: str | None, answer: str
+        self, notification: Outgoing, state: NotificationState, subject: str | None, answer: str
     ) -> None:
-        if state is MessageState.FAILED:
-            about = f"the message of {message.event}" + (f" of {message.job}" * bool(message.job))
-            type_ = message.channel.type.value
+        if state is NotificationState.FAILED:
+            about = f"the notification of {notification.event}" + (
+                f" of {notification.job}" * bool(notification.job)
+            )
+            type_ = notification.channel.type.value
             print(f"<4>{about} cannot be sent ({type_}): {answer}", file=sys.stderr)
-        self._outbox.settle(message, state, self._loop.now(), subject=subject, answer=answer)
+        self._outbox.settle(notification, state, self._loop.now(), subject=subject, answer=answer)
 
     def _put_off(
-        self, message: Outgoing, error: NotifyError, composed: Message | None = None
+        self, notification: Outgoing, error: NotifyError, composed: Message | None = None
     ) -> None:
-        """Postpone the message, and its channel or server if at fault; or give it up."""
-        now, subject = self._loop.now(), composed.subject if composed else message.subject
-        if self._outbox.is_superseded(message):
-            self._settle(message, MessageState.SUPERSEDED, subject, str(error))
+        """Postpone the notification, and its channel or server if at fault; or give it up."""
+        now, subject = self._loop.now(), composed.subject if composed else notification.subject
+        if self._outbox.is_superseded(notification):
+            self._settle(notification, NotificationState.SUPERSEDED, subject, str(error))
             return
-        wait = delivery.delivery_delay(message.waited / _USEC, error.retry_after)
-        if error.permanent or wait is None or message.report.kind is ReportKind.TEST:
-            self._settle(message, MessageState.FAILED, subject, str(error))
+        wait = delivery.delivery_delay(notification.waited / _USEC, error.retry_after)
+        if error.permanent or wait is None or notification.report.kind is ReportKind.TEST:
+            self._settle(notification, NotificationState.FAILED, subject, str(error))
             if error.unreachable and wait is None:
-                self._give_up(message, str(error))
+                self._give_up(notification, str(error))
             return
         delay = round(wait * _USEC)
-        self._outbox.postpone(message, delay, now, subject=subject, answer=str(error))
+        self._outbox.postpone(notification, delay, now, subject=subject, answer=str(error))
         if error.retry_after is not None:
-            self._outbox.postpone_channel(message, delay, now)
+            self._outbox.postpone_channel(notification, delay, now)
         elif error.unreachable:
-            # A moment less: another one is tried next, in case this one is what it fails at.
-            self._outbox.postpone_server(message, delay - 1, now)
+            # A moment less: another notification is tried next, in case this one is the cause.
+            self._outbox.postpone_server(notification, delay - 1, now)
 
-    def _give_up(self, message: Outgoing, reason: str) -> None:
-        """Give up the messages that have waited for the same server as long as this one."""
-        waited = message.waited - _USEC
-        while given_up := self._outbox.outwaited(message.server, waited, _AT_ONCE):
+    def _give_up(self, notification: Outgoing, reason: str) -> None:
+        """Give up the notifications that have waited for the same server as long as this one."""
+        waited = notification.waited - _USEC
+        while given_up := self._outbox.outwaited(notification.server, waited, _AT_ONCE):
             for other in given_up:
-                self._settle(other, MessageState.FAILED, other.subject, reason)
+                self._settle(other, NotificationState.FAILED, other.subject, reason)
 
     # Commands
 
-    def _run_command(self, message: Outgoing, composed: Message) -> None:
-        event = commandchannels.event_name(message.channel)
-        job = self._store.jobs.get(message.job)
-        unit = commandchannels.channel_unit_name(message.job, message.channel)
+    def _run_command(self, notification: Outgoing, composed: Message) -> None:
+        event = commandchannels.event_name(notification.channel)
+        job = self._store.jobs.get(notification.job)
+        unit = commandchannels.channel_unit_name(notification.job, notification.channel)
         if job is None or event not in commandchannels.command_channels(job):
             self._settle(
-                message, MessageState.FAILED, composed.subject, "the job has this command no more"
+                notification,
+                NotificationState.FAILED,
+                composed.subject,
+                "the job no longer has this command",
             )
             return
         self._store.hooks.put(
-            message.key,
+            notification.key,
             event,
-            message.job,
+            notification.job,
             unit,
-            variables.of_message(message, composed),
+            variables.of_notification(notification, composed),
             self._loop.now(),
             text=composed.text,
             reader=job.user,
         )
-        self._outbox.give_to_hook(message, event, composed.subject)
+        self._outbox.give_to_hook(notification, event, composed.subject)
 
     def _settle_commands(self) -> None:
         for ended in self._outbox.ended_commands():
-            message, text = ended.message, _how_it_ended(ended)
+            notification, text = ended.notification, _how_it_ended(ended)
             self._outbox.forget_command(ended)
-            self._hooks.forget_message(
-                commandchannels.channel_unit_name(message.job, message.channel)
+            self._hooks.forget_notification(
+                commandchannels.channel_unit_name(notification.job, notification.channel)
             )
             if ended.result is Result.SUCCESS:
-                self._settle(message, MessageState.SENT, message.subject, text)
+                self._settle(notification, NotificationState.SENT, notification.subject, text)
             else:
-                # Of a command that was lost nobody knows whether it did its work.
+                # A lost command may or may not have done its work.
                 again = ended.exit_code == _TEMPORARY or ended.result is Result.LOST
-                self._put_off(message, NotifyError(text, permanent=not again))
+                self._put_off(notification, NotifyError(text, permanent=not again))
 
-    # When to look again
+    # Wake-ups
 
     def _plan(self, later: list[int], *, at_once: bool) -> None:
         self._timer.cancel()
@@ -320,7 +328,7 @@ class Notifier:
             self._timer = self._loop.at(min(later), self.send_due)
 
 
-def _attempt(message: Outgoing, email: EmailSettings) -> _Attempt:
+def _attempt(notification: Outgoing, email: EmailSettings) -> _Attempt:
     """One try, in a thread."""
     # Loaded where they cost no time of the main loop.
     from lunasched import notify
@@ -328,10 +336,10 @@ def _attempt(message: Outgoing, email: EmailSettings) -> _Attempt:
 
     composed = None
     try:
-        composed = compose(message.report, message.channel)
-        if message.channel.type is ChannelType.EXEC:
+        composed = compose(notification.report, notification.channel)
+        if notification.channel.type is ChannelType.EXEC:
             return _Attempt(composed)
-        answer = notify.send(message.channel, composed, key=message.key, settings=email)
+        answer = notify.send(notification.channel, composed, key=notification.key, settings=email)
     except NotifyError as error:
         return _Attempt(composed, error=error)
     except Exception as error:

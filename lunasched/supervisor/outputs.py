@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lunasched.systemd.journal import Journal
     from lunasched.systemd.manager import Manager
 
-# So many turns of journald the output of a run may grow after its end, where it has no end itself.
+# The turns of journald within which output may follow a run whose end is not in the journal.
 _READS = 60
 
 
@@ -36,10 +36,10 @@ class OutputCollector:
         journal: Journal,
         manager: Manager,
         *,
-        on_messages: Callable[[], None],
+        on_notifications: Callable[[], None],
     ) -> None:
-        """``on_messages`` is called when messages have the output that they waited for."""
-        self._on_messages = on_messages
+        """``on_notifications`` is called when notifications have got their output."""
+        self._on_notifications = on_notifications
         self._mode = mode
         self._store = store
         self._journal = journal
@@ -72,7 +72,7 @@ class OutputCollector:
                 self._store.runs.set_output(execution_id, whole)
                 self._store.outbox.set_output(execution_id, whole)
         if final:
-            self._on_messages()
+            self._on_notifications()
         return not self._drafts
 
     def forget_drafts(self) -> None:

@@ -30,21 +30,21 @@ class OverrunWatch:
         host_timezone: str,
         *,
         goes_on: Callable[[Run], bool],
-        on_messages: Callable[[], None],
+        on_notifications: Callable[[], None],
     ) -> None:
         """``goes_on`` asks the manager if it has a run that the history has no end of.
 
-        ``on_messages`` is called when there are messages to send.
+        ``on_notifications`` is called when there are notifications to send.
         """
         self._loop = loop
         self._store = store
         self._consequences = consequences
         self._host_timezone = host_timezone
         self._goes_on = goes_on
-        self._on_messages = on_messages
-        # By execution ID, when runs in progress are to be told of.
+        self._on_notifications = on_notifications
+        # When to notify of runs in progress, by execution ID.
         self._due: dict[str, int] = {}
-        # Those that have been.
+        # Those that were notified of.
         self._over_due: set[str] = set()
         # The same of starts that wait for their turn, by their numbers.
         self._waiting: dict[int, int | None] = {}
@@ -108,31 +108,31 @@ class OverrunWatch:
         self._timer.cancel()
         at = self.next_at
         if at is not None:
-            self._timer = self._loop.at(at, self._tell_due, background=True)
+            self._timer = self._loop.at(at, self._notify_due, background=True)
 
-    def _tell_due(self) -> None:
+    def _notify_due(self) -> None:
         now = self._loop.now()
         with self._store.transaction():
             for execution_id in [one for one, at in self._due.items() if at <= now]:
                 del self._due[execution_id]
                 self._over_due.add(execution_id)
-                self._tell(execution_id)
+                self._notify(execution_id)
             for number in [one for one, at in self._waiting.items() if at and at <= now]:
                 self._waiting[number] = None
-                self._tell_of_start(number)
+                self._notify_of_start(number)
         self._plan()
-        self._on_messages()
+        self._on_notifications()
 
-    def _tell_of_start(self, number: int) -> None:
+    def _notify_of_start(self, number: int) -> None:
         start = next((one for one in self._store.starts.all() if one.id == number), None)
         found = self._store.jobs.get_with_time(start.job) if start else None
         if start is not None and found is not None:
             self._consequences.waits(*found, start)
 
-    def _tell(self, execution_id: str) -> None:
+    def _notify(self, execution_id: str) -> None:
         run = self._store.runs.get(execution_id)
         found = self._store.jobs.get_with_time(run.job) if run else None
-        # Where the journal lags, a run may be over that has no end on record: that is told then.
+        # If the journal lags, a run may be over without a recorded end: the end is notified later.
         if run is None or found is None or run.result is not None or not self._goes_on(run):
             return
         self._consequences.overruns(*found, run)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lunasched.web.site import Site
 
 _BACKLOG = 64
-# An address that is taken is tried again this much later, if the supervisor is awake then.
+# An address in use is retried this much later, if the supervisor is awake then.
 _RETRY_SECONDS = 60
 # Where there are no descriptors left, there may be some a moment later.
 _BREATHER_MS = 500
@@ -107,7 +107,7 @@ class PageServer:
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            # What was closed a moment ago does not keep the address from us; who listens does.
+            # A connection that was closed a moment ago does not block the address; a listener does.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)
             listening.listen(_BACKLOG)
@@ -121,7 +121,7 @@ class PageServer:
         if reason != self._complained:
             print(
                 f"<4>there is no status page: {self._where()}: {reason}; "
-                "web.address and web.port in the configuration say where it is to be",
+                "web.address and web.port in the configuration set it",
                 file=sys.stderr,
             )
         self._complained = reason
@@ -147,7 +147,7 @@ class PageServer:
             if error.errno in _EXHAUSTED:
                 self._watch.cancel()
                 self._loop.after(_BREATHER_MS, self._resume)
-            # Otherwise it has gone again.
+            # Otherwise the client has disconnected.
             return
         self._connections.take(connection, str(address[0]))
 
@@ -158,7 +158,7 @@ class PageServer:
         return self._site.answer
 
     def _make_site(self) -> Site:
-        # Imported here: where nobody looks at the page, it costs no memory.
+        # Imported here, so that an unused page costs no memory.
         from lunasched.web.access import Access
         from lunasched.web.site import Identity, Site
 
@@ -176,7 +176,7 @@ class PageServer:
             identity=Identity(
                 host=host,
                 timezone=self._host_timezone,
-                owner="yourself" if is_users else "root",
+                default_user="yourself" if is_users else "root",
                 command="lunasched --user" if is_users else "lunasched",
             ),
             now=self._loop.now,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _INTERVAL_USEC = 3600 * 1_000_000
 _EVENTS = 5000
-# A batch holds the lock for some milliseconds; what runs beside it needs the core, too.
+# A batch holds the lock for some milliseconds; other processes need the core, too.
 _PAUSE_MS = 20
 
 

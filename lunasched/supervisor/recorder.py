@@ -50,7 +50,7 @@ _LAUNCH_USEC = 600_000_000
 # How soon a stopped unit's STOPPED follows its FAILED.
 _STOPPED_USEC = 1_000_000
 
-# UNIT_RESULT of a failed unit; what is not here kept systemd from running the program at all.
+# UNIT_RESULT of a failed unit; with any other value systemd did not run the program at all.
 _RESULTS = {
     "exit-code": Result.EXIT_CODE,
     "signal": Result.SIGNAL,
@@ -352,7 +352,7 @@ class Recorder:
     def _skip(self, event: Event) -> None:
         state = self._store.runs.state(event.execution_id)
         if state is not None and state.spawn_failed:
-            # The guard could not be executed either: its user, its directory are the job's.
+            # The guard could not be executed either: it has the job's user and directory.
             self._store.runs.process_ended(
                 event.execution_id, exit_code=state.spawn_exit_code, signal=None
             )

@@ -1,7 +1,7 @@
 """The supervisor: its parts, and how it waits and wakes.
 
 It sleeps on D-Bus until a unit of ours changes state; then it reads the journal and follows it
-until everything that D-Bus told of is accounted for, however late journald is, and it has been
+until everything that D-Bus reported is recorded, however late journald is, and it has been
 quiet for two seconds. In between, nothing that other programs write to the journal wakes it, and no
 timer of its own does.
 
@@ -54,7 +54,7 @@ from lunasched.web.metrics import Metrics, Supervision
 
 # The journal may be read as late as this and still meet what was kept for its runs.
 _FORGET_USEC = 30 * 86400 * 1_000_000
-# How long a stop waits for messages that are being sent.
+# How long a stop waits for notifications that are being sent.
 _LAST_SENDS_S = 3
 
 _JOBS = unit_path("")
@@ -151,7 +151,7 @@ class Supervisor:
             boot_id=journal.boot_id,
         )
         self._outputs = OutputCollector(
-            mode, store, journal, manager, on_messages=self._notifier.send_due
+            mode, store, journal, manager, on_notifications=self._notifier.send_due
         )
 
     def _make_upkeep(self, origin: Origin, settings: Settings) -> None:
@@ -163,14 +163,14 @@ class Supervisor:
             self._consequences,
             origin.timezone,
             goes_on=self._settlement.goes_on,
-            on_messages=self._notifier.send_due,
+            on_notifications=self._notifier.send_due,
         )
         self._checker = SlotChecker(
             loop,
             store,
             self._consequences,
             origin.timezone,
-            on_messages=self._notifier.send_due,
+            on_notifications=self._notifier.send_due,
             on_checked=self._overruns.watch_job,
         )
         self._pruner = Pruner(
@@ -202,7 +202,7 @@ class Supervisor:
     def run(self) -> int:
         """Record until stopped; raise an error if the bus went away, for systemd to restart us."""
         self._manager.on_closed(self._bus_lost)
-        # Subscribed before the first read: no change can fall between the two.
+        # Subscribed before the first read, so that no change is missed between the two.
         self._manager.subscribe(self._unit_changed)
         self._elapses.watch(self._journal.boot_id() or "")
         self._manager.on_nudge(self._loop.callback(self._jobs_may_be_gone))
@@ -211,8 +211,8 @@ class Supervisor:
         self._consequences.forget_gone()
         self._close_runs_of_earlier_boots()
         self._intervals.watch()
-        # A new zone is a new start: systemd starts us again, with nothing of the old one left.
-        # What was taken over from Lunasched 1.x has no units yet, and another systemd wants others.
+        # A new zone needs a restart: systemd starts us again, without any state of the old zone.
+        # Jobs that were migrated from Lunasched 1.x have no units; another systemd needs others.
         systemd = versions.made_for(versions.major_version(self._manager.version()))
         outdated = self._store.migration is not None or self._slots.systemd() != systemd
         self._zones.watch(self._loop.quit, outdated=outdated)
@@ -221,7 +221,7 @@ class Supervisor:
         self._clock.watch()
         self._checker.woke()
         self._overruns.watch_all()
-        # Before anybody takes us for ready: where there is a limit, the gate is shut from now on.
+        # Before we report that we are ready: with a limit, the gate is shut from now on.
         self._starter.start_due()
         self._notifier.begin()
         self._wake()
@@ -257,7 +257,7 @@ class Supervisor:
             self._recorder.take(tail.drain())
         self._settlement.close_runs_of_earlier_boots()
 
-    # What wakes us
+    # Wake-ups
 
     def _bus_lost(self) -> None:
         self._loop.fail(SystemdUnreachable("the connection to the bus was lost"))
@@ -322,16 +322,16 @@ class Supervisor:
         return outputs_are_whole
 
     def doubt(self) -> None:
-        """Note what the journal should have told of when it will have been read once more."""
+        """Note the events that the journal should have when it is read once more."""
         self._hooks.claims.doubt()
         self._starter.claims.doubt()
 
     def is_incomplete(self) -> bool:
-        """Tell if something is not on record that systemd told of."""
+        """Tell if an event that systemd reported is not recorded."""
         return self._settlement.is_incomplete()
 
     def give_up(self) -> bool:
-        """Record without the journal what it will never tell; ``True`` if all outputs are whole."""
+        """Record events that the journal will never have; ``True`` if all outputs are complete."""
         self._settlement.give_up()
         return self._outputs.collect()
 

@@ -1,8 +1,8 @@
-"""Runs that are over: closed where the journal does not tell of their end, and settled once.
+"""Runs that are over: closed if the journal lacks their end, and settled once.
 
 A run ends in the history with its record in the journal. Some ends have none: a user's manager
-logs failures only, a power cut ends a run without a word, and what journald has lost will not come.
-These are closed with what systemd still knows.
+logs failures only, a power cut leaves no record, and journald may have lost it. These runs are
+closed with what systemd still knows.
 
 A run is settled when its result is final: then, and once, its consequences are drawn.
 """
@@ -67,16 +67,16 @@ class Settlement:
         self._now = now
         self._boot_id = boot_id
         self._announced = AnnouncedRuns(store, now())
-        # When units changed since the last time when all was accounted for.
+        # When units changed since everything was last recorded.
         self._changed_at: dict[str, int] = {}
 
     def unit_changed(self, unit: str, times: UnitTimes) -> None:
-        """Note what D-Bus told of a unit: the history has to account for it."""
+        """Note what D-Bus reported of a unit: the history has to account for it."""
         self._changed_at[unit] = self._now()
         self._announced.note(unit, times)
 
     def begin_anew(self) -> None:
-        """Note that all that D-Bus told of is accounted for, or never will be."""
+        """Note that everything that D-Bus reported is recorded, or never will be."""
         self._changed_at.clear()
         self._announced.settle(self._now())
 
@@ -95,7 +95,7 @@ class Settlement:
             if not last_word and stopped_maybe and self._store.jobs.dependent_names(run.job):
                 unclear.add(run.job)
             if run.job in unclear:
-                # What came after it is not to be taken for what came before.
+                # Later events must not be mistaken for earlier ones.
                 continue
             number = self._clean_signal(run)
             with self._store.transaction():
@@ -117,7 +117,7 @@ class Settlement:
         return self._units.main_signal(run.unit, run.execution_id)
 
     def note_running(self) -> bool:
-        """Find the jobs of ``Type=oneshot`` that have begun: of those, only D-Bus tells.
+        """Find the jobs of ``Type=oneshot`` that have begun, which only D-Bus reports.
 
         Return whether any run is starting.
         """
@@ -148,9 +148,9 @@ class Settlement:
                 self._store.runs.end(run.execution_id, Result.LOST, None)
 
     def close_successes(self, before: int) -> None:
-        """Close the successes that a user's manager keeps to itself, without waiting for silence.
+        """Close the successes that a user's manager does not log, without waiting for silence.
 
-        Of a failure ``before`` this time (µs, UTC), the journal would have told by now.
+        The journal would have a failure ``before`` this time (µs, UTC) by now.
         """
         if self._mode is Mode.USER:
             over = [run for run in self._behind() if self._changed_before(run.unit, before)]
@@ -161,7 +161,7 @@ class Settlement:
         return changed_at is not None and changed_at < moment
 
     def is_incomplete(self) -> bool:
-        """Tell if the history lacks what systemd told of, and the journal should have."""
+        """Tell if the history lacks an event that systemd reported and the journal should have."""
         behind = self._behind()
         is_behind = bool(behind) and not self._close(behind)
         return is_behind or bool(self._announced.unaccounted())
@@ -172,7 +172,7 @@ class Settlement:
         return held.execution_id == run.execution_id and not held.ended
 
     def give_up(self) -> None:
-        """Close what the journal will never tell of, with what systemd still knows."""
+        """Close runs that the journal will never have, with what systemd still knows."""
         for announced in self._announced.unaccounted():
             self._record(announced)
         self._announced.settle(self._now())
@@ -198,7 +198,7 @@ class Settlement:
         return [run for run in self._store.runs.open() if run.unit not in active]
 
     def _close(self, runs: list[OpenRun]) -> bool:
-        """Close what the journal will not tell the end of; ``True`` if that was all of ``runs``.
+        """Close runs whose end the journal will never have; ``True`` if that was all of ``runs``.
 
         A user's manager logs failures only: a run of its that ended without one was a success,
         which the unit says itself as long as it is loaded.

@@ -28,7 +28,7 @@ _PATIENCE_USEC = 300 * _SECOND
 # systemd lets a job wait for those that it depends on.
 _PATIENCE_FOR_OTHERS_USEC = 86_400 * _SECOND
 _INTERVAL_USEC = 3600 * _SECOND
-# A batch holds the lock for so long; what runs beside it needs the core, too.
+# A batch holds the lock for this long; other processes need the core, too.
 _BATCH_USEC = 10_000
 _PAUSE_MS = 20
 
@@ -43,16 +43,16 @@ class SlotChecker:
         consequences: Consequences,
         host_timezone: str,
         *,
-        on_messages: Callable[[], None] = lambda: None,
+        on_notifications: Callable[[], None] = lambda: None,
         on_checked: Callable[[str], None] = lambda job: None,
     ) -> None:
-        """``on_messages`` is called when there may be messages to send.
+        """``on_notifications`` is called when there may be notifications to send.
 
         ``on_checked`` is called with the name of each job that was checked because of a run, or of
         the time.
         """
         self._loop = loop
-        self._on_messages = on_messages
+        self._on_notifications = on_notifications
         self._on_checked = on_checked
         self._store = store
         self._consequences = consequences
@@ -110,7 +110,7 @@ class SlotChecker:
                 del self._jobs[name]
         if self._jobs:
             self._go_on()
-        self._on_messages()
+        self._on_notifications()
 
     def check(self, name: str) -> None:
         """Count the slots that a job has missed by now; belongs in a transaction."""
@@ -148,5 +148,5 @@ def _has_slots(job: Job) -> bool:
     try:
         return missed.has_slots(job)
     except InvalidInput:
-        # A schedule that an earlier version accepted.
+        # An earlier version accepted the schedule.
         return False

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # The share of the slots that a list can have, below which it is written anew.
 _TOO_FEW = 0.25
-# A list that is as it was when it was asked for has not been written: what failed may fail again.
+# An unchanged list was not written: the failed attempt is not repeated at once.
 _ASK_AGAIN_USEC = 600_000_000
 _AT_ONCE = 50
 

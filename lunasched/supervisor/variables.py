@@ -31,7 +31,7 @@ _COURSE, _YIELD = given(COURSE, Medium.EXEC), given(YIELD, Medium.EXEC)
 
 def hook_variables(job: Job, run: Run, event: HookEvent) -> dict[str, str]:
     """The environment that a hook has besides the job's own."""
-    # When it begins, what is to come of it is not known, even where it is on record by now.
+    # At the start the outcome is not part of the event, even if it is recorded by now.
     facts = [
         fact
         for fact in given(RUN_FACTS, Medium.HOOK)
@@ -45,14 +45,14 @@ def hook_variables(job: Job, run: Run, event: HookEvent) -> dict[str, str]:
     }
 
 
-def of_message(message: Outgoing, composed: Message) -> dict[str, str]:
+def of_notification(notification: Outgoing, composed: Message) -> dict[str, str]:
     """The environment that a command has besides its job's own."""
-    report = message.report
+    report = notification.report
     facts: dict[str, object] = {
-        "LUNASCHED_NOTIFICATION_ID": message.key,
+        "LUNASCHED_NOTIFICATION_ID": notification.key,
         "LUNASCHED_SUBJECT": composed.subject,
         "LUNASCHED_KIND": report.kind.value,
-        "LUNASCHED_EVENT": message.event,
+        "LUNASCHED_EVENT": notification.event,
         "LUNASCHED_HOST": report.host,
     }
     if report.execution_id is not None:
@@ -70,7 +70,7 @@ def of_message(message: Outgoing, composed: Message) -> dict[str, str]:
     for fact in _YIELD:
         if fact.attributes[0] in said:
             facts[fact.variable] = _text(fact, runvalues.value_of_report(report, fact))
-    facts["LUNASCHED_JOB"] = report.job or message.job
+    facts["LUNASCHED_JOB"] = report.job or notification.job
     return {name: _in_one_line(value) for name, value in facts.items()}
 
 

@@ -58,7 +58,7 @@ class Zones:
 
     def _compare(self, changed: Callable[[], None]) -> None:
         if zone_identity() != self._now:
-            # Without waiting: meanwhile runs would be recorded.
+            # Without waiting, so that runs are recorded meanwhile.
             self.request_sync()
             changed()
 

@@ -38,7 +38,7 @@ NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 _TIMEOUT_MS = 25_000
 # What dbus-daemon lets one connection have in flight (max_replies_per_connection, measured).
 _IN_FLIGHT = 8
-# Fewer, so that there is room for calls that are waited for.
+# Fewer, to leave room for synchronous calls.
 _LATER_IN_FLIGHT = 4
 
 _DENIED = {
@@ -62,7 +62,7 @@ Answered = Callable[[LunaschedError | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One method call; of the manager itself if nothing else is said."""
+    """One method call; of the manager itself by default."""
 
     method: str
     parameters: Any
@@ -100,7 +100,7 @@ class Bus:
             connection = _system_bus() if mode is Mode.SYSTEM else _bus_at(_user_bus_address())
         except GLib.Error as error:
             raise unreachable(mode, error.message) from error
-        # Gio would end the process when the bus goes away; we want to say so instead.
+        # Gio would end the process when the bus goes away; report an error instead.
         connection.set_exit_on_close(False)
         return cls(connection)
 

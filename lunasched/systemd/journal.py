@@ -45,12 +45,12 @@ UNSURE_NOTE = (
 CUT_NOTE = "[lunasched: only the end of the output is kept here; the journal has the rest]\n"
 """The beginning of an output in the history that is not complete."""
 
-# The manager says "Starting" when it has started the process, whose output may be there already.
+# The manager logs "Starting" after it has started the process, whose output may come first.
 _EARLY_USEC = 100_000
 # Where journald is as far behind, it takes in what several runs wrote at one time.
 _MIXED_USEC = 1_000_000
 
-# What journald is behind by more than this is a step of the clock.
+# A larger delay of journald is a step of the clock.
 _BEHIND_USEC = 3600 * 1_000_000
 
 
@@ -182,7 +182,7 @@ class Output:
     cursor: str | None
 
 
-# What systemd 252 to 257 write when a time is over (src/core/service.c).
+# The records of systemd 252 to 257 about a timeout (src/core/service.c).
 _WAITS_FUNCTION = "service_dispatch_timer"
 _LIMIT_REACHED = re.compile(r"reached runtime time limit|operation timed out")
 _STATE_TIMED_OUT = re.compile(r"State '[a-z-]+' timed out")
@@ -438,7 +438,7 @@ class Journal:
         if run.until is not None and run.is_followed:
             reader.seek_realtime(run.until)
         else:
-            # journald may still be at it: it takes a minute for some hundred thousand lines.
+            # journald may still be writing: it takes a minute for some hundred thousand lines.
             reader.seek_tail()
         pieces: list[bytes] = []
         by_time: set[str] = set()
@@ -465,10 +465,10 @@ class Journal:
         return Output(note + tail.decode(errors="replace"), cursor)
 
     def dropped(self, run: RunWindow) -> Dropped:
-        """The records that journald has dropped, as far as it told of that since a run began.
+        """The records that journald has dropped, as far as it reported that since a run began.
 
-        It tells when it takes the next line of the unit: what it told of before the run's first
-        line is missing from the run before it.
+        It reports a loss when it takes the next line of the unit: a report before the run's first
+        line belongs to the run before it.
         """
         source = run.unit if self._mode is Mode.SYSTEM else f"user@{self._uid}.service"
         with _reader() as reader:
@@ -575,7 +575,7 @@ class Journal:
         if self._mode is Mode.USER:
             reader.add_disjunction()
             _add(reader, _unattributed(self._uid, run.unit))
-        # Why a program could not be executed is the output of a run that has no other.
+        # The reason why a program could not be executed is the output of a run without output.
         reader.add_disjunction()
         _add(reader, self._why_not_executed(run))
         for stream in run.streams:
@@ -595,7 +595,7 @@ class Journal:
                 return bool(invocation == run.execution_id)
             return _is_within(entry, run if run.is_followed else replace(run, until=None))
         if _has(entry, self._why_not_executed(run)):
-            # Not of the manager itself, which writes of the run, too, and is no child of its own.
+            # Not records of the manager itself, which also writes about the run.
             is_childs = _single(entry, "SYSLOG_IDENTIFIER").startswith("(")
             return is_childs and self._writer(entry) in _CHILDS_UNITS
         return (
@@ -630,7 +630,7 @@ class Journal:
             return self._spawn_failure(entry, unit, execution_id)
         kind = _KINDS.get(message_id)
         if kind is None:
-            # Matched by one of several IDs, which only one that is forged has.
+            # Matched by one of several IDs; only a forged record has several.
             return None
         reason = None
         if kind is EventKind.STARTED and _tells_of_condition(entry):

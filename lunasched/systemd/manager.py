@@ -42,7 +42,7 @@ _PAM_SERVICES = frozenset(("su", "su-l", "runuser", "runuser-l", "sudo", "sudo-i
 _RELOAD_TIMEOUT_MS = 180_000
 _JOB_TIMEOUT_S = 90
 _TICK_MS = 100
-# What is not started by then waits for another unit.
+# A start that takes longer waits for another unit.
 _ORDERING_S = 0.5
 # States of a service before its main process.
 _NOT_BEGUN = {"dead", "failed", "condition", "start-pre", "auto-restart"}
@@ -272,7 +272,7 @@ class Manager:
             )
         except LunaschedError:
             return []
-        # One that is gone by now is an error in its place.
+        # A unit that is gone by now yields an error in its place.
         known = [one[0] for one in facts if not isinstance(one, LunaschedError)]
         return [
             UserSession(one["Scope"], one["Leader"])
@@ -452,7 +452,7 @@ class Manager:
             return SystemdUnreachable(f"{unit} was not started in time")
         if answers[0] is not None:
             return answers[0]
-        # Nothing may tell of its end: look now and then.
+        # There may be no signal of its end, so poll.
         tick = GLib.timeout_add(_TICK_MS, lambda: True)
         try:
             iterate(lambda: not self.is_busy(unit), _JOB_TIMEOUT_S)
@@ -476,13 +476,13 @@ class Manager:
     def invocation(self, unit: str) -> Invocation:
         """The latest run of a service unit; one that is not loaded has an empty execution ID."""
         path = unit_path(unit)
-        # First whether it is over: what is read after that does not change any more.
+        # Check first that it is over: values that are read afterwards no longer change.
         active = self._bus.property(path, UNIT, "ActiveState")
         raw = self._bus.property(path, UNIT, "InvocationID")
         code = self._bus.property(path, SERVICE, "ExecMainCode")
         status = self._bus.property(path, SERVICE, "ExecMainStatus")
         result = self._bus.property(path, SERVICE, "Result")
-        # systemd calls it a timeout, too, if what a success has left behind has to be killed.
+        # systemd also reports a timeout if it has to kill what a success left behind.
         ended_in_time = (
             result == "timeout"
             and (code, status) == (os.CLD_EXITED, 0)

@@ -13,7 +13,7 @@ from lunasched.systemd.bus import Bus, Call
 _NAME = "org.freedesktop.PolicyKit1"
 _AUTHORITY = "org.freedesktop.PolicyKit1.Authority"
 _PATH = "/org/freedesktop/PolicyKit1/Authority"
-# What systemd asks for by this is the start of a unit that there is, not of a transient one.
+# systemd uses this action for starts of existing units, not of transient ones.
 _START = "Authentication is required to start '$(unit)'."
 _MANAGE_UNITS = "org.freedesktop.systemd1.manage-units"
 
@@ -44,7 +44,7 @@ def may_do(uid: int) -> Iterator[str]:
 
 
 def _is_authorized(bus: Bus, uid: int, action: str, details: Mapping[str, str]) -> bool:
-    # polkit wants a process and believes root what user it is of.
+    # polkit needs a process, and trusts root to name its user.
     subject = {
         "pid": GLib.Variant("u", os.getpid()),
         "start-time": GLib.Variant("t", 0),

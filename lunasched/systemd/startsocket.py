@@ -1,7 +1,7 @@
 """Starts of units for the supervisor of the system, by ``lunasched-start.socket``.
 
 It may not ask systemd itself: who may start a unit may cancel a shutdown by the job mode, which
-polkit(8) is not told of. ``packaging/start-units`` describes the lines that are exchanged.
+polkit(8) does not see. ``packaging/start-units`` describes the lines that are exchanged.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from lunasched.units.compiler import Context
 
 Path = tuple[str | int, ...]
 
-# A handler is told the name of the unit that failed, which is the job's.
+# The handler gets the name of the failed unit, which is now the job's.
 _OF_WHO_FAILED = ("OnFailure", "OnSuccess")
 # systemd-system.conf(5)
 _START_INTERVAL, _START_BURST = 10.0, 5
@@ -87,7 +87,7 @@ class _Draft:
     has_user: bool = False
     after: tuple[str, ...] = ()
     restarts: bool = False
-    # What systemd has where nothing is said.
+    # The defaults of systemd.
     restart_delay: float = 0.1
     start_interval: float | None = None
     start_burst: int | None = None
@@ -135,7 +135,7 @@ def adopted_job(
         said += found
         in_force = _in_force(found)
         problems += _join_alternatives(in_force)
-        # What other directives mean depends on it.
+        # The meaning of other directives depends on it.
         for section, directive in sorted(in_force, key=lambda key: key != ("Service", "Type")):
             values = in_force[section, directive]
             rule = rules.get((section, directive)) or _without_rule(section, directive, sections)
@@ -210,7 +210,7 @@ def _in_force(found: Sequence[Assignment]) -> dict[tuple[str, str], list[Assignm
         for directive in _ELAPSES if timer else (each.directive,):
             kept.pop((each.section, directive), None)
         if each.directive == "CapabilityBoundingSet":
-            # Here an empty one is the empty set.
+            # An empty value is the empty set here.
             kept[key] = [each]
     return kept
 
@@ -299,7 +299,7 @@ def _rate_limit(jobs_value: str) -> _Rule:
 
 def _dropped(note: str) -> _Rule:
     def rule(draft: _Draft, values: Sequence[Assignment]) -> None:
-        # What says no more than the units' names is not worth a word.
+        # A description that only repeats the unit's name is not mentioned.
         if values[-1].value not in (draft.definition["name"], draft.service.rpartition(".")[0]):
             draft.notes.append(f"{values[-1].directive}= {note}")
 
@@ -404,7 +404,7 @@ def _afterwards(draft: _Draft, values: Sequence[Assignment]) -> None:
 def _restart(draft: _Draft, values: Sequence[Assignment]) -> None:
     word = values[-1].value
     if word not in ("no", "on-failure"):
-        raise InvalidInput(f"{word}: a run is tried again when it failed, and not otherwise")
+        raise InvalidInput(f"{word}: a job is retried only after a failure")
     draft.restarts = word == "on-failure"
 
 
@@ -415,7 +415,7 @@ def _restart_delay(draft: _Draft, values: Sequence[Assignment]) -> None:
 def _no_restart(draft: _Draft, values: Sequence[Assignment]) -> None:
     codes = [code for each in values for code in each.value.split()]
     if not all(map(str.isdecimal, codes)):
-        raise InvalidInput("only exit codes keep a run from being tried again")
+        raise InvalidInput("only exit codes keep a run from being retried")
     draft.set(("retry_policy", "no_retry_on_exit_codes"), [*map(int, codes)], values[-1].place)
 
 
@@ -426,7 +426,7 @@ def _start_interval(draft: _Draft, values: Sequence[Assignment]) -> None:
 def _start_burst(draft: _Draft, values: Sequence[Assignment]) -> None:
     burst = numerals.whole(values[-1].value)
     if burst is None:
-        raise InvalidInput(f"{values[-1].value!r} is no number")
+        raise InvalidInput(f"{values[-1].value!r} is not a number")
     draft.start_burst = burst
 
 
@@ -443,7 +443,7 @@ def _working_directory(draft: _Draft, values: Sequence[Assignment]) -> None:
     path = unitfile.without_specifiers(values[-1].value)
     if path == "~":
         draft.notes.append("WorkingDirectory=~: where that home is missing, the job runs in /")
-    # As jobs run where nothing is said.
+    # The default of jobs.
     draft.set(("working_directory",), None if path in ("~", "-~") else path, values[-1].place)
 
 
@@ -454,7 +454,7 @@ def _environment(draft: _Draft, values: Sequence[Assignment]) -> None:
             name, equals, value = word.partition("=")
             if not equals:
                 raise InvalidInput(f"{word!r} is not of the form NAME=value")
-            # As systemd has it, the last one counts.
+            # As in systemd, the last one counts.
             variables.pop(name, None)
             variables[name] = value
     draft.set(("env",), variables, values[-1].place)
@@ -501,14 +501,14 @@ def _unit(draft: _Draft, values: Sequence[Assignment]) -> None:
 
 def _after(draft: _Draft, values: Sequence[Assignment]) -> None:
     draft.after = tuple(unit for each in values for unit in each.value.split())
-    # What of it the job has anyway is known when its schedule is.
+    # The schedule decides which of these the job has anyway.
     draft.set(("systemd", "After"), " ".join(draft.after), values[-1].place)
 
 
 def _when_the_timer_starts(draft: _Draft, values: Sequence[Assignment]) -> None:
     """A condition of the timer, which becomes one of the service."""
     directive = values[-1].directive
-    draft.notes.append(f"{directive}= of the timer is looked at before each run, and not at boot")
+    draft.notes.append(f"{directive}= of the timer is checked before each run, and not at boot")
     _pass_on(draft, values)
 
 
@@ -537,7 +537,7 @@ def _output(draft: _Draft, values: Sequence[Assignment]) -> None:
         # Without a standard input, "inherit" is the journal for the one, and the one for the other.
         return
     if word == "null":
-        draft.notes.append(f"{directive}={word}: what goes there is in no history")
+        draft.notes.append(f"{directive}={word}: output that goes there is not in the history")
     _pass_on(draft, values)
 
 
@@ -669,11 +669,11 @@ def _schedule(values: Sequence[tuple[str, str | float]]) -> str:
     calendars = [f"calendar:{line}" for directive, line in values if directive == "OnCalendar"]
     spans = {directive: span for directive, span in values if directive != "OnCalendar"}
     if len(values) != len(calendars) + len(spans):
-        raise InvalidInput("there are several of it, of which the first would be enough")
+        raise InvalidInput("it is given several times; the first would be enough")
     found = [name for name in ("OnBootSec", "OnStartupSec") if name in spans]
     boots = [_boot(name, spans.pop(name)) for name in found]
     interval, first = spans.pop("OnUnitActiveSec", None), spans.pop("OnActiveSec", None)
-    # Without another line it would never begin.
+    # Without another line the timer would never elapse.
     begun = first is None if boots else first == interval
     if spans or not begun or len(boots) > 1 or (calendars and interval is not None):
         raise InvalidInput(_NO_SCHEDULE)
@@ -740,7 +740,7 @@ def _span(seconds: str | float) -> str:
     return "".join(f"{count}{unit.letter}" for count, unit in parts if count)
 
 
-# What the units did not say
+# Differences from the units
 
 
 def _fill_in(draft: _Draft) -> None:
@@ -764,7 +764,7 @@ def _fill_in(draft: _Draft) -> None:
     if "StandardOutput" not in (own := definition.get("systemd", {})) and (
         own.get("StandardError") == "journal"
     ):
-        # Where the other goes, too.
+        # The same destination as the other.
         del own["StandardError"]
     _fill_in_priority(draft)
     _fill_in_restarts(draft)
@@ -805,8 +805,8 @@ def _fill_in_restarts(draft: _Draft) -> None:
     policy |= {"max_attempts": attempts, "backoff_strategy": "Fixed"}
     policy["initial_delay_seconds"] = policy["max_delay_seconds"] = draft.restart_delay
     draft.notes.append(
-        f"a run that failed is tried again by lunasched, {attempts - 1} times at most, and each "
-        "attempt is a run of its own"
+        f"lunasched retries a failed run, {attempts - 1} times at most, and each attempt is a run "
+        "of its own"
     )
 
 

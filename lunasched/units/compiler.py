@@ -38,7 +38,7 @@ _NETWORK = "network-online.target"
 BOOT_ORDER = ("remote-fs.target", "nss-user-lookup.target")
 """The units that Debian's cron.service starts after, and so do system jobs: mounts, and users."""
 
-# What each priority sets, in this order; Normal is what systemd does by itself.
+# The values that each priority sets, in this order; Normal is systemd's default.
 _PRIORITY_DIRECTIVES = ("Nice", "CPUWeight", "IOWeight", "OOMScoreAdjust")
 _PRIORITY_VALUES: dict[Priority, tuple[int, ...]] = {
     Priority.LOW: (10, 30, 30, 500),
@@ -348,7 +348,7 @@ def _launcher(job: Job, common: dict[str, Any], context: Context) -> Unit:
 def _hooks(
     job: Job, common: dict[str, Any], service_values: dict[str, Any], context: Context
 ) -> tuple[Unit, ...]:
-    """A unit for each hook; ``run-hook`` tells it about the run, and runs without us, too."""
+    """A unit for each hook; ``run-hook`` passes it the facts of the run, and works without us."""
     commands = list(_hook_commands(job))
     if not commands:
         return ()
@@ -538,7 +538,7 @@ def _timer_values(job: Job, timing: schedule.Timing) -> dict[str, Any]:
 def _until_boot(rest: schedule.Timing | None) -> str | None:
     if rest is None:
         return None
-    # An empty one resets all lines, of whatever kind.
+    # An empty value resets all lines of every kind.
     lines = [("OnActiveSec", ""), *_elapse_directives(rest)]
     text = "".join(f"{directive}={value}\n" for directive, value in lines)
     return f"# Until the next boot: what was due before is not due again.\n\n[Timer]\n{text}"

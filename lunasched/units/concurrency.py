@@ -59,7 +59,7 @@ def launch_command(job: Job, *, scripts: Path, units: Path, runtime: Path, mode:
             "/bin/bash",
             "-p",
             "-c",
-            # Without us there is still one run at a time.
+            # If lunasched is removed, there is still one run at a time.
             f'{_RUN_SCRIPT}; exec /usr/bin/systemctl $5 --no-block start "lunasched-job@$2"',
             str(scripts / "launch"),
             "parallel" if parallel else "replace",

@@ -58,7 +58,7 @@ def _end(left: Leftover, systemctl: str) -> str:
     if left.unit.endswith(".scope"):
         return f"{systemctl} stop {unit}"
     if left.unit.startswith(JOB_PREFIX):
-        # Stopping it ends nothing that has survived its stop.
+        # Stopping the unit again would not end processes that survived its stop.
         return f"{systemctl} kill --signal=KILL {unit}"
-    # In the unit of something else, which is to go on.
+    # The unit belongs to something else, which has to keep running.
     return f"kill -KILL {' '.join(str(pid) for pid, _ in left.processes)}"

@@ -20,16 +20,18 @@ from lunasched.jobs.model import (
 _FIRST = (
     "Name", "Schedule", "Time zone", "Command", "User", "Directory", "Environment", "Timeout",
     "Kill after", "Memory limit", "CPU quota", "Task limit", "Disk weight", "Jitter", "Priority",
-    "Retries", "Hooks", "Tells", "Mode", "Depends on", "Sandbox", "systemd",
+    "Retries", "Hooks", "Notifies", "Mode", "Depends on", "Sandbox", "systemd",
 )  # fmt: skip
 _LAST = ("Tags", "Catch-up", "Enabled")
 """The order in which people read them; a key without a place in it comes between these."""
 
 
-def rows(job: Job, *, host_timezone: str, owner: str, show_secrets: bool = False) -> dict[str, str]:
+def rows(
+    job: Job, *, host_timezone: str, default_user: str, show_secrets: bool = False
+) -> dict[str, str]:
     """Return the label and the text of each part; the text is empty for a default.
 
-    ``owner`` is whom a job belongs to that names no user.
+    ``default_user`` is the user of a job that names none.
     """
     # Imported here: the readers of keys are of no use to a list of jobs.
     from lunasched.jobs import keys
@@ -44,12 +46,12 @@ def rows(job: Job, *, host_timezone: str, owner: str, show_secrets: bool = False
         "Schedule": job.schedule,
         "Time zone": job.timezone or f"{host_timezone} (the host's)",
         "Command": printable.command_text(job.command),
-        "User": job.user or owner,
+        "User": job.user or default_user,
         "Directory": job.working_directory or "the user's home",
         "Environment": _lines(dict(job.environment)),
         "Retries": _retries(job.retry),
         "Hooks": _hooks(job.hooks),
-        "Tells": _notifications(
+        "Notifies": _notifications(
             job.notifications if show_secrets else job.notifications.without_secrets()
         ),
         "Mode": _mode(job),

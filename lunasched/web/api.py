@@ -51,7 +51,7 @@ class View:
 def jobs_response(source: StoreView, view: View) -> Response:
     """Every job."""
     names, timers = source.jobs.names(), view.timers()
-    # In parts: of many jobs, all of it at once takes ten times the room of its text.
+    # In parts: for many jobs, the whole document takes ten times the memory of its text.
     parts = (
         _encoded(job)
         for start in range(0, len(names), _AT_ONCE)
@@ -74,7 +74,7 @@ def runs_response(source: StoreView, view: View, request: Request) -> Response:
     except InvalidInput as error:
         return fault(HTTPStatus.BAD_REQUEST, str(error))
     job, parts, size = request.query.get("job"), [], 0
-    # In parts, and not for ever: what they have printed may be long.
+    # In parts and bounded, because outputs may be long.
     while count and size < BYTES_MAX:
         most = min(count, _AT_ONCE)
         found = source.runs.page(job, since=since, before=before, count=most)
@@ -124,7 +124,7 @@ def parse_place(text: str) -> Place:
     """A run's place from its text; raises ``InvalidInput``."""
     match = _PLACE.match(text)
     if match is None:
-        raise InvalidInput(f"cursor: {text!r} is none; take next_cursor of an earlier answer")
+        raise InvalidInput(f"cursor: {text!r} is not a cursor; use an earlier answer's next_cursor")
     return int(match[1]), int(match[2])
 
 
@@ -182,12 +182,12 @@ def _runs(source: StoreView, view: View, found: list[Run]) -> list[dict[str, Any
 def _asked(query: dict[str, str]) -> tuple[int, Place | None, int]:
     unknown = [name for name in query if name not in PARAMETERS]
     if unknown:
-        raise InvalidInput(f"{unknown[0]!r} cannot be asked for; {', '.join(PARAMETERS)} can")
+        raise InvalidInput(f"{unknown[0]!r} is not a parameter; use {', '.join(PARAMETERS)}")
     since = _time(query["since"]) if "since" in query else -(2**63)
     limit = query.get("limit", str(RUNS_DEFAULT))
     digits = limit.isascii() and limit.isdigit() and len(limit) < 10
     if not digits or not 1 <= int(limit) <= RUNS_MAX:
-        raise InvalidInput(f"limit: {limit!r} is no whole number from 1 to {RUNS_MAX}")
+        raise InvalidInput(f"limit: {limit!r} is not a whole number from 1 to {RUNS_MAX}")
     return since, (parse_place(query["cursor"]) if "cursor" in query else None), int(limit)
 
 
@@ -201,7 +201,7 @@ def _time(text: str) -> int:
         return to_usec(moment)
     except (ValueError, OverflowError):
         raise InvalidInput(
-            f"since: {text!r} is no time in ISO 8601, such as 2026-11-24T06:00:00Z"
+            f"since: {text!r} is not a time in ISO 8601, such as 2026-11-24T06:00:00Z"
         ) from None
 
 

@@ -110,14 +110,14 @@ class _Handler(BaseHTTPRequestHandler):
         if self.parse_request():
             self._respond(self._response())
         elif not self._said.tell():
-            # The parser drops an empty line without a word.
+            # The parser silently drops an empty line.
             self.send_error(HTTPStatus.BAD_REQUEST)
 
     def finish(self) -> None:
         pass
 
     def handle_expect_100(self) -> bool:
-        # There is no body that it could be told to send.
+        # No request has a body.
         return True
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
@@ -131,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _response(self) -> Response:
         if self.command not in METHODS:
             allow = ", ".join(METHODS)
-            text = f"only {allow} are answered here: nothing can be changed"
+            text = f"only {allow} are allowed here: nothing can be changed"
             return plain_response(HTTPStatus.METHOD_NOT_ALLOWED, text, ("Allow", allow))
         hosts = self.headers.get_all("Host", [])
         if len(hosts) > 1 or (not hosts and self.request_version != "HTTP/1.0"):

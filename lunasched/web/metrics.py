@@ -152,12 +152,12 @@ OUTBOX_DEPTH = Metric(
     "gauge",
     "Notifications to be sent (waiting), or to be summed up in a digest (held).",
 )
-OLDEST_MESSAGE = Metric(
+OLDEST_NOTIFICATION = Metric(
     "lunasched_outbox_oldest_timestamp_seconds",
     "gauge",
     "Since when the notification waits that has waited longest.",
 )
-MESSAGES = Metric(
+NOTIFICATIONS = Metric(
     "lunasched_notifications_total",
     "counter",
     "Notifications by type of channel and by what became of them.",
@@ -187,8 +187,8 @@ METRICS = (
     TICKS,
     QUEUE_DEPTH,
     OUTBOX_DEPTH,
-    OLDEST_MESSAGE,
-    MESSAGES,
+    OLDEST_NOTIFICATION,
+    NOTIFICATIONS,
     DATABASE_SIZE,
     BUILD,
     RUNNING,
@@ -254,8 +254,8 @@ class Metrics:
 
     def render(self, store: SnapshotSource, now: int) -> bytes:
         """The text, in UTF-8, at ``now`` (µs, UTC)."""
-        # Loaded when somebody asks, for the supervisor is there without it, too; and before there
-        # is anything else in memory.
+        # Loaded on the first scrape, because the supervisor also runs without it; and before
+        # anything else is in memory.
         from prometheus_client.exposition import generate_latest
 
         snapshot = store.snapshot(now)
@@ -336,12 +336,12 @@ class Metrics:
         try:
             return slot.next_and_second(job.schedule, zone, now, started, succeeded)
         except InvalidInput:
-            # A schedule that an earlier version accepted.
+            # An earlier version accepted the schedule.
             return None, None
 
     def _quantiles_of(self, job: JobSnapshot) -> tuple[int, ...]:
         known = self._quantiles.get(job.name)
-        # There are other durations where there was another run.
+        # The durations change only with a new run.
         if known is None or known[0] != job.executions:
             known = job.executions, _nearest_ranks(job.durations)
             self._quantiles[job.name] = known
@@ -379,16 +379,16 @@ def _of_everything(snapshot: Snapshot, supervision: Supervision) -> Iterator[Fam
     """The metrics that are not of jobs."""
     yield _family(TICKS, [({}, snapshot.elapses)])
     yield _family(QUEUE_DEPTH, [({}, snapshot.queue_depth)])
-    depths = {"waiting": snapshot.messages_waiting, "held": snapshot.messages_held}
+    depths = {"waiting": snapshot.notifications_waiting, "held": snapshot.notifications_held}
     yield _family(OUTBOX_DEPTH, [({"state": state}, n) for state, n in depths.items()])
-    yield _family(OLDEST_MESSAGE, [({}, _seconds(snapshot.oldest_message))])
-    # Zeros, too: what is not there before its first failure does not increase by it.
-    messages = [
-        ({"type": kind.value, "state": fate}, snapshot.messages.get((kind.value, fate), 0))
+    yield _family(OLDEST_NOTIFICATION, [({}, _seconds(snapshot.oldest_notification))])
+    # Zeros, too: increase() ignores a counter that is absent before its first failure.
+    notifications = [
+        ({"type": kind.value, "state": fate}, snapshot.notifications.get((kind.value, fate), 0))
         for kind in ChannelType
         for fate in FATES
     ]
-    yield _family(MESSAGES, messages)
+    yield _family(NOTIFICATIONS, notifications)
     versions = {"version": __version__, "python": platform.python_version()}
     yield _family(DATABASE_SIZE, [({}, snapshot.database_size)])
     yield _family(BUILD, [(versions, 1)])

@@ -42,7 +42,7 @@ PLOTTED_MAX = 300
 """Runs whose durations are drawn."""
 QUEUE_MAX = 10
 """Starts to come that are listed before the rest is only counted."""
-MESSAGES_MAX = 10
+NOTIFICATIONS_MAX = 10
 """Messages about a job that are listed."""
 REFRESH_SECONDS = 60
 
@@ -164,7 +164,7 @@ class Pages:
             waiting=[
                 (start, waits_for(start, starts, now)) for start in starts if start.job == name
             ],
-            messages=source.outbox.entries(name, failed=False, count=MESSAGES_MAX),
+            notifications=source.outbox.entries(name, failed=False, count=NOTIFICATIONS_MAX),
             older=api.cursor(history[RUNS_MAX - 1][0]) if len(history) > RUNS_MAX else None,
             is_first=before is None,
             trusted=trusted,
@@ -208,8 +208,8 @@ class Pages:
         """Return the definition of a job, in words and in units."""
         if job is None:
             return {"definition": {}, "units": []}
-        zone, owner = self._identity.timezone, self._identity.owner
-        rows = summary.rows(api.job_as_shown(job), host_timezone=zone, owner=owner)
+        zone, user = self._identity.timezone, self._identity.default_user
+        rows = summary.rows(api.job_as_shown(job), host_timezone=zone, default_user=user)
         return {
             "definition": {key: text for key, text in rows.items() if text},
             "units": summary.units(job),
@@ -245,7 +245,7 @@ def _environment() -> jinja2.Environment:
         "job_url": job_url,
         "local": quantities.local_time,
         "look": _look,
-        "message_look": _message_look,
+        "notification_look": _notification_look,
         "one_line": printable.one_line,
         "printable": printable.printable,
         "quoted": _quoted,
@@ -291,7 +291,7 @@ def _look(result: Result | None) -> str:
     return str(MarkKind.of(result).value)
 
 
-def _message_look(state: str) -> str:
+def _notification_look(state: str) -> str:
     """Return the appearance of a notification in a state, as that of a run."""
     looks = {"sent": "success", "failed": "failure", "waiting": "waiting", "held": "waiting"}
     return looks.get(state, "neutral")

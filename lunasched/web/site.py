@@ -32,7 +32,7 @@ class Identity:
     host: str
     timezone: str
     """The host's own, in which schedules are that name none."""
-    owner: str
+    default_user: str
     """The user of a job that names none."""
     command: str
     """The command that calls lunasched for these jobs: with ``--user``, or without."""
@@ -76,7 +76,7 @@ class Site:
                 HTTPStatus.SERVICE_UNAVAILABLE, "the history cannot be read right now"
             )
         except Exception as error:
-            # A fault of ours; it is not to end more than this answer.
+            # A bug of ours must not affect more than this answer.
             print(f"<3>the status page: {type(error).__name__}: {error}", file=sys.stderr)
             return plain_response(HTTPStatus.INTERNAL_SERVER_ERROR, "this page could not be made")
 
@@ -117,7 +117,7 @@ class Site:
         if path == "/":
             with self._open_source() as source:
                 return pages.overview(source, request)
-        # A name such as ".." does not survive in a path, however it is written.
+        # A name such as ".." does not survive in a path, even percent-encoded.
         name = unquote(rest) or request.query.get("name", "")
         if kind in ("jobs", "runs") and name:
             trusted = self._access.trusts(request)
@@ -127,7 +127,7 @@ class Site:
         return pages.missing("There is no such page.")
 
     def _pages(self) -> Pages:
-        # Imported here: who only scrapes metrics has no use for templates.
+        # Imported here, because scraping metrics needs no templates.
         from lunasched.web.pages import Pages
 
         if self._made is None:

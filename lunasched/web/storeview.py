@@ -50,8 +50,8 @@ class HooksView(Protocol):
     def of(self, runs: Iterable[str]) -> dict[str, list[HookRun]]: ...
 
 
-class MessageView(Protocol):
-    """A message about a job, without secrets."""
+class NotificationView(Protocol):
+    """A notification about a job, without secrets."""
 
     @property
     def event(self) -> str: ...
@@ -72,7 +72,7 @@ class OutboxView(Protocol):
 
     def entries(
         self, job: str | None, *, failed: bool, count: int | None
-    ) -> Sequence[MessageView]: ...
+    ) -> Sequence[NotificationView]: ...
 
 
 class StoreView(Protocol):

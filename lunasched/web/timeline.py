@@ -15,9 +15,9 @@ STEP = SPAN // 144
 WIDTH = 1440
 HEIGHT = 24
 
-# A run of no length is still to be seen, on a narrow screen too.
+# A run without length stays visible, on a narrow screen, too.
 _LEAST = 5
-# Top and height: what a mark is can be told without its colour.
+# Top and height: marks differ in more than colour.
 _SHAPES = {
     MarkKind.NEUTRAL: (18, 6),
     MarkKind.SUCCESS: (9, 15),

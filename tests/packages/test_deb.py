@@ -353,7 +353,7 @@ def test_user_mode_without_a_bus(debian: Machine) -> None:
     said = debian.exec(["lunasched", "doctor", "--json"], user="luna", check=False).stdout
     (found,) = [one for one in json.loads(said)["findings"] if one["check"] == "systemd"]
     assert found["what"] == "your own systemd manager runs and has no D-Bus"
-    for command in found["mend"]:
+    for command in found["fix"]:
         sh(debian, command)
     debian.wait_for("test -S /run/user/1000/bus", what="the bus")
     debian.exec(add, user="luna")

@@ -112,7 +112,7 @@ def _site() -> Site:
             uid=os.getuid(),
             group=None,
         ),
-        identity=Identity(host="box", timezone="UTC", owner="root", command="lunasched"),
+        identity=Identity(host="box", timezone="UTC", default_user="root", command="lunasched"),
         now=lambda: 1_767_225_600_000_000,
     )
 

@@ -99,7 +99,7 @@ def everything_that_root_does(system: Attacked) -> None:
         machine.run(command, check=False, timeout=120)
     said = machine.run(["lunasched", "doctor", "--json"], check=False, timeout=120).stdout
     for finding in json.loads(said)["findings"]:
-        for command in finding["mend"]:
+        for command in finding["fix"]:
             machine.run(command, check=False, timeout=120)
     # Whatever was deployed is started, whenever it would have been due.
     machine.run(

@@ -3,7 +3,7 @@
 What the first part does is seen as it happens; what the others print follows it. All have the
 same seed. A test that failed runs once more, alone, when all the others are over: if it passes
 then, it is unsteady, which is said at the end, and both outputs are kept in build/unsteady. Such a
-test is to be mended next: one that fails only beside others has more often found a fault than not.
+test is to be fixed next: one that fails only beside others has more often found a fault than not.
 
 The exit status is 0 if all parts passed, but for unsteady tests.
 """

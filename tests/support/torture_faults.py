@@ -274,7 +274,7 @@ class NoForksForSupervisor(_Limited):
 
 
 class OutOfMemory(_Limited):
-    """The supervisor is killed for want of memory, as often as it is started again."""
+    """The supervisor is killed for lack of memory, as often as it is started again."""
 
     name = "supervisor-out-of-memory"
     begin = (

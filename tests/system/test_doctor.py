@@ -46,27 +46,27 @@ class Patient(Lunasched):
         matching = [one for one in self.findings(check) if text in one["what"]]
         return matching[0] if matching else None
 
-    def mends(self, check: str, text: str) -> dict[str, Any]:
+    def fixes(self, check: str, text: str) -> dict[str, Any]:
         """It is found; the commands that it names are run, word for word; then it is not found."""
         try:
             self.machine.wait_for(
                 lambda: self.found(check, text) is not None, what=f"{check}: {text}", interval=0.3
             )
         except TimeoutError:
-            # Somebody may have mended it before: who was it, and what is there?
+            # Somebody may have fixed it before: who was it, and what is there?
             there = f"ls -la --time-style=full-iso {UNITS}"
             said = "journalctl -n 500 --no-pager -o short-precise | grep -v 'run-u[0-9]*.service'"
             print(self.machine.run(f"{there}; {said}").stdout)
             raise
         finding = self.found(check, text)
         assert finding is not None
-        assert finding["mend"]
-        for command in finding["mend"]:
+        assert finding["fix"]
+        for command in finding["fix"]:
             # One that asks is told yes.
             typed = f"echo y | {command}" if " --fix " in command else command
             self.machine.run(typed, user=None if finding["as_root"] else self.user)
         self.machine.wait_for(
-            lambda: self.found(check, text) is None, what=f"mended {check}: {text}", interval=0.3
+            lambda: self.found(check, text) is None, what=f"fixed {check}: {text}", interval=0.3
         )
         return finding
 
@@ -131,19 +131,19 @@ def test_nothing_is_changed(patient: Patient) -> None:
 def test_a_stopped_supervisor(patient: Patient) -> None:
     patient.job()
     patient.machine.run("systemctl disable --now lunasched.service")
-    assert patient.mends("supervisor", "does not run")["severity"] == "error"
+    assert patient.fixes("supervisor", "does not run")["severity"] == "error"
     assert patient.found("supervisor", "") is None
 
 
 def test_a_supervisor_that_will_not_start_at_boot(patient: Patient) -> None:
     patient.machine.run("systemctl disable lunasched.service")
-    patient.mends("supervisor", "will not start after the next boot")
+    patient.fixes("supervisor", "will not start after the next boot")
 
 
 def test_a_masked_supervisor(patient: Patient) -> None:
     patient.machine.run("systemctl disable --now lunasched.service")
     patient.machine.run("systemctl mask lunasched.service")
-    patient.mends("supervisor", "masked")
+    patient.fixes("supervisor", "masked")
 
 
 def test_a_supervisor_that_hangs(patient: Patient) -> None:
@@ -153,7 +153,7 @@ def test_a_supervisor_that_hangs(patient: Patient) -> None:
     patient.machine.wait_for(
         lambda: patient.found("recording", "are not recorded") is not None, 120, interval=2
     )
-    patient.mends("recording", "are not recorded")
+    patient.fixes("recording", "are not recorded")
     patient.wait_for_runs(patient.name, 1)
 
 
@@ -180,12 +180,12 @@ def journald_restored(machine_to_break: Machine) -> Iterator[None]:
     [
         ("Storage=volatile", "does not outlive a reboot"),
         ("Storage=none", "stores nothing"),
-        ("SystemMaxUse=16M", "no more than 16 MiB"),
+        ("SystemMaxUse=16M", "limited to 16 MiB"),
     ],
 )
 def test_a_journal_that_forgets(patient: Patient, settings: str, text: str) -> None:
     journald(patient, settings)
-    patient.mends("journal", text)
+    patient.fixes("journal", text)
     patient.job()
     patient("start", patient.name, "--wait")
     patient.wait_for_runs(patient.name, 1)
@@ -195,7 +195,7 @@ def test_a_journal_that_forgets(patient: Patient, settings: str, text: str) -> N
 def test_a_user_reads_no_journal_but_a_persistent_one(own_patient: Patient) -> None:
     journald(own_patient, "Storage=volatile")
     own_patient.machine.run("mv /var/log/journal /var/log/journal.old")
-    finding = own_patient.mends("journal", "does not outlive a reboot")
+    finding = own_patient.fixes("journal", "does not outlive a reboot")
     assert finding["severity"] == "error"
     own_patient.machine.run("rm -r /var/log/journal.old")
 
@@ -206,19 +206,19 @@ def test_a_user_reads_no_journal_but_a_persistent_one(own_patient: Patient) -> N
 def test_a_unit_file_that_is_missing(patient: Patient) -> None:
     patient.job()
     patient.machine.run(f"rm '{UNITS}/lunasched-job@{patient.name}.service'")
-    patient.mends("units", "missing")
+    patient.fixes("units", "missing")
 
 
 def test_a_unit_file_that_was_edited(patient: Patient) -> None:
     patient.job()
     patient.machine.run(f"echo Nice=5 >>'{UNITS}/lunasched-job@{patient.name}.service'")
-    patient.mends("units", "not what lunasched makes")
+    patient.fixes("units", "not what lunasched makes")
 
 
 def test_a_file_of_somebody_else_in_the_place_of_one(patient: Patient) -> None:
     timer = patient.job()
     patient.machine.run(f"ln -sf /dev/null {UNITS}/{timer}; systemctl daemon-reload")
-    patient.mends("units", "stands where")
+    patient.fixes("units", "stands where")
     assert patient.found("timers", "") is None
     patient.machine.run(f"rm {UNITS}/{timer}.saved")
 
@@ -226,26 +226,26 @@ def test_a_file_of_somebody_else_in_the_place_of_one(patient: Patient) -> None:
 def test_a_timer_that_is_not_started_at_boot(patient: Patient) -> None:
     timer = patient.job()
     patient.machine.run(f"rm {UNITS}/timers.target.wants/{timer}")
-    patient.mends("units", "started at boot")
+    patient.fixes("units", "started at boot")
 
 
 def test_the_gates_drop_in(patient: Patient) -> None:
     patient.job("--execution-mode", "Exclusive")
     patient.machine.run(f"rm -r {UNITS}/lunasched-job@.service.d")
-    patient.mends("units", "gate")
+    patient.fixes("units", "gate")
 
 
 def test_a_unit_that_systemd_has_not_read(patient: Patient) -> None:
     timer = patient.job()
     patient.machine.write_file(f"{UNITS}/{timer}.d/x.conf", "[Timer]\nAccuracySec=1s\n")
-    patient.mends("units", "older version")
+    patient.fixes("units", "older version")
     patient.machine.run(f"rm -r {UNITS}/{timer}.d; systemctl daemon-reload")
 
 
 def test_a_stopped_timer(patient: Patient) -> None:
     timer = patient.job()
     patient.machine.run(["systemctl", "stop", timer])
-    patient.mends("timers", "do not run")
+    patient.fixes("timers", "do not run")
 
 
 def test_a_timer_that_never_elapses(patient: Patient) -> None:
@@ -255,7 +255,7 @@ def test_a_timer_that_never_elapses(patient: Patient) -> None:
     patient.machine.run(
         f"systemctl daemon-reload; systemctl restart {timer}; rm -r {UNITS}/{timer}.d"
     )
-    patient.mends("timers", "never elapse again")
+    patient.fixes("timers", "never elapse again")
 
 
 def test_units_without_a_job(patient: Patient) -> None:
@@ -265,10 +265,10 @@ def test_units_without_a_job(patient: Patient) -> None:
         f"{UNITS}/lunasched-job@ghost.$end; done"
     )
     patient.machine.run(copy)
-    patient.mends("orphans", "ghost")
+    patient.fixes("orphans", "ghost")
     ghost = timer.replace(patient.name, "ghost")
     patient.machine.run(f"{copy}; systemctl start {ghost}; rm {UNITS}/lunasched-job@ghost.*")
-    patient.mends("orphans", f"timers run that belong to no job: {ghost}")
+    patient.fixes("orphans", f"timers run that belong to no job: {ghost}")
 
 
 def test_units_without_any_job(patient: Patient) -> None:
@@ -278,7 +278,7 @@ def test_units_without_any_job(patient: Patient) -> None:
     patient.machine.run(f"cp /root/{timer} {UNITS}/")
     found = patient.found("orphans", "there are no jobs")
     assert found is not None
-    assert found["mend"] == []
+    assert found["fix"] == []
     lost = patient("list", check=False)
     assert (lost.returncode, lost.stdout) == (1, "")
     assert "has no jobs, but 1 unit files of jobs are deployed" in lost.stderr
@@ -294,9 +294,9 @@ def test_a_user_that_is_gone(patient: Patient) -> None:
     patient.machine.run("userdel gone")
     found = patient.found("users", f"job '{patient.name}': user: there is no user 'gone'")
     assert found is not None
-    assert found["mend"] == [f"lunasched --system edit {patient.name}"]
+    assert found["fix"] == [f"lunasched --system edit {patient.name}"]
     editor = {"EDITOR": "sed -i s/gone/root/"}
-    patient.machine.run(f"{found['mend'][0]}", env=editor)
+    patient.machine.run(f"{found['fix'][0]}", env=editor)
     assert patient.found("users", "") is None
 
 
@@ -306,9 +306,9 @@ def test_a_program_that_is_not_executable(patient: Patient) -> None:
         "add", "--name", patient.name, "--schedule", "@daily", "--", "/usr/local/bin/not-yet"
     )
     assert f"warning: {patient.name}: command: /usr/local/bin/not-yet is not exec" in said.stderr
-    found = patient.mends("files", f"job '{patient.name}': command: /usr/local/bin/not-yet is not")
+    found = patient.fixes("files", f"job '{patient.name}': command: /usr/local/bin/not-yet is not")
     assert found["severity"] == "error"
-    assert found["mend"] == ["chmod a+x /usr/local/bin/not-yet"]
+    assert found["fix"] == ["chmod a+x /usr/local/bin/not-yet"]
 
 
 # Zones
@@ -329,7 +329,7 @@ def test_units_of_another_zone(patient: Patient) -> None:
     patient.job()
     patient.machine.run("systemctl stop lunasched.service")
     patient.machine.run("ln -sf /usr/share/zoneinfo/Asia/Tokyo /etc/localtime")
-    patient.mends("zones", "Etc/UTC")
+    patient.fixes("zones", "Etc/UTC")
     patient.machine.run("ln -sf /usr/share/zoneinfo/Etc/UTC /etc/localtime")
     patient.machine.run(["lunasched", "sync"])
 
@@ -340,9 +340,9 @@ def test_what_brings_units_up_to_date_fails(patient: Patient) -> None:
     patient.machine.write_file(drop_in, "[Service]\nExecStart=\nExecStart=/bin/false\n")
     patient.machine.run("systemctl daemon-reload; ! systemctl start lunasched-sync.service")
     patient.machine.run(f"rm -r $(dirname {drop_in}); systemctl daemon-reload")
-    patient.mends("zones", "has failed")
+    patient.fixes("zones", "has failed")
     patient.machine.run("systemctl stop lunasched-sync.timer")
-    patient.mends("zones", "timer does not run")
+    patient.fixes("zones", "timer does not run")
 
 
 # polkit
@@ -356,7 +356,7 @@ def test_without_polkit_nothing_is_missing(patient: Patient) -> None:
 
 def test_a_start_socket_that_is_down(patient: Patient) -> None:
     patient.machine.run("systemctl stop lunasched-start.socket")
-    patient.mends("supervisor", "cannot start anything")
+    patient.fixes("supervisor", "cannot start anything")
 
 
 def test_a_rule_that_is_missing(patient: Patient) -> None:
@@ -392,7 +392,7 @@ def test_a_configuration_that_is_not_valid(patient: Patient) -> None:
     patient.machine.write_file(SETTINGS, "retention: {history_dayz: 3}\n")
     found = patient.found("configuration", "there is no such setting")
     assert found is not None
-    assert "EDITOR" in found["mend"][0]
+    assert "EDITOR" in found["fix"][0]
     patient.machine.run("systemctl restart lunasched.service", check=False)
     failed: list[dict[str, Any]] = []
 
@@ -404,7 +404,7 @@ def test_a_configuration_that_is_not_valid(patient: Patient) -> None:
     assert "has failed" in failed[0]["what"]
     patient.machine.run("sed -i s/dayz/days/ " + SETTINGS)
     # Without a wait: systemd starts it again by itself, too.
-    for command in failed[0]["mend"]:
+    for command in failed[0]["fix"]:
         patient.machine.run(command)
     patient.machine.wait_for(lambda: not patient.findings("supervisor"), what="the supervisor")
     assert patient.findings("configuration") == []
@@ -414,23 +414,23 @@ def test_a_configuration_that_is_not_valid(patient: Patient) -> None:
 def test_a_configuration_in_the_wrong_hands(patient: Patient) -> None:
     secret = "notifications: {email: {smtp_password: hunter2}}\n"
     patient.machine.write_file(SETTINGS, secret, mode=0o644)
-    patient.mends("configuration", "secrets in it and mode 0644")
+    patient.fixes("configuration", "secrets in it and mode 0644")
     patient.machine.write_file(SETTINGS, secret, mode=0o600)
-    patient.mends("configuration", "cannot be read by the user lunasched")
+    patient.fixes("configuration", "cannot be read by the user lunasched")
 
 
 def test_a_database_in_the_wrong_hands(patient: Patient) -> None:
     patient.machine.run(f"chown root: {DATABASE}")
-    patient.mends("history", "belongs to root")
+    patient.fixes("history", "belongs to root")
     patient.machine.run(f"chmod 0644 {DATABASE}; chmod 0755 $(dirname {DATABASE})")
-    patient.mends("history", "mode 0644")
+    patient.fixes("history", "mode 0644")
     patient.machine.run(f"chown lunasched {JOBS}")
-    patient.mends("definitions", "belongs to lunasched")
+    patient.fixes("definitions", "belongs to lunasched")
     for mode in ("0660", "0644"):
         patient.machine.run(f"chmod {mode} {JOBS}")
-        patient.mends("definitions", f"has mode {mode}")
+        patient.fixes("definitions", f"has mode {mode}")
     patient.machine.run(f"chgrp root {JOBS}")
-    patient.mends("definitions", "cannot be read by the group lunasched")
+    patient.fixes("definitions", "cannot be read by the group lunasched")
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ def test_a_damaged_database(patient: Patient, check: str, path: str, index: str)
     patient.machine.run("systemctl start --no-block lunasched.service")
     asked = patient("doctor", "--fix", check, check=False)
     assert (asked.returncode, asked.stdout.splitlines()[-1]) == (1, "Nothing was changed.")
-    patient.mends(check, "is damaged")
+    patient.fixes(check, "is damaged")
     patient.machine.run("mv /root/sqlite3 /usr/bin/ 2>/dev/null", check=False)
     assert [job["name"] for job in patient.json("list")] == [patient.name]
     assert len(patient.history(patient.name)) == 1
@@ -480,7 +480,7 @@ def test_a_database_of_another_program_and_of_another_version(patient: Patient) 
     finding = patient.found("history", "not one of lunasched")
     assert finding is not None
     # Whose it is nobody here knows: no command moves it.
-    assert finding["mend"] == []
+    assert finding["fix"] == []
     patient.machine.run(
         f"systemctl stop lunasched; rm {DATABASE}*; cp -p /root/saved.db {DATABASE}"
     )
@@ -526,9 +526,9 @@ def test_a_port_that_is_taken(patient: Patient) -> None:
     patient.machine.run("systemctl restart lunasched.service")
     finding = patient.found("web", "is used by a program of nobody")
     assert finding is not None
-    assert finding["mend"][0] == f"${{EDITOR:-vi}} {SETTINGS}"
+    assert finding["fix"][0] == f"${{EDITOR:-vi}} {SETTINGS}"
     patient.machine.write_file(SETTINGS, "web: {enabled: true, port: 8081}\n")
-    patient.machine.run(finding["mend"][1])
+    patient.machine.run(finding["fix"][1])
     patient.machine.wait_for(lambda: patient.findings("web") == [], what="the page")
     shown = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8081/').status)"
     assert patient.machine.run(["python3", "-c", shown]).stdout == "200\n"
@@ -584,8 +584,8 @@ def test_cron_runs_what_a_job_runs(
     patient.job()
     assert patient.findings("cron") == []
     patient.machine.run("systemctl daemon-reload; systemctl start cron.service")
-    patient.mends("cron", "/etc/cron.d/twice:2 runs")
-    patient.mends("cron", "the crontab of root:1 runs")
+    patient.fixes("cron", "/etc/cron.d/twice:2 runs")
+    patient.fixes("cron", "the crontab of root:1 runs")
     patient.machine.run("systemctl stop cron.service; rm -f /etc/cron.d/twice; crontab -r")
 
 
@@ -620,7 +620,7 @@ def test_no_linger(own_patient: Patient) -> None:
     found = own_patient.found("linger", "logged in")
     assert found is not None
     assert not found["as_root"]
-    machine.run(found["mend"][0], user="luna", env={"XDG_RUNTIME_DIR": ""})
+    machine.run(found["fix"][0], user="luna", env={"XDG_RUNTIME_DIR": ""})
     machine.wait_for("systemctl is-active user@1000.service", what="luna's manager")
     machine.wait_for(lambda: own_patient.findings("systemd") == [], what="an answer")
     assert own_patient.findings("linger") == []

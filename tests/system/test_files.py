@@ -169,7 +169,8 @@ def test_what_others_depend_on_is_not_pruned_alone(files: Files) -> None:
     refused = files.apply(changed, "--prune", check=False)
     assert refused.returncode == 2
     assert (
-        f"{files.path}:1: jobs[0].dependencies: the job 'dump' would be removed" in refused.stderr
+        f"{files.path}:1: jobs[0].dependencies: the job 'dump' is in none of the files"
+        in refused.stderr
     )
     unchanged = "\n".join(THREE.splitlines()[:4]) + "\n"
     refused = files.apply(unchanged, "--prune", check=False)
@@ -203,7 +204,7 @@ def test_all_that_is_wrong_is_told_with_its_place(files: Files) -> None:
     text = text.replace("dependencies: [c]", "").replace("2020", "2120")
     said = files.apply(text, check=False).stderr.removeprefix("lunasched: ").splitlines()
     assert said == [
-        f"{files.path}:8: jobs[3].dependencies: they go round in a circle: e -> f -> e",
+        f"{files.path}:8: jobs[3].dependencies: they form a cycle: e -> f -> e",
         "see: lunasched.yaml(5)",
     ]
     said = files.apply(text.replace(", dependencies: [e]", ""), check=False).stderr
@@ -331,7 +332,7 @@ def test_jobs_d_is_read_without_a_file(files: Files) -> None:
             files.machine.exec(change)
             refused = files.luna("apply", check=False)
             assert refused.returncode == 2
-            assert "can be written by others than root" in refused.stderr
+            assert "is writable for users other than root" in refused.stderr
             files.machine.exec(f"chown root:root {directory} {two}; chmod go-w {directory} {two}")
         files.luna("apply")
         files.write("jobs: [{name: one, schedule: '@weekly', command: 'true'}]\n",
@@ -398,7 +399,7 @@ def test_edit(files: Files) -> None:
         "jobs[0].schedule", "jobs[0].retry_policy.max_attempts",
     ]  # fmt: skip
     renamed = edit("'s/name: dump/name: dumpling/'")
-    assert renamed.returncode == 2 and "keeps its name" in renamed.stderr
+    assert renamed.returncode == 2 and "cannot be renamed" in renamed.stderr
     failed = edit("'s/('")
     assert failed.returncode == 1 and "nothing was changed" in failed.stderr
     assert files.traces() == before
@@ -411,7 +412,7 @@ def test_edit(files: Files) -> None:
 def test_edit_asks_again_on_a_terminal(files: Files) -> None:
     files.apply(THREE)
     editor = "/tmp/editor"
-    # Wrong at first, mended when it is opened again.
+    # Wrong at first, fixed when it is opened again.
     files.machine.write_file(
         editor,
         "#!/bin/sh\nif grep -q 25:30 $1; then sed -i s/25:30/04:30/ $1; "
@@ -547,8 +548,8 @@ def test_what_cannot_be_taken_back_is_said_and_put_right_later(files: Files) -> 
         [*inject, "lunasched", "apply", "--prune", files.write(eight(4))], check=False
     )
     assert broken.returncode == 1
-    assert "could not all be taken back" in broken.stderr and "lunasched sync" in broken.stderr
+    assert "Not all of it could be undone" in broken.stderr and "lunasched sync" in broken.stderr
     again = files.luna("apply", "--prune", files.path)
-    assert "what a killed command had begun was finished first" in again.stderr
+    assert "a change that a killed command had left unfinished was finished first" in again.stderr
     assert "04:1" in files.timer("k1", "TimersCalendar")
     assert "as it should be" in files.luna("sync").stdout

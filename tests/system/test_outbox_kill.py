@@ -85,7 +85,7 @@ def promised(job: Job, runs: list[dict[str, Any]]) -> list[str]:
         if decision.alert is not None:
             (channel,) = job.notifications.channels(event)
             cause = run["execution_id"].replace("-", "")
-            keys.append(alerting.message_key(cause, event.value, channel.key))
+            keys.append(alerting.notification_key(cause, event.value, channel.key))
     return keys
 
 

@@ -76,7 +76,7 @@ def test_a_user_has_a_few_answers_at_a_time(read: Machine) -> None:
         what="all of them",
     )
     said = read.run(["lunasched", "--system", "list"], user="reader", check=False).stderr
-    assert "4 of your commands are being answered" in said
+    assert "4 of your commands are running" in said
     assert "often" in read.run(["lunasched", "--system", "list"], user="other").stdout
     read.run("systemctl stop 'lunasched-history@*.service'")
     for one in stalled:

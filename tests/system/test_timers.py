@@ -30,7 +30,7 @@ def listed(luna: Lunasched) -> dict[str, Any]:
 
 def findings(luna: Lunasched, check: str) -> list[dict[str, Any]]:
     doctor = json.loads(luna("doctor", "--json", check=False).stdout)
-    return [one for one in doctor["findings"] if one["check"] == check and one["mend"]]
+    return [one for one in doctor["findings"] if one["check"] == check and one["fix"]]
 
 
 def check_runs(luna: Lunasched) -> None:
@@ -51,7 +51,7 @@ def check_does_not(luna: Lunasched, obstacle: str) -> None:
         assert f"timer {obstacle}" in shown
     upcoming = luna("next", luna.name, "--json")
     assert json.loads(upcoming.stdout) == []
-    assert f"{luna.name} has no time to come: timer {obstacle}" in upcoming.stderr
+    assert f"{luna.name} has no next run: timer {obstacle}" in upcoming.stderr
     text = luna("metrics").stdout
     assert f'lunasched_job_timer_running{{job_id="{luna.name}"}} 0' in text
     assert f'lunasched_job_next_elapse_timestamp_seconds{{job_id="{luna.name}"}}' not in text
@@ -59,7 +59,7 @@ def check_does_not(luna: Lunasched, obstacle: str) -> None:
 
 def check_mended(luna: Lunasched, check: str = "timers") -> None:
     (found,) = [one for one in findings(luna, check) if luna.name in one["what"]]
-    for command in found["mend"]:
+    for command in found["fix"]:
         luna.machine.run(command, user=luna.user)
     check_runs(luna)
 
@@ -105,7 +105,7 @@ def test_a_timer_that_failed(luna: Lunasched) -> None:
     state = luna.machine.run(f"systemctl show -P ActiveState {timer}").stdout.strip()
     check_does_not(luna, "failed" if state == "failed" else "not running")
     (found,) = [one for one in findings(luna, "units") if luna.name in one["what"]]
-    for command in found["mend"]:
+    for command in found["fix"]:
         luna.machine.run(command)
     check_runs(luna)
 

@@ -150,14 +150,14 @@ def test_when_the_outage_began_does_not_move(now: int, runs: list[tuple[bool, in
 def test_keys_are_stable_and_their_own() -> None:
     parts = ("1" * 32, "on_failure", "c" * 16, 0)
     # Noted here for good: after an upgrade, what is sent again must have the key that it had.
-    assert alerting.message_key(*parts) == "04ddd649e0dda111d0a682f1ecfc4e0c"
+    assert alerting.notification_key(*parts) == "04ddd649e0dda111d0a682f1ecfc4e0c"
     others = {
-        alerting.message_key("2" * 32, *parts[1:]),
-        alerting.message_key(parts[0], "on_recovery", *parts[2:]),
-        alerting.message_key(*parts[:2], "d" * 16, 0),
-        alerting.message_key(*parts[:3], 1),
+        alerting.notification_key("2" * 32, *parts[1:]),
+        alerting.notification_key(parts[0], "on_recovery", *parts[2:]),
+        alerting.notification_key(*parts[:2], "d" * 16, 0),
+        alerting.notification_key(*parts[:3], 1),
     }
-    assert len(others - {alerting.message_key(*parts)}) == 4
+    assert len(others - {alerting.notification_key(*parts)}) == 4
 
 
 # Flapping: runs that are minutes apart, and now and then hours

@@ -270,10 +270,10 @@ def test_whom_to_tell_of_a_job_that_is_added(cli: Cli) -> None:
     told = cli.fails(
         ExitCode.USAGE, *ADD, "--dry-run", "--notify-email", "a@b,c d", "--notify-email", "e"
     )
-    assert "--notify-email: 'c d' is no address for email" in told
+    assert "--notify-email: 'c d' is not an email address" in told
     (cli.home / "url").write_text("htp://SECRET\n")
     told = cli.fails(ExitCode.USAGE, *ADD, "--heartbeat-from", str(cli.home / "url"))
-    assert "--heartbeat-from: it is no URL" in told
+    assert "--heartbeat-from: it is not a URL" in told
     assert "SECRET" not in told
     told = cli.fails(ExitCode.USAGE, *ADD, "--heartbeat-from", str(cli.home / "none"))
     assert "none cannot be read: No such file" in told

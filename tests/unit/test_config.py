@@ -119,7 +119,7 @@ jobs:
         "server.tick_interval_ms", "server.data_dir", "global.daemon_log", "logging.level",
         "logging.format", "logging.output",
     ]  # fmt: skip
-    assert all("it has no meaning any more: " in warning for warning in said.warnings)
+    assert all("it no longer has an effect: " in warning for warning in said.warnings)
     assert "retention.history_days" in said.present
     assert "global.default_timezone" not in said.present
 
@@ -146,7 +146,7 @@ metrics: {textfile: /var/lib/prometheus/node-exporter/lunasched.prom}
 """
     )
     settings = Settings.load(file, {})
-    assert settings.max_messages_per_hour == 0
+    assert settings.max_notifications_per_hour == 0
     assert settings.email.tls is Tls.TLS
     assert settings.web == WebSettings(False, "::1", 9090, ("cron.example.org",), True)
     textfile = Path("/var/lib/prometheus/node-exporter/lunasched.prom")
@@ -154,19 +154,22 @@ metrics: {textfile: /var/lib/prometheus/node-exporter/lunasched.prom}
     defaults = Settings()
     assert defaults.web == WebSettings(enabled=False, address="127.0.0.1", port=8080)
     assert defaults.metrics.textfile is None
-    assert defaults.max_messages_per_hour == 30
+    assert defaults.max_notifications_per_hour == 30
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("web: {address: localhost}", "'localhost' is no IP address"),
+        ("web: {address: localhost}", "'localhost' is not an IP address"),
         ("web: {port: 65536}", "65536 is out of range"),
-        ("web: {hosts: [cron.example.org:8080]}", "'cron.example.org:8080' is no name of a host"),
+        (
+            "web: {hosts: [cron.example.org:8080]}",
+            "'cron.example.org:8080' is not a name of a host",
+        ),
         ("web: {hosts: cron.example.org}", "it must be a list"),
-        ("metrics: {textfile: /a/b.txt}", "is no absolute path that ends in .prom"),
-        ("metrics: {textfile: b.prom}", "is no absolute path that ends in .prom"),
-        ("notifications: {email: {tls: ssl}}", "'ssl' is no kind of encryption"),
+        ("metrics: {textfile: /a/b.txt}", "is not an absolute path that ends in .prom"),
+        ("metrics: {textfile: b.prom}", "is not an absolute path that ends in .prom"),
+        ("notifications: {email: {tls: ssl}}", "'ssl' is not a valid kind of encryption"),
         ("notifications: {max_per_hour: -1}", "-1 is out of range"),
     ],
 )

@@ -108,7 +108,7 @@ def test_changed_files_are_read_or_refused(suffix: str, rng: random.Random) -> N
     assert 500 < read_well < 9500
 
 
-TWICE = "; a key or a table is there a second time"
+TWICE = "; a key or a table is defined twice"
 BYTES: list[tuple[str, bytes, str]] = [
     ("yaml", b"\xef\xbb\xbfjobs: []\r\n", ""),
     ("toml", b"\xef\xbb\xbfjobs = []\r\n", ""),
@@ -132,7 +132,7 @@ BYTES: list[tuple[str, bytes, str]] = [
     ("yaml", b"x-a: &a [*a]", "1: *a stands inside of &a"),
     ("yaml", b"x-a: {<<: {<<: 3}}", "1: << takes a mapping"),
     ("yaml", b"? [a]\n: 1", "1: a key must be a text"),
-    ("yaml", b"a: 1\n'a': 2", "2: the key 'a' is there a second time"),
+    ("yaml", b"a: 1\n'a': 2", "2: the key 'a' is defined twice"),
     ("toml", b"a = 1\n'a' = 2", f"2: not valid TOML: Cannot overwrite a value{TWICE}"),
     ("toml", b"a.b = 1\n[a]\n[a]", f"2: not valid TOML: Cannot declare ('a',) twice{TWICE}"),
     ("toml", b"[a]\n[a]", f"2: not valid TOML: Cannot declare ('a',) twice{TWICE}"),

@@ -167,7 +167,7 @@ def test_random_delay() -> None:
     assert only_job("RANDOM_DELAY=45\n@daily a\n").jitter == 45 * 60
     assert "by the same time always" in differences("RANDOM_DELAY=45\n@daily a\n")
     assert problems("RANDOM_DELAY=x\n@daily a\n@daily b\n") == [
-        "mine:1: RANDOM_DELAY=x is no number of minutes from 0 to 1440"
+        "mine:1: RANDOM_DELAY=x is not a number of minutes from 0 to 1440"
     ]
 
 
@@ -188,10 +188,10 @@ def test_schedules(times: str) -> None:
 @pytest.mark.parametrize(
     ("times", "about"),
     [
-        ("5/15 * * * *", "column 1: '5/15': cron does not take a step after a single value"),
+        ("5/15 * * * *", "column 1: '5/15': cron accepts no step after a single value"),
         ("1,60 * * * *", "column 3: 60 is out of range"),
         ("* \t 24 * * *", "column 5: 24 is out of range"),
-        ("* * L * *", "column 5: 'L' is no value"),
+        ("* * L * *", "column 5: 'L' is not a value"),
         ("* * * * 1#2", "column 9"),
         ("* * ? * *", "column 5"),
         ("* * * * monday", "column 9"),
@@ -208,9 +208,9 @@ def test_schedules(times: str) -> None:
         ("0 0 31 2 *", "No such date"),
         ("@Daily", "lower case"),
         ("@every_minute", "is not one of @annually"),
-        ("60~70 * * * *", "no random place"),
-        ("5~1 * * * *", "no random place"),
-        ("5~10/2 * * * *", "no random place"),
+        ("60~70 * * * *", "not a random place"),
+        ("5~1 * * * *", "not a random place"),
+        ("5~10/2 * * * *", "not a random place"),
     ],
 )
 def test_times_that_cron_does_not_take_or_that_nobody_can_keep(times: str, about: str) -> None:
@@ -495,7 +495,7 @@ def test_both_outputs_at_once_is_the_background_but_to_bash(shell: str, behind: 
 )
 def test_no_cron_takes_a_command_that_begins_with_a_star(line: str, source: CrontabSource) -> None:
     (problem,) = problems(f"{line}\n", source)
-    assert "begins with '*', which no cron takes" in problem
+    assert "begins with '*', which no cron accepts" in problem
 
 
 @pytest.mark.parametrize(
@@ -650,11 +650,11 @@ def test_the_hours_and_the_delay_of_cronies_anacron() -> None:
     ("line", "about"),
     [
         ("1 5 cron.daily", "an entry here is"),
-        ("x 5 a b", "no period"),
-        ("0 5 a b", "no period"),
+        ("x 5 a b", "not a period"),
+        ("0 5 a b", "not a period"),
         ("1 5 a/b c", "'/'"),
         ("1 5000 a b", "next day"),
-        ("1 5 ok b\n1 5 ok c", "there already"),
+        ("1 5 ok b\n1 5 ok c", "used already"),
     ],
 )
 def test_faults_of_an_anacrontab(line: str, about: str) -> None:
@@ -682,7 +682,7 @@ def test_an_anacrontab_is_roots() -> None:
         (b"\xef\xbb\xbf@daily a\n", "byte order mark"),
         (b"#" * (1 << 20) + b"\n", "1 MiB"),
         (b"SHELL=bash\n@daily a\n", "absolute path"),
-        (b"MAILTO=a b c\n@daily a\n", "no address"),
+        (b"MAILTO=a b c\n@daily a\n", "not an email address"),
         (b"CRON_TZ=No/Where\n@daily a\n", "No/Where"),
         (b"HOME=srv\n@daily a\n", "absolute path"),
         (b"@daily %a\n", "no command"),
@@ -706,7 +706,7 @@ def test_a_command_keeps_its_carriage_return_as_with_cron() -> None:
 
 def test_a_fault_of_a_variable_is_told_once_and_where_it_is() -> None:
     assert problems("# x\nMAILTO=a b\n@daily a\nHOME=x\n@daily b\n") == [
-        "mine:2: MAILTO=a b: 'a b' is no address for email",
+        "mine:2: MAILTO=a b: 'a b' is not an email address",
         "mine:4: HOME=x: it is not an absolute path",
     ]
     (problem,) = problems("A=\x01\n@daily a\n@daily b\n")

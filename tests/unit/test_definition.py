@@ -14,7 +14,9 @@ LEAST = Job(name="backup", schedule="every 1h", command="true")
 
 def shown(job: Job) -> dict[str, str]:
     return {
-        key: value for key, value in rows(job, host_timezone="UTC", owner="root").items() if value
+        key: value
+        for key, value in rows(job, host_timezone="UTC", default_user="root").items()
+        if value
     }
 
 

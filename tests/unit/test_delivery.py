@@ -97,7 +97,7 @@ def sent_of(most: int, traffic: list[tuple[int, int, bool]]) -> list[tuple[int, 
         if first:
             at = delivery.allowed_at(of_channel, most, now)
         else:
-            at = delivery.message_at(of_channel, of_job, most, now)
+            at = delivery.notification_at(of_channel, of_job, most, now)
         if at == now:
             sent.append((now, job))
         found.append((now, job, first, at == now))

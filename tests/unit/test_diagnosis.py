@@ -18,7 +18,7 @@ from lunasched.doctor.facts import Facts, FileFacts, Unseen
 from lunasched.doctor.finding import Severity
 from lunasched.doctor.journalcheck import JournalFacts
 from lunasched.doctor.mailcheck import MailFacts
-from lunasched.doctor.notificationcheck import MessageFacts
+from lunasched.doctor.notificationcheck import NotificationFacts
 from lunasched.doctor.overruncheck import OverrunFacts
 from lunasched.doctor.polkitcheck import PolkitFacts
 from lunasched.doctor.recordingcheck import RecordingFacts
@@ -77,7 +77,7 @@ HEALTHY = Facts(
     history=HISTORY,
     recording=RecordingFacts(running=True, unrecorded_since=None),
     web=WEB,
-    messages=MessageFacts(0, ""),
+    notifications=NotificationFacts(0, ""),
     mail=MailFacts(("x",), None),
     overruns=(),
     scripts=Path("/scripts"),
@@ -164,7 +164,7 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
     (
         "journal",
         Severity.WARNING,
-        "no more than 16 MiB",
+        "limited to 16 MiB",
         {"journal": replace(JOURNAL, limit=16 << 20)},
     ),
     (
@@ -352,7 +352,7 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
         "notifications",
         Severity.WARNING,
         "2 notifications of the last week were given up; the latest was on_failure",
-        {"messages": MessageFacts(2, "on_failure of x by email: 550")},
+        {"notifications": NotificationFacts(2, "on_failure of x by email: 550")},
     ),
     (
         "mail",
@@ -402,7 +402,7 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
         {"manager": replace(MANAGER, units={**UNITS, "lunasched-job@y.timer": RUNNING})},
     ),
     ("users", Severity.ERROR, "job 'x': user: there is no user 'bob'", {"lacks": (NO_USER,)}),
-    ("users", Severity.UNKNOWN, "the users of jobs could not be looked at", {"lacks": NO_BUS}),
+    ("users", Severity.UNKNOWN, "the users of jobs could not be checked", {"lacks": NO_BUS}),
     ("files", Severity.ERROR, "job 'x': command: /opt/x is not there", {"lacks": (NO_PROGRAM,)}),
     (
         "files",
@@ -458,11 +458,11 @@ def test_that_there_is_no_page_is_no_fault() -> None:
         wanted=False, is_described=False, where="127.0.0.1:8080", held_by=("www-data",)
     )
     (found,) = [one for one in diagnose(replace(HEALTHY, web=asked_for_none)) if one.check == "web"]
-    assert (found.severity, found.mend) == (Severity.OK, ())
+    assert (found.severity, found.fix) == (Severity.OK, ())
 
 
 @pytest.mark.parametrize(
-    ("lacks_bus", "lingers", "mend"),
+    ("lacks_bus", "lingers", "fix"),
     [
         (True, True, ("apt-get install x", 'systemctl restart "user@$(id -u luna).service"')),
         (True, False, ("apt-get install x", 'systemctl restart "user@$(id -u luna).service"')),
@@ -471,18 +471,18 @@ def test_that_there_is_no_page_is_no_fault() -> None:
     ],
 )
 def test_what_brings_a_users_manager_back(
-    lacks_bus: bool, lingers: bool, mend: tuple[str, ...]
+    lacks_bus: bool, lingers: bool, fix: tuple[str, ...]
 ) -> None:
     broken = replace(HEALTHY, **{**USER, "lingers": lingers}, manager=NO_BUS, lacks_bus=lacks_bus)
     found = diagnose(replace(broken, bus_package=("apt-get install x",)))
     (manager,) = [one for one in found if one.check == "systemd"]
-    assert manager.mend == mend
+    assert manager.fix == fix
 
 
 def test_a_database_of_somebody_else_is_not_moved_away() -> None:
     facts = replace(HEALTHY, history=replace(HISTORY, state="foreign"))
     (found,) = [one for one in diagnose(facts) if one.check == "history"]
-    assert (found.severity, found.mend) == (Severity.ERROR, ())
+    assert (found.severity, found.fix) == (Severity.ERROR, ())
 
 
 def test_a_supervisor_that_is_starting_is_no_fault() -> None:
@@ -512,7 +512,7 @@ def test_what_has_an_error_in_system_mode_wants_root() -> None:
         if changed.get("mode") is Mode.USER:
             continue
         for finding in diagnose(replace(HEALTHY, **changed)):
-            if finding.severity is severity and finding.mend:
+            if finding.severity is severity and finding.fix:
                 assert finding.as_root
 
 
@@ -530,7 +530,7 @@ def test_a_unit_that_systemd_remembers_of_a_removed_job_is_not_unread(unit: str)
 def test_no_command_that_removes_all_jobs_is_called_a_mend() -> None:
     lost = DeployedFacts((), {}, orphans=("lunasched-job@x.timer",))
     for finding in diagnose(replace(HEALTHY, deployed=lost)):
-        assert "--allow-empty" not in " ".join(finding.mend)
+        assert "--allow-empty" not in " ".join(finding.fix)
 
 
 def test_names_that_the_shell_would_read_are_quoted() -> None:
@@ -546,7 +546,7 @@ def test_names_that_the_shell_would_read_are_quoted() -> None:
         )
         if one.severity is Severity.ERROR
     ]
-    assert found.mend[-1] == r"systemctl restart 'lunasched-job@a\x20b.timer'"
+    assert found.fix[-1] == r"systemctl restart 'lunasched-job@a\x20b.timer'"
 
 
 def test_many_names_are_cut_and_all_of_them_mended() -> None:
@@ -559,4 +559,4 @@ def test_many_names_are_cut_and_all_of_them_mended() -> None:
     )
     (found,) = [one for one in diagnose(facts) if one.check == "timers"]
     assert found.what.endswith("and 115 more")
-    assert sum(line.count(".timer") for line in found.mend) == 120
+    assert sum(line.count(".timer") for line in found.fix) == 120

@@ -61,7 +61,7 @@ from lunasched.jobs.values import OneOf
 from lunasched.notify import ntfy, webhook
 from lunasched.notify.message import compose, output
 from lunasched.paths import Mode, Paths
-from lunasched.store import MessageState, Store
+from lunasched.store import NotificationState, Store
 from lunasched.supervisor import variables
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.messages import Origin
@@ -302,7 +302,7 @@ def test_parameters_of_the_api() -> None:
     daemon = Page(TREE / "man/lunasched-daemon.8")
     text = daemon.part("Sh", "API")
     assert re.findall(r"^\.It Li (\w+) Ns = Ns Ar \w+$", text, re.MULTILINE) == list(PARAMETERS)
-    assert f"from 1 to {RUNS_MAX}; {RUNS_DEFAULT} if nothing" in text
+    assert f"from 1 to {RUNS_MAX}; {RUNS_DEFAULT} if not given" in text
     for name in JOURNAL_GROUPS:
         assert re.search(rf"\b{name}\b", daemon.part("Ss", "Who sees what"))
     assert f"{PLOTTED_MAX} runs" in daemon.part("Sh", "STATUS PAGE")
@@ -466,7 +466,10 @@ def test_variables_of_hooks(concepts: Page, failed_once: Store) -> None:
 
 def test_events_and_states_of_messages(concepts: Page) -> None:
     part = concepts.part("Sh", "NOTIFICATIONS")
-    events, states = [event.value for event in NotifyEvent], [state.value for state in MessageState]
+    events, states = (
+        [event.value for event in NotifyEvent],
+        [state.value for state in NotificationState],
+    )
     assert [item for item in items(part, "Cm") if item in {*events, *states}] == events + states
 
 
@@ -477,7 +480,7 @@ def test_variables_of_commands(concepts: Page, failed_once: Store) -> None:
         )
         failed_once.outbox.put(report, CHANNEL, job=RUN.job, key=kind.value, cause="", now=0)
     found = failed_once.outbox.ready(())
-    shown = variables.of_message(found[0], compose(found[0].report))
+    shown = variables.of_notification(found[0], compose(found[0].report))
     part = concepts.part("Sh", "NOTIFICATIONS")
     assert set(re.findall(r"\bLUNASCHED_[A-Z_]+", part)) == set(shown)
 

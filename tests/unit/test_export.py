@@ -112,7 +112,7 @@ def test_only_an_ordinary_file_is_replaced(cli: Cli) -> None:
     os.mkfifo(cli.home / "fifo.yaml")
     for name in ("link", "dangling", "directory", "fifo"):
         said = cli.fails(ExitCode.USAGE, "export-config", "--output", f"{name}.yaml")
-        assert "no ordinary file" in said
+        assert "not a regular file" in said
     assert target.read_text() == "x"
     assert not (cli.home / "nowhere").exists()
 

@@ -203,7 +203,7 @@ def test_the_directives_of_a_key_are_refused(row: KeyRow) -> None:
 @every_row
 def test_a_key_is_shown(row: KeyRow) -> None:
     def shown(job: Job) -> dict[str, str]:
-        return summary.rows(job, host_timezone="UTC", owner="root", show_secrets=True)
+        return summary.rows(job, host_timezone="UTC", default_user="root", show_secrets=True)
 
     labels = list(shown(job_from_mapping(LEAST)))
     assert not row.label or row.label in labels
@@ -213,7 +213,7 @@ def test_a_key_is_shown(row: KeyRow) -> None:
 def test_every_label_is_of_one_row() -> None:
     labels = [row.label for row in ROWS if row.label]
     assert len(set(labels)) == len(labels)
-    shown = summary.rows(job_from_mapping(LEAST), host_timezone="UTC", owner="root")
+    shown = summary.rows(job_from_mapping(LEAST), host_timezone="UTC", default_user="root")
     assert shown.keys() - set(labels) == {"Sandbox", "systemd"}
 
 

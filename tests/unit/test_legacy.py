@@ -834,7 +834,7 @@ def test_dependencies_are_kept_or_told_of(path: Path) -> None:
         assert store.migration is not None
         problems = {one.name: one.problems for one in store.migration.jobs if not one.job}
     assert sorted(problems) == ["ring-1", "ring-2", "waits", "waits-too"]
-    assert "circle" in problems["ring-1"][0]
+    assert "cycle" in problems["ring-1"][0]
     assert "Parallel" in problems["waits"][0]
     assert "was not taken over" in problems["waits-too"][0]
 

@@ -266,9 +266,9 @@ def test_keys_follow_from_the_run_the_event_and_the_channel(teller: Teller) -> N
     run = teller.run(Result.EXIT_CODE)
     channels = job.notifications.on_failure
     assert [one.key for one in teller.entries()] == [
-        alerting.message_key(run.execution_id, "on_failure", channels[0].key),
-        alerting.message_key(run.execution_id, "on_failure", channels[0].key, 1),
-        alerting.message_key(run.execution_id, "on_failure", channels[2].key),
+        alerting.notification_key(run.execution_id, "on_failure", channels[0].key),
+        alerting.notification_key(run.execution_id, "on_failure", channels[0].key, 1),
+        alerting.notification_key(run.execution_id, "on_failure", channels[2].key),
     ]
 
 

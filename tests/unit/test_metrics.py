@@ -29,7 +29,7 @@ from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import MissedSlots, Result, Run, Trigger
 from lunasched.history.timerstate import Timers
 from lunasched.jobs.model import Channel, ChannelType, Job
-from lunasched.store import MessageState, Pruning, Store, space
+from lunasched.store import NotificationState, Pruning, Store, space
 from lunasched.web.metrics import FATES, METRICS, Metrics, Supervision, _escaped, write_textfile
 
 TREE = Path(__file__).resolve().parent.parent.parent
@@ -107,17 +107,17 @@ def lived_in(store: Store) -> Store:
     add_run(store, 41, "off", NOW - HOUR, Result.SKIPPED)
     store.jobs.put(Job(name="asked", schedule="on demand", command="x"), NOW - DAY)
     store.starts.put(backup, unit="v", trigger=Trigger.TIMER, slot=NOW, due_at=NOW, now=NOW)
-    first, *others = MessageState
-    assert first is MessageState.WAITING
+    first, *others = NotificationState
+    assert first is NotificationState.WAITING
     told = Report(kind=ReportKind.TEST, job="", host="box", at=NOW, timezone="UTC")
-    for number, state in enumerate([*others, MessageState.SENT, first]):
+    for number, state in enumerate([*others, NotificationState.SENT, first]):
         store.outbox.put(
             told, NTFY, job="backup", key=str(number), cause=str(number), now=NOW - number
         )
         (message,) = store.outbox.ready([])
-        if state is MessageState.HELD:
+        if state is NotificationState.HELD:
             store.outbox.hold(message)
-        elif state is not MessageState.WAITING:
+        elif state is not NotificationState.WAITING:
             store.outbox.settle(message, state, NOW)
     store.jobs.put(Job(name=STRANGE, schedule="no schedule", command="x"), NOW)
     return store
@@ -153,13 +153,13 @@ def test_every_metric_is_declared_once_with_its_type(lived_in: Store) -> None:
 
 
 def test_what_becomes_of_messages_is_what_metrics_count(lived_in: Store) -> None:
-    final = {state.value for state in MessageState} - {"waiting", "held"}
+    final = {state.value for state in NotificationState} - {"waiting", "held"}
     assert set(FATES) == final
-    assert {kind for kind, _ in lived_in.snapshot(NOW).messages} == {"ntfy"}
-    before = lived_in.snapshot(NOW).messages
+    assert {kind for kind, _ in lived_in.snapshot(NOW).notifications} == {"ntfy"}
+    before = lived_in.snapshot(NOW).notifications
     own_history(lived_in).run("DELETE FROM outbox WHERE settled_at IS NOT NULL")
     assert (
-        lived_in.snapshot(NOW).messages
+        lived_in.snapshot(NOW).notifications
         == before
         == {("ntfy", state): 1 + (state == "sent") for state in final}
     )

@@ -104,7 +104,7 @@ CERTAIN: list[tuple[dict[str, Any], str, str, str]] = [
         "(216)",
     ),
     ({"working_directory": "/gone"}, "working_directory", "/gone is not there now", "(200)"),
-    ({"working_directory": "/opt/data"}, "working_directory", "is no directory", "(200)"),
+    ({"working_directory": "/opt/data"}, "working_directory", "is not a directory", "(200)"),
     (
         {"working_directory": "/root", "user": "web"},
         "working_directory",
@@ -244,9 +244,9 @@ def test_a_program_in_the_path_of_who_asks_alone_is_named_in_full() -> None:
 
 def test_what_is_mended_by_a_command_names_it() -> None:
     (lack,) = lacks(command=["/opt/script"])
-    assert lack.mend == "chmod a+x /opt/script"
+    assert lack.fix == "chmod a+x /opt/script"
     (lack,) = lacks(command=["/opt/dos"])
-    assert lack.mend == r"sed -i 's/\r$//' /opt/dos"
+    assert lack.fix == r"sed -i 's/\r$//' /opt/dos"
 
 
 # What is not known, or is there

@@ -16,7 +16,7 @@ from lunasched.history.report import Report, ReportKind
 from lunasched.jobs.model import Channel, ChannelType
 from lunasched.paths import Mode
 from lunasched.state.runtimedir import RuntimeDirectory
-from lunasched.store import MessageState, OutboxEntry, Store
+from lunasched.store import NotificationState, OutboxEntry, Store
 from lunasched.supervisor.hookstarter import HookStarter
 from lunasched.supervisor.loop import Loop
 from lunasched.supervisor.messages import Origin
@@ -51,7 +51,7 @@ class Sender:
             self.store,
             hooks,
             ORIGIN,
-            settings=Settings(max_messages_per_hour=max_per_hour),
+            settings=Settings(max_notifications_per_hour=max_per_hour),
             on_tried=lambda: None,
         )
 
@@ -133,7 +133,7 @@ def test_a_message_is_sent_once_with_its_key_and_the_answer_is_kept(sender: Send
     sender.send()
     assert sender.keys() == [key]
     entry = sender.entry(key)
-    assert (entry.state, entry.tries, entry.settled_at) == (MessageState.SENT, 1, START)
+    assert (entry.state, entry.tries, entry.settled_at) == (NotificationState.SENT, 1, START)
     assert entry.answer is not None
     assert entry.answer.startswith("200")
     assert entry.subject
@@ -161,7 +161,7 @@ def test_server_errors_are_tried_again_later(sender: Sender, status: int) -> Non
         sender.send()
         assert len(sender.keys("a")) == tries
     assert sender.keys("a") == [key] * 3
-    assert sender.entry(key).state is MessageState.SENT
+    assert sender.entry(key).state is NotificationState.SENT
     assert sender.keys("b") == [other]
 
 
@@ -175,7 +175,7 @@ def test_refusals_are_given_up_and_kept(
     sender.now += 90 * SECOND
     sender.send()
     entry = sender.entry(key)
-    assert (entry.state, entry.tries) == (MessageState.FAILED, 1)
+    assert (entry.state, entry.tries) == (NotificationState.FAILED, 1)
     assert str(status) in (entry.answer or "")
     assert [one.key for one in sender.store.outbox.entries(None, failed=True, count=9)] == [key]
     assert "<4>" in capfd.readouterr().err
@@ -218,7 +218,7 @@ def test_what_one_message_fails_at_keeps_no_other_waiting(sender: Sender) -> Non
     sender.now += 30 * SECOND
     sender.send()
     assert sender.keys() == [bad, good, bad]
-    assert sender.entry(good).state is MessageState.SENT
+    assert sender.entry(good).state is NotificationState.SENT
 
 
 def test_after_a_day_of_trying_all_that_waited_is_given_up(sender: Sender) -> None:
@@ -261,15 +261,15 @@ def test_a_server_that_hangs_keeps_nobody_else_waiting(sender: Sender) -> None:
         sender.notifier.send_due()
         sender.wait(lambda: len(sender.keys("else")) == 10)
         other.shutdown()
-    assert sender.entry(stuck).state is MessageState.WAITING
+    assert sender.entry(stuck).state is NotificationState.WAITING
 
 
 def test_a_stop_waits_a_little_and_begins_nothing_more(sender: Sender) -> None:
     first, second = sender.put(), sender.put()
     sender.notifier.send_due()
     sender.notifier.finish(10)
-    assert sender.entry(first).state is MessageState.SENT
-    assert sender.entry(second).state is MessageState.WAITING
+    assert sender.entry(first).state is NotificationState.SENT
+    assert sender.entry(second).state is NotificationState.WAITING
     assert sender.idle()
 
 
@@ -282,7 +282,7 @@ def test_what_a_killed_supervisor_had_begun_is_sent_again_under_its_key(
     sender.wait(lambda: sender.keys() == [key])
     successor = Sender(tmp_path, receiver)
     successor.notifier.begin()
-    successor.wait(lambda: successor.entry(key).state is MessageState.SENT)
+    successor.wait(lambda: successor.entry(key).state is NotificationState.SENT)
     assert successor.keys() == [key, key]
     assert successor.entry(key).tries == 2
     successor.store.close()
@@ -424,7 +424,7 @@ def test_a_test_is_not_tried_again(sender: Sender) -> None:
     key = sender.put(kind=ReportKind.TEST)
     sender.send()
     entry = sender.entry(key)
-    assert (entry.state, entry.tries) == (MessageState.FAILED, 1)
+    assert (entry.state, entry.tries) == (NotificationState.FAILED, 1)
 
 
 def test_hundreds_of_messages_leave_the_main_loop_its_turn(

@@ -235,7 +235,7 @@ def test_a_server_without_a_login() -> None:
     with mail_server(Mailbox()) as port:
         error = failed(server(port, smtp_username="cron", smtp_password="SECRET"))
     assert error.permanent
-    assert str(error) == f"127.0.0.1:{port}: it offers no login that is known here"
+    assert str(error) == f"127.0.0.1:{port}: it offers no supported way to log in"
 
 
 def test_starttls_that_is_not_offered() -> None:

@@ -15,7 +15,7 @@ from lunasched.history.alerting import Outage
 from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Result
 from lunasched.jobs.model import Channel, ChannelType, NotifyEvent
-from lunasched.store import HISTORY, MessageState, OutboxEntry, Outgoing, Store
+from lunasched.store import HISTORY, NotificationState, OutboxEntry, Outgoing, Store
 
 MAIL = Channel(ChannelType.EMAIL, "ops@example.org")
 HOOK = Channel(ChannelType.WEBHOOK, "https://a.example/x?token=1234", headers=(("X", "secret"),))
@@ -91,10 +91,10 @@ def test_a_message_is_put_once(store: Store, put: Writer) -> None:
     assert claimed.channel == HOOK
     assert claimed.report == report()
     assert store.outbox.claim(claimed, 0) is None
-    store.outbox.settle(claimed, MessageState.SENT, 5)
+    store.outbox.settle(claimed, NotificationState.SENT, 5)
     put(key="k")
     assert ready(store) == []
-    assert entry(store, "k").state is MessageState.SENT
+    assert entry(store, "k").state is NotificationState.SENT
 
 
 def test_the_messages_of_a_job_to_a_channel_keep_their_order(store: Store, put: Writer) -> None:
@@ -105,8 +105,8 @@ def test_the_messages_of_a_job_to_a_channel_keep_their_order(store: Store, put: 
     assert ready(store) == [other]
     store.outbox.postpone(claimed, 60 * SECOND, 0, subject=None, answer="no")
     assert ready(store) == [other]
-    store.outbox.settle(claimed, MessageState.SENT, 0)
-    store.outbox.settle(claim(store), MessageState.SENT, 0)
+    store.outbox.settle(claimed, NotificationState.SENT, 0)
+    store.outbox.settle(claim(store), NotificationState.SENT, 0)
     assert ready(store) == [second]
 
 
@@ -127,7 +127,7 @@ def test_of_each_server_the_first(store: Store, put: Writer) -> None:
 def test_it_waits_for_the_output_of_its_run(store: Store, put: Writer) -> None:
     begun = put(cause=RUN)
     ended = put(cause=RUN, complete=False)
-    store.outbox.settle(claim(store), MessageState.SENT, 0)
+    store.outbox.settle(claim(store), NotificationState.SENT, 0)
     assert ready(store) == []
     store.outbox.set_output("2" * 32, "another's")
     assert ready(store) == []
@@ -140,9 +140,9 @@ def test_a_ping_takes_the_place_of_those_of_earlier_runs(store: Store, put: Writ
     old = [put(PING, cause=RUN, kind=ReportKind.START), put(PING, cause=RUN)]
     other = put(PING, job="other")
     new = [put(PING, cause="2" * 32, kind=ReportKind.START), put(PING, cause="2" * 32)]
-    assert [entry(store, key).state for key in old] == [MessageState.SUPERSEDED] * 2
+    assert [entry(store, key).state for key in old] == [NotificationState.SUPERSEDED] * 2
     assert ready(store) == [other]
-    store.outbox.settle(claim(store), MessageState.SENT, 0)
+    store.outbox.settle(claim(store), NotificationState.SENT, 0)
     assert ready(store) == new[:1]
 
 
@@ -152,7 +152,7 @@ def test_a_ping_on_its_way_is_superseded_when_it_comes_back(store: Store, put: W
     assert not store.outbox.is_superseded(claimed)
     new = put(PING, cause="2" * 32)
     assert store.outbox.is_superseded(claimed)
-    store.outbox.settle(claimed, MessageState.SUPERSEDED, 0)
+    store.outbox.settle(claimed, NotificationState.SUPERSEDED, 0)
     assert ready(store) == [new]
 
 
@@ -173,11 +173,11 @@ def test_what_a_dead_supervisor_was_sending_is_sent_again(store: Store, put: Wri
 
 
 def test_secrets_are_forgotten_with_what_became_of_it(store: Store, put: Writer) -> None:
-    for state in (MessageState.SENT, MessageState.FAILED, MessageState.DIGESTED):
+    for state in (NotificationState.SENT, NotificationState.FAILED, NotificationState.DIGESTED):
         put()
         store.outbox.settle(claim(store), state, 0, subject="s", answer="a")
     put(PING, cause=RUN), put(PING, cause="2" * 32)
-    store.outbox.settle(claim(store), MessageState.SENT, 0)
+    store.outbox.settle(claim(store), NotificationState.SENT, 0)
     with closing(sqlite3.connect(store.history.path)) as connection:
         dump = "\n".join(map(str, connection.execute("SELECT * FROM outbox")))
     for secret in ("1234", "secret", "abcd"):
@@ -227,7 +227,7 @@ def test_messages_of_the_last_hour_whatever_the_clock_does(store: Store, put: Wr
     hour = 3600 * SECOND
     for now in (0, hour // 2, hour):
         put(now=now)
-        store.outbox.settle(claim(store), MessageState.SENT, now)
+        store.outbox.settle(claim(store), NotificationState.SENT, now)
     put()
     counter = store.outbox.ready(())[0].counter
     assert store.outbox.sent_lately(counter, 0, hour) == [hour, hour // 2]
@@ -240,7 +240,7 @@ def test_nothing_counts_longer_because_it_is_asked_about_late(store: Store, put:
     hour = 3600 * SECOND
     put(now=hour)
     claimed = claim(store)
-    store.outbox.settle(claimed, MessageState.SENT, hour)
+    store.outbox.settle(claimed, NotificationState.SENT, hour)
     store.outbox.follow_clock(-9 * hour)
     for counter in (claimed.counter, claimed.lane):
         # An hour after the step, and not before.
@@ -250,7 +250,7 @@ def test_nothing_counts_longer_because_it_is_asked_about_late(store: Store, put:
 def test_pings_are_not_counted(store: Store, put: Writer) -> None:
     put(PING)
     claimed = claim(store)
-    store.outbox.settle(claimed, MessageState.SENT, 5)
+    store.outbox.settle(claimed, NotificationState.SENT, 5)
     assert store.outbox.sent_lately(claimed.counter, 0, 10) == []
 
 
@@ -272,7 +272,7 @@ def test_held_messages_are_found_by_their_channel(store: Store, put: Writer) -> 
     assert [one.key for one in store.outbox.held(message.counter, 9)] == keys[:2]
     assert store.outbox.depth() == 3
     for one in store.outbox.held(message.counter, 9):
-        store.outbox.settle(one, MessageState.DIGESTED, 0)
+        store.outbox.settle(one, NotificationState.DIGESTED, 0)
     assert store.outbox.depth() == 1
     assert not store.outbox.is_idle()
 
@@ -300,9 +300,9 @@ def test_a_command_settles_its_message_when_it_is_over(store: Store, put: Writer
     store.hooks.process_ended("9" * 32, exit_code=75, signal=None)
     store.hooks.ended("9" * 32, Result.EXIT_CODE, 1)
     (ended,) = store.outbox.ended_commands()
-    assert (ended.message.key, ended.exit_code) == (key, 75)
+    assert (ended.notification.key, ended.exit_code) == (key, 75)
     store.outbox.forget_command(ended)
-    store.outbox.postpone(ended.message, 1, 0, subject=None, answer="75")
+    store.outbox.postpone(ended.notification, 1, 0, subject=None, answer="75")
     assert ready(store) == [key]
     assert store.hooks.next() == []
 
@@ -318,7 +318,7 @@ def test_a_command_of_a_removed_job_is_over_without_a_result(store: Store, put: 
 
 def test_entries_have_no_secrets_and_the_latest_first(store: Store, put: Writer) -> None:
     keys = [put(job="a"), put(job="b"), put(MAIL, job="a")]
-    store.outbox.settle(claim(store), MessageState.FAILED, 0, answer="404")
+    store.outbox.settle(claim(store), NotificationState.FAILED, 0, answer="404")
     assert [one.key for one in store.outbox.entries(None, failed=False, count=None)] == keys[::-1]
     assert [one.key for one in store.outbox.entries("a", failed=False, count=1)] == keys[2:]
     assert [one.key for one in store.outbox.entries(None, failed=True, count=9)] == keys[:1]
@@ -340,27 +340,27 @@ def test_outages(store: Store) -> None:
 
 
 LOOKED_AT_OFTEN = (
-    "any_open_messages",
-    "ready_messages",
-    "claim_message",
+    "any_open_notifications",
+    "ready_notifications",
+    "claim_notification",
     "release_lane",
-    "supersede_messages",
-    "set_output_of_messages",
+    "supersede_notifications",
+    "set_output_of_notifications",
     "count_commands",
     "ended_commands",
     "held_channels",
     "any_held",
-    "held_messages",
+    "held_notifications",
     "held_lanes",
     "sent_lately",
     "later_ping",
-    "settle_message",
-    "postpone_message",
+    "settle_notification",
+    "postpone_notification",
     "postpone_lanes",
-    "failed_messages",
-    "messages_of_job",
-    "old_messages",
-    "messages_beyond",
+    "failed_notifications",
+    "notifications_of_job",
+    "old_notifications",
+    "notifications_beyond",
 )
 
 
@@ -374,7 +374,7 @@ def test_no_look_goes_through_all_messages(store: Store, query: str) -> None:
         # A scan of a partial index of what is open is one of what is found.
         table_scan = step.startswith("SCAN outbox") and "INDEX" not in step
         assert not table_scan, steps
-        assert "TEMP B-TREE" not in step or query == "ready_messages", steps
+        assert "TEMP B-TREE" not in step or query == "ready_notifications", steps
 
 
 def _names(text: str) -> set[str]:

@@ -180,7 +180,7 @@ class Teller:
             self.alive,
             "UTC",
             goes_on=lambda run: self.goes_on,
-            on_messages=lambda: None,
+            on_notifications=lambda: None,
         )
         self.watch.watch_all()
 

@@ -215,4 +215,4 @@ def test_the_doctor_of_a_user_without_a_name(machine: Machine) -> None:
     (manager,) = [one for one in findings if one["check"] == "systemd"]
     assert f"the user {NAMELESS} has no name" in manager["what"]
     # Nobody can have a manager run for such a user.
-    assert not any("enable-linger" in command for one in findings for command in one["mend"])
+    assert not any("enable-linger" in command for one in findings for command in one["fix"])

@@ -34,7 +34,11 @@ def test_every_kind_of_error_has_one(kind: type[LunaschedError]) -> None:
         (InvalidInput("'often' is no schedule"), ["explain", "often"], "lunasched-schedule(5)"),
         (InvalidJob(["jobs.yaml:3: jobs[0].env: it must be a mapping"]), ["apply"], ".yaml(5)"),
         (InvalidInput("crontab:3: there are 4 fields"), ["import-crontab"], "MOVING FROM CRON"),
-        (InvalidJob(["--timeout: '5x' is no time"]), ["--system", "add"], "lunasched add --help"),
+        (
+            InvalidJob(["--timeout: '5x' is not a time"]),
+            ["--system", "add"],
+            "lunasched add --help",
+        ),
         (StoreError("/x is damaged"), ["list"], "lunasched doctor"),
     ],
 )

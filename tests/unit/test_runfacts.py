@@ -254,7 +254,7 @@ def environment(store: Store, report: Report) -> dict[str, str]:
     store.outbox.put(report, channel, job="x", key="k", cause=RUN.execution_id, now=0)
     message: Outgoing
     (message,) = store.outbox.ready(())
-    return variables.of_message(message, compose(message.report))
+    return variables.of_notification(message, compose(message.report))
 
 
 def test_no_environment_has_anything_else(store: Store) -> None:
@@ -294,7 +294,7 @@ def test_the_page_of_a_run_has_it(fact: RunFact, store: Store, in_utc: None) -> 
 
 
 def page_of(store: Store, execution_id: str) -> str:
-    identity = Identity(host="box", owner="root", command="lunasched", timezone="UTC")
+    identity = Identity(host="box", default_user="root", command="lunasched", timezone="UTC")
     pages = Pages(identity, lambda: 9_000_000)
     request = Request("/", {}, None, None, None)
     return pages.run(store, request, execution_id, trusted=True).body.decode()

@@ -52,8 +52,8 @@ def test_what_a_template_says(text: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{{ job", "it is no template: line 1: unexpected end of template"),
-        ("a\n{% if %}", "it is no template: line 2: "),
+        ("{{ job", "not a valid template: line 1: unexpected end of template"),
+        ("a\n{% if %}", "not a valid template: line 2: "),
         ("{{ jbo }}", "there is no variable 'jbo'; did you mean 'job'?"),
         ("{{ job | uper }}", "there is no filter 'uper'; did you mean 'upper'?"),
         ("{{ job is odd and job is weird }}", "there is no test 'weird'"),
@@ -71,12 +71,12 @@ def test_what_a_template_says(text: str, said: str) -> None:
         ("{{ job | replace(*['a', 'b']) }}", "there is no filter 'replace'"),
         ("{% for c in output %}{% endfor %}", "a loop is over output_lines, a part of it, or a"),
         ("{% for a in output_lines %}{% for b in output_lines %}{% endfor %}{% endfor %}",
-         "there is no loop in a loop"),
-        ("{% for a in [1] recursive %}{% endfor %}", "there is no loop in a loop"),
+         "a loop cannot be inside another"),
+        ("{% for a in [1] recursive %}{% endfor %}", "a loop cannot be inside another"),
         ("{% for a in [1] %}{% endfor %}{{ a }}", "there is no variable 'a'"),
-        ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", "it has too many levels"),
-        ("{% if 1 %}" * 200 + "{% endif %}" * 200, "it has too many levels"),
-        ("{{ job" + "|upper" * 1000 + " }}", "it has too many levels"),
+        ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", "it is nested too deeply"),
+        ("{% if 1 %}" * 200 + "{% endif %}" * 200, "it is nested too deeply"),
+        ("{{ job" + "|upper" * 1000 + " }}", "it is nested too deeply"),
         ("x" * 8193, "a template has at most 8192 characters"),
     ],
 )  # fmt: skip

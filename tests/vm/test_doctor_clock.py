@@ -58,7 +58,7 @@ def test_limits_of_a_user_that_have_no_controller(lunasched_vm: VirtualMachine) 
     lunasched_vm.run([*add, "--", "true"], user="luna")
     (found,) = findings(lunasched_vm, "cgroups", "luna")
     assert "'io' is not there for jobs that need it: weighed" in found["what"]
-    for command in found["mend"]:
+    for command in found["fix"]:
         lunasched_vm.run(command, timeout=120)
     lunasched_vm.wait_for("systemctl --user is-active lunasched", user="luna", timeout=60)
     assert findings(lunasched_vm, "cgroups", "luna") == []

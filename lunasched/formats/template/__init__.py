@@ -1,4 +1,4 @@
-"""Templates of messages: a part of Jinja2 whose work has a limit that can be seen from the text.
+"""Templates of notifications: a part of Jinja2 whose work is bounded by the length of the text.
 
 A template is filled in by the supervisor, whose main loop a loop without an end, or a text of a
 gigabyte, would stop. So it has expressions, conditions and loops over what there is, and neither
@@ -20,11 +20,11 @@ LENGTH_MAX = 8192
 
 
 def check_template(text: str, variables: Collection[str]) -> None:
-    """Raise ``InvalidInput`` for what is no template, or uses another than these variables."""
+    """Raise ``InvalidInput`` for what is not a template, or uses another than these variables."""
     if len(text) > LENGTH_MAX:
         raise InvalidInput(f"a template has at most {LENGTH_MAX} characters")
     if not _is_plain(text):
-        # Here, so that commands that only look do not load Jinja2.
+        # Imported here, so that commands that only read do not load Jinja2.
         from lunasched.formats.template.language import compiled_template
 
         compiled_template(text, variables)

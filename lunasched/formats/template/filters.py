@@ -31,7 +31,7 @@ def _truncate(value: object, length: int = 255, end: str = "...") -> str:
 
 def check_length(length: int) -> None:
     if length > VALUE_MAX:
-        raise TemplateFailed("a text in it gets too long")
+        raise TemplateFailed("a text in it becomes too long")
 
 
 def text_of(value: object) -> str:

@@ -59,7 +59,7 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
             if isinstance(result, str):
                 check_length(len(result))
             if self._work > _WORK_MAX:
-                raise TemplateFailed("it has too much to do")
+                raise TemplateFailed("it takes too many steps")
             return result
 
         return limited
@@ -111,19 +111,19 @@ def compiled_template(text: str, variables: Collection[str]) -> jinja2.Template:
         _Joined().visit(template)
         return environment.from_string(template)
     except jinja2.TemplateSyntaxError as error:
-        raise InvalidInput(f"it is no template: line {error.lineno}: {error.message}") from None
+        raise InvalidInput(f"not a valid template: line {error.lineno}: {error.message}") from None
     except (jinja2.TemplateError, SyntaxError, ValueError) as error:
-        raise InvalidInput(f"it is no template: {error}") from None
+        raise InvalidInput(f"not a valid template: {error}") from None
     except (RecursionError, MemoryError, OverflowError):
-        raise InvalidInput("it is no template: it has too many levels") from None
+        raise InvalidInput("not a valid template: it is nested too deeply") from None
 
 
 def _check_node(node: nodes.Node, known: frozenset[str], depth: int, *, in_loop: bool) -> None:
     if depth > _DEPTH_MAX:
-        raise InvalidInput("it is no template: it has too many levels")
+        raise InvalidInput("not a valid template: it is nested too deeply")
     problem = _problem(node, known, in_loop)
     if problem:
-        raise InvalidInput(f"it is no template: line {node.lineno}: {problem}")
+        raise InvalidInput(f"not a valid template: line {node.lineno}: {problem}")
     if isinstance(node, nodes.For):
         targets = [node.target, *node.target.find_all(nodes.Name)]
         names = {one.name for one in targets if isinstance(one, nodes.Name)}
@@ -135,7 +135,7 @@ def _check_node(node: nodes.Node, known: frozenset[str], depth: int, *, in_loop:
 def _problem(node: nodes.Node, known: frozenset[str], in_loop: bool) -> str:
     match node:
         case nodes.For() if in_loop or node.recursive:
-            return "there is no loop in a loop"
+            return "a loop cannot be inside another"
         case nodes.For() if not _is_list(node.iter):
             return "a loop is over output_lines, a part of it, or a list"
         case nodes.Name() if node.name not in known:

@@ -33,7 +33,7 @@ _VALUES: Mapping[Form, Callable[[Any], object]] = {
     Form.CPU_TIME: lambda usec: usec / 1_000_000,
     Form.SIZE: int,
 }
-# What a run has used is told with any message about it that knows.
+# The resources of a run are part of each notification about it, as far as they are known.
 _USED: Mapping[Form, Callable[[Any], str]] = {
     Form.CPU_TIME: lambda usec: wording.span(usec / 1_000_000),
     Form.SIZE: wording.short_size,
@@ -142,7 +142,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     if report.kind is not ReportKind.RECOVERY and report.failures > 1:
         yield "Failing since", f"{when(report.failing_since)}, {report.failures} failures"
         if report.flapping:
-            yield "Flapping", "nothing but reminders follows until it has not failed for an hour"
+            yield "Flapping", "only reminders follow until it has not failed for an hour"
     elif report.failing_since is not None and report.kind is ReportKind.RECOVERY:
         yield "Failed from", when(report.failing_since)
         yield "Outage", wording.outage(report)

@@ -43,6 +43,6 @@ def shortened(text: str, length: int) -> str:
 
 
 def _line(text: str) -> str:
-    # What was written over stays away: the last state of a bar that shows progress.
+    # Only the last state of a progress bar, which overwrites its line, is kept.
     shown = text.rstrip("\r").rpartition("\r")[2]
     return shortened(clean(shown).rstrip(), LINE_MAX)

@@ -31,7 +31,7 @@ def back_up(database: Path) -> Path:
             suffix = _SUFFIX if number == 1 else f"{_SUFFIX}-{number}"
             backup = database.with_name(database.name + suffix)
             try:
-                # Unlike a rename, it replaces nothing.
+                # Unlike a rename, a link never replaces a file.
                 os.link(part, backup)
             except FileExistsError:
                 if not _same(part, backup):
@@ -56,7 +56,7 @@ def make_like(path: Path, model: Path) -> None:
             if (made.st_uid, made.st_gid) != (like.st_uid, like.st_gid):
                 os.fchown(descriptor, like.st_uid, like.st_gid)
         except PermissionError:
-            # Of another group, it is not for a group.
+            # With another group, the group gets no rights.
             mode &= 0o700
         os.fchmod(descriptor, mode)
     finally:

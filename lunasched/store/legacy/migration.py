@@ -93,7 +93,7 @@ def migrate_legacy(
         if one.job is not None:
             put(one.job, now)
     runs, left = _history(connection, tables, names)
-    # Those that refer to others first: foreign keys may be enforced.
+    # Referring tables first, because foreign keys may be enforced.
     for table in sorted(tables, key=lambda table: table == "jobs"):
         connection.execute(f"DROP TABLE {_PREFIX}{table}")
     report = MigrationReport(
@@ -205,7 +205,7 @@ def _unmet(job: Job, jobs: Mapping[str, Job]) -> str | None:
     circle = dependencies.cycle(
         job.name, job.dependencies, lambda name: jobs[name].dependencies if name in jobs else ()
     )
-    return f"they go round in a circle: {' -> '.join(circle)}" if circle else None
+    return f"they form a cycle: {' -> '.join(circle)}" if circle else None
 
 
 # History

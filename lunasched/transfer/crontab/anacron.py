@@ -66,16 +66,16 @@ def read_anacron_entry(entry: RawEntry) -> AnacronEntry:
         )
     else:
         raise InvalidInput(
-            f"{match['period']!r} is no period: it is a number of days from 1 to {_DAYS_MAX}, or "
-            f"one of {', '.join(_PERIODS)}"
+            f"{match['period']!r} is not a period: a period is a number of days from 1 to "
+            f"{_DAYS_MAX}, or one of {', '.join(_PERIODS)}"
         )
     definition: dict[str, Any] = {
         "schedule": schedule,
-        # Whatever SHELL is (anacron(8)), and "%" means nothing.
+        # Regardless of SHELL (anacron(8)), and "%" has no special meaning.
         "command": match["command"].rstrip(" \t"),
         "env": {name: entry.value(name) for name in entry.variables},
         "working_directory": "/",
-        # What is counted from the last run is made up for anyway.
+        # A period that counts from the last run needs no catching up.
         "catch_up": period in _DAYS,
     }
     return AnacronEntry(match["name"], definition, tuple(differences))
@@ -88,7 +88,7 @@ def _start(entry: RawEntry, delay: int) -> tuple[int, int]:
     if text is not None:
         match = re.fullmatch(r"([0-9]{1,2})-([0-9]{1,2})", text)
         if match is None or not int(match[1]) < 24:
-            raise InvalidInput(f"START_HOURS_RANGE={text} is no range of hours, such as 3-22")
+            raise InvalidInput(f"START_HOURS_RANGE={text} is not a range of hours, such as 3-22")
         hour, minute = int(match[1]), 0
     minute += delay
     if hour * 60 + minute >= 24 * 60:

@@ -50,7 +50,7 @@ def read_crontab(data: bytes, source: CrontabSource) -> Crontab:
     for entry in raw:
         try:
             draft = _anacron_draft(entry) if is_anacron else _draft(entry, source)
-            _check_owner(draft, source)
+            _check_user(draft, source)
         except InvalidInput as error:
             problems.add(entry.line, str(error))
             continue
@@ -94,7 +94,7 @@ def _draft(entry: RawEntry, source: CrontabSource) -> CrontabDraft:
     command, stdin = split_percent(rest)
     shell = entry.value("SHELL") or _SHELL
     if not shell.startswith("/"):
-        raise InvalidInput(f"SHELL={shell} is no absolute path")
+        raise InvalidInput(f"SHELL={shell} is not an absolute path")
     definition: dict[str, Any] = {
         "schedule": times.schedule,
         "command": command if shell == _SHELL else [shell, "-c", command],
@@ -120,8 +120,8 @@ def _check_no_star(rest: str) -> None:
     if rest.startswith("*"):
         after = rest.lstrip("*/0123456789 \t")
         raise InvalidInput(
-            f"{rest!r} begins with '*', which no cron takes; a time has five fields in a crontab, "
-            "and none for seconds" + (f": is {after!r} the command?" if after else "")
+            f"{rest!r} begins with '*', which no cron accepts; a time has five fields in a "
+            "crontab, and none for seconds" + (f": is {after!r} the command?" if after else "")
         )
 
 
@@ -130,7 +130,7 @@ def _user(rest: str, source: CrontabSource) -> tuple[str, str]:
     if match is None or not match[2]:
         raise InvalidInput("it has no command; after the time come a user and a command here")
     user, rest = match[1], match[2]
-    # As in FreeBSD and cronie, "user:group" is no name.
+    # In FreeBSD and cronie, "user:group" is not a name.
     if source.users is not None and user not in source.users:
         raise InvalidInput(
             f"there is no user {user!r}; if the crontab is a user's own and has no field for one, "
@@ -139,7 +139,7 @@ def _user(rest: str, source: CrontabSource) -> tuple[str, str]:
     return user, rest
 
 
-def _check_owner(draft: CrontabDraft, source: CrontabSource) -> None:
+def _check_user(draft: CrontabDraft, source: CrontabSource) -> None:
     """In user mode, whose jobs can be the caller's; then none of them names its user."""
     user = draft.definition.get("user")
     if source.caller is None:
@@ -183,7 +183,7 @@ def _of_command(
         )
     if "/run/systemd/system" in command:
         found.append(
-            "it looks whether systemd runs (/run/systemd/system): its package may have a timer "
+            "it checks whether systemd runs (/run/systemd/system): its package may have a timer "
             "of its own"
         )
     if "\\\\" in raw.partition("%")[0]:
@@ -210,9 +210,9 @@ def _mail(
     if to == "":
         return
     if to is None:
-        owner = draft.definition.get("user") or source.caller or "root"
+        user = draft.definition.get("user") or source.caller or "root"
         draft.differences.append(
-            f"cron mails any output to {owner}; here it is in the history, and without MAILTO "
+            f"cron mails any output to {user}; here it is in the history, and without MAILTO "
             "nobody is notified"
         )
         return
@@ -272,7 +272,7 @@ def _random_delay(
     if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) > _RANDOM_DELAY_MAX:
         problems.add(
             entry.variables["RANDOM_DELAY"].line,
-            f"RANDOM_DELAY={text} is no number of minutes from 0 to {_RANDOM_DELAY_MAX}",
+            f"RANDOM_DELAY={text} is not a number of minutes from 0 to {_RANDOM_DELAY_MAX}",
         )
     elif int(text) and draft.definition["schedule"] == "@reboot":
         draft.differences.append("RANDOM_DELAY has no effect at boot")
@@ -319,7 +319,7 @@ def format_by_content(data: bytes, users: Container[str] | None) -> CronFormat:
 
 
 def _first_words(raw: list[RawEntry]) -> list[tuple[str, str]]:
-    """The word after the time and the rest of each line; none if one of them is no entry."""
+    """The word after the time and the rest of each line; none if one of them is not an entry."""
     words = []
     for entry in raw:
         try:
@@ -333,7 +333,7 @@ def _first_words(raw: list[RawEntry]) -> list[tuple[str, str]]:
 
 def _have_users(words: list[tuple[str, str]], users: Container[str] | None) -> bool:
     known = {"root"} if users is None else users
-    # What cannot begin a command is an argument, so that the word before it is one.
+    # A word that cannot begin a command is an argument, so the word before it is the command.
     if not words or any(re.match(r"[-&|;<>]", second) for _, second in words):
         return False
     return any(first == "root" and second for first, second in words) or all(
@@ -357,7 +357,7 @@ def _is_of_the_other_format(raw: list[RawEntry], source: CrontabSource, problems
         _may_be_a_user(word, after, entry, source)
         for (word, after), entry in zip(words, raw, strict=True)
     ):
-        # Were all of them users, the lines had users.
+        # If all of these words were users, the lines would have users.
         known = source.users or ()
         line, word = next(
             (entry.line, word)
@@ -366,7 +366,7 @@ def _is_of_the_other_format(raw: list[RawEntry], source: CrontabSource, problems
         )
         problems.add(
             line,
-            f"{word!r} before the path is no program here, and no user: on every line it "
+            f"{word!r} before the path is neither a program here nor a user: on every line it "
             "may be the user of another machine; say which it is: --system-format, or "
             "--user-format if it is a command",
         )

@@ -64,7 +64,7 @@ def read_times(line: str) -> Times:
     text = line.lstrip(" \t")
     start = len(line) - len(text)
     if text.startswith("-"):
-        # cronie and SUSE; a field of cron cannot begin so.
+        # cronie and SUSE; no field of cron begins like this.
         text, start = text[1:], start + 1
         differences.append(
             "'-' keeps cronie from logging the start; here every run is in the journal and the "
@@ -146,20 +146,20 @@ def _check(number: int, text: str, column: int) -> None:
         elif "~" in item:
             if "~" in (_placed(number, item, "") or ""):
                 raise InvalidInput(
-                    f"column {column}: {item!r} is no random place in the {field.name} field; "
+                    f"column {column}: {item!r} is not a random place in the {field.name} field; "
                     f"it is two numbers from {field.low} to {field.high}, as in "
                     f"{field.low}~{field.high}"
                 )
         elif _STEP.match(item):
             first = item.partition("/")[0]
             raise InvalidInput(
-                f"column {column}: {item!r}: cron does not take a step after a single value; write "
+                f"column {column}: {item!r}: cron accepts no step after a single value; write "
                 f"{first}-{field.high}/{item.partition('/')[2]}, or {first} alone"
             )
         else:
             raise InvalidInput(
-                f"column {column}: {item!r} is no value, range or step of the {field.name} field "
-                "as crontab(5) has them"
+                f"column {column}: {item!r} is not a value, range or step of the {field.name} "
+                "field as crontab(5) has them"
             )
         column += len(item) + 1
 

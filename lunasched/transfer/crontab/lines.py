@@ -82,9 +82,9 @@ def raw_entries(data: bytes, problems: Problems, *, anacron: bool = False) -> li
             continue
         try:
             if anacron and text.endswith("\r"):
-                raise InvalidInput("no line of an anacrontab is taken so")
+                raise InvalidInput("this is not a line of an anacrontab")
             if text.strip(" \t") == "\r":
-                raise InvalidInput("it is no entry, and cron ignores the whole file for it")
+                raise InvalidInput("it is not an entry, and cron therefore ignores the whole file")
             variable = _anacron_variable(text) if anacron else _variable(text)
         except InvalidInput as error:
             problems.add(number, _with_line_end(str(error), text))
@@ -112,8 +112,8 @@ def _texts(data: bytes, problems: Problems, anacron: bool) -> Iterator[tuple[int
         if not anacron:
             problems.add(
                 len(lines) + 1,
-                "the newline at the end of the last line is missing, so that cron does not take "
-                "the line; add it",
+                "the newline at the end of the last line is missing, so that cron ignores the "
+                "line; add it",
             )
         lines.append(last)
     joined, first = b"", 0
@@ -138,7 +138,7 @@ def _decoded(line: bytes, number: int, problems: Problems) -> str | None:
         problems.add(number, "it is not valid UTF-8, which unit files have to be; convert it")
         return None
     if text.startswith("\ufeff"):
-        problems.add(number, "it begins with a byte order mark, which cron does not take")
+        problems.add(number, "it begins with a byte order mark, which cron does not accept")
         return None
     return text
 
@@ -154,11 +154,11 @@ def _variable(text: str) -> tuple[str, str] | None:
     if match is None:
         if empty := _EMPTY.match(text):
             raise InvalidInput(
-                f'{empty[1]} has no value, and cron does not take that; write {empty[1]}=""'
+                f'{empty[1]} has no value, and cron does not accept that; write {empty[1]}=""'
             )
         if _LIKE_VARIABLE.match(text):
             raise InvalidInput(
-                "cron does not take this; a variable is set by NAME=value, without 'export', and "
+                "cron does not accept this; a variable is set by NAME=value, without 'export', and "
                 "the quotes around a value are the same at its beginning and its end"
             )
         return None

@@ -43,7 +43,7 @@ def names(drafts: list[CrontabDraft]) -> list[str]:
             name = f"{draft.stem}-{_digest(draft.identity + draft.fingerprint())}"
         seen[name] += 1
         if seen[name] > 1:
-            draft.differences.append("it is there more than once, and each of them is a job")
+            draft.differences.append("it appears more than once, and each becomes a job")
             name = f"{name}-{seen[name]}"
         found.append(name)
     return found
@@ -54,7 +54,7 @@ def identifiers(drafts: list[CrontabDraft], problems: Problems) -> list[str]:
     seen: set[str] = set()
     for draft in drafts:
         if draft.stem in seen:
-            problems.add(draft.entry.line, f"the job identifier {draft.stem!r} is there already")
+            problems.add(draft.entry.line, f"the job identifier {draft.stem!r} is used already")
         seen.add(draft.stem)
     return [draft.stem for draft in drafts]
 

@@ -20,7 +20,7 @@ class Lack:
     remedy: str
     is_certain: bool = True
     """True if systemd itself would refuse each run that is to come, as things are now."""
-    mend: str = ""
+    fix: str = ""
     """A command line that fixes it, apart from changing the job."""
 
     @property

@@ -43,7 +43,7 @@ def _working_directory(place: Place) -> Iterator[Lack]:
     if hidden := place.hides(path):
         what, change = f"{hidden} hides {path}", f"set another, or leave {hidden} out"
     elif seen.kind is not FileKind.DIRECTORY:
-        what, change = f"{path} is no directory", "set another"
+        what, change = f"{path} is not a directory", "set another"
     elif (at := place.obstacle(path, seen, EXECUTE)) and place.account:
         what = f"{place.account.name} may not enter {at}"
     else:
@@ -78,7 +78,7 @@ def _mounted(place: Place) -> Iterator[Lack]:
 def _missing(
     place: Place, key: str, path: str, *, exits: int, dash: bool = False, bound: bool = False
 ) -> Iterator[Lack]:
-    # What is bound is of the machine, whatever the job then finds there.
+    # The source of a bind mount is a path of the machine, whatever the job sees there.
     seen = place.machine.examine(path) if bound else place.examine(path)
     if seen is Absence.NOTHING:
         remedy = "make or mount it"

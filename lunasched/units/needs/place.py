@@ -48,7 +48,7 @@ class Place:
         exits: int | None = None,
         effect: str = "",
         remedy: str,
-        mend: str = "",
+        fix: str = "",
     ) -> Lack:
         """Say that something is missing; ``exits`` is the exit status that systemd gives a run.
 
@@ -59,7 +59,7 @@ class Place:
             code = f" ({exits})" if exits != NO_PROCESS else ", without a process"
             effect = f"as long as {when}, each run is an exec-error{code}"
         certain = exits is not None and not self._has_tests and self.job.enabled
-        return Lack(self.job.name, key, value, what, effect, remedy, certain, mend)
+        return Lack(self.job.name, key, value, what, effect, remedy, certain, fix)
 
     def lines(self, *names: str) -> Iterator[tuple[str, str]]:
         """The lines of some of the job's directives, each with its name."""

@@ -77,7 +77,7 @@ def _of_text(place: Place, key: str, text: str, shell: str) -> Iterator[Lack]:
             missing = [*_directory(place, key, step.words[1])]
             yield from missing
             if missing:
-                # Whether the rest is run then depends on how it is written.
+                # Whether the rest runs then depends on its syntax.
                 return
             continue
         if "/" in program and not program.startswith("/"):
@@ -159,7 +159,7 @@ def _file(place: Place, use: _Use, path: str, *, by_systemd: bool) -> Iterator[L
     seen = place.examine(path)
     if seen is Absence.FORBIDDEN or (isinstance(seen, Seen) and seen.kind is FileKind.OTHER):
         return
-    mend = ""
+    fix = ""
     if isinstance(seen, Absence):
         what = f"{path} is not there now"
         remedy = "install, make or mount it, or name another"
@@ -168,8 +168,8 @@ def _file(place: Place, use: _Use, path: str, *, by_systemd: bool) -> Iterator[L
     elif seen.kind is FileKind.DIRECTORY:
         what, remedy = f"{path} is a directory", "name a program in it"
     elif not seen.mode & 0o111:
-        what, mend = f"{path} is not executable", f"chmod a+x {shlex.quote(path)}"
-        remedy = f"make it so ('{mend}')"
+        what, fix = f"{path} is not executable", f"chmod a+x {shlex.quote(path)}"
+        remedy = f"make it so ('{fix}')"
     elif seen.no_exec:
         what = f"{path} is on a file system that is mounted with noexec"
         remedy = "put it elsewhere, or give it to its interpreter to read"
@@ -182,7 +182,7 @@ def _file(place: Place, use: _Use, path: str, *, by_systemd: bool) -> Iterator[L
         yield from _interpreter(place, use, path, by_systemd=by_systemd)
         return
     yield place.lack(
-        use.key, path, what, exits=use.exits, effect=use.effect, remedy=remedy, mend=mend
+        use.key, path, what, exits=use.exits, effect=use.effect, remedy=remedy, fix=fix
     )
 
 
@@ -198,12 +198,12 @@ def _interpreter(place: Place, use: _Use, path: str, *, by_systemd: bool) -> Ite
         return
     line = begin[2:].partition(b"\n")[0].decode(errors="replace").strip(" \t")
     interpreter, *rest = re.split(r"[ \t]+", line)
-    remedy, mend = "install it, or name another in its first line", ""
+    remedy, fix = "install it, or name another in its first line", ""
     by_env = _by_env(place, rest) if basename(interpreter) == "env" else None
     wanted = by_env or interpreter
     if wanted.endswith("\r"):
         what = f"the first line of {path} ends with a carriage return, as on Windows"
-        mend = f"sed -i 's/\\r$//' {shlex.quote(path)}"
+        fix = f"sed -i 's/\\r$//' {shlex.quote(path)}"
         remedy = "give it the line ends of Unix"
     elif by_env:
         what = f"{path} wants {by_env}, which is not in {':'.join(place.path or ())}"
@@ -216,7 +216,7 @@ def _interpreter(place: Place, use: _Use, path: str, *, by_systemd: bool) -> Ite
         if not by_env
         else (None, "env(1) will not find it when a run comes to it")
     )
-    yield place.lack(use.key, path, what, exits=exits, effect=effect, remedy=remedy, mend=mend)
+    yield place.lack(use.key, path, what, exits=exits, effect=effect, remedy=remedy, fix=fix)
 
 
 def _by_env(place: Place, words: Sequence[str]) -> str | None:

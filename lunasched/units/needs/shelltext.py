@@ -69,7 +69,7 @@ def steps(text: str, shell: str, directory: str | None) -> Iterator[Step]:
         while plain and plain[0] in _RUN_THE_REST:
             if plain[0] != "exec":
                 yield Step((plain[0],), directory)
-            # With options, what follows is not looked for among them.
+            # Options may take arguments, so the following words are not checked.
             plain = plain[1:] if plain[1:] and not plain[1].startswith("-") else ()
         if plain and plain[0] == "cd":
             directory = _changed(directory, plain[1]) if len(plain) == len(words) == 2 else None

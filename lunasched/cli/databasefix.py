@@ -21,7 +21,7 @@ _CHECKS = {"definitions": "jobs", "history": "runs"}
 _SUPERVISOR = "lunasched.service"
 
 
-def mend(session: Session, check: str, *, ask: bool) -> None:
+def fix_database(session: Session, check: str, *, ask: bool) -> None:
     """Repair the database that ``check`` names; asks first.
 
     Raises ``StoreError`` where nothing was changed.
@@ -107,7 +107,7 @@ def _supervisor_stopped(session: Session) -> Iterator[None]:
     """Have no supervisor write to the history; one that was there is there again after it."""
     manager = session.manager
     known = manager.states(_SUPERVISOR).get(_SUPERVISOR)
-    # One that fails over and over is between two tries.
+    # A supervisor that keeps failing may be between two restarts.
     was_wanted = known is not None and known.active in ("active", "activating", "reloading")
     for error in manager.stop([_SUPERVISOR]).values():
         raise error
