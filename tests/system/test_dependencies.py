@@ -102,7 +102,8 @@ def test_of_several_dependencies_all_that_failed_are_named(luna: Lunasched) -> N
 
 
 def test_triggered_together_a_job_waits_for_what_it_depends_on(luna: Lunasched) -> None:
-    every = ("--schedule", "calendar:*:*:0/5")
+    # All four of them are over before the next slot.
+    every = ("--schedule", f"calendar:*:*:0/{luna.period(5, 3)}")
     names = [f"{luna.name}-{letter}" for letter in "abcd"]
     a, b, c, d = names
     # Against the order of the names, and in the order of the timers' creation.
@@ -112,9 +113,19 @@ def test_triggered_together_a_job_waits_for_what_it_depends_on(luna: Lunasched) 
     add(luna, a, *every, "--depends-on", b, "--command", "true", "--disabled")
     for name in names:
         luna("enable", name)
-    runs = {name: luna.wait_for_runs(name, 4, timeout=60) for name in names}
-    slots = set.intersection(*({run["scheduled_at"] for run in runs[name]} for name in names))
-    assert len(slots) >= 2
+    runs: dict[str, list[dict[str, Any]]] = {}
+    slots: set[str] = set()
+
+    def have_slots_in_common() -> bool:
+        for name in names:
+            runs[name] = [run for run in luna.history(name) if run["result"] is not None]
+        slots.clear()
+        slots.update(
+            set.intersection(*({run["scheduled_at"] for run in runs[name]} for name in names))
+        )
+        return len(slots) >= 2
+
+    luna.machine.wait_for(have_slots_in_common, 60, what="two slots that all of them ran for")
     for slot in slots:
         by_name = {
             name: next(run for run in runs[name] if run["scheduled_at"] == slot) for name in names
@@ -126,7 +137,7 @@ def test_triggered_together_a_job_waits_for_what_it_depends_on(luna: Lunasched) 
 
 @pytest.mark.parametrize("overlap", ["queue", "skip", "replace"])
 def test_the_order_does_not_depend_on_what_an_overlap_does(luna: Lunasched, overlap: str) -> None:
-    every = ("--schedule", "calendar:*:*:0/4", "--overlap", overlap)
+    every = ("--schedule", f"calendar:*:*:0/{luna.period(4, 3)}", "--overlap", overlap)
     names = (f"{luna.name}-b", f"{luna.name}-a")
     first, second = names
     # What was known of the first when the second was added is not what counts.
@@ -176,18 +187,18 @@ def test_a_start_that_waits_goes_on_by_itself(luna: Lunasched) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "code", "result"),
+    ("limit", "command", "code", "result"),
     [
-        ("echo out; exit 7", 7, ("exit-code", 7, None)),
-        ("kill -TERM $$", 143, ("signal", None, 15)),
-        ("sleep 60", 143, ("timeout", None, 15)),
+        ("1h", "echo out; exit 7", 7, ("exit-code", 7, None)),
+        ("1h", "kill -TERM $$", 143, ("signal", None, 15)),
+        ("1", "sleep 60", 143, ("timeout", None, 15)),
     ],
     ids=["exit code", "signal", "time limit"],
 )
 def test_how_a_run_ended_is_recorded_as_of_any_other_job(
-    luna: Lunasched, command: str, code: int, result: tuple[Any, ...]
+    luna: Lunasched, limit: str, command: str, code: int, result: tuple[Any, ...]
 ) -> None:
-    add(luna, luna.name, "--timeout", "1", "--command", command)
+    add(luna, luna.name, "--timeout", limit, "--command", command)
     add(luna, f"{luna.name}-next", "--depends-on", luna.name)
     assert start(luna, luna.name).returncode == code
     (run,) = luna.wait_for_runs(luna.name, 1)
@@ -216,11 +227,15 @@ def test_success_follows_the_history_when_a_job_becomes_depended_on(luna: Lunasc
 
 
 def test_a_job_that_is_running_has_not_succeeded_yet(luna: Lunasched) -> None:
-    add(luna, luna.name, "--command", "sleep 2")
+    end = f"/tmp/{luna.name}.end"
+    add(luna, luna.name, "--command", f"until [ -e {end} ]; do sleep 0.1; done")
+    luna.machine.exec(f"touch {end}")
     assert start(luna, luna.name).returncode == 0
+    luna.machine.exec(f"rm {end}")
     luna("start", luna.name)
     add(luna, f"{luna.name}-next", "--depends-on", luna.name)
     assert successes(luna) == set()
+    luna.machine.exec(f"touch {end}")
     luna.wait_for_runs(luna.name, 2)
     # It was started as a job that nobody depended on.
     assert successes(luna) == set()
@@ -375,5 +390,7 @@ def test_a_run_that_others_depend_on_can_be_replaced(luna: Lunasched) -> None:
     assert job_type(luna, luna.name) == "oneshot"
     runs = luna.wait_for_runs(luna.name, 2)
     assert {run["result"] for run in runs} == {"stopped"}
-    assert luna.history(luna.name)[0]["result"] is None
+    luna.machine.wait_for(
+        lambda: luna.history(luna.name)[0]["result"] is None, what="the run in their place"
+    )
     assert successes(luna) == set()

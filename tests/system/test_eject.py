@@ -137,7 +137,7 @@ def test_what_cannot_be_ejected_stays_as_it_is(luna: Lunasched) -> None:
     name, machine = luna.name, luna.machine
     luna(
         *("add", "--name", name, "--schedule", "@yearly", "--max-retries", "2"),
-        *("--on-failure", "true", "--command", "sleep 30"),
+        *("--on-failure", "true", "--command", "sleep 900"),
     )
     before = traces(machine, name)
     refused = luna("eject", name, check=False)

@@ -183,15 +183,16 @@ while not select.select([sys.stdin], [], [], 0.2)[0]:
 def test_slow_clients_keep_nobody_from_the_metrics(page: Lunasched) -> None:
     """300 connections held by another user, who makes new ones for those that are closed.
 
-    Prometheus gives up after 10 s: each of these requests has less.
+    Prometheus gives up after 10 s: each of these requests has less, but on a busy machine.
     """
     luna = page
     machine = luna.machine
     machine.wait_for(lambda: ask(machine, "/metrics")[0] == 200, what="the page")
+    limit = max(9, round(10 * luna.pace()))
     slow = machine.popen(["python3", "-c", SLOW], user="nobody")
     assert slow.stdout is not None
     assert b"held" in bytes(slow.stdout.readline())
-    prompt = ASK.replace("timeout=30", "timeout=9")
+    prompt = ASK.replace("timeout=30", f"timeout={limit}")
     for path in ("/metrics", "/", "/metrics", "/api/v1/jobs", "/metrics"):
         done = machine.exec(["python3", "-c", prompt, "8080", path])
         assert json.loads(done.stdout)[0] == 200

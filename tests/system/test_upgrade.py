@@ -94,6 +94,7 @@ def test_vacuum_on_a_big_history_loses_no_run(upgraded: Lunasched) -> None:
     assert int(said.split()[1]) >= 99_000
     upgraded.wait_for_runs("each", began + 3)
     machine.run("systemctl stop 'lunasched-job@*.timer'")
+    machine.wait_for("! systemctl is-active lunasched-job@each.service", what="the end of the last")
     counted = int(
         machine.run(
             "journalctl --sync; journalctl -o cat -u lunasched-job@each.service | grep -cx each"
