@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import pwd
 import sys
@@ -69,7 +70,13 @@ class Session:
         In system mode root opens the definitions, and the history through a child that has the
         supervisor's rights; the supervisor's user opens the history, and may read the definitions.
         In user mode both are one's own, and a database of an earlier lunasched is taken over.
+        They are closed when the program ends.
         """
+        store = self._opened()
+        atexit.register(store.close)
+        return store
+
+    def _opened(self) -> Store:
         from lunasched.store import Definitions, Store, check_directory
 
         path = self.paths.database
@@ -94,7 +101,11 @@ class Session:
         """The same for what changes nothing: where there are no jobs, no database is made."""
         from lunasched.store import Store
 
-        return Store.in_memory() if self._is_unused else self.store
+        if not self._is_unused:
+            return self.store
+        store = Store.in_memory()
+        atexit.register(store.close)
+        return store
 
     @cached_property
     def store_to_look_at(self) -> Store:
@@ -104,8 +115,11 @@ class Session:
         path = self.paths.database
         if self.mode is Mode.SYSTEM and os.geteuid() == 0 and self._supervisor:
             history = RemoteHistory(self.paths.history, *self._supervisor, as_it_is=True)
-            return Store.open_as_it_is(path, history)
-        return Store.open_as_it_is(path)
+            store = Store.open_as_it_is(path, history)
+        else:
+            store = Store.open_as_it_is(path)
+        atexit.register(store.close)
+        return store
 
     @property
     def _is_unused(self) -> bool:

@@ -32,6 +32,12 @@ class Row(Protocol):
     def __getitem__(self, key: str | int, /) -> Any: ...
 
 
+class Closable(Protocol):
+    """Something that is open."""
+
+    def close(self) -> None: ...
+
+
 class Execute(Protocol):
     """Runs a named query."""
 
@@ -153,6 +159,16 @@ class Connection:
                 self.schema.upgrade(self.connection, self.version())
 
 
+@contextmanager
+def closed_if_it_raises(opened: Closable) -> Iterator[None]:
+    """Close what is open if the block raises."""
+    try:
+        yield
+    except BaseException:
+        opened.close()
+        raise
+
+
 def prepare(path: Path, *, mode: int, group: int | None = None) -> None:
     """Make an empty file for a database, and its directory (0700), if they are not there."""
     if not is_directory(path.parent):
@@ -172,8 +188,9 @@ def read_only(path: Path, *, seconds: float, option: str = "mode=ro") -> sqlite3
     """A connection that cannot write; raises ``sqlite3.Error``."""
     uri = f"{path.absolute().as_uri()}?{option}"
     connection = sqlite3.connect(uri, uri=True, timeout=seconds, isolation_level=None)
-    # Each page is read once, so a larger cache would only cost the supervisor memory.
-    connection.execute("PRAGMA cache_size=-256")
+    with closed_if_it_raises(connection):
+        # Each page is read once, so a larger cache would only cost the supervisor memory.
+        connection.execute("PRAGMA cache_size=-256")
     return connection
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lunasched.paths import Mode, history_path
-from lunasched.store.connection import Row
+from lunasched.store.connection import Row, closed_if_it_raises
 from lunasched.store.definitions import Definitions, DefinitionsReader
 from lunasched.store.historydatabase import History, HistoryAccess
 from lunasched.store.runtable import RunTable
@@ -79,14 +79,11 @@ class Store:
         history = history_path(path)
         taken = separation.begin((path, path.with_name(separation.OLD_NAME)), history, mode)
         definitions = Definitions.open(path, durable=durable)
-        try:
+        with closed_if_it_raises(definitions):
             if taken is not None:
                 definitions.take(taken.jobs)
                 separation.drop_old_jobs(history)
             store = cls(definitions, History.open(history, durable=durable))
-        except BaseException:
-            definitions.close()
-            raise
         store.migration = taken.report if taken else None
         return store
 
@@ -96,9 +93,9 @@ class Store:
 
         ``settle`` has somebody take back what a killed command began. Raises ``StoreError``.
         """
-        return cls(
-            DefinitionsReader(path, settle=settle), History.open(history_path(path), durable=False)
-        )
+        definitions = DefinitionsReader(path, settle=settle)
+        with closed_if_it_raises(definitions):
+            return cls(definitions, History.open(history_path(path), durable=False))
 
     @classmethod
     def open_as_it_is(cls, path: Path, history: HistoryAccess | None = None) -> Store:
@@ -113,8 +110,9 @@ class Store:
         What others write after the first look is not seen. Raises ``StoreError``.
         """
         definitions = DefinitionsReader(path)
-        definitions.freeze()
-        return cls(definitions, History.open_to_read(history_path(path)))
+        with closed_if_it_raises(definitions):
+            definitions.freeze()
+            return cls(definitions, History.open_to_read(history_path(path)))
 
     @classmethod
     def in_memory(cls) -> Store:

@@ -27,6 +27,7 @@ from lunasched.store.connection import (
     DEFINITIONS,
     Connection,
     Row,
+    closed_if_it_raises,
     explained,
     prepare,
     read_only,
@@ -121,11 +122,12 @@ class Definitions(Connection):
                 leftover.unlink(missing_ok=True)
             prepare(copy, mode=0o600)
             connection = _connect(copy, durable=True)
-            self.connection.backup(connection)
+            with closed_if_it_raises(connection):
+                self.connection.backup(connection)
+                connection.row_factory = sqlite3.Row
+                connection.execute("BEGIN EXCLUSIVE")
             self.connection.close()
-            connection.row_factory = sqlite3.Row
             self.connection = connection
-            connection.execute("BEGIN EXCLUSIVE")
         except (OSError, sqlite3.Error) as error:
             copy.unlink(missing_ok=True)
             raise explained(error, self.path) from error
@@ -254,8 +256,9 @@ def check_directory(path: Path) -> None:
 
 def _connect(path: Path, *, durable: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-    # EXTRA: the directory, too, is on the disk before a change counts as made.
-    connection.execute(f"PRAGMA synchronous={'EXTRA' if durable else 'OFF'}")
+    with closed_if_it_raises(connection):
+        # EXTRA: the directory, too, is on the disk before a change counts as made.
+        connection.execute(f"PRAGMA synchronous={'EXTRA' if durable else 'OFF'}")
     return connection
 
 

@@ -25,6 +25,7 @@ from lunasched.store.connection import (
     Row,
     Schema,
     as_it_is,
+    closed_if_it_raises,
     explained,
     prepare,
     read_only,
@@ -103,7 +104,8 @@ class History(Connection):
         """
         try:
             connection = read_only(path, seconds=_READ_SECONDS)
-            connection.execute("BEGIN")
+            with closed_if_it_raises(connection):
+                connection.execute("BEGIN")
         except sqlite3.Error as error:
             raise explained(error, path) from error
         return cls(connection, path)

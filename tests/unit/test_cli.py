@@ -110,6 +110,13 @@ def test_a_change_of_a_job_loads_nothing_of_handing_over() -> None:
     assert not set(done.stdout.split()) & handing_over
 
 
+@pytest.mark.parametrize("command", [("list",), ("doctor",)], ids=" ".join)
+def test_the_databases_are_closed_at_the_end(command: tuple[str, ...], filled: Cli) -> None:
+    """From Python 3.13 on, one that is not is warned of."""
+    warned = [sys.executable, "-X", "dev", str(COMMAND), *command]
+    assert "unclosed database" not in filled.run(warned).stderr
+
+
 # Exit codes and errors
 
 

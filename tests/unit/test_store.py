@@ -819,3 +819,19 @@ def test_no_two_queries_have_the_same_name() -> None:
         text = Path(database.__file__).with_name(file).read_text()
         names = re.findall(r"^-- name: (\w+)$", text, re.MULTILINE)
         assert sorted(names) == sorted(set(names))
+
+
+def test_what_was_opened_is_closed_again_if_the_rest_cannot_be(tmp_path: Path) -> None:
+    path = tmp_path / "lunasched.db"
+    with Store.open(path):
+        pass
+    history = history_path(path)
+    for leftover in history.parent.iterdir():
+        leftover.unlink()
+    history.write_text("no database, and longer than the header of one" * 9)
+    for open_ in (Store.open_to_read, Store.open_for_supervisor, Store.open):
+        # While the error is held, so are the variables of all functions that it came through.
+        with pytest.raises(StoreError) as caught:
+            open_(path).cursor()
+        opened = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        assert not [name for name in opened if name.is_relative_to(tmp_path)], caught.value
