@@ -11,6 +11,7 @@ import pytest
 from compiling import SYSTEM
 from samples import job
 
+from lunasched import store as store_room
 from lunasched.deploy.firstrun import FirstRuns
 from lunasched.deploy.loader import Loader
 from lunasched.deploy.sync import Reconciler
@@ -178,3 +179,13 @@ def test_what_jobs_need_is_looked_for_once_for_all_of_them() -> None:
     many = lacking(jobs(), machine)
     assert asked == few
     assert len(many) == MANY * len(one)
+
+
+def test_every_name_of_the_store_is_found() -> None:
+    found = {name: getattr(store_room, name) for name in store_room.__all__}
+    homes = {name: home for home, names in store_room._HOMES.items() for name in names}
+    assert found.keys() == homes.keys()
+    for name, one in found.items():
+        assert one is getattr(sys.modules[homes[name]], name)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = store_room.nothing
