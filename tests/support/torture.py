@@ -17,7 +17,6 @@ import os
 import random
 import secrets
 import sys
-import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -26,8 +25,7 @@ from typing import TYPE_CHECKING
 
 from installed import INSTALL, SUITE
 from machine import REPOSITORY, Machine
-from packaged import available, build
-from torture_faults import BUILT, FAULTS, Fault
+from torture_faults import FAULTS, Fault
 from torture_jobs import (
     BY_HAND,
     MOUNTS,
@@ -53,7 +51,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROUND_FAULTS = 8
-PACKAGES_EVERY = 5
 CROWD = 30
 _SETTLES_S = 150
 """How long it may take until all is on record, on a machine that is busy with other tests, too."""
@@ -86,13 +83,6 @@ class Sums:
         )
 
 
-INSTALL_PACKAGE = f"""
-set -e
-cp -r {BUILT}/dist /var/cache/dist
-apt-get -y install --no-install-recommends /var/cache/dist/lunasched_*_all.deb
-"""
-
-
 class Round:
     """A machine, and the faults that a seed draws for it."""
 
@@ -110,10 +100,6 @@ class Round:
         self._earlier: dict[str, Row] = {}
         self.faults = [self._rng.choice(kinds)(self._rng) for _ in range(number)]
 
-    @property
-    def needs_package(self) -> bool:
-        return any(each.of_packages for each in self.faults)
-
     def play(self, machine: Machine) -> Verdict:
         """Strike with all faults, and judge."""
         since = self._begin(machine)
@@ -130,8 +116,7 @@ class Round:
 
     def _begin(self, machine: Machine) -> int:
         machine.exec(MOUNTS)
-        install = INSTALL_PACKAGE if self.needs_package else INSTALL
-        machine.run(install, env={"DEBIAN_FRONTEND": "noninteractive"}, timeout=300)
+        machine.run(INSTALL)
         machine.write_file("/usr/local/bin/prove", PROVE, mode=0o755)
         machine.run(SETUP)
         machine.run("systemctl restart lunasched")
@@ -211,20 +196,16 @@ def _missed(machine: Machine, name: str) -> int:
 class Campaign:
     """Rounds, one after the other."""
 
-    def __init__(self, kinds: Sequence[type[Fault]], wanted: str | None, directory: Path) -> None:
+    def __init__(self, kinds: Sequence[type[Fault]], wanted: str | None) -> None:
         self._kinds = kinds
         self._again = f"TORTURE_FAULTS={wanted} " if wanted else ""
-        self._built = directory
         self.sums = Sums()
 
     def play(self, seed: int) -> None:
         """Play the round of a seed, and print what was wrong."""
         print(f"round {seed}; again: {self._again}TORTURE_SEED={seed} make torture", flush=True)
-        # The package takes longer to be built than a round.
-        packages = bool(self._again) or seed % PACKAGES_EVERY == 0
-        kinds = [each for each in self._kinds if packages or not each.of_packages]
-        played = Round(seed, kinds)
-        with self._machine(played) as machine:
+        played = Round(seed, self._kinds)
+        with Machine.boot("torture", suite=SUITE) as machine:
             self._count(seed, machine, played.play(machine), [each.name for each in played.faults])
 
     def _count(self, seed: int, machine: Machine, verdict: Verdict, faults: list[str]) -> None:
@@ -235,14 +216,6 @@ class Campaign:
         self.sums.faults.update(faults)
         self.sums.add(verdict)
         print(f"  {verdict.runs} runs, {verdict.slots} slots", flush=True)
-
-    def _machine(self, played: Round) -> Machine:
-        if not played.needs_package:
-            return Machine.boot("torture", suite=SUITE)
-        if not any(self._built.iterdir()):
-            build(SUITE, self._built)
-        binds = [(self._built, BUILT), (REPOSITORY, "/opt/lunasched")]
-        return Machine.boot("torture", suite=SUITE, available=available(), binds=binds)
 
 
 def main() -> int:
@@ -255,13 +228,12 @@ def main() -> int:
     again = os.environ.get("TORTURE_SEED")
     seed = int(again) if again else secrets.randbelow(10**6)
     end = time.monotonic() + float(os.environ.get("TORTURE_S") or 300)
-    with tempfile.TemporaryDirectory(prefix="lunasched-torture-") as directory:
-        campaign = Campaign(kinds, wanted, Path(directory))
-        while True:
-            campaign.play(seed)
-            if again or time.monotonic() > end:
-                break
-            seed += 1
+    campaign = Campaign(kinds, wanted)
+    while True:
+        campaign.play(seed)
+        if again or time.monotonic() > end:
+            break
+        seed += 1
     print(campaign.sums)
     return 1 if campaign.sums.wrong.total() else 0
 

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 SUPERVISOR = "lunasched.service"
 _START = f"systemctl start --no-block {SUPERVISOR}"
 _MAIN_PID = f"$(systemctl show -P MainPID {SUPERVISOR})"
-BUILT = "/srv/built"
-"""Where a machine has the packages."""
-DPKG = "DEBIAN_FRONTEND=noninteractive dpkg --force-downgrade --force-confold"
 _LIMITS = "/run/systemd/system.control"
 
 
@@ -30,8 +27,6 @@ class Fault:
     """A shell command that begins it."""
     end: ClassVar[str] = ""
     """One that puts the machine right again, as its administrator would."""
-    of_packages: ClassVar[bool] = False
-    """It needs a machine on which the Debian package is installed."""
 
     def __init__(self, rng: random.Random) -> None:
         """Draw all that is random of it, so that a seed repeats it."""
@@ -348,35 +343,6 @@ class HostileName(Fault):
         return self._lies
 
 
-class _Packages(Fault):
-    """Something that an administrator does to the package, and its installation."""
-
-    of_packages = True
-    end = f"{DPKG} -i {BUILT}/dist/lunasched_*_all.deb"
-
-
-class DowngradedPackage(_Packages):
-    """An older version is installed while jobs run, and this one again."""
-
-    name = "package-downgraded"
-    begin = f"{DPKG} -i {BUILT}/older/lunasched_*_all.deb"
-
-
-class ReinstalledPackage(_Packages):
-    """The same version is installed while jobs run."""
-
-    name = "package-reinstalled"
-    begin = _Packages.end
-    end = ""
-
-
-class RemovedPackage(_Packages):
-    """The package is removed while jobs run, which they go on doing, and installed again."""
-
-    name = "package-removed"
-    begin = f"{DPKG} -r lunasched"
-
-
 FAULTS: tuple[type[Fault], ...] = (
     KilledSupervisor,
     SupervisorKilledAtCall,
@@ -405,8 +371,5 @@ FAULTS: tuple[type[Fault], ...] = (
     DeletedUser,
     RenamedUser,
     HostileName,
-    DowngradedPackage,
-    ReinstalledPackage,
-    RemovedPackage,
 )
 """All of them; what is here twice is drawn twice as often."""
