@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import pytest
 import typer
+from anymachine import PATIENCE
 from attackers import HISTORY, SUITES, SUPERVISOR, USER, Attacked, add, attacked, rounds
-from machine import PATIENCE
 
 from lunasched.cli import app as cli
 from lunasched.errors import ExitCode

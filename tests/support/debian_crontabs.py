@@ -10,7 +10,8 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-from machine import cache_directory, locked
+from anymachine import locked
+from machine import cache_directory
 
 PACKAGES = (
     "amavisd-new", "anacron", "apt-mirror", "atop", "awstats", "backupninja", "buildd", "certbot",

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import sys
 
+from anymachine import MachineError
 from installed import INSTALL
-from machine import Machine, MachineError
+from machine import Machine
 
 JOB = "hello"
 

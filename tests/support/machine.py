@@ -26,32 +26,45 @@ from __future__ import annotations
 import argparse
 import atexit
 import contextlib
-import fcntl
 import hashlib
-import io
 import json
 import os
 import secrets
-import select
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import tempfile
-import threading
 import time
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
+
+from anymachine import (
+    PATIENCE,
+    USER,
+    AnyMachine,
+    MachineError,
+    ProcessId,
+    as_unit,
+    command_line,
+    environment_of,
+    host_boot_id,
+    host_command,
+    locked,
+    reap_later,
+    remove_tree,
+    unexpanded,
+    wait_for_end,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from types import TracebackType
+    from collections.abc import Mapping, Sequence
 
-_Text = TypeVar("_Text", str, bytes)
+    from anymachine import Caller
+
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 STATE_ROOT = Path("/run/lunasched-machines")
@@ -60,13 +73,6 @@ OLDEST = "bookworm"
 """The suite of the oldest systemd that is supported."""
 UNSTABLE = "sid"
 """The suite of Debian without a release of its own, which has the newest systemd and Python."""
-USER = "luna"
-"""The ordinary user (UID 1000) of every machine; lingering, so it has a user manager."""
-PATIENCE = 5
-"""How many times as long as a test says anything may take before it is given up.
-
-What a test says is enough on an idle machine; a limit only ends what hangs, and shows no speed.
-"""
 
 PACKAGES = (
     "acl",
@@ -178,10 +184,6 @@ V1_CONTROLLERS = ("systemd", "memory", "cpu", "cpuacct", "cpu,cpuacct", "pids", 
 
 # Taken from a command that enters the container from the host, with the host's privileges.
 DROPPED_CAPABILITIES = "-sys_time,-sys_module,-sys_rawio,-wake_alarm,-syslog,-mac_admin"
-
-
-class MachineError(Exception):
-    """The machine could not be made, booted or reached."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -310,12 +312,12 @@ def mmdebstrap(
                 "--dpkgopt=path-exclude=/usr/share/locale/*",
                 # A mirror may be weeks old, and its release files no longer valid.
                 '--aptopt=Acquire::Check-Valid-Until "false"',
-                *(f"--aptopt={option}" for option in _apt_options_of_host()),
+                *(f"--aptopt={option}" for option in _apt_options_ofhost_command()),
                 *([] if variant == "extract" else [f"--customize-hook={hook}"]),
                 *(["--skip=cleanup/apt"] if available else []),
                 suite,
                 str(target),
-                *_mirrors_of_host(suite),
+                *_mirrors_ofhost_command(suite),
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -329,7 +331,7 @@ def mmdebstrap(
         raise MachineError(f"mmdebstrap failed:\n{done.stdout[-4000:]}")
 
 
-def _apt_options_of_host() -> list[str]:
+def _apt_options_ofhost_command() -> list[str]:
     """The host's apt proxy and certificate settings, which mmdebstrap does not take over."""
     dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False)
     wanted = ("proxy", "verify-", "cainfo", "capath", "retries", "timeout")
@@ -342,7 +344,7 @@ def _apt_options_of_host() -> list[str]:
     ]
 
 
-def _mirrors_of_host(suite: str) -> list[str]:
+def _mirrors_ofhost_command(suite: str) -> list[str]:
     """Debian's archives where the host gets them from; none if that is not known.
 
     Without any, mmdebstrap has a good default. Third-party sources are left out.
@@ -366,28 +368,6 @@ def _mirrors_of_host(suite: str) -> list[str]:
 
 
 # The machine
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessId:
-    """A process, told apart from a later one with the same number."""
-
-    pid: int
-    start_time: int
-
-    @classmethod
-    def of(cls, pid: int) -> ProcessId | None:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
-        except OSError:
-            return None
-        fields = stat.rpartition(")")[2].split()
-        if fields[0] in "ZX":
-            return None
-        return cls(pid, int(fields[19]))  # field 22 of proc(5), counted from the state
-
-    def is_alive(self) -> bool:
-        return ProcessId.of(self.pid) == self
 
 
 @dataclass(slots=True)
@@ -415,12 +395,11 @@ class _State:
         return cls(**raw)
 
 
-class Machine:
+class Machine(AnyMachine):
     """A booted container. Make one with `boot`, or `attach` to one that is up."""
 
     def __init__(self, name: str, state: _State) -> None:
-        self.name = name
-        self.directory = STATE_ROOT / name
+        super().__init__(name, STATE_ROOT / name)
         self.root = self.directory / "root"
         """The root file system as the host sees it, without what is mounted inside."""
         self._state = state
@@ -482,17 +461,6 @@ class Machine:
         if machine.is_up():
             machine._leader = machine._find_leader()
         return machine
-
-    def __enter__(self) -> Machine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.down()
 
     # Up and down
 
@@ -564,11 +532,13 @@ class Machine:
         overlay = self.directory / "overlay"
         for directory in (overlay, self.root):
             directory.mkdir()
-        _host("mount", "-t", "tmpfs", "-o", f"size={disk},mode=0755", "lunasched", str(overlay))
+        host_command(
+            "mount", "-t", "tmpfs", "-o", f"size={disk},mode=0755", "lunasched", str(overlay)
+        )
         for directory in (overlay / "upper", overlay / "work"):
             directory.mkdir()
         options = f"lowerdir={self._state.image},upperdir={overlay}/upper,workdir={overlay}/work"
-        _host("mount", "-t", "overlay", "-o", options, "lunasched", str(self.root))
+        host_command("mount", "-t", "overlay", "-o", options, "lunasched", str(self.root))
         self._put("/etc/machine-id", uuid.uuid4().hex + "\n", 0o444)
         self._put("/etc/hostname", self.name + "\n", 0o644)
         self._put(INIT_PATH, INIT, 0o755)
@@ -653,74 +623,6 @@ class Machine:
 
     # Commands
 
-    def run(
-        self,
-        command: Sequence[str] | str,
-        *,
-        user: str | None = None,
-        check: bool = True,
-        input: str | None = None,  # noqa: A002 (the name that subprocess.run gives it)
-        env: Mapping[str, str] | None = None,
-        timeout: float = 60,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command as a unit of the machine's systemd; a string is run by ``sh -c``.
-
-        It has its own cgroup and none of the host's privileges. A failure raises
-        `subprocess.CalledProcessError` (with the output as a note on Python ≥ 3.11) if `check`.
-        """
-        done = self.run_bytes(
-            command,
-            user=user,
-            check=False,
-            input=None if input is None else input.encode(),
-            env=env,
-            timeout=timeout,
-        )
-        return checked(decoded(done), check)
-
-    def run_bytes(
-        self,
-        command: Sequence[str] | str,
-        *,
-        user: str | None = None,
-        check: bool = True,
-        input: bytes | None = None,  # noqa: A002
-        env: Mapping[str, str] | None = None,
-        timeout: float = 60,
-    ) -> subprocess.CompletedProcess[bytes]:
-        """`run`, with bytes for input and output."""
-        return self._call(
-            [*self._enter(), *as_unit(user, env), *unexpanded(command_line(command))],
-            command,
-            check,
-            input,
-            timeout,
-        )
-
-    def exec(
-        self,
-        command: Sequence[str] | str,
-        *,
-        user: str | None = None,
-        check: bool = True,
-        input: str | None = None,  # noqa: A002 (the name that subprocess.run gives it)
-        env: Mapping[str, str] | None = None,
-        timeout: float = 60,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command inside the machine's namespaces, without a unit: quicker than `run`.
-
-        Good for looking and for talking to systemd. It belongs to no cgroup of the machine
-        and leaves nothing in its journal; it cannot set the clock.
-        """
-        done = self._call(
-            [*self._enter(), *_as_process(user, env), *command_line(command)],
-            command,
-            False,
-            None if input is None else input.encode(),
-            timeout,
-        )
-        return checked(decoded(done), check)
-
     def popen(
         self,
         command: Sequence[str] | str,
@@ -746,80 +648,23 @@ class Machine:
         argv += unexpanded(command or ["/bin/bash", "-l"])
         return subprocess.run(argv, check=False).returncode
 
-    def wait_for(
-        self,
-        condition: Callable[[], bool] | Sequence[str] | str,
-        timeout: float = 30,
-        *,
-        what: str = "",
-        interval: float = 0.05,
-        user: str | None = None,
-    ) -> None:
-        """Wait until a predicate is true or a command (run by `exec`) succeeds.
-
-        Raises `TimeoutError` that names `what`, or the condition itself; see `PATIENCE`.
-        """
-        end = time.monotonic() + timeout * PATIENCE
-        while True:
-            if callable(condition):
-                met = condition()
-            else:
-                met = self.exec(condition, user=user, check=False).returncode == 0
-            if met:
-                return
-            if time.monotonic() > end:
-                raise TimeoutError(f"not within {timeout * PATIENCE:g} s: {what or condition}")
-            time.sleep(interval)
-
-    def knows_oom_kills(self) -> bool:
-        """Tell whether its systemd learns of the kernel's kills, from the files of cgroup v2."""
-        return is_cgroup_v2()
-
-    # Files
-
-    def read_file(self, path: str) -> str:
-        """Return the text of a file of the machine."""
-        return self.exec(["cat", "--", path]).stdout
-
-    def write_file(
-        self, path: str, content: str | bytes, *, mode: int = 0o644, owner: str = "root"
-    ) -> None:
-        """Write a file of the machine, and the directories that it needs."""
-        data = content.encode() if isinstance(content, str) else content
-        script = (
-            'mkdir -p -- "$(dirname -- "$1")" && cat >"$1" && chmod "$2" "$1" && chown "$3:" "$1"'
-        )
-        argv = ["sh", "-c", script, "sh", path, f"{mode:o}", owner]
-        self._call([*self._enter(), *_as_process(None, None), *argv], argv, True, data, 60)
-
-    def copy(self, source: Path, target: str) -> None:
-        """Copy a file or a directory of the host to the path `target` of the machine."""
-        subprocess.run(
-            [*self._enter(), *_as_process(None, None), "tar", "-x", "-C", "/"],
-            input=packed(source, target),
-            check=True,
-        )
-
-    def _enter(self) -> list[str]:
-        return ["nsenter", f"--target={self._pid()}", "--all", "--"]
-
-    def _call(
-        self,
-        argv: list[str],
-        shown: Sequence[str] | str,
-        check: bool,
-        data: bytes | None,
-        timeout: float,
+    def _process(
+        self, argv: Sequence[str], caller: Caller | None, data: bytes | None, timeout: float
     ) -> subprocess.CompletedProcess[bytes]:
-        done = subprocess.run(
-            argv,
+        return subprocess.run(
+            [*self._enter(), *([] if caller is None else _as_process(*caller)), *argv],
             input=b"" if data is None else data,
             capture_output=True,
             timeout=timeout * PATIENCE,
             check=False,
         )
-        done.args = shown
-        return checked(done, check)
+
+    def _enter(self) -> list[str]:
+        return ["nsenter", f"--target={self._pid()}", "--all", "--"]
+
+    def knows_oom_kills(self) -> bool:
+        """Tell whether its systemd learns of the kernel's kills, from the files of cgroup v2."""
+        return is_cgroup_v2()
 
 
 def remove_leftovers() -> None:
@@ -846,50 +691,6 @@ def remove_leftovers() -> None:
 # Command lines
 
 
-def command_line(command: Sequence[str] | str) -> list[str]:
-    return ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
-
-
-def unexpanded(argv: Sequence[str]) -> list[str]:
-    """Keep systemd from expanding variables in the arguments, as it would in ExecStart=."""
-    return [argv[0], *(argument.replace("$", "$$") for argument in argv[1:])]
-
-
-def environment_of(user: str | None, extra: Mapping[str, str] | None) -> dict[str, str]:
-    """What a login would set; the user's own bus too, if it is the lingering one."""
-    environment = {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "LANG": "C.UTF-8",
-        "HOME": "/root" if user in (None, "root") else f"/home/{user}",
-        "USER": user or "root",
-        "LOGNAME": user or "root",
-        "SHELL": "/bin/sh",
-    }
-    if user == USER:
-        environment["XDG_RUNTIME_DIR"] = "/run/user/1000"
-        environment["DBUS_SESSION_BUS_ADDRESS"] = "unix:path=/run/user/1000/bus"
-    return environment | dict(extra or {})
-
-
-def as_unit(
-    user: str | None, env: Mapping[str, str] | None, *, terminal: bool = False
-) -> list[str]:
-    argv = [
-        "systemd-run",
-        "--quiet",
-        "--pty" if terminal else "--pipe",
-        "--wait",
-        "--collect",
-        "--service-type=exec",
-    ]
-    argv += [f"--setenv={key}={value}" for key, value in environment_of(user, env).items()]
-    if user:
-        argv.append(f"--uid={user}")
-    if user == USER:
-        argv.append("--working-directory=/home/" + USER)
-    return [*argv, "--"]
-
-
 def _as_process(user: str | None, env: Mapping[str, str] | None) -> list[str]:
     argv = ["setpriv", f"--bounding-set={DROPPED_CAPABILITIES}"]
     if user:
@@ -897,45 +698,6 @@ def _as_process(user: str | None, env: Mapping[str, str] | None) -> list[str]:
     variables = [f"{key}={value}" for key, value in environment_of(user, env).items()]
     directory = [f"--chdir=/home/{USER}"] if user == USER else []
     return [*argv, "--", "env", "-i", *directory, *variables]
-
-
-def decoded(done: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedProcess[str]:
-    return subprocess.CompletedProcess(
-        done.args,
-        done.returncode,
-        done.stdout.decode(errors="surrogateescape"),
-        done.stderr.decode(errors="surrogateescape"),
-    )
-
-
-def checked(
-    done: subprocess.CompletedProcess[_Text], check: bool
-) -> subprocess.CompletedProcess[_Text]:
-    if check and done.returncode != 0:
-        error = subprocess.CalledProcessError(
-            done.returncode, done.args, output=done.stdout, stderr=done.stderr
-        )
-        if hasattr(error, "add_note"):  # Python ≥ 3.11
-            for name, text in (("stdout", done.stdout), ("stderr", done.stderr)):
-                shown = text.decode(errors="replace") if isinstance(text, bytes) else text
-                if shown:
-                    error.add_note(f"{name}: {shown[-3000:].rstrip()}")
-        raise error
-    return done
-
-
-def packed(source: Path, target: str) -> bytes:
-    """A tar archive of a file or a directory, which becomes root's, under the path `target`."""
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        tar.add(source, arcname=target.lstrip("/"), filter=_as_root)
-    return archive.getvalue()
-
-
-def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = 0
-    member.uname = member.gname = "root"
-    return member
 
 
 def _bind_path(path: str) -> str:
@@ -954,29 +716,6 @@ def require_host() -> None:
             f"{', '.join(missing)} not found; "
             "run: apt-get install mmdebstrap systemd-container debian-archive-keyring"
         )
-
-
-def _host(*argv: str) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise MachineError(f"{shlex.join(argv)}: {done.stderr.strip()}")
-
-
-def host_boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[int]:
-    """Hold an exclusive lock; the kernel releases it if this process is killed."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a tree, if it is there, and nothing of what may be mounted in it."""
-    _host("rm", "-rf", "--one-file-system", "--", str(path))
 
 
 def is_cgroup_v2() -> bool:
@@ -1044,26 +783,6 @@ def _descendants(pid: int) -> list[int]:
         found += children
         pending = children
     return found
-
-
-def wait_for_end(process: ProcessId, timeout: float) -> bool:
-    """Wait until a process, a child of ours or not, is gone; False if it outlives `timeout`."""
-    try:
-        descriptor = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return True
-    try:
-        if not process.is_alive():
-            return True
-        ready, _, _ = select.select([descriptor], [], [], timeout)
-        return bool(ready)
-    finally:
-        os.close(descriptor)
-
-
-def reap_later(process: subprocess.Popen[bytes]) -> None:
-    """Let a thread collect the exit status, so that the ended container is no zombie."""
-    threading.Thread(target=process.wait, daemon=True).start()
 
 
 if __name__ == "__main__":

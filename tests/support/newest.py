@@ -19,14 +19,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from anymachine import MachineError, locked, remove_tree
 from machine import (
     REPOSITORY,
     UNSTABLE,
-    MachineError,
     cache_directory,
-    locked,
     mmdebstrap,
-    remove_tree,
     require_host,
 )
 

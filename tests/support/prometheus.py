@@ -9,7 +9,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from machine import cache_directory, locked, remove_tree
+from anymachine import locked, remove_tree
+from machine import cache_directory
 
 PACKAGE = "prometheus"
 

@@ -33,42 +33,39 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from machine import (
+from anymachine import (
     PATIENCE,
     USER,
+    AnyMachine,
     MachineError,
     ProcessId,
-    as_unit,
-    cache_directory,
-    checked,
-    command_line,
-    decoded,
     environment_of,
     host_boot_id,
     locked,
-    packed,
     remove_tree,
-    unexpanded,
 )
+from machine import cache_directory
 from vm_image import boot_initrd, image
 from vm_qemu import Qemu, kill, why_unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from types import TracebackType
+    from collections.abc import Iterable, Sequence
 
-GIVE_UP_S = 180.0
-"""After how long a command or a condition is given up: an emulated processor may share its core."""
+    from anymachine import Caller
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-class VirtualMachine:
+class VirtualMachine(AnyMachine):
     """A booted virtual machine. Make one with `boot`."""
 
+    # An emulated processor may share its core.
+    usual_timeout = 180
+    usual_wait = 180
+    interval = 0.2
+
     def __init__(self, name: str, directory: Path, suite: str, patience: float) -> None:
-        self.name = name
-        self.directory = directory
-        self._patience = patience
+        super().__init__(name, directory, patience)
         self._image = image(suite)
         self._machine_id = uuid.uuid4().hex
         self._qemu: Qemu | None = None
@@ -105,17 +102,6 @@ class VirtualMachine:
             machine.down()
             raise
         return machine
-
-    def __enter__(self) -> VirtualMachine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.down()
 
     # Up and down
 
@@ -250,116 +236,15 @@ class VirtualMachine:
 
     # Commands
 
-    def run(
-        self,
-        command: Sequence[str] | str,
-        *,
-        user: str | None = None,
-        check: bool = True,
-        input: str | None = None,  # noqa: A002 (the name that subprocess.run gives it)
-        env: Mapping[str, str] | None = None,
-        timeout: float = GIVE_UP_S,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command as a unit of the machine's systemd; a string is run by ``sh -c``.
-
-        Raises `subprocess.CalledProcessError` for a failure if `check`, and
-        `subprocess.TimeoutExpired` after `timeout` seconds.
-        """
-        data = None if input is None else input.encode(errors="surrogateescape")
-        done = self.run_bytes(command, user=user, check=False, input=data, env=env, timeout=timeout)
-        return checked(decoded(done), check)
-
-    def run_bytes(
-        self,
-        command: Sequence[str] | str,
-        *,
-        user: str | None = None,
-        check: bool = True,
-        input: bytes | None = None,  # noqa: A002
-        env: Mapping[str, str] | None = None,
-        timeout: float = GIVE_UP_S,
-    ) -> subprocess.CompletedProcess[bytes]:
-        """`run`, with bytes for input and output."""
-        argv = [*as_unit(user, env), *unexpanded(command_line(command))]
-        done = self._execute(argv, None, None, input, timeout)
-        done.args = command
-        return checked(done, check)
-
-    def exec(
-        self,
-        command: Sequence[str] | str,
-        *,
-        user: str | None = None,
-        check: bool = True,
-        input: str | None = None,  # noqa: A002
-        env: Mapping[str, str] | None = None,
-        timeout: float = GIVE_UP_S,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command as a child of the agent, without a unit of its own: quicker than `run`."""
-        data = None if input is None else input.encode(errors="surrogateescape")
-        done = self._execute(command_line(command), user, env, data, timeout)
-        done.args = command
-        return checked(decoded(done), check)
-
-    def wait_for(
-        self,
-        condition: Callable[[], bool] | Sequence[str] | str,
-        timeout: float = GIVE_UP_S,
-        *,
-        what: str = "",
-        interval: float = 0.2,
-        user: str | None = None,
-    ) -> None:
-        """Wait until a predicate is true or a command (run by `exec`) succeeds.
-
-        Raises `TimeoutError` that names `what`, or the condition itself.
-        """
-        timeout = max(timeout * PATIENCE, self._patience)
-        end = time.monotonic() + timeout
-        while True:
-            if callable(condition):
-                met = condition()
-            else:
-                met = self.exec(condition, user=user, check=False).returncode == 0
-            if met:
-                return
-            if time.monotonic() > end:
-                raise TimeoutError(f"not within {timeout:g} s: {what or condition}")
-            time.sleep(interval)
-
     def knows_oom_kills(self) -> bool:
         """Tell that its systemd learns of the kernel's kills, from the files of cgroup v2."""
         return True
 
-    def read_file(self, path: str) -> str:
-        """Return the text of a file of the machine."""
-        return self.exec(["cat", "--", path]).stdout
-
-    def write_file(
-        self, path: str, content: str | bytes, *, mode: int = 0o644, owner: str = "root"
-    ) -> None:
-        """Write a file of the machine, and the directories that it needs. It is not synced."""
-        data = content.encode() if isinstance(content, str) else content
-        script = (
-            'mkdir -p -- "$(dirname -- "$1")" && cat >"$1" && chmod "$2" "$1" && chown "$3:" "$1"'
-        )
-        argv = ["sh", "-c", script, "sh", path, f"{mode:o}", owner]
-        checked(self._execute(argv, None, None, data, GIVE_UP_S), True)
-
-    def copy(self, source: Path, target: str) -> None:
-        """Copy a file or a directory of the host to the path `target` of the machine."""
-        argv = ["tar", "-x", "-C", "/"]
-        checked(self._execute(argv, None, None, packed(source, target), GIVE_UP_S), True)
-
-    def _execute(
-        self,
-        argv: Sequence[str],
-        user: str | None,
-        env: Mapping[str, str] | None,
-        data: bytes | None,
-        timeout: float,
+    def _process(
+        self, argv: Sequence[str], caller: Caller | None, data: bytes | None, timeout: float
     ) -> subprocess.CompletedProcess[bytes]:
         timeout = max(timeout, self._patience)
+        user, env = caller or (None, None)
         request = {
             "argv": list(argv),
             "user": user,

@@ -23,16 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import machine
-from machine import (
-    REPOSITORY,
-    WRAPPER,
-    WRAPPERS,
-    MachineError,
-    cache_directory,
-    locked,
-    mmdebstrap,
-    remove_tree,
-)
+from anymachine import MachineError, locked, remove_tree
+from machine import REPOSITORY, WRAPPER, WRAPPERS, cache_directory, mmdebstrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

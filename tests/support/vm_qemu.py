@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from machine import MachineError, ProcessId, reap_later, wait_for_end
+from anymachine import MachineError, ProcessId, reap_later, wait_for_end
 
 if TYPE_CHECKING:
     from vm_image import Image

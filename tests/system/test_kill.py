@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from machine import PATIENCE
+from anymachine import PATIENCE
 
 if TYPE_CHECKING:
     from installed import Lunasched

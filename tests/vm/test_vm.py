@@ -11,7 +11,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from machine import PATIENCE, REPOSITORY, ProcessId
+from anymachine import PATIENCE, ProcessId
+from machine import REPOSITORY
 from vm import VirtualMachine, remove_leftovers, state_root
 from vm_qemu import why_unavailable
 
