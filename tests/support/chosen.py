@@ -53,10 +53,7 @@ CHOSEN = {
         "test_a_failure_is_told_once_and_its_end",
         "test_a_command_gets_the_message_as_the_jobs_user_and_nobody_else",
     ),
-    "test_dependencies.py": (
-        "test_a_job_runs_only_if_the_latest_run_of_its_dependency_succeeded",
-        "test_triggered_together_a_job_waits_for_what_it_depends_on",
-    ),
+    "test_dependencies.py": ("test_a_job_runs_only_if_the_latest_run_of_its_dependency_succeeded",),
     "test_overlap.py": (
         "test_skip_lets_ordinary_runs_pass",
         "test_replace_ends_the_run_in_progress[calendar:*:*:0/3]",
