@@ -105,6 +105,7 @@ def image() -> Path:
                 remove_tree(old)
         print(f"newest: making a root of Debian {UNSTABLE}, once, minutes", file=sys.stderr)
         partial = cache / f"{name}.partial"
+        remove_tree(partial)
         mmdebstrap(UNSTABLE, PACKAGES, partial, lock)
         _install_libraries(partial)
         partial.rename(root)
