@@ -409,7 +409,8 @@ class Job:
         It identifies the definition, and stays as it is when a later version has more keys.
         """
         always = {"name": self.name, "schedule": self.schedule, "command": _plain(self.command)}
-        return always | _differing(self.to_mapping(), _least())
+        kind: Any = type(self)
+        return always | _differing(self.to_mapping(), _least(kind))
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Job:
@@ -434,9 +435,10 @@ def _differing(whole: Mapping[str, Any], least: Mapping[str, Any]) -> dict[str, 
 
 
 @cache
-def _least() -> dict[str, Any]:
+def _least(kind: Any) -> dict[str, Any]:
     """Return the mapping of a job that sets nothing but what every job has."""
-    return Job(name="", schedule="", command="").to_mapping()
+    mapping: dict[str, Any] = kind(name="", schedule="", command="").to_mapping()
+    return mapping
 
 
 _Whole = TypeVar("_Whole")

@@ -23,6 +23,7 @@ from lunasched.schedule.elapse import (
     zone_of,
 )
 from lunasched.schedule.oncalendar import base_lines, dated_lines, format_time
+from lunasched.schedule.parse import parse
 from lunasched.schedule.rule import (
     ALL_HOURS,
     ALL_MONTHS,
@@ -150,6 +151,7 @@ def timing(
 def forget_zones() -> None:
     """Drop all that was computed from the tz database, after it was updated."""
     forget()
+    parse.cache_clear()
     timing.cache_clear()
     _crossings.cache_clear()
     _host_abbreviations.cache_clear()
