@@ -143,22 +143,29 @@ def _has_no_jobs(history: Path) -> bool:
 
 def _is_old(path: Path) -> bool:
     """Tell if a file is a database of 2.0 or 1.x, and not one of definitions."""
-    from lunasched.store import legacy
-
     try:
         if not path.stat().st_size:
             return False
-        with closing(read_only(path, seconds=BUSY_SECONDS)) as connection:
-            application = connection.execute("PRAGMA application_id").fetchone()[0]
-            if application == HISTORY.application_id:
-                return True
-            return application == 0 and legacy.is_legacy(connection)
+        # A process that converts it leaves states that cannot be read without writing.
+        with _alone(path.parent):
+            path.stat()  # it may have been moved while this process waited
+            return _has_jobs_of_old(path)
     except FileNotFoundError:
         return False
     except PermissionError as error:
         raise PermissionDenied(f"{path}: {error.strerror}") from error
     except (OSError, sqlite3.Error) as error:
         raise explained(error, path) from error
+
+
+def _has_jobs_of_old(path: Path) -> bool:
+    from lunasched.store import legacy
+
+    with closing(read_only(path, seconds=BUSY_SECONDS)) as connection:
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        if application == HISTORY.application_id:
+            return True
+        return application == 0 and legacy.is_legacy(connection)
 
 
 def _convert(old: Path, mode: Mode) -> MigrationReport | None:

@@ -191,7 +191,7 @@ def test_quick_start(debian: Machine) -> None:
     sh(debian, "apt-get install --no-install-recommends python3-aiosmtpd")
     debian.exec(["systemd-run", "--quiet", "--unit=mail-server", *MAIL_SERVER])
     debian.wait_for(["python3", "-c", LISTENS], what="the mail server")
-    *blocks, removal = commands(guide_part("Quick start").partition("Schedules are")[0])
+    *blocks, removal = commands(guide_part("Quick start").partition("A schedule is")[0])
     shown = {}
     for line in [line for block in blocks for line in block]:
         if line.startswith("lunasched history"):

@@ -252,11 +252,11 @@ def test_timers_are_started_and_what_differs_is_said(luna: Lunasched) -> None:
 def test_a_file_called_crontab_is_what_its_lines_are(luna: Lunasched) -> None:
     luna.machine.write_file("/srv/crontab", "@daily mail -s hi root\n")
     done = luna("import-crontab", "--dry-run", "/srv/crontab")
-    assert "is a user's own crontab; if not, use --system-format" in done.stderr
+    assert "looks like a user's own crontab; if it is not, use --system-format" in done.stderr
     assert "mail -s hi root" in done.stdout
     luna.machine.write_file("/srv/crontab", "@daily root id\n")
     done = luna("import-crontab", "--dry-run", "/srv/crontab")
-    assert "a user before each command; if not, use --user-format" in done.stderr
+    assert "a user before each command; if it is not, use --user-format" in done.stderr
     luna.machine.run(["rm", "/srv/crontab"])
 
 

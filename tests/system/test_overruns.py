@@ -42,12 +42,15 @@ def messages(luna: Lunasched) -> list[dict[str, Any]]:
 
 
 def wait_for_messages(luna: Lunasched, number: int) -> None:
-    luna.machine.wait_for(
-        lambda: [one["state"] for one in messages(luna)] == ["sent"] * number,
-        40,
-        what=f"{number} messages and no more",
-        interval=0.3,
-    )
+    try:
+        luna.machine.wait_for(
+            lambda: [one["state"] for one in messages(luna)] == ["sent"] * number,
+            40,
+            what=f"{number} messages and no more",
+            interval=0.3,
+        )
+    except TimeoutError as error:
+        raise AssertionError(f"{messages(luna)}\n{luna.history(luna.name)[-4:]}") from error
     assert {one["event"] for one in messages(luna)} == {"on_overrun"}
 
 

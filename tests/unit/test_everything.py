@@ -13,6 +13,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 TESTS_HERE = Path(__file__).parent.parent
+SUPPORT = ("everything", "machine", "anymachine")
 TESTS = """
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_suite():
 def tree(tmp_path: Path) -> Path:
     """A project of a few tests, with our own way to run them."""
     (tmp_path / "tests/support").mkdir(parents=True)
-    for name in ("support/everything.py", "support/machine.py", "conftest.py"):
+    for name in (*(f"support/{name}.py" for name in SUPPORT), "conftest.py"):
         shutil.copy(TESTS_HERE / name, tmp_path / "tests" / name)
     (tmp_path / "tests/support/chosen.py").write_text(CHOSEN)
     (tmp_path / "pytest.ini").write_text(INI)
