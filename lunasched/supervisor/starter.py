@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from lunasched.formats.unittext import JOB_PREFIX, LAUNCH_PREFIX, instance_name, launch_name
 from lunasched.history.run import Trigger
+from lunasched.jobs.model import ExecutionMode
 from lunasched.supervisor.claims import Claims
 from lunasched.supervisor.loop import Handle, Loop
 
@@ -95,19 +96,28 @@ class Starter:
         waiting = [start for start in starts if start.claimed_at is None]
         self._plan([start.due_at for start in waiting if start.due_at > now])
         due = [start for start in waiting if start.due_at <= now]
-        shut = self._limit > 0 or any(start.exclusive for start in due)
+        # Until its unit has its directory, an Exclusive run is held apart from others by the gate.
+        begins = any(start.exclusive for start in claimed) or self._exclusive_begins()
+        shut = self._limit > 0 or begins or any(start.exclusive for start in due)
         if shut and not self._runtime.gate_is_shut() and not self._shut_gate():
             return
         if due:
-            for start in self._choose(due, claimed):
+            alone = begins or self._runtime.exclusive_runs()
+            for start in [] if alone else self._choose(due, claimed):
                 self._start(start, needs_pass=shut or start.exclusive)
         if not shut and self._runtime.gate_is_shut():
             self._runtime.open_gate()
 
+    def _exclusive_begins(self) -> bool:
+        """Tell whether systemd is starting an Exclusive run, which has come through a shut gate."""
+        if not self._runtime.gate_is_shut():
+            return False
+        starting = {run.job for run in self._store.runs.open() if run.is_starting}
+        jobs = filter(None, map(self._store.jobs.get, starting))
+        return any(job.mode is ExecutionMode.EXCLUSIVE for job in jobs)
+
     def _choose(self, due: list[Start], claimed: list[Start]) -> list[Start]:
         """Those of the due starts whose turn it is, in their order."""
-        if self._runtime.exclusive_runs() or any(start.exclusive for start in claimed):
-            return []
         busy = self._manager.busy(_JOBS) | {start.unit for start in claimed}
         due = sorted(due, key=lambda start: (-start.priority, start.due_at, start.id))
         exclusive = [start for start in due if start.exclusive]

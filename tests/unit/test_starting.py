@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ from handloop import HandLoop
 
 from lunasched.errors import LunaschedError, SystemdError, SystemdUnreachable
 from lunasched.history.run import Result, Run, Trigger
-from lunasched.jobs.model import HookEvent, Hooks, Job, RetryPolicy
+from lunasched.jobs.model import ExecutionMode, HookEvent, Hooks, Job, RetryPolicy
 from lunasched.paths import Mode
 from lunasched.state.runtimedir import RuntimeDirectory
 from lunasched.store import Store
@@ -227,3 +228,40 @@ def test_a_hook_that_does_not_begin_is_asked_for_again_and_then_given_up(host: H
         assert not host.judge(host.hooks.claims)
     assert host.hook() is Result.EXEC_ERROR
     assert host.manager.asked == [HOOK_UNIT] * 5
+
+
+def test_nothing_starts_beside_an_exclusive_run_that_begins(host: Host, tmp_path: Path) -> None:
+    """The gate holds others until the unit has the directory that they look at."""
+    gate = RuntimeDirectory(tmp_path / "run")
+    alone = Job(name="alone", schedule="@daily", command="true", mode=ExecutionMode.EXCLUSIVE)
+    unit = "lunasched-job@alone.service"
+    for job, of_job in ((alone, unit), (JOB, UNIT)):
+        host.store.jobs.put(job, NOW)
+        now = host.loop.now()
+        host.store.starts.put(
+            job, unit=of_job, trigger=Trigger.TIMER, slot=NOW, due_at=NOW, now=now
+        )
+        host.loop.advance(SECOND)
+
+    def look(expected: list[str], *, shut: bool) -> None:
+        host.starter.start_due()
+        assert (host.manager.asked, gate.gate_is_shut()) == (expected, shut)
+
+    host.manager.running = {"lunasched-job@other.service"}
+    look([], shut=True)
+    host.manager.running = set()
+    look([unit], shut=True)
+    look([unit], shut=True)
+    # systemd has begun with it, which its first process does not know yet.
+    began = replace(host.failed, execution_id=f"{9:032x}", job="alone", unit=unit, started_at=NOW)
+    host.store.runs.begin(began, "b" * 32)
+    assert host.store.starts.take_claimed(unit, began=NOW + 9 * SECOND, by_timer=False, now=NOW)
+    host.manager.running = {unit}
+    look([unit], shut=True)
+    (tmp_path / "lunasched-exclusive").mkdir()
+    host.store.runs.running(began.execution_id)
+    look([unit], shut=False)
+    (tmp_path / "lunasched-exclusive").rmdir()
+    host.store.runs.end(began.execution_id, Result.SUCCESS, NOW + 2 * SECOND)
+    host.manager.running = set()
+    look([unit, UNIT], shut=False)
