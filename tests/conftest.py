@@ -8,6 +8,7 @@ import random
 import secrets
 import signal
 from collections import Counter
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,9 +91,10 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--share",
-        metavar="I/N",
-        help="run the I-th of N shares of the tests, which differ by file",
+        "--pool",
+        metavar="DIRECTORY",
+        type=Path,
+        help="run the tests with others that are given this directory, each file by one of them",
     )
     parser.addoption(
         "--suite",
@@ -106,14 +108,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)  # when -m and -k have taken their choice
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Quick answers first: pure tests, then those on a machine, then the slow ones."""
-    wanted = config.getoption("share")
-    if wanted is not None:
-        number, total = map(int, wanted.split("/"))
-        mine = shares(Counter(item.path for item in items), total)[number - 1]
-        left = [item for item in items if item.path not in mine]
-        items[:] = [item for item in items if item.path in mine]
-        config.hook.pytest_deselected(items=left)
+    """Quick answers first: pure tests, then those on a machine, then the slow ones.
+
+    In a pool it is the longest files first, so that no run has one to go when the others are over.
+    """
+    if config.getoption("pool"):
+        weights = Counter({item.path: 0 for item in items})
+        for item in items:
+            weights[item.path] += _weight(item)
+        items.sort(key=lambda item: (-weights[item.path], item.path))
+        return
     items.sort(
         key=lambda item: (
             item.get_closest_marker("slow") is not None,
@@ -122,12 +126,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     )
 
 
-def shares(tests: Counter[Path], total: int) -> list[set[Path]]:
-    """Deal files among so many shares, each of which has about the same number of tests."""
-    dealt: list[set[Path]] = [set() for _ in range(total)]
-    load = [0] * total
-    for path, number in sorted(tests.items(), key=lambda one: (-one[1], one[0])):
-        least = load.index(min(load))
-        dealt[least].add(path)
-        load[least] += number
-    return dealt
+def _weight(item: pytest.Item) -> int:
+    """About how long a test takes, beside one that needs no machine."""
+    if item.get_closest_marker("slow"):
+        return 1000
+    return 100 if item.get_closest_marker("machine") else 1
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """In a pool, run the files that no other run of it has taken yet."""
+    pool: Path | None = session.config.getoption("pool")
+    if pool is None or session.testsfailed or session.config.option.collectonly:
+        return None
+    files = [list(items) for _, items in groupby(session.items, key=lambda item: item.path)]
+    for number, items in enumerate(files):
+        try:
+            (pool / str(items[0].path).replace("/", "%")).touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        # Any test of another file: what belongs to this file is taken down after its last one.
+        other = files[number - 1][0] if len(files) > 1 else None
+        for item, following in zip(items, [*items[1:], other], strict=True):
+            session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if session.shouldfail:
+                raise session.Failed(session.shouldfail)
+            if session.shouldstop:
+                raise session.Interrupted(session.shouldstop)
+    return True

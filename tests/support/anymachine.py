@@ -39,6 +39,10 @@ PATIENCE = 5
 What a test says is enough on an idle machine; a limit only ends what hangs, and shows no speed.
 """
 
+_LOOKS = 3
+"""How many times as long as a look the pause after it is."""
+_LONGEST_PAUSE_S = 2
+
 Caller = tuple[str | None, "Mapping[str, str] | None"]
 """Who runs a command, and with which variables."""
 
@@ -51,7 +55,7 @@ class AnyMachine(ABC):
     usual_wait: ClassVar[float] = 30
     """Seconds after which a condition is given up."""
     interval: ClassVar[float] = 0.05
-    """Seconds between two looks at a condition."""
+    """The least number of seconds between two looks at a condition; see `pause_after`."""
 
     def __init__(self, name: str, directory: Path, patience: float = 0) -> None:
         self.name = name
@@ -160,16 +164,19 @@ class AnyMachine(ABC):
         given = self.usual_wait if timeout is None else timeout
         patience = max(given * PATIENCE, self._patience)
         end = time.monotonic() + patience
+        least = self.interval if interval is None else interval
         while True:
+            began = time.monotonic()
             if callable(condition):
                 met = condition()
             else:
                 met = self.exec(condition, user=user, check=False).returncode == 0
             if met:
                 return
-            if time.monotonic() > end:
+            now = time.monotonic()
+            if now > end:
                 raise TimeoutError(f"not within {patience:g} s: {what or condition}")
-            time.sleep(self.interval if interval is None else interval)
+            time.sleep(pause_after(now - began, least))
 
     # Files
 
@@ -324,6 +331,15 @@ def locked(path: Path) -> Iterator[int]:
 def remove_tree(path: Path) -> None:
     """Remove a tree, if it is there, and nothing of what may be mounted in it."""
     host_command("rm", "-rf", "--one-file-system", "--", str(path))
+
+
+def pause_after(took: float, least: float) -> float:
+    """Return how long to wait, in seconds, after a look that took so long and saw nothing yet.
+
+    Looking takes a quarter of the time at most: most of what the tests on a machine computed
+    once was whether they had to wait on.
+    """
+    return max(least, min(_LOOKS * took, _LONGEST_PAUSE_S))
 
 
 def wait_for_end(process: ProcessId, timeout: float) -> bool:

@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,22 +31,8 @@ import pytest
 from machine import OLDEST
 
 PYTEST = [str(Path(sys.executable).with_name("pytest"))]
-# Every test has one place: each part is what its options say.
-_WITH_MACHINES_OF_THEIR_OWN = ("tests/packages", "tests/security")
-PARTS = {
-    "on a machine": ["-m", "machine and not slow", "--share", "1/2"],
-    "on another machine": ["-m", "machine and not slow", "--share", "2/2"],
-    "in the virtual machine": ["-m", "vm"],
-    "of packages, and attacks": ["-m", "slow and not vm", *_WITH_MACHINES_OF_THEIR_OWN],
-    "of each feature, on the next Debian": ["--suite", "trixie", *chosen.tests()],
-    "slow": ["-m", "slow and not vm", *(f"--ignore={one}" for one in _WITH_MACHINES_OF_THEIR_OWN)],
-    "without a machine": ["-m", "not machine and not slow and not vm"],
-}
-QUICK = {
-    f"without a machine, {share}": ["-m", "not slow and not machine", "--share", share]
-    for share in ("1/2", "2/2")
-}
-"""Those of `make test-fast`: they keep two cores busy."""
+Parts = dict[str, list[str]]
+"""By title, the options of pytest."""
 _GRACE_S = 120
 
 UNSTEADY = Path(__file__).parent.parent.parent / "build/unsteady"
@@ -115,19 +102,38 @@ class Part:
         sys.stdout.flush()
 
 
+def parts(pool: Path) -> Parts:
+    """Every test, each in one place: those that need no virtual machine are divided by file."""
+    return {
+        **pooled(pool, 4, "-m", "not vm"),
+        "in the virtual machine": ["-m", "vm"],
+        "of each feature, on the next Debian": ["--suite", "trixie", *chosen.tests()],
+    }
+
+
+def quick(pool: Path) -> Parts:
+    """Those of `make test-fast`: they keep two cores busy."""
+    return pooled(pool, 2, "-m", "not slow and not machine")
+
+
+def pooled(pool: Path, number: int, *options: str) -> Parts:
+    """So many runs, each of which takes the next file when it is done with one; see conftest.py."""
+    return {f"{n} of {number}": [*options, f"--pool={pool}"] for n in range(1, number + 1)}
+
+
 def main() -> int:
     """Run all parts, and what failed once more; returns the exit status."""
     if sys.argv[1:2] == ["--quick"]:
-        statuses, failed = run(QUICK, sys.argv[2:])
+        statuses, failed = run(quick, sys.argv[2:])
         return max(statuses)
-    statuses, failed = run(PARTS, sys.argv[1:])
+    statuses, failed = run(parts, sys.argv[1:])
     if set(statuses) <= {0, _TESTS_FAILED} and 0 < len(failed) <= _AGAIN_MAX:
         return max([_again(test, text) for test, text in failed.items()])
     return max(statuses)
 
 
-def run(every: dict[str, list[str]], more: list[str]) -> tuple[list[int], dict[Test, str]]:
-    """Run parts beside each other: by title, the options of pytest, and some more for each.
+def run(every: Callable[[Path], Parts], more: list[str]) -> tuple[list[int], dict[Test, str]]:
+    """Run parts beside each other: what they are, for a new pool; and more options for each.
 
     Returns the exit status of each, and of the tests that failed what was printed.
     """
@@ -136,15 +142,17 @@ def run(every: dict[str, list[str]], more: list[str]) -> tuple[list[int], dict[T
     shutil.rmtree(UNSTEADY, ignore_errors=True)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        parts = []
-        for number, (title, options) in enumerate(every.items()):
+        pool = directory / "pool"
+        pool.mkdir()
+        running = []
+        for number, (title, options) in enumerate(every(pool).items()):
             output = stack.enter_context(tempfile.TemporaryFile()) if number else None
             part = Part([*options, *more], output, directory / str(number))
-            parts.append(part)
+            running.append(part)
             stack.callback(part.show, f"Tests {title}")
             stack.callback(part.end)
-        statuses = [part.wait() for part in parts]
-        failed = {test: text for part in parts for test, text in part.failed().items()}
+        statuses = [part.wait() for part in running]
+        failed = {test: text for part in running for test, text in part.failed().items()}
     return statuses, failed
 
 

@@ -11,17 +11,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import everything
 import pytest
 
 BUSY = 16
 _MACHINES = 4
-# Most tests wait, for a clock or for systemd, and the more so the busier the machine is.
-SHARES = {
-    f"{number} of {_MACHINES}": ["-m", "machine", "--share", f"{number}/{_MACHINES}"]
-    for number in range(1, _MACHINES + 1)
-}
 _LOOP = """
 import os, sys
 while os.getppid() == int(sys.argv[1]):
@@ -33,12 +29,16 @@ while os.getppid() == int(sys.argv[1]):
 def main() -> int:
     """Run the tests; returns the exit status, which is 0 only if each passed the first time."""
     with load():
-        statuses, failed = everything.run(SHARES, sys.argv[1:])
+        statuses, failed = everything.run(_parts, sys.argv[1:])
     for test in failed:
         print(f"failed beside the load: {test}")
-    # A share may have none of the tests that were asked for.
     statuses = [status for status in statuses if status != pytest.ExitCode.NO_TESTS_COLLECTED]
     return max(statuses, default=int(pytest.ExitCode.NO_TESTS_COLLECTED))
+
+
+def _parts(pool: Path) -> everything.Parts:
+    # Most tests wait, for a clock or for systemd, and the more so the busier the machine is.
+    return everything.pooled(pool, _MACHINES, "-m", "machine")
 
 
 @contextmanager

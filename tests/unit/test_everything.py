@@ -47,6 +47,17 @@ def test_suite():
     assert suite == "bookworm" or Path("suites").read_text().count(suite) > 1
 """
 
+NOTE = """
+@pytest.fixture(scope="module")
+def note(request):
+    def say(what):
+        with open("noted", "a") as file:
+            print(os.getpid(), what, request.module.__name__, file=file)
+    say("begins")
+    yield say
+    say("ends")
+"""
+
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
@@ -124,25 +135,32 @@ def test_what_is_no_failure_of_a_test_is_not_tried_again(tree: Path) -> None:
     assert "alone" not in done.stdout
 
 
-def test_shares_have_each_test_once(tree: Path) -> None:
+def test_a_pool_runs_each_test_once_and_the_longest_files_first(tree: Path) -> None:
     for number in range(7):
-        tests = "".join(f"def test_{n}(): pass\n" for n in range(number + 1))
-        (tree / f"tests/test_{number}.py").write_text(tests)
-    shares = [collected(tree, f"{number}/3") for number in (1, 2, 3)]
-    together = collected(tree, "1/1")
-    assert len(together) == 28
-    assert sorted(test for share in shares for test in share) == sorted(together)
-    assert [len(share) for share in shares] == [10, 9, 9]
-    files = [{test.partition("::")[0] for test in share} for share in shares]
-    assert sum(map(len, files)) == len(set().union(*files))
-
-
-def collected(tree: Path, share: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "--share", share],
-        cwd=tree,
-        capture_output=True,
-        text=True,
-        check=True,
+        text = "".join(f"def test_{n}(note): note('ran')\n" for n in range(number + 1))
+        (tree / f"tests/test_{number}.py").write_text(text)
+    tests = {**{f"test_{number}": number + 1 for number in range(7)}, "test_9": 1}
+    (tree / "tests/test_9.py").write_text(
+        "import pytest\n@pytest.mark.machine\ndef test_it(note): note('ran')\n"
     )
-    return [line for line in done.stdout.splitlines() if "::" in line]
+    with (tree / "tests/conftest.py").open("a") as file:
+        file.write(NOTE)
+    pool = tree / "pool"
+    pool.mkdir()
+    command = [sys.executable, "-m", "pytest", "-q", f"--pool={pool}"]
+    runs = [subprocess.Popen(command, cwd=tree, stdout=subprocess.PIPE) for _ in range(3)]
+    printed = [run.communicate()[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], printed
+    by_run: dict[str, list[list[str]]] = {}
+    for line in (tree / "noted").read_text().splitlines():
+        process, *noted = line.split()
+        by_run.setdefault(process, []).append(noted)
+    files: list[str] = []
+    for each in by_run.values():
+        mine = [file for what, file in each if what == "begins"]
+        assert mine == sorted(mine, reverse=True)
+        # What a file has of its own is taken down before the next one begins.
+        whole = [["begins", *["ran"] * tests[file], "ends"] for file in mine]
+        assert [what for what, _ in each] == [what for one in whole for what in one]
+        files += mine
+    assert sorted(files) == sorted(tests)
