@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import stress
+from machine import cgroups_of
 
 SUPPORT = Path(stress.__file__).parent
 # Prints the IDs of its processes and waits for its end.
@@ -33,6 +35,17 @@ def test_it_is_there_and_gone() -> None:
     with stress.load(3) as processes:
         assert all(is_alive(each.pid) for each in processes)
     assert {each.returncode for each in processes} == {-signal.SIGKILL}
+
+
+def test_it_is_one_party_beside_the_machines() -> None:
+    if os.getuid():
+        return  # only root may say so
+    with stress.load(3) as processes:
+        groups = {Path(f"/proc/{each.pid}/cgroup").read_text() for each in processes}
+        (text,) = groups
+        (own,) = re.findall(r"/lunasched-load-\d+", text)
+        assert own == f"/lunasched-load-{os.getpid()}"
+    assert not [path for path in cgroups_of(own.removeprefix("/lunasched-")) if path.exists()]
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
