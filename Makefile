@@ -16,7 +16,7 @@ USER_UNITS := $(wildcard packaging/systemd/user/lunasched*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help venv packages image lint format test test-fast test-vm test-sid test-stress fuzz security stalls \
+.PHONY: help venv packages image lint format test test-fast test-vm test-sid test-stress fuzz campaigns security stalls \
     torture demo bench deb rpm release-check install uninstall clean
 .DELETE_ON_ERROR:
 
@@ -61,11 +61,14 @@ format: $(STAMP) ## lay out the code as lint wants it
 	@$(BIN)/ruff check --quiet --fix
 	@$(BIN)/ruff format
 
+campaigns: $(STAMP) image ## the kills and random inputs of the tests, several times as many (as root)
+	@LUNASCHED_CAMPAIGN=full $(BIN)/pytest -m campaign
+
 security: $(STAMP) image ## carry out the attacks of tests/security at full length (as root)
-	@LUNASCHED_SECURITY=full $(BIN)/pytest tests/security
+	@LUNASCHED_CAMPAIGN=full $(BIN)/pytest tests/security
 
 stalls: $(STAMP) image ## stop journald for up to ten minutes at each stage of a run (as root)
-	@LUNASCHED_STALLS=full $(BIN)/pytest -rP tests/system/test_late_journal.py
+	@LUNASCHED_CAMPAIGN=full $(BIN)/pytest -rP tests/system/test_late_journal.py
 
 torture: $(STAMP) image ## faults on a booted machine, and a judge (as root; TORTURE_S, _SEED, _FAULTS)
 	@$(BIN)/python tests/support/torture.py

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 import pytest
 import typer
 from anymachine import PATIENCE
-from attackers import HISTORY, SUITES, SUPERVISOR, USER, Attacked, add, attacked, rounds
+from attackers import HISTORY, SUITES, SUPERVISOR, USER, Attacked, add, attacked
+from campaign import rounds
 
 from lunasched.cli import app as cli
 from lunasched.errors import ExitCode

@@ -14,11 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from campaign import IS_FULL
 from installed import INSTALL
 from machine import Machine
-
-IS_FULL = os.environ.get("LUNASCHED_SECURITY") == "full"
-"""Whether the attacks are made at full length: ``make security``."""
 
 SUITES = ("bookworm", "trixie") if IS_FULL else (os.environ.get("LUNASCHED_SUITE", "bookworm"),)
 """The releases of Debian that are attacked."""
@@ -38,11 +36,6 @@ JOB_MODES = (
     "replace", "fail", "isolate", "replace-irreversibly", "ignore-dependencies",
     "ignore-requirements", "flush", "triggering", "restart-dependencies", "lenient",
 )  # fmt: skip
-
-
-def rounds(short: int, long: int) -> int:
-    """Return how often to repeat an attack."""
-    return long if IS_FULL else short
 
 
 @dataclass(frozen=True, slots=True)

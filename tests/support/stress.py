@@ -14,12 +14,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import everything
 import pytest
-from machine import cgroups_of
+from cpushare import CpuShare
 
 BUSY = 16
 _MACHINES = 4
@@ -53,39 +53,21 @@ def load(number: int = BUSY) -> Iterator[list[subprocess.Popen[bytes]]]:
     Together they have as much of the processors as the machines of the tests have.
     """
     processes: list[subprocess.Popen[bytes]] = []
-    group = _group(f"load-{os.getpid()}")
+    share = CpuShare(f"load-{os.getpid()}", _MACHINES)
     try:
         for _ in range(number):
             # In a session of their own: they end when the tests have, not by Ctrl-C.
             # They are told who their parent is: it may be gone before they could ask.
             command = [sys.executable, "-S", "-c", _LOOP, str(os.getpid())]
             processes.append(subprocess.Popen(command, start_new_session=True))
-            if group:
-                (group / "cgroup.procs").write_text(str(processes[-1].pid))
+            share.give(processes[-1].pid)
         yield processes
     finally:
         for process in processes:
             process.kill()
         for process in processes:
             process.wait()
-        if group:
-            group.rmdir()
-
-
-def _group(name: str) -> Path | None:
-    """Make a cgroup that has as much of the processors as the machines have; None if nobody may."""
-    for group in cgroups_of(name):
-        for left in group.parent.glob("lunasched-load-*"):
-            with suppress(OSError):  # in use
-                left.rmdir()
-        for setting, usual in (("cpu.weight", 100), ("cpu.shares", 1024)):
-            with suppress(OSError):
-                group.mkdir(exist_ok=True)
-                (group / setting).write_text(str(usual * _MACHINES))
-                return group
-            with suppress(OSError):
-                group.rmdir()
-    return None
+        share.close()
 
 
 if __name__ == "__main__":

@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anymachine import MachineError, ProcessId, reap_later, wait_for_end
+from cpushare import CpuShare
 
 if TYPE_CHECKING:
     from vm_image import Image
 
 QEMU = "qemu-system-x86_64"
 AGENT_PORT = "lunasched.agent"
+_MACHINES = 4
+"""As how many containers it counts: its processor is emulated, for one that is twenty times."""
 KERNEL_ARGUMENTS = (
     "console=ttyS0",
     "quiet",
@@ -89,6 +92,8 @@ class Qemu:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C on the tests is not for the machine
             )
+        self._share = CpuShare(f"{name}-{process.pid}", _MACHINES)
+        self._share.give(process.pid)
         self.process = ProcessId.of(process.pid)
         self._agent = _Agent(ours)
         reap_later(process)
@@ -104,6 +109,7 @@ class Qemu:
         """Cut the power."""
         if self.process:
             kill(self.process)
+        self._share.close()
         self._agent.close()
 
     def ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from campaign import rounds
 
 if TYPE_CHECKING:
     from installed import Lunasched
@@ -363,11 +364,12 @@ def test_hooks_of_a_job_come_and_go_with_it(luna: Lunasched) -> None:
     assert luna.machine.exec(hooks).stdout == ""
 
 
+@pytest.mark.campaign
 def test_killed_adds_and_removes_of_a_chain_are_mended_by_sync(luna: Lunasched) -> None:
     a, b, c = (f"{luna.name}-{letter}" for letter in "abc")
     add(luna, a)
-    for number in range(20):
-        killed = f"timeout -s KILL {0.10 + number * 0.015:.3f} lunasched"
+    for number in range(rounds(8, 20)):
+        killed = f"timeout -s KILL {0.10 + number * 0.3 / rounds(8, 20):.3f} lunasched"
         add(luna, b, "--replace", "--depends-on", a)
         if number % 2:
             luna.machine.exec(f"{killed} remove {b} || true")

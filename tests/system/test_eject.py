@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from campaign import rounds
 from installed import INSTALL
 from machine import Machine
 
@@ -307,12 +308,13 @@ def test_an_interval_goes_on(luna: Lunasched) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 def test_it_is_one_or_the_other_whenever_it_is_killed(luna: Lunasched, rng: random.Random) -> None:
     name, machine = luna.name, luna.machine
     luna("add", "--name", name, "--schedule", "at 04:00", "--catch-up", "--command", "true")
     seen = set()
     is_job = True
-    for turn in range(48):
+    for turn in range(rounds(16, 48)):
         command = f"lunasched eject {name}" if is_job else f"lunasched adopt {name}.timer"
         step = rng.randint(1, 60)
         kill = f"timeout -s KILL {rng.uniform(0.15, 0.9):.3f}"
@@ -334,7 +336,7 @@ def test_it_is_one_or_the_other_whenever_it_is_killed(luna: Lunasched, rng: rand
         ], about
         assert active(machine, f"{prefix}{name}.timer"), about
         assert not active(machine, f"{'' if is_job else 'lunasched-job@'}{name}.timer"), about
-    assert len(seen) == 4, seen
+    assert len(seen) >= rounds(2, 4), seen
     journal = f"journalctl -o cat --no-pager -u {name}.service -u lunasched-job@{name}.service"
     assert machine.exec(journal, check=False).stdout.strip() in ("", "-- No entries --")
     machine.exec(f"systemctl disable --now {name}.timer; rm -f {UNITS}/{name}.*", check=False)

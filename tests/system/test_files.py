@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from campaign import rounds
 
 if TYPE_CHECKING:
     import random
@@ -445,6 +446,7 @@ def eight(hour: int) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("by", ["the supervisor", "the next command"])
 def test_killed_at_any_call(files: Files, rng: random.Random, by: str) -> None:
     """After a SIGKILL the jobs are the old ones or the new ones, and soon their timers are, too."""
@@ -466,7 +468,7 @@ def test_killed_at_any_call(files: Files, rng: random.Random, by: str) -> None:
     old, killed = 2, 0
     # First where each of them leaves a half-written file: the record, the gate, and at random.
     places = [("fsync", 1), ("fsync", calls.count("fsync")), ("rename", 1)]
-    for hour in range(3, 24):
+    for hour in range(3, rounds(10, 24)):
         call = rng.choice(CALLS)
         number = rng.randint(1, calls.count(call))
         if places:
@@ -484,7 +486,7 @@ def test_killed_at_any_call(files: Files, rng: random.Random, by: str) -> None:
         assert "as it should be" in files.luna("sync").stdout
         assert files.leftovers() == "", (call, number)
         old = found
-    assert killed > 6
+    assert killed > rounds(2, 6)
 
 
 @pytest.mark.slow

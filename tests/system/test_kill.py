@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from anymachine import PATIENCE
+from campaign import rounds
 
 if TYPE_CHECKING:
     from installed import Lunasched
 
-pytestmark = [pytest.mark.machine, pytest.mark.slow]
+pytestmark = [pytest.mark.machine, pytest.mark.slow, pytest.mark.campaign]
 
 JOBS = 10
-RUNS = 500
+RUNS = rounds(150, 500)
 
 # Starts the jobs in turn, each as soon as its last run is over, and notes every invocation ID.
 DRIVER = f"""
@@ -28,7 +29,7 @@ done
 """
 
 
-def test_500_runs_through_repeated_sigkill(luna: Lunasched, rng: random.Random) -> None:
+def test_runs_through_repeated_sigkill(luna: Lunasched, rng: random.Random) -> None:
     for number in range(1, JOBS + 1):
         luna(
             *("add", "--name", f"kill-{number}", "--schedule", "every 1d", "--command"),
@@ -44,7 +45,7 @@ def test_500_runs_through_repeated_sigkill(luna: Lunasched, rng: random.Random) 
     luna.machine.exec("systemctl start lunasched")
     ran = luna.machine.exec("cat /tmp/ran").stdout.split()
     assert len(ran) == RUNS
-    assert kills >= 5
+    assert kills >= rounds(2, 5)
 
     def recorded() -> list[dict[str, Any]]:
         history = [run for n in range(1, JOBS + 1) for run in luna.history(f"kill-{n}")]
@@ -60,8 +61,8 @@ def test_500_runs_through_repeated_sigkill(luna: Lunasched, rng: random.Random) 
         assert run["started_at"] < run["ended_at"]
 
 
-CHAINS = 300
-CHAIN_JOBS = 30
+CHAIN_JOBS = rounds(10, 30)
+CHAINS = CHAIN_JOBS * rounds(4, 10)
 ATTEMPTS = 3
 
 # Begins a chain of each job as soon as all attempts of its last one are over.
@@ -83,9 +84,7 @@ wait
 """
 
 
-def test_300_chains_of_retries_through_repeated_sigkill(
-    luna: Lunasched, rng: random.Random
-) -> None:
+def test_chains_of_retries_through_repeated_sigkill(luna: Lunasched, rng: random.Random) -> None:
     for number in range(1, CHAIN_JOBS + 1):
         hook = "echo $LUNASCHED_EVENT $LUNASCHED_EXECUTION_ID >> /tmp/chain-hooks"
         luna(
@@ -103,7 +102,7 @@ def test_300_chains_of_retries_through_repeated_sigkill(
         luna.machine.exec(kill, check=False)
         kills += 1
         assert time.monotonic() < deadline, "the chains are stuck"
-    assert kills >= 5
+    assert kills >= rounds(2, 5)
 
     def hooks() -> list[str]:
         return luna.machine.exec("sort /tmp/chain-hooks").stdout.splitlines()

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from campaign import IS_FULL
 
 from lunasched.systemd import journal
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.machine
 
-SECONDS = (1, 5, 60, 600) if os.environ.get("LUNASCHED_STALLS") == "full" else (1, 5)
+SECONDS = (1, 5, 60, 600) if IS_FULL else (1, 5)
 DROP_IN = "/run/systemd/system/systemd-journald.service.d/patient.conf"
 LINES = 2000
 

@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from campaign import rounds
 from inbox import Inbox
 
 from lunasched.history import alerting
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from installed import Lunasched
     from machine import Machine
 
-pytestmark = [pytest.mark.machine, pytest.mark.slow]
+pytestmark = [pytest.mark.machine, pytest.mark.slow, pytest.mark.campaign]
 
 JOBS = 10
-RUNS = 300
-FAILURES = 200
+RUNS = rounds(150, 300)
+FAILURES = RUNS * 2 // 3
 
 # Fails twice, succeeds, fails twice, ...
 COMMAND = """\
@@ -89,7 +90,7 @@ def promised(job: Job, runs: list[dict[str, Any]]) -> list[str]:
     return keys
 
 
-def test_200_failures_through_repeated_sigkill_and_a_server_that_is_away(
+def test_failures_through_repeated_sigkill_and_a_server_that_is_away(
     luna: Lunasched, server: Inbox, rng: random.Random
 ) -> None:
     machine = luna.machine

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from campaign import rounds
 
 if TYPE_CHECKING:
     from installed import Lunasched
@@ -312,9 +313,10 @@ def test_a_start_by_hand_costs_two_processes_more_at_most(luna: Lunasched) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 def test_a_burst_of_starts_beside_busy_loops_runs_each_once(luna: Lunasched) -> None:
     """The timers of one slot, starts by hand of jobs whose slot ran, and of those that just ran."""
-    many, directory = 100, f"/tmp/{luna.name}"
+    many, directory = rounds(30, 100), f"/tmp/{luna.name}"
     limit = 1 + 2 * round(luna.pace())
     luna.machine.run(["mkdir", directory])
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from campaign import rounds
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -289,7 +290,8 @@ def whole_files() -> st.SearchStrategy[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@hypothesis_settings(max_examples=2_000)
+@pytest.mark.campaign
+@hypothesis_settings(max_examples=rounds(500, 2_000))
 @given(content=whole_files(), flow=st.sampled_from([None, True, False]))
 def test_files_of_any_values_are_read_or_refused(content: Any, flow: bool | None) -> None:
     text = yaml.dump(content, default_flow_style=flow, allow_unicode=True, sort_keys=False)

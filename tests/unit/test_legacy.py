@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import legacy
 import pytest
+from campaign import rounds
 
 from lunasched import schedule
 from lunasched.cli import render
@@ -318,6 +319,7 @@ def _is_legacy(path: Path) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 def test_killed_at_any_step_the_old_database_or_the_new_is_there(journal: str, path: Path) -> None:
     jobs: list[dict[str, Any]] = [{"name": "hello"}, {"name": "second", "dependencies": ["hello"]}]
@@ -325,7 +327,7 @@ def test_killed_at_any_step_the_old_database_or_the_new_is_there(journal: str, p
     old, content = path.read_bytes(), dump(path)
     step = taken = 0
     while True:
-        step += 1
+        step += rounds(3, 1)
         for file in path.parent.iterdir():
             if file.is_dir():
                 shutil.rmtree(file)
@@ -756,6 +758,7 @@ ODD: list[Any] = [
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 def test_whatever_is_in_a_row_the_others_are_taken_over(path: Path, rng: random.Random) -> None:
     columns = [
         "name", "schedule_type", "schedule_value", "command", "args", "env", "enabled", "owner",
@@ -763,7 +766,8 @@ def test_whatever_is_in_a_row_the_others_are_taken_over(path: Path, rng: random.
         "hooks", "max_concurrent", "priority", "execution_mode", "notification_config",
     ]  # fmt: skip
     odd = 0
-    for _ in range(500):
+    count = rounds(120, 500)
+    for _ in range(count):
         for file in path.parent.iterdir():
             shutil.rmtree(file) if file.is_dir() else file.unlink()
         legacy.make(path, jobs=[{"name": "odd"}, {"name": "other"}], history=RUNS)
@@ -787,7 +791,7 @@ def test_whatever_is_in_a_row_the_others_are_taken_over(path: Path, rng: random.
         assert report.written.read_text() == report.text()
         odd += len(jobs) == 2
     # Some of it is taken for what it may have meant, and some is not.
-    assert 50 < odd < 450
+    assert count // 10 < odd < count * 9 // 10
 
 
 def test_the_command_to_add_a_job_says_all_of_it(path: Path) -> None:

@@ -43,8 +43,8 @@ def test_it_is_one_party_beside_the_machines() -> None:
     with stress.load(3) as processes:
         groups = {Path(f"/proc/{each.pid}/cgroup").read_text() for each in processes}
         (text,) = groups
-        (own,) = re.findall(r"/lunasched-load-\d+", text)
-        assert own == f"/lunasched-load-{os.getpid()}"
+        (own,) = re.findall(r"/lunasched-share-load-\d+", text)
+        assert own == f"/lunasched-share-load-{os.getpid()}"
     assert not [path for path in cgroups_of(own.removeprefix("/lunasched-")) if path.exists()]
 
 

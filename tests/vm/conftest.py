@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from installed import INSTALL
 from vm import VirtualMachine
 from vm_qemu import why_unavailable
 
@@ -22,3 +23,10 @@ def vm() -> Iterator[VirtualMachine]:
         pytest.skip(reason)
     with VirtualMachine.boot("test") as booted:
         yield booted
+
+
+@pytest.fixture(scope="session")
+def lunasched_vm(vm: VirtualMachine) -> VirtualMachine:
+    """The shared machine, with the supervisor running from now on."""
+    vm.exec(INSTALL, timeout=600)
+    return vm

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from installed import INSTALL, REMOVE
 from reference import utc
 from vm_jobs import Installed, successes
 
@@ -20,15 +19,13 @@ pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
 
 @pytest.fixture
-def jobs(vm: VirtualMachine) -> Iterator[Installed]:
+def jobs(lunasched_vm: VirtualMachine) -> Iterator[Installed]:
     """Jobs on the shared machine, with the supervisor running."""
-    vm.set_clock(utc(2028, 2, 10, 12, 30))
-    vm.exec(INSTALL, timeout=600)
+    lunasched_vm.set_clock(utc(2028, 2, 10, 12, 30))
     # Histories outlive jobs: not as those of another test.
-    installed = Installed(vm, "missed")
+    installed = Installed(lunasched_vm, "missed")
     yield installed
     installed.remove()
-    vm.exec(REMOVE, timeout=120)
 
 
 def missed(jobs: Installed) -> int:

@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from installed import INSTALL, REMOVE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,13 +28,12 @@ assert ctypes.CDLL(None).adjtimex(ctypes.byref(Timex(modes=ADJ_MAXERROR | ADJ_ST
 
 
 @pytest.fixture(scope="module")
-def lunasched_vm(vm: VirtualMachine) -> Iterator[VirtualMachine]:
-    """The shared machine, with the supervisors running."""
-    vm.exec(INSTALL, timeout=600)
-    vm.run("systemctl --user daemon-reload; systemctl --user enable --now lunasched", user="luna")
-    yield vm
-    vm.run("systemctl --user disable --now lunasched", user="luna")
-    vm.exec(REMOVE, timeout=120)
+def supervisors(lunasched_vm: VirtualMachine) -> Iterator[VirtualMachine]:
+    """The shared machine, with the supervisor of a user, too."""
+    run = lunasched_vm.run
+    run("systemctl --user daemon-reload; systemctl --user enable --now lunasched", user="luna")
+    yield lunasched_vm
+    run("systemctl --user disable --now lunasched", user="luna")
 
 
 def findings(vm: VirtualMachine, check: str, user: str | None = None) -> list[dict[str, Any]]:
@@ -44,25 +42,25 @@ def findings(vm: VirtualMachine, check: str, user: str | None = None) -> list[di
     return [one for one in found if one["check"] == check and one["severity"] != "ok"]
 
 
-def test_a_clock_that_nothing_synchronises(lunasched_vm: VirtualMachine) -> None:
-    (found,) = findings(lunasched_vm, "clock")
+def test_a_clock_that_nothing_synchronises(supervisors: VirtualMachine) -> None:
+    (found,) = findings(supervisors, "clock")
     assert found["severity"] == "warning"
     # There is no time server; its client's part is played here.
-    lunasched_vm.run(["python3", "-c", SYNCHRONISED])
-    assert findings(lunasched_vm, "clock") == []
+    supervisors.run(["python3", "-c", SYNCHRONISED])
+    assert findings(supervisors, "clock") == []
 
 
-def test_limits_of_a_user_that_have_no_controller(lunasched_vm: VirtualMachine) -> None:
-    assert findings(lunasched_vm, "cgroups") == []
+def test_limits_of_a_user_that_have_no_controller(supervisors: VirtualMachine) -> None:
+    assert findings(supervisors, "cgroups") == []
     add = ["lunasched", "add", "--name", "weighed", "--schedule", "@yearly", "--io-weight", "10"]
-    lunasched_vm.run([*add, "--", "true"], user="luna")
-    (found,) = findings(lunasched_vm, "cgroups", "luna")
+    supervisors.run([*add, "--", "true"], user="luna")
+    (found,) = findings(supervisors, "cgroups", "luna")
     assert "'io' is not there for jobs that need it: weighed" in found["what"]
     for command in found["fix"]:
-        lunasched_vm.run(command, timeout=120)
-    lunasched_vm.wait_for("systemctl --user is-active lunasched", user="luna", timeout=60)
-    assert findings(lunasched_vm, "cgroups", "luna") == []
-    lunasched_vm.run(["lunasched", "remove", "weighed"], user="luna")
-    lunasched_vm.run(
+        supervisors.run(command, timeout=120)
+    supervisors.wait_for("systemctl --user is-active lunasched", user="luna", timeout=60)
+    assert findings(supervisors, "cgroups", "luna") == []
+    supervisors.run(["lunasched", "remove", "weighed"], user="luna")
+    supervisors.run(
         "rm -r /etc/systemd/system/user@.service.d/lunasched.conf; systemctl daemon-reload"
     )

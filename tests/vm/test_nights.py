@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import reference
-from installed import INSTALL, REMOVE
 from reference import utc
 from vm_jobs import Installed, instant, skips, successes
 
@@ -33,15 +32,6 @@ PROMPT = 20 * SECOND
 """The latest that a run starts after its slot: a second of accuracy, and the emulated processor."""
 
 
-@pytest.fixture(scope="module")
-def lunasched_vm(vm: VirtualMachine) -> Iterator[VirtualMachine]:
-    """The shared machine, with the supervisor running."""
-    vm.exec(INSTALL, timeout=600)
-    yield vm
-    vm.exec(REMOVE, timeout=120)
-    vm.set_timezone("Etc/UTC")
-
-
 @pytest.fixture
 def jobs(lunasched_vm: VirtualMachine, request: pytest.FixtureRequest) -> Iterator[Installed]:
     """The jobs of a test; they are removed after it."""
@@ -49,6 +39,7 @@ def jobs(lunasched_vm: VirtualMachine, request: pytest.FixtureRequest) -> Iterat
     installed = Installed(lunasched_vm, name)
     yield installed
     installed.remove()
+    lunasched_vm.set_timezone("Etc/UTC")
 
 
 # The job's arguments and, for the reference, cron's way to say the same. Without a zone of its

@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from installed import INSTALL, REMOVE
 from reference import utc
 
 if TYPE_CHECKING:
@@ -22,17 +21,19 @@ CONFIG = "/etc/lunasched/config.yaml"
 
 
 @pytest.fixture
-def machine(vm: VirtualMachine) -> Iterator[VirtualMachine]:
+def machine(lunasched_vm: VirtualMachine) -> Iterator[VirtualMachine]:
     """The shared machine with a limit of two messages an hour, and a server for them."""
+    vm = lunasched_vm
     vm.set_clock(utc(2029, 3, 1, 12))
     vm.write_file(CONFIG, json.dumps({"notifications": {"max_per_hour": 2}}))
-    vm.exec(INSTALL, timeout=600)
+    vm.exec("systemctl restart lunasched")
     server = f"python3 /opt/lunasched/tests/support/receiver.py {PORT} {DIRECTORY}.log {DIRECTORY}"
     vm.exec(f"systemd-run --quiet --collect --unit=receiver {server}")
     vm.wait_for(["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{PORT}"], what="the receiver")
     yield vm
     vm.exec("for job in late many; do lunasched remove $job; done", check=False)
-    vm.exec(f"rm -rf {CONFIG} {DIRECTORY} {DIRECTORY}.log; systemctl stop receiver; {REMOVE}")
+    vm.exec(f"rm -rf {CONFIG} {DIRECTORY} {DIRECTORY}.log; systemctl stop receiver")
+    vm.exec("systemctl restart lunasched")
 
 
 def add(vm: VirtualMachine, name: str) -> None:

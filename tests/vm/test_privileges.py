@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from installed import INSTALL, REMOVE
 from sandbox_probe import PROBES
 from sandboxes import PREPARE, USERS, outcomes, surprises
 
@@ -18,37 +17,36 @@ pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def lunasched_vm(vm: VirtualMachine) -> Iterator[VirtualMachine]:
-    """The shared machine, with the supervisors running."""
-    vm.exec(INSTALL, timeout=600)
-    vm.exec(PREPARE)
-    vm.run("systemctl --user daemon-reload; systemctl --user start lunasched", user="luna")
-    yield vm
-    vm.run("systemctl --user stop lunasched", user="luna")
-    vm.exec(REMOVE, timeout=120)
+def supervisors(lunasched_vm: VirtualMachine) -> Iterator[VirtualMachine]:
+    """The shared machine, with the supervisor of a user, too."""
+    run = lunasched_vm.run
+    lunasched_vm.exec(PREPARE)
+    run("systemctl --user daemon-reload; systemctl --user start lunasched", user="luna")
+    yield lunasched_vm
+    run("systemctl --user stop lunasched", user="luna")
 
 
-def test_jobs_are_kept_from_what_they_shall_not_do(lunasched_vm: VirtualMachine) -> None:
+def test_jobs_are_kept_from_what_they_shall_not_do(supervisors: VirtualMachine) -> None:
     keys = [*PROBES]
-    assert surprises(outcomes(lunasched_vm, keys), keys) == {}
+    assert surprises(outcomes(supervisors, keys), keys) == {}
 
 
-def test_users_can_have_their_jobs_kept_from_it_as_well(lunasched_vm: VirtualMachine) -> None:
+def test_users_can_have_their_jobs_kept_from_it_as_well(supervisors: VirtualMachine) -> None:
     # An ordinary user may not schedule in real time anyway.
     keys = [key for key in USERS if key != "restrict_realtime"]
-    assert surprises(outcomes(lunasched_vm, keys, "luna"), keys) == {}
+    assert surprises(outcomes(supervisors, keys, "luna"), keys) == {}
 
 
 @pytest.mark.parametrize(
     ("priority", "nice", "score"),
     [("Low", 10, 500), ("Normal", 0, 0), ("High", -5, -250), ("Critical", -10, -500)],
 )
-def test_priorities(lunasched_vm: VirtualMachine, priority: str, nice: int, score: int) -> None:
+def test_priorities(supervisors: VirtualMachine, priority: str, nice: int, score: int) -> None:
     name = f"priority-{priority}"
     try:
         definition = ["--priority", priority, "--command", "nice; cat /proc/self/oom_score_adj"]
-        lunasched_vm.run(["lunasched", "add", "--name", name, "--schedule", "@yearly", *definition])
-        printed = lunasched_vm.run(["lunasched", "start", name, "--wait"]).stdout
+        supervisors.run(["lunasched", "add", "--name", name, "--schedule", "@yearly", *definition])
+        printed = supervisors.run(["lunasched", "start", name, "--wait"]).stdout
         assert printed.split() == [str(nice), str(score)]
     finally:
-        lunasched_vm.run(["lunasched", "remove", name])
+        supervisors.run(["lunasched", "remove", name])
