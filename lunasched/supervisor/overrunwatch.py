@@ -67,7 +67,10 @@ class OverrunWatch:
         for run in runs:
             first = overrun.first(rule, run.scheduled_at, run.started_at)
             if first is not None:
-                self._due[run.execution_id] = first + overrun.wait_usec(found[0])
+                # A run that waited for its turn was notified of as a start that waits: what passed
+                # before it began does not make it one that hangs.
+                since = max(first, run.started_at)
+                self._due[run.execution_id] = since + overrun.wait_usec(found[0])
         self._plan()
 
     def watch_starts(self) -> None:

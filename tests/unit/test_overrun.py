@@ -396,10 +396,23 @@ def test_a_start_that_waits_for_too_long_is_told_of_and_its_run(
     assert teller.watch.next_at is None
     if job.schedule == OFTEN.schedule:
         began = START + 10 * MINUTE
+        teller.now = began
         teller.begin(replace(RUN, started_at=began))
+        # The supervisor wakes up between its beginning and its end.
+        teller.wake(began)
         ended = teller.end(began + SECOND)
         assert ended.overrun == Overrun(5, START + 2 * MINUTE, began)
         assert [report.get("result") for report in teller.told()] == [None, "success"]
+
+
+def test_a_run_that_waited_is_told_of_again_if_it_hangs_itself(teller: Teller) -> None:
+    began = START + 10 * MINUTE
+    teller.now = began
+    teller.begin(replace(RUN, started_at=began))
+    assert teller.watch.next_at == began + 5 * MINUTE
+    teller.wake(began + 5 * MINUTE)
+    (report,) = teller.told()
+    assert (report["overrun"], report["execution_id"]) == (7, RUN.execution_id)
 
 
 def test_a_start_that_has_its_turn_in_time_wakes_nobody(teller: Teller) -> None:
