@@ -49,7 +49,7 @@ def _overruns(store: Store, host_timezone: str, now: int) -> tuple[OverrunFacts,
         rule = overrun.Rule.of(job, deployed_at, host_timezone)
         for run in store.runs.open_of_job(name):
             slots = overrun.overrun_of_run(rule, run, now)
-            if slots is not None and now >= slots.first_at + overrun.wait_usec(job):
+            if slots and now >= overrun.notified_at(job, slots.first_at, run.started_at):
                 limited = job.limits.timeout is not None
                 found.append(OverrunFacts(name, run.started_at, slots.count, limited))
     starts = [start for start in store.starts.all() if not start.is_retry]
@@ -59,7 +59,8 @@ def _overruns(store: Store, host_timezone: str, now: int) -> tuple[OverrunFacts,
         slots = overrun.overrun_of_start(
             overrun.Rule.of(job, deployed_at, host_timezone), start, now
         )
-        if slots is not None and now >= slots.first_at + overrun.wait_usec(job):
+        waiting = overrun.waiting_since(start)
+        if slots and now >= overrun.notified_at(job, slots.first_at, waiting):
             since = start.created_at
             found.append(OverrunFacts(job.name, since, slots.count, has_limit=True, waits=True))
     return tuple(found)

@@ -49,9 +49,14 @@ class Rule:
         )
 
 
-def wait_usec(job: Job) -> int:
-    """Return the time from the first slot that a run overruns to its notification (µs)."""
-    return round((job.notifications.overrun_after + job.jitter) * _SECOND)
+def notified_at(job: Job, first_at: int, since: int) -> int:
+    """Return when a run that overruns slots from ``first_at`` on is notified of (µs, UTC).
+
+    ``since`` is its start: what passed before that, while it waited for its turn, does not make it
+    one that hangs. Of a start that waits it is ``waiting_since``.
+    """
+    wait = round((job.notifications.overrun_after + job.jitter) * _SECOND)
+    return max(first_at, since) + wait
 
 
 def passed(rule: Rule, scheduled_at: int | None, started_at: int, until: int) -> Overrun | None:

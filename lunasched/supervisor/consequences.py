@@ -106,7 +106,8 @@ class Consequences:
             return
         self._store.runs.set_overrun(run.execution_id, found)
         over_at = found.last_at if run.ended_at is None else run.ended_at
-        if over_at >= found.first_at + overrun.wait_usec(job):
+        # A wait for its turn counts here: that was notified of, and is over with the run.
+        if over_at >= overrun.notified_at(job, found.first_at, found.first_at):
             self._notifications.overrun(job, run, found, self._now())
 
     def _failed(self, job: Job, run: Run) -> None:

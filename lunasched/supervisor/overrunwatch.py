@@ -67,10 +67,8 @@ class OverrunWatch:
         for run in runs:
             first = overrun.first(rule, run.scheduled_at, run.started_at)
             if first is not None:
-                # A run that waited for its turn was notified of as a start that waits: what passed
-                # before it began does not make it one that hangs.
-                since = max(first, run.started_at)
-                self._due[run.execution_id] = since + overrun.wait_usec(found[0])
+                at = overrun.notified_at(found[0], first, run.started_at)
+                self._due[run.execution_id] = at
         self._plan()
 
     def watch_starts(self) -> None:
@@ -90,7 +88,8 @@ class OverrunWatch:
         if found is None:
             return None
         first = overrun.first_of_start(overrun.Rule.of(*found, self._host_timezone), start)
-        return None if first is None else first + overrun.wait_usec(found[0])
+        since = overrun.waiting_since(start)
+        return None if first is None else overrun.notified_at(found[0], first, since)
 
     def watch_all(self) -> None:
         """Wait anew for all runs in progress: after the start, and where the clock was set."""

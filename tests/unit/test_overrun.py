@@ -14,6 +14,9 @@ import pytest
 from handloop import HandLoop
 from samples import own_history
 
+from lunasched.doctor import overruncheck
+from lunasched.doctor.databasecheck import DatabaseFacts
+from lunasched.doctor.facts import FileFacts, Unseen
 from lunasched.history import missed, overrun, phrases
 from lunasched.history.missed import Checked, Cover
 from lunasched.history.overrun import Rule
@@ -413,6 +416,20 @@ def test_a_run_that_waited_is_told_of_again_if_it_hangs_itself(teller: Teller) -
     teller.wake(began + 5 * MINUTE)
     (report,) = teller.told()
     assert (report["overrun"], report["execution_id"]) == (7, RUN.execution_id)
+
+
+def test_the_doctor_warns_of_it_as_late_as_the_supervisor(teller: Teller, tmp_path: Path) -> None:
+    file = FileFacts(tmp_path / "lunasched.db", "root", "root", 0o600)
+    known = DatabaseFacts(file.path, file, None, "", "current", checked=True)
+    began = START + 10 * MINUTE
+    teller.begin(replace(RUN, started_at=began))
+
+    def found(at: int) -> int:
+        seen = overruncheck.look(lambda: teller.store, known, "UTC", at)
+        assert not isinstance(seen, Unseen)
+        return len(seen)
+
+    assert [found(began), found(began + 5 * MINUTE - 1), found(began + 5 * MINUTE)] == [0, 0, 1]
 
 
 def test_a_start_that_has_its_turn_in_time_wakes_nobody(teller: Teller) -> None:
