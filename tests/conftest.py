@@ -139,18 +139,25 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     pool: Path | None = session.config.getoption("pool")
     if pool is None or session.testsfailed or session.config.option.collectonly:
         return None
-    files = [list(items) for _, items in groupby(session.items, key=lambda item: item.path)]
-    for number, items in enumerate(files):
+    item = next(mine := _of_pool(session.items, pool), None)
+    while item is not None:
+        # A file is taken before the last test of the one before it runs: that takes down what the
+        # following test does not need.
+        following = next(mine, None)
+        session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+        item = following
+    return True
+
+
+def _of_pool(items: list[pytest.Item], pool: Path) -> Iterator[pytest.Item]:
+    """The tests of each file that nobody else has taken when it is its turn."""
+    for path, tests in groupby(items, key=lambda item: item.path):
         try:
-            (pool / str(items[0].path).replace("/", "%")).touch(exist_ok=False)
+            (pool / str(path).replace("/", "%")).touch(exist_ok=False)
         except FileExistsError:
             continue
-        # Any test of another file: what belongs to this file is taken down after its last one.
-        other = files[number - 1][0] if len(files) > 1 else None
-        for item, following in zip(items, [*items[1:], other], strict=True):
-            session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-            if session.shouldfail:
-                raise session.Failed(session.shouldfail)
-            if session.shouldstop:
-                raise session.Interrupted(session.shouldstop)
-    return True
+        yield from tests

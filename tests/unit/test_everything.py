@@ -138,7 +138,10 @@ def test_what_is_no_failure_of_a_test_is_not_tried_again(tree: Path) -> None:
 def test_a_pool_runs_each_test_once_and_the_longest_files_first(tree: Path) -> None:
     for number in range(7):
         text = "".join(f"def test_{n}(note): note('ran')\n" for n in range(number + 1))
-        (tree / f"tests/test_{number}.py").write_text(text)
+        # Some files are followed by one of their directory, and some are not.
+        directory = tree / f"tests/of_{number // 2 % 2}"
+        directory.mkdir(exist_ok=True)
+        (directory / f"test_{number}.py").write_text(text)
     tests = {**{f"test_{number}": number + 1 for number in range(7)}, "test_9": 1}
     (tree / "tests/test_9.py").write_text(
         "import pytest\n@pytest.mark.machine\ndef test_it(note): note('ran')\n"
