@@ -82,15 +82,22 @@ class Part:
             found[test] = found.get(test, "") + line["text"]
         return found
 
-    def end(self) -> None:
-        """If it is not over, end it as Ctrl-C does, so that it takes its machines down.
+    def interrupt(self) -> None:
+        """If it is not over, have it end as on Ctrl-C, so that it takes its machines down.
 
         By SIGTERM, which conftest.py takes for Ctrl-C: a shell has what it starts in the
         background ignore SIGINT.
         """
         if self._process.poll() is None:
             self._process.terminate()
+
+    def end(self) -> None:
+        """Wait for one that was interrupted; what does not end is killed."""
+        try:
             self._process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def show(self, title: str) -> None:
         """Print what it said."""
@@ -151,7 +158,11 @@ def run(every: Callable[[Path], Parts], more: list[str]) -> tuple[list[int], dic
             running.append(part)
             stack.callback(part.show, f"Tests {title}")
             stack.callback(part.end)
-        statuses = [part.wait() for part in running]
+        try:
+            statuses = [part.wait() for part in running]
+        finally:
+            for part in running:  # all at once, and then each is waited for
+                part.interrupt()
         failed = {test: text for part in running for test, text in part.failed().items()}
     return statuses, failed
 
