@@ -31,7 +31,7 @@ from lunasched.units import concurrency
 if TYPE_CHECKING:
     from lunasched.errors import LunaschedError
     from lunasched.jobs.model import Job
-    from lunasched.store import Store
+    from lunasched.store import Start, Store
     from lunasched.systemd.manager import Manager
 
 
@@ -43,6 +43,16 @@ class _Interval:
     deployed_at: int
     usec: int
     boot: Reboot | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A start at the end of an interval that began at a point in time (µs, UTC)."""
+
+    job: Job
+    began: int
+    trigger: Trigger
+    slot: int
 
 
 class Intervals:
@@ -146,30 +156,69 @@ class Intervals:
             return
         if max(deployed_at, self._store.runs.last_start(name) or 0) != began:
             return
-        timer, now = unittext.timer_name(name), self._loop.now()
-        # In this order: killed in between, we find the timer younger than the last run, and the
-        # interval still over, and do it again.
-        self._manager.restart_later(timer, partial(_complain, job.name, timer))
-        # The start is on record before it is asked for, as what it is.
+        planned = _Planned(job, began, trigger, slot=began + rule.seconds * 1_000_000)
+        # The start is on record before anything is asked for, as what it is. It is due later, for
+        # the case that we are killed before the manager answers.
+        self._put(planned, due_in=_UNSURE_USEC)
+        timer = unittext.timer_name(name)
+        answered = self._loop.callback(partial(self._restarted, planned))
+        self._manager.restart_later(timer, answered)
+
+    def _put(self, planned: _Planned, due_in: int = 0) -> None:
+        """Have a planned start carried out."""
+        job, now = planned.job, self._loop.now()
         with self._store.transaction():
+            waiting = self._waiting(planned)
+            if waiting is not None:
+                self._store.starts.drop(waiting)
             self._store.starts.put(
                 job,
                 unit=concurrency.started_unit(job),
-                trigger=trigger,
-                slot=began + rule.seconds * 1_000_000,
-                due_at=now,
+                trigger=planned.trigger,
+                slot=planned.slot,
+                due_at=now + due_in,
                 now=now,
             )
         self._start_due()
 
+    def _restarted(self, planned: _Planned, error: LunaschedError | None) -> None:
+        """Ask if the timer elapsed right before it was restarted: from now on it does not."""
+        name = planned.job.name
+        if error is not None:
+            timer = unittext.timer_name(name)
+            print(f"<4>{name}: {timer} could not be started: {error}", flush=True)
+        unit = concurrency.started_unit(planned.job)
+        told = self._loop.callback(partial(self._decide, planned))
+        self._manager.ask_later([unit], (Property.STARTED,), told)
 
-def _complain(job: str, unit: str, error: LunaschedError | None) -> None:
-    if error is not None:
-        print(f"<4>{job}: {unit} could not be started: {error}", flush=True)
+    def _decide(self, planned: _Planned, unit: str, said: tuple[int]) -> None:
+        waiting = self._waiting(planned)
+        if waiting is None:
+            return  # carried out, or dropped with its job
+        (started,) = said
+        if started > planned.began:
+            # The history does not have that run yet: the journal is behind.
+            self._store.starts.drop(waiting)
+        else:
+            self._put(planned)
+
+    def _waiting(self, planned: _Planned) -> Start | None:
+        """Return what is on record of a planned start and was not asked for yet."""
+        unit = concurrency.started_unit(planned.job)
+        return next(
+            (
+                start
+                for start in self._store.starts.all()
+                if (start.unit, start.scheduled_at) == (unit, planned.slot) and not start.claimed_at
+            ),
+            None,
+        )
 
 
 # A timer is started a moment after its job is written to the database.
 _DEPLOYMENT_USEC = 60_000_000
+# How long an answer of the manager may take before a planned start is carried out without it.
+_UNSURE_USEC = 60_000_000
 # How soon after a daemon-reload the timers are looked at.
 _RELOADS_MS = 1000
 # Smaller shifts are ignored.

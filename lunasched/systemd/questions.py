@@ -26,11 +26,13 @@ _NEVER = (1 << 64) - 1
 
 
 class Property(Enum):
-    """The facts about a timer that can be asked for; numbers are µs, 0 where there is none."""
+    """The facts about a unit that can be asked for; numbers are µs, 0 where there is none."""
 
     STATE = (UNIT, "ActiveState")
     SINCE = (UNIT, "ActiveEnterTimestamp")
     """UTC; also of a timer that is no longer active."""
+    STARTED = (UNIT, "InactiveExitTimestamp")
+    """The last time at which its start began, UTC."""
     SINCE_BOOT = (UNIT, "ActiveEnterTimestampMonotonic")
     NEXT = (TIMER, "NextElapseUSecRealtime")
     """UTC."""

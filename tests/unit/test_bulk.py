@@ -19,7 +19,7 @@ from lunasched.systemd.manager import Manager
 from lunasched.systemd.questions import Property
 
 NOW = 1_790_000_000_000_000
-MINUTE, HOUR, DAY = 60_000_000, 3_600_000_000, 86_400_000_000
+SECOND, MINUTE, HOUR, DAY = 1_000_000, 60_000_000, 3_600_000_000, 86_400_000_000
 
 
 @dataclass
@@ -52,6 +52,7 @@ class Timers:
 
     def restart_later(self, unit: str, answered: Any) -> None:
         self.restarted.append(unit)
+        self.told.append(partial(answered, None))
 
 
 class DeafLoop(HandLoop):
@@ -76,6 +77,11 @@ def timer(number: int) -> str:
     return f"lunasched-job@j{number}.timer"
 
 
+def due(store: Store, loop: HandLoop) -> list[str]:
+    """The jobs whose starts are due by now."""
+    return [start.job for start in store.starts.all() if start.due_at <= loop.now()]
+
+
 def test_intervals_are_planned_without_waiting_for_systemd(store: Store) -> None:
     loop, timers = HandLoop(NOW), Timers()
     for number in range(0, 300, 3):
@@ -87,16 +93,47 @@ def test_intervals_are_planned_without_waiting_for_systemd(store: Store) -> None
         loop,
         store,
         cast("Manager", timers),
-        start_due=lambda: begun.extend(start.job for start in store.starts.all()),
+        start_due=lambda: begun.extend(due(store, loop)),
     )
     intervals.watch()
     # Twice: for the boot, and for reloads. Nothing of jobs without an interval.
     assert timers.asked == 2 * sorted(timer(number) for number in range(0, 300, 3))
     timers.answer()
-    loop.advance(MINUTE)
-    assert begun == ["j3"]
+    loop.advance(SECOND)
     assert timers.restarted == [timer(3)]
+    assert begun == []
+    for _ in ("restarted", "not started meanwhile"):
+        timers.answer()
+    assert begun == ["j3"]
     assert timers.waited_for == []
+
+
+def overdue(store: Store, loop: HandLoop, timers: Timers) -> None:
+    """Have the start of a job whose interval is over planned, and its timer restarted."""
+    timers.known[timer(3)] = {Property.STATE: "active", Property.SINCE: NOW - MINUTE}
+    intervals = Intervals(loop, store, cast("Manager", timers), start_due=lambda: None)
+    intervals.watch()
+    timers.answer()
+    loop.advance(SECOND)
+    assert timers.restarted == [timer(3)]
+
+
+def test_a_timer_that_elapses_right_before_its_planned_start_starts_one_run(store: Store) -> None:
+    """The journal is behind, so that the history does not have its run yet."""
+    loop, timers = HandLoop(NOW), Timers()
+    overdue(store, loop, timers)
+    timers.known["lunasched-job@j3.service"] = {Property.STARTED: NOW + SECOND // 2}
+    timers.answer()
+    timers.answer()
+    assert store.starts.all() == []
+
+
+def test_a_planned_start_is_not_lost_where_systemd_does_not_answer(store: Store) -> None:
+    loop, timers = HandLoop(NOW), Timers()
+    overdue(store, loop, timers)
+    assert due(store, loop) == []
+    loop.advance(MINUTE)
+    assert due(store, loop) == ["j3"]
 
 
 def test_an_interval_that_a_reload_has_put_off_is_planned_for_its_time(store: Store) -> None:
@@ -112,7 +149,7 @@ def test_an_interval_that_a_reload_has_put_off_is_planned_for_its_time(store: St
         loop,
         store,
         cast("Manager", timers),
-        start_due=lambda: begun.extend(start.job for start in store.starts.all()),
+        start_due=lambda: begun.extend(due(store, loop)),
     )
     intervals.watch()
     timers.answer()
@@ -124,6 +161,8 @@ def test_an_interval_that_a_reload_has_put_off_is_planned_for_its_time(store: St
     loop.advance(28 * MINUTE)
     assert begun == []
     loop.advance(2 * MINUTE)
+    timers.answer()
+    timers.answer()
     assert begun == ["j6"]
     assert timers.waited_for == []
 
