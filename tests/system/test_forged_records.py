@@ -67,10 +67,11 @@ ln -s $2 $units/new
 mv -fT $units/new $units/invocation:$1
 echo >~/go
 """
+# Again if it is not read: what is written while the shell has it open still goes with that.
 LEAVE = """
-echo >~/go
-while systemctl --user is-active --quiet $1; do :; done
+while systemctl --user is-active --quiet $1; do timeout 5 sh -c 'echo >~/go'; done
 rm ~/go ~/.config/systemd/user/$1
+! systemctl --user is-failed --quiet $1
 """
 
 
