@@ -84,8 +84,8 @@ def compile_units(
     if output is None:
         print_units(compiled)
         return
+    from lunasched.formats.unittext import OWNERSHIP_MARK
     from lunasched.state.unitdir import UnitDirectory
-    from lunasched.units.compiler import OWNERSHIP_MARK
 
     directory = UnitDirectory(output, mark=OWNERSHIP_MARK, prefix="")
     with directory.stage({unit.name: unit.text for unit in compiled.units}) as staged:

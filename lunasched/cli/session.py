@@ -283,14 +283,14 @@ class Session:
         from lunasched.formats import unittext
         from lunasched.state.deploylock import DeployLock
         from lunasched.state.unitdir import UnitDirectory
-        from lunasched.units.compiler import OWNERSHIP_MARK
 
         # In this order: a removal of the last job that is no longer under way has removed its
         # units, and the first job that was added meanwhile is in the database before its units are.
         if DeployLock(self.paths.deploy_lock).leaves_no_job:
             return
         prefix = unittext.JOB_PREFIX
-        deployed = UnitDirectory(self.paths.units, mark=OWNERSHIP_MARK, prefix=prefix).owned()
+        mark = unittext.OWNERSHIP_MARK
+        deployed = UnitDirectory(self.paths.units, mark=mark, prefix=prefix).owned()
         if deployed and not self.store_as_is.jobs.names():
             raise StoreError(
                 f"{self.paths.database} has no jobs, but {len(deployed)} unit files of jobs are "

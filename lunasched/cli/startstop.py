@@ -104,13 +104,13 @@ def stop(
 
 def _for_this_run(job: Job, argv: List[str], env: List[str]) -> Job:
     """Return the job with the changes for this run; raises ``InvalidJob``."""
-    from lunasched.jobs import directives
-    from lunasched.jobs.reading import job_from_mapping
-
     if not argv and not env:
         return job
+    from lunasched.jobs import directivelines
+    from lunasched.jobs.reading import job_from_mapping
+
     command = job.command
-    if argv and directives.command(job.directives) is not None:
+    if argv and directivelines.command(job.directives) is not None:
         raise InvalidInput(
             f"the command of the job {job.name!r} is lines of ExecStart=, which take no arguments"
         )
@@ -140,7 +140,7 @@ def _manual(session: Session) -> ManualStart:
         session.manager,
         session.store,
         session.paths,
-        session.context,
+        context=lambda: session.context,
         waiting=lambda: session.of_history(session.store.starts.all, None),
         is_recorded=lambda: session.is_recorded,
         now=session.now,

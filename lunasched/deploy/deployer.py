@@ -39,7 +39,7 @@ from lunasched.paths import Paths, zone_identity
 from lunasched.state.deploylock import DeployLock
 from lunasched.state.slotfile import SlotDirectory
 from lunasched.state.unitdir import UnitDirectory
-from lunasched.units import commandchannels, compiler
+from lunasched.units import commandchannels
 from lunasched.units.compilation import compile_all
 from lunasched.units.compiler import CompiledJob, Context
 from lunasched.units.concurrency import has_launcher
@@ -92,7 +92,7 @@ class Deployer:
         self._store = store
         self._units = UnitDirectory(
             paths.units,
-            mark=compiler.OWNERSHIP_MARK,
+            mark=unittext.OWNERSHIP_MARK,
             prefix=(unittext.JOB_PREFIX, unittext.LAUNCH_PREFIX, unittext.HOOK_PREFIX),
         )
         self._slots = SlotDirectory(paths.slots)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from lunasched.formats import unittext
 from lunasched.state.unitdir import UnitDirectory
 from lunasched.units import compiler
 
@@ -22,7 +23,7 @@ class Gate:
         directory, _, self._name = compiler.GATE_NAME.partition("/")
         self._directory = context.units / directory
         self._files = UnitDirectory(
-            self._directory, mark=compiler.OWNERSHIP_MARK, prefix=self._name
+            self._directory, mark=unittext.OWNERSHIP_MARK, prefix=self._name
         )
         self._store = store
         self._manager = manager

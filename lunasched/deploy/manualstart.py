@@ -2,7 +2,8 @@
 
 A job that runs alone, or while starts wait, is put into the queue of the supervisor. Any other is
 started here: its own service, or a unit for this one run where runs may be in progress beside each
-other, or where the run differs from the job.
+other, or where the run differs from the job. The compiler is loaded for such a unit alone: it costs
+half as much as all the rest of a start.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from lunasched.history.run import Trigger
 from lunasched.jobs.model import ExecutionMode
 from lunasched.state.runtimedir import GateView, MarkDirectory
 from lunasched.state.unitdir import UnitDirectory
-from lunasched.units import compiler, concurrency
+from lunasched.units import concurrency
 
 if TYPE_CHECKING:
     from lunasched.history.pendingstarts import Start
@@ -44,14 +45,15 @@ class StartedUnit:
 class ManualStart:
     """Starts jobs by hand, in one mode.
 
-    ``waiting`` returns the starts in the queue, or ``None`` where the history cannot be read;
-    ``is_recorded`` tells if a supervisor is there to serve the queue; ``now`` is µs, UTC.
+    ``context`` returns the surroundings of compilation; ``waiting`` the starts in the queue, or
+    ``None`` where the history cannot be read; ``is_recorded`` tells if a supervisor is there to
+    serve the queue; ``now`` is µs, UTC.
     """
 
     manager: Manager
     store: Store
     paths: Paths
-    context: Context
+    context: Callable[[], Context]
     waiting: Callable[[], list[Start] | None]
     is_recorded: Callable[[], bool]
     now: Callable[[], int]
@@ -129,18 +131,20 @@ class ManualStart:
 
     def _make_instance(self, job: Job) -> str:
         """Write a unit for one run where the next boot removes it; return its name."""
+        from lunasched.units import compiler
+
         jobs = self.store.jobs
         dependencies = [found for name in job.dependencies if (found := jobs.get(name))]
         service = compiler.compile(
             job,
-            self.context,
+            self.context(),
             depended_on=bool(jobs.dependent_names(job.name)),
             launched=[found.name for found in dependencies if concurrency.has_launcher(found)],
         ).service
         # The letter tells the guard that the start is by hand, like the letters of a launcher.
         unit = unittext.run_service_name(job.name, f"{secrets.token_hex(6)}h")
         directory = UnitDirectory(
-            self.paths.runtime_units, mark=compiler.OWNERSHIP_MARK, prefix=unittext.JOB_PREFIX
+            self.paths.runtime_units, mark=unittext.OWNERSHIP_MARK, prefix=unittext.JOB_PREFIX
         )
         self._remove_old_instances(job.name, directory)
         with directory.stage({unit: service.text}) as staged:

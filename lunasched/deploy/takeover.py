@@ -26,7 +26,7 @@ from lunasched.formats.document import Format
 from lunasched.paths import HISTORY_DIRECTORY
 from lunasched.state.unitdir import UnitDirectory
 from lunasched.store import Definitions, RemoteHistory
-from lunasched.units.compiler import OWNERSHIP_MARK, former_hash_line, job_hash_line
+from lunasched.units.compiler import former_hash_line, job_hash_line
 
 if TYPE_CHECKING:
     from lunasched.jobs.model import Job
@@ -175,7 +175,9 @@ class Takeover:
 
     def _was_deployed(self, taken: TakenJob) -> bool:
         """Tell if root deployed this very definition."""
-        units = UnitDirectory(self._paths.units, mark=OWNERSHIP_MARK, prefix=unittext.JOB_PREFIX)
+        units = UnitDirectory(
+            self._paths.units, mark=unittext.OWNERSHIP_MARK, prefix=unittext.JOB_PREFIX
+        )
         try:
             deployed = units.read(unittext.service_name(taken.job.name)) or ""
         except UnitConflict:

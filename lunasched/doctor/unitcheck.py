@@ -51,7 +51,7 @@ def look(jobs: Sequence[Job], paths: Paths, context: Context, limit: int) -> Dep
     """Return what is deployed of ``jobs``, which are all; ``limit`` is ``max_concurrent_jobs``."""
     directory = UnitDirectory(
         paths.units,
-        mark=compiler.OWNERSHIP_MARK,
+        mark=unittext.OWNERSHIP_MARK,
         prefix=(unittext.JOB_PREFIX, unittext.LAUNCH_PREFIX, unittext.HOOK_PREFIX),
     )
     found = compile_all(jobs, context)

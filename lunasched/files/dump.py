@@ -19,7 +19,7 @@ from lunasched.files.settings import JOBS
 from lunasched.formats import measures
 from lunasched.formats.document import Format
 from lunasched.formats.yamltext import meaning
-from lunasched.jobs import directives
+from lunasched.jobs import directivelines
 from lunasched.jobs.keys import ARGUMENTS, DIRECTIVES, GROUPS, KEYS, ROWS
 from lunasched.jobs.model import Job
 from lunasched.jobs.reading import NO_DEFAULTS, Defaults
@@ -90,7 +90,7 @@ def _size(number: int | None) -> int | str | None:
 
 def _is_said(job: Job, key: str, differs: bool, defaults: Defaults) -> bool:
     if key == "command":
-        return directives.command(job.directives) is None
+        return directivelines.command(job.directives) is None
     if key == "name":
         return True
     if key == "schedule" and job.schedule != schedule.ON_DEMAND:

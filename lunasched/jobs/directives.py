@@ -1,7 +1,7 @@
 """Directives that a job passes on to systemd as they are (the key ``systemd``).
 
-They are those of ``[Service]``, apart from ``REFUSED``, and ``UNIT`` of ``[Unit]``. systemd has no
-directive in both, so that the section follows from the name.
+They are those of ``[Service]``, apart from ``REFUSED``, and ``directivelines.UNIT`` of ``[Unit]``.
+systemd has no directive in both, so that the section follows from the name.
 """
 
 from __future__ import annotations
@@ -11,11 +11,8 @@ from collections.abc import Mapping
 
 from lunasched.errors import InvalidInput
 from lunasched.formats import unitfile, unittext
-from lunasched.formats.unittext import UnitText
 from lunasched.jobs import keys
 from lunasched.jobs.model import Directive
-
-Directives = tuple[tuple[str, Directive], ...]
 
 _NAME = re.compile(r"[A-Za-z]+\Z")
 
@@ -24,16 +21,7 @@ _RETRIES = "a failed run is retried by retry_policy"
 _ENDS = "the history is made from the start and the end of each run"
 _ACCOUNTING = "the resources that a run used are recorded with it"
 
-UNIT = frozenset(
-    (
-        "After", "Before", "Wants", "Requires", "Requisite", "BindsTo", "PartOf", "Conflicts",
-        "Upholds", "RequiresMountsFor", "WantsMountsFor", "DefaultDependencies", "IgnoreOnIsolate",
-        "JoinsNamespaceOf", "OnFailure", "OnFailureJobMode", "OnSuccess", "OnSuccessJobMode",
-    )
-)  # fmt: skip
-"""The directives of ``[Unit]`` that have a meaning for a job, beside conditions and assertions."""
 _COMMANDS = ("ExecStart", "ExecStartPre", "ExecStartPost")
-_TESTS = ("Condition", "Assert")
 _IS_RUN = "a job is started by its timer, by retries and by hand"
 _NO_LIMIT = "a job would be refused after a few starts"
 _SECTIONS = ("Unit", "Service")
@@ -117,16 +105,6 @@ def check_name(name: object) -> None:
         raise InvalidInput(f"this directive cannot be set here: {REFUSED[name]}")
 
 
-def is_of_unit(name: str) -> bool:
-    """Tell if a directive is one of ``[Unit]``."""
-    return name in UNIT or is_condition(name)
-
-
-def is_condition(name: str) -> bool:
-    """Tell if a directive is a condition or an assertion of ``[Unit]``."""
-    return name.startswith(_TESTS)
-
-
 def read_directive(name: str, value: object) -> Directive:
     """The value of one directive, or of each of its lines; raises ``InvalidInput``."""
     check_name(name)
@@ -135,39 +113,6 @@ def read_directive(name: str, value: object) -> Directive:
             raise InvalidInput("the list is empty")
         return tuple(_line(name, each) for each in value)
     return _line(name, value)
-
-
-def command(directives: Directives) -> str | None:
-    """The lines of ``ExecStart=`` that take the place of a command, as one text."""
-    found = dict(directives).get("ExecStart")
-    return found if found is None or isinstance(found, str) else "\n".join(found)
-
-
-def is_oneshot(directives: Directives) -> bool:
-    """Tell if a job has several commands, one after the other: only ``Type=oneshot`` does that."""
-    found = dict(directives)
-    main = found.get("ExecStart", "")
-    several = not isinstance(main, str) and len(main) > 1
-    return several or not found.keys().isdisjoint(("ExecStartPre", "ExecStartPost"))
-
-
-def directive_lines(directives: Directives) -> list[tuple[UnitText, UnitText]]:
-    """The lines of a job's directives."""
-    return [
-        (unittext.plain(name), unittext.raw(line))
-        for name, value in directives
-        for line in ((value,) if isinstance(value, str) else value)
-    ]
-
-
-def of_unit(directives: Directives) -> Directives:
-    """Those of ``[Unit]``."""
-    return tuple((name, value) for name, value in directives if is_of_unit(name))
-
-
-def of_service(directives: Directives) -> Directives:
-    """Those of ``[Service]``."""
-    return tuple((name, value) for name, value in directives if not is_of_unit(name))
 
 
 def _line(name: str, value: object) -> str:

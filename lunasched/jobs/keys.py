@@ -428,19 +428,19 @@ _BESIDE_OTHERS = (
     KeyRow(
         "mode", values.OneOf(ExecutionMode, "execution mode"),
         "Runs that may be in progress beside one of the job.", ("execution_mode",),
-        Built("units.concurrency.concurrency_values"),
+        Built("units.guards.concurrency_values"),
         KeyOption("Sequential, Parallel or Exclusive.  [default: Sequential]", "MODE"), "Mode",
     ),
     KeyRow(
         "overlap", values.OneOf(Overlap, "way to treat an overlap"),
         "Action when the job is due during a run.", ("overlap",),
-        Built("units.concurrency.concurrency_values"),
+        Built("units.guards.concurrency_values"),
         KeyOption("When due during a run: queue, skip or replace.  [default: queue]", "HOW"),
     ),
     KeyRow(
         "max_concurrent", values.Whole(0, 1000),
         "Concurrent runs of a Parallel job, at most; 0 means no limit.", ("max_concurrent",),
-        Built("units.concurrency.launch_command"),
+        Built("units.guards.launch_command"),
         KeyOption("Concurrent runs of a Parallel job, at most.  [default: 0, no limit]", "N"),
     ),
     KeyRow(

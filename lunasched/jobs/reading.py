@@ -13,7 +13,7 @@ from typing import Any
 
 from lunasched import errors, schedule
 from lunasched.errors import InvalidInput, InvalidJob
-from lunasched.jobs import directives, sandbox
+from lunasched.jobs import directivelines, directives, sandbox
 from lunasched.jobs import values as values
 from lunasched.jobs.keys import ARGUMENTS, DIRECTIVES, GROUPS, KEYS, Key
 from lunasched.jobs.model import (
@@ -246,7 +246,7 @@ class _Found:
 
     def take_commands(self) -> None:
         """Take the lines of ``ExecStart=`` for the command of a job that has no other."""
-        command = directives.command(self.fields.get("directives", ()))
+        command = directivelines.command(self.fields.get("directives", ()))
         if command is None:
             return
         for target in ("command", "arguments"):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lunasched.formats.shell import plain_words, simple_commands
-from lunasched.jobs import directives
+from lunasched.jobs import directivelines
 from lunasched.jobs.model import Job
 
 _SHELLS = frozenset(("sh", "bash", "dash", "zsh", "ksh", "mksh", "busybox"))
@@ -67,7 +67,7 @@ def of_job(job: Job) -> list[Switch]:
     if job.user not in (None, _ROOT):
         # It would be asked for a password.
         return []
-    written = directives.command(job.directives)
+    written = directivelines.command(job.directives)
     command = job.command if written is None else written
     if isinstance(command, str):
         return _of_text(command)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from lunasched.formats import unittext
 from lunasched.history.run import Result
-from lunasched.jobs import directives
+from lunasched.jobs import directivelines
 from lunasched.paths import Mode
 from lunasched.supervisor.announced import AnnouncedRun, AnnouncedRuns
 from lunasched.supervisor.recorder import Recorder, result_of
@@ -124,7 +124,7 @@ class Settlement:
         starting = [run for run in self._store.runs.open() if run.is_starting]
         for run in starting:
             job = self._store.jobs.get(run.job)
-            oneshot = job is not None and directives.is_oneshot(job.directives)
+            oneshot = job is not None and directivelines.is_oneshot(job.directives)
             if not oneshot and not self._store.jobs.dependents(run.job):
                 continue
             state = self._units.state(run.unit)

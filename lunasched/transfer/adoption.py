@@ -19,7 +19,7 @@ from lunasched import schedule
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.formats import measures, numerals, unitfile
 from lunasched.formats.unitfile import INFINITY, Assignment, UnitFile
-from lunasched.jobs import directives, keys, sandbox
+from lunasched.jobs import directivelines, directives, keys, sandbox
 from lunasched.jobs.model import Job, Priority
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.jobs.values import ATTEMPTS
@@ -317,8 +317,8 @@ def _without_rule(section: str, directive: str, sections: Sequence[str]) -> _Rul
     if section not in sections:
         return _refuse(f"the section [{section}] has no place in a job")
     if section == "Unit" and "Service" in sections:
-        return _pass_on if directives.is_of_unit(directive) else _no_unit(directive)
-    if section == "Unit" and directives.is_condition(directive):
+        return _pass_on if directivelines.is_of_unit(directive) else _no_unit(directive)
+    if section == "Unit" and directivelines.is_condition(directive):
         return _when_the_timer_starts
     return _pass_on if section == "Service" else _refuse(_NO_PLACE)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lunasched import schedule
 from lunasched.errors import InvalidInput
-from lunasched.jobs.directives import directive_lines
+from lunasched.jobs.directivelines import directive_lines
 from lunasched.jobs.model import ExecutionMode, Job, Notifications, Overlap
 from lunasched.units import compiler
 from lunasched.units.compiler import Context, Unit

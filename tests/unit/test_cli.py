@@ -103,6 +103,67 @@ def test_a_list_loads_what_it_shows(filled: Cli) -> None:
     assert not imported(filled, "list") & UNUSED_BY_LIST
 
 
+# What only a change or a compilation of a job has a use for.
+COMPILING = {
+    "lunasched.files.settings",
+    "lunasched.formats.template",
+    "lunasched.formats.unitfile",
+    "lunasched.jobs.channels",
+    "lunasched.jobs.dependencies",
+    "lunasched.jobs.directives",
+    "lunasched.jobs.keys",
+    "lunasched.jobs.reading",
+    "lunasched.jobs.sandbox",
+    "lunasched.jobs.values",
+    "lunasched.state.slotfile",
+    "lunasched.units.compiler",
+    "lunasched.units.confinement",
+    "lunasched.units.guards",
+    "lunasched.units.versions",
+}
+# A definition is shown by the table of its keys, which has their readers and their lines.
+KEYS = {
+    *("channels", "keys", "sandbox", "values"), *("template", "unitfile"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["list", "list --json", "list --names", "get backup", "history", "history backup", "queue"],
+)
+def test_reading_compiles_nothing(command: str, filled: Cli) -> None:
+    unwanted = COMPILING
+    if command.startswith("get"):
+        unwanted = {one for one in COMPILING if one.rpartition(".")[2] not in KEYS}
+    assert not imported(filled, *command.split()) & unwanted
+
+
+@pytest.mark.parametrize("command", ["list", "history", "queue"])
+def test_reading_where_there_are_no_jobs_compiles_nothing(command: str, cli: Cli) -> None:
+    """It looks for units of jobs that are lost, and needs no more of the compiler than a mark."""
+    assert not imported(cli, command) & COMPILING
+
+
+def test_a_start_of_a_job_as_it_is_compiles_nothing() -> None:
+    code = (
+        "import sys, lunasched.cli.startstop, lunasched.deploy.manualstart, "
+        "lunasched.jobs.userswitch, lunasched.systemd.journal; print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split())
+    assert not modules & COMPILING
+    assert not {one for one in modules if one.startswith("lunasched.schedule")}
+
+
+@pytest.mark.parametrize(
+    ("command", "most"),
+    [("list", 54), ("list --json", 55), ("get backup", 68), ("history", 37)],
+)
+def test_few_modules_of_ours_are_loaded_to_read(command: str, most: int, filled: Cli) -> None:
+    modules = imported(filled, *command.split())
+    assert len([one for one in modules if one.startswith("lunasched.")]) <= most
+
+
 def test_a_change_of_a_job_loads_nothing_of_handing_over() -> None:
     code = "import sys, lunasched.deploy.deployer; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

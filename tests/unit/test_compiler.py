@@ -359,7 +359,7 @@ def test_every_file_begins_with_the_ownership_line(case: str) -> None:
     job = compiled(*JOBS[case])
     for unit in job.units:
         first, second, *_ = unit.text.splitlines()
-        assert first.startswith(compiler.OWNERSHIP_MARK)
+        assert first.startswith(unittext.OWNERSHIP_MARK)
         assert second == f"# Job: sha256:{compiler.job_hash(job.job)}"
         assert unit.text.endswith("\n")
 

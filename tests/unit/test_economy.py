@@ -16,6 +16,7 @@ from lunasched.deploy.firstrun import FirstRuns
 from lunasched.deploy.loader import Loader
 from lunasched.deploy.sync import Reconciler
 from lunasched.doctor import unitcheck
+from lunasched.formats import unittext
 from lunasched.jobs.model import Job
 from lunasched.machine.surroundings import Surroundings
 from lunasched.paths import Mode, Paths
@@ -74,7 +75,7 @@ def jobs(count: int = MANY) -> list[Job]:
 
 
 def directory(path: Path) -> UnitDirectory:
-    return UnitDirectory(path, mark=compiler.OWNERSHIP_MARK, prefix="lunasched-")
+    return UnitDirectory(path, mark=unittext.OWNERSHIP_MARK, prefix="lunasched-")
 
 
 def test_a_sync_with_nothing_to_do_opens_each_unit_once(tmp_path: Path, opened: Opened) -> None:
@@ -91,7 +92,7 @@ def test_a_sync_with_nothing_to_do_opens_each_unit_once(tmp_path: Path, opened: 
     assert difference.is_empty
     assert opened.counts == dict.fromkeys(texts, 1)
     # What no job has is still found.
-    (tmp_path / "lunasched-job@old.timer").write_text(f"{compiler.OWNERSHIP_MARK}\n")
+    (tmp_path / "lunasched-job@old.timer").write_text(f"{unittext.OWNERSHIP_MARK}\n")
     (tmp_path / "lunasched-job@others.timer").write_text("[Timer]\n")
     assert reconciler.compare(compiled, []).stale == ("lunasched-job@old.timer",)
 

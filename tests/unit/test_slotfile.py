@@ -17,7 +17,7 @@ from lunasched.paths import Mode
 from lunasched.schedule import parse
 from lunasched.state import slotfile
 from lunasched.state.slotfile import SlotDirectory, clock_offset
-from lunasched.units.concurrency import guard_command
+from lunasched.units.guards import guard_command
 
 GUARD = Path(__file__).parent.parent.parent / "unit-templates" / "slot-guard"
 SECOND = 1_000_000

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from lunasched.jobs import directives
+from lunasched.jobs import directivelines
 from lunasched.jobs.model import Job
 from lunasched.units import confinement
 from lunasched.units.needs.lack import Lack
@@ -130,7 +130,7 @@ class Place:
 
     @cached_property
     def _has_tests(self) -> bool:
-        return any(directives.is_condition(name) for name, _ in self.job.directives)
+        return any(directivelines.is_condition(name) for name, _ in self.job.directives)
 
     @cached_property
     def _has_capabilities(self) -> bool:
