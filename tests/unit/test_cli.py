@@ -122,9 +122,7 @@ COMPILING = {
     "lunasched.units.versions",
 }
 # A definition is shown by the table of its keys, which has their readers and their lines.
-KEYS = {
-    *("channels", "keys", "sandbox", "values"), *("template", "unitfile"),
-}  # fmt: skip
+KEYS = {"channels", "keys", "sandbox", "template", "unitfile", "values"}
 
 
 @pytest.mark.parametrize(
