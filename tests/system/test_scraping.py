@@ -223,16 +223,20 @@ def test_slots_that_pass_while_the_timer_is_stopped_are_missed(luna: Lunasched) 
 
 def test_slots_without_a_supervisor_are_not_missed(luna: Lunasched) -> None:
     """The jobs ran, and are on record when it is back."""
-    proof = f"/var/tmp/{luna.name}"
-    command = ["--command", f"date >> {proof}"]
-    luna("add", "--name", luna.name, "--schedule", "calendar:*:*:0/4", *command)
+    proof, period = f"/var/tmp/{luna.name}", luna.period(4, 4)
+    command = ["--command", f"date +%s >> {proof}"]
+    luna("add", "--name", luna.name, "--schedule", f"calendar:*:*:0/{period}", *command)
     luna.wait_for_runs(luna.name, 1)
     luna.machine.run("systemctl stop lunasched.service")
     before = int(luna.machine.run(f"wc -l <{proof}").stdout)
     luna.machine.wait_for(f"test $(wc -l <{proof}) -ge {before + 3}", what="three more runs")
     luna.machine.run("systemctl start lunasched.service")
     luna.wait_for_runs(luna.name, before + 4)
-    assert luna.json("get", luna.name)["missed_slots"] == 0
+    luna("disable", luna.name)
+    ran = [int(second) // period for second in luna.machine.run(["cat", proof]).stdout.split()]
+    # On a machine that is so busy that systemd passes a slot over, that one is missed, of course.
+    passed_over = max(ran) - min(ran) + 1 - len({*ran})
+    assert luna.json("get", luna.name)["missed_slots"] == passed_over, luna.history(luna.name)
 
 
 def test_the_file_for_node_exporter(alone: Lunasched) -> None:
