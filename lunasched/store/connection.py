@@ -152,7 +152,9 @@ class Connection:
         try:
             current = self.version() == self.schema.version
         finally:
-            self.connection.execute("ROLLBACK")
+            # SQLite has rolled back itself after some errors, and what failed is to be said.
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
         if not current:
             with self.transaction():
                 # Read again: another process may have done it while this one waited for the lock.

@@ -358,7 +358,8 @@ def test_a_burst_of_starts_beside_busy_loops_runs_each_once(luna: Lunasched) -> 
             timeout=120,
         )
 
-    loops = [luna.machine.popen("while :; do :; done") for _ in range(4)]
+    busy = "bash -c 'while :; do :; done' busy-loop"
+    loops = [luna.machine.popen(busy) for _ in range(4)]
     try:
         for times in (1, 2):
             start("idle")
@@ -367,8 +368,10 @@ def test_a_burst_of_starts_beside_busy_loops_runs_each_once(luna: Lunasched) -> 
         start("due")
         luna.machine.wait_for(all_ran("due", 2), 120, what="starts by hand after the timers'")
     finally:
+        # Killing what runs here would leave the loops there.
+        luna.machine.exec("pkill -KILL -f busy-loop")
         for loop in loops:
-            loop.kill()
+            loop.wait()
     luna.machine.wait_for(
         lambda: len(burst := runs_of_burst()) == 4 * many and all(run["result"] for run in burst),
         120,

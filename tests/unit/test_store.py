@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samples import backup
+from samples import backup, own_history
 
 from lunasched.errors import ExitCode, PermissionDenied, StoreError
 from lunasched.history.alerting import Outage
@@ -835,3 +835,17 @@ def test_what_was_opened_is_closed_again_if_the_rest_cannot_be(tmp_path: Path) -
             open_(path).cursor()
         opened = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
         assert not [name for name in opened if name.is_relative_to(tmp_path)], caught.value
+
+
+def test_what_ends_the_transaction_is_said_and_not_that_it_has_ended(tmp_path: Path) -> None:
+    """SQLite rolls back itself when the disk is full, or an I/O error comes."""
+    with Store.open(tmp_path / "lunasched.db") as store:
+        own = own_history(store)
+
+        def fails() -> int:
+            own.connection.execute("ROLLBACK")
+            raise sqlite3.OperationalError("disk I/O error")
+
+        own.version = fails  # type: ignore[method-assign]
+        with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+            own.bring_up_to_date()

@@ -16,7 +16,9 @@ from machine import cgroups_of
 SUPPORT = Path(stress.__file__).parent
 # Prints the IDs of its processes and waits for its end.
 LOADED = """
-import sys, time
+import signal, sys, time
+# A shell has what it starts in the background ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from stress import load
 with load(3) as processes:
     print(*(each.pid for each in processes), flush=True)
