@@ -369,7 +369,7 @@ def test_a_burst_of_starts_beside_busy_loops_runs_each_once(luna: Lunasched) -> 
         luna.machine.wait_for(all_ran("due", 2), 120, what="starts by hand after the timers'")
     finally:
         # Killing what runs here would leave the loops there.
-        luna.machine.exec("pkill -KILL -f busy-loop")
+        luna.machine.exec("pkill -KILL -f [b]usy-loop")
         for loop in loops:
             loop.wait()
     luna.machine.wait_for(
