@@ -128,6 +128,15 @@ def test_a_timer_that_elapses_right_before_its_planned_start_starts_one_run(stor
     assert store.starts.all() == []
 
 
+def test_the_run_that_began_the_interval_is_not_taken_for_the_next(store: Store) -> None:
+    loop, timers = HandLoop(NOW), Timers()
+    overdue(store, loop, timers)
+    timers.known["lunasched-job@j3.service"] = {Property.STARTED: NOW - DAY + 1000}
+    timers.answer()
+    timers.answer()
+    assert due(store, loop) == ["j3"]
+
+
 def test_a_planned_start_is_not_lost_where_systemd_does_not_answer(store: Store) -> None:
     loop, timers = HandLoop(NOW), Timers()
     overdue(store, loop, timers)
