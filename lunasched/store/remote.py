@@ -56,6 +56,7 @@ _FRAME_MAX = 64 << 20
 _ANSWER_MAX = 512 << 20
 _ROWS = 500
 _CHILD_MEMORY = 1 << 30
+"""What it may take beside what it has of us when it begins: a limit counts both."""
 _CHILD_CPU_SECONDS = 900
 # In the child, so that the child reports errors.
 _BUSY_SECONDS = 10.0
@@ -318,9 +319,17 @@ def _become(uid: int, gid: int) -> None:
     os.setresuid(uid, uid, uid)
     os.umask(0o077)
     os.chdir("/")
-    resource.setrlimit(resource.RLIMIT_AS, (_CHILD_MEMORY, _CHILD_MEMORY))
+    memory, most = _address_space() + _CHILD_MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]
+    if most == resource.RLIM_INFINITY or memory < most:
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (_CHILD_CPU_SECONDS, _CHILD_CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _address_space() -> int:
+    """The bytes of our address space (proc_pid_statm(5)), which a process has from its parent."""
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+    return int(pages) * resource.getpagesize()
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

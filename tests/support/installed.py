@@ -119,6 +119,13 @@ class Lunasched:
         )
         return complete()
 
+    def reloads(self) -> int:
+        """How often systemd has read all units again since it booted."""
+        # The journal is behind systemd.
+        self.machine.run("journalctl --sync")
+        log = self.machine.exec(["journalctl", "-b", "_PID=1", "-o", "cat"]).stdout
+        return sum(line == "Reloading." for line in log.splitlines())
+
     def remove_all(self) -> list[str]:
         """Remove all jobs; their names."""
         names = [job["name"] for job in self.json("list")]

@@ -69,10 +69,6 @@ class Files:
         found = self.machine.exec(f"find {places} -name '*lunasched-new*' -o -name '.*.new'")
         return str(found.stdout)
 
-    def reloads(self) -> int:
-        log = self.machine.exec(["journalctl", "-b", "_PID=1", "-o", "cat"]).stdout
-        return int(log.count("Reloading."))
-
 
 @pytest.fixture
 def files(luna: Lunasched) -> Files:
@@ -89,13 +85,13 @@ jobs:
 
 
 def test_a_file_becomes_timers_in_one_step(files: Files) -> None:
-    reloads = files.reloads()
+    reloads = files.luna.reloads()
     done = files.luna("import-config", files.write(THREE))
     assert done.stdout.splitlines()[-1] == "Done: 3 added, 0 changed, 0 removed, 0 unchanged."
     assert files.names() == ["dump", "report", "sweep"]
     assert "ActiveState=active" in files.timer("dump", "ActiveState")
     assert "ActiveState=inactive" in files.timer("sweep", "ActiveState")
-    assert files.reloads() == reloads
+    assert files.luna.reloads() == reloads
     assert "as it should be" in files.luna("sync").stdout
     files.luna("start", "dump", "--wait")
     (run,) = files.luna.wait_for_runs("dump", 1)

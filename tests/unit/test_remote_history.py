@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import sqlite3
@@ -67,6 +68,12 @@ def test_what_it_writes_is_the_supervisors(store: Store, directory: Path) -> Non
     assert store.size() > 0
     assert {file.stat().st_uid for file in directory.iterdir()} == {NOBODY}
     assert not store.history.is_recorded()
+
+
+def test_a_large_process_has_a_child_that_works(store: Store) -> None:
+    with mmap.mmap(-1, 4 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS):
+        store.set_cursor("a")
+        assert store.cursor() == "a"
 
 
 def test_a_transaction_is_all_or_nothing(store: Store) -> None:
