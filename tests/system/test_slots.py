@@ -25,6 +25,11 @@ def daily_at(moment: datetime) -> str:
     return f"at {moment:%H:%M:%S}"
 
 
+def frequent(luna: Lunasched) -> tuple[str, str]:
+    """A schedule whose slots are as near as runs can keep up with."""
+    return "--schedule", f"calendar:*:*:0/{luna.period(2)}"
+
+
 def counts(luna: Lunasched, name: str) -> dict[str, int]:
     """How many runs that are over have each result."""
     results = [run["result"] for run in luna.history(name) if run["result"] is not None]
@@ -187,8 +192,9 @@ def test_nothing_is_fired_by(luna: Lunasched, change: str) -> None:
 def test_slots_that_passed_while_a_timer_was_stopped_are_not_made_up_for(
     luna: Lunasched, how: str
 ) -> None:
-    schedule = "calendar:*:*:0/4"
-    luna("add", "--name", luna.name, "--schedule", schedule, "--catch-up", "--command", "true")
+    period = luna.period(4)
+    schedule = ("--schedule", f"calendar:*:*:0/{period}", "--catch-up")
+    luna("add", "--name", luna.name, *schedule, "--command", "true")
     luna.wait_for_runs(luna.name, 1)
     # As after a boot: timers.target keeps the timer loaded, with what it knows of its last elapse.
     luna.machine.exec("systemctl daemon-reload")
@@ -196,22 +202,29 @@ def test_slots_that_passed_while_a_timer_was_stopped_are_not_made_up_for(
         luna("disable", luna.name)
     else:
         luna.machine.exec(f"systemctl stop lunasched-job@{luna.name}.timer")
-    before = len(luna.history(luna.name))
-    luna.machine.exec("sleep 9")
+    luna.machine.exec(f"sleep {2 * period + 1}")
     again = luna.machine.exec("date -u +%FT%T.%6NZ").stdout.strip()
     luna(*(("enable", luna.name) if how == "enable" else ("sync",)))
-    runs = luna.wait_for_runs(luna.name, before + 2)
-    later = [run for run in runs if run["started_at"] > again and run["result"] == "success"]
-    assert later
-    assert all(run["scheduled_at"] > again for run in later)
+
+    def later() -> list[dict[str, Any]]:
+        runs = [run for run in luna.history(luna.name) if run["started_at"] > again]
+        return [run for run in runs if run["result"] == "success"]
+
+    luna.machine.wait_for(lambda: len(later()) >= 2, what="two runs", interval=0.2)
+    assert all(run["scheduled_at"] > again for run in later())
+
+
+def shortened(file: str, lines: int) -> str:
+    """The command that leaves so many lines of a file, which is whole at any time."""
+    return f"cp -p {file} {file}.new; head -n {lines} {file} >{file}.new; mv {file}.new {file}"
 
 
 def test_every_slot_of_a_frequent_job_runs_once(luna: Lunasched) -> None:
     """More slots than the guard knows ahead: the supervisor has more of them written."""
-    luna("add", "--name", luna.name, "--schedule", "calendar:*:*:0/2", "--command", "true")
+    luna("add", "--name", luna.name, *frequent(luna), "--command", "true")
     file = f"{SLOTS}/{luna.name}"
     assert len(luna.machine.read_file(file).splitlines()) == 226
-    luna.machine.exec(f"head -n 6 {file} >/tmp/cut; cat /tmp/cut >{file}")
+    luna.machine.exec(shortened(file, 6))
     luna.machine.wait_for(f'[ "$(wc -l <{file})" = 226 ]', what="the list to be written")
     runs = luna.wait_for_runs(luna.name, 6)
     slots = [run["scheduled_at"] for run in runs]
@@ -220,16 +233,13 @@ def test_every_slot_of_a_frequent_job_runs_once(luna: Lunasched) -> None:
 
 
 def test_a_list_that_cannot_be_written_is_not_asked_for_again_and_again(luna: Lunasched) -> None:
-    luna("add", "--name", luna.name, "--schedule", "calendar:*:*:0/2", "--command", "true")
+    luna("add", "--name", luna.name, *frequent(luna), "--command", "true")
     file, asked = f"{SLOTS}/{luna.name}", "/run/lunasched/asked"
     drop_in = "/run/systemd/system/lunasched-sync.service.d/fails.conf"
     fails = f"[Service]\nExecStart=\nExecStart=/bin/sh -c 'echo >>{asked}; exit 1'\n"
     luna.machine.write_file(drop_in, fails)
     try:
-        luna.machine.exec(
-            f"systemctl daemon-reload; rm -f {asked};"
-            f" head -n 3 {file} >/tmp/cut; cat /tmp/cut >{file}"
-        )
+        luna.machine.exec(f"systemctl daemon-reload; rm -f {asked}; {shortened(file, 3)}")
         luna.machine.wait_for(f"[ -s {asked} ]", what="the supervisor to ask")
         before = len(luna.history(luna.name))
         luna.wait_for_runs(luna.name, before + 3)
@@ -242,7 +252,7 @@ def test_a_list_that_cannot_be_written_is_not_asked_for_again_and_again(luna: Lu
 
 def test_a_lost_or_damaged_file_loses_no_slot(luna: Lunasched) -> None:
     user = ("--run-as", "luna")
-    luna("add", "--name", luna.name, "--schedule", "calendar:*:*:0/2", "--command", "true", *user)
+    luna("add", "--name", luna.name, *frequent(luna), "--command", "true", *user)
     for file in (f"{SLOTS}/{luna.name}", f"{SLOTS}/last:{luna.name}"):
         for damage in (f"rm {file}", f": > {file}", f"echo x y z > {file}", f"echo 1 > {file}"):
             before = len(luna.wait_for_runs(luna.name, 1))
@@ -256,7 +266,7 @@ def test_a_lost_or_damaged_file_loses_no_slot(luna: Lunasched) -> None:
 
 def test_without_lunasched_the_units_still_work(luna: Lunasched) -> None:
     """The guard's script and the command are gone: every start passes."""
-    luna("add", "--name", luna.name, "--schedule", "calendar:*:*:0/2", "--command", "true")
+    luna("add", "--name", luna.name, *frequent(luna), "--command", "true")
     unit = f"/etc/systemd/system/lunasched-job@{luna.name}.service"
     luna.machine.exec(
         f"systemctl stop lunasched-job@{luna.name}.timer;"
