@@ -14,6 +14,8 @@ SYSTEM_UNITS := $(wildcard packaging/systemd/lunasched*)
 USER_UNITS := $(wildcard packaging/systemd/user/lunasched*)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# What is imported is compiled once, and not by each of the processes.
+unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
 .PHONY: help venv packages image lint format test test-fast test-vm test-sid test-stress fuzz campaigns security stalls \

@@ -17,6 +17,8 @@ _PERIODS = tuple(each for each in range(1, 61) if 60 % each == 0)
 SUITE = os.environ.get("LUNASCHED_SUITE", OLDEST)
 """The Debian release of machines that tests boot for themselves, as of the shared one: pytest's
 ``--suite``."""
+_LOOK_S = 2.0
+"""A history is looked at so often, in seconds, though nobody wrote it."""
 _PATIENCE_S = 300.0
 """What an emulated processor that shares its core may need for what a container does in seconds."""
 
@@ -101,23 +103,32 @@ class Lunasched:
 
     def wait_for_runs(self, name: str, count: int, timeout: float = 30) -> list[dict[str, Any]]:
         """Wait until so many runs of a job have ended and their output is on record."""
+        runs: list[dict[str, Any]] = []
+        seen, looked = "", 0.0
 
-        def complete() -> list[dict[str, Any]]:
-            runs = [
+        def complete() -> bool:
+            nonlocal seen, looked
+            # A look at the history takes 30 times as long as one at its files.
+            written, now = self._history_files(), time.monotonic()
+            if written == seen and now < looked + _LOOK_S:
+                return False
+            seen, looked = written, now
+            runs[:] = [
                 run
                 for run in self.history(name)
                 if run["result"] is not None and run["output"] is not None
             ]
-            return runs if len(runs) >= count else []
+            return len(runs) >= count
 
-        self.machine.wait_for(
-            lambda: bool(complete()),
-            timeout,
-            what=f"{count} recorded runs of {name}",
-            # Each look is a process that takes a core for a quarter of a second.
-            interval=0.2,
-        )
-        return complete()
+        self.machine.wait_for(complete, timeout, what=f"{count} recorded runs of {name}")
+        return runs
+
+    def _history_files(self) -> str:
+        """A text that is another one when the history was written since."""
+        directory = "~/.local/state/lunasched" if self.user else "/var/lib/lunasched"
+        files = f"{directory}/history/history.db {directory}/history/history.db-wal"
+        stat = f"stat -c '%i %s %.Y' {files} 2>/dev/null"
+        return str(self.machine.exec(stat, user=self.user, check=False).stdout)
 
     def reloads(self) -> int:
         """How often systemd has read all units again since it booted."""
@@ -126,9 +137,6 @@ class Lunasched:
         log = self.machine.exec(["journalctl", "-b", "_PID=1", "-o", "cat"]).stdout
         return sum(line == "Reloading." for line in log.splitlines())
 
-    def remove_all(self) -> list[str]:
-        """Remove all jobs; their names."""
-        names = [job["name"] for job in self.json("list")]
-        if names:
-            self("apply", "/dev/null", "--format", "yaml", "--prune", "--allow-empty", timeout=300)
-        return names
+    def remove_all(self) -> None:
+        """Remove all jobs."""
+        self("apply", "/dev/null", "--format", "yaml", "--prune", "--allow-empty", timeout=300)

@@ -7,7 +7,6 @@ the journal about starts that were refused.
 from __future__ import annotations
 
 import json
-import shlex
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -57,27 +56,37 @@ class Installed:
     prefix: str
     names: list[str] = field(default_factory=list)
 
-    def add(self, jobs: Mapping[str, Iterable[str]], command: str = "", sync: bool = False) -> None:
-        """Add jobs, several at a time: names and the arguments of ``lunasched add`` for each."""
-        lines = [f"mkdir -p {PROOF}"]
-        for short, arguments in jobs.items():
+    def add(
+        self, jobs: Mapping[str, Mapping[str, Any]], command: str = "", sync: bool = False
+    ) -> None:
+        """Add jobs, by one command: names, and the keys of each beside its command.
+
+        An emulated processor needs seconds for each process of Python's.
+        """
+        definitions = []
+        for short, keys in jobs.items():
             name = f"{self.prefix}-{short}"
             self.names.append(name)
             proof = f"{PROOF}/{name}"
             text = f"date +%s >>{proof}"
             text += f"; sync {proof} {PROOF}" if sync else ""
             text += f"; {command}" if command else ""
-            words = ["lunasched", "add", "--name", name, "--command", text, *arguments]
-            lines.append(f"{shlex.join(words)} & added=$added\\ $!")
-        lines.append("for each in $added; do wait $each || exit 1; done")
-        self.vm.exec("\n".join(lines), timeout=180)
+            definitions.append({"name": name, "command": text, **keys})
+        self.vm.exec(
+            f"mkdir -p {PROOF}; lunasched apply - --format yaml",
+            input=json.dumps({"jobs": definitions}),
+            timeout=180,
+        )
 
     def remove(self) -> None:
         """Take the jobs away, and what they left."""
-        removals = [f"lunasched remove {name} &" for name in self.names]
         services = " ".join(f"lunasched-job@{name}.service" for name in self.names)
-        script = f"{' '.join(removals)} wait; systemctl stop {services}; rm -rf {PROOF}"
-        self.vm.exec(script, check=False, timeout=180)
+        self.vm.exec(
+            "lunasched apply /dev/null --format yaml --prune --allow-empty;"
+            f" systemctl stop {services}; rm -rf {PROOF}",
+            check=False,
+            timeout=180,
+        )
         self.names.clear()
 
     def timer(self, short: str) -> str:

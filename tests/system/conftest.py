@@ -21,9 +21,9 @@ def luna(booted: Machine) -> Iterator[Lunasched]:
     """The system's jobs on the shared machine; what a test added is removed after it."""
     command = Lunasched(booted)
     yield command
-    booted.run(["systemctl", "start", "lunasched.service"])
-    for name in command.remove_all():
-        booted.run(["systemctl", "stop", f"lunasched-job@{name}.service"], check=False)
+    booted.exec("systemctl start lunasched.service")
+    command.remove_all()
+    booted.exec("systemctl stop 'lunasched-job@*.service'")
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def slots(jobs: Installed) -> list[datetime | None]:
 
 def test_slots_that_the_clock_was_set_past(jobs: Installed) -> None:
     vm = jobs.vm
-    jobs.add({"hourly": ["--schedule", "0 * * * *", "--timezone", "UTC"]})
+    jobs.add({"hourly": {"schedule": "0 * * * *", "timezone": "UTC"}})
     jobs.travel([utc(2028, 2, 10, 13)])
     assert (slots(jobs), missed(jobs)) == ([utc(2028, 2, 10, 13)], 0)
 
@@ -72,8 +72,8 @@ def test_a_clock_that_was_ahead_silences_nothing(jobs: Installed) -> None:
     names = started, elapsed = ("started", "elapsed")
     jobs.add(
         {
-            started: ["--schedule", "0 3 * * *", "--timezone", "UTC"],
-            elapsed: ["--schedule", "0 * * * *", "--timezone", "UTC", "--catch-up"],
+            started: {"schedule": "0 3 * * *", "timezone": "UTC"},
+            elapsed: {"schedule": "0 * * * *", "timezone": "UTC", "catch_up": True},
         }
     )
     jobs.travel([utc(2031, 6, 1, 13)])

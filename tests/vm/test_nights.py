@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import reference
@@ -58,7 +58,7 @@ NIGHT = {
 def add_night(jobs: Installed) -> None:
     jobs.add(
         {
-            name: ["--schedule", schedule, *(["--timezone", zone] if zone else [])]
+            name: {"schedule": schedule, **({"timezone": zone} if zone else {})}
             for name, (schedule, zone, _) in NIGHT.items()
         }
     )
@@ -149,7 +149,7 @@ def test_steps_of_the_clock(jobs: Installed) -> None:
         "jumped": "at 12:20",
         "early": "at 08:45",
     }
-    jobs.add({name: ["--schedule", schedule] for name, schedule in schedules.items()})
+    jobs.add({name: {"schedule": schedule} for name, schedule in schedules.items()})
     vm.set_clock(at(11, 54))
     ran: dict[str, list[tuple[str, datetime | None]]] = {
         # Once for all of the slots that were jumped over, and the latest of them is on record.
@@ -203,7 +203,7 @@ def test_steps_of_the_clock(jobs: Installed) -> None:
     check()
 
     # Its timer is started at a time that is soon to come again, and has never elapsed.
-    jobs.add({"fresh": ["--schedule", "at 09:00"]})
+    jobs.add({"fresh": {"schedule": "at 09:00"}})
     vm.step_clock(-4 * HOUR)
     assert at(8, 40) < vm.now() < at(8, 45)
     # A correction (cron(8)): the new time counts, for jobs that were added by the old one, too.
@@ -229,16 +229,16 @@ def test_power_cuts(jobs: Installed) -> None:
     vm.set_timezone("Etc/UTC")
     jobs.add(
         {
-            "ten": ["--schedule", "every 10m"],
-            "five": ["--schedule", "every 5m"],
-            "fixed": ["--schedule", "at 10:05"],
-            "caught": ["--schedule", "at 10:05", "--catch-up"],
-            "several": ["--schedule", "0,4,8,30 10 * * *", "--catch-up"],
-            "rare": ["--schedule", "every 60d"],  # more milliseconds than 32 bits hold
+            "ten": {"schedule": "every 10m"},
+            "five": {"schedule": "every 5m"},
+            "fixed": {"schedule": "at 10:05"},
+            "caught": {"schedule": "at 10:05", "catch_up": True},
+            "several": {"schedule": "0,4,8,30 10 * * *", "catch_up": True},
+            "rare": {"schedule": "every 60d"},  # more milliseconds than 32 bits hold
         },
         sync=True,
     )
-    jobs.add({"running": ["--schedule", "at 10:00"]}, command="sleep 3000", sync=True)
+    jobs.add({"running": {"schedule": "at 10:00"}}, command="sleep 3000", sync=True)
     vm.travel([at(0)])
     vm.exec(f"lunasched start {jobs.prefix}-ten & lunasched start {jobs.prefix}-five & wait")
     vm.wait_for(lambda: all(jobs.history()[name] for name in ("ten", "five", "running", "several")))
@@ -342,9 +342,11 @@ def test_zone_of_the_host_changes(jobs: Installed) -> None:
 
     vm.set_clock(at(10, 1))
     vm.set_timezone("Etc/UTC")
-    arguments = {name: ["--schedule", schedule] for name, (schedule, _) in FOLLOWERS.items()}
-    arguments["caught"].append("--catch-up")
-    jobs.add({**arguments, "explicit": ["--schedule", "at 18:00", "--timezone", BERLIN]})
+    followers: dict[str, dict[str, Any]] = {
+        name: {"schedule": schedule} for name, (schedule, _) in FOLLOWERS.items()
+    }
+    followers["caught"]["catch_up"] = True
+    jobs.add({**followers, "explicit": {"schedule": "at 18:00", "timezone": BERLIN}})
     files = [jobs.service("explicit"), jobs.timer("explicit")]
     untouched = f"cd /etc/systemd/system && stat -c '%i %.Y %.Z' {' '.join(files)}"
     stamps = vm.exec(untouched).stdout
@@ -379,7 +381,7 @@ def test_memory_limit_is_an_oom_kill(jobs: Installed) -> None:
     jobs.vm.set_timezone("Etc/UTC")
     jobs.vm.set_clock(utc(2028, 8, 1, 10))
     eater = "/usr/bin/python3 -c 'x = bytearray(200 << 20)'"
-    jobs.add({"eater": ["--schedule", "at 23:00", "--max-memory", "30M"]}, command=eater)
+    jobs.add({"eater": {"schedule": "at 23:00", "max_memory": "30M"}}, command=eater)
     done = jobs.vm.exec(f"lunasched start {jobs.prefix}-eater --wait", check=False)
     assert done.returncode != 0
     assert "oom-kill" in done.stderr

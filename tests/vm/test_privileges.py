@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,16 +38,21 @@ def test_users_can_have_their_jobs_kept_from_it_as_well(supervisors: VirtualMach
     assert surprises(outcomes(supervisors, keys, "luna"), keys) == {}
 
 
-@pytest.mark.parametrize(
-    ("priority", "nice", "score"),
-    [("Low", 10, 500), ("Normal", 0, 0), ("High", -5, -250), ("Critical", -10, -500)],
-)
-def test_priorities(supervisors: VirtualMachine, priority: str, nice: int, score: int) -> None:
-    name = f"priority-{priority}"
+PRIORITIES = {"Low": (10, 500), "Normal": (0, 0), "High": (-5, -250), "Critical": (-10, -500)}
+"""Nice level and OOM score."""
+
+
+def test_priorities(supervisors: VirtualMachine) -> None:
+    command = "nice; cat /proc/self/oom_score_adj"
+    definitions = [
+        {"name": f"p-{each}", "schedule": "@yearly", "priority": each, "command": command}
+        for each in PRIORITIES
+    ]
+    file = json.dumps({"jobs": definitions})
+    supervisors.exec("lunasched apply - --format yaml", input=file)
     try:
-        definition = ["--priority", priority, "--command", "nice; cat /proc/self/oom_score_adj"]
-        supervisors.run(["lunasched", "add", "--name", name, "--schedule", "@yearly", *definition])
-        printed = supervisors.run(["lunasched", "start", name, "--wait"]).stdout
-        assert printed.split() == [str(nice), str(score)]
+        for priority, expected in PRIORITIES.items():
+            printed = supervisors.exec(f"lunasched start p-{priority} --wait").stdout
+            assert tuple(map(int, printed.split())) == expected, priority
     finally:
-        supervisors.run(["lunasched", "remove", name])
+        supervisors.exec("lunasched apply /dev/null --format yaml --prune --allow-empty")
