@@ -165,6 +165,28 @@ def test_the_supervisor_may_have_jobs_started(guarded: Machine) -> None:
         guarded.run(["python3", "-c", ASK, request], user="lunasched")
 
 
+HANG_UP = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as connection:
+    connection.connect("/run/lunasched-start.socket")
+    connection.sendall(sys.argv[1].encode() + b"\\n")
+"""
+
+
+def test_a_supervisor_that_ends_before_the_answer_leaves_no_failure(guarded: Machine) -> None:
+    """As where the host's zone changes: it asks for a sync, and begins anew."""
+    ran = "journalctl -b -o cat -u lunasched-sync.service | grep -c Finished"
+    before = guarded.exec(ran, check=False).stdout
+    guarded.run(["python3", "-c", HANG_UP, "start lunasched-sync.service"], user="lunasched")
+    guarded.wait_for(
+        lambda: guarded.exec(ran, check=False).stdout != before, what="what it asked for"
+    )
+    guarded.wait_for("! systemctl list-units --no-legend 'lunasched-start@*' | grep .")
+    guarded.exec("journalctl --sync")
+    failed = "journalctl -b -o cat -u 'lunasched-start@*' | grep -i fail"
+    assert guarded.exec(failed, check=False).stdout == ""
+
+
 @pytest.mark.parametrize(
     "path",
     [
