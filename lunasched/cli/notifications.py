@@ -146,7 +146,7 @@ def _channels(job: Job) -> Iterable[Channel]:
 def _put(session: Session, chosen: list[tuple[Job, Channel]]) -> list[str]:
     from lunasched.history.report import Report, ReportKind
     from lunasched.paths import Mode
-    from lunasched.supervisor.messages import Origin
+    from lunasched.supervisor.notificationqueue import Origin
 
     origin, now, keys = Origin.here(session.mode), session.now(), []
     with session.store.transaction():

@@ -249,7 +249,7 @@ class Session:
     def consequences(self) -> Consequences:
         """The consequences of runs, for commands that end or skip a run."""
         from lunasched.supervisor.consequences import Consequences
-        from lunasched.supervisor.messages import Origin
+        from lunasched.supervisor.notificationqueue import Origin
 
         return Consequences(self.store, Origin.here(self.mode), self.now)
 

@@ -558,24 +558,24 @@ WHERE lane = :lane AND state = 'waiting' AND id > :id AND cause <> :cause LIMIT 
 UPDATE outbox SET due_at = :now + delay WHERE state = 'waiting' AND due_at > :now + delay;
 
 -- name: sent_lately
-SELECT sent_at FROM sent_messages WHERE counter = :counter AND sent_at > :since
+SELECT sent_at FROM sent_notifications WHERE counter = :counter AND sent_at > :since
 ORDER BY sent_at DESC;
 
 -- name: count_sent
-INSERT INTO sent_messages (counter, sent_at) VALUES (:counter, :now);
+INSERT INTO sent_notifications (counter, sent_at) VALUES (:counter, :now);
 
 -- name: count_sent_from_now
 -- The clock was set back behind them: an hour has begun that they are all in.
-UPDATE sent_messages SET sent_at = :now WHERE counter = :counter AND sent_at > :now;
+UPDATE sent_notifications SET sent_at = :now WHERE counter = :counter AND sent_at > :now;
 
 -- name: count_all_sent_from_now
-UPDATE sent_messages SET sent_at = :now WHERE sent_at > :now;
+UPDATE sent_notifications SET sent_at = :now WHERE sent_at > :now;
 
 -- name: forget_sent
-DELETE FROM sent_messages WHERE counter = :counter AND sent_at <= :before;
+DELETE FROM sent_notifications WHERE counter = :counter AND sent_at <= :before;
 
 -- name: forget_all_sent
-DELETE FROM sent_messages WHERE sent_at <= :before;
+DELETE FROM sent_notifications WHERE sent_at <= :before;
 
 -- name: hold_notification
 UPDATE outbox SET state = 'held' WHERE id = :id AND state = 'waiting' AND claimed_at IS NULL;
@@ -756,5 +756,5 @@ SELECT (SELECT count(*) FROM outbox WHERE state = 'waiting') AS waiting,
     (SELECT count(*) FROM outbox WHERE state = 'held') AS held,
     (SELECT min(created_at) FROM outbox WHERE state = 'waiting') AS oldest;
 
--- name: message_totals
-SELECT * FROM message_totals;
+-- name: notification_totals
+SELECT * FROM notification_totals;

@@ -21,7 +21,7 @@ def take(store: Store, now: int) -> Snapshot:
     running = {row["job"]: row for row in store.execute("count_running")}
     starts = {row["job"]: row for row in store.execute("waiting_jobs", now=now)}
     (notifications,) = store.execute("open_notification_counts")
-    totals = store.execute("message_totals")
+    totals = store.execute("notification_totals")
     facts = store.jobs.facts()
     names = json.dumps([row["name"] for row in facts])
     recorded = {row["name"]: row for row in store.execute("job_snapshots", jobs=names)}
@@ -32,7 +32,7 @@ def take(store: Store, now: int) -> Snapshot:
         notifications_waiting=notifications["waiting"],
         notifications_held=notifications["held"],
         oldest_notification=notifications["oldest"],
-        notifications={(row["type"], row["state"]): row["messages"] for row in totals},
+        notifications={(row["type"], row["state"]): row["notifications"] for row in totals},
         database_size=store.size(),
     )
 

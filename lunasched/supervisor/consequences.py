@@ -16,7 +16,7 @@ from lunasched.history import overrun, retry
 from lunasched.history.run import Outcome, Result, Run, Trigger
 from lunasched.jobs.model import HookEvent, Job
 from lunasched.supervisor import variables
-from lunasched.supervisor.messages import Messages, Origin
+from lunasched.supervisor.notificationqueue import NotificationQueue, Origin
 from lunasched.units import concurrency
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Consequences:
 
     def __init__(self, store: Store, origin: Origin, now: Callable[[], int]) -> None:
         self._store = store
-        self._notifications = Messages(store, origin)
+        self._notifications = NotificationQueue(store, origin)
         self._host_timezone = origin.timezone
         self._now = now
 

@@ -11,7 +11,7 @@ from lunasched.notify.message.wording import what_happened
 from lunasched.paths import Mode
 
 if TYPE_CHECKING:
-    from lunasched.supervisor.messages import Origin
+    from lunasched.supervisor.notificationqueue import Origin
 
 
 def digest_report(reports: Sequence[Report], origin: Origin, now: int) -> Report:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lunasched.notify.message import Message
     from lunasched.store import Store
     from lunasched.supervisor.hookstarter import HookStarter
-    from lunasched.supervisor.messages import Origin
+    from lunasched.supervisor.notificationqueue import Origin
 
 _THREADS = 4
 _COMMANDS = 16

@@ -32,7 +32,7 @@ from lunasched.supervisor.hookstarter import HookStarter
 from lunasched.supervisor.intervals import Intervals
 from lunasched.supervisor.killedchanges import KilledChanges
 from lunasched.supervisor.loop import Loop
-from lunasched.supervisor.messages import Origin
+from lunasched.supervisor.notificationqueue import Origin
 from lunasched.supervisor.notifier import Notifier
 from lunasched.supervisor.outputs import OutputCollector
 from lunasched.supervisor.overrunwatch import OverrunWatch

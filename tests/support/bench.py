@@ -129,7 +129,7 @@ def _miss_slots(database: Path) -> None:
     from lunasched.store import Store
     from lunasched.supervisor.consequences import Consequences
     from lunasched.supervisor.loop import Loop
-    from lunasched.supervisor.messages import Origin
+    from lunasched.supervisor.notificationqueue import Origin
     from lunasched.supervisor.slotchecker import SlotChecker
 
     now, day = time.time_ns() // 1000, 86_400_000_000

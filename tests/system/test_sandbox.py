@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sandbox_probe import PROBES
-from sandboxes import PREPARE, USERS, outcomes, surprises
+from sandboxes import PREPARE, UNSEEN, USERS, outcomes, surprises
 
 from lunasched.jobs.sandbox import OPTIONS
 
@@ -15,14 +15,6 @@ if TYPE_CHECKING:
     from machine import Machine
 
 pytestmark = pytest.mark.machine
-
-# What a container may not do anyway; tests/vm/test_privileges.py tries all of them.
-UNSEEN = {
-    "protect_kernel_tunables",
-    "protect_kernel_logs",
-    "protect_clock",
-    "restrict_realtime",
-}
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -246,6 +247,16 @@ def test_a_job_that_is_not_there(command: str, filled: Cli) -> None:
         assert "lunasched list" in told
 
 
+@pytest.fixture(scope="module")
+def units_of_backup(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unit files of a job, which `compile` has written."""
+    cli = Cli(tmp_path_factory.mktemp("compiled"))
+    cli.put(job_from_mapping({"name": "backup", "schedule": "every 1h", "command": "true"}))
+    units = cli.home / "units"
+    assert cli("compile", "backup", "--user", "-o", str(units)).returncode == 0
+    return units
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -255,9 +266,10 @@ def test_a_job_that_is_not_there(command: str, filled: Cli) -> None:
         "start backup", "stop backup", "retry cancel backup",
     ],
 )  # fmt: skip
-def test_a_lost_database_is_an_error_of_whoever_needs_it(command: str, filled: Cli) -> None:
-    units = filled.home / "config/systemd/user"
-    filled("compile", "backup", "--user", "-o", str(units))
+def test_a_lost_database_is_an_error_of_whoever_needs_it(
+    command: str, filled: Cli, units_of_backup: Path
+) -> None:
+    shutil.copytree(units_of_backup, filled.home / "config/systemd/user")
     for file in filled.database.parent.glob(f"{filled.database.name}*"):
         file.unlink()
     for file in (filled.database.parent / "history").glob("*"):

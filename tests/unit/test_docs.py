@@ -64,7 +64,7 @@ from lunasched.paths import Mode, Paths
 from lunasched.store import NotificationState, Store
 from lunasched.supervisor import variables
 from lunasched.supervisor.consequences import Consequences
-from lunasched.supervisor.messages import Origin
+from lunasched.supervisor.notificationqueue import Origin
 from lunasched.units.compiler import GATE_NAME
 from lunasched.web.access import JOURNAL_GROUPS
 from lunasched.web.api import PARAMETERS, RUNS_DEFAULT, RUNS_MAX

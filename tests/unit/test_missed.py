@@ -18,7 +18,7 @@ from lunasched.jobs.model import Channel, ChannelType, Job, Notifications
 from lunasched.paths import Mode
 from lunasched.store import Pruning, Store
 from lunasched.supervisor.consequences import Consequences
-from lunasched.supervisor.messages import Origin
+from lunasched.supervisor.notificationqueue import Origin
 from lunasched.supervisor.slotchecker import SlotChecker
 
 SECOND = 1_000_000

@@ -19,7 +19,7 @@ from lunasched.state.runtimedir import RuntimeDirectory
 from lunasched.store import NotificationState, OutboxEntry, Store
 from lunasched.supervisor.hookstarter import HookStarter
 from lunasched.supervisor.loop import Loop
-from lunasched.supervisor.messages import Origin
+from lunasched.supervisor.notificationqueue import Origin
 from lunasched.supervisor.notifier import Notifier
 
 SECOND = 1_000_000

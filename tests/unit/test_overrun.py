@@ -25,7 +25,7 @@ from lunasched.jobs.model import Channel, ChannelType, ExecutionMode, Job, Notif
 from lunasched.paths import Mode
 from lunasched.store import Store
 from lunasched.supervisor.consequences import Consequences
-from lunasched.supervisor.messages import Origin
+from lunasched.supervisor.notificationqueue import Origin
 from lunasched.supervisor.overrunwatch import OverrunWatch
 from lunasched.web.metrics import Metrics, Supervision
 

@@ -21,7 +21,7 @@ from lunasched.paths import Mode
 from lunasched.store import Store
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.elapses import Elapses
-from lunasched.supervisor.messages import Origin
+from lunasched.supervisor.notificationqueue import Origin
 from lunasched.supervisor.recorder import Recorder, result_of
 from lunasched.systemd.journal import Event, EventKind, Position, Waits
 from lunasched.systemd.manager import Elapse

@@ -45,7 +45,7 @@ def runs(tmp_path: Path) -> Path:
     with history.transaction():
         for number in range(ROWS):
             history.run(
-                "INSERT INTO message_totals VALUES (:job, 'sent', 1)",
+                "INSERT INTO notification_totals VALUES (:job, 'sent', 1)",
                 {"job": f"job-{ROWS - number:04}"},
             )
     history.close()
@@ -169,7 +169,7 @@ def test_a_history_keeps_what_its_log_has(runs: Path) -> None:
     write = (
         "import os, sqlite3, sys\n"
         "one = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
-        "one.execute(\"INSERT INTO message_totals VALUES ('late', 'sent', 1)\")\n"
+        "one.execute(\"INSERT INTO notification_totals VALUES ('late', 'sent', 1)\")\n"
         "os._exit(0)\n"
     )
     subprocess.run([sys.executable, "-c", write, str(runs)], check=True)
@@ -179,8 +179,8 @@ def test_a_history_keeps_what_its_log_has(runs: Path) -> None:
     assert {runs.name, f"{runs.name}.damaged-1", f"{runs.name}.damaged-1-wal"} <= kept
     assert done.lost == 0
     history = History.open(runs, durable=False)
-    assert history.run("SELECT count(*) FROM message_totals")[0][0] == ROWS + 1
-    assert history.run("SELECT count(*) FROM message_totals WHERE type = 'late'")[0][0] == 1
+    assert history.run("SELECT count(*) FROM notification_totals")[0][0] == ROWS + 1
+    assert history.run("SELECT count(*) FROM notification_totals WHERE type = 'late'")[0][0] == 1
     history.check_shape()
     history.close()
 
@@ -189,13 +189,13 @@ def test_rows_on_both_sides_of_a_page_that_cannot_be_read_are_kept(runs: Path) -
     with closing(sqlite3.connect(runs)) as database:
         # A leaf in the middle.
         pages = database.execute(
-            "SELECT pageno FROM dbstat WHERE name = 'message_totals' AND pagetype = 'leaf' "
+            "SELECT pageno FROM dbstat WHERE name = 'notification_totals' AND pagetype = 'leaf' "
             "ORDER BY path"
         ).fetchall()
-    damage(runs, "message_totals", pages[len(pages) // 2][0])
+    damage(runs, "notification_totals", pages[len(pages) // 2][0])
     repair(runs, HISTORY)
     with closing(sqlite3.connect(runs)) as database:
-        found = sorted(row[0] for row in database.execute("SELECT type FROM message_totals"))
+        found = sorted(row[0] for row in database.execute("SELECT type FROM notification_totals"))
     assert ROWS / 2 < len(found) < ROWS
     assert found[0] == "job-0001"
     assert found[-1] == "job-3000"

@@ -26,7 +26,7 @@ from lunasched.notify.message import compose
 from lunasched.paths import Mode, history_path
 from lunasched.store import Outgoing, Store
 from lunasched.supervisor import variables
-from lunasched.supervisor.messages import Messages, Origin
+from lunasched.supervisor.notificationqueue import NotificationQueue, Origin
 from lunasched.web.httpserver import Request
 from lunasched.web.pages import Pages
 from lunasched.web.site import Identity
@@ -276,7 +276,7 @@ def test_a_message_about_a_start_says_nothing_of_the_end(fact: RunFact, store: S
             JOB.notifications, on_start=(Channel(ChannelType.WEBHOOK, "https://x"),)
         ),
     )
-    Messages(store, Origin("box", "UTC", Mode.SYSTEM)).started(told, RUN, 0)
+    NotificationQueue(store, Origin("box", "UTC", Mode.SYSTEM)).started(told, RUN, 0)
     (message,) = store.outbox.ready(())
     if hasattr(message.report, fact.name) and fact.name != "overrun":
         assert bool(value_of_report(message.report, fact)) == (

@@ -15,7 +15,7 @@ from lunasched.paths import Mode
 from lunasched.store import Store
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.elapses import Elapses
-from lunasched.supervisor.messages import Origin
+from lunasched.supervisor.notificationqueue import Origin
 from lunasched.supervisor.recorder import Recorder
 from lunasched.supervisor.settlement import Settlement
 from lunasched.systemd.manager import Elapse, Invocation, UnitState, UnitTimes

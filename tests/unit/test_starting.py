@@ -18,7 +18,7 @@ from lunasched.state.runtimedir import RuntimeDirectory
 from lunasched.store import Store
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.hookstarter import HookStarter
-from lunasched.supervisor.messages import Origin
+from lunasched.supervisor.notificationqueue import Origin
 from lunasched.supervisor.starter import Starter
 from lunasched.systemd.manager import Invocation
 

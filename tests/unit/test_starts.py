@@ -16,7 +16,7 @@ from lunasched.paths import Mode
 from lunasched.state.runtimedir import MarkDirectory, RuntimeDirectory
 from lunasched.store import Start, Store
 from lunasched.supervisor.consequences import Consequences
-from lunasched.supervisor.messages import Origin
+from lunasched.supervisor.notificationqueue import Origin
 
 BOOT = "b" * 32
 SECOND = 1_000_000

@@ -8,10 +8,12 @@ import os
 import pty
 import re
 import select
+import shutil
 import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -78,12 +80,13 @@ def test_nothing_is_printed_past_the_guard() -> None:
         assert used <= known.get(str(path.relative_to(PACKAGE)), set()), path
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Jobs and runs in whose every text there is something that steers a terminal."""
-    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    made = tmp_path_factory.mktemp("home")
+    environment = {"HOME": str(made), "PATH": "/usr/bin:/bin"}
     subprocess.run([LUNASCHED, "--user", "list"], env=environment, check=True)
-    database = next(tmp_path.rglob("*.db"))
+    database = next(made.rglob("*.db"))
     with Store.open(database) as store:
         job = job_from_mapping(
             {"name": "EVIL", "schedule": "every 1h", "command": "echo EVIL", "tags": ["EVIL"]}
@@ -99,13 +102,19 @@ def home(tmp_path: Path) -> Path:
         )
         store.runs.begin(run, "b" * 32)
         store.runs.end(run.execution_id, Result.SUCCESS, 2)
-    for path in tmp_path.rglob("*.db"):
-        with sqlite3.connect(path) as raw:
+    for path in made.rglob("*.db"):
+        with closing(sqlite3.connect(path)) as raw, raw:
             spoil(raw)
-    (tmp_path / "evil.yaml").write_bytes(f"jobs:\n- name: a{ESC}\n  evil{ESC}: 1\n".encode())
-    (tmp_path / "evil.toml").write_bytes(f"a = '\x1b{ESC}'\n".encode())
-    (tmp_path / "crontab").write_bytes(f"* * * * * echo {ESC}\n@evil{ESC} x\n".encode())
-    return tmp_path
+    (made / "evil.yaml").write_bytes(f"jobs:\n- name: a{ESC}\n  evil{ESC}: 1\n".encode())
+    (made / "evil.toml").write_bytes(f"a = '\x1b{ESC}'\n".encode())
+    (made / "crontab").write_bytes(f"* * * * * echo {ESC}\n@evil{ESC} x\n".encode())
+    return made
+
+
+@pytest.fixture
+def home(template: Path, tmp_path: Path) -> Path:
+    """A copy of that, for the commands of one test."""
+    return shutil.copytree(template, tmp_path / "home")
 
 
 def spoil(database: sqlite3.Connection) -> None:

@@ -223,3 +223,26 @@ def test_nothing_reads_the_whole_history(query: str, analyzed: bool, store: Stor
     # Those that are open are few.
     few = ("SCAN runs USING INDEX runs_open", "SCAN runs USING INDEX runs_open_of_job")
     assert [line for line in scans if line not in few] == [], plan
+
+
+def test_counts_of_notifications_keep_what_earlier_versions_counted() -> None:
+    """Up to version 10 they were called messages."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        HISTORY.upgrade(connection, 0, 10)
+        connection.execute("INSERT INTO sent_messages VALUES ('mail', 7)")
+        connection.execute("INSERT INTO message_totals VALUES ('email', 'sent', 3)")
+        HISTORY.upgrade(connection, 10)
+        put = "INSERT INTO outbox ({}) VALUES ({})"
+        columns = {
+            name: 0 if "INT" in kind else "{}"
+            for _, name, kind, needed, default, _ in connection.execute("PRAGMA table_info(outbox)")
+            if needed and default is None and name != "settled_at"
+        }
+        columns |= {"type": "email", "state": "sent"}
+        connection.execute(
+            put.format(", ".join(columns), ", ".join("?" * len(columns))), [*columns.values()]
+        )
+        connection.execute("UPDATE outbox SET settled_at = 9")
+        assert connection.execute("SELECT * FROM sent_notifications").fetchall() == [("mail", 7)]
+        totals = connection.execute("SELECT * FROM notification_totals").fetchall()
+        assert totals == [("email", "sent", 4)]

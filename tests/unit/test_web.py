@@ -32,7 +32,7 @@ from lunasched.supervisor import pageserver
 from lunasched.supervisor.connections import AT_ONCE_MAX, CONNECTIONS_MAX, PEER_MAX
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.loop import Loop
-from lunasched.supervisor.messages import Origin
+from lunasched.supervisor.notificationqueue import Origin
 from lunasched.web import httpserver as web_http
 from lunasched.web.api import RUNS_DEFAULT, RUNS_MAX
 from lunasched.web.pages import JOBS_MAX, job_url

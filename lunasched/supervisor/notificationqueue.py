@@ -1,4 +1,4 @@
-"""Notifications of runs: rows of the outbox, written in the transaction of their cause."""
+"""The queue of notifications of runs: rows of the outbox, in the transaction of their cause."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _UNKNOWN: dict[str, Any] = {
 }
 
 
-class Messages:
+class NotificationQueue:
     """Writes notifications of runs. Every call belongs in the transaction of its cause."""
 
     def __init__(self, store: Store, origin: Origin) -> None:

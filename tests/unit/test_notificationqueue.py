@@ -1,4 +1,4 @@
-"""Who is told of what, in the transaction of its cause."""
+"""Who is notified of what, in the transaction of its cause."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lunasched.notify.message import compose
 from lunasched.paths import Mode
 from lunasched.store import OutboxEntry, Outgoing, Store
 from lunasched.supervisor.consequences import Consequences
-from lunasched.supervisor.messages import Origin
+from lunasched.supervisor.notificationqueue import Origin
 
 SECOND = 1_000_000
 NOW = 1_000_000 * SECOND
