@@ -70,7 +70,9 @@ def attribute(
             return Trigger.TIMER, None
         if started_at >= due - _CLOCK_DRIFT_USEC:
             missed = not past.ran_this_boot and started_at - due > _late(job)
-            return (Trigger.CATCH_UP if missed else Trigger.TIMER), due
+            # systemd counts from when the last start began, and that is known as of its program:
+            # where the guard took longer that time, what was due seems to be later than this run.
+            return (Trigger.CATCH_UP if missed else Trigger.TIMER), min(due, started_at)
         return Trigger.MANUAL, None
     if isinstance(rule, OnDemand):
         return Trigger.MANUAL, None

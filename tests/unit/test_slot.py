@@ -136,7 +136,8 @@ ATTRIBUTIONS = [
         HOURLY,
         SLOT + HOUR - SECOND,
         Past(LONG_AGO, SLOT, None),
-        (Trigger.TIMER, SLOT + HOUR),
+        # No run is earlier than its slot.
+        (Trigger.TIMER, SLOT + HOUR - SECOND),
     ),
     (
         "before the interval is over",
