@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from anymachine import locked, remove_tree
 from machine import Machine
 from packaged import BUILDERS, OTHER_BUILDERS, SHELLS, SUITES, Built, available, build
 
 
 @pytest.fixture(scope="session", params=SUITES)
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The Debian packages, built as the guide says."""
-    suite = request.param
-    directory = tmp_path_factory.mktemp(f"deb-{suite}")
-    return build(suite, directory)
+    """The Debian packages, built as the guide says; once for all runs that share a pool."""
+    pool: Path | None = request.config.getoption("pool")
+    top = pool.parent if pool else tmp_path_factory.getbasetemp()
+    directory = top / f"deb-{request.param}"
+    with locked(top / f"{directory.name}.lock"):
+        if (directory / "lintian").exists():
+            return Built(request.param, directory)
+        remove_tree(directory)  # of a build that failed
+        directory.mkdir(mode=0o755)
+        return build(request.param, directory)
 
 
 @pytest.fixture(scope="session")

@@ -180,6 +180,11 @@ class AnyMachine(ABC):
 
     # Files
 
+    def written(self, *paths: str) -> str:
+        """Return a text that is another one once one of the files was written, or made anew."""
+        looked = self.exec(["stat", "-c", "%i %s %.Y", "--", *paths], check=False)
+        return looked.stdout
+
     def read_file(self, path: str) -> str:
         """Return the text of a file of the machine."""
         return self.exec(["cat", "--", path]).stdout

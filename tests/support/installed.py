@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from itertools import count
 from typing import Any, cast
@@ -66,6 +67,8 @@ class Lunasched:
         self.user = user
         # History outlives a job: each test has a name of its own.
         self.name = f"job-{next(_NUMBERS)}"
+        # By job, and of all: the state of the history's files, when it was read, and the text.
+        self._said: dict[str | None, tuple[str, float, str]] = {}
 
     def __call__(self, *arguments: str, check: bool = True, timeout: float = 60) -> Any:
         """Run ``lunasched ARGUMENTS``."""
@@ -98,21 +101,25 @@ class Lunasched:
         return json.loads(self(*arguments, "--json").stdout)
 
     def history(self, name: str | None = None) -> list[dict[str, Any]]:
-        """All runs, newest first."""
-        return self.json("history", *([name] if name else []), "--all")  # type: ignore[no-any-return]
+        """All runs, newest first.
+
+        The command is not run where it would only say once more what it said a moment ago: the
+        files of the history are as they were.
+        """
+        home = f"/home/{self.user}/.local/state" if self.user else "/var/lib"
+        file = f"{home}/lunasched/history/history.db"
+        written, now = self.machine.written(file, f"{file}-wal"), time.monotonic()
+        before, looked, said = self._said.get(name, ("", 0.0, ""))
+        if written != before or now > looked + _LOOK_S:
+            said = self("history", *([name] if name else []), "--all", "--json").stdout
+            self._said[name] = written, now, said
+        return json.loads(said)  # type: ignore[no-any-return]
 
     def wait_for_runs(self, name: str, count: int, timeout: float = 30) -> list[dict[str, Any]]:
         """Wait until so many runs of a job have ended and their output is on record."""
         runs: list[dict[str, Any]] = []
-        seen, looked = "", 0.0
 
         def complete() -> bool:
-            nonlocal seen, looked
-            # A look at the history takes 30 times as long as one at its files.
-            written, now = self._history_files(), time.monotonic()
-            if written == seen and now < looked + _LOOK_S:
-                return False
-            seen, looked = written, now
             runs[:] = [
                 run
                 for run in self.history(name)
@@ -123,12 +130,14 @@ class Lunasched:
         self.machine.wait_for(complete, timeout, what=f"{count} recorded runs of {name}")
         return runs
 
-    def _history_files(self) -> str:
-        """A text that is another one when the history was written since."""
-        directory = "~/.local/state/lunasched" if self.user else "/var/lib/lunasched"
-        files = f"{directory}/history/history.db {directory}/history/history.db-wal"
-        stat = f"stat -c '%i %s %.Y' {files} 2>/dev/null"
-        return str(self.machine.exec(stat, user=self.user, check=False).stdout)
+    def apply(self, *jobs: Mapping[str, Any]) -> None:
+        """Add jobs, or change them, by one command."""
+        self.machine.run(
+            ["lunasched", "apply", "-", "--format", "yaml"],
+            user=self.user,
+            input=json.dumps({"jobs": jobs}),
+            timeout=300,
+        )
 
     def reloads(self) -> int:
         """How often systemd has read all units again since it booted."""

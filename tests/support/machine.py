@@ -621,6 +621,18 @@ class Machine(AnyMachine):
             raise MachineError(f"{self.name} is not up")
         return self._leader.pid
 
+    # Files
+
+    def written(self, *paths: str) -> str:
+        """Return a text that is another one once one of the files was written, or made anew."""
+        found = []
+        for path in paths:
+            with contextlib.suppress(OSError):
+                # No process is needed for it, and tests look all the time.
+                status = Path(f"/proc/{self._pid()}/root{path}").stat()
+                found.append(f"{status.st_ino} {status.st_size} {status.st_mtime_ns}")
+        return "\n".join(found)
+
     # Commands
 
     def popen(

@@ -54,12 +54,16 @@ def commands(text: str) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class Built:
-    """The packages that were built on one release, and what lintian said of them."""
+    """The packages that were built on one release."""
 
     suite: str
     directory: Path
-    """With ``dist``, of this tree, and ``older``, of the same with another version."""
-    lintian: str
+    """``dist``, of this tree, ``older``, of the same with another version, and ``lintian``."""
+
+    @property
+    def lintian(self) -> str:
+        """What lintian said of those of this tree."""
+        return (self.directory / "lintian").read_text()
 
 
 # The same package as an older one.
@@ -90,4 +94,6 @@ def build(suite: str, directory: Path) -> Built:
             check=False,
             timeout=300,
         )
-    return Built(suite, directory, checked.stdout + checked.stderr)
+    # Last, so that packages with it are complete.
+    (directory / "lintian").write_text(checked.stdout + checked.stderr)
+    return Built(suite, directory)

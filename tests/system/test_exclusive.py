@@ -66,16 +66,17 @@ def add_crowd(luna: Lunasched, rng: random.Random, count: int) -> list[str]:
     """
     priorities = ["Low", "Normal", "High", "Critical"]
     names = [f"{luna.name}-{number:02}" for number in range(count)]
-    for number, name in enumerate(names):
-        command = f"{until(luna, 'crowd')}; sleep {rng.uniform(0.5, LONGEST):.2f}"
-        luna(
-            *("add", "--name", name, *LATER, "--command", command),
-            *("--priority", priorities[number % 4]),
-        )
-    luna(
-        *("add", "--name", luna.name, *LATER, "--execution-mode", "Exclusive"),
-        *("--command", until(luna, "alone")),
-    )
+    crowd = [
+        {
+            "name": name,
+            "schedule": "every 1d",
+            "command": f"{until(luna, 'crowd')}; sleep {rng.uniform(0.5, LONGEST):.2f}",
+            "priority": priorities[number % 4],
+        }
+        for number, name in enumerate(names)
+    ]
+    alone = {"name": luna.name, "schedule": "every 1d", "execution_mode": "Exclusive"}
+    luna.apply(*crowd, {**alone, "command": until(luna, "alone")})
     return names
 
 
