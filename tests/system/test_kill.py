@@ -30,11 +30,16 @@ done
 
 
 def test_runs_through_repeated_sigkill(luna: Lunasched, rng: random.Random) -> None:
-    for number in range(1, JOBS + 1):
-        luna(
-            *("add", "--name", f"kill-{number}", "--schedule", "every 1d", "--command"),
-            f"echo $INVOCATION_ID >> /tmp/ran; exit {number % 3}",
+    luna.apply(
+        *(
+            {
+                "name": f"kill-{number}",
+                "schedule": "every 1d",
+                "command": f"echo $INVOCATION_ID >> /tmp/ran; exit {number % 3}",
+            }
+            for number in range(1, JOBS + 1)
         )
+    )
     driver = luna.machine.popen(DRIVER)
     kills = 0
     while driver.poll() is None:
@@ -85,14 +90,22 @@ wait
 
 
 def test_chains_of_retries_through_repeated_sigkill(luna: Lunasched, rng: random.Random) -> None:
-    for number in range(1, CHAIN_JOBS + 1):
-        hook = "echo $LUNASCHED_EVENT $LUNASCHED_EXECUTION_ID >> /tmp/chain-hooks"
-        luna(
-            *("add", "--name", f"chain-{number}", "--schedule", "every 1d"),
-            *("--max-retries", str(ATTEMPTS - 1), "--retry-delay", "0.2", "--backoff", "fixed"),
-            *("--on-retry", hook, "--on-failure", hook),
-            *("--command", f"echo $INVOCATION_ID >> /tmp/chain-{number}; exit 3"),
+    hook = "echo $LUNASCHED_EVENT $LUNASCHED_EXECUTION_ID >> /tmp/chain-hooks"
+    luna.apply(
+        *(
+            {
+                "name": f"chain-{number}",
+                "schedule": "every 1d",
+                "max_retries": ATTEMPTS - 1,
+                "retry_delay": "0.2s",
+                "backoff": "fixed",
+                "on_retry": hook,
+                "on_failure": hook,
+                "command": f"echo $INVOCATION_ID >> /tmp/chain-{number}; exit 3",
+            }
+            for number in range(1, CHAIN_JOBS + 1)
         )
+    )
     driver = luna.machine.popen(CHAIN_DRIVER)
     kills = 0
     deadline = time.monotonic() + 300 * PATIENCE
