@@ -112,7 +112,7 @@ class Part:
 def parts(pool: Path) -> Parts:
     """Every test, each in one place: those that need no virtual machine are divided by file."""
     return {
-        **pooled(pool, 4, "-m", "not vm"),
+        **pooled(pool, 6, "-m", "not vm"),
         "in the virtual machine": ["-m", "vm"],
         "of each feature, on the next Debian": ["--suite", "trixie", *chosen.tests()],
     }
