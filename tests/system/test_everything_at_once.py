@@ -47,7 +47,7 @@ def test_all_is_well_and_stays_so(everything: tuple[Machine, set[str]]) -> None:
     full, known = everything
     names = everykind.names(full)
     assert len(names) == len(everykind.JOBS) + 3
-    everykind.nothing_is_wrong(full, known, after="the first runs", in_detail=True)
+    everykind.nothing_is_wrong(full, known, after="the first runs")
 
     full.run(f"{AS_OLDER}; systemctl daemon-reload; /opt/lunasched/packaging/maintain installed")
     assert full.run(OLD_LINE, check=False).stdout == ""
