@@ -119,8 +119,8 @@ def parts(pool: Path) -> Parts:
 
 
 def quick(pool: Path) -> Parts:
-    """Those of `make test-fast`: they keep two cores busy."""
-    return pooled(pool, 2, "-m", "not slow and not machine")
+    """Those of `make test-fast`: they keep two cores busy, though each waits now and then."""
+    return pooled(pool, 3, "-m", "not slow and not machine")
 
 
 def pooled(pool: Path, number: int, *options: str) -> Parts:

@@ -22,7 +22,7 @@ import pytest
 from cpushare import CpuShare
 
 BUSY = 16
-_MACHINES = 4
+_MACHINES = 6
 _LOOP = """
 import os, sys
 while os.getppid() == int(sys.argv[1]):
