@@ -164,6 +164,36 @@ def test_a_slot_runs_once(slots: SlotDirectory, guard: Guard, now: int) -> None:
         assert not guard.passes()
 
 
+@pytest.mark.parametrize("launched", ["", "t"])
+def test_a_start_that_is_later_than_a_period_is_for_the_slot_of_its_elapse(
+    slots: SlotDirectory, guard: Guard, now: int, launched: str
+) -> None:
+    """And the start for the next slot is none that ran already."""
+    slots.write("job", hourly(now - 2 * HOUR))
+    set_last(slots, now - SECOND - 2 * HOUR)
+    if launched:
+        guard.launched = f"lunasched-job@job:{'a' * 12}{launched}.service"
+    for elapsed, slot_of_it in ((now - HOUR // 2, now - SECOND - HOUR), (now, now - SECOND)):
+        guard.environment["TRIGGER_TIMER_REALTIME_USEC"] = str(elapsed)
+        assert guard.passes()
+        assert last_slot(slots) == slot_of_it
+    assert not guard.passes()
+
+
+@pytest.mark.parametrize(
+    "elapsed", ["", "x", "a[$(id)]", "-5", "9" * 18, "9" * 17, "0", "0000000000000009"]
+)
+def test_a_time_of_an_elapse_that_cannot_be_is_none(
+    slots: SlotDirectory, guard: Guard, now: int, elapsed: str
+) -> None:
+    slots.write("job", hourly(now))
+    set_last(slots, now - SECOND - HOUR)
+    guard.environment["TRIGGER_TIMER_REALTIME_USEC"] = elapsed
+    assert guard.passes()
+    assert last_slot(slots) == now - SECOND
+    assert not guard.passes()
+
+
 @pytest.mark.parametrize("details", [BY_HAND, 'a(ss) 1 "trigger_unit" "x.path"'])
 def test_what_the_timer_did_not_start_passes(
     slots: SlotDirectory, guard: Guard, now: int, details: str
