@@ -180,6 +180,8 @@ def test_what_others_depend_on_is_not_pruned_alone(files: Files) -> None:
 
 
 def test_all_that_is_wrong_is_told_with_its_place(files: Files) -> None:
+    # After a reload, timers.target keeps timers of jobs loaded that were removed since.
+    before = files.traces()
     text = (
         "jobs:\n"
         "  - {name: a, schedule: '@daily', command: x, dependencies: [c]}\n"
@@ -207,7 +209,7 @@ def test_all_that_is_wrong_is_told_with_its_place(files: Files) -> None:
     said = files.apply(text.replace(", dependencies: [e]", ""), check=False).stderr
     assert f"{files.path}:6: jobs[1].systemd: " in said or "jobs[1].systemd.LimitNOFILE" in said
     assert files.names() == []
-    assert "lunasched-job@" not in files.traces()
+    assert files.traces() == before
     # With --exit-code, 2 is for a plan.
     assert files.apply("jobs: 3", "--exit-code", check=False).returncode == 1
 

@@ -104,8 +104,8 @@ def test_autumn_night(jobs: Installed, rng: random.Random) -> None:
     jobs.settle()
     vm.exec("systemctl daemon-reload")
     jobs.settle()
-    assert vm.now() < middle + 5 * MINUTE
-    jobs.travel([each for each in moments if each > vm.now()])
+    # On a slow machine the next of them may have come by themselves.
+    jobs.travel([each for each in moments if each > vm.now() + 5 * SECOND])
     refused = check_night(jobs, expected)
     print("expected:", {name: len(slots) for name, slots in expected.items()})
     print("refused:", refused)
@@ -186,8 +186,7 @@ def test_steps_of_the_clock(jobs: Installed) -> None:
     at_noon = {name: [at(12)] for name in ("noon", "hourly", "list", "tens")}
     add(at_noon)
     arrive()
-    vm.step_clock(-2 * MINUTE)
-    assert vm.now() < at(12)
+    vm.set_clock(at(11, 58))
     vm.travel([at(12)])
     refused |= at_noon
     arrive()
@@ -196,7 +195,7 @@ def test_steps_of_the_clock(jobs: Installed) -> None:
     ran["hourly"].append(("manual", None))
     check()
 
-    assert vm.now() < at(12, 5)
+    assert vm.now() < at(12, 10), "this took too long for the test"
     vm.set_clock(at(12, 41))  # 40 minutes over 12:10, 12:15, 12:20, …
     add({"tens": [at(12, 40)], "past": [at(12, 15)], "jumped": [at(12, 20)]})
     vm.wait_for(lambda: len(jobs.proofs().get("jumped", [])) == 1, timeout=20)
@@ -204,8 +203,7 @@ def test_steps_of_the_clock(jobs: Installed) -> None:
 
     # Its timer is started at a time that is soon to come again, and has never elapsed.
     jobs.add({"fresh": {"schedule": "at 09:00"}})
-    vm.step_clock(-4 * HOUR)
-    assert at(8, 40) < vm.now() < at(8, 45)
+    vm.set_clock(at(8, 41))
     # A correction (cron(8)): the new time counts, for jobs that were added by the old one, too.
     for moment, names in (
         (at(8, 45), ["early"]),
@@ -264,19 +262,22 @@ def test_power_cuts(jobs: Installed) -> None:
     assert rows["fixed"] == rows["rare"] == []
     assert successes(rows["caught"]) == [("catch-up", at(5))]
     assert successes(rows["several"]) == [("timer", at(0)), ("catch-up", at(8))]
-    for name, trigger in (("ten", "timer"), ("five", "catch-up")):
+    for name in ("ten", "five"):
+        # A machine that is slow to boot may not be up for the end of the longer interval either.
+        trigger = "timer" if due[name] > up else "catch-up"
         first, second = rows[name]
         assert first == before[name][0] or first.execution_id == before[name][0].execution_id
         assert (second.trigger, second.result) == (trigger, "success")
         assert abs(second.slot - due[name]) < SECOND  # type: ignore[operator]
         begins = max(due[name], up)
         print(name, "started after the end of its interval, or boot, by", second.started - begins)
-        assert -2 * SECOND < second.started - begins < 6 * SECOND
-    assert due["ten"] > up, "the boot took too long for this test"
+        assert -2 * SECOND < second.started - begins < PROMPT
+    assert due["five"] < up
 
-    # Two seconds after a slot that catches up: it is not made up for.
+    # Right after the run of a slot that catches up: it is not made up for.
     vm.exec("journalctl --sync; sync")
-    vm.travel([at(30)], after=2)
+    vm.travel([at(30)], after=0)
+    vm.wait_for(lambda: len(jobs.proofs()["several"]) == 3, what="the run of the slot")
     vm.power_cut(down_for=MINUTE)
     vm.wait_for(
         lambda: len(jobs.proofs()["ten"]) == 3 and len(jobs.proofs()["five"]) == 3, timeout=60
@@ -287,7 +288,7 @@ def test_power_cuts(jobs: Installed) -> None:
     proofs = jobs.proofs()
     print("after the second cut:", *after["several"], sep="\n  ")
     assert [len(proofs.get(name, [])) for name in ("several", "caught", "fixed")] == [3, 1, 0]
-    assert timedelta(0) <= proofs["several"][2] - at(30) < 3 * SECOND
+    assert timedelta(0) <= proofs["several"][2] - at(30) < MINUTE
     # The power may have failed before its row was on the disk; if it was, it is there once.
     new = after["several"][2:]
     assert len([row for row in new if row.result != "skipped"]) <= 1
