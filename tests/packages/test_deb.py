@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import legacy
 import pytest
-from installed import Lunasched
+from installed import Lunasched, is_over
 from packaged import OLDER, TREE, Built, commands, guide_part
 
 from lunasched import __version__
@@ -325,7 +325,7 @@ def test_upgrade_while_jobs_run(debian: Machine) -> None:
     seen = len(debian.read_file("/var/tmp/slots").split())
     debian.wait_for(f"test $(wc -l </var/tmp/slots) -ge {seen + 2}", what="slots after the upgrade")
     lunasched(debian, "disable", "slots")
-    debian.wait_for("! systemctl is-active lunasched-job@slots.service", what="its last run")
+    debian.wait_for(is_over("lunasched-job@slots.service"), what="its last run")
     ran = debian.read_file("/var/tmp/slots").split()
     debian.wait_for(
         lambda: len([run for run in history(debian, "slots") if run["result"]]) == len(ran),

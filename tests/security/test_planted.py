@@ -14,6 +14,7 @@ from pathlib import Path
 import legacy
 import pytest
 from attackers import HISTORY, SUITES, SUPERVISOR, Attacked, add, attacked
+from installed import SYNCED
 
 pytestmark = [pytest.mark.machine, pytest.mark.slow]
 
@@ -85,7 +86,7 @@ def plant_files(system: Attacked) -> None:
 def everything_that_root_does(system: Attacked) -> None:
     machine = system.machine
     machine.exec(["python3", "-c", ASK], user="lunasched", check=False)
-    machine.wait_for("! systemctl is-active lunasched-sync.service", 60)
+    machine.wait_for(SYNCED, 60)
     for command in (
         "systemctl start lunasched-sync.service",
         "lunasched list; lunasched history --all; lunasched export-config >/tmp/exported",

@@ -44,6 +44,19 @@ systemctl restart lunasched
 """
 
 
+def is_over(unit: str) -> str:
+    """The condition that nothing of a unit goes on.
+
+    `systemctl is-active` says no of a start that is not complete, too, as of a whole run of a
+    oneshot unit.
+    """
+    return f"systemctl show -P ActiveState {unit} | grep -qx inactive"
+
+
+SYNCED = is_over("lunasched-sync.service")
+"""The condition that no sync is carried out."""
+
+
 def boot(name: str) -> Machine:
     """Boot a machine of `SUITE`: a container, or with ``--vm`` a virtual machine.
 

@@ -104,7 +104,7 @@ def test_failures_through_repeated_sigkill_and_a_server_that_is_away(
     kills = 0
     began = time.monotonic()
     away, back = rng.uniform(4, 8), rng.uniform(14, 18)
-    while driver.poll() is None or time.monotonic() - began < back + 1:
+    while driver.poll() is None or time.monotonic() - began < back + 1 or kills < 5:
         time.sleep(rng.uniform(0.1, 1.5))
         machine.exec("systemctl kill -s KILL lunasched; systemctl start lunasched", check=False)
         kills += 1
@@ -115,7 +115,6 @@ def test_failures_through_repeated_sigkill_and_a_server_that_is_away(
             server.start()
             back = 0.0
     machine.exec("systemctl start lunasched")
-    assert kills >= 5
     history = {job["name"]: luna.wait_for_runs(job["name"], RUNS // JOBS, 60)[::-1] for job in jobs}
     results = [run["result"] for runs in history.values() for run in runs]
     assert (len(results), results.count("exit-code")) == (RUNS, FAILURES)

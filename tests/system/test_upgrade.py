@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import legacy
 import pytest
-from installed import INSTALL, Lunasched
+from installed import INSTALL, Lunasched, is_over
 from machine import Machine
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def test_vacuum_on_a_big_history_loses_no_run(upgraded: Lunasched) -> None:
     assert int(said.split()[1]) >= 99_000
     upgraded.wait_for_runs("each", began + 3)
     machine.run("systemctl stop 'lunasched-job@*.timer'")
-    machine.wait_for("! systemctl is-active lunasched-job@each.service", what="the end of the last")
+    machine.wait_for(is_over("lunasched-job@each.service"), what="the end of the last")
     counted = int(
         machine.run(
             "journalctl --sync; journalctl -o cat -u lunasched-job@each.service | grep -cx each"

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from installed import SYNCED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,7 @@ def utc(luna: Lunasched) -> Iterator[Lunasched]:
     """Back to UTC afterwards, with everything that follows from it over."""
     yield luna
     luna.machine.exec("ln -sfn /usr/share/zoneinfo/Etc/UTC /etc/localtime")
-    luna.machine.wait_for("! systemctl -q is-active lunasched-sync.service")
+    luna.machine.wait_for(SYNCED)
 
 
 @pytest.mark.parametrize("how", ["timedatectl", "ln"])
@@ -68,7 +69,7 @@ def test_the_hosts_zone_changes(utc: Lunasched, how: str) -> None:
     luna.machine.wait_for(
         lambda: zone_of_slots(luna, here) == "Europe/Berlin", what="the slots to follow the zone"
     )
-    luna.machine.wait_for("! systemctl -q is-active lunasched-sync.service")
+    luna.machine.wait_for(SYNCED)
     timer = luna.machine.read_file(f"/etc/systemd/system/lunasched-job@{here}.timer")
     assert "OnCalendar=*-*-* 02:30:00\n" in timer
     assert timer.count("01:00:00 UTC") >= 9, "the spring nights of the new zone"
@@ -205,7 +206,7 @@ def test_a_zone_that_leaves_the_database(luna: Lunasched) -> None:
             for name, unit in units.items()
         }
 
-    machine.wait_for("! systemctl -q is-active lunasched-sync.service")
+    machine.wait_for(SYNCED)
     assert "02:30:00 US/Eastern" in lines(old)
     before = upcoming()
     try:
@@ -213,7 +214,7 @@ def test_a_zone_that_leaves_the_database(luna: Lunasched) -> None:
         machine.wait_for(
             lambda: "US/Eastern" not in lines(old) + lines(own), what="the timers to be written"
         )
-        machine.wait_for("! systemctl -q is-active lunasched-sync.service")
+        machine.wait_for(SYNCED)
         assert "02:30:00 America/New_York" in lines(old)
         assert "09:00:00 America/New_York" in lines(own)
         assert upcoming() == before
@@ -231,5 +232,5 @@ def test_a_zone_that_leaves_the_database(luna: Lunasched) -> None:
     finally:
         machine.exec(f"[ -d {zones}/US ] || mv /root/US {zones}/US")
     machine.wait_for(lambda: "02:30:00 US/Eastern" in lines(old), what="the name to be back")
-    machine.wait_for("! systemctl -q is-active lunasched-sync.service")
+    machine.wait_for(SYNCED)
     assert upcoming() == before
