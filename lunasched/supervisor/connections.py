@@ -7,7 +7,9 @@
 
 A thread is busy with a request that it has as a whole and with no client, however slow: so silent
 or slow clients keep nobody else from an answer. Where there are as many connections as may be, the
-one that has been kept waiting for the longest makes room for the next.
+user of this machine, or the other machine, that has the most of them loses the one that has been
+kept waiting for the longest. So a client that needs a moment to send its request has it, however
+many connections somebody else makes.
 """
 
 from __future__ import annotations
@@ -58,11 +60,17 @@ class _Client:
     def __init__(self, opened: socket.socket, address: str) -> None:
         self.socket = opened
         self.address = address
+        self.user: int | None = None
+        """Of a client on this machine, once it was looked for."""
         self.stage = _Stage.READING
         self.head = b""
         self.rest = memoryview(b"")
         self.watch = Handle()
         self.timer = Handle()
+
+
+def _is_here(address: str) -> bool:
+    return address == "::1" or address.startswith("127.")
 
 
 class Connections:
@@ -83,7 +91,9 @@ class Connections:
         """Have room for one more, if need be in the place of one that its client keeps waiting."""
         if len(self._open) < CONNECTIONS_MAX:
             return True
-        return self._drop_oldest(lambda _: True)
+        return self._drop_oldest(self._of_the_most().__contains__) or self._drop_oldest(
+            lambda _: True
+        )
 
     def take(self, opened: socket.socket, address: str) -> None:
         """Serve a connection that there is room for."""
@@ -109,9 +119,29 @@ class Connections:
 
     def _is_full(self, address: str) -> bool:
         """Tell whether another machine has all the connections that one may have."""
-        if address == "::1" or address.startswith("127."):
+        if _is_here(address):
             return False
         return sum(one.address == address for one in self._open) >= PEER_MAX
+
+    def _of_the_most(self) -> set[_Client]:
+        """Return the connections of the user, or of the other machine, that has the most."""
+        self._find_users([one for one in self._open if one.user is None and _is_here(one.address)])
+        by_source: dict[object, set[_Client]] = {}
+        for one in self._open:
+            source = ("user", one.user) if _is_here(one.address) else one.address
+            by_source.setdefault(source, set()).add(one)
+        return max(by_source.values(), key=len)
+
+    def _find_users(self, clients: list[_Client]) -> None:
+        from lunasched.web import peer
+
+        known = []
+        for one in clients:
+            with suppress(OSError):  # it is gone
+                known.append((one, (one.socket.getpeername(), one.socket.getsockname())))
+        owners = peer.owners([ends for _, ends in known])
+        for (one, _), owner in zip(known, owners, strict=True):
+            one.user = owner
 
     def _drop_oldest(self, of: Callable[[_Client], bool]) -> bool:
         for connection in list(self._open):

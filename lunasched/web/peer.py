@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,38 @@ def owner(client: Any, server: Any, net: Path = _NET) -> int | None:
     Both are addresses as a socket has them. ``None`` if it is not on this machine, or gone.
     """
     wanted = {(local, remote) for local in _written(client) for remote in _written(server)}
+    return next((uid for ends, uid in _sockets(net) if ends in wanted), None)
+
+
+def owners(connections: list[tuple[Any, Any]], net: Path = _NET) -> list[int | None]:
+    """The same of several connections, in one look: each a client and a server."""
+    found = dict(_sockets(net))
+    return [
+        next(
+            (
+                uid
+                for local in _written(client)
+                for remote in _written(server)
+                if (uid := found.get((local, remote))) is not None
+            ),
+            None,
+        )
+        for client, server in connections
+    ]
+
+
+def _sockets(net: Path) -> Iterator[tuple[tuple[str, str], int]]:
+    """Yield the ends of each socket that a process holds, as in the tables, and its owner."""
     for table in _TABLES:
         try:
             with (net / table).open(encoding="ascii") as lines:
                 next(lines, "")
                 for line in lines:
                     columns = line.split()
-                    if (columns[_LOCAL], columns[_REMOTE]) in wanted and columns[_INODE] != "0":
-                        return int(columns[_UID])
+                    if columns[_INODE] != "0":
+                        yield (columns[_LOCAL], columns[_REMOTE]), int(columns[_UID])
         except OSError:
             continue
-    return None
 
 
 def _written(address: Any) -> tuple[str, ...]:

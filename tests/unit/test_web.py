@@ -6,8 +6,10 @@ import base64
 import gc
 import hashlib
 import json
+import os
 import re
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -188,6 +190,35 @@ def test_what_waits_for_its_client_makes_room(server: Server) -> None:
     assert b" 200 " in received(holding[-1])
     for connection in holding:
         connection.close()
+
+
+MANY = """
+import socket, sys
+held = [socket.create_connection(("127.0.0.1", int(sys.argv[1]))) for _ in range(int(sys.argv[2]))]
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs two users")
+def test_another_users_many_connections_leave_time_for_a_request(server: Server) -> None:
+    address = server.pages.address
+    assert address is not None
+    slow = server.connect()
+    command = ["/usr/bin/python3", "-c", MANY, str(address[1]), str(3 * CONNECTIONS_MAX)]
+    with subprocess.Popen(
+        command,
+        user=65534,
+        group=65534,
+        cwd="/",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        slow.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert b" 200 " in received(slow)
+        other.communicate(b"")
 
 
 def test_another_machine_has_some_of_the_connections(store: Store, database: Path) -> None:

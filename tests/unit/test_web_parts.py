@@ -207,6 +207,8 @@ def test_a_table_of_the_kernel(tmp_path: Path) -> None:
     assert peer.owner(client, server, tmp_path) == 1000
     assert peer.owner(server, client, tmp_path) == 998
     assert peer.owner(("127.0.0.1", 1), server, tmp_path) is None
+    several = [(client, server), (("127.0.0.1", 1), server), (server, client)]
+    assert peer.owners(several, tmp_path) == [1000, None, 998]
 
 
 @pytest.mark.parametrize(
