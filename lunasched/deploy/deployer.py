@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -315,9 +316,26 @@ class Deployer:
         begun = time.monotonic_ns()
         with self._changing_by(wanted):
             self._carry_out(change, wanted, before, now)
+            self._date_enabled(wanted, now, begun)
             self._date_disabled(wanted, now, begun)
             self._drop_pending(wanted)
         return compiled
+
+    def _date_enabled(self, wanted: Plan, now: int, begun: int) -> None:
+        """Have jobs be there from when their timers had started, where a slot passed until then.
+
+        No timer could elapse for it: it is not missed. ``begun`` is as below.
+        """
+        ended = now + (time.monotonic_ns() - begun) // 1000
+        begin = (after for job, after in wanted.changed if not job.enabled and after.enabled)
+        passed: dict[str, Job | None] = {}
+        for job in (*(job for job in wanted.added if job.enabled), *begin):
+            known = self._slots.read(job.name)
+            if known and bisect_right(known.slots, now) < bisect_right(known.slots, ended):
+                passed[job.name] = job
+        if passed:
+            with suppress(LunaschedError):
+                self._store_change(passed, ended)
 
     def _date_disabled(self, wanted: Plan, now: int, begun: int) -> None:
         """Have jobs be disabled from when their timers had stopped: until then they start runs.

@@ -221,6 +221,24 @@ def test_slots_that_pass_while_the_timer_is_stopped_are_missed(luna: Lunasched) 
     assert "Missed slots: " in luna("get", name).stdout
 
 
+@pytest.mark.parametrize("how", ["add", "enable"])
+def test_slots_before_the_timer_of_a_new_job_are_not_missed(luna: Lunasched, how: str) -> None:
+    """Between its definition and the start of its timer, on a machine that takes its time."""
+    period = luna.period(2)
+    schedule = ("--schedule", f"calendar:*:*:0/{period}", "--command", "true")
+    command = ["add", "--name", luna.name, *schedule]
+    if how == "enable":
+        luna(*command, "--disabled")
+        command = ["enable", luna.name]
+    delay = f"inject=rename:delay_enter={2 * period * 1_000_000}:when=1"
+    # What is renamed first is a unit then, and no bytecode.
+    slowly = ["env", "PYTHONDONTWRITEBYTECODE=1"]
+    slowly += ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=rename", "-e", delay]
+    luna.machine.exec([*slowly, "lunasched", *command], timeout=60 + 2 * period)
+    luna.wait_for_runs(luna.name, 2)
+    assert luna.json("get", luna.name)["missed_slots"] == 0
+
+
 def test_slots_without_a_supervisor_are_not_missed(luna: Lunasched) -> None:
     """The jobs ran, and are on record when it is back."""
     proof, period = f"/var/tmp/{luna.name}", luna.period(4, 4)
