@@ -60,12 +60,11 @@ def test_what_a_session_prints_is_the_output_of_the_run(luna: Lunasched, command
     add(luna, command)
     waited = luna("start", luna.name, "--wait", check=False)
     assert waited.returncode == 3
-    for text in (waited.stdout, *shown(luna)):
+    ways = ("start --wait", "history", "logs", "logs --execution")
+    for way, text in zip(ways, (waited.stdout, *shown(luna)), strict=True):
         lines = [line.rpartition("]: ")[2] for line in text.splitlines()]
-        assert [line for line in lines if line in ("first", "THE REASON")] == [
-            "first",
-            "THE REASON",
-        ]
+        said = [line for line in lines if line in ("first", "THE REASON")]
+        assert (way, said) == (way, ["first", "THE REASON"]), text
 
 
 def test_what_moves_itself_into_a_scope_prints_for_the_run(luna: Lunasched) -> None:
