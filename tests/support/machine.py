@@ -42,6 +42,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import bytecode
 from anymachine import (
     PATIENCE,
     USER,
@@ -170,12 +171,12 @@ exec /lib/systemd/systemd
 INIT_PATH = "/usr/local/sbin/machine-init"
 
 # As a console script that pip writes, with the byte code kept out of the read-only source tree.
-WRAPPER = """\
+WRAPPER = f"""\
 #!/usr/bin/python3
 import sys
-sys.pycache_prefix = "/var/cache/lunasched-pyc"
-sys.path.insert(0, "/opt/lunasched")
-from {module} import main
+sys.pycache_prefix = "{bytecode.PREFIX}"
+sys.path.insert(0, "{bytecode.TREE}")
+from {{module}} import main
 sys.exit(main())
 """
 WRAPPERS = {"lunasched": "lunasched.cli", "lunasched-daemon": "lunasched.supervisor"}
@@ -431,7 +432,7 @@ class Machine(AnyMachine):
         name = name_prefix or "luna"
         if not exact_name:
             name = f"{name}-{secrets.token_hex(3)}"
-        all_binds = [] if available else [(str(REPOSITORY), "/opt/lunasched", False)]
+        all_binds = [] if available else [(str(REPOSITORY), bytecode.TREE, False)]
         all_binds += [(str(source), target, False) for source, target in binds]
         all_binds += [(str(source), target, True) for source, target in writable_binds]
         owner = None if keep else ProcessId.of(os.getpid())
@@ -537,16 +538,16 @@ class Machine(AnyMachine):
         )
         for directory in (overlay / "upper", overlay / "work"):
             directory.mkdir()
-        options = f"lowerdir={self._state.image},upperdir={overlay}/upper,workdir={overlay}/work"
+        lower = self._state.image
+        if wrappers:
+            lower = f"{bytecode.layer(Path(lower), REPOSITORY, cache_directory())}:{lower}"
+        options = f"lowerdir={lower},upperdir={overlay}/upper,workdir={overlay}/work"
         host_command("mount", "-t", "overlay", "-o", options, "lunasched", str(self.root))
         self._put("/etc/machine-id", uuid.uuid4().hex + "\n", 0o444)
         self._put("/etc/hostname", self.name + "\n", 0o644)
         self._put(INIT_PATH, INIT, 0o755)
         for name, module in wrappers.items():
             self._put(f"/usr/local/bin/{name}", WRAPPER.format(module=module), 0o755)
-        if wrappers:
-            (self.root / "var/cache/lunasched-pyc").mkdir()
-            (self.root / "var/cache/lunasched-pyc").chmod(0o1777)
 
     def _put(self, path: str, text: str, mode: int) -> None:
         """Write a file of the machine before it is booted."""

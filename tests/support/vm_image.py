@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import bytecode
 import machine
 from anymachine import MachineError, locked, remove_tree
 from machine import REPOSITORY, WRAPPER, WRAPPERS, cache_directory, mmdebstrap
@@ -70,6 +71,8 @@ MASKED = (
 class Image:
     """The files that every virtual machine of a suite starts from; none is ever written to."""
 
+    root: Path
+    """The root of the containers of the suite, which the disk is a copy of."""
     disk: Path
     kernel: Path
     initrd: Path
@@ -94,7 +97,7 @@ def image(suite: str = "bookworm") -> Image:
                 partial.mkdir()
                 _make(suite, root, partial, lock)
                 partial.rename(directory)
-    return Image(directory / "disk", directory / "kernel", directory / "initrd")
+    return Image(root, directory / "disk", directory / "kernel", directory / "initrd")
 
 
 def _make(suite: str, root: Path, target: Path, lock: int) -> None:
@@ -156,6 +159,7 @@ def boot_initrd(image: Image, name: str, machine_id: str) -> bytes:
         Entry.file("init", (FILES / "init").read_bytes(), 0o755),
         *_tree_entries(REPOSITORY, "tree"),
         *_with_directories(_files(name, machine_id)),
+        *_tree_entries(bytecode.layer(image.root, REPOSITORY, cache_directory()), "files"),
     ]
     return image.initrd.read_bytes() + cpio(entries)
 
@@ -174,7 +178,6 @@ def _files(name: str, machine_id: str) -> Iterator[Entry]:
     for command, module in WRAPPERS.items():
         text = WRAPPER.format(module=module).encode()
         yield Entry.file(f"files/usr/local/bin/{command}", text, 0o755)
-    yield Entry.directory("files/var/cache/lunasched-pyc", 0o1777)
 
 
 def _tree_entries(source: Path, target: str) -> Iterator[Entry]:
@@ -184,7 +187,7 @@ def _tree_entries(source: Path, target: str) -> Iterator[Entry]:
             each for each in directories if each not in LEFT_OUT and not each.endswith("_cache")
         ]
         below = Path(target, Path(top).relative_to(source))
-        yield Entry.directory(str(below))
+        yield Entry.directory(str(below), stat.S_IMODE(Path(top).stat().st_mode))
         for name in files:
             path = Path(top, name)
             try:
@@ -193,7 +196,8 @@ def _tree_entries(source: Path, target: str) -> Iterator[Entry]:
                     yield Entry.symlink(str(below / name), str(path.readlink()))
                 elif stat.S_ISREG(information.st_mode):
                     mode = 0o755 if information.st_mode & 0o100 else 0o644
-                    yield Entry.file(str(below / name), path.read_bytes(), mode)
+                    at = int(information.st_mtime)
+                    yield Entry.file(str(below / name), path.read_bytes(), mode, at)
             except FileNotFoundError:
                 continue  # a file that an editor had beside another
 
@@ -216,14 +220,15 @@ class Entry:
     path: str
     mode: int
     data: bytes = b""
+    mtime: int = 0
 
     @classmethod
     def directory(cls, path: str, mode: int = 0o755) -> Entry:
         return cls(path, stat.S_IFDIR | mode)
 
     @classmethod
-    def file(cls, path: str, data: bytes, mode: int = 0o644) -> Entry:
-        return cls(path, stat.S_IFREG | mode, data)
+    def file(cls, path: str, data: bytes, mode: int = 0o644, mtime: int = 0) -> Entry:
+        return cls(path, stat.S_IFREG | mode, data, mtime)
 
     @classmethod
     def symlink(cls, path: str, target: str) -> Entry:
@@ -237,7 +242,8 @@ def cpio(entries: Iterable[Entry]) -> bytes:
         name = entry.path.encode() + b"\0"
         links = 2 if stat.S_ISDIR(entry.mode) else 1
         # inode, mode, uid, gid, links, mtime, size, device and rdevice twice, name size, check
-        fields = (number, entry.mode, 0, 0, links, 0, len(entry.data), 0, 0, 0, 0, len(name), 0)
+        size, mtime = len(entry.data), entry.mtime
+        fields = (number, entry.mode, 0, 0, links, mtime, size, 0, 0, 0, 0, len(name), 0)
         archive += b"070701" + b"".join(b"%08X" % field for field in fields) + name
         archive += bytes(-len(archive) % 4)
         archive += entry.data
