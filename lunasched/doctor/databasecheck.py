@@ -212,6 +212,7 @@ def _history_in_wrong_hands(facts: Facts, known: DatabaseFacts) -> Iterator[Find
         yield error(
             f"{known.path} belongs to {known.file.owner}, not to {owner}",
             "the supervisor cannot write to it: no run is recorded",
+            *(() if facts.has_supervisor_user else ("systemd-sysusers",)),
             # systemd restores the owner of the whole directory, and follows no link in it.
             f"{facts.systemctl} stop lunasched.service",
             f"chown root {shlex.quote(str(known.path.parent))}",

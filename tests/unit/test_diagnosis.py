@@ -485,6 +485,14 @@ def test_a_database_of_somebody_else_is_not_moved_away() -> None:
     assert (found.severity, found.fix) == (Severity.ERROR, ())
 
 
+def test_nobody_is_given_a_history_before_there_is_the_user() -> None:
+    history = replace(HISTORY, file=replace(FILE, owner="root"))
+    facts = replace(HEALTHY, history=history, has_supervisor_user=False)
+    (found,) = [one for one in diagnose(facts) if one.check == "history"]
+    assert found.fix[0] == "systemd-sysusers"
+    assert found.fix[-1] == "systemctl start lunasched.service"
+
+
 def test_a_supervisor_that_is_starting_is_no_fault() -> None:
     facts = replace(HEALTHY, manager=units(supervisor=UnitSeen("loaded", "activating", "start")))
     assert [one.severity for one in diagnose(facts) if one.check == "supervisor"] == [Severity.OK]
