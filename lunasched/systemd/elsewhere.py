@@ -45,6 +45,22 @@ def own_streams(reader: Any, of_unit: Fields, since: int, until: int | None) -> 
     return list(_streams(reader, of_unit, since, until))
 
 
+def stream_by_time(reader: Any, of_unit: Fields, since: int, until: int | None) -> list[str]:
+    """Return the stream that a run's unit has printed by in its time, where there is only one.
+
+    Of what journald takes in when its writer has ended, it does not know which run of the unit
+    wrote it. A run has one stream, so what came by several is, in part, of another run.
+    """
+    streams = list(_streams(reader, of_unit, since, until))
+    if len(streams) != 1 or _at_first(reader, {"_STREAM_ID": streams[0]}) < since:
+        return []
+    is_anothers = any(
+        "_SYSTEMD_INVOCATION_ID" in entry and of_unit.items() <= entry.items()
+        for entry in _ends(reader, streams[0])
+    )
+    return [] if is_anothers else streams
+
+
 def streams_of_user(
     reader: Any, user: int, identifier: str, since: int, until: int | None
 ) -> list[str]:

@@ -412,7 +412,9 @@ class Journal:
         named = dict.fromkeys(elsewhere.user_ids(run.names), since)
         entries = elsewhere.user_entries(reader, of_run, since)
         users = {entry.user: entry.at for entry in entries} | named
-        streams = elsewhere.own_streams(reader, of_run, since, until)
+        streams = elsewhere.own_streams(reader, of_run, since, until) or elsewhere.stream_by_time(
+            reader, of_unit, since, until
+        )
         for user, at in users.items():
             streams += elsewhere.streams_of_user(
                 reader, user, _identifier(run.unit), at - _EARLY_USEC, until

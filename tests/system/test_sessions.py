@@ -75,6 +75,22 @@ def test_what_moves_itself_into_a_scope_prints_for_the_run(luna: Lunasched) -> N
     assert "]: scope\n" in of_run
 
 
+def test_what_the_unit_prints_at_its_end_shows_what_came_before_from_elsewhere(
+    luna: Lunasched,
+) -> None:
+    """journald is late for the only line that is the unit's: its writer has ended."""
+    machine, journald = luna.machine, "systemd-journald.service"
+    scope = "systemd-run -q --scope sh -c 'echo scope; sleep 0.2'"
+    add(luna, f"{scope}; systemctl kill -s STOP {journald}; echo unit; exit 3")
+    luna("start", luna.name)
+    unit = f"lunasched-job@{luna.name}.service"
+    machine.wait_for(f"systemctl is-failed {unit}")
+    machine.exec(f"systemctl kill -s CONT {journald}")
+    for text in shown(luna):
+        lines = [line.rpartition("]: ")[2] for line in text.splitlines()]
+        assert [line for line in lines if line in ("scope", "unit")] == ["scope", "unit"], text
+
+
 def test_a_user_whom_the_run_has_not_entered_writes_nothing_into_it(luna: Lunasched) -> None:
     """Nor does the one whom it has entered, outside of the sessions that were opened meanwhile."""
     machine, gate = luna.machine, f"/run/{luna.name}.gate"
