@@ -71,8 +71,8 @@ class Store:
 
         Files and directories are made if need be, and a database of lunasched 2.0 or 1.x is taken
         over; jobs of 1.x have users only in system mode. Without ``durable``, a power cut may take
-        the last transactions back, whole. Raises ``StoreError``, or ``PermissionDenied`` where the
-        caller may not.
+        back, whole, the transactions since the last ``sync``. Raises ``StoreError``, or
+        ``PermissionDenied`` where the caller may not.
         """
         from lunasched.store import separation
 
@@ -118,6 +118,12 @@ class Store:
     def in_memory(cls) -> Store:
         """Empty databases that nobody else sees."""
         return cls(Definitions.in_memory(), History.in_memory())
+
+    def sync(self) -> None:
+        """Have what was recorded outlive a power cut; ``StoreError`` where it cannot."""
+        # Another process, where there is one between, writes durably by itself.
+        if isinstance(self.history, History):
+            self.history.sync()
 
     def close(self) -> None:
         """Close both; the last to close a history folds its write-ahead log in."""

@@ -309,6 +309,7 @@ class Supervisor:
             self._lists.renew()
             self._pruner.recorded(events)
             self._textfile.changed()
+            self._store.sync()
         return events
 
     def turned(self, before: int | None) -> bool:
@@ -345,6 +346,7 @@ class Supervisor:
         self._settle(last_word=True)
         unclear = [self._hooks.claims.reconcile(), self._starter.claims.reconcile()]
         self._start_due()
+        self._store.sync()
         if any(unclear):
             self._wake()
 
