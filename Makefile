@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
 .PHONY: help venv packages image lint format test test-fast test-vm test-sid test-stress fuzz campaigns security stalls \
-    torture demo bench deb rpm release-check install uninstall clean
+    torture soak demo bench deb rpm release-check install uninstall clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -74,6 +74,9 @@ stalls: $(STAMP) image ## stop journald for up to ten minutes at each stage of a
 
 torture: $(STAMP) image ## faults on a booted machine, and a judge (as root; TORTURE_S, _SEED, _FAULTS)
 	@$(BIN)/python tests/support/torture.py
+
+soak: $(STAMP) image ## a month of 1,000 jobs in a virtual machine, hours (as root; SOAK_JOBS, SOAK_DAYS)
+	@$(BIN)/python tests/support/soak.py
 
 bench: $(STAMP) image ## measure; each figure beside its goal, limit and last value (bench.json)
 	@$(BIN)/python tests/support/bench.py

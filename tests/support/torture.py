@@ -8,6 +8,7 @@ themselves (torture_oracle.py). Each round has a seed, which draws its faults:
     TORTURE_S=7200 make torture        # two hours
     TORTURE_SEED=7 make torture        # round 7 alone, once more
     TORTURE_FAULTS=bus-restarted,… make torture
+    TORTURE_FAULTS=power-cut make torture    # in a virtual machine
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ from typing import TYPE_CHECKING
 
 from installed import INSTALL, SUITE
 from machine import REPOSITORY, Machine
-from torture_faults import FAULTS, Fault
+from torture_faults import FAULTS, VIRTUAL, Fault
 from torture_jobs import (
     BY_HAND,
     MOUNTS,
     PROOFS,
     PROVE,
+    RECEIVER,
     RETRIED,
     SETUP,
     TELLS,
+    Load,
     begins,
     busy,
-    calendars,
-    deploy,
     ends,
     proofs,
     rows,
@@ -46,12 +47,18 @@ from torture_jobs import (
     without_a_timer,
 )
 from torture_oracle import LATE_US, Evidence, Row, Verdict, judge, without_a_run
+from vm import VirtualMachine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from anymachine import AnyMachine
+
 ROUND_FAULTS = 8
-CROWD = 30
+USUAL = Load(crowd=30)
+EMULATED = Load(crowd=0, is_slow=True)
+_CAUGHT_UP_US = 600_000_000
+"""What a power cut and a boot may take: a slot that is made up for is so late."""
 _SETTLES_S = 150
 """How long it may take until all is on record, on a machine that is busy with other tests, too."""
 
@@ -91,16 +98,16 @@ class Round:
         seed: int,
         kinds: Sequence[type[Fault]],
         number: int = ROUND_FAULTS,
-        crowd: int = CROWD,
+        load: Load = USUAL,
     ) -> None:
         self.seed = seed
         self._rng = random.Random(seed)
-        self._crowd = crowd
+        self._load = load
         self._said: list[str] = []
         self._earlier: dict[str, Row] = {}
         self.faults = [self._rng.choice(kinds)(self._rng) for _ in range(number)]
 
-    def play(self, machine: Machine) -> Verdict:
+    def play(self, machine: AnyMachine) -> Verdict:
         """Strike with all faults, and judge."""
         since = self._begin(machine)
         for fault in self.faults:
@@ -111,19 +118,21 @@ class Round:
             fault.heal(machine)
             self._said += fault.lies()
             time.sleep(self._rng.uniform(0, 2))
-        until = int(time.time() * 1_000_000)
-        return self._verdict(machine, since, until)
+        return self._verdict(machine, since, _now(machine))
 
-    def _begin(self, machine: Machine) -> int:
-        machine.exec(MOUNTS)
-        machine.run(INSTALL)
+    def _begin(self, machine: AnyMachine) -> int:
+        if not isinstance(machine, VirtualMachine):
+            machine.exec(MOUNTS)
+        machine.run(INSTALL, timeout=600)
         machine.write_file("/usr/local/bin/prove", PROVE, mode=0o755)
+        machine.write_file("/etc/systemd/system/receiver.service", RECEIVER)
         machine.run(SETUP)
         machine.run("systemctl restart lunasched")
-        deploy(machine, self._crowd)
-        return int(time.time() * 1_000_000)
+        self._load.deploy(machine)
+        machine.exec("sync")
+        return _now(machine)
 
-    def _use(self, machine: Machine) -> None:
+    def _use(self, machine: AnyMachine) -> None:
         """Ask for the history, and start a job by hand, as somebody would right now."""
         shown = machine.exec(["lunasched", "history", "--json", "--all"], check=False)
         self._read(shown.args, shown.stderr)
@@ -146,11 +155,11 @@ class Round:
         if "Traceback" in text or "unexpected error" in text:
             self._said.append(f"{command} said: {text}")
 
-    def _verdict(self, machine: Machine, since: int, until: int) -> Verdict:
+    def _verdict(self, machine: AnyMachine, since: int, until: int) -> Verdict:
         """Judge as soon as all is as it should be, or when it has had the time to be."""
         due = {
             name: slots(machine, calendar, since - LATE_US, until)
-            for name, calendar in calendars(self._crowd).items()
+            for name, calendar in self._load.calendars().items()
         }
         end = time.monotonic() + _SETTLES_S
         while True:
@@ -160,8 +169,9 @@ class Round:
             time.sleep(2)
 
     def _evidence(
-        self, machine: Machine, due: dict[str, list[int]], since: int, until: int
+        self, machine: AnyMachine, due: dict[str, list[int]], since: int, until: int
     ) -> Evidence:
+        cuts = [at for fault in self.faults for at in fault.cuts()]
         running = busy(machine)
         history = machine.exec(["lunasched", "history", "--json", "--all"]).stdout
         evidence = Evidence(
@@ -177,6 +187,8 @@ class Round:
             witnessed=ends(machine),
             announced=begins(machine),
             started_otherwise=frozenset({RETRIED, BY_HAND}),
+            cuts=cuts,
+            late=_CAUGHT_UP_US if cuts else LATE_US,
         )
         listed = machine.exec(["lunasched", "list", "--json"]).stdout
         wrong = [
@@ -187,7 +199,12 @@ class Round:
         return replace(evidence, missed=missed, said=[*self._said, *wrong])
 
 
-def _missed(machine: Machine, name: str) -> int:
+def _now(machine: AnyMachine) -> int:
+    """The machine's clock, in microseconds since the epoch."""
+    return int(machine.exec("date +%s%6N").stdout)
+
+
+def _missed(machine: AnyMachine, name: str) -> int:
     """How many slots of a job lunasched says were missed."""
     shown = machine.exec(["lunasched", "get", name, "--json"]).stdout
     return int(json.loads(shown)["missed_slots"])
@@ -204,11 +221,13 @@ class Campaign:
     def play(self, seed: int) -> None:
         """Play the round of a seed, and print what was wrong."""
         print(f"round {seed}; again: {self._again}TORTURE_SEED={seed} make torture", flush=True)
-        played = Round(seed, self._kinds)
-        with Machine.boot("torture", suite=SUITE) as machine:
+        is_virtual = any(kind in VIRTUAL for kind in self._kinds)
+        played = Round(seed, self._kinds, load=EMULATED if is_virtual else USUAL)
+        boot = VirtualMachine.boot if is_virtual else Machine.boot
+        with boot("torture", suite=SUITE) as machine:
             self._count(seed, machine, played.play(machine), [each.name for each in played.faults])
 
-    def _count(self, seed: int, machine: Machine, verdict: Verdict, faults: list[str]) -> None:
+    def _count(self, seed: int, machine: AnyMachine, verdict: Verdict, faults: list[str]) -> None:
         for line in verdict.lines():
             print(f"  {line}", flush=True)
         if not verdict.is_clean:
@@ -221,9 +240,10 @@ class Campaign:
 def main() -> int:
     """Play rounds for as long as is asked for; returns the exit status."""
     wanted = os.environ.get("TORTURE_FAULTS")
-    kinds = [each for each in FAULTS if not wanted or each.name in wanted.split(",")]
+    every = (*FAULTS, *VIRTUAL)
+    kinds = [each for each in every if each.name in wanted.split(",")] if wanted else FAULTS
     if not kinds:
-        print("TORTURE_FAULTS names none of:", *{each.name: None for each in FAULTS})
+        print("TORTURE_FAULTS names none of:", *{each.name: None for each in every})
         return 2
     again = os.environ.get("TORTURE_SEED")
     seed = int(again) if again else secrets.randbelow(10**6)
@@ -238,7 +258,7 @@ def main() -> int:
     return 1 if campaign.sums.wrong.total() else 0
 
 
-def _keep(machine: Machine, seed: int) -> Path:
+def _keep(machine: AnyMachine, seed: int) -> Path:
     """Keep what shows why a round failed; the directory."""
     directory = REPOSITORY / "build/torture" / str(seed)
     directory.mkdir(parents=True, exist_ok=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 import subprocess
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar
 
-from torture_jobs import DATABASES, RUNTIME, USER, USER_ID
+from installed import INSTALL, REMOVE
+from torture_jobs import DATABASES, JOBS, RUNTIME, USER, USER_ID
+from vm import VirtualMachine
 
 if TYPE_CHECKING:
-    from machine import Machine
+    from anymachine import AnyMachine
 
 SUPERVISOR = "lunasched.service"
 _START = f"systemctl start --no-block {SUPERVISOR}"
@@ -31,11 +34,11 @@ class Fault:
     def __init__(self, rng: random.Random) -> None:
         """Draw all that is random of it, so that a seed repeats it."""
 
-    def strike(self, machine: Machine) -> None:
+    def strike(self, machine: AnyMachine) -> None:
         """Begin; returns at once or when it is over."""
         self._do(machine, self.begin)
 
-    def heal(self, machine: Machine) -> None:
+    def heal(self, machine: AnyMachine) -> None:
         """End it."""
         self._do(machine, self.end)
 
@@ -43,7 +46,11 @@ class Fault:
         """Return the false statements that were made to it, a sentence each."""
         return []
 
-    def _do(self, machine: Machine, command: str) -> None:
+    def cuts(self) -> list[int]:
+        """When it cut the power, by the machine's clock, in microseconds since the epoch."""
+        return []
+
+    def _do(self, machine: AnyMachine, command: str) -> None:
         if command:
             machine.exec(command.format(**vars(self)), check=False, timeout=120)
 
@@ -60,7 +67,7 @@ class KilledSupervisor(Fault):
     def __init__(self, rng: random.Random) -> None:
         self.pauses = [round(rng.uniform(0.02, 2), 2) for _ in range(rng.randint(1, 4))]
 
-    def strike(self, machine: Machine) -> None:
+    def strike(self, machine: AnyMachine) -> None:
         for pause in self.pauses:
             machine.exec(f"systemctl kill -s KILL {SUPERVISOR}; {_START}", check=False)
             time.sleep(pause)
@@ -103,7 +110,7 @@ class CommandKilledAtCall(Fault):
         self.removes = rng.random() < 0.3
         self._lies: list[str] = []
 
-    def strike(self, machine: Machine) -> None:
+    def strike(self, machine: AnyMachine) -> None:
         add = ["add", "--name", "scratch", "--schedule", f"at 03:{self.minute:02}", "--replace"]
         command = ["remove", "scratch"] if self.removes else [*add, "--command", "true"]
         inject = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={self.call}"]
@@ -321,7 +328,7 @@ class HostileName(Fault):
         self.called = "".join(rng.choice(self.LETTERS) for _ in range(rng.randint(1, 24)))
         self._lies: list[str] = []
 
-    def strike(self, machine: Machine) -> None:
+    def strike(self, machine: AnyMachine) -> None:
         def lunasched(*arguments: str) -> subprocess.CompletedProcess[str]:
             done = machine.exec(["lunasched", *arguments], check=False, timeout=120)
             if "Traceback" in done.stderr or "unexpected error" in done.stderr:
@@ -343,6 +350,108 @@ class HostileName(Fault):
         return self._lies
 
 
+class Reinstalled(Fault):
+    """lunasched is installed once more, as by an upgrade, while jobs run."""
+
+    name = "reinstalled"
+    begin = f"{INSTALL} systemctl restart {SUPERVISOR}"
+
+
+class Removed(Fault):
+    """What a package's removal stops is stopped, while jobs run, and it is installed again."""
+
+    name = "removed"
+    begin = REMOVE
+    end = INSTALL
+
+
+_OLDER = """\
+import sqlite3
+history = sqlite3.connect("/var/lib/lunasched/history/history.db")
+history.executescript('''
+    BEGIN;
+    DROP TRIGGER notification_settled;
+    DROP INDEX sent_notifications_of_channel;
+    ALTER TABLE notification_totals RENAME COLUMN notifications TO messages;
+    ALTER TABLE notification_totals RENAME TO message_totals;
+    ALTER TABLE sent_notifications RENAME TO sent_messages;
+    CREATE INDEX sent_messages_of_channel ON sent_messages (counter, sent_at);
+    CREATE TRIGGER message_settled AFTER UPDATE OF settled_at ON outbox
+    WHEN OLD.settled_at IS NULL AND NEW.settled_at IS NOT NULL BEGIN SELECT 1; END;
+    PRAGMA user_version = 10;
+    COMMIT;
+''')
+"""
+"""Makes the history one of the version before, which the supervisor brings up to date."""
+
+
+class PowerCut(Fault):
+    """The power fails, amid a change or none, and what was not synced is gone.
+
+    Its disk keeps what the kernel has written.
+    """
+
+    name = "power-cut"
+    DURING: ClassVar[dict[str, str]] = {
+        "nothing": "true",
+        "add": "lunasched add --name scratch --schedule 'at 03:00' --command true --replace",
+        "remove": "lunasched remove scratch",
+        "apply": f"lunasched apply {JOBS}",
+        "vacuum": "lunasched vacuum",
+        "upgrade": f"{INSTALL} systemctl restart lunasched.service",
+        "migration": "systemctl stop lunasched.service; python3 /root/older.py;"
+        " systemctl start lunasched.service",
+    }
+    """What is done meanwhile, as a shell does it."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.during = rng.choice(list(self.DURING))
+        self.after = round(rng.uniform(0, 6), 2)
+        self.down = rng.choice((0, 0, rng.randint(1, 200)))
+        self._cuts: list[int] = []
+
+    def strike(self, machine: AnyMachine) -> None:
+        assert isinstance(machine, VirtualMachine), "only a virtual machine has a power switch"
+        machine.write_file("/root/older.py", _OLDER)
+        command = self.DURING[self.during]
+        machine.exec(["systemd-run", "--quiet", "--collect", "--no-block", "sh", "-c", command])
+        time.sleep(self.after)
+        self._cuts.append(int(machine.now().timestamp() * 1_000_000))
+        machine.power_cut(timedelta(seconds=self.down))
+
+    def cuts(self) -> list[int]:
+        return self._cuts
+
+
+class SteppedClock(Fault):
+    """The clock is set, forwards or back, as by somebody who finds it wrong."""
+
+    name = "clock-stepped"
+
+    def __init__(self, rng: random.Random) -> None:
+        self.seconds = rng.choice((-1, 1)) * rng.choice((1, rng.randint(2, 59), 60, 150))
+
+    def strike(self, machine: AnyMachine) -> None:
+        assert isinstance(machine, VirtualMachine), "a container shares the host's clock"
+        machine.step_clock(timedelta(seconds=self.seconds))
+
+
+class SlowDisk(_Limited):
+    """The disk does few operations a second, for lunasched and for its jobs."""
+
+    name = "disk-slow"
+    begin = "".join(
+        f"systemctl set-property --runtime {unit}"
+        " IOReadIOPSMax='/dev/vda {operations}' IOWriteIOPSMax='/dev/vda {operations}';"
+        for unit in (SUPERVISOR, "lunasched.slice")
+    )
+
+    def __init__(self, rng: random.Random) -> None:
+        self.operations = rng.randint(2, 30)
+
+
+VIRTUAL: tuple[type[Fault], ...] = (PowerCut, SteppedClock, SlowDisk)
+"""Those that need a virtual machine."""
 FAULTS: tuple[type[Fault], ...] = (
     KilledSupervisor,
     SupervisorKilledAtCall,
@@ -371,5 +480,7 @@ FAULTS: tuple[type[Fault], ...] = (
     DeletedUser,
     RenamedUser,
     HostileName,
+    Reinstalled,
+    Removed,
 )
 """All of them; what is here twice is drawn twice as often."""

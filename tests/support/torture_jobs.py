@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,11 @@ from torture_oracle import Proof, Row, Told
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from machine import Machine
+    from anymachine import AnyMachine
 
 DIRECTORY = "/var/torture"
 PROOFS = f"{DIRECTORY}/proofs"
+JOBS = "/root/jobs.yaml"
 PORT = 9778
 RECEIVED = f"{DIRECTORY}/received"
 DATABASES = "/var/lib/lunasched"
@@ -57,6 +59,16 @@ mount -t tmpfs -o size=1M,mode=755 runtime {RUNTIME}
 """
 """What faults fill and make read-only; the proofs are elsewhere."""
 
+# In a file: systemd 252 reads the text of a command of systemd-run as settings when it reloads.
+RECEIVER = f"""\
+[Service]
+ExecStart=python3 /opt/lunasched/tests/support/receiver.py {PORT} {RECEIVED} {DIRECTORY}/replies
+Restart=always
+RestartSec=100ms
+[Install]
+WantedBy=multi-user.target
+"""
+
 SETUP = f"""
 set -e
 mkdir -p {DIRECTORY}
@@ -64,8 +76,7 @@ install -m 666 /dev/null {PROOFS}
 useradd --uid {USER_ID} --create-home {USER}
 mkdir -p /etc/lunasched
 echo '{{"notifications": {{"max_per_hour": 0}}}}' >/etc/lunasched/config.yaml
-systemd-run --quiet --unit=receiver --property=Restart=always --property=RestartSec=100ms \\
-    python3 /opt/lunasched/tests/support/receiver.py {PORT} {RECEIVED} {DIRECTORY}/replies
+systemctl enable --quiet --now receiver.service
 """
 
 _ELAPSE = re.compile(
@@ -80,38 +91,52 @@ def _job(
     return {"name": name, "schedule": f"calendar:{calendar}", "command": command, **more}
 
 
-def jobs(crowd: int) -> list[dict[str, Any]]:
-    """As a file of jobs has them: one of each kind, and so many that are due at one instant."""
-    webhook = {"type": "webhook", "url": f"http://127.0.0.1:{PORT}/failed"}
-    told = {"on_failure": webhook, "every_failure": True}
-    again = {"max_attempts": 2, "initial_delay_seconds": 1}
-    never = "2099-01-01 00:00:00"
-    return [
-        _job("short", "*:*:0/10"),
-        _job("long", "*:*:6/10", seconds=1.5),
-        _job(TELLS, "*:*:3/10", code=3, notification_config=told),
-        _job(RETRIED, "*:*:8/20", code=4, retry_policy=again),
-        _job(HOSTILE, "*:*:5/15"),
-        _job("parallel", "*:*:2/10", seconds=0.5, execution_mode="Parallel"),
-        _job("of a user", "*:*:4/10", user=USER),
-        _job("hooked", "*:*:9/20", hooks={"on_success": "true"}),
-        _job(BY_HAND, never, code=5),
-        *(_job(f"crowd-{number:03}", "*:*:0/30") for number in range(crowd)),
-    ]
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much there is to run."""
+
+    crowd: int
+    """So many jobs are due at one instant, beside one of each kind."""
+    is_slow: bool = False
+    """Each is due once a minute, as an emulated processor can do it, and one catches up."""
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """As a file of jobs has them."""
+        webhook = {"type": "webhook", "url": f"http://127.0.0.1:{PORT}/failed"}
+        told = {"on_failure": webhook, "every_failure": True}
+        again = {"max_attempts": 2, "initial_delay_seconds": 1}
+        never = "2099-01-01 00:00:00"
+        return [
+            _job("short", self._at(0, 10)),
+            _job("long", self._at(6, 10), seconds=1.5),
+            _job(TELLS, self._at(3, 10), code=3, notification_config=told),
+            _job(RETRIED, self._at(8, 20), code=4, retry_policy=again),
+            _job(HOSTILE, self._at(5, 15)),
+            _job("parallel", self._at(2, 10), seconds=0.5, execution_mode="Parallel"),
+            _job("of a user", self._at(4, 10), user=USER),
+            _job("hooked", self._at(9, 20), hooks={"on_success": "true"}),
+            _job(BY_HAND, never, code=5),
+            *([_job("caught", self._at(7, 60), catch_up=True)] if self.is_slow else []),
+            *(_job(f"crowd-{number:03}", self._at(0, 30)) for number in range(self.crowd)),
+        ]
+
+    def calendars(self) -> dict[str, str]:
+        """The systemd calendar of each job."""
+        return {job["name"]: job["schedule"].partition(":")[2] for job in self.jobs()}
+
+    def deploy(self, machine: AnyMachine) -> None:
+        """Put the jobs on a machine with lunasched installed."""
+        machine.write_file(JOBS, json.dumps({"jobs": self.jobs()}))
+        machine.run(["lunasched", "apply", JOBS], timeout=600)
+
+    def _at(self, second: int, period: int) -> str:
+        if self.is_slow:
+            # Apart: one after the other, an emulated processor starts them in time.
+            return f"*:*:{second * 5}"
+        return f"*:*:{second}/{period}"
 
 
-def deploy(machine: Machine, crowd: int) -> None:
-    """Put the jobs on a machine with lunasched installed."""
-    machine.write_file("/root/jobs.yaml", json.dumps({"jobs": jobs(crowd)}))
-    machine.run(["lunasched", "apply", "/root/jobs.yaml"], timeout=600)
-
-
-def calendars(crowd: int) -> dict[str, str]:
-    """The systemd calendar of each job."""
-    return {job["name"]: job["schedule"].partition(":")[2] for job in jobs(crowd)}
-
-
-def slots(machine: Machine, calendar: str, after: int, until: int) -> list[int]:
+def slots(machine: AnyMachine, calendar: str, after: int, until: int) -> list[int]:
     """The elapses of a calendar in a span, as the machine's systemd computes them."""
     number = max(1, (until - after) // 1_000_000)
     command = f"TZ=UTC systemd-analyze calendar --iterations={number} --base-time=@{after // 10**6}"
@@ -123,7 +148,7 @@ def slots(machine: Machine, calendar: str, after: int, until: int) -> list[int]:
     return [each for each in at if after < each <= until]
 
 
-def proofs(machine: Machine) -> list[Proof]:
+def proofs(machine: AnyMachine) -> list[Proof]:
     """What the runs wrote of themselves."""
     began: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
     ended: dict[str, tuple[int, int]] = {}
@@ -158,7 +183,7 @@ def rows(text: str) -> list[Row]:
     ]
 
 
-def told(machine: Machine) -> list[Told]:
+def told(machine: AnyMachine) -> list[Told]:
     """The messages of failed runs that arrived."""
     text = machine.exec(f"cat {RECEIVED}", check=False).stdout
     bodies = [json.loads(json.loads(line)["body"]) for line in text.splitlines()]
@@ -174,7 +199,7 @@ def told(machine: Machine) -> list[Told]:
     ]
 
 
-def without_a_timer(machine: Machine, listed: str) -> set[str]:
+def without_a_timer(machine: AnyMachine, listed: str) -> set[str]:
     """Names of jobs that are enabled, as ``list --json`` says, or have a timer, but not both."""
     units = "systemctl list-units --plain --no-legend --type=timer 'lunasched-job@*'"
     names = [line.split()[0] for line in machine.exec(units).stdout.splitlines()]
@@ -191,24 +216,26 @@ def _unescaped(instance: str) -> str:
     return data.decode()
 
 
-def begins(machine: Machine) -> frozenset[str]:
+def begins(machine: AnyMachine) -> frozenset[str]:
     """The runs of whose beginning the manager's record is in the journal."""
     return _recorded(machine, "7d4958e842da4a758f6c1cdc7b36dcc5")
 
 
-def ends(machine: Machine) -> frozenset[str]:
+def ends(machine: AnyMachine) -> frozenset[str]:
     """The runs of whose end the manager's record is in the journal."""
     succeeded, failed = "7ad2d189f7e94e70a38c781354912448", "d9b373ed55a64feb8242e02dbe79a49c"
     return _recorded(machine, succeeded) | _recorded(machine, failed)
 
 
-def _recorded(machine: Machine, message: str) -> frozenset[str]:
+def _recorded(machine: AnyMachine, message: str) -> frozenset[str]:
     command = ["journalctl", "-o", "json", "--all", "_PID=1", f"MESSAGE_ID={message}"]
     lines = machine.exec(command, check=False).stdout.splitlines()
     return frozenset(str(json.loads(line).get("INVOCATION_ID")) for line in lines)
 
 
-def busy(machine: Machine, names: Sequence[str] = ("lunasched-job@*.service",)) -> frozenset[str]:
+def busy(
+    machine: AnyMachine, names: Sequence[str] = ("lunasched-job@*.service",)
+) -> frozenset[str]:
     """The invocations that are in progress."""
     states = "--state=active,activating,deactivating"
     units = machine.exec(

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 LATE_US = 60_000_000
 """The longest that a start may be late on a machine under torture."""
+UNRECORDED_US = 10_000_000
+"""A run that began so long before a power cut may be on record nowhere."""
 _UNSURE = "[lunasched: journald was behind, and does not tell apart which run"
 _EXEC_FAILURES = range(200, 246)
 """Exit statuses with which systemd says that it could not start a command, systemd.exec(5)."""
@@ -85,6 +87,14 @@ class Evidence:
     """The runs of whose beginning the journal has a record; None: each."""
     interrupted: frozenset[str] = frozenset()
     """Runs whose processes a fault killed."""
+    cuts: Sequence[int] = ()
+    """When the power was cut."""
+    late: int = LATE_US
+    """The longest that a start may be late; longer where slots are made up for after a cut."""
+
+    def may_be_unrecorded(self, at: int) -> bool:
+        """Tell if what began at an instant may have been on no disk yet when the power failed."""
+        return any(cut - UNRECORDED_US <= at <= cut for cut in self.cuts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +128,7 @@ def judge(evidence: Evidence) -> Verdict:
     lost = [
         f"{proof.job} ran as {proof.id} at {proof.began}, and the history does not have it"
         for proof in proofs
-        if proof.id not in rows
+        if proof.id not in rows and not evidence.may_be_unrecorded(proof.began)
     ]
     passed = 0
     for job, without in without_a_run(evidence).items():
@@ -148,7 +158,11 @@ def without_a_run(evidence: Evidence) -> dict[str, list[int]]:
     """The slots of each job that the history has no run for."""
     claimed = {(row.job, row.slot) for row in evidence.rows if row.result != "skipped"}
     found = {
-        job: [at for at in _due(evidence, job) if (job, at) not in claimed]
+        job: [
+            at
+            for at in _due(evidence, job)
+            if (job, at) not in claimed and not evidence.may_be_unrecorded(at)
+        ]
         for job in evidence.slots
     }
     return {job: slots for job, slots in found.items() if slots}
@@ -195,18 +209,17 @@ def _doubled(
         if count > 1
     ]
     for job, due in evidence.slots.items():
-        found += [
-            f"{job} ran at {at} for a slot that had run" for at in _surplus(due, by_timer[job])
-        ]
+        surplus = _surplus(due, by_timer[job], evidence.late)
+        found += [f"{job} ran at {at} for a slot that had run" for at in surplus]
     return found
 
 
-def _surplus(slots: Iterable[int], began: Iterable[int]) -> list[int]:
+def _surplus(slots: Iterable[int], began: Iterable[int], late: int) -> list[int]:
     """The starts for which there is no slot of their own, each at most so late as may be."""
     free = sorted(slots)
     surplus = []
     for at in sorted(began):
-        own = [slot for slot in free if at - LATE_US <= slot <= at]
+        own = [slot for slot in free if at - late <= slot <= at]
         if own:
             # The earliest: what is late leaves the slots after it to those that come after it.
             free.remove(own[0])
@@ -255,7 +268,7 @@ def _against(row: Row, proof: Proof, evidence: Evidence) -> str:
     # Else there is a later record only.
     if is_announced and row.started > proof.began:
         return f"started at {row.started}, and it had begun at {proof.began}"
-    if row.slot is not None and not 0 <= proof.began - row.slot <= LATE_US:
+    if row.slot is not None and not 0 <= proof.began - row.slot <= evidence.late:
         return f"it began at {proof.began}, and is said to be for {row.slot}"
     if row.id in evidence.interrupted:
         return ""
@@ -316,6 +329,7 @@ def _false_messages(evidence: Evidence) -> list[str]:
     known = {told.id for told in evidence.told}
     for proof in evidence.proofs:
         is_told = proof.job in evidence.tells and proof.began <= evidence.until
-        if is_told and proof.code and proof.id not in known:
+        is_unrecorded = evidence.may_be_unrecorded(proof.began)
+        if is_told and proof.code and proof.id not in known and not is_unrecorded:
             found.append(f"nobody was told that {proof.job} {proof.id} failed")
     return found

@@ -15,6 +15,7 @@ from torture_faults import (
     RestartedJournald,
     SupervisorKilledAtCall,
 )
+from torture_jobs import Load
 
 pytestmark = [pytest.mark.machine, pytest.mark.slow]
 
@@ -26,6 +27,6 @@ KINDS = (
 
 def test_a_short_round_finds_nothing() -> None:
     with Machine.boot("torture", suite=SUITE) as machine:
-        verdict = Round(16, KINDS, number=5, crowd=5).play(machine)
+        verdict = Round(16, KINDS, number=5, load=Load(crowd=5)).play(machine)
     assert verdict.lines() == []
     assert verdict.runs > 10

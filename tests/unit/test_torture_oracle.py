@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from torture_oracle import LATE_US, Evidence, Proof, Row, Told, judge, printed
+from torture_oracle import LATE_US, UNRECORDED_US, Evidence, Proof, Row, Told, judge, printed
 
 S = 1_000_000
 SLOT = 1_000 * S
@@ -160,3 +160,12 @@ def test_a_run_whose_beginning_the_journal_has_lost_may_begin_later() -> None:
 
 def test_other_false_statements_are_taken_as_they_are() -> None:
     assert found(TRUE, said=["start --wait ended with 0"]) == ["false"]
+
+
+def test_a_run_right_before_a_power_cut_may_be_unrecorded() -> None:
+    after = replace(TRUE, rows=[], tells=frozenset({"job"}), proofs=[FAILED])
+    assert found(after) == ["lost", "lost", "false"]
+    assert found(after, cuts=[FAILED.began - 1]) == ["lost", "false"]  # its slot is before it
+    assert found(after, cuts=[FAILED.began + UNRECORDED_US]) == ["lost"]  # its slot was earlier
+    assert found(after, cuts=[SLOT + 3 * S]) == []
+    assert found(TRUE, rows=[ROW, ROW], cuts=[SLOT + 3 * S]) == ["doubled"]

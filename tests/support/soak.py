@@ -1,0 +1,198 @@
+"""`make soak`: a month in a virtual machine, and a supervisor that is no larger after it.
+
+Each job runs once a day, at one of few moments; the clock is stepped from one to the next, so that
+a day lasts as long as its runs take. The month has a night on which an hour is missing. After each
+day the supervisor's memory, open files and threads are measured; at the end the history is held
+against what the jobs wrote themselves.
+
+    make soak                            # 1,000 jobs, 31 days: hours
+    SOAK_JOBS=50 SOAK_DAYS=3 make soak   # minutes
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from installed import INSTALL, PAGE
+from vm import VirtualMachine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ZONE = ZoneInfo("Europe/Berlin")
+BEGIN = datetime(2028, 3, 10, tzinfo=ZONE)
+"""The 26th of that month has no 02:30."""
+MOMENTS = ((1, 15), (7, 0), (13, 40), (20, 5))
+"""Hours and minutes at which jobs are due."""
+RAN = "/var/soak"
+_PER_RUN_S = 2
+"""What an emulated processor may need for a run, in seconds."""
+_GROWTH = 1.1
+_OFFSET_KIB = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What the supervisor takes at one time."""
+
+    memory: int
+    """Its resident anonymous memory, in KiB: what it has allocated itself."""
+    files: int
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.memory} KiB, {self.files} files, {self.threads} threads"
+
+
+class Soak:
+    """Jobs on a machine, and the days that it lives through."""
+
+    def __init__(self, vm: VirtualMachine, jobs: int, begin: datetime = BEGIN) -> None:
+        self._vm = vm
+        self._names = [f"soak-{number:04}" for number in range(jobs)]
+        self._begin = begin
+        self._ran = 0
+        self.sizes: list[Size] = []
+
+    def prepare(self) -> None:
+        """Install lunasched with its page, and the jobs, on the day before the first."""
+        vm = self._vm
+        vm.set_clock(self._begin - timedelta(hours=2))
+        vm.exec(["timedatectl", "set-timezone", ZONE.key])
+        vm.exec(INSTALL, timeout=600)
+        vm.exec(PAGE)
+        vm.exec(["mkdir", "-p", RAN])
+        jobs = [self._job(number, name) for number, name in enumerate(self._names)]
+        vm.write_file("/root/soak.yaml", json.dumps({"jobs": jobs}))
+        vm.exec(["lunasched", "apply", "/root/soak.yaml"], timeout=120 + 3 * len(jobs))
+
+    def live(self, days: int) -> None:
+        """Live through so many days, and measure after each."""
+        for day in range(days):
+            for number, (hour, minute) in enumerate(MOMENTS):
+                moment = self._begin + timedelta(days=day)
+                self._vm.travel([moment.replace(hour=hour, minute=minute)])
+                self._ran += len(self._names[number :: len(MOMENTS)])
+                self._wait()
+            self._look()
+            self.sizes.append(self._size())
+            print(f"day {day + 1}: {self._ran} runs, {self.sizes[-1]}", flush=True)
+
+    def wrong(self) -> list[str]:
+        """What lunasched says and the jobs do not, a sentence each."""
+        ran = Counter(self._vm.exec(f"cat {RAN}/*").stdout.split())
+        rows = json.loads(self._vm.exec("lunasched history --json --all", timeout=900).stdout)
+        told = Counter(row["job"] for row in rows if row["result"] == "success")
+        slots = Counter((row["job"], row["scheduled_at"]) for row in rows)
+        listed = json.loads(self._vm.exec("lunasched list --json", timeout=300).stdout)
+        return [
+            *(
+                f"{name} ran {ran[name]} times, and {told[name]} are told"
+                for name in ran | told
+                if ran[name] != told[name]
+            ),
+            *(
+                f"{job} ran {count} times for {slot}"
+                for (job, slot), count in slots.items()
+                if count > 1
+            ),
+            *(
+                f"{row['job']} has a run that is {row['result']}"
+                for row in rows
+                if row["result"] != "success"
+            ),
+            *(
+                f"{job['name']} missed {job['missed_slots']} slots"
+                for job in listed
+                if job.get("missed_slots")
+            ),
+            *(
+                [f"{ran.total()} runs, and {self._ran} were due"]
+                if ran.total() != self._ran
+                else []
+            ),
+        ]
+
+    def _look(self) -> None:
+        """Ask for the page and the metrics, as somebody does now and then."""
+        urls = [f"http://127.0.0.1:8080/{path}" for path in ("", "metrics")]
+        script = f"from urllib.request import urlopen; [urlopen(url).read() for url in {urls!r}]"
+        self._vm.exec(["python3", "-I", "-c", script])
+
+    def _job(self, number: int, name: str) -> dict[str, Any]:
+        hour, minute = MOMENTS[number % len(MOMENTS)]
+        return {
+            "name": name,
+            "schedule": f"at {hour:02}:{minute:02}",
+            "command": ["/bin/sh", "-c", f"echo {name} >>{RAN}/{name}"],
+        }
+
+    def _wait(self) -> None:
+        """Wait until each run is over and on record."""
+        database = "file:/var/lib/lunasched/history/history.db?mode=ro"
+        query = "SELECT count(*) FROM runs WHERE settled = 1 AND output IS NOT NULL"
+        script = (
+            "import sqlite3, sys;"
+            f"c = sqlite3.connect({database!r}, uri=True);"
+            f"sys.exit(c.execute({query!r}).fetchone()[0] < {self._ran})"
+        )
+        due = len(self._names) // len(MOMENTS) + 1
+        self._vm.wait_for(
+            ["python3", "-I", "-S", "-c", script],
+            timeout=60 + _PER_RUN_S * due,
+            what=f"{self._ran} runs on record",
+        )
+
+    def _size(self) -> Size:
+        pid = self._vm.exec("systemctl show -P MainPID lunasched.service").stdout.strip()
+        status = dict(
+            line.split(":", 1) for line in self._vm.read_file(f"/proc/{pid}/status").splitlines()
+        )
+        files = self._vm.exec(["ls", f"/proc/{pid}/fd"]).stdout.split()
+        return Size(int(status["RssAnon"].split()[0]), len(files), int(status["Threads"]))
+
+
+def grown(sizes: Sequence[Size]) -> list[str]:
+    """What grew from the second third of the days to the last; the first is its start.
+
+    A tenth and half a MiB of memory are no growth: the allocator's arenas come and go by that.
+    """
+    third = len(sizes) // 3
+    if not third:
+        return []
+    middle, last = sizes[third : 2 * third], sizes[-third:]
+    found = []
+    before, after = max(each.memory for each in middle), max(each.memory for each in last)
+    if after > before * _GROWTH + _OFFSET_KIB:
+        found.append(f"memory grew from {before} to {after} KiB")
+    for what in ("files", "threads"):
+        most = [max(getattr(each, what) for each in part) for part in (middle, last)]
+        if most[1] > most[0]:
+            found.append(f"{what} grew from {most[0]} to {most[1]}")
+    return found
+
+
+def main() -> int:
+    """Live through the days; returns the exit status."""
+    jobs = int(os.environ.get("SOAK_JOBS") or 1000)
+    days = int(os.environ.get("SOAK_DAYS") or 31)
+    with VirtualMachine.boot("soak", clock=BEGIN - timedelta(hours=3)) as vm:
+        soak = Soak(vm, jobs)
+        soak.prepare()
+        soak.live(days)
+        found = [*soak.wrong(), *grown(soak.sizes)]
+    for line in found:
+        print(line)
+    print(f"{jobs} jobs, {days} days: " + ("as they should be" if not found else "not so"))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
