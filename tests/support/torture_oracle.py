@@ -156,16 +156,25 @@ def judge(evidence: Evidence) -> Verdict:
 
 def without_a_run(evidence: Evidence) -> dict[str, list[int]]:
     """The slots of each job that the history has no run for."""
-    claimed = {(row.job, row.slot) for row in evidence.rows if row.result != "skipped"}
+    triggers: dict[str, dict[int, str]] = defaultdict(dict)
+    for row in evidence.rows:
+        if row.slot is not None and row.result != "skipped":
+            triggers[row.job][row.slot] = row.trigger
     found = {
         job: [
             at
             for at in _due(evidence, job)
-            if (job, at) not in claimed and not evidence.may_be_unrecorded(at)
+            if not _is_covered(at, triggers[job]) and not evidence.may_be_unrecorded(at)
         ]
         for job in evidence.slots
     }
     return {job: slots for job, slots in found.items() if slots}
+
+
+def _is_covered(slot: int, triggers: Mapping[int, str]) -> bool:
+    """Tell if a slot has a run, or the next one makes up for all since the run before."""
+    following = min((at for at in triggers if at >= slot), default=None)
+    return following == slot or (following is not None and triggers[following] == "catch-up")
 
 
 def _was_overtaken(evidence: Evidence, job: str, slot: int) -> bool:

@@ -46,6 +46,14 @@ def test_a_slot_without_a_run_is_lost_unless_it_is_told_as_missed() -> None:
     assert found(TRUE, slots={"job": [SLOT - 30 * S, SLOT, SLOT + 90 * S]}) == []
 
 
+def test_a_run_that_catches_up_stands_for_all_slots_since_the_run_before() -> None:
+    due = {"job": [SLOT - 4 * S, SLOT - 2 * S, SLOT, SLOT + 10 * S]}
+    assert found(TRUE, slots=due) == ["lost"]
+    caught = replace(ROW, trigger="catch-up")
+    assert found(TRUE, slots={"job": due["job"][:3]}, rows=[caught]) == []
+    assert found(TRUE, slots=due, rows=[caught]) == ["lost"]
+
+
 def test_a_slot_that_a_late_run_has_overtaken_is_told_as_skipped() -> None:
     second = SLOT + S // 2
     due = {"job": [SLOT, second]}
