@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -322,20 +323,27 @@ class Deployer:
         return compiled
 
     def _date_enabled(self, wanted: Plan, now: int, begun: int) -> None:
-        """Have jobs be there from when their timers had started, where a slot passed until then.
+        """Have jobs be there from the last slot on that passed before their timers had started.
 
-        No timer could elapse for it: it is not missed. ``begun`` is as below.
+        No timer could elapse for it: it is not missed. For those since then one may have, though
+        this command was not over. ``begun`` is as below.
         """
         ended = now + (time.monotonic_ns() - begun) // 1000
         begin = (after for job, after in wanted.changed if not job.enabled and after.enabled)
-        passed: dict[str, Job | None] = {}
-        for job in (*(job for job in wanted.added if job.enabled), *begin):
-            known = self._slots.read(job.name)
-            if known and bisect_right(known.slots, now) < bisect_right(known.slots, ended):
-                passed[job.name] = job
-        if passed:
-            with suppress(LunaschedError):
-                self._store_change(passed, ended)
+        passed: dict[int, dict[str, Job | None]] = defaultdict(dict)
+        with suppress(LunaschedError):
+            for job in (*(job for job in wanted.added if job.enabled), *begin):
+                known = self._slots.read(job.name)
+                slots = () if known is None else known.slots
+                first = bisect_right(slots, now)
+                if first == bisect_right(slots, ended):
+                    continue
+                started = self._manager.active_since(unittext.timer_name(job.name))
+                beyond = bisect_right(slots, started)
+                if first < beyond:
+                    passed[slots[beyond - 1]][job.name] = job
+            for slot, jobs in passed.items():
+                self._store_change(jobs, slot)
 
     def _date_disabled(self, wanted: Plan, now: int, begun: int) -> None:
         """Have jobs be disabled from when their timers had stopped: until then they start runs.

@@ -239,6 +239,39 @@ def test_slots_before_the_timer_of_a_new_job_are_not_missed(luna: Lunasched, how
     assert luna.json("get", luna.name)["missed_slots"] == 0
 
 
+SLOW_ADD = """
+import sys, time
+sys.path.insert(0, "/opt/lunasched")
+from lunasched.cli import main
+from lunasched.deploy.loader import Loader
+load, period = Loader.load, int(sys.argv.pop(1))
+def load_until_after_a_slot(*arguments):
+    load(*arguments)
+    time.sleep(period - time.time() % period + 0.3)
+Loader.load = load_until_after_a_slot
+sys.exit(main())
+"""
+
+
+def test_the_first_slot_of_a_new_job_is_its_own_before_the_command_is_over(
+    luna: Lunasched,
+) -> None:
+    """The timer runs by then, and its run comes later, as on a machine that takes its time."""
+    machine, period = luna.machine, luna.period(6)
+    proof = f"/var/tmp/{luna.name}"
+    machine.exec("systemctl stop lunasched")
+    job = ["--schedule", f"calendar:*:*:0/{period}", "--jitter", f"{period - 2}"]
+    job += ["--command", f"echo >>{proof}"]
+    add = ["python3", "-c", SLOW_ADD, str(period), "add", "--name", luna.name, *job]
+    machine.exec(add, timeout=60 + 2 * period)
+    # systemd does not say any more what it elapsed for first.
+    machine.wait_for(f"test $(wc -l <{proof}) -ge 2", 30 + 3 * period, what="two runs")
+    machine.exec("systemctl start lunasched")
+    runs = luna.wait_for_runs(luna.name, 2)
+    assert [run["trigger"] for run in runs[-2:]] == ["timer", "timer"]
+    assert luna.json("get", luna.name)["missed_slots"] == 0
+
+
 def test_slots_without_a_supervisor_are_not_missed(luna: Lunasched) -> None:
     """The jobs ran, and are on record when it is back."""
     proof, period = f"/var/tmp/{luna.name}", luna.period(4, 4)
