@@ -100,11 +100,11 @@ class Lunasched:
 
         So that there is time to add a job for it.
         """
-        ahead = seconds + 8 * self.pace()
+        ahead = seconds + 10 * self.pace()
         now = float(self.machine.exec("date +%s.%N").stdout)
         return datetime.fromtimestamp(int(now + ahead) + 1, tz=timezone.utc)
 
-    def period(self, seconds: int, commands: float = 2) -> int:
+    def period(self, seconds: int, commands: float = 3) -> int:
         """So many seconds, or more where as many commands take longer: they divide a minute."""
         wanted = max(seconds, commands * self.pace())
         return next((each for each in _PERIODS if each >= wanted), 60)

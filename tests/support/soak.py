@@ -88,7 +88,8 @@ class Soak:
     def wrong(self) -> list[str]:
         """What lunasched says and the jobs do not, a sentence each."""
         ran = Counter(self._vm.exec(f"cat {RAN}/*").stdout.split())
-        rows = json.loads(self._vm.exec("lunasched history --json --all", timeout=900).stdout)
+        known = json.loads(self._vm.exec("lunasched history --json --all", timeout=900).stdout)
+        rows = [row for row in known if row["job"] in self._names]
         told = Counter(row["job"] for row in rows if row["result"] == "success")
         slots = Counter((row["job"], row["scheduled_at"]) for row in rows)
         listed = json.loads(self._vm.exec("lunasched list --json", timeout=300).stdout)
@@ -137,7 +138,9 @@ class Soak:
     def _wait(self) -> None:
         """Wait until each run is over and on record."""
         database = "file:/var/lib/lunasched/history/history.db?mode=ro"
-        query = "SELECT count(*) FROM runs WHERE settled = 1 AND output IS NOT NULL"
+        query = (
+            "SELECT count(*) FROM runs WHERE settled AND output IS NOT NULL AND job LIKE 'soak-%'"
+        )
         script = (
             "import sqlite3, sys;"
             f"c = sqlite3.connect({database!r}, uri=True);"
