@@ -422,6 +422,8 @@ def test_a_configuration_in_the_wrong_hands(patient: Patient) -> None:
 def test_a_database_in_the_wrong_hands(patient: Patient) -> None:
     patient.machine.run(f"chown root: {DATABASE}")
     patient.fixes("history", "belongs to root")
+    patient.machine.run(f"systemctl stop lunasched; chown root: {DATABASE}*; userdel lunasched")
+    patient.fixes("history", "belongs to root")
     patient.machine.run(f"chmod 0644 {DATABASE}; chmod 0755 $(dirname {DATABASE})")
     patient.fixes("history", "mode 0644")
     patient.machine.run(f"chown lunasched {JOBS}")
