@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
 ZONE = ZoneInfo("Europe/Berlin")
 BEGIN = datetime(2028, 3, 10, tzinfo=ZONE)
 """The 26th of that month has no 02:30."""
-MOMENTS = ((1, 15), (7, 0), (13, 40), (20, 5))
+MOMENTS = ((2, 30), (7, 0), (13, 40), (20, 5))
 """Hours and minutes at which jobs are due."""
 RAN = "/var/soak"
 _PER_RUN_S = 2
 """What an emulated processor may need for a run, in seconds."""
+_MISSED = re.compile(r'^lunasched_job_missed_slots_total{job_id="([^"]*)"} (\S+)$', re.MULTILINE)
 _GROWTH = 1.1
 _OFFSET_KIB = 512
 
@@ -92,7 +94,8 @@ class Soak:
         rows = [row for row in known if row["job"] in self._names]
         told = Counter(row["job"] for row in rows if row["result"] == "success")
         slots = Counter((row["job"], row["scheduled_at"]) for row in rows)
-        listed = json.loads(self._vm.exec("lunasched list --json", timeout=300).stdout)
+        metrics = self._vm.exec("lunasched metrics", timeout=300).stdout
+        missed = {job: float(count) for job, count in _MISSED.findall(metrics)}
         return [
             *(
                 f"{name} ran {ran[name]} times, and {told[name]} are told"
@@ -110,9 +113,9 @@ class Soak:
                 if row["result"] != "success"
             ),
             *(
-                f"{job['name']} missed {job['missed_slots']} slots"
-                for job in listed
-                if job.get("missed_slots")
+                f"{name} missed {missed[name]:g} slots, by the metrics"
+                for name in self._names
+                if missed[name]
             ),
             *(
                 [f"{ran.total()} runs, and {self._ran} were due"]
