@@ -77,7 +77,9 @@ def test_an_ejected_job_runs_where_there_is_no_lunasched() -> None:
                 f"lunasched add --name {name} --schedule '{schedule}' "
                 f"--command '{NOTE_ELAPSE.format(name)} >>/tmp/{name}'"
             )
-            machine.run(["lunasched", "eject", name])
+            # A run may be in progress.
+            eject = ["lunasched", "eject", name]
+            machine.wait_for(eject, what="its ejection")
         machine.exec(REMOVE_LUNASCHED, check=False)
         assert machine.exec("command -v lunasched", check=False).returncode
         machine.exec("rm -f /tmp/tick /tmp/often; systemctl daemon-reload")
@@ -345,11 +347,13 @@ def test_it_is_one_or_the_other_whenever_it_is_killed(luna: Lunasched, rng: rand
 def test_in_user_mode(own: Lunasched) -> None:
     name, machine = own.name, own.machine
     own("add", "--name", name, "--schedule", "every 2s", "--command", f"echo >>/tmp/own-{name}")
-    own("eject", name)
+    # Neither is done while a run is in progress.
+    machine.wait_for(lambda: own("eject", name, check=False).returncode == 0, what="its ejection")
     machine.run(f"rm -f /tmp/own-{name}", user="luna")
     machine.wait_for(
         lambda: machine.exec(f"cat /tmp/own-{name}", check=False).returncode == 0, 10, what="a run"
     )
-    own("adopt", f"{name}.timer")
+    timer = f"{name}.timer"
+    machine.wait_for(lambda: own("adopt", timer, check=False).returncode == 0, what="its adoption")
     own.wait_for_runs(name, 1)
     assert own.json("get", name)["working_directory"] is None
