@@ -219,6 +219,9 @@ VALUES (:execution_id, :trigger, :now) ON CONFLICT (execution_id) DO NOTHING;
 -- name: correct_trigger
 UPDATE runs SET "trigger" = :trigger, scheduled_at = NULL WHERE execution_id = :execution_id;
 
+-- name: take_slot
+UPDATE runs SET scheduled_at = :slot WHERE execution_id = :execution_id;
+
 -- name: requested_start
 SELECT "trigger" FROM requested_starts WHERE execution_id = :execution_id;
 

@@ -243,6 +243,10 @@ class RunTable:
             since_boot=since_boot,
         )
 
+    def take_slot(self, execution_id: str, slot: int) -> None:
+        """Record that a run stands for an earlier slot (µs, UTC) than its own, too."""
+        self._execute("take_slot", execution_id=execution_id, slot=slot)
+
     def skip(self, execution_id: str, ended_at: int, slot: int | None) -> None:
         """Close a run that the slot guard refused; a timer had started it for ``slot``."""
         self._execute("skip_run", execution_id=execution_id, ended_at=ended_at, slot=slot)

@@ -7,6 +7,7 @@ is settled (its result is final and its output on record).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lunasched import schedule
@@ -42,8 +43,18 @@ class Consequences:
             return
         for replaced in self._store.starts.take_replaced(run):
             self.dropped(replaced, job)
+            run = self._with_slot_of(run, replaced)
         self._hook(job, run, HookEvent.ON_START)
         self._notifications.started(job, run, self._now())
+
+    def _with_slot_of(self, run: Run, replaced: Start) -> Run:
+        """Give a run the slot of a start that waited for its turn, and is one with it."""
+        slot = replaced.scheduled_at
+        own = run.started_at if run.scheduled_at is None else run.scheduled_at
+        if replaced.failed_id is not None or slot is None or slot >= own:
+            return run
+        self._store.runs.take_slot(run.execution_id, slot)
+        return replace(run, scheduled_at=slot)
 
     def settled(self, execution_id: str) -> None:
         """A run is over for good: decide on a retry, and on what success or failure entails."""
@@ -70,6 +81,13 @@ class Consequences:
             self._hook(job, run, HookEvent.ON_SUCCESS)
             self._notifications.succeeded(job, run, self._now())
             self._start_dependents(job)
+
+    def printed(self, job: Job, execution_id: str) -> None:
+        """The output of a run is on record, and there is some."""
+        run = self._store.runs.get(execution_id)
+        # What a skipped run has on record is the reason for that.
+        if run is not None and run.result is not Result.SKIPPED:
+            self._notifications.printed(job, run, self._now())
 
     def dropped(self, start: Start, job: Job) -> None:
         """A start will not be: if it was a retry, the failed run before it was the last."""

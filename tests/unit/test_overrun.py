@@ -408,6 +408,30 @@ def test_a_start_that_waits_for_too_long_is_told_of_and_its_run(
         assert [report.get("result") for report in teller.told()] == [None, "success"]
 
 
+@pytest.mark.parametrize("slot", [START + 10 * MINUTE, None])
+def test_what_waited_is_told_of_again_where_another_start_comes_before_its_turn(
+    teller: Teller, slot: int | None
+) -> None:
+    """By the timer, for a slot of its own, or by hand."""
+    teller.store.starts.put(
+        OFTEN, unit=RUN.unit, trigger=Trigger.TIMER, slot=START, due_at=START, now=START
+    )
+    teller.watch.watch_starts()
+    teller.wake(DUE)
+    began = START + 10 * MINUTE
+    teller.now = began
+    trigger = Trigger.MANUAL if slot is None else Trigger.TIMER
+    run = replace(RUN, trigger=trigger, scheduled_at=slot, started_at=began)
+    teller.begin(run)
+    teller.store.runs.running(run.execution_id)
+    teller.alive.went_ahead(run.execution_id)
+    assert not teller.store.starts.all()
+    ended = teller.end(began + SECOND, run=run)
+    assert (ended.trigger, ended.scheduled_at) == (trigger, START)
+    assert ended.overrun == Overrun(5, START + 2 * MINUTE, began)
+    assert [report.get("result") for report in teller.told()] == [None, "success"]
+
+
 def test_a_run_that_waited_is_told_of_again_if_it_hangs_itself(teller: Teller) -> None:
     began = START + 10 * MINUTE
     teller.now = began
