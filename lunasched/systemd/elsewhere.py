@@ -37,25 +37,39 @@ _SCOPE = re.compile(r"session-[^.]+\.scope\Z")
 _STARTED = "39f53479d3a045ac8e11786248231fbf"
 
 
-def own_streams(reader: Any, of_unit: Fields, since: int, until: int | None) -> list[str]:
+def is_attributed(entry: Mapping[str, Any]) -> bool:
+    """Tell whether journald could ask which run the writer of a record was of.
+
+    Where the writer has ended, journald knows the unit by the stream, and takes the run that the
+    unit has by then (seen in systemd 252): what a run printed before becomes the next one's.
+    """
+    return "_SYSTEMD_INVOCATION_ID" in entry and "_SYSTEMD_CGROUP" in entry
+
+
+def own_streams(
+    reader: Any, of_unit: Fields, since: int, until: int | None
+) -> dict[str, Mapping[str, Any]]:
     """Return the streams by which a run's unit has printed from a time (µs, UTC) to another.
 
-    ``of_unit`` are the fields of what the run's processes write in its unit.
+    Each with a record, that of a writer who was still there, if there is one. ``of_unit`` are the
+    fields of what the run's processes write in its unit.
     """
-    return list(_streams(reader, of_unit, since, until))
+    return _streams(reader, of_unit, since, until)
 
 
 def stream_by_time(reader: Any, of_unit: Fields, since: int, until: int | None) -> list[str]:
     """Return the stream that a run's unit has printed by in its time, where there is only one.
 
     Of what journald takes in when its writer has ended, it does not know which run of the unit
-    wrote it. A run has one stream, so what came by several is, in part, of another run.
+    wrote it. A run has one stream, so what came by several is, in part, of another run. None of
+    those counts by which a run printed that is known.
     """
-    streams = list(_streams(reader, of_unit, since, until))
+    found = _streams(reader, of_unit, since, until)
+    streams = [stream for stream, entry in found.items() if not is_attributed(entry)]
     if len(streams) != 1 or _at_first(reader, {"_STREAM_ID": streams[0]}) < since:
         return []
     is_anothers = any(
-        "_SYSTEMD_INVOCATION_ID" in entry and of_unit.items() <= entry.items()
+        is_attributed(entry) and of_unit.items() <= entry.items()
         for entry in _ends(reader, streams[0])
     )
     return [] if is_anothers else streams
@@ -156,6 +170,8 @@ def _streams(
 ) -> dict[str, Mapping[str, Any]]:
     """The streams of the first and the last records with some fields, each with one of those.
 
+    That is one of a writer whom journald could ask, if there is one.
+
     Not of all: a run can print for hours, mostly by one stream.
     """
     _match(reader, {**fields, "_TRANSPORT": "stdout"})
@@ -164,7 +180,7 @@ def _streams(
     for entry in islice(iter(reader.get_next, {}), _RECORDS_MAX):
         if until is not None and entry["__REALTIME_TIMESTAMP"] >= until:
             return found
-        found.setdefault(entry["_STREAM_ID"], entry)
+        _keep(found, entry)
     if until is None:
         reader.seek_tail()
     else:
@@ -172,8 +188,14 @@ def _streams(
     for entry in islice(iter(reader.get_previous, {}), _RECORDS_MAX):
         if entry["__REALTIME_TIMESTAMP"] < since:
             break
-        found.setdefault(entry["_STREAM_ID"], entry)
+        _keep(found, entry)
     return found
+
+
+def _keep(found: dict[str, Mapping[str, Any]], entry: Mapping[str, Any]) -> None:
+    kept = found.setdefault(entry["_STREAM_ID"], entry)
+    if is_attributed(entry) and not is_attributed(kept):
+        found[entry["_STREAM_ID"]] = entry
 
 
 def _start_of(entry: Mapping[str, Any]) -> dict[str, str]:

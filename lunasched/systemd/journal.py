@@ -17,7 +17,7 @@ root it is believed. From anybody else and without a unit it is a claim: ``Event
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -47,6 +47,8 @@ CUT_NOTE = "[lunasched: only the end of the output is kept here; the journal has
 
 # The manager logs "Starting" after it has started the process, whose output may come first.
 _EARLY_USEC = 100_000
+# So many records about a unit are looked at for runs beside one.
+_NEIGHBOURS_MAX = 50
 # Where journald is as far behind, it takes in what several runs wrote at one time.
 _MIXED_USEC = 1_000_000
 
@@ -203,9 +205,11 @@ class RunWindow:
     """The search for the output of one run: its ID, or its unit and its time (µs, UTC).
 
     journald looks a writer up when its message arrives. A process that has ended by then has no
-    invocation ID in the journal, and with a user's manager not even a unit: what is left is the
-    unit (or the identifier that the unit sets) and the time from this run's start to the next's.
-    The identifier is that of other units, too, and believed for a moment after the end only.
+    invocation ID in the journal, or that of the run that the unit has by then, and with a user's
+    manager not even a unit: what is left is the stream by which it printed
+    (``lunasched.systemd.elsewhere``), the unit (or the identifier that the unit sets) and the time
+    from this run's start to the next's. The identifier is that of other units, too, and believed
+    for a moment after the end only.
     """
 
     execution_id: str
@@ -222,6 +226,8 @@ class RunWindow:
     """The IDs of the processes that say so, which lead sessions; known likewise."""
     streams: frozenset[str] = frozenset()
     """The streams by which its output came, also of those who left its unit; known likewise."""
+    is_stream_known: bool = False
+    """True if ``streams`` has the one that systemd opened for the run's own processes."""
 
     @classmethod
     def between(
@@ -239,6 +245,14 @@ class RunWindow:
             until = ended_at + _LATE_USEC
         is_followed = next_start is not None
         return cls(execution_id, unit, started_at, until, is_followed, names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lag:
+    """The times by which journald was behind at the start and at the end of a run (µs)."""
+
+    at_start: int
+    at_end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,10 +286,10 @@ class OutputTail:
     def drain(self) -> str:
         """Return the output since the last call."""
         self._reader.process()
+        before = self._run
         pieces = self._read()
         if pieces or self._is_moving:
-            before = self._run
-            self._run = self._journal.located(before)
+            self._run = self._journal.located(self._run)
             self._is_moving = bool(self._run.users)
             if self._run.streams - before.streams:
                 pieces += self._read_earlier(before)
@@ -293,8 +307,11 @@ class OutputTail:
 
     def _read(self) -> list[bytes]:
         pieces = []
+        is_located = self._run.is_stream_known
         while entry := self._reader.get_next():
             self._last = entry["__CURSOR"]
+            if not is_located and not elsewhere.is_attributed(entry):
+                self._run, is_located = self._journal.located(self._run), True
             if self._journal.belongs(entry, self._run):
                 pieces.append(_line(entry))
             elif self._journal.ends(entry, self._run):
@@ -388,7 +405,7 @@ class Journal:
     def delayed(self, run: RunWindow) -> RunWindow:
         """The window of a run whose end reached the journal late: its output did so, too."""
         with _reader() as reader:
-            return self._delayed(run, self._behind(reader, run))
+            return self._delayed(run, self._lag(reader, run))
 
     def located(self, run: RunWindow) -> RunWindow:
         """A run with the streams by which its output has come so far, and whom it has entered."""
@@ -412,18 +429,28 @@ class Journal:
         named = dict.fromkeys(elsewhere.user_ids(run.names), since)
         entries = elsewhere.user_entries(reader, of_run, since)
         users = {entry.user: entry.at for entry in entries} | named
-        streams = elsewhere.own_streams(reader, of_run, since, until) or elsewhere.stream_by_time(
-            reader, of_unit, since, until
+        own = elsewhere.own_streams(reader, of_run, since, until)
+        identifier = _identifier(run.unit)
+        is_known = any(
+            elsewhere.is_attributed(entry) and _single(entry, "SYSLOG_IDENTIFIER") == identifier
+            for entry in own.values()
         )
+        streams = [
+            stream
+            for stream, entry in own.items()
+            if not is_known
+            or elsewhere.is_attributed(entry)
+            or _single(entry, "SYSLOG_IDENTIFIER") != identifier
+        ]
+        streams = streams or elsewhere.stream_by_time(reader, of_unit, since, until)
         for user, at in users.items():
-            streams += elsewhere.streams_of_user(
-                reader, user, _identifier(run.unit), at - _EARLY_USEC, until
-            )
+            streams += elsewhere.streams_of_user(reader, user, identifier, at - _EARLY_USEC, until)
         return replace(
             run,
             users=frozenset(users),
             leaders=frozenset(entry.pid for entry in entries),
             streams=frozenset(streams),
+            is_stream_known=is_known,
         )
 
     def scopes(self, run: RunWindow) -> list[str]:
@@ -433,8 +460,8 @@ class Journal:
             return elsewhere.scopes(reader, run.streams, field)
 
     def _output(self, reader: Any, run: RunWindow, limit: int) -> Output:
-        behind = self._behind(reader, run)
-        run = self._located(reader, self._delayed(run, behind))
+        lag = self._lag(reader, run)
+        run = self._located(reader, self._delayed(run, lag))
         reader.flush_matches()
         self._match_output(reader, run)
         if run.until is not None and run.is_followed:
@@ -453,7 +480,7 @@ class Journal:
                 cursor = cursor or entry["__CURSOR"]
                 pieces.append(_line(entry))
                 size += len(pieces[-1])
-                if "_SYSTEMD_INVOCATION_ID" not in entry:
+                if not elsewhere.is_attributed(entry):
                     by_time.add(_single(entry, "_STREAM_ID"))
         tail = b"".join(reversed(pieces))[-limit:]
         if size > limit:
@@ -462,7 +489,12 @@ class Journal:
                 tail = tail[1:]
         note = CUT_NOTE if size > limit else ""
         # A run has one stream: what came by several is, in part, of the runs before or after it.
-        if behind > _MIXED_USEC and len(by_time - run.streams) > 1:
+        if (lag.at_end > _MIXED_USEC and len(by_time - run.streams) > 1) or (
+            lag.at_start > _MIXED_USEC
+            and by_time
+            and not run.is_stream_known
+            and self._follows_late(reader, run)
+        ):
             note = UNSURE_NOTE + note
         return Output(note + tail.decode(errors="replace"), cursor)
 
@@ -503,23 +535,37 @@ class Journal:
                 return int(entry["__REALTIME_TIMESTAMP"])
         return 0
 
-    def _delayed(self, run: RunWindow, behind: int) -> RunWindow:
+    def _delayed(self, run: RunWindow, lag: _Lag) -> RunWindow:
         """Move the end of a window by the time that journald was behind at the run's end.
 
         What finds records by their time finds them by when journald took them in.
         """
-        return run if run.until is None else replace(run, until=run.until + behind)
+        return run if run.until is None else replace(run, until=run.until + lag.at_end)
 
-    def _behind(self, reader: Any, run: RunWindow) -> int:
-        """Return the time by which journald was behind at the end of a run (µs)."""
+    def _lag(self, reader: Any, run: RunWindow) -> _Lag:
+        """Return the times by which journald was behind at the start and at the end of a run."""
         reader.flush_matches()
         _add(reader, {**self._manager(), self._about(): run.execution_id})
-        reader.seek_tail()
-        while entry := reader.get_previous():
-            if entry.get("MESSAGE_ID") in _ENDS:
-                taken_in: int = entry["__REALTIME_TIMESTAMP"]
-                return max(0, taken_in - _at(entry))
-        return 0
+        reader.seek_head()
+        at_start = at_end = 0
+        while entry := reader.get_next():
+            behind = max(0, entry["__REALTIME_TIMESTAMP"] - _at(entry))
+            if entry.get("MESSAGE_ID") == EventKind.STARTING.value:
+                at_start = behind
+            elif entry.get("MESSAGE_ID") in _ENDS:
+                at_end = behind
+        return _Lag(at_start, at_end)
+
+    def _follows_late(self, reader: Any, run: RunWindow) -> bool:
+        """Tell whether journald took in the end of the unit's run before when this had begun."""
+        unit_field = "UNIT" if self._mode is Mode.SYSTEM else "USER_UNIT"
+        reader.flush_matches()
+        _add(reader, {**self._manager(), unit_field: run.unit})
+        reader.seek_realtime(run.since)
+        return any(
+            _at(entry) < run.since and _single(entry, self._about()) != run.execution_id
+            for entry in islice(iter(reader.get_next, {}), _NEIGHBOURS_MAX)
+        )
 
     @contextmanager
     def follow(self, run: RunWindow) -> Iterator[OutputTail]:
@@ -592,6 +638,9 @@ class Journal:
         if _single(entry, "_STREAM_ID") in run.streams:
             return True
         if _has(entry, _unit(self._mode, self._uid, run.unit)):
+            is_attributed = elsewhere.is_attributed(entry)
+            if not is_attributed and _came_by_anothers_stream(entry, run):
+                return False
             invocation = entry.get("_SYSTEMD_INVOCATION_ID")
             if invocation:
                 return bool(invocation == run.execution_id)
@@ -604,6 +653,7 @@ class Journal:
             self._mode is Mode.USER
             and _has(entry, _unattributed(self._uid, run.unit))
             and "_SYSTEMD_USER_UNIT" not in entry
+            and not _came_by_anothers_stream(entry, run)
             and _is_within(entry, run)
         )
 
@@ -780,6 +830,18 @@ def _has(entry: dict[str, Any], fields: Fields) -> bool:
     return all(_single(entry, name) == value for name, value in fields.items())
 
 
+def _came_by_anothers_stream(entry: dict[str, Any], run: RunWindow) -> bool:
+    """Tell whether a record came by a stream of the unit that is not the run's.
+
+    systemd opens one stream for the processes of a run, with the identifier of the unit.
+    """
+    return (
+        run.is_stream_known
+        and _single(entry, "SYSLOG_IDENTIFIER") == _identifier(run.unit)
+        and _single(entry, "_STREAM_ID") not in ("", *run.streams)
+    )
+
+
 def _is_within(entry: dict[str, Any], run: RunWindow) -> bool:
     at: int = entry["__REALTIME_TIMESTAMP"]
     return run.since - _EARLY_USEC <= at and (run.until is None or at < run.until)
@@ -902,7 +964,7 @@ def _decoded(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def _single(entry: dict[str, Any], field: str) -> str:
+def _single(entry: Mapping[str, Any], field: str) -> str:
     """A field that a record has once, and as text: whoever writes it can repeat it, or use bytes.
 
     python-systemd gives numbers and other types for some of the trusted fields.

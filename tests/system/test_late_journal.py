@@ -136,6 +136,34 @@ def test_what_several_runs_print_during_a_stall_is_not_told_as_the_output_of_one
             assert own in lines
 
 
+def test_what_a_run_printed_before_is_not_the_output_of_the_one_that_goes_on(
+    luna: Lunasched, journald: Journald
+) -> None:
+    """journald can ask of the second whose its stream is, and no more of the first."""
+    machine, unit = luna.machine, f"lunasched-job@{luna.name}.service"
+    go, second = f"/tmp/{luna.name}.go", f"/tmp/{luna.name}.second"
+    add(
+        luna,
+        f"if [ -e {second} ]; then echo second; touch {second}.said;"
+        f" while ! [ -e {go} ]; do sleep 0.05; done;"
+        f" else echo first; touch {second}; fi",
+    )
+    journald.stop()
+    machine.exec(f"systemctl start --no-block {unit}")
+    machine.wait_for(f"[ -e {second} ]; systemctl show -P ActiveState {unit} | grep -qx inactive")
+    until = time.monotonic() + 2
+    machine.wait_for(lambda: time.monotonic() > until)
+    machine.exec(f"systemctl start --no-block {unit}")
+    machine.wait_for(f"[ -e {second}.said ]", what="a run that has printed")
+    journald.go_on()
+    lines = f"journalctl -o cat _SYSTEMD_UNIT={unit} | grep -cE '^(first|second)$' | grep -qx 2"
+    machine.wait_for(lines, what="journald")
+    machine.exec(f"touch {go}")
+    after, before = luna.wait_for_runs(luna.name, 2, 60)
+    assert after["output"] == "second\n"
+    assert before["output"].endswith("first\n")
+
+
 FLOOD = """
 import socket
 # One sender alone may send less than there is room for.
