@@ -1,7 +1,8 @@
 """`make soak`: a month in a virtual machine, and a supervisor that is no larger after it.
 
-Each job runs once a day, at one of few moments; the clock is stepped from one to the next, so that
-a day lasts as long as its runs take. The month has a night on which an hour is missing. After each
+Of ten jobs one runs each day, four on a day of the week, and five on a day of the month, at one of
+few moments; the clock is stepped from one to the next, so that a day lasts as long as its runs
+take. The month has a night on which an hour is missing. After each
 day the supervisor's memory, open files and threads are measured; at the end the history is held
 against what the jobs wrote themselves.
 
@@ -33,6 +34,7 @@ BEGIN = datetime(2028, 3, 10, tzinfo=ZONE)
 MOMENTS = ((2, 30), (7, 0), (13, 40), (20, 5))
 """Hours and minutes at which jobs are due."""
 RAN = "/var/soak"
+_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _PER_RUN_S = 2
 """What an emulated processor may need for a run, in seconds."""
 _MISSED = re.compile(r'^lunasched_job_missed_slots_total{job_id="([^"]*)"} (\S+)$', re.MULTILINE)
@@ -59,6 +61,7 @@ class Soak:
     def __init__(self, vm: VirtualMachine, jobs: int, begin: datetime = BEGIN) -> None:
         self._vm = vm
         self._names = [f"soak-{number:04}" for number in range(jobs)]
+        self._numbers = range(jobs)
         self._begin = begin
         self._ran = 0
         self.sizes: list[Size] = []
@@ -78,11 +81,12 @@ class Soak:
     def live(self, days: int) -> None:
         """Live through so many days, and measure after each."""
         for day in range(days):
-            for number, (hour, minute) in enumerate(MOMENTS):
-                moment = self._begin + timedelta(days=day)
-                self._vm.travel([moment.replace(hour=hour, minute=minute)])
-                self._ran += len(self._names[number :: len(MOMENTS)])
-                self._wait()
+            today = self._begin + timedelta(days=day)
+            for which, (hour, minute) in enumerate(MOMENTS):
+                self._vm.travel([today.replace(hour=hour, minute=minute)])
+                due = [_is_due(number, today) for number in self._numbers[which :: len(MOMENTS)]]
+                self._ran += sum(due)
+                self._wait(sum(due))
             self._look()
             self.sizes.append(self._size())
             print(f"day {day + 1}: {self._ran} runs, {self.sizes[-1]}", flush=True)
@@ -132,14 +136,17 @@ class Soak:
 
     def _job(self, number: int, name: str) -> dict[str, Any]:
         hour, minute = MOMENTS[number % len(MOMENTS)]
+        weekday, day = _days(number)
+        on = "" if weekday is None else f" on {_WEEKDAYS[weekday]}"
+        schedule = f"at {hour:02}:{minute:02}{on}" if day is None else f"{minute} {hour} {day} * *"
         return {
             "name": name,
-            "schedule": f"at {hour:02}:{minute:02}",
+            "schedule": schedule,
             "command": ["/bin/sh", "-c", f"echo {name} >>{RAN}/{name}"],
         }
 
-    def _wait(self) -> None:
-        """Wait until each run is over and on record."""
+    def _wait(self, due: int) -> None:
+        """Wait until each run is over and on record; so many have just begun."""
         database = "file:/var/lib/lunasched/history/history.db?mode=ro"
         query = (
             "SELECT count(*) FROM runs WHERE settled AND output IS NOT NULL AND job LIKE 'soak-%'"
@@ -149,7 +156,6 @@ class Soak:
             f"c = sqlite3.connect({database!r}, uri=True);"
             f"sys.exit(c.execute({query!r}).fetchone()[0] < {self._ran})"
         )
-        due = len(self._names) // len(MOMENTS) + 1
         self._vm.wait_for(
             ["python3", "-I", "-S", "-c", script],
             timeout=60 + _PER_RUN_S * due,
@@ -163,6 +169,20 @@ class Soak:
         )
         files = self._vm.exec(["ls", f"/proc/{pid}/fd"]).stdout.split()
         return Size(int(status["RssAnon"].split()[0]), len(files), int(status["Threads"]))
+
+
+def _days(number: int) -> tuple[int | None, int | None]:
+    """The day of the week and the day of the month on which a job runs; none: on each day."""
+    rhythm = number // len(MOMENTS) % 10
+    if not rhythm:
+        return None, None
+    return (number % 7, None) if rhythm < 5 else (None, 1 + number % 28)
+
+
+def _is_due(number: int, today: datetime) -> bool:
+    """Tell whether a job runs on a day."""
+    weekday, day = _days(number)
+    return weekday in (None, today.weekday()) and day in (None, today.day)
 
 
 def grown(sizes: Sequence[Size]) -> list[str]:
