@@ -29,6 +29,8 @@ class ReportKind(Enum):
     MISSED = "missed"
     OVERRUN = "overrun"
     """A run that goes on while slots pass, or has ended after that."""
+    OUTPUT = "output"
+    """A run that printed anything."""
     DIGEST = "digest"
     """All that was held back, in one notification."""
     TEST = "test"
@@ -48,6 +50,7 @@ _EVENTS: Mapping[ReportKind, NotifyEvent] = {
     ReportKind.SKIPPED: NotifyEvent.ON_SKIPPED,
     ReportKind.MISSED: NotifyEvent.ON_MISSED,
     ReportKind.OVERRUN: NotifyEvent.ON_OVERRUN,
+    ReportKind.OUTPUT: NotifyEvent.ON_OUTPUT,
 }
 
 
@@ -103,6 +106,12 @@ class Report(RunFields):
     overrun_last_at: int | None = None
     held: tuple[Held, ...] = ()
     """The notifications that a digest stands for."""
+    user: str = ""
+    """The user whom the run had, where a mail in cron's style is to name them."""
+    command: str = ""
+    """The job's command as one text, likewise."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """The job's own variables, likewise."""
 
     @classmethod
     def of(cls, run: Run, **more: Any) -> Report:
@@ -152,6 +161,7 @@ class Report(RunFields):
         fields["held"] = tuple(
             Held(ReportKind(kind), *rest) for kind, *rest in mapping.get("held", ())
         )
+        fields["environment"] = tuple(map(tuple, mapping.get("environment", ())))
         return cls(**fields)
 
 

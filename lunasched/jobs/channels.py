@@ -12,7 +12,7 @@ from lunasched import errors
 from lunasched.errors import InvalidInput
 from lunasched.formats import template
 from lunasched.jobs import values as values
-from lunasched.jobs.model import TARGET_KEYS, Channel, ChannelType
+from lunasched.jobs.model import TARGET_KEYS, Channel, ChannelType, MailStyle
 from lunasched.jobs.runfacts import TEMPLATE_VARIABLES
 from lunasched.jobs.values import InvalidParts, Part
 
@@ -147,6 +147,7 @@ _PRIORITIES = ", ".join(NTFY_PRIORITIES)
 
 _URL = ChannelKey("target", read_url, "URL to send notifications to; keep it secret.")
 _SUBJECT = ChannelKey("subject", read_subject, "Template of the subject.")
+_STYLE = values.OneOf(MailStyle, "style of email")
 _BODY = ChannelKey("body", read_body, "Template of the text.")
 
 CHANNEL_KEYS: Mapping[ChannelType, Mapping[str, ChannelKey]] = {
@@ -154,6 +155,9 @@ CHANNEL_KEYS: Mapping[ChannelType, Mapping[str, ChannelKey]] = {
         "to": ChannelKey("target", read_address, "Addresses, separated by commas."),
         "subject": _SUBJECT,
         "body": _BODY,
+        "style": ChannelKey(
+            "style", _STYLE, "Form of what on_output sends: cron is that of cron's mail."
+        ),
     },
     ChannelType.WEBHOOK: {
         "url": _URL,

@@ -377,6 +377,7 @@ _NOTIFIED = {
     NotifyEvent.ON_SKIPPED: "Channels to notify of runs that were due and did not begin.",
     NotifyEvent.ON_MISSED: "Channels to notify of slots that passed without a run.",
     NotifyEvent.ON_OVERRUN: "Channels to notify of runs that overrun; on_failure's if not given.",
+    NotifyEvent.ON_OUTPUT: "Channels to notify of each run that printed anything.",
 }
 _EMAIL = KeyOption(
     "Email addresses to notify when the job begins to fail and when it recovers.",

@@ -82,6 +82,8 @@ class NotifyEvent(Enum):
     """Slots that passed without a run."""
     ON_OVERRUN = "on_overrun"
     """A run that goes on while slots of its job pass, and its end."""
+    ON_OUTPUT = "on_output"
+    """A run that printed anything, whatever its result."""
 
 
 class ChannelType(Enum):
@@ -96,6 +98,13 @@ class ChannelType(Enum):
     """A command of one's own."""
     HEARTBEAT = "heartbeat"
     """Pings to a service that alerts when they stay away."""
+
+
+class MailStyle(Enum):
+    """The form of an email about what a run printed."""
+
+    CRON = "cron"
+    """That of cron(8): its headers, and the output alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +205,8 @@ class Channel:
     """Template of a subject; ``None`` is ours."""
     body: str | None = None
     """Template of a text; ``None`` is ours."""
+    style: MailStyle | None = None
+    """The form of an email about output; ``None`` is ours."""
     headers: tuple[tuple[str, str], ...] = ()
     """Of a webhook's request."""
     secret: str | None = None
@@ -227,6 +238,8 @@ class Channel:
         for name in _TEXTS_OF_CHANNELS:
             if getattr(self, name) is not None:
                 mapping[name] = getattr(self, name)
+        if self.style is not None:
+            mapping["style"] = self.style.value
         if self.headers:
             mapping["headers"] = dict(self.headers)
         return mapping
@@ -246,10 +259,11 @@ class Channel:
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Channel:
         """Read back what ``to_mapping`` gave, also that of a version with fewer keys."""
-        type_ = ChannelType(mapping["type"])
+        type_, style = ChannelType(mapping["type"]), mapping.get("style")
         return cls(
             type_,
             _frozen(mapping[TARGET_KEYS[type_]]),
+            style=style and MailStyle(style),
             headers=tuple(mapping.get("headers", {}).items()),
             **{name: mapping.get(name) for name in _TEXTS_OF_CHANNELS},
         )
@@ -304,6 +318,7 @@ class Notifications:
     on_missed: tuple[Channel, ...] = field(default=(), metadata={"form": _CHANNELS})
     on_overrun: tuple[Channel, ...] | None = field(default=None, metadata={"form": _CHANNELS})
     """``None``: those of ``on_failure``, without pings."""
+    on_output: tuple[Channel, ...] = field(default=(), metadata={"form": _CHANNELS})
     remind_every: float = 86400
     """Seconds between notifications of a job that goes on failing; 0 is none after the first."""
     every_failure: bool = False

@@ -35,6 +35,7 @@ _COLOURS = {
     ReportKind.SKIPPED: _YELLOW,
     ReportKind.MISSED: _YELLOW,
     ReportKind.OVERRUN: _YELLOW,
+    ReportKind.OUTPUT: _BLUE,
     ReportKind.DIGEST: _YELLOW,
     ReportKind.TEST: _BLUE,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime, timedelta, timezone
 from email.header import Header
-from email.headerregistry import Address
+from email.headerregistry import Address, HeaderRegistry
 from email.message import EmailMessage
 from email.policy import EmailPolicy
 from email.utils import format_datetime
@@ -13,16 +13,17 @@ from email.utils import format_datetime
 from lunasched import __version__
 from lunasched.files.settings import EmailSettings
 from lunasched.formats.unittext import uuid
-from lunasched.jobs.model import Channel
+from lunasched.history.report import ReportKind
+from lunasched.jobs.model import Channel, MailStyle
 from lunasched.notify.message import SUBJECT_MAX, Message
-from lunasched.notify.message.output import subject_line
+from lunasched.notify.message.output import clean, subject_line
 
 # Bytes of a line without its end (RFC 5321, 4.5.3.1.6).
 _LINE_MAX = 998
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 # Headers that are texts of people.
-_TEXTS = ("Subject", "X-Lunasched-Host", "X-Lunasched-Job")
+_TEXTS = ("Subject", "X-Cron-Env", "X-Lunasched-Host", "X-Lunasched-Job")
 
 
 class _Policy(EmailPolicy):
@@ -43,18 +44,27 @@ class _Policy(EmailPolicy):
 _POLICY = _Policy(linesep="\r\n")
 
 
+# Its headers are kept as they are written: cron's have comments in addresses.
+_CRON_POLICY = _Policy(
+    linesep="\r\n",
+    header_factory=HeaderRegistry(use_default_map=False),
+    max_line_length=_LINE_MAX,
+)
+
+
 def build(
     channel: Channel, message: Message, *, key: str, settings: EmailSettings, host: str
 ) -> EmailMessage:
     """The message as an email; ``host`` is the machine's full name."""
     report = message.report
+    if channel.style is MailStyle.CRON and report.kind is ReportKind.OUTPUT:
+        return _as_cron(channel, message, key=key, settings=settings, host=host)
     mail = EmailMessage(policy=_POLICY)
     mail["From"] = _address(settings.from_address or f"lunasched@{host}", "lunasched")
     mail["To"] = [_address(one) for one in recipients(channel)]
     mail["Subject"] = subject_line(message.subject, SUBJECT_MAX)
     mail["Date"] = format_datetime(_EPOCH + timedelta(microseconds=report.at))
-    # The same for the same notification, so that a copy can be recognised.
-    mail["Message-ID"] = f"<{hashlib.sha256(key.encode()).hexdigest()[:32]}@lunasched.{host}>"
+    mail["Message-ID"] = _message_id(key, host)
     # No machine answers to it (RFC 3834).
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
@@ -67,6 +77,37 @@ def build(
         mail["X-Lunasched-Execution-Id"] = uuid(report.execution_id)
     mail.set_content(message.text, cte=_encoding(message.text))
     return mail
+
+
+def _as_cron(
+    channel: Channel, message: Message, *, key: str, settings: EmailSettings, host: str
+) -> EmailMessage:
+    """The mail that cron(8) of Debian sends: the output, and the job in the headers."""
+    report = message.report
+    mail = EmailMessage(policy=_CRON_POLICY)
+    mail["From"] = f"{settings.from_address or 'root'} (Cron Daemon)"
+    mail["To"] = ", ".join(recipients(channel))
+    named = f"Cron <{report.user}@{report.host.partition('.')[0]}> {report.command}"
+    mail["Subject"] = message.subject if channel.subject else _one_line(named)
+    mail["Date"] = format_datetime(_EPOCH + timedelta(microseconds=report.at))
+    mail["Message-ID"] = _message_id(key, host)
+    mail["MIME-Version"] = "1.0"
+    text = message.text if message.custom else report.output
+    mail.set_content(text, cte="8bit" if _encoding(text) == "7bit" else _encoding(text))
+    mail.replace_header("Content-Type", "text/plain; charset=UTF-8")
+    for name, value in report.environment:
+        mail["X-Cron-Env"] = _one_line(f"<{name}={value}>")
+    return mail
+
+
+def _one_line(text: str) -> str:
+    """A text as a header can hold it: all of it, with a space for what would end the line."""
+    return " ".join(clean(text).splitlines())
+
+
+def _message_id(key: str, host: str) -> str:
+    """The same for the same notification, so that a copy can be recognised."""
+    return f"<{hashlib.sha256(key.encode()).hexdigest()[:32]}@lunasched.{host}>"
 
 
 def for_seven_bits(mail: EmailMessage) -> None:

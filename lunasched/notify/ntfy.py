@@ -26,6 +26,7 @@ _HOW = {
     ReportKind.SKIPPED: ("default", "warning"),
     ReportKind.MISSED: ("high", "warning"),
     ReportKind.OVERRUN: ("high", "hourglass"),
+    ReportKind.OUTPUT: ("default", "page_facing_up"),
     ReportKind.DIGEST: ("default", "inbox_tray"),
     ReportKind.TEST: ("default", "wave"),
 }

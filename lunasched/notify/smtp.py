@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from email.message import EmailMessage
+from email.utils import parseaddr
 
 from lunasched.errors import NotifyError
 from lunasched.files import mailserver
@@ -91,7 +92,10 @@ def _delivered(
 
 
 def _handed_over(server: _DeadlineSmtp, mail: EmailMessage, recipients: Sequence[str]) -> str:
-    sender = mail["From"].addresses[0].addr_spec
+    sender = parseaddr(str(mail["From"]))[1]
+    if "@" not in sender:
+        # Not every server takes one without, as it stands in cron's mail.
+        sender = f"{sender}@{socket.getfqdn()}"
     options = []
     if server.has_extn("8bitmime"):
         options = ["BODY=8BITMIME"]

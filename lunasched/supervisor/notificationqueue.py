@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from lunasched.formats.printable import command_text
 from lunasched.history import alerting
 from lunasched.history.alerting import Alert, Decision
 from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Overrun, Run
 from lunasched.jobs.model import Channel, ChannelType, Job, NotifyEvent
 from lunasched.jobs.runfacts import RUN_FACTS
-from lunasched.paths import Mode, host_timezone
+from lunasched.paths import Mode, host_timezone, user_name
 
 if TYPE_CHECKING:
     from lunasched.store import Start, Store
@@ -87,6 +88,18 @@ class NotificationQueue:
         """A run that was due was refused."""
         at = run.ended_at or run.started_at
         self._notify_of_run(job, self._report(ReportKind.SKIPPED, job, at, run), run, now)
+
+    def printed(self, job: Job, run: Run, now: int) -> None:
+        """A run printed something; its output is on record."""
+        about: dict[str, Any] = {}
+        if any(one.style for one in job.notifications.channels(NotifyEvent.ON_OUTPUT)):
+            about = {
+                "user": job.user or user_name(None if self._origin.mode is Mode.USER else 0),
+                "command": command_text(job.command),
+                "environment": job.environment,
+            }
+        report = self._report(ReportKind.OUTPUT, job, run.ended_at or now, run, **about)
+        self._notify_of_run(job, report, run, now)
 
     def overrun(self, job: Job, run: Run, overrun: Overrun, now: int) -> None:
         """Notify of slots that passed during a run, in progress or over, for long enough."""

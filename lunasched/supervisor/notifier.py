@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,8 @@ _USEC = 1_000_000
 # The work that is done before the main loop gets its turn again.
 _AT_ONCE = 200
 _IN_A_DIGEST = 10_000
+# The channels that have room for all that a command printed.
+_WHOLE = (ChannelType.EMAIL, ChannelType.EXEC)
 # The command's exit status for a temporary failure (EX_TEMPFAIL of sysexits(3)).
 _TEMPORARY = 75
 # The first notifications of a job that was well.
@@ -67,9 +69,15 @@ class Notifier:
         origin: Origin,
         *,
         settings: Settings,
+        whole_output: Callable[[str], Callable[[str], str]],
         on_tried: Callable[[], None],
     ) -> None:
-        """``on_tried`` is called after each try."""
+        """``on_tried`` is called after each try.
+
+        ``whole_output`` returns, for the execution ID of a run, what makes its whole output of the
+        end that the history keeps; that is called in a thread.
+        """
+        self._whole_output = whole_output
         self._loop = loop
         self._on_tried = on_tried
         self._store = store
@@ -143,9 +151,13 @@ class Notifier:
 
     @staticmethod
     def _is_limited(notification: Outgoing) -> bool:
-        return not notification.is_ping and notification.report.kind not in (
-            ReportKind.DIGEST,
-            ReportKind.TEST,
+        kind = notification.report.kind
+        # A digest cannot stand for what a command printed, and cron mails all of it.
+        is_mailed_output = (
+            kind is ReportKind.OUTPUT and notification.channel.type is ChannelType.EMAIL
+        )
+        return not (
+            notification.is_ping or is_mailed_output or kind in (ReportKind.DIGEST, ReportKind.TEST)
         )
 
     def _allowed_at(self, notification: Outgoing) -> int:
@@ -213,15 +225,23 @@ class Notifier:
     def _send(self, notification: Outgoing) -> None:
         self._sending[notification.id] = notification
         # A daemon thread, so that a server that does not answer cannot delay our stop.
-        thread = threading.Thread(target=self._work, args=(notification,), daemon=True)
+        whole = self._of_whole_output(notification)
+        thread = threading.Thread(target=self._work, args=(notification, whole), daemon=True)
         try:
             thread.start()
         except RuntimeError as error:
             self._loop.soon(partial(self._done, notification, _unforeseen(None, error)))
 
-    def _work(self, notification: Outgoing) -> None:
+    def _of_whole_output(self, notification: Outgoing) -> Callable[[str], str] | None:
+        """Return what makes the whole output of a notification's, where all of it is sent."""
+        report = notification.report
+        if report.kind is ReportKind.OUTPUT and notification.channel.type in _WHOLE:
+            return self._whole_output(report.execution_id or "")
+        return None
+
+    def _work(self, notification: Outgoing, whole: Callable[[str], str] | None) -> None:
         """In a thread: everything that may take long."""
-        outcome = _attempt(notification, self._email)
+        outcome = _attempt(notification, self._email, whole)
         self._loop.soon(partial(self._done, notification, outcome))
 
     def _done(self, notification: Outgoing, outcome: _Attempt) -> None:
@@ -328,7 +348,9 @@ class Notifier:
             self._timer = self._loop.at(min(later), self.send_due)
 
 
-def _attempt(notification: Outgoing, email: EmailSettings) -> _Attempt:
+def _attempt(
+    notification: Outgoing, email: EmailSettings, whole: Callable[[str], str] | None
+) -> _Attempt:
     """One try, in a thread."""
     # Loaded where they cost no time of the main loop.
     from lunasched import notify
@@ -336,7 +358,10 @@ def _attempt(notification: Outgoing, email: EmailSettings) -> _Attempt:
 
     composed = None
     try:
-        composed = compose(notification.report, notification.channel)
+        report = notification.report
+        if whole is not None:
+            report = replace(report, output=whole(report.output))
+        composed = compose(report, notification.channel)
         if notification.channel.type is ChannelType.EXEC:
             return _Attempt(composed)
         answer = notify.send(notification.channel, composed, key=notification.key, settings=email)

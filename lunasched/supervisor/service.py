@@ -114,6 +114,7 @@ class Supervisor:
             self._hooks,
             origin,
             settings=settings,
+            whole_output=lambda execution_id: self._outputs.whole(execution_id),
             on_tried=lambda: self._textfile.changed(),
         )
         self._starter = Starter(
@@ -151,7 +152,12 @@ class Supervisor:
             boot_id=journal.boot_id,
         )
         self._outputs = OutputCollector(
-            mode, store, journal, manager, on_notifications=self._notifier.send_due
+            mode,
+            store,
+            journal,
+            manager,
+            on_printed=self._consequences.printed,
+            on_notifications=self._notifier.send_due,
         )
 
     def _make_upkeep(self, origin: Origin, settings: Settings) -> None:

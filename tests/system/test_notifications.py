@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -312,47 +313,101 @@ def test_an_idle_supervisor_does_not_wake_up_after_a_message(luna: Lunasched, in
     )
 
 
-def test_email_reaches_a_server_whose_password_is_a_credential(
-    luna: Lunasched, configured: Any
+@dataclass(frozen=True)
+class MailServer:
+    """A mail server on a machine that takes mail from who logs in."""
+
+    machine: Machine
+    port: int
+    password: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the configuration says of it, but for the password."""
+        return {
+            "smtp_server": "127.0.0.1",
+            "smtp_port": self.port,
+            "smtp_username": "us",
+            "tls": "none",
+            "from_address": "cron@box.example",
+        }
+
+    def mails(self) -> list[str]:
+        """What it took, in no order."""
+        listed = self.machine.exec(f"cd {self.directory}/new && echo *").stdout.split()
+        return [self.machine.read_file(f"{self.directory}/new/{name}") for name in listed]
+
+    @property
+    def directory(self) -> str:
+        """The Maildir of all that it took."""
+        return f"/tmp/mail-{self.port}"
+
+
+@pytest.fixture
+def mail_server(booted: Machine) -> Iterator[MailServer]:
+    made = MailServer(booted, free_port(), secret())
+    program = "/opt/lunasched/tests/support/mailserver.py"
+    server = ["python3", program, str(made.port), made.directory, "us", made.password]
+    booted.run(["systemd-run", "--quiet", "--collect", f"--unit=mail-{made.port}", *server])
+    booted.wait_for(["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{made.port}"], 20)
+    yield made
+    booted.run(f"systemctl stop mail-{made.port}")
+
+
+def test_all_that_each_run_prints_is_mailed(
+    luna: Lunasched, configured: Any, mail_server: MailServer
 ) -> None:
-    machine, port = luna.machine, free_port()
-    mailbox, password = f"/tmp/mail-{port}", secret()
-    server = [
-        "python3",
-        "/opt/lunasched/tests/support/mailserver.py",
-        str(port),
-        mailbox,
-        "us",
-        password,
+    """Whatever its result, and however many runs there are; nothing of a run that is silent."""
+    email = {**mail_server.settings, "smtp_password": mail_server.password}
+    configured({"notifications": {"email": email, "max_per_hour": 1}})
+    file = f"/tmp/{luna.name}.say"
+    command = f"cat >{luna.name}.all; mv {luna.name}.all {luna.name}.$LUNASCHED_RESULT"
+    told = [
+        {"type": "email", "to": "ops@example.org", "style": "cron"},
+        {"type": "exec", "command": f"cd /tmp; {command}"},
     ]
-    machine.run(["systemd-run", "--quiet", "--collect", f"--unit=mail-{port}", *server])
-    machine.wait_for(["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}"], 20)
+    add(luna, {"on_output": told}, f"seq $(cat {file}); ! grep -q 3000 {file}", env={"A": "b c"})
+    for number in (3000, 2, 0):
+        luna.machine.write_file(file, f"{number}\n")
+        run(luna)
+    luna.wait_for_runs(luna.name, 3)
+    states = [one["state"] for one in wait_for_messages(luna, *["sent"] * 3, "held")]
+    assert sorted(states) == ["held", "sent", "sent", "sent"]
+    short, long = sorted(mail_server.mails(), key=len)
+    for mail, last in (short, 2), (long, 3000):
+        head, _, body = mail.partition("\n\n")
+        assert "".join(f"{number}\n" for number in range(1, last + 1)) == body
+        host = luna.machine.exec("uname -n").stdout.strip().partition(".")[0]
+        assert f"\nSubject: Cron <root@{host}> seq $(cat {file}); ! grep -q 3000 {file}\n" in head
+        assert "\nX-Cron-Env: <A=b c>" in head
+    said = luna.machine.read_file(f"/tmp/{luna.name}.exit-code")
+    assert "    1\n    2\n    3\n" in said
+    assert "    2999\n    3000\n" in said
+
+
+def test_email_reaches_a_server_whose_password_is_a_credential(
+    luna: Lunasched, configured: Any, mail_server: MailServer
+) -> None:
+    machine, password = luna.machine, mail_server.password
     # As lunasched(1) says, with a file that root alone can read.
     machine.write_file("/etc/lunasched/smtp-password", password + "\n", mode=0o600)
     drop_in = "/etc/systemd/system/lunasched.service.d/password.conf"
     credential = "LoadCredential=smtp-password:/etc/lunasched/smtp-password"
     machine.write_file(drop_in, f"[Service]\n{credential}\n")
     machine.run("systemctl daemon-reload")
-    settings = {
-        "smtp_server": "127.0.0.1",
-        "smtp_port": port,
-        "smtp_username": "us",
-        "tls": "none",
-        "from_address": "cron@box.example",
-    }
     try:
-        configured({"notifications": {"email": settings}})
+        configured({"notifications": {"email": mail_server.settings}})
         add(luna, {"on_failure": {"type": "email", "to": "ops@example.org"}}, "echo ouch; exit 3")
         run(luna)
         (message,) = wait_for_messages(luna, "sent")
-        mail = machine.exec(f"cat {mailbox}/new/*").stdout
+        (mail,) = mail_server.mails()
         for text in (luna.name, "exit code 3", "ouch", "To: ops@example.org"):
             assert text in mail
         assert message["answer"].startswith("250")
         assert password not in machine.exec("journalctl --no-pager --all -u lunasched").stdout
     finally:
         machine.exec(["rm", "-f", drop_in, "/etc/lunasched/smtp-password"])
-        machine.run(f"systemctl daemon-reload; systemctl stop mail-{port}")
+        machine.run("systemctl daemon-reload")
 
 
 COMMAND = """\

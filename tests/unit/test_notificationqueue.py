@@ -16,7 +16,7 @@ from lunasched.history.run import Result, Run, Trigger
 from lunasched.jobs.model import ChannelType, Job, NotifyEvent
 from lunasched.notify.message import compose
 from lunasched.paths import Mode
-from lunasched.store import OutboxEntry, Outgoing, Store
+from lunasched.store import NotificationState, OutboxEntry, Outgoing, Store
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.notificationqueue import Origin
 
@@ -97,6 +97,39 @@ class Teller:
 @pytest.fixture
 def teller(store: Store) -> Teller:
     return Teller(store)
+
+
+@pytest.mark.parametrize("result", [Result.SUCCESS, Result.EXIT_CODE, Result.TIMEOUT])
+def test_each_run_that_printed_is_told_once(teller: Teller, result: Result) -> None:
+    made = teller.job({"on_output": MAIL})
+    for _ in range(2):
+        run = teller.run(result, output="said\n")
+        with teller.store.transaction():
+            for _ in range(2):
+                teller.consequences.printed(made, run.execution_id)
+    assert teller.told() == [("on_output", "output", "email")] * 2
+
+
+def test_the_reason_of_a_skip_is_no_output(teller: Teller) -> None:
+    made = teller.job({"on_output": MAIL})
+    run = teller.run(Result.SKIPPED, output="a dependency has not succeeded\n")
+    teller.consequences.printed(made, run.execution_id)
+    assert teller.told() == []
+
+
+def test_a_mail_in_crons_style_knows_user_command_and_variables(teller: Teller) -> None:
+    cron = {**MAIL, "style": "cron"}
+    made = teller.job({"on_output": cron}, command=["echo", "a b"], user="bin", env={"A": "1"})
+    plain = teller.job({"on_output": MAIL}, name="plain", command="x", env={"SECRET": "1"})
+    for one in (made, plain):
+        run = teller.run(Result.SUCCESS, output="said\n")
+        teller.consequences.printed(one, run.execution_id)
+        (told,) = teller.store.outbox.ready(())
+        again = Report.from_mapping(json.loads(json.dumps(told.report.to_mapping())))
+        assert again == told.report
+        expected = ("bin", "echo 'a b'", (("A", "1"),)) if one is made else ("", "", ())
+        assert (again.user, again.command, again.environment) == expected
+        teller.store.outbox.settle(told, NotificationState.SENT, NOW)
 
 
 def test_a_job_that_tells_nobody_has_no_messages(store: Store, teller: Teller) -> None:

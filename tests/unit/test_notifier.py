@@ -52,6 +52,7 @@ class Sender:
             hooks,
             ORIGIN,
             settings=Settings(max_notifications_per_hour=max_per_hour),
+            whole_output=lambda execution_id: lambda kept: f"all of {execution_id}: {kept}",
             on_tried=lambda: None,
         )
 

@@ -23,7 +23,7 @@ from reports import REPORT
 from lunasched.errors import NotifyError
 from lunasched.files.settings import EmailSettings, Tls
 from lunasched.history.report import Report, ReportKind
-from lunasched.jobs.model import Channel, ChannelType
+from lunasched.jobs.model import Channel, ChannelType, MailStyle
 from lunasched.notify import email as emails
 from lunasched.notify import send
 from lunasched.notify.message import compose
@@ -128,6 +128,64 @@ def test_who_reads_a_spool_can_read_it(seven_bits: bool) -> None:
         assert box.mails[0].envelope.smtp_utf8 is False
     assert all(f"    {line}" in text_of(mail).splitlines() for line in READABLE)
     assert plain.isascii()
+
+
+CRON = dataclasses.replace(
+    REPORT,
+    kind=ReportKind.OUTPUT,
+    output="größe\n50%\r100%\n\n  end",
+    user="alice",
+    command="cd /srv && " + "x" * 200 + "  %n\r\nBcc: x@y",
+    environment=(("SHELL", "/bin/sh"), ("MAILTO", "ops")),
+)
+
+
+@pytest.mark.parametrize("seven_bits", [False, True])
+def test_what_cron_would_mail(seven_bits: bool) -> None:
+    box = Mailbox(seven_bits=seven_bits)
+    channel = Channel(ChannelType.EMAIL, "ops, root@b.example", style=MailStyle.CRON)
+    with mail_server(box) as port:
+        sent(server(port), channel, CRON)
+        sent(server(port, from_address="cron@example.org"), channel, CRON)
+    first, second = box.mails
+    assert first.envelope.rcpt_tos == ["ops", "root@b.example"]
+    assert first.envelope.mail_from == f"root@{socket.getfqdn()}"
+    head, _, body = (first.envelope.original_content or b"").partition(b"\r\n\r\n")
+    lines = [line for line in head.split(b"\r\n") if not line.startswith((b"Date", b"Message-ID"))]
+    about = [
+        b"From: root (Cron Daemon)",
+        b"To: ops, root@b.example",
+        b"Subject: Cron <alice@web1> cd /srv && " + b"x" * 200 + b"  %n Bcc: x@y",
+        b"MIME-Version: 1.0",
+    ]
+    text = [b"Content-Type: text/plain; charset=UTF-8", b"Content-Transfer-Encoding: 8bit"]
+    variables = [b"X-Cron-Env: <SHELL=/bin/sh>", b"X-Cron-Env: <MAILTO=ops>"]
+    if seven_bits:
+        assert lines[:4] == about
+        assert lines[4:6] == variables
+    else:
+        assert lines == [*about, *text, *variables]
+        assert body.decode() == "größe\r\n50%\r\n100%\r\n\r\n  end\r\n"
+    assert text_of(first.message) == "größe\n50%\n100%\n\n  end\n"
+    assert second.envelope.mail_from == "cron@example.org"
+    assert (second.envelope.original_content or b"").startswith(
+        b"From: cron@example.org (Cron Daemon)\r\n"
+    )
+
+
+def test_the_style_of_cron_is_for_output_alone() -> None:
+    box = Mailbox()
+    with mail_server(box) as port:
+        sent(server(port), Channel(ChannelType.EMAIL, "ops", style=MailStyle.CRON))
+    assert box.mails[0].message["X-Lunasched-Event"] == "on_failure"
+
+
+def test_all_of_the_output_is_in_a_mail_about_it() -> None:
+    output = "".join(f"line {number}\n" for number in range(100)) + "x" * 900 + "\n"
+    report = dataclasses.replace(REPORT, kind=ReportKind.OUTPUT, output=output)
+    text = compose(report).text
+    assert "Its output:\n\n    line 0\n    line 1\n" in text
+    assert f"    line 99\n    {'x' * 900}\n" in text
 
 
 @given(

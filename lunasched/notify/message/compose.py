@@ -16,7 +16,7 @@ from lunasched.history.runvalues import value_of_report
 from lunasched.jobs.model import Channel
 from lunasched.jobs.runfacts import RUN_FACTS, YIELD, Form, Medium, RunFact, given
 from lunasched.notify.message import wording
-from lunasched.notify.message.output import clean, last_lines, subject_line
+from lunasched.notify.message.output import clean, last_lines, subject_line, whole_lines
 
 SUBJECT_MAX = 200
 """Characters of a subject."""
@@ -78,8 +78,9 @@ def compose(report: Report, channel: Channel | None = None) -> Message:
     facts = tuple((label, text) for label, text in lines if text)
     commands = tuple(subject_line(command, 600) for command in _commands(report))
     output = last_lines(report.output)
-    text = _text(subject, facts, output, commands, report)
-    variables = _variables(report, subject, text, output)
+    shown = whole_lines(report.output) if report.kind is ReportKind.OUTPUT else output
+    text = _text(subject, facts, shown, commands, report)
+    variables = _variables(report, subject, text, shown)
     notes, custom = [], None
     if channel is not None and report.kind is not ReportKind.DIGEST:
         try:
@@ -185,14 +186,19 @@ def _text(
         width = max(len(label) for label, _ in facts) + 2
         parts.append("\n".join(f"{label + ':':<{width}}{text}" for label, text in facts))
     if output:
-        count = output.count("\n") + 1
-        last = "The last line" if count == 1 else f"The last {count} lines"
-        parts.append(f"{last} of its output:")
+        parts.append(f"{_extent(output, report)}:")
         parts.append(_indented(output.split("\n")))
     if commands:
         parts.append("To see more:")
         parts.append(_indented(commands))
     return "\n\n".join(parts) + "\n"
+
+
+def _extent(output: str, report: Report) -> str:
+    if report.kind is ReportKind.OUTPUT:
+        return "Its output"
+    count = output.count("\n") + 1
+    return "The last line of its output" if count == 1 else f"The last {count} lines of its output"
 
 
 def _held(report: Report) -> str:

@@ -27,6 +27,12 @@ def last_lines(text: str, count: int = LINES) -> str:
     return "\n".join(lines).strip("\n")
 
 
+def whole_lines(text: str) -> str:
+    """All lines of a text, each as it would be shown at last."""
+    lines = (clean(one.rstrip("\r").rpartition("\r")[2]).rstrip() for one in text.split("\n"))
+    return "\n".join(lines).strip("\n")
+
+
 def subject_line(text: str, length: int) -> str:
     """A text as one line, for a subject."""
     return shortened(" ".join(clean(text).split()), length)

@@ -68,6 +68,8 @@ def headline(report: Report) -> str:
         case ReportKind.OVERRUN:
             end = f"{what_happened(report)}, {slots_passed_during(report)}"
             return f"{job} is over on {host} after {ran_for(report)}: {end}"
+        case ReportKind.OUTPUT:
+            return f"output of {job} on {host}: {what_happened(report)}"
         case ReportKind.DIGEST:
             held = sum(one.count for one in report.held)
             return f"{_counted(held, 'notification')} of {host}, held back until now"
