@@ -143,6 +143,8 @@ SUBJECTS: list[tuple[dict[str, Any], str]] = [
      "x is over on h after 2 h 1 min: success, at least 10000 slots passed"),
     ({"kind": ReportKind.OVERRUN, "result": Result.STOPPED, "started_at": 0, "ended_at": 60_000_000,
       "overrun": 2}, "x is over on h after 1 min: stopped by hand, 2 slots passed"),
+    ({"kind": ReportKind.OUTPUT, "result": Result.SUCCESS}, "output of x on h: success"),
+    ({"kind": ReportKind.OUTPUT}, "output of x on h: exit code 3"),
     ({"kind": ReportKind.DIGEST, "held": (Held(ReportKind.FAILURE, "x", 5, 0, "exit code 3"),)},
      "5 notifications of h, held back until now"),
     ({"kind": ReportKind.TEST}, "test notification of x on h"),
