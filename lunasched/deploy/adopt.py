@@ -112,12 +112,16 @@ class Adopter:
             return latest - 1
         return stopped
 
-    def make_up(self, found: FoundUnits, now: int, done: int) -> None:
-        """Run the job if it was due while no timer ran, and forget the old units."""
+    def make_up(self, found: FoundUnits, now: int, done: int) -> str | None:
+        """Run the job if it was due while no timer ran, and forget the old units.
+
+        Returns the execution ID of that run.
+        """
         job = found.adoption.job
         self._forget((found.timer, found.service))
         timer, service = unittext.timer_name(job.name), unittext.service_name(job.name)
         until = self.manager.active_since(timer) if job.enabled else 0
+        made_up = None
         if until and lost_slot(
             job,
             self.context.host_timezone,
@@ -127,7 +131,9 @@ class Adopter:
             until=until,
         ):
             raise_first(self.manager.start([service]))
+            made_up = self.manager.invocation(service).execution_id or None
         self.record.drop()
+        return made_up
 
     def take_back(self) -> None:
         """Undo ``take_out`` as far as it came."""

@@ -35,6 +35,7 @@ from lunasched.errors import (
     nothing_changed_if_it_raises,
 )
 from lunasched.formats import unittext
+from lunasched.history.run import Trigger
 from lunasched.jobs.dependencies import keeps_success
 from lunasched.jobs.model import Job
 from lunasched.paths import Paths, zone_identity
@@ -253,7 +254,11 @@ class Deployer:
                         self._adopter.take_back()
                     _note_taken_back(error)
                     raise
-                self._adopter.make_up(found, turn.now, done)
+                made_up = self._adopter.make_up(found, turn.now, done)
+            if made_up is not None:
+                # It has run; what the history says of it cannot undo that.
+                with suppress(StoreError):
+                    self._store.runs.request(made_up, Trigger.CATCH_UP, turn.now)
         return found, compiled
 
     def sync(self, *, now: int, allow_empty: bool = False) -> SyncReport:
