@@ -35,7 +35,7 @@ test-fast: $(STAMP) ## the tests that need no booted systemd, in less than 2 min
 	@$(BIN)/python tests/support/everything.py --quick
 
 test-vm: $(STAMP) image ## the tests that set clocks and cut power, in a qemu virtual machine
-	@$(BIN)/pytest -m vm
+	@$(BIN)/pytest -m vm tests/vm
 
 test-sid: $(STAMP) ## the unit tests under the newest Python, and one test a feature on the newest systemd (Debian sid)
 	@$(PYTHON) tests/support/newest.py

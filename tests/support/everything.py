@@ -113,7 +113,7 @@ def parts(pool: Path) -> Parts:
     """Every test, each in one place: those that need no virtual machine are divided by file."""
     return {
         **pooled(pool, 6, "-m", "not vm"),
-        "in the virtual machine": ["-m", "vm"],
+        "in the virtual machine": ["-m", "vm", "tests/vm"],
         "of each feature, on the next Debian": ["--suite", "trixie", *chosen.tests()],
     }
 

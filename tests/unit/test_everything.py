@@ -73,9 +73,10 @@ def tree(tmp_path: Path) -> Path:
 def run(tree: Path, tests: str) -> subprocess.CompletedProcess[str]:
     (tree / "tests/test_few.py").write_text(tests)
     # The parts without a test in them end with an exit status of their own.
-    for mark in ("machine", "vm", "slow"):
+    (tree / "tests/vm").mkdir(exist_ok=True)
+    for mark, place in (("machine", "."), ("vm", "vm"), ("slow", ".")):
         text = f"import pytest\n@pytest.mark.{mark}\ndef test_{mark}(): pass\n"
-        (tree / f"tests/test_{mark}.py").write_text(text)
+        (tree / f"tests/{place}/test_{mark}.py").write_text(text)
     slow = (tree / "tests/test_slow.py").read_text()
     for place in ("packages", "security"):
         (tree / "tests" / place).mkdir(exist_ok=True)

@@ -252,7 +252,9 @@ def test_power_cuts(jobs: Installed) -> None:
     }
 
     # Over 10:04, 10:05 and 10:08, and five minutes, and not yet ten.
+    vm.write_file("/root/lost", "not synced\n")
     vm.power_cut(down_for=due["ten"] - 75 * SECOND - vm.now())
+    assert vm.exec("test -s /root/lost", check=False).returncode != 0
     vm.wait_for(lambda: len(jobs.proofs().get("ten", [])) == 2, timeout=120)
     up = supervisor_began(vm)
     rows = jobs.recorded()

@@ -125,33 +125,6 @@ def test_travel_passes_over_the_moments_alone(vm: VirtualMachine) -> None:
         vm.travel(moments)
 
 
-def test_power_cut_keeps_what_was_synced_and_the_clock(vm: VirtualMachine) -> None:
-    clock = datetime(2031, 3, 1, 12, 0, tzinfo=timezone.utc)
-    began = time.monotonic()
-    vm.set_clock(clock)
-    vm.set_timezone("Asia/Kolkata")
-    vm.write_file("/etc/kept", "kept\n")
-    vm.exec("sync")
-    before = vm.read_file("/proc/sys/kernel/random/boot_id")
-    vm.write_file("/root/lost", "lost\n")
-    vm.power_cut(down_for=timedelta(hours=5))
-    assert vm.read_file("/proc/sys/kernel/random/boot_id") != before
-    assert vm.read_file("/etc/kept") == "kept\n"
-    assert vm.exec("test -s /root/lost", check=False).returncode != 0
-    assert vm.exec("date +%Z").stdout == "IST\n"
-    assert timedelta(hours=5) <= vm.now() - clock < timedelta(hours=5) + since(began)
-    vm.set_timezone("Etc/UTC")
-
-
-def test_reboot_is_orderly(vm: VirtualMachine) -> None:
-    boot_id = vm.read_file("/proc/sys/kernel/random/boot_id").strip().replace("-", "")
-    vm.write_file("/root/written", "not synced\n")
-    vm.reboot()
-    assert vm.read_file("/root/written") == "not synced\n"
-    journal = vm.exec(["journalctl", "-o", "cat", "_PID=1", f"_BOOT_ID={boot_id}"]).stdout
-    assert "Reached target reboot.target" in journal
-
-
 def test_next_start_removes_what_a_killed_process_left() -> None:
     if reason := why_unavailable():
         pytest.skip(reason)
