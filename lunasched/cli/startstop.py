@@ -149,10 +149,9 @@ def _manual(session: Session) -> ManualStart:
 
 def _wait(session: Session, job: Job, unit: str, invocation: Invocation, since: int) -> int:
     """Follow a run to its end; its own exit status, 128 + the number of a signal otherwise."""
-    from lunasched.jobs import userswitch
     from lunasched.systemd.journal import RunWindow
 
-    run = RunWindow(invocation.execution_id, unit, since, None, names=userswitch.users(job))
+    run = RunWindow(invocation.execution_id, unit, since, None).of_job(job)
     with session.journal.follow(run) as output:
 
         def show() -> None:

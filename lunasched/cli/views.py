@@ -238,7 +238,6 @@ def logs(
 ) -> None:
     """Show the output of a job, and systemd's messages about it."""
     from lunasched.formats import unittext
-    from lunasched.jobs import userswitch
     from lunasched.systemd.journal import RunWindow, journalctl
 
     session = Session.choose(chosen_mode(ctx, system))
@@ -246,7 +245,6 @@ def logs(
     if not job and not session.store.runs.exist_for(name):
         session.check_not_lost()
         raise NoSuchJob(name)
-    names = userswitch.users(job) if job else ()
     window = None
     if execution is not None:
         run = session.store.runs.get(_execution_id(execution))
@@ -257,12 +255,12 @@ def logs(
             )
         following = session.store.runs.next_start(run.execution_id)
         window = RunWindow.between(
-            run.execution_id, run.unit, run.started_at, run.ended_at, following, names
+            run.execution_id, run.unit, run.started_at, run.ended_at, following, job
         )
         window = session.journal.located(session.journal.delayed(window))
     options = ["--all", "--no-pager", *(["--follow"] if follow else [])]
     units = [] if window else session.journal.units(unittext.service_name(name))
-    streams = [] if window else _streams_elsewhere(session, name, names)
+    streams = [] if window else _streams_elsewhere(session, name, job)
     command = journalctl(session.mode, os.getuid(), units, window, *options, streams=streams)
     session.store.close()
     try:
@@ -273,7 +271,7 @@ def logs(
         raise InvalidInput(f"journalctl cannot be run ({error.strerror})") from error
 
 
-def _streams_elsewhere(session: Session, name: str, names: tuple[str, ...]) -> list[str]:
+def _streams_elsewhere(session: Session, name: str, job: Optional[Job]) -> list[str]:
     """The streams of a job's latest runs whose output is not all under its units."""
     from lunasched.systemd.journal import RunWindow
 
@@ -282,7 +280,7 @@ def _streams_elsewhere(session: Session, name: str, names: tuple[str, ...]) -> l
     runs = session.of_history(lambda: session.store.runs.recent(name, _LOCATED_RUNS), none)
     starts: list[int | None] = [None, *(run.started_at for run in runs)]
     return session.journal.streams_elsewhere(
-        RunWindow.between(run.execution_id, run.unit, run.started_at, run.ended_at, start, names)
+        RunWindow.between(run.execution_id, run.unit, run.started_at, run.ended_at, start, job)
         for run, start in zip(runs, starts, strict=False)
     )
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from lunasched.errors import JournalError
 from lunasched.formats import unittext
-from lunasched.jobs import userswitch
 from lunasched.paths import Mode
 from lunasched.supervisor.leftovers import leftovers
 from lunasched.systemd.journal import CUT_NOTE, UNSURE_NOTE, RunWindow, dropped_note
@@ -104,7 +103,7 @@ class OutputCollector:
             run.started_at,
             run.ended_at,
             self._store.runs.next_start(execution_id),
-            userswitch.users(job) if job else (),
+            job,
         )
         return lambda kept: _whole(self._journal, window, kept)
 
@@ -120,9 +119,8 @@ class OutputCollector:
 
 
 def _window(run: EndedRun, job: Job | None) -> RunWindow:
-    names = userswitch.users(job) if job else ()
     return RunWindow.between(
-        run.execution_id, run.unit, run.started_at, run.ended_at, run.next_start, names
+        run.execution_id, run.unit, run.started_at, run.ended_at, run.next_start, job
     )
 
 

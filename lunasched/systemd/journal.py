@@ -23,15 +23,19 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import chain, islice
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lunasched.errors import InvalidInput, JournalError
 from lunasched.formats.unittext import HOOK_PREFIX, JOB_PREFIX, LAUNCH_PREFIX
 from lunasched.history.run import Instant
+from lunasched.jobs import directivelines, userswitch
 from lunasched.paths import Mode
 from lunasched.systemd import elsewhere
 from lunasched.systemd.elsewhere import Fields
 from lunasched.units import concurrency
+
+if TYPE_CHECKING:
+    from lunasched.jobs.model import Job
 
 UNITS_MAX = 2000
 """Units of one job whose records can be shown together: a command line has its limit."""
@@ -220,6 +224,8 @@ class RunWindow:
     """True if the unit was started again at ``until``: nothing after that is this run's."""
     names: tuple[str, ...] = ()
     """The users whom the job's own command enters by ``su`` and the like."""
+    has_several: bool = False
+    """True if the job has several commands, each of which has a stream of its own."""
     users: frozenset[int] = frozenset()
     """The users whom the run has entered; known once looked for."""
     leaders: frozenset[int] = frozenset()
@@ -227,7 +233,7 @@ class RunWindow:
     streams: frozenset[str] = frozenset()
     """The streams by which its output came, also of those who left its unit; known likewise."""
     is_stream_known: bool = False
-    """True if ``streams`` has the one that systemd opened for the run's own processes."""
+    """True if ``streams`` has the only one that systemd opened for the run's own processes."""
 
     @classmethod
     def between(
@@ -237,14 +243,23 @@ class RunWindow:
         started_at: int,
         ended_at: int | None,
         next_start: int | None,
-        names: tuple[str, ...] = (),
+        job: Job | None = None,
     ) -> RunWindow:
-        """The window of a recorded run; ``next_start`` is that of its unit's next run."""
+        """The window of a recorded run of a job; ``next_start`` is that of its unit's next run."""
         until = next_start
         if until is None and ended_at is not None:
             until = ended_at + _LATE_USEC
         is_followed = next_start is not None
-        return cls(execution_id, unit, started_at, until, is_followed, names)
+        window = cls(execution_id, unit, started_at, until, is_followed)
+        return window if job is None else window.of_job(job)
+
+    def of_job(self, job: Job) -> RunWindow:
+        """The same with what the job's command says of its output."""
+        return replace(
+            self,
+            names=userswitch.users(job),
+            has_several=directivelines.is_oneshot(job.directives),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,7 +446,7 @@ class Journal:
         users = {entry.user: entry.at for entry in entries} | named
         own = elsewhere.own_streams(reader, of_run, since, until)
         identifier = _identifier(run.unit)
-        is_known = any(
+        is_known = not run.has_several and any(
             elsewhere.is_attributed(entry) and _single(entry, "SYSLOG_IDENTIFIER") == identifier
             for entry in own.values()
         )
@@ -833,7 +848,7 @@ def _has(entry: dict[str, Any], fields: Fields) -> bool:
 def _came_by_anothers_stream(entry: dict[str, Any], run: RunWindow) -> bool:
     """Tell whether a record came by a stream of the unit that is not the run's.
 
-    systemd opens one stream for the processes of a run, with the identifier of the unit.
+    systemd opens one stream for the processes of a command, with the identifier of the unit.
     """
     return (
         run.is_stream_known
