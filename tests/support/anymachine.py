@@ -39,7 +39,7 @@ PATIENCE = 5
 What a test says is enough on an idle machine; a limit only ends what hangs, and shows no speed.
 """
 
-_LOOKS = 3
+_LOOKS = 6
 """How many times as long as a look the pause after it is."""
 _LONGEST_PAUSE_S = 2
 
@@ -341,7 +341,7 @@ def remove_tree(path: Path) -> None:
 def pause_after(took: float, least: float) -> float:
     """Return how long to wait, in seconds, after a look that took so long and saw nothing yet.
 
-    Looking takes a quarter of the time at most: most of what the tests on a machine computed
+    Looking takes a seventh of the time at most: most of what the tests on a machine computed
     once was whether they had to wait on.
     """
     return max(least, min(_LOOKS * took, _LONGEST_PAUSE_S))
