@@ -495,7 +495,7 @@ class Journal:
                 cursor = cursor or entry["__CURSOR"]
                 pieces.append(_line(entry))
                 size += len(pieces[-1])
-                if not elsewhere.is_attributed(entry):
+                if _is_of_command(entry, run) and not elsewhere.is_attributed(entry):
                     by_time.add(_single(entry, "_STREAM_ID"))
         tail = b"".join(reversed(pieces))[-limit:]
         if size > limit:
@@ -503,13 +503,8 @@ class Journal:
             while tail and tail[0] & 0xC0 == 0x80:
                 tail = tail[1:]
         note = CUT_NOTE if size > limit else ""
-        # A run has one stream: what came by several is, in part, of the runs before or after it.
-        if (lag.at_end > _MIXED_USEC and len(by_time - run.streams) > 1) or (
-            lag.at_start > _MIXED_USEC
-            and by_time
-            and not run.is_stream_known
-            and self._follows_late(reader, run)
-        ):
+        # A command has one stream: of several, some are of the runs before or after it.
+        if not run.is_stream_known and self._is_mixed(reader, run, lag, len(by_time)):
             note = UNSURE_NOTE + note
         return Output(note + tail.decode(errors="replace"), cursor)
 
@@ -570,6 +565,12 @@ class Journal:
             elif entry.get("MESSAGE_ID") in _ENDS:
                 at_end = behind
         return _Lag(at_start, at_end)
+
+    def _is_mixed(self, reader: Any, run: RunWindow, lag: _Lag, streams: int) -> bool:
+        """Tell whether so many streams of writers who had ended may be those of several runs."""
+        if streams > 1 and (not run.has_several or lag.at_end > _MIXED_USEC):
+            return True
+        return streams > 0 and lag.at_start > _MIXED_USEC and self._follows_late(reader, run)
 
     def _follows_late(self, reader: Any, run: RunWindow) -> bool:
         """Tell whether journald took in the end of the unit's run before when this had begun."""
@@ -852,8 +853,15 @@ def _came_by_anothers_stream(entry: dict[str, Any], run: RunWindow) -> bool:
     """
     return (
         run.is_stream_known
-        and _single(entry, "SYSLOG_IDENTIFIER") == _identifier(run.unit)
-        and _single(entry, "_STREAM_ID") not in ("", *run.streams)
+        and _is_of_command(entry, run)
+        and _single(entry, "_STREAM_ID") not in run.streams
+    )
+
+
+def _is_of_command(entry: dict[str, Any], run: RunWindow) -> bool:
+    """Tell whether a record came by a stream that systemd opened for a command of the unit."""
+    return bool(_single(entry, "_STREAM_ID")) and (
+        _single(entry, "SYSLOG_IDENTIFIER") == _identifier(run.unit)
     )
 
 
