@@ -22,7 +22,7 @@ JOBS: list[dict[str, Any]] = [
     {"name": "fails", **_YEARLY, "command": "echo the reason >&2; exit 3",
      "notification_config": {"on_failure": [
          _WEBHOOK, {"type": "exec", "command": ["/bin/sh", "-c", "cat >>/var/tmp/told"]},
-     ]},
+     ], "on_output": {"type": "exec", "command": ["/bin/sh", "-c", "cat >>/var/tmp/printed"]}},
      "hooks": {"on_failure": "echo $LUNASCHED_RESULT >>/var/tmp/hooks"}},
     {"name": "retried", **_YEARLY, "command": "exit 4",
      "retry_policy": {"max_attempts": 2, "initial_delay_seconds": 1}},
