@@ -7,6 +7,7 @@ microseconds since the epoch.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ LATE_US = 60_000_000
 UNRECORDED_US = 10_000_000
 """A run that began so long before a power cut may be on record nowhere."""
 _UNSURE = "[lunasched: journald was behind, and does not tell apart which run"
+_NO_FORK = re.compile(r"^/usr/local/bin/prove: fork: .*\n", re.MULTILINE)
+"""What bash says of itself where it can make no process; after four of these it ends with 254."""
 _EXEC_FAILURES = range(200, 246)
 """Exit statuses with which systemd says that it could not start a command, systemd.exec(5)."""
 
@@ -285,6 +288,8 @@ def _against(row: Row, proof: Proof, evidence: Evidence) -> str:
         # journald has lost the record, and that is what the row says.
         return ""
     if proof.ended is None:
+        if row.result == "exit-code" and _gave_up(row):
+            return ""
         return "" if row.result not in ("success", "exit-code") else f"{row.result} without an end"
     if row.ended is not None and row.ended < proof.ended:
         return f"ended at {row.ended}, and it still ran at {proof.ended}"
@@ -296,8 +301,14 @@ def _against(row: Row, proof: Proof, evidence: Evidence) -> str:
     return ""
 
 
+def _gave_up(row: Row) -> bool:
+    """Tell if the shell of a run ended it because it could make no process."""
+    return row.code == 254 and _NO_FORK.search(row.output or "") is not None
+
+
 def _is_output(output: str, own: str) -> bool:
     """Tell if an output is a run's, or says that it may be that of others and has the run's."""
+    output = _NO_FORK.sub("", output)
     # What the guard of a slot says of a start that it cannot tell the cause of.
     guard, _, rest = output.partition("\n")
     text = rest if guard.startswith("this slot ran already, and ") else output

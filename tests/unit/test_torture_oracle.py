@@ -177,3 +177,15 @@ def test_a_run_right_before_a_power_cut_may_be_unrecorded() -> None:
     assert found(after, cuts=[FAILED.began + UNRECORDED_US]) == ["lost"]  # its slot was earlier
     assert found(after, cuts=[SLOT + 3 * S]) == []
     assert found(TRUE, rows=[ROW, ROW], cuts=[SLOT + 3 * S]) == ["doubled"]
+
+
+def test_a_shell_that_can_make_no_process_says_so_and_may_give_up() -> None:
+    retried = "/usr/local/bin/prove: fork: retry: Resource temporarily unavailable\n"
+    said = replace(ROW, output=retried * 2 + printed("a1"))
+    assert found(TRUE, rows=[said]) == []
+    assert found(TRUE, rows=[replace(said, output=retried + printed("b2"))]) == ["false"]
+    unfinished = [replace(PROOF, ended=None, code=None)]
+    gave_up = replace(FAILED_ROW, code=254, output=retried * 4 + retried.replace(" retry:", ""))
+    assert found(TRUE, proofs=unfinished, rows=[gave_up]) == []
+    assert found(TRUE, proofs=unfinished, rows=[replace(gave_up, code=3)]) == ["false"]
+    assert found(TRUE, proofs=unfinished, rows=[replace(gave_up, output="")]) == ["false"]
