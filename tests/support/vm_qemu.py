@@ -26,6 +26,12 @@ QEMU = "qemu-system-x86_64"
 AGENT_PORT = "lunasched.agent"
 _MACHINES = 4
 """As how many containers it counts: its processor is emulated, for one that is twenty times."""
+_PROCESSORS = {"kvm": ("max", "2"), "tcg": ("qemu64", "1")}
+"""By the accelerator, the processor and how many there are.
+
+Emulated, two take a third more of the host's time for the same work than one, as each then has to be
+careful of the other, and the vector instructions of newer ones are slow.
+"""
 KERNEL_ARGUMENTS = (
     "console=ttyS0",
     "quiet",
@@ -128,6 +134,7 @@ def kill(qemu: ProcessId) -> None:
 def _command(name: str, directory: Path, image: Image, clock: datetime, agent: int) -> list[str]:
     base = clock.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
     accel = accelerator()
+    processor, number = _PROCESSORS[accel]
     disk = f"file={_option(directory / 'disk.qcow2')}"
     return [
         QEMU,
@@ -135,8 +142,8 @@ def _command(name: str, directory: Path, image: Image, clock: datetime, agent: i
         *("-nodefaults", "-no-user-config", "-no-reboot"),
         *("-display", "none", "-monitor", "none"),
         *("-machine", "q35"),
-        *("-accel", "tcg,thread=multi" if accel == "tcg" else accel),
-        *("-cpu", "max", "-smp", "2", "-m", "1024"),
+        *("-accel", accel),
+        *("-cpu", processor, "-smp", number, "-m", "1024"),
         *("-kernel", str(image.kernel), "-initrd", str(directory / "initrd")),
         *("-append", " ".join(KERNEL_ARGUMENTS)),
         *("-rtc", f"base={base},clock=vm"),
