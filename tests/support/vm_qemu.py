@@ -29,8 +29,8 @@ _MACHINES = 4
 _PROCESSORS = {"kvm": ("max", "2"), "tcg": ("qemu64", "1")}
 """By the accelerator, the processor and how many there are.
 
-Emulated, two take a third more of the host's time for the same work than one, as each then has to be
-careful of the other, and the vector instructions of newer ones are slow.
+Emulated, two take a third more of the host's time for the same work than one, as each then has to
+be careful of the other, and the vector instructions of newer ones are slow.
 """
 KERNEL_ARGUMENTS = (
     "console=ttyS0",
