@@ -17,11 +17,20 @@ from lunasched.formats import unittext
 from lunasched.formats.unittext import UnitText
 from lunasched.jobs.model import Job
 
+REFUSED = 254
+"""The exit code by which the guards of a job refuse a run.
+
+To systemd, ``SuccessExitStatus=`` of a service is for its ``ExecCondition=``, too: where it has the
+code of a guard, the run begins all the same (measured with 252 and 257). 1 is common there, this is
+not.
+"""
+
 # Each dependency is two arguments: its file and its name. All that have not succeeded are named.
 _CHECK = (
     "failed=0; while (($# > 0)); do said=; "
     '[[ ! -f $1 || ! -r $1 ]] || read -r -n 1 said <"$1"; '
-    "[[ $said == 1 ]] || { failed=1; printf '%s\\n' \"dependency '$2' has not succeeded\"; }; "
+    f"[[ $said == 1 ]] || {{ failed={REFUSED}; "
+    "printf '%s\\n' \"dependency '$2' has not succeeded\"; }; "
     "shift 2; done; exit $failed"
 )
 # In place: the job can write neither the directory nor a new file in it.

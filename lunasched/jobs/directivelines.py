@@ -47,6 +47,13 @@ def is_oneshot(directives: Directives) -> bool:
     return several or not found.keys().isdisjoint(("ExecStartPre", "ExecStartPost"))
 
 
+def is_success(directives: Directives, exit_code: int) -> bool:
+    """Tell if a job has this exit code among those of ``SuccessExitStatus=``."""
+    value = dict(directives).get("SuccessExitStatus", "")
+    lines = (value,) if isinstance(value, str) else value
+    return str(exit_code) in " ".join(lines).split()
+
+
 def directive_lines(directives: Directives) -> list[tuple[UnitText, UnitText]]:
     """The lines of a job's directives."""
     return [

@@ -155,6 +155,7 @@ def compile(  # noqa: A001 - the design's word for it
             wait=guards.patience(job, oneshot=oneshot),
         ),
     }
+    _check_refusals(job, lines)
     if _guards_are_outside(job, context):
         lines = confinement.outside(lines)
     service = environment.get_template("job.service.j2").render(
@@ -418,6 +419,18 @@ def _obstacle(job: Job, context: Context, depended_on: bool) -> str | None:
         if faults:
             raise InvalidJob(faults)
     return obstacle
+
+
+def _check_refusals(job: Job, lines: Mapping[str, Any]) -> None:
+    """Raise ``InvalidJob`` where a guard that refuses a run would be taken for one that agrees."""
+    guarded = any(lines[guard] for guard in ("guard", "overlap_guard", "dependency_check"))
+    if guarded and directivelines.is_success(job.directives, dependencies.REFUSED):
+        raise InvalidJob(
+            [
+                f"systemd: SuccessExitStatus: {dependencies.REFUSED} is what the job's guards end "
+                "with to refuse a run, and systemd would begin it all the same; use another code"
+            ]
+        )
 
 
 def _guards_are_outside(job: Job, context: Context) -> bool:

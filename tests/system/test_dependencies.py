@@ -64,6 +64,21 @@ def test_a_job_runs_only_if_the_latest_run_of_its_dependency_succeeded(luna: Lun
     assert "has not succeeded" in shown.stdout
 
 
+def test_no_exit_code_that_is_a_success_lets_a_guard_pass(luna: Lunasched) -> None:
+    """To systemd, ``SuccessExitStatus=`` of a job is for the end of its guards, too."""
+    first, second = f"{luna.name}-first", f"{luna.name}-second"
+    add(luna, first, "--command", "false")
+    codes = " ".join(str(code) for code in range(1, 254))
+    systemd = ("--systemd", f"SuccessExitStatus={codes}")
+    add(luna, second, "--depends-on", first, "--command", "echo ran; exit 7", *systemd)
+    assert start(luna, second).returncode == 1
+    (run,) = luna.wait_for_runs(second, 1)
+    assert (run["result"], "has not succeeded" in run["output"]) == ("skipped", True)
+    systemd = ("--systemd", "SuccessExitStatus=254")
+    refused = add(luna, second, "--replace", "--depends-on", first, *systemd, check=False)
+    assert (refused.returncode, "SuccessExitStatus: 254" in refused.stderr) == (2, True)
+
+
 def test_so_do_the_jobs_of_a_user(own: Lunasched) -> None:
     first, second = f"{own.name}-first", f"{own.name}-second"
     # Its sandbox lets the job note its success all the same.

@@ -58,6 +58,8 @@ def test_skip_waits_for_the_next_time(luna: Lunasched, schedule: str) -> None:
         *("add", "--name", luna.name, "--schedule", schedule.format(period), "--overlap", "skip"),
         # Its end is in the middle between two times.
         *("--command", f"sleep {1.5 * period}"),
+        # To systemd, that is for what a guard ends with, too.
+        *("--systemd", "SuccessExitStatus=1"),
     )
 
     def ran() -> list[dict[str, Any]]:

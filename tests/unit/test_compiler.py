@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -431,6 +432,27 @@ def test_a_sandbox_of_a_user_that_could_not_be_is_refused() -> None:
     with pytest.raises(InvalidJob, match=r"^sandbox\.private_tmp: .*private_users"):
         compiled(mapping, USER)
     assert compiled({**mapping, "sandbox": {"private_tmp": False}}, USER).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("codes", "is_refused"),
+    [("1 2", False), ("1 254", True), (["254", "3"], True)],
+)
+def test_the_exit_code_of_guards_cannot_be_a_success(codes: object, is_refused: bool) -> None:
+    said: dict[str, Any] = {"systemd": {"SuccessExitStatus": codes}}
+    guarded = {**JOBS["minimal"][0], "schedule": "0 4 * * *", **said}
+    unguarded = {**guarded, "schedule": "@reboot"}
+    compiled(unguarded, SYSTEM)
+    for mapping in (
+        guarded,
+        {**unguarded, "overlap": "skip"},
+        {**unguarded, "dependencies": ["a"]},
+    ):
+        with ExitStack() as stack:
+            if is_refused:
+                refused = pytest.raises(InvalidJob, match=r"^systemd: SuccessExitStatus: 254 ")
+                stack.enter_context(refused)
+            compiled(mapping, SYSTEM)
 
 
 @pytest.mark.parametrize("schedule", ["0 0 30 2 *", "calendar:2020-01-01", "calendar:nonsense"])

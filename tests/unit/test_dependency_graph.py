@@ -188,7 +188,7 @@ def test_the_check_names_all_that_have_not_succeeded(tmp_path: Path) -> None:
         )
 
     done = check(*names)
-    assert done.returncode == 1
+    assert done.returncode == dependencies.REFUSED
     assert done.stdout == "".join(
         f"dependency '{name}' has not succeeded\n" for name in (names[1], names[2], names[4])
     )
