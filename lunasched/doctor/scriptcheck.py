@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lunasched.doctor.facts import Facts
     from lunasched.doctor.finding import Finding
 
-_SCRIPTS = ("slot-guard", "overlap-guard", "run-hook", "launch")
+_SCRIPTS = ("slot-guard", "overlap-guard", "run-hook", "launch", "exit-note")
 _DPKG_LIST = Path("/var/lib/dpkg/info/lunasched.list")
 
 

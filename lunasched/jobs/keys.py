@@ -301,6 +301,16 @@ _HOW = (
         ),
         "Catch-up", lambda catch_up: "yes" if catch_up else "",
     ),
+    KeyRow(
+        "any_exit_code", values.read_boolean,
+        "Count a run that ends by itself as a success, whatever its exit code.",
+        ("any_exit_code",), Built("units.compiler._service_values"),
+        KeyOption(
+            "Count a run that ends by itself as a success, whatever its exit code.  [default: no]",
+            takes=Takes.SWITCH,
+        ),
+        "Exit codes", lambda any_exit_code: "each is a success" if any_exit_code else "",
+    ),
 )  # fmt: skip
 
 _RETRIES = NoUnit("history.retry")

@@ -385,6 +385,8 @@ class Job:
     enabled: bool = True
     catch_up: bool = False
     """True if a slot that passed while the machine was off is made up for, once, at boot."""
+    any_exit_code: bool = False
+    """True if a run that ends by itself is a success, whatever its exit code."""
     retry: RetryPolicy = field(default=RetryPolicy(), metadata={"key": "retry_policy"})
     hooks: Hooks = Hooks()
     notifications: Notifications = field(

@@ -113,7 +113,7 @@ WHERE execution_id = :execution_id AND (phase <> 'ended' OR result = 'lost');
 -- name: end_run
 UPDATE runs SET phase = 'ended', result = :result, ended_at = :ended_at,
     ended_since_boot = :since_boot,
-    exit_code = CASE :result WHEN 'success' THEN 0 ELSE exit_code END
+    exit_code = CASE :result WHEN 'success' THEN coalesce(exit_code, 0) ELSE exit_code END
 WHERE execution_id = :execution_id AND (phase <> 'ended' OR result = 'lost');
 
 -- name: skip_run

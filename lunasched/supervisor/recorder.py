@@ -9,6 +9,8 @@ A program that ends at once may be reaped before systemd has noticed that it was
 there is no STARTED, and only SPAWN_FAILED tells that it never ran. A job that others depend on
 (``Type=oneshot``) has its STARTED after its end; stopping it looks like a failure until STOPPED.
 
+With ``any_exit_code``, EXIT_NOTED has the exit code of what SUCCEEDED.
+
 CONDITION_FAILED is no run: the gate was shut, and the job waits for the supervisor to start it.
 CONDITION_UNMET and REFUSED are all that there is of a run: a condition of the job's own did not
 hold, or what it requires failed.
@@ -71,6 +73,8 @@ _TIME_LIMITS = frozenset(
 _PROOFS = frozenset(
     {EventKind.STARTED, EventKind.PROCESS_ENDED, EventKind.SUCCEEDED, EventKind.FAILED}
 )
+
+_ENDS = frozenset({EventKind.SUCCEEDED, EventKind.FAILED, EventKind.STOPPED})
 
 _WITHOUT_INVOCATION = {
     EventKind.CONDITION_UNMET: Result.SKIPPED,
@@ -160,7 +164,11 @@ class Recorder:
         elif event.kind is EventKind.SPAWN_FAILED:
             if self._is_credible(event):
                 runs.spawn_failed(run_id, event.exit_code, event.at)
-        elif event.kind is EventKind.PROCESS_ENDED:
+        elif event.kind is EventKind.PROCESS_ENDED or (
+            event.kind is EventKind.EXIT_NOTED
+            and self._is_of_any_exit_code(event)
+            and self._is_credible(event)
+        ):
             runs.process_ended(run_id, exit_code=event.exit_code, signal=event.signal)
         elif event.kind is EventKind.STOPPING:
             runs.stopping(run_id)
@@ -168,7 +176,7 @@ class Recorder:
             self._skip(event)
         elif event.kind is EventKind.RESOURCES:
             runs.resources(run_id, cpu_usec=event.cpu_usec, memory_peak=event.memory_peak)
-        elif event.kind is not EventKind.STARTING:
+        elif event.kind in _ENDS:
             self._end(event)
 
     def _is_credible(self, event: Event) -> bool:
@@ -395,6 +403,10 @@ class Recorder:
         else:
             result = result_of(event.unit_result or "")
         self._store.runs.end(event.execution_id, result, event.at, event.since_boot)
+
+    def _is_of_any_exit_code(self, event: Event) -> bool:
+        job = self._store.jobs.get(unittext.job_name(event.unit) or "")
+        return job is not None and job.any_exit_code
 
     def _ended_in_time(self, event: Event) -> bool:
         """Tell whether a run's own process succeeded, and only leftovers of it had to be killed.

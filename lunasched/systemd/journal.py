@@ -7,11 +7,13 @@ with its user ID and ``_SYSTEMD_USER_UNIT=init.scope``, and a run's output has t
 user, journald reads it from a link that this user can replace. The message IDs are those of
 sd-messages.h.
 
-One kind of record comes neither from the manager nor from the job: that of a program that could not
-be executed, written by the child that failed to, as root before it has changed its user and as the
-job's user after that. journald looks a writer up when its message arrives, and this one has mostly
-ended by then (16 of 20 times in systemd 252, 14 of 20 in 257), which leaves its user ID alone. From
-root it is believed. From anybody else and without a unit it is a claim: ``Event.claimed_by``.
+Two kinds of records come neither from the manager nor from the job. One is of a program that could
+not be executed, written by the child that failed to, as root before it has changed its user and as
+the job's user after that; the other is of an exit code that is no failure, written by ``exit-note``
+as the job's user. journald looks a writer up when its message arrives, and these have mostly ended
+by then (the child 16 of 20 times in systemd 252, 14 of 20 in 257): their user ID alone is known.
+From root they are believed. From anybody else and without a unit it is a claim:
+``Event.claimed_by``.
 """
 
 from __future__ import annotations
@@ -96,11 +98,15 @@ class EventKind(Enum):
     """STARTED as to its ID, but it says that a condition of the unit did not hold: no run."""
     CONDITION_UNMET = "39f53479 unmet"
     """The same of a condition that is the job's own: the run is skipped."""
+    EXIT_NOTED = "8cb3cd41a6e94cfa9ba1bbbd1f4dd3a6"
+    """What ``exit-note`` says of an exit code that is a success to the manager."""
     REFUSED = "be02cf6855d2428ba40df7e9d022f03d"
     """The start failed, of a unit that a required one or an assertion kept from it."""
 
 
 _OF_OTHER_IDS = (EventKind.CONDITION_FAILED, EventKind.CONDITION_UNMET)
+_OF_PROCESSES = (EventKind.SPAWN_FAILED, EventKind.EXIT_NOTED)
+"""The kinds that processes of a run write, and not the manager."""
 _NEVER_BEGAN = ("assert", "dependency")
 
 _KINDS = {kind.value: kind for kind in EventKind}
@@ -653,6 +659,8 @@ class Journal:
         """
         if _single(entry, "_STREAM_ID") in run.streams:
             return True
+        if entry.get("MESSAGE_ID") == EventKind.EXIT_NOTED.value:
+            return False
         if _has(entry, _unit(self._mode, self._uid, run.unit)):
             is_attributed = elsewhere.is_attributed(entry)
             if not is_attributed and _came_by_anothers_stream(entry, run):
@@ -680,12 +688,14 @@ class Journal:
 
     def _match_manager(self, reader: Any) -> None:
         for kind in EventKind:
-            if kind not in (EventKind.SPAWN_FAILED, *_OF_OTHER_IDS):
+            if kind not in (*_OF_PROCESSES, *_OF_OTHER_IDS):
                 reader.add_match(MESSAGE_ID=kind.value)
         _add(reader, self._manager())
         reader.add_disjunction()
+        for kind in _OF_PROCESSES:
+            reader.add_match(MESSAGE_ID=kind.value)
         user = {} if self._mode is Mode.SYSTEM else {"_UID": str(self._uid)}
-        _add(reader, {"MESSAGE_ID": EventKind.SPAWN_FAILED.value, "_TRANSPORT": "journal", **user})
+        _add(reader, {"_TRANSPORT": "journal", **user})
 
     def _event(self, entry: dict[str, Any]) -> Event | None:
         prefix = "" if self._mode is Mode.SYSTEM else "USER_"
@@ -694,12 +704,12 @@ class Journal:
         if not unit.startswith(_PREFIXES) or not unit.endswith(".service"):
             return None
         message_id = _single(entry, "MESSAGE_ID")
-        if message_id == EventKind.SPAWN_FAILED.value:
-            return self._spawn_failure(entry, unit, execution_id)
         kind = _KINDS.get(message_id)
         if kind is None:
             # Matched by one of several IDs; only a forged record has several.
             return None
+        if kind in _OF_PROCESSES:
+            return self._of_process(kind, entry, unit, execution_id)
         reason = None
         if kind is EventKind.STARTED and _tells_of_condition(entry):
             kind = EventKind.CONDITION_FAILED
@@ -730,7 +740,9 @@ class Journal:
             reason=reason,
         )
 
-    def _spawn_failure(self, entry: dict[str, Any], unit: str, execution_id: str) -> Event | None:
+    def _of_process(
+        self, kind: EventKind, entry: dict[str, Any], unit: str, execution_id: str
+    ) -> Event | None:
         """A record that anybody may have written, if it can be true."""
         if not _EXECUTION_ID.match(execution_id):
             return None
@@ -742,14 +754,15 @@ class Journal:
             return None
         elif self._mode is Mode.SYSTEM:
             claimed_by = _number(entry, "_UID") or None
+        noted = kind is EventKind.EXIT_NOTED
         return Event(
-            EventKind.SPAWN_FAILED,
+            kind,
             execution_id,
             unit,
             _at(entry),
             _since_boot(entry),
             entry["_BOOT_ID"],
-            exit_code=_failed_step(entry),
+            exit_code=_noted_code(entry) if noted else _failed_step(entry),
             claimed_by=claimed_by,
         )
 
@@ -950,6 +963,12 @@ def _failed_step(entry: dict[str, Any]) -> int | None:
     """The exit status that a failed child is about to end with; the record names its step only."""
     words = _decoded(entry.get("MESSAGE", b"")).partition("Failed at step ")[2].split(" ", 1)
     return 200 + _STEPS.index(words[0]) if words[0] and words[0] in _STEPS else None
+
+
+def _noted_code(entry: dict[str, Any]) -> int | None:
+    """The exit code that ``exit-note`` was told; systemd gives it as a number."""
+    code = _number(entry, "EXIT_STATUS") if entry.get("EXIT_CODE") == "exited" else None
+    return code if code is not None and 0 <= code <= 255 else None
 
 
 # "X was skipped because of an unmet condition check (...)" or "because no trigger condition checks

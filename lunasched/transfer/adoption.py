@@ -419,6 +419,13 @@ def _no_restart(draft: _Draft, values: Sequence[Assignment]) -> None:
     draft.set(("retry_policy", "no_retry_on_exit_codes"), [*map(int, codes)], values[-1].place)
 
 
+def _success_codes(draft: _Draft, values: Sequence[Assignment]) -> None:
+    if [each.value for each in values] == [compiler.ANY_EXIT_CODE]:
+        draft.set(("any_exit_code",), True, values[0].place)
+    else:
+        _pass_on(draft, values)
+
+
 def _start_interval(draft: _Draft, values: Sequence[Assignment]) -> None:
     draft.start_interval = unitfile.timespan(values[-1].value)
 
@@ -621,6 +628,7 @@ _SERVICE_RULES: Mapping[tuple[str, str], _Rule] = {
     ("Service", "Restart"): _restart,
     ("Service", "RestartSec"): _restart_delay,
     ("Service", "RestartPreventExitStatus"): _no_restart,
+    ("Service", "SuccessExitStatus"): _success_codes,
     ("Service", "RemainAfterExit"): _same(*_NO, why="a run is over when its program ends"),
     ("Service", "SendSIGKILL"): _same(*_YES),
     ("Service", "StandardOutput"): _output,

@@ -31,6 +31,19 @@ if TYPE_CHECKING:
 GATE_NAME = "lunasched-job@.service.d/10-lunasched-gate.conf"
 """The drop-in's path among the units; a drop-in of a template is for all of its instances."""
 
+_SPAWN_FAILURES = range(200, 244)
+"""The exit statuses of what systemd could not execute (systemd.exec(5), PROCESS EXIT CODES)."""
+ANY_EXIT_CODE = " ".join(
+    str(code)
+    for code in range(1, 256)
+    if code not in _SPAWN_FAILURES and code != dependencies.REFUSED
+)
+"""``SuccessExitStatus=`` of a job with ``any_exit_code``.
+
+Not a "-" before the command: systemd calls that a success also where the program is missing, or a
+signal ended it (seen with 252).
+"""
+
 _NETWORK = "network-online.target"
 BOOT_ORDER = ("remote-fs.target", "nss-user-lookup.target")
 """The units that Debian's cron.service starts after, and so do system jobs: mounts, and users."""
@@ -154,6 +167,7 @@ def compile(  # noqa: A001 - the design's word for it
             guarded=guarded,
             wait=guards.patience(job, oneshot=oneshot),
         ),
+        "exit_note": guards.exit_note(job, context.scripts, context.mode),
     }
     _check_refusals(job, lines)
     if _guards_are_outside(job, context):
@@ -301,6 +315,7 @@ def _service_values(job: Job, context: Context, warnings: list[str]) -> dict[str
         else unittext.directory(job.working_directory),
         "environment": [unittext.assignment(*pair) for pair in job.environment],
         "identifier": UnitText(unittext.instance_name(job.name)),
+        "success_codes": UnitText(ANY_EXIT_CODE) if job.any_exit_code else None,
         "accounting": [
             unittext.plain(directive)
             for directive in ("CPUAccounting", "MemoryAccounting")

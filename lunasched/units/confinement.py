@@ -148,7 +148,7 @@ def has_other_files(job: Job, path: str) -> bool:
     return False
 
 
-_GUARDS = ("guard", "overlap_guard", "dependency_check")
+_GUARDS = ("guard", "overlap_guard", "dependency_check", "exit_note")
 
 
 def outside(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -151,6 +151,16 @@ def _slot_guard(
     )
 
 
+def exit_note(job: Job, scripts: Path, mode: Mode) -> UnitText | None:
+    """The ``ExecStopPost=`` that tells the journal of an exit code that is no failure.
+
+    systemd itself does not: it has "Deactivated successfully" for every success.
+    """
+    if not job.any_exit_code:
+        return None
+    return UnitText(f"-{guard_command(scripts / 'exit-note', UnitText('%n'), mode=mode)}")
+
+
 def guard_command(script: Path, *arguments: str | UnitText, mode: Mode) -> UnitText:
     """The command of a guard, which lets pass where its script is gone.
 

@@ -64,6 +64,7 @@ CHOSEN = {
         "test_a_limit_to_all_jobs",
     ),
     "test_limits.py": ("test_a_high_priority", "test_what_ignores_sigterm_is_killed"),
+    "test_exit_codes.py": ("test_a_run_that_ends_by_itself_is_a_success_and_has_its_exit_code",),
     "test_sandbox.py": ("test_jobs_are_kept_from_what_they_shall_not_do",),
     "test_directives.py": ("test_a_condition_of_a_job_skips_its_slots_and_each_is_on_record",),
     "test_files.py": ("test_a_file_becomes_timers_in_one_step",),

@@ -40,6 +40,7 @@ JOBS: list[dict[str, Any]] = [
      "systemd": {"LimitNOFILE": 4096}},
     {"name": "caught up", "schedule": "0 3 * * *", "timezone": "Europe/Berlin",
      "command": "true", "catch_up": True, "tags": ["night"]},
+    {"name": "any code", **_YEARLY, "command": "exit 3", "any_exit_code": True},
     {"name": "off", **_YEARLY, "command": "true", "enabled": False},
     {"name": "at boot", "schedule": "@reboot", "command": "echo booted"},
     {"name": "several", "schedule": ["at 09:00", "at 17:30 on Mon-Fri", "@boot+1h"],
@@ -59,7 +60,8 @@ _TIMER = "[Timer]\nOnCalendar=Mon 03:00\nRandomizedDelaySec=10\n[Install]\nWante
 _SERVICE = "[Service]\nType=oneshot\nExecStart=/bin/echo adopted\n"
 
 _STARTED = (
-    "base", "above it", "alone", "many", "confined", "fails", "retried", JOBS[-1]["name"],
+    "base", "above it", "alone", "many", "confined", "any code", "fails", "retried",
+    JOBS[-1]["name"],
 )  # fmt: skip
 """What is started by hand, in an order in which dependencies hold."""
 

@@ -118,6 +118,15 @@ JOBS: dict[str, tuple[dict[str, Any], Context]] = {
         {"name": "on-demand", "command": "true", "dependencies": ["minimal"], "timeout": "1h"},
         SYSTEM,
     ),
+    "any-exit-code": (
+        {
+            "name": "any-exit-code",
+            "schedule": "@daily",
+            "command": "[ -x /x ] && /x",
+            "any_exit_code": True,
+        },
+        SYSTEM,
+    ),
     "user-minimal": ({"name": "minimal", "schedule": "@daily", "command": "true"}, USER),
     "user-everything": (USER_EVERYTHING, USER),
 }
@@ -135,7 +144,7 @@ ALLOWED = {
         "Slice", "CPUAccounting", "MemoryAccounting", "RuntimeMaxSec", "MemoryMax", "CPUQuota",
         "TasksMax", "TimeoutStopSec",
         "Nice", "CPUWeight", "IOWeight", "OOMScoreAdjust", "RuntimeDirectory", "ExecStartPre",
-        "ExecStartPost", "TimeoutStartSec",
+        "ExecStartPost", "ExecStopPost", "SuccessExitStatus", "TimeoutStartSec",
         *(option.directive for option in OPTIONS.values()),
     },
     "Timer": {
@@ -722,7 +731,8 @@ def test_every_field_is_in_the_hash() -> None:
         "name": "other", "schedule": "every 1h", "command": "x", "user": None,
         "timezone": None, "timeout": 1, "max_memory": None, "cpu_quota": 1, "jitter": 1,
         "env": {}, "working_directory": None, "priority": None, "tags": [], "enabled": False,
-        "catch_up": False, "resource_limits": None, "retry_policy": None, "hooks": None,
+        "catch_up": False, "any_exit_code": True, "resource_limits": None,
+        "retry_policy": None, "hooks": None,
         "overlap": None, "execution_mode": "Parallel", "max_concurrent": 1, "dependencies": [],
         "sandbox": None, "systemd": None,
         "notification_config": {"on_start": {"type": "email", "to": "root"}},

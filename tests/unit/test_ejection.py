@@ -198,6 +198,7 @@ KEYS = st.fixed_dictionaries(
         "priority": st.sampled_from(["Low", "Normal", "High", "Critical"]),
         "enabled": st.booleans(),
         "catch_up": st.booleans(),
+        "any_exit_code": st.booleans(),
         "sandbox": st.dictionaries(
             st.sampled_from(["private_tmp", "protect_home", "no_new_privileges"]), st.booleans()
         )

@@ -113,6 +113,27 @@ def test_who_said_that_a_program_could_not_be_executed(
 
 
 @pytest.mark.parametrize(
+    ("code", "status", "expected"),
+    [
+        ("exited", "3", 3),
+        ("exited", "300", None),
+        ("exited", "x", None),
+        ("exited", ["3", "4"], None),
+        ("killed", "9", None),
+    ],
+)
+def test_what_a_job_says_of_its_own_end(code: str, status: object, expected: int | None) -> None:
+    record = {**SPAWN, "MESSAGE_ID": EventKind.EXIT_NOTED.value, "SYSLOG_IDENTIFIER": "lunasched"}
+    record |= {"EXIT_CODE": code, "EXIT_STATUS": status, "_UID": 1000}
+    event = Journal(Mode.SYSTEM, 0)._event(record)
+    assert event is not None
+    assert (event.kind, event.claimed_by) == (EventKind.EXIT_NOTED, 1000)
+    assert (event.exit_code, event.signal) == (expected, None)
+    assert not Journal(Mode.SYSTEM, 0).belongs({**record, "_SYSTEMD_UNIT": UNIT}, WINDOW)
+    assert Journal(Mode.SYSTEM, 0)._event({**record, "_SYSTEMD_UNIT": "cron.service"}) is None
+
+
+@pytest.mark.parametrize(
     "forged",
     [
         {"_UID": 0, "_SYSTEMD_UNIT": "cron.service"},

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -1077,6 +1078,39 @@ def test_a_claim_counts_where_systemd_says_the_same(
     claim = replace(SPAWN_FAILED, claimed_by=uid, exit_code=203)
     take(store, [STARTING, claim, process_ended(exit_code), failed("exit-code")])
     assert rows(store)[RUN].result is result
+    assert rows(store)[RUN].exit_code == exit_code
+
+
+NOBODY = pwd.getpwnam("nobody").pw_uid
+
+
+@pytest.mark.parametrize(
+    ("any_exit_code", "said", "result", "exit_code"),
+    [
+        (True, {"exit_code": 3}, Result.SUCCESS, 3),
+        (True, None, Result.SUCCESS, 0),
+        # Another user says it, or of a job whose exit codes systemd itself reports.
+        (True, {"exit_code": 3, "claimed_by": NOBODY + 1}, Result.SUCCESS, 0),
+        (False, {"exit_code": 3}, Result.SUCCESS, 0),
+    ],
+)
+def test_an_exit_code_that_is_no_failure_is_on_record(
+    store: Store,
+    any_exit_code: bool,
+    said: dict[str, int] | None,
+    result: Result,
+    exit_code: int | None,
+) -> None:
+    mapping = {"name": "backup", "schedule": "@daily", "command": "x", "user": "nobody"}
+    with store.changing_jobs():
+        store.jobs.put(job_from_mapping({**mapping, "any_exit_code": any_exit_code}), START)
+    noted = event(EventKind.EXIT_NOTED, 1.9)
+    told: dict[str, Any] = {"claimed_by": NOBODY, **(said or {})}
+    notes = [] if said is None else [replace(noted, **told)]
+    take(store, [STARTING, STARTED, *notes, SUCCEEDED])
+    assert (rows(store)[RUN].result, rows(store)[RUN].exit_code) == (result, exit_code)
+    # What comes after the end changes nothing.
+    take(store, [replace(noted, exit_code=9, claimed_by=NOBODY)], first_cursor=10)
     assert rows(store)[RUN].exit_code == exit_code
 
 
