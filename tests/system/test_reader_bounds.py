@@ -78,7 +78,7 @@ def test_a_user_has_a_few_answers_at_a_time(read: Machine) -> None:
     said = read.run(["lunasched", "--system", "list"], user="reader", check=False).stderr
     assert "4 of your commands are running" in said
     assert "often" in read.run(["lunasched", "--system", "list"], user="other").stdout
-    read.run("systemctl stop 'lunasched-history@*.service'")
+    read.run("until systemctl stop 'lunasched-history@*.service'; do sleep 0.1; done")
     for one in stalled:
         one.communicate()
     assert "often" in read.run(["lunasched", "--system", "list"], user="reader").stdout
