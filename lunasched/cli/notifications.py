@@ -127,7 +127,7 @@ def _chosen(session: Session, what: str) -> Iterator[tuple[Job, Channel]]:
         session.check_not_lost()
         raise NoSuchJob(what)
     found = {
-        (channel, job.name if types[0] is ChannelType.EXEC else ""): job
+        (channel, job.name if channel.is_command else ""): job
         for job in session.jobs()
         for channel in _channels(job)
         if channel.type is types[0]

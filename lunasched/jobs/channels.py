@@ -150,15 +150,18 @@ _SUBJECT = ChannelKey("subject", read_subject, "Template of the subject.")
 _STYLE = values.OneOf(MailStyle, "style of email")
 _BODY = ChannelKey("body", read_body, "Template of the text.")
 
+_TIMEOUT = ChannelKey("timeout", values.read_time_limit, "Time limit of the command.")
+_MAIL: Mapping[str, ChannelKey] = {
+    "to": ChannelKey("target", read_address, "Addresses, separated by commas."),
+    "subject": _SUBJECT,
+    "body": _BODY,
+    "style": ChannelKey(
+        "style", _STYLE, "Form of what on_output sends: cron is that of cron's mail."
+    ),
+}
+
 CHANNEL_KEYS: Mapping[ChannelType, Mapping[str, ChannelKey]] = {
-    ChannelType.EMAIL: {
-        "to": ChannelKey("target", read_address, "Addresses, separated by commas."),
-        "subject": _SUBJECT,
-        "body": _BODY,
-        "style": ChannelKey(
-            "style", _STYLE, "Form of what on_output sends: cron is that of cron's mail."
-        ),
-    },
+    ChannelType.EMAIL: _MAIL,
     ChannelType.WEBHOOK: {
         "url": _URL,
         "headers": ChannelKey("headers", read_headers, "Headers of the request."),
@@ -176,9 +179,10 @@ CHANNEL_KEYS: Mapping[ChannelType, Mapping[str, ChannelKey]] = {
         "subject": _SUBJECT,
         "body": _BODY,
     },
+    ChannelType.SENDMAIL: {**_MAIL, "timeout": _TIMEOUT},
     ChannelType.EXEC: {
         "command": ChannelKey("target", values.read_command, "Command that gets the notification."),
-        "timeout": ChannelKey("timeout", values.read_time_limit, "Time limit of the command."),
+        "timeout": _TIMEOUT,
     },
     ChannelType.HEARTBEAT: {
         "url": ChannelKey("target", read_url, "URL to ping; keep it secret."),

@@ -94,6 +94,8 @@ class ChannelType(Enum):
     DISCORD = "discord"
     SLACK = "slack"
     NTFY = "ntfy"
+    SENDMAIL = "sendmail"
+    """Email by the machine's own sendmail(8), which the job's user runs."""
     EXEC = "exec"
     """A command of one's own."""
     HEARTBEAT = "heartbeat"
@@ -220,6 +222,16 @@ class Channel:
     """Seconds that the command of ``exec`` may take; ``None`` is that of hooks."""
 
     @property
+    def is_command(self) -> bool:
+        """True if a unit of the job carries its notifications, and no connection of ours."""
+        return self.type in (ChannelType.EXEC, ChannelType.SENDMAIL)
+
+    @property
+    def is_mail(self) -> bool:
+        """True if its notifications are emails."""
+        return self.type in (ChannelType.EMAIL, ChannelType.SENDMAIL)
+
+    @property
     def where(self) -> str:
         """The target as one text."""
         return self.target if isinstance(self.target, str) else shlex.join(self.target)
@@ -246,7 +258,7 @@ class Channel:
 
     def without_secrets(self) -> Channel:
         """The channel as it may be shown: of a URL the host alone, of headers the names."""
-        if self.type in (ChannelType.EMAIL, ChannelType.EXEC):
+        if self.is_mail or self.is_command:
             return self
         return dataclasses.replace(
             self,
@@ -278,6 +290,7 @@ TARGET_KEYS: Mapping[ChannelType, str] = {
     ChannelType.DISCORD: "webhook_url",
     ChannelType.SLACK: "webhook_url",
     ChannelType.NTFY: "url",
+    ChannelType.SENDMAIL: "to",
     ChannelType.EXEC: "command",
     ChannelType.HEARTBEAT: "url",
 }

@@ -38,8 +38,8 @@ def send(
     """Send a notification, and return what the server answered, in one line.
 
     ``key`` is the same each time the same notification is sent, so that a copy can be recognised.
-    Raises ``NotifyError``; neither it nor the answer holds a secret. A command (``exec``) is not
-    run here: it is a unit.
+    Raises ``NotifyError``; neither it nor the answer holds a secret. A command is not run here: it
+    is a unit, and ``input_of`` is for it.
     """
     if channel.type is ChannelType.EMAIL:
         mail = email.build(channel, message, key=key, settings=settings, host=socket.getfqdn())
@@ -51,3 +51,11 @@ def send(
     if channel.type is ChannelType.HEARTBEAT:
         heartbeat.check_counted(answer)
     return answer
+
+
+def input_of(channel: Channel, message: Message, *, key: str, settings: EmailSettings) -> str:
+    """The text that a command finds on its standard input; of ``sendmail``, the whole mail."""
+    if channel.type is not ChannelType.SENDMAIL:
+        return message.text
+    mail = email.build(channel, message, key=key, settings=settings, host=socket.getfqdn())
+    return mail.as_bytes(policy=mail.policy.clone(linesep="\n")).decode()

@@ -245,7 +245,7 @@ class OutboxTable:
         self._execute("release_lane", lane=notification.lane)
         if state is NotificationState.SENT and not notification.is_ping:
             self._execute("count_sent", counter=notification.counter, now=now)
-            if notification.channel.type is not ChannelType.EXEC:
+            if not notification.channel.is_command:
                 # The share of the job; a command is its job's alone.
                 self._execute("count_sent", counter=notification.lane, now=now)
 
@@ -393,7 +393,7 @@ def event_of(report: Report) -> str:
 def _server(channel: Channel) -> str:
     if channel.type is ChannelType.EMAIL:
         return MAIL
-    if channel.type is ChannelType.EXEC:
+    if channel.is_command:
         return COMMANDS
     parts = urlsplit(channel.where)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
@@ -401,7 +401,7 @@ def _server(channel: Channel) -> str:
 
 def _counter(channel: Channel, job: str) -> str:
     # A command is run by a unit of its job: it is a channel of its own for each.
-    return f"{channel.key}/{job}" if channel.type is ChannelType.EXEC else channel.key
+    return f"{channel.key}/{job}" if channel.is_command else channel.key
 
 
 def _json(channel: Channel) -> str:

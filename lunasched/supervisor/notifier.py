@@ -22,7 +22,6 @@ from lunasched.errors import NotifyError
 from lunasched.history import delivery
 from lunasched.history.report import ReportKind
 from lunasched.history.run import Result
-from lunasched.jobs.model import ChannelType
 from lunasched.store import COMMANDS, EndedCommand, NotificationState, Outgoing
 from lunasched.supervisor import digest, variables
 from lunasched.supervisor.loop import Handle, Loop
@@ -41,8 +40,6 @@ _USEC = 1_000_000
 # The work that is done before the main loop gets its turn again.
 _AT_ONCE = 200
 _IN_A_DIGEST = 10_000
-# The channels that have room for all that a command printed.
-_WHOLE = (ChannelType.EMAIL, ChannelType.EXEC)
 # The command's exit status for a temporary failure (EX_TEMPFAIL of sysexits(3)).
 _TEMPORARY = 75
 # The first notifications of a job that was well.
@@ -56,6 +53,8 @@ class _Attempt:
     composed: Message | None
     answer: str = ""
     error: NotifyError | None = None
+    given: str = ""
+    """The standard input of a command."""
 
 
 class Notifier:
@@ -153,9 +152,7 @@ class Notifier:
     def _is_limited(notification: Outgoing) -> bool:
         kind = notification.report.kind
         # A digest cannot stand for what a command printed, and cron mails all of it.
-        is_mailed_output = (
-            kind is ReportKind.OUTPUT and notification.channel.type is ChannelType.EMAIL
-        )
+        is_mailed_output = kind is ReportKind.OUTPUT and notification.channel.is_mail
         return not (
             notification.is_ping or is_mailed_output or kind in (ReportKind.DIGEST, ReportKind.TEST)
         )
@@ -234,8 +231,9 @@ class Notifier:
 
     def _of_whole_output(self, notification: Outgoing) -> Callable[[str], str] | None:
         """Return what makes the whole output of a notification's, where all of it is sent."""
-        report = notification.report
-        if report.kind is ReportKind.OUTPUT and notification.channel.type in _WHOLE:
+        report, channel = notification.report, notification.channel
+        # These have room for all that a command printed.
+        if report.kind is ReportKind.OUTPUT and (channel.is_mail or channel.is_command):
             return self._whole_output(report.execution_id or "")
         return None
 
@@ -249,8 +247,8 @@ class Notifier:
         with self._store.transaction():
             if outcome.error is not None:
                 self._put_off(notification, outcome.error, outcome.composed)
-            elif outcome.composed is not None and notification.channel.type is ChannelType.EXEC:
-                self._run_command(notification, outcome.composed)
+            elif outcome.composed is not None and notification.channel.is_command:
+                self._run_command(notification, outcome.composed, outcome.given)
             elif outcome.composed is not None:
                 subject = outcome.composed.subject
                 self._settle(notification, NotificationState.SENT, subject, outcome.answer)
@@ -300,7 +298,7 @@ class Notifier:
 
     # Commands
 
-    def _run_command(self, notification: Outgoing, composed: Message) -> None:
+    def _run_command(self, notification: Outgoing, composed: Message, given: str) -> None:
         event = commandchannels.event_name(notification.channel)
         job = self._store.jobs.get(notification.job)
         unit = commandchannels.channel_unit_name(notification.job, notification.channel)
@@ -319,7 +317,7 @@ class Notifier:
             unit,
             variables.of_notification(notification, composed),
             self._loop.now(),
-            text=composed.text,
+            text=given,
             reader=job.user,
         )
         self._outbox.give_to_hook(notification, event, composed.subject)
@@ -362,8 +360,11 @@ def _attempt(
         if whole is not None:
             report = replace(report, output=whole(report.output))
         composed = compose(report, notification.channel)
-        if notification.channel.type is ChannelType.EXEC:
-            return _Attempt(composed)
+        if notification.channel.is_command:
+            given = notify.input_of(
+                notification.channel, composed, key=notification.key, settings=email
+            )
+            return _Attempt(composed, given=given)
         answer = notify.send(notification.channel, composed, key=notification.key, settings=email)
     except NotifyError as error:
         return _Attempt(composed, error=error)

@@ -6,22 +6,36 @@ import hashlib
 import json
 
 from lunasched.formats import unittext
-from lunasched.jobs.model import Channel, ChannelType, Job, NotifyEvent
+from lunasched.jobs.model import Channel, ChannelType, Command, Job, NotifyEvent
 
 MARK = "exec-"
 """The prefix of the event part of their units' names."""
+
+SENDMAIL = "/usr/sbin/sendmail"
+"""The program that mail servers have there for who sends a mail (FHS 3.0, 4.10)."""
+# As cron does: a line with a dot alone ends no mail, texts have eight bits, and errors come back by
+# mail.
+_SENDMAIL_OPTIONS = ("-i", "-B8BITMIME", "-oem")
 
 
 def command_channels(job: Job) -> dict[str, Channel]:
     """The commands that a job has among its channels, by what their units are called after."""
     found = (channel for event in NotifyEvent for channel in job.notifications.channels(event))
-    return {event_name(channel): channel for channel in found if channel.type is ChannelType.EXEC}
+    return {event_name(channel): channel for channel in found if channel.is_command}
+
+
+def command_of(channel: Channel) -> Command:
+    """What the unit of a channel runs: the notification is its standard input."""
+    if channel.type is ChannelType.SENDMAIL:
+        addresses = (one.strip() for one in channel.where.split(","))
+        return (SENDMAIL, *_SENDMAIL_OPTIONS, "--", *addresses)
+    return channel.target
 
 
 def event_name(channel: Channel) -> str:
     """Return the event part of a command's unit name: derived from what it runs."""
-    target = channel.target if isinstance(channel.target, str) else list(channel.target)
-    identity = json.dumps([target, channel.timeout])
+    run = command_of(channel)
+    identity = json.dumps([run if isinstance(run, str) else list(run), channel.timeout])
     return MARK + hashlib.sha256(identity.encode()).hexdigest()[:8]
 
 

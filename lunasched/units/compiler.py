@@ -398,7 +398,8 @@ def _hook_commands(job: Job) -> Iterator[tuple[str, Command, float, str]]:
         assert command is not None
         yield event.value, command, job.hooks.timeout, "hook"
     for name, channel in commandchannels.command_channels(job).items():
-        yield name, channel.target, channel.timeout or job.hooks.timeout, "channel"
+        command = commandchannels.command_of(channel)
+        yield name, command, channel.timeout or job.hooks.timeout, "channel"
 
 
 def _own_files(

@@ -80,6 +80,7 @@ PACKAGES = (
     "dbus",
     "dbus-user-session",
     "libpam-systemd",
+    "msmtp-mta",
     "passwd",
     "polkitd",
     "procps",

@@ -385,6 +385,46 @@ def test_all_that_each_run_prints_is_mailed(
     assert "    2999\n    3000\n" in said
 
 
+MSMTP = """\
+account default
+host 127.0.0.1
+port {server.port}
+auth plain
+user us
+password {server.password}
+tls off
+from cron@box.example
+"""
+
+
+def test_mail_goes_through_the_sendmail_of_the_machine_as_the_jobs_user(
+    luna: Lunasched, mail_server: MailServer
+) -> None:
+    """No server is configured or listens where one would: the program knows where mail goes."""
+    machine = luna.machine
+    # Of the account of the job's user, and for that user alone.
+    machine.write_file("/home/luna/.msmtprc", MSMTP.format(server=mail_server), mode=0o600)
+    machine.run("chown luna: /home/luna/.msmtprc")
+    mail = {"type": "sendmail", "to": "ops@example.org, root", "style": "cron"}
+    command = "printf 'größe\\n.\\nend'; exit 3"
+    add(luna, {"on_output": mail, "on_failure": mail}, command, user="luna")
+    try:
+        run(luna)
+        wait_for_messages(luna, "sent", "sent")
+    finally:
+        machine.run("rm /home/luna/.msmtprc")
+    failure, output = sorted(mail_server.mails(), key=lambda mail: "\nSubject: Cron <" in mail)
+    assert "\nX-Lunasched-Event: on_failure\n" in failure
+    head, _, body = output.partition("\n\n")
+    assert "\nFrom: root (Cron Daemon)\nTo: ops@example.org, root\n" in f"\n{head}\n"
+    assert body.rstrip("\n") == "größe\n.\nend"
+    assert "X-RcptTo: ops@example.org, root" in head
+    # Without the file the program cannot tell where to, and that is final.
+    run(luna)
+    states = [one["state"] for one in wait_for_messages(luna, "sent", "sent", "failed")]
+    assert states.count("failed") == 1
+
+
 def test_email_reaches_a_server_whose_password_is_a_credential(
     luna: Lunasched, configured: Any, mail_server: MailServer
 ) -> None:

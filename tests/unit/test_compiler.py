@@ -118,12 +118,15 @@ JOBS: dict[str, tuple[dict[str, Any], Context]] = {
         {"name": "on-demand", "command": "true", "dependencies": ["minimal"], "timeout": "1h"},
         SYSTEM,
     ),
-    "any-exit-code": (
+    "as-cron": (
         {
-            "name": "any-exit-code",
+            "name": "as-cron",
             "schedule": "@daily",
             "command": "[ -x /x ] && /x",
             "any_exit_code": True,
+            "notification_config": {
+                "on_output": {"type": "sendmail", "to": "root, ops@example.org", "style": "cron"},
+            },
         },
         SYSTEM,
     ),

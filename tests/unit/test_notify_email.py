@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from email import message_from_bytes
 from email.header import decode_header
 from email.message import EmailMessage
-from email.policy import compat32
+from email.policy import compat32, default
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from peers import Authority, Mailbox, mail_server
 from reports import REPORT
 
+from lunasched import notify
 from lunasched.errors import NotifyError
 from lunasched.files.settings import EmailSettings, Tls
 from lunasched.history.report import Report, ReportKind
@@ -171,6 +172,22 @@ def test_what_cron_would_mail(seven_bits: bool) -> None:
     assert (second.envelope.original_content or b"").startswith(
         b"From: cron@example.org (Cron Daemon)\r\n"
     )
+
+
+def test_what_a_sendmail_is_given() -> None:
+    channel = Channel(ChannelType.SENDMAIL, "ops, root@b.example", style=MailStyle.CRON)
+    report = dataclasses.replace(CRON, output="größe\n.\n" + "x" * 2000 + "\n")
+    for told, encoding in (CRON, "8bit"), (report, "quoted-printable"):
+        mail = notify.input_of(channel, compose(told, channel), key="1", settings=EmailSettings())
+        assert "\r" not in mail
+        assert mail.startswith("From: root (Cron Daemon)\nTo: ops, root@b.example\n")
+        assert f"\nContent-Transfer-Encoding: {encoding}\n" in mail
+        read = message_from_bytes(mail.encode(), policy=default)
+        assert isinstance(read, EmailMessage)
+        assert text_of(read).rstrip("\n") == told.output.replace("\r", "\n").rstrip("\n")
+    other = Channel(ChannelType.EXEC, "cat")
+    composed = compose(CRON, other)
+    assert notify.input_of(other, composed, key="1", settings=EmailSettings()) == composed.text
 
 
 def test_the_style_of_cron_is_for_output_alone() -> None:

@@ -49,7 +49,10 @@ def program_lacks(place: Place) -> Iterator[Lack]:
         yield from _command(place, f"hooks.{event.value}", command, effect="the hook fails")
     for channel in commandchannels.command_channels(job).values():
         yield from _command(
-            place, "notification_config", channel.target, effect="this command notifies nobody"
+            place,
+            "notification_config",
+            commandchannels.command_of(channel),
+            effect="this command notifies nobody",
         )
 
 
