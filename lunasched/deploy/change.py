@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lunasched.formats import unittext
 from lunasched.jobs.dependencies import keeps_success
 from lunasched.jobs.model import HookEvent
+from lunasched.jobs.origin import JobOrigin
 from lunasched.units import commandchannels
 from lunasched.units.compiler import CompiledJob
 
@@ -24,6 +25,8 @@ class Change:
     """The names of the jobs that are gone."""
     old_texts: dict[str, str | None]
     """Of all units that the jobs may have, and of those of the others."""
+    old_origins: dict[str, JobOrigin]
+    """Where those of the jobs came from that were entries of a crontab."""
 
     @property
     def compiled(self) -> tuple[CompiledJob, ...]:

@@ -19,7 +19,7 @@ from lunasched.deploy.gate import Gate
 from lunasched.deploy.handover import RecordFile
 from lunasched.deploy.intendedjobs import IntendedJobs
 from lunasched.deploy.loader import Loader, timers
-from lunasched.deploy.plan import Plan, plan
+from lunasched.deploy.plan import Plan, check_own, plan, plan_source
 from lunasched.deploy.successfiles import SuccessFiles
 from lunasched.deploy.sync import Reconciler, SyncReport
 from lunasched.errors import (
@@ -38,6 +38,7 @@ from lunasched.formats import unittext
 from lunasched.history.run import Trigger
 from lunasched.jobs.dependencies import keeps_success
 from lunasched.jobs.model import Job
+from lunasched.jobs.origin import JobOrigin
 from lunasched.paths import Paths, zone_identity
 from lunasched.state.deploylock import DeployLock
 from lunasched.state.slotfile import SlotDirectory
@@ -145,6 +146,8 @@ class Deployer:
                     f"there is a job {job.name!r} already; "
                     "use --replace to change it, or another name"
                 )
+            if before is not None:
+                self._own(job.name)
             wanted = Plan(added=(job,)) if before is None else Plan(changed=((before, job),))
             (compiled,) = self._put_one(wanted, turn.now)
             return compiled
@@ -169,6 +172,25 @@ class Deployer:
             compiled = () if wanted.is_empty else self._deploy(wanted, turn.now)
             return Deployed(wanted, compiled, turn.settled)
 
+    def put_source(
+        self, source: str, entries: Sequence[tuple[Job, JobOrigin]], *, now: int
+    ) -> Deployed:
+        """Make the jobs of one crontab those of its entries, all or none.
+
+        ``source`` is the path of the file; without entries, it has no jobs any more. A job that is
+        the same already is left alone, wherever its line has moved. ``now`` is in µs UTC. Raises
+        what ``put_all`` does; whatever it raises, nothing was changed.
+        """
+        with self._locked(now) as turn:
+            wanted = plan_source(source, entries, self._store)
+            compiled = () if wanted.is_empty else self._deploy(wanted, turn.now)
+            unchanged = {job.name: wanted.origins[job.name] for job in wanted.unchanged}
+            if unchanged.items() - self._store.jobs.origins(unchanged).items():
+                with self._store.changing_jobs():
+                    for name, origin in unchanged.items():
+                        self._store.jobs.put_origin(name, origin)
+            return Deployed(wanted, compiled, turn.settled)
+
     def set_enabled(self, name: str, enabled: bool, *, now: int) -> bool:
         """Start or stop the timer of a job for good; ``False`` if it was that way already."""
         with self._locked(now) as turn:
@@ -184,7 +206,7 @@ class Deployer:
         Raises ``InvalidInput`` where other jobs depend on it.
         """
         with self._locked(now) as turn:
-            self._deploy(Plan(removed=(self._existing(name),)), turn.now)
+            self._deploy(Plan(removed=(self._own(name),)), turn.now)
 
     def eject(self, name: str, *, as_name: str | None, force: bool, now: int) -> Ejection:
         """Put plain units into the place of a job and forget the job; the history stays.
@@ -195,7 +217,7 @@ class Deployer:
         from lunasched.transfer import ejection
 
         with self._locked(now) as turn:
-            job = self._existing(name)
+            job = self._own(name)
             found = ejection.ejected_units(job, self._context, as_name)
             check_losses(found, force)
             wanted = Plan(removed=(job,))
@@ -376,7 +398,7 @@ class Deployer:
             with nothing_changed_if_it_raises():
                 self._units.check_writable()
                 staged = prepared.enter_context(self._units.stage(texts(change.compiled)))
-                self._store_change(wanted.after, now)
+                self._store_change(wanted.after, now, wanted.origins)
             try:
                 running = self._loader.running(change.compiled)
                 self._successes.note(change.gained)
@@ -408,13 +430,20 @@ class Deployer:
         leaves_no_job = not wanted.put and gone.issuperset(self._store.jobs.names())
         return self._lock.changing(leaves_no_job=leaves_no_job)
 
-    def _store_change(self, jobs: Mapping[str, Job | None], now: int) -> None:
+    def _store_change(
+        self,
+        jobs: Mapping[str, Job | None],
+        now: int,
+        origins: Mapping[str, JobOrigin] | None = None,
+    ) -> None:
         with self._store.changing_jobs():
             for name, job in jobs.items():
                 if job is None:
                     self._store.jobs.delete(name)
                 else:
                     self._store.jobs.put(job, now)
+                    if origins and name in origins:
+                        self._store.jobs.put_origin(name, origins[name])
 
     def _drop_pending(self, wanted: Plan) -> None:
         """Drop pending starts of jobs that are removed or disabled.
@@ -456,6 +485,7 @@ class Deployer:
             affected,
             tuple(job.name for job in wanted.removed),
             {name: self._units.read(name) for name in names},
+            self._store.jobs.origins(wanted.before),
         )
 
     def _affected(
@@ -505,7 +535,7 @@ class Deployer:
         own_timers = timers(change.jobs)
         failures: list[LunaschedError] = []
         with _collected(failures):
-            self._store_change(wanted.before, now)
+            self._store_change(wanted.before, now, change.old_origins)
         with _collected(failures):
             failures.extend(self._manager.stop(own_timers).values())
         with _collected(failures):
@@ -549,6 +579,12 @@ class Deployer:
             with suppress(InvalidInput):
                 found.append(before.compile(job, keeps_success(service)))
         return found
+
+    def _own(self, name: str) -> Job:
+        """A job that is not an entry of a crontab."""
+        job = self._existing(name)
+        check_own(name, self._store.jobs.origins([name]).get(name))
+        return job
 
     def _existing(self, name: str) -> Job:
         job = self._store.jobs.get(name)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from lunasched.errors import InvalidInput
 from lunasched.jobs.model import Job
+from lunasched.jobs.origin import JobOrigin
 
 if TYPE_CHECKING:
     from lunasched.store import Store
@@ -24,10 +27,12 @@ class Plan:
     """Each as it is, and as it was requested."""
     removed: tuple[Job, ...] = ()
     unchanged: tuple[Job, ...] = ()
+    origins: Mapping[str, JobOrigin] = field(default_factory=dict)
+    """Where those of the jobs come from that are entries of a crontab."""
 
     @property
     def is_empty(self) -> bool:
-        """True if there is nothing to do."""
+        """True if no job changes; where one comes from still may."""
         return not (self.added or self.changed or self.removed)
 
     @property
@@ -54,9 +59,45 @@ class Plan:
 
 
 def plan(jobs: Sequence[Job], store: Store, *, prune: bool = False) -> Plan:
-    """Plan the changes from the jobs in the database to ``jobs``; with ``prune``, to these
-    alone."""
+    """Plan the changes from the jobs in the database to ``jobs``; with ``prune``, to these alone.
+
+    The entries of crontabs are jobs of others: none is removed, and ``InvalidInput`` is raised
+    where one would change.
+    """
     existing = _existing(jobs, store, prune)
+    origins = store.jobs.origins(existing)
+    names = {job.name for job in jobs}
+    own = {name: job for name, job in existing.items() if name in names or name not in origins}
+    found = _changes(jobs, own)
+    for job, _ in found.changed:
+        check_own(job.name, origins.get(job.name))
+    return found
+
+
+def plan_source(source: str, entries: Sequence[tuple[Job, JobOrigin]], store: Store) -> Plan:
+    """Plan the changes that make the jobs of one crontab those of its entries.
+
+    Raises ``InvalidInput`` where an entry has the name of a job that is not of this crontab.
+    """
+    existing = {job.name: job for job, _ in store.jobs.of_source(source)}
+    for job, _ in entries:
+        if job.name not in existing and store.jobs.get(job.name) is not None:
+            raise InvalidInput(f"there is a job {job.name!r} already, and it is not of {source}")
+    found = _changes([job for job, _ in entries], existing)
+    return replace(found, origins={job.name: origin for job, origin in entries})
+
+
+def check_own(name: str, origin: JobOrigin | None) -> None:
+    """Raise ``InvalidInput`` for the job of a crontab, which is not to be changed elsewhere."""
+    if origin is not None:
+        raise InvalidInput(
+            f"the job {name!r} comes from a crontab ({origin.label}), and is changed there: "
+            f"lunasched edit {shlex.quote(name)}"
+        )
+
+
+def _changes(jobs: Sequence[Job], existing: Mapping[str, Job]) -> Plan:
+    """The changes from the ``existing`` jobs to ``jobs`` alone."""
     added, changed, unchanged = [], [], []
     for job in jobs:
         before = existing.get(job.name)

@@ -66,3 +66,26 @@ SELECT name, updated_at, json_extract(definition, '$.schedule') AS schedule,
     json_extract(definition, '$.overlap') AS overlap,
     json_extract(definition, '$.jitter_seconds') AS jitter_seconds
 FROM jobs ORDER BY name;
+
+-- name: origins
+SELECT job, source, line, text FROM origins ORDER BY job;
+
+-- name: origins_of
+SELECT job, source, line, text FROM origins
+WHERE job IN (SELECT value FROM json_each(:names)) ORDER BY job;
+
+-- name: jobs_of_source
+SELECT origins.job, origins.source, origins.line, origins.text, jobs.definition
+FROM origins JOIN jobs ON jobs.name = origins.job
+WHERE origins.source = :source ORDER BY origins.line, origins.job;
+
+-- name: sources
+SELECT DISTINCT source FROM origins ORDER BY source;
+
+-- name: put_origin
+INSERT INTO origins (job, source, line, text) VALUES (:job, :source, :line, :text)
+ON CONFLICT (job) DO UPDATE SET source = excluded.source, line = excluded.line, text = excluded.text
+WHERE source <> excluded.source OR line <> excluded.line OR text <> excluded.text;
+
+-- name: delete_origin
+DELETE FROM origins WHERE job = :job;

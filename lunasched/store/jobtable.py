@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from lunasched.formats.printable import command_text
 from lunasched.history.overview import JobLine, ListedJob
 from lunasched.jobs.model import Command, Job
+from lunasched.jobs.origin import JobOrigin
 from lunasched.store.connection import Execute, Row
 
 
@@ -111,6 +112,30 @@ class JobTable:
         """Remove the job; its runs stay in the history."""
         self._execute("delete_job", name=name)
         self._execute("delete_dependencies", job=name)
+        self._execute("delete_origin", job=name)
+
+    def origins(self, names: Iterable[str] | None = None) -> dict[str, JobOrigin]:
+        """The origins of the jobs that have one, by name; of these jobs or of all."""
+        if names is None:
+            rows = self._execute("origins")
+        else:
+            rows = self._execute("origins_of", names=json.dumps(list(names)))
+        return {row["job"]: _origin(row) for row in rows}
+
+    def of_source(self, source: str) -> list[tuple[Job, JobOrigin]]:
+        """The jobs that come from a file, in the order of their lines."""
+        rows = self._execute("jobs_of_source", source=source)
+        return [(_job(row), _origin(row)) for row in rows]
+
+    def sources(self) -> list[str]:
+        """The files that jobs come from, in order."""
+        return [row["source"] for row in self._execute("sources")]
+
+    def put_origin(self, name: str, origin: JobOrigin) -> None:
+        """Note where a job comes from."""
+        self._execute(
+            "put_origin", job=name, source=origin.source, line=origin.line, text=origin.text
+        )
 
     def updated_at(self) -> dict[str, int]:
         """Return the last time at which each job was added or changed."""
@@ -119,6 +144,10 @@ class JobTable:
     def facts(self) -> list[Row]:
         """The name, change, schedule, zone and state of every job, in the order of the names."""
         return self._execute("job_facts")
+
+
+def _origin(row: Row) -> JobOrigin:
+    return JobOrigin(row["source"], row["line"], row["text"])
 
 
 def _frozen(command: str | list[str]) -> Command:

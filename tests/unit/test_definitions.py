@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import sqlite3
@@ -16,7 +17,7 @@ import pytest
 from samples import job
 
 from lunasched.errors import PermissionDenied, StoreError
-from lunasched.store import Definitions, DefinitionsReader, check_directory
+from lunasched.store import DEFINITIONS, Definitions, DefinitionsReader, check_directory
 
 NOBODY = 65534
 KILLED = """
@@ -52,6 +53,21 @@ def definitions(path: Path) -> Iterator[Definitions]:
 def put(definitions: Definitions, name: str) -> None:
     with definitions.transaction():
         definitions.jobs.put(job(name=name), 1)
+
+
+def test_a_database_from_before_jobs_had_origins(path: Path) -> None:
+    old = sqlite3.connect(path)
+    DEFINITIONS.upgrade(old, 0, to=1)
+    old.execute("INSERT INTO jobs VALUES ('a', ?, 1, 2)", [json.dumps(job(name="a").to_mapping())])
+    old.commit()
+    old.close()
+    reader = DefinitionsReader(path)
+    with pytest.raises(StoreError, match="lunasched sync brings it up to date"):
+        reader.jobs.names()
+    definitions = Definitions.open(path, group=NOBODY)
+    assert (definitions.jobs.all(), definitions.jobs.origins()) == ([job(name="a")], {})
+    assert definitions.version() == DEFINITIONS.version
+    definitions.close()
 
 
 def test_a_reader_sees_jobs_from_before_there_is_a_file(path: Path) -> None:

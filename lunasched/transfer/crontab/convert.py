@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container
+from dataclasses import dataclass
 from typing import Any
 
 from lunasched.errors import InvalidInput, InvalidJob
@@ -50,12 +51,12 @@ def read_crontab(data: bytes, source: CrontabSource) -> Crontab:
     for entry in raw:
         try:
             draft = _anacron_draft(entry) if is_anacron else _draft(entry, source)
-            _check_user(draft, source)
+            check_user(draft, source)
         except InvalidInput as error:
             problems.add(entry.line, str(error))
             continue
         drafts.append(draft)
-        _see_variables(entry, draft, source, problems)
+        see_variables(entry, draft, source, problems)
     named = identifiers(drafts, problems) if is_anacron else names(drafts)
     found = [
         CrontabEntry(draft.entry.line, job, tuple(draft.differences))
@@ -69,6 +70,31 @@ def read_crontab(data: bytes, source: CrontabSource) -> Crontab:
 
 
 def _draft(entry: RawEntry, source: CrontabSource) -> CrontabDraft:
+    plain = plain_draft(entry, source)
+    draft = plain.draft
+    draft.differences += _of_command(
+        plain.command, plain.written, source, draft.definition["schedule"], plain.shell
+    )
+    _mail(entry, draft, source, failures_only=plain.mails_failures)
+    return draft
+
+
+@dataclass(frozen=True, slots=True)
+class PlainDraft:
+    """What an entry says by itself: when, as whom, what."""
+
+    draft: CrontabDraft
+    command: str
+    """For the shell."""
+    written: str
+    """The command as it is written, its standard input with it."""
+    shell: str
+    mails_failures: bool
+    """True with OpenBSD's ``-n``: no mail of a run that succeeds."""
+
+
+def plain_draft(entry: RawEntry, source: CrontabSource) -> PlainDraft:
+    """The schedule, user, command, input and variables of an entry; raises ``InvalidInput``."""
     times = read_times(entry.text)
     differences = list(times.differences)
     rest = times.rest
@@ -111,9 +137,7 @@ def _draft(entry: RawEntry, source: CrontabSource) -> CrontabDraft:
         stem=stem(source.prefix, base_name(command)),
         differences=differences,
     )
-    draft.differences += _of_command(command, rest, source, times.schedule, shell)
-    _mail(entry, draft, source, failures_only=mails_failures)
-    return draft
+    return PlainDraft(draft, command, rest, shell, mails_failures)
 
 
 def _check_no_star(rest: str) -> None:
@@ -139,7 +163,7 @@ def _user(rest: str, source: CrontabSource) -> tuple[str, str]:
     return user, rest
 
 
-def _check_user(draft: CrontabDraft, source: CrontabSource) -> None:
+def check_user(draft: CrontabDraft, source: CrontabSource) -> None:
     """In user mode, whose jobs can be the caller's; then none of them names its user."""
     user = draft.definition.get("user")
     if source.caller is None:
@@ -227,7 +251,7 @@ def _mail(
 # Variables
 
 
-def _see_variables(
+def see_variables(
     entry: RawEntry, draft: CrontabDraft, source: CrontabSource, problems: Problems
 ) -> None:
     """Apply the meaning of variables above an entry besides being its environment."""

@@ -1,0 +1,148 @@
+"""The entries of a crontab that lunasched serves itself, as jobs that do what cron does.
+
+The import makes jobs for who has left cron: it names what will differ, and refuses a file for one
+fault. Here nobody is there to read that. Each entry that is exact becomes a job, the others are
+faults, and a job keeps its name when its line moves, or when its command is edited.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lunasched.errors import InvalidInput, InvalidJob
+from lunasched.jobs.channels import read_address
+from lunasched.jobs.model import Job
+from lunasched.jobs.origin import JobOrigin
+from lunasched.jobs.reading import job_from_mapping
+from lunasched.transfer.crontab.convert import PlainDraft, check_user, plain_draft, see_variables
+from lunasched.transfer.crontab.lines import Problems, RawEntry, raw_entries
+from lunasched.transfer.crontab.source import CrontabSource
+
+# What tells apart jobs of the same program.
+_NUMBER = re.compile(r"-[0-9]+\Z")
+
+Known = Sequence[tuple[str, JobOrigin]]
+"""The jobs that a crontab had before, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedCrontab:
+    """The jobs of a crontab, in the order of its lines, and the lines that are none."""
+
+    jobs: tuple[tuple[Job, JobOrigin], ...]
+    faults: tuple[tuple[int, str], ...]
+    """Line, or 0 for the file, and what is wrong with it."""
+
+
+def served(
+    data: bytes, source: CrontabSource, known: Known, is_taken: Callable[[str], bool]
+) -> ServedCrontab:
+    """The jobs of a crontab; ``source.label`` is its path.
+
+    ``known`` are the jobs that it had before, and ``is_taken`` tells if a job of another origin has
+    a name.
+    """
+    problems = Problems(source.label)
+    drafts = []
+    entries = raw_entries(data, problems)
+    # What cron ignores (a last line without its end) could be read all the same.
+    ignored = {line for line, _ in problems.found}
+    for entry in entries:
+        if entry.line in ignored:
+            continue
+        try:
+            plain = plain_draft(entry, source)
+            check_user(plain.draft, source)
+        except InvalidInput as error:
+            problems.add(entry.line, str(error))
+            continue
+        see_variables(entry, plain.draft, source, problems)
+        drafts.append(plain)
+    found = []
+    for plain, name in zip(drafts, _names(drafts, known, is_taken), strict=True):
+        entry = plain.draft.entry
+        try:
+            job = job_from_mapping(_definition(plain, name, source, problems))
+        except InvalidJob as error:
+            for problem in error.problems:
+                problems.add(entry.line, problem)
+            continue
+        found.append((job, JobOrigin(source.label, entry.line, entry.text)))
+    return ServedCrontab(tuple(found), tuple(sorted(problems.found)))
+
+
+def _definition(
+    plain: PlainDraft, name: str, source: CrontabSource, problems: Problems
+) -> dict[str, Any]:
+    definition = plain.draft.definition
+    definition.pop("notification_config", None)
+    at_boot = definition["schedule"] == "@reboot"
+    channel = _mail(plain.draft.entry, definition, source, problems)
+    told = "on_failure" if plain.mails_failures else "on_output"
+    return {
+        **definition,
+        "name": name,
+        # Cron does not look at the exit code, and starts a run beside one that is not over.
+        "any_exit_code": not plain.mails_failures,
+        "execution_mode": "Sequential" if at_boot else "Parallel",
+        # What a command leaves in the background lives on: a daemon that @reboot starts, too.
+        "systemd": {**definition.get("systemd", {}), "KillMode": "process"},
+        "notification_config": {told: channel} if channel else {},
+    }
+
+
+def _mail(
+    entry: RawEntry, definition: dict[str, Any], source: CrontabSource, problems: Problems
+) -> dict[str, str] | None:
+    """The channel of cron's mail: to ``MAILTO`` or else the user, and none if that is empty."""
+    to = entry.value("MAILTO")
+    if to is None:
+        to = definition.get("user") or source.caller or "root"
+    elif not to.strip():
+        return None
+    try:
+        return {"type": "sendmail", "to": read_address(to), "style": "cron"}
+    except InvalidInput as error:
+        line = entry.variables["MAILTO"].line if "MAILTO" in entry.variables else entry.line
+        problems.add(line, f"MAILTO={to}: {error}; what is printed is mailed to nobody")
+    return None
+
+
+def _names(
+    plains: Sequence[PlainDraft], known: Known, is_taken: Callable[[str], bool]
+) -> list[str]:
+    """The names of entries: of the job that was the same line, else the same program, else new."""
+    names = ["" for _ in plains]
+    by_text: dict[str, list[str]] = defaultdict(list)
+    for name, origin in known:
+        by_text[origin.text].append(name)
+    for number, plain in enumerate(plains):
+        if same := by_text[plain.draft.entry.text]:
+            names[number] = same.pop(0)
+    kept = {*names}
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for name, _ in known:
+        if name not in kept:
+            by_stem[_NUMBER.sub("", name)].append(name)
+    for number, plain in enumerate(plains):
+        if not names[number] and (edited := by_stem[_NUMBER.sub("", plain.draft.stem)]):
+            names[number] = edited.pop(0)
+    # A job that is gone leaves its name to none of the others in the same change.
+    used = {*names, *(name for name, _ in known)}
+    for number, plain in enumerate(plains):
+        if not names[number]:
+            names[number] = _free(plain.draft.stem, used, is_taken)
+            used.add(names[number])
+    return names
+
+
+def _free(stem: str, used: set[str], is_taken: Callable[[str], bool]) -> str:
+    name, number = stem, 1
+    while name in used or is_taken(name):
+        number += 1
+        name = f"{stem}-{number}"
+    return name

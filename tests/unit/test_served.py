@@ -1,0 +1,138 @@
+"""Crontabs that lunasched serves itself: what each entry becomes, under which name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lunasched.jobs.model import ExecutionMode, Job
+from lunasched.jobs.origin import JobOrigin
+from lunasched.transfer.crontab import CronFormat, CrontabSource
+from lunasched.transfer.crontab.served import Known, ServedCrontab, served
+
+PATH = "/var/spool/cron/crontabs/alice"
+OWN = CrontabSource(PATH, CronFormat.USER, prefix="crontab.alice", user="alice")
+SYSTEM = CrontabSource(
+    "/etc/cron.d/php", CronFormat.SYSTEM, prefix="cron.d-php", users={"root", "www-data"}
+)
+
+
+def serve(
+    text: str,
+    known: Known = (),
+    source: CrontabSource = OWN,
+    is_taken: Callable[[str], bool] = lambda name: False,
+) -> ServedCrontab:
+    return served(text.encode(), source, known, is_taken)
+
+
+def one(text: str, source: CrontabSource = OWN) -> Job:
+    found = serve(text, source=source)
+    assert not found.faults
+    ((job, _),) = found.jobs
+    return job
+
+
+def names(text: str, known: Known = ()) -> list[str]:
+    return [job.name for job, _ in serve(text, known).jobs]
+
+
+def told(job: Job) -> dict[str, Any]:
+    return {
+        event: [one.to_mapping() for one in channels]
+        for event in ("on_output", "on_failure")
+        if (channels := getattr(job.notifications, event))
+    }
+
+
+def test_an_entry_does_what_cron_does_with_it() -> None:
+    job = one("A=b\nHOME=/srv\n30 4 * * 1-5  backup --all %in%put\n")
+    assert (job.name, job.schedule) == ("crontab.alice-backup", "30 4 * * 1-5")
+    assert (job.command, job.user, job.working_directory) == ("backup --all ", "alice", "/srv")
+    assert job.environment == (
+        ("PATH", "/usr/bin:/bin"), ("SHELL", "/bin/sh"), ("A", "b"), ("HOME", "/srv"),
+    )  # fmt: skip
+    assert dict(job.directives) == {
+        "StandardInput": "data", "StandardInputText": "in\\nput", "KillMode": "process",
+    }  # fmt: skip
+    assert (job.any_exit_code, job.mode, job.catch_up) == (True, ExecutionMode.PARALLEL, False)
+    assert told(job) == {"on_output": [{"type": "sendmail", "to": "alice", "style": "cron"}]}
+    assert job.tags == ()
+
+
+def test_an_entry_of_the_system_names_its_user() -> None:
+    job = one("MAILTO=ops@example.org\n@reboot www-data /usr/bin/php -f x\n", SYSTEM)
+    assert (job.user, job.mode) == ("www-data", ExecutionMode.SEQUENTIAL)
+    assert told(job)["on_output"][0]["to"] == "ops@example.org"
+    assert one("@daily root true\n", SYSTEM).user is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('MAILTO=""\n@daily x\n', {}),
+        ("MAILTO=a,b@c\n@daily x\n", {"on_output": "a, b@c"}),
+        # No mail of what succeeds: there an exit code counts.
+        ("@daily -n x\n", {"on_failure": "alice"}),
+    ],
+)
+def test_whom_it_mails(text: str, expected: dict[str, str]) -> None:
+    job = one(text)
+    assert {event: channels[0]["to"] for event, channels in told(job).items()} == expected
+    assert job.any_exit_code is ("on_failure" not in expected)
+
+
+def test_a_fault_is_of_its_line_alone() -> None:
+    found = serve("@daily good\n61 * * * * bad\nMAILTO=a b\n@daily mails nobody\n@daily last")
+    assert [(job.command, origin.line) for job, origin in found.jobs] == [
+        ("good", 1), ("mails nobody", 4),
+    ]  # fmt: skip
+    assert told(found.jobs[1][0]) == {}
+    assert [line for line, _ in found.faults] == [2, 3, 5]
+    said = [message for _, message in found.faults]
+    assert "column 1" in said[0]
+    assert "mailed to nobody" in said[1]
+    assert "newline at the end of the last line is missing" in said[2]
+
+
+def test_where_an_entry_comes_from() -> None:
+    found = serve("# about it\n\n@daily  x  # y \n")
+    assert [origin for _, origin in found.jobs] == [JobOrigin(PATH, 3, "@daily  x  # y ")]
+
+
+FIRST = "1 1 * * * backup a\n2 2 * * * backup b\n3 3 * * * report\n"
+
+
+def known_of(text: str) -> list[tuple[str, JobOrigin]]:
+    return [(job.name, origin) for job, origin in serve(text).jobs]
+
+
+def test_names_are_of_the_program_and_numbered() -> None:
+    base = "crontab.alice"
+    assert names(FIRST) == [f"{base}-backup", f"{base}-backup-2", f"{base}-report"]
+    assert names("@daily x\n@daily x\n") == [f"{base}-x", f"{base}-x-2"]
+    taken = {f"{base}-x", f"{base}-x-2"}
+    found = serve("@daily x\n", is_taken=lambda name: name in taken)
+    assert [job.name for job, _ in found.jobs] == [f"{base}-x-3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # Lines move, and others come.
+        ("3 3 * * * report\n2 2 * * * backup b\n", ["report", "backup-2"]),
+        ("0 0 * * * new\n" + FIRST, ["new", "backup", "backup-2", "report"]),
+        # A time or an argument changes.
+        ("9 9 * * * backup a\n2 2 * * * backup b\n", ["backup", "backup-2"]),
+        ("1 1 * * * backup a\n2 2 * * * backup -v b\n", ["backup", "backup-2"]),
+        ("2 2 * * * backup b\n1 1 * * * backup other\n", ["backup-2", "backup"]),
+        # What is new takes no name that another job has left in the same change.
+        ("1 1 * * * other\n", ["other"]),
+        ("1 1 * * * backup c\n1 1 * * * backup d\n1 1 * * * backup e\n",
+         ["backup", "backup-2", "backup-3"]),
+    ],
+)  # fmt: skip
+def test_a_job_keeps_its_name(text: str, expected: list[str]) -> None:
+    assert names(text, known_of(FIRST)) == [f"crontab.alice-{name}" for name in expected]
