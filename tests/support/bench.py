@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 TREE = Path(__file__).resolve().parent.parent.parent
 JOBS = 1000
 MANY_JOBS = 10_000
-RUNS = 500
+RUNS = 5_000
+AT_ONCE = 50
+"""How many jobs are started together, for so many runs."""
 HISTORY = 1_000_000
 SLOTS = 40
 """How many slots the guard's cost is measured over."""
@@ -444,17 +446,21 @@ def _guard(machine: Machine) -> None:
 
 def _record(machine: Machine) -> None:
     """How fast a supervisor that was down takes in what it missed."""
+    names = [f"record-{number}" for number in range(AT_ONCE)]
+    jobs = [{"name": name, "schedule": "@yearly", "command": "echo $$"} for name in names]
+    machine.write_file("/tmp/record.json", json.dumps({"jobs": jobs}))
+    machine.run("lunasched import-config --format yaml /tmp/record.json")
     before = _recorded(machine)
     machine.run("systemctl stop lunasched")
+    units = " ".join(f"lunasched-job@{name}.service" for name in names)
     script = f"""
-    for turn in $(seq {RUNS // 5}); do
-        systemctl start lunasched-job@job-1.service lunasched-job@job-2.service \
-            lunasched-job@job-3.service lunasched-job@job-4.service lunasched-job@job-5.service
+    for turn in $(seq {RUNS // AT_ONCE}); do
+        systemctl start {units}
         while [ -n "$(systemctl list-units --no-legend --state=active,activating,deactivating \
-            'lunasched-job@*.service')" ]; do :; done
+            'lunasched-job@record-*.service')" ]; do :; done
     done
     """
-    machine.run(script, check=False, timeout=300)
+    machine.run(script, check=False, timeout=600)
     machine.run("journalctl --sync")
     begun = time.monotonic()
     machine.exec("systemctl start lunasched")
