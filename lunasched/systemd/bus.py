@@ -35,7 +35,11 @@ SERVICE = "org.freedesktop.systemd1.Service"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 
-_TIMEOUT_MS = 25_000
+TIMEOUT_MS = 180_000
+"""How long an answer is waited for.
+
+A manager that reads its unit files anew answers nobody: 7 to 60 s were measured at 10,000 jobs.
+"""
 # What dbus-daemon lets one connection have in flight (max_replies_per_connection, measured).
 _IN_FLIGHT = 8
 # Fewer, to leave room for synchronous calls.
@@ -109,14 +113,14 @@ class Bus:
         parameters = GLib.Variant("(ss)", (interface, name))
         return self.call(Call("Get", parameters, path=path, interface=PROPERTIES))[0]
 
-    def call(self, call: Call, timeout_ms: int = _TIMEOUT_MS) -> Any:
+    def call(self, call: Call) -> Any:
         """The reply to a call, waited for."""
-        return self.reply(call, timeout_ms).unpack()
+        return self.reply(call).unpack()
 
-    def reply(self, call: Call, timeout_ms: int = _TIMEOUT_MS) -> Any:
+    def reply(self, call: Call) -> Any:
         """The same as a ``GLib.Variant``, for who needs little of it."""
         try:
-            return self.connection.call_sync(*call.arguments(timeout_ms))
+            return self.connection.call_sync(*call.arguments(TIMEOUT_MS))
         except GLib.Error as error:
             raise _translate(error, call.method) from error
 
@@ -128,7 +132,7 @@ class Bus:
 
         def send_next() -> None:
             for index, call in waiting:
-                self.connection.call(*call.arguments(_TIMEOUT_MS), received, index)
+                self.connection.call(*call.arguments(TIMEOUT_MS), received, index)
                 return
 
         def received(connection: Any, reply: Any, index: int) -> None:
@@ -154,7 +158,7 @@ class Bus:
         while self._unsent and self._unanswered < _LATER_IN_FLIGHT:
             call, answered = self._unsent.popleft()
             self._unanswered += 1
-            arguments = call.arguments(_TIMEOUT_MS)
+            arguments = call.arguments(TIMEOUT_MS)
             self.connection.call(*arguments, self._received, (call.method, answered))
 
     def _received(self, connection: Any, reply: Any, about: tuple[str, Answered]) -> None:

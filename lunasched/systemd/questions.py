@@ -17,11 +17,19 @@ from typing import Any
 from gi.repository import GLib
 
 from lunasched.formats.unittext import bus_label
-from lunasched.systemd.bus import MANAGER, NAME, OBJECT, PROPERTIES, TIMER, UNIT, Bus, Call
+from lunasched.systemd.bus import (
+    MANAGER,
+    NAME,
+    OBJECT,
+    PROPERTIES,
+    TIMEOUT_MS,
+    TIMER,
+    UNIT,
+    Bus,
+    Call,
+)
 
 _UNITS_IN_FLIGHT = 2
-# A question that the manager has when it begins to read its unit files is answered after that.
-_TIMEOUT_MS = 180_000
 _NEVER = (1 << 64) - 1
 
 
@@ -105,7 +113,7 @@ class Questions:
         path = f"{OBJECT}/unit/{bus_label(unit)}"
         for place, one in enumerate(wanted):
             call = Call("Get", GLib.Variant("(ss)", one.value), path, PROPERTIES)
-            arguments = call.arguments(_TIMEOUT_MS)
+            arguments = call.arguments(TIMEOUT_MS)
             self._bus.connection.call(*arguments, self._received, (answers, place))
 
     def _received(self, connection: Any, reply: Any, about: tuple[_Answers, int]) -> None:
@@ -132,7 +140,7 @@ class Questions:
             self._patience = 0
         if begins:
             # Should the manager never say that it is done, it is asked all the same.
-            self._patience = GLib.timeout_add(_TIMEOUT_MS, self._lose_patience)
+            self._patience = GLib.timeout_add(TIMEOUT_MS, self._lose_patience)
         else:
             self._go_on()
 

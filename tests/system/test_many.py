@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,3 +70,28 @@ def test_more_jobs_than_systemd_can_queue_for_one_client(luna: Lunasched) -> Non
         luna("sync", "--allow-empty", timeout=170)
     left = machine.exec("systemctl list-timers --all --no-legend 'lunasched-job@many-*'").stdout
     assert left == ""
+
+
+def test_a_manager_that_does_not_answer_for_longer_than_others_wait_is_waited_for(
+    luna: Lunasched,
+) -> None:
+    """As it does while it reads the units of 10,000 jobs anew; systemctl gives up after 25 s."""
+    machine = luna.machine
+    luna("add", "--name", luna.name, "--schedule", "@yearly", "--command", "true")
+    about = "systemctl show lunasched -P MainPID -P NRestarts"
+    before = machine.exec(about).stdout
+    leader = machine._pid()
+    awake = threading.Timer(30, os.kill, (leader, signal.SIGCONT))
+    os.kill(leader, signal.SIGSTOP)
+    try:
+        awake.start()
+        change = ["--replace", "--name", luna.name, "--schedule", "@daily", "--command", "true"]
+        done = machine.exec(["lunasched", "add", *change], timeout=120, check=False)
+    finally:
+        awake.cancel()
+        os.kill(leader, signal.SIGCONT)
+    assert done.returncode == 0, done.stderr
+    assert luna.json("get", luna.name)["schedule"] == "@daily"
+    luna("start", luna.name, "--wait")
+    luna.wait_for_runs(luna.name, 1)
+    assert machine.exec(about).stdout == before
