@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -91,8 +90,7 @@ def check_own(name: str, origin: JobOrigin | None) -> None:
     """Raise ``InvalidInput`` for the job of a crontab, which is not to be changed elsewhere."""
     if origin is not None:
         raise InvalidInput(
-            f"the job {name!r} comes from a crontab ({origin.label}), and is changed there: "
-            f"lunasched edit {shlex.quote(name)}"
+            f"the job {name!r} comes from a crontab ({origin.label}), and is changed there alone"
         )
 
 
