@@ -64,6 +64,16 @@ MODULES = ("typer", "jinja2", "croniter", "gi.repository.GLib", "pydbus", "lunas
 def main() -> int:
     """Measure and print."""
     print(FIGURES.header())
+    try:
+        _measure_all()
+    finally:
+        # What was measured counts, though the rest was not.
+        FIGURES.save()
+    print("\n".join(FIGURES.told))
+    return 0
+
+
+def _measure_all() -> None:
     with tempfile.TemporaryDirectory(prefix="lunasched-bench-") as directory:
         database = Path(directory, "jobs.db")
         _on_the_host(database)
@@ -77,9 +87,6 @@ def main() -> int:
             machine.copy(history, f"{LOOKED_AT}.jobs")
             machine.copy(history_path(history), LOOKED_AT)
             _look_at(machine)
-    FIGURES.save()
-    print("\n".join(FIGURES.told))
-    return 0
 
 
 def _on_the_host(database: Path) -> None:
