@@ -26,6 +26,7 @@ RUNS: dict[str, tuple[dict[str, Any], tuple[str, int | None, int | None]]] = {
         ("exec-error", 200, None),
     ),
     "missing": ({"command": ["/nowhere/x"], "schedule": "@reboot"}, ("exec-error", 203, None)),
+    'it\'s 50% "of" $HOME \\ ü': ({"command": "exit 6"}, ("success", 6, None)),
     "of-systemd": ({"command": "exit 217"}, ("exit-code", 217, None)),
     "confined": (
         {
