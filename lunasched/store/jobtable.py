@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 
 from lunasched.formats.printable import command_text
 from lunasched.history.overview import JobLine, ListedJob
@@ -155,4 +156,10 @@ def _frozen(command: str | list[str]) -> Command:
 
 
 def _job(row: Row) -> Job:
-    return Job.from_mapping(json.loads(row["definition"]))
+    return _defined(row["definition"])
+
+
+@lru_cache(maxsize=64)
+def _defined(definition: str) -> Job:
+    """Return the job of a definition; the supervisor asks for a few again and again."""
+    return Job.from_mapping(json.loads(definition))

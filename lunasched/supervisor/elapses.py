@@ -8,8 +8,8 @@ Times are compared on the monotonic clock: after a step back of the adjustable o
 have the time of a run that is over.
 
 A signal reports each elapse. Of the elapses before the supervisor started, systemd still knows the
-last one, and nothing about earlier ones.
-That does not change: of many starts that were missed, only a few need a question to systemd.
+last one, and nothing about earlier ones. What it answers holds for every start before the question:
+of many starts that were missed, one of each timer needs a question to systemd.
 """
 
 from __future__ import annotations
@@ -67,12 +67,14 @@ class _Begun:
 class Elapses:
     """The elapses of the timers of jobs, and which of them a start was found for."""
 
-    def __init__(self, store: Store, timers: TimerSignals) -> None:
+    def __init__(self, store: Store, timers: TimerSignals, *, monotonic: Callable[[], int]) -> None:
+        """``monotonic`` returns the time since boot (µs)."""
         self._runs = store.runs
         self._timers = timers
+        self._monotonic = monotonic
         self._told: dict[str, deque[Elapse]] = {}
-        # Of what began before that (µs since boot), systemd does not know the elapse any more.
-        self._unknown_before: dict[str, int] = {}
+        # By timer: the last elapse when systemd was asked, and when that was (µs since boot).
+        self._answers: dict[str, tuple[Elapse | None, int]] = {}
         self._boot_id = ""
 
     def watch(self, boot_id: str) -> None:
@@ -101,22 +103,25 @@ class Elapses:
         found = next((one for one in reversed(told) if one.since_boot <= began.since_boot), None)
         if found is not None and self._is_open(start, found):
             return self._use(start, found)
-        if self._unknown_before.get(timer, 0) > began.since_boot:
-            return Cause(None, began.at)
-        try:
-            last = self._timers.last_elapse(timer)
-        except LunaschedError:
-            last = None
-        if last is None:
-            return Cause(None, began.at)
-        known_from = max(last.active_since_boot, last.since_boot)
-        if known_from > began.since_boot:
-            self._unknown_before[timer] = known_from
-            # systemd no longer knows of earlier elapses.
+        last = self._last_elapse(timer, began)
+        # Where there was one since, systemd no longer knows of those before it.
+        if last is None or max(last.active_since_boot, last.since_boot) > began.since_boot:
             return Cause(None, began.at)
         if last.since_boot and self._is_open(start, last):
             return self._use(start, last)
         return Cause(False, began.at)
+
+    def _last_elapse(self, timer: str, began: Instant) -> Elapse | None:
+        """Return the last elapse of a timer that systemd knows of, for a start that began then."""
+        last, asked_at = self._answers.get(timer, (None, -1))
+        if began.since_boot > asked_at:
+            asked_at = self._monotonic()
+            try:
+                last = self._timers.last_elapse(timer)
+            except LunaschedError:
+                return None
+            self._answers[timer] = last, asked_at
+        return last
 
     def _is_open(self, start: _Begun, elapse: Elapse) -> bool:
         """Tell whether a start is still to come for an elapse that is before it."""

@@ -131,7 +131,7 @@ class Supervisor:
     def _make_recording(self, mode: Mode, origin: Origin) -> None:
         """Make what takes runs into the history."""
         store, journal, manager = self._store, self._journal, self._manager
-        self._elapses = Elapses(store, manager)
+        self._elapses = Elapses(store, manager, monotonic=self._loop.monotonic)
         self._recorder = Recorder(
             mode,
             store,

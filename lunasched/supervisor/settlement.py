@@ -10,7 +10,8 @@ A run is settled when its result is final: then, and once, its consequences are 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from lunasched.formats import unittext
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from lunasched.store import OpenRun, Store, UnsettledRun
     from lunasched.supervisor.consequences import Consequences
     from lunasched.systemd.manager import Invocation, UnitState, UnitTimes
+
+
+_BATCH = 500
 
 
 class KnownUnits(Protocol):
@@ -88,33 +92,41 @@ class Settlement:
         A job that others depend on seems to have failed until it is known that it was stopped:
         with ``last_word`` there has been time for that.
         """
+        unsettled = self._store.runs.unsettled()
+        signals = self._clean_signals(unsettled)
+        over = iter(unsettled if last_word else self._clear(unsettled))
         settled = []
-        unclear: set[str] = set()
-        for run in self._store.runs.unsettled():
-            stopped_maybe = run.result in (Result.SIGNAL, Result.EXIT_CODE)
-            if not last_word and stopped_maybe and self._store.jobs.dependent_names(run.job):
-                unclear.add(run.job)
-            if run.job in unclear:
-                # Later events must not be mistaken for earlier ones.
-                continue
-            number = self._clean_signal(run)
+        while batch := list(islice(over, _BATCH)):
             with self._store.transaction():
-                if number is not None:
-                    self._store.runs.correct_signal(run.execution_id, number)
-                self._consequences.settled(run.execution_id)
-                self._store.runs.set_settled(run.execution_id)
-            settled.append(run.execution_id)
+                for run in batch:
+                    number = signals.get(run.execution_id)
+                    if number is not None:
+                        self._store.runs.correct_signal(run.execution_id, number)
+                    self._consequences.settled(run.execution_id)
+                    self._store.runs.set_settled(run.execution_id)
+                    settled.append(run.execution_id)
         return settled
 
-    def _clean_signal(self, run: UnsettledRun) -> int | None:
-        """Return the signal that ended a run which systemd calls a success, if it still knows.
+    def _clear(self, unsettled: list[UnsettledRun]) -> Iterator[UnsettledRun]:
+        """Return the runs whose result is not that of a stop that is still to be recorded."""
+        unclear: set[str] = set()
+        for run in unsettled:
+            stopped_maybe = run.result in (Result.SIGNAL, Result.EXIT_CODE)
+            if stopped_maybe and self._store.jobs.dependent_names(run.job):
+                unclear.add(run.job)
+            # Later events must not be mistaken for earlier ones.
+            if run.job not in unclear:
+                yield run
+
+    def _clean_signals(self, unsettled: list[UnsettledRun]) -> dict[str, int | None]:
+        """Return the signals that ended runs which systemd calls a success, as far as it knows.
 
         SIGHUP, SIGINT, SIGTERM and SIGPIPE are clean ends to systemd (``SuccessExitStatus=``),
-        with no record of them in the journal; for a job they are not.
+        with no record of them in the journal; for a job they are not. Of the runs of a unit, it
+        knows the last.
         """
-        if run.result is not Result.SUCCESS:
-            return None
-        return self._units.main_signal(run.unit, run.execution_id)
+        last = {run.unit: run.execution_id for run in unsettled if run.result is Result.SUCCESS}
+        return {held: self._units.main_signal(unit, held) for unit, held in last.items()}
 
     def note_running(self) -> bool:
         """Find the jobs of ``Type=oneshot`` that have begun, which only D-Bus reports.

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from samples import job, own_history
 
-from lunasched.history.run import Result, Run, Trigger
+from lunasched.history.run import Instant, Result, Run, Trigger
 from lunasched.jobs.model import ExecutionMode, HookEvent, Job, Overlap, ResourceLimits
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.paths import Mode
@@ -69,6 +69,8 @@ class Clockwork:
     def __init__(self, since: int | None = None) -> None:
         self.since = since
         self.last = Elapse(0, 0)
+        self.asked = 0
+        self.now = 0
         self.told: list[Callable[[str, Elapse], None]] = []
 
     def on_elapsed(self, elapsed: Callable[[str, Elapse], None]) -> None:
@@ -76,7 +78,12 @@ class Clockwork:
 
     def last_elapse(self, timer: str) -> Elapse | None:
         assert timer == "lunasched-job@backup.timer"
+        self.asked += 1
         return None if self.since is None else replace(self.last, active_since_boot=self.since)
+
+    def monotonic(self) -> int:
+        """The time since boot, of which most tests need nothing: each start is asked about."""
+        return self.now
 
     def elapse(self, after: float) -> None:
         self.last = Elapse(*instant(after))
@@ -91,7 +98,8 @@ def recorder(
     mode: Mode = Mode.SYSTEM,
     waits: Callable[[str], Waits] = lambda execution_id: Waits(),
 ) -> Recorder:
-    elapses = Elapses(store, timers or Clockwork())
+    timers = timers or Clockwork()
+    elapses = Elapses(store, timers, monotonic=timers.monotonic)
     elapses.watch(BOOT)
     consequences = Consequences(store, ORIGIN, lambda: 0)
     return Recorder(
@@ -1114,20 +1122,22 @@ def test_an_exit_code_that_is_no_failure_is_on_record(
     assert rows(store)[RUN].exit_code == exit_code
 
 
-def test_of_starts_that_were_missed_few_are_asked_about(store: Store) -> None:
-    class Counted(Clockwork):
-        asked = 0
-
-        def last_elapse(self, timer: str) -> Elapse | None:
-            self.asked += 1
-            return super().last_elapse(timer)
-
-    timers = Counted(since=0)
+@pytest.mark.parametrize(
+    ("elapsed_after", "triggers"),
+    [(86_400.0, {Trigger.TIMER}), (None, {Trigger.MANUAL})],
+    ids=["the timer elapsed since", "the timer never elapsed"],
+)
+def test_of_starts_that_were_missed_each_timer_is_asked_about_once(
+    store: Store, elapsed_after: float | None, triggers: set[Trigger]
+) -> None:
+    timers = Clockwork(since=0)
     with store.changing_jobs():
         every = Job(name="backup", schedule="*/5 * * * *", command="true")
         store.jobs.put(every, START - 86_400 * SECOND)
     # The supervisor was away for a day; systemd knows the last elapse alone.
-    timers.last = Elapse(*instant(86_400))
+    if elapsed_after is not None:
+        timers.last = Elapse(*instant(elapsed_after))
+    timers.now = instant(86_500)[1]
     missed = [
         event(kind, 300 * number + after, run=f"{number:032x}")
         for number in range(1, 289)
@@ -1135,6 +1145,25 @@ def test_of_starts_that_were_missed_few_are_asked_about(store: Store) -> None:
     ]
     take(store, missed, timers=timers)
     assert len(rows(store)) == 288
-    # Once for all that came before, and for the one that it was.
+    assert timers.asked == 1
+    assert {run.trigger for run in rows(store).values()} == triggers
+
+
+def test_what_systemd_said_holds_for_starts_before_that_alone(store: Store) -> None:
+    timers = Clockwork(since=0)
+    timers.now = instant(10)[1]
+    elapses = Elapses(store, timers, monotonic=timers.monotonic)
+    elapses.watch(BOOT)
+    backup = Job(name="backup", schedule="*/5 * * * *", command="true")
+
+    def by_timer(after: float) -> bool | None:
+        return elapses.cause(backup, UNIT, Instant(*instant(after)), BOOT).by_timer
+
+    with store.transaction():
+        assert by_timer(5) is False
+        assert by_timer(10) is False
+        # No signal tells of this elapse.
+        timers.last = Elapse(*instant(20))
+        timers.now = instant(30)[1]
+        assert by_timer(21) is True
     assert timers.asked == 2
-    assert {run.trigger for run in rows(store).values()} == {Trigger.TIMER}

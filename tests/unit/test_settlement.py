@@ -42,6 +42,7 @@ class Units:
         self.held = GONE
         self.loaded: dict[str, UnitState] = {}
         self.ended_by: int | None = None
+        self.asked: list[str] = []
 
     def run(self, sub: str = "running") -> None:
         active = "activating" if sub == "start" else "active"
@@ -59,6 +60,7 @@ class Units:
         return self.loaded
 
     def main_signal(self, unit: str, execution_id: str) -> int | None:
+        self.asked.append(execution_id)
         return self.ended_by
 
     def on_elapsed(self, elapsed: object) -> None:
@@ -76,7 +78,7 @@ class Host:
         self.loop = HandLoop(START)
         self.units = Units()
         consequences = Consequences(store, Origin("box", "UTC", mode), self.loop.now)
-        elapses = Elapses(store, self.units)
+        elapses = Elapses(store, self.units, monotonic=self.loop.monotonic)
         elapses.watch(BOOT)
         recorder = Recorder(mode, store, "UTC", consequences, elapses, now=self.loop.now)
         self.settlement = Settlement(
@@ -274,6 +276,16 @@ def test_a_signal_that_systemd_calls_a_success_is_none(host: Host) -> None:
     assert host.settlement.settle() == [ID]
     run = host.store.runs.get(ID)
     assert run is not None and (run.result, run.signal) == (Result.SIGNAL, 15)
+
+
+def test_of_many_runs_of_a_unit_systemd_knows_the_last(host: Host) -> None:
+    ids = [f"{number:032x}" for number in range(1, 1200)]
+    for number, each in enumerate(ids):
+        host.begin(each, at=START + number * SECOND)
+        result = Result.SUCCESS if number % 3 else Result.SKIPPED
+        host.store.runs.end(each, result, START + (number + 1) * SECOND)
+    assert host.settlement.settle() == ids
+    assert host.units.asked == [ids[-1]]
 
 
 @pytest.mark.parametrize("result", [Result.SIGNAL, Result.EXIT_CODE])
