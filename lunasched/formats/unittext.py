@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lunasched.errors import InvalidInput
 
@@ -158,7 +159,20 @@ def command_line(argv: Sequence[str | UnitText]) -> UnitText:
     """
     if not argv or not argv[0]:
         raise Unrepresentable("there is no program to run")
-    program = str(argv[0])
+    words = [_program(str(argv[0]))]
+    words += [one.text if isinstance(one, UnitText) else _argument(one) for one in argv[1:]]
+    line = " ".join(words)
+    if len(line.encode()) > _LINE_BYTES_MAX:
+        raise Unrepresentable("it is too long: systemd reads lines of at most 1 MiB; use a script")
+    return UnitText(line)
+
+
+# Most of what the guards of a job are called with is the same for all jobs.
+
+
+@lru_cache(maxsize=64)
+def _program(program: str) -> str:
+    """The first word of a command line."""
     _check_text(program)
     if not program.startswith("/") and (
         "/" in program or program[0] in "@-:+!|" or program in (".", "..", ";")
@@ -172,17 +186,14 @@ def command_line(argv: Sequence[str | UnitText]) -> UnitText:
             "or a '/' end"
         )
     _check_path(program)
-    words = [_word(program, dollar=False)]
-    for argument in argv[1:]:
-        if isinstance(argument, UnitText):
-            words.append(argument.text)
-            continue
-        _check_text(argument)
-        words.append(_word(argument, dollar=True))
-    line = " ".join(words)
-    if len(line.encode()) > _LINE_BYTES_MAX:
-        raise Unrepresentable("it is too long: systemd reads lines of at most 1 MiB; use a script")
-    return UnitText(line)
+    return _word(program, dollar=False)
+
+
+@lru_cache(maxsize=256)
+def _argument(argument: str) -> str:
+    """Any other word of a command line."""
+    _check_text(argument)
+    return _word(argument, dollar=True)
 
 
 def shell_command_line(command: str) -> UnitText:

@@ -227,6 +227,9 @@ def _content(path: str) -> bytes | None:
         parts = []
         while part := os.read(descriptor, about.st_size + 1):
             parts.append(part)
+            if len(part) <= about.st_size:
+                # Less than was asked for: of a regular file that is the end.
+                break
         return b"".join(parts)
     finally:
         os.close(descriptor)
