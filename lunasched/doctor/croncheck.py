@@ -1,4 +1,4 @@
-"""The check of crontabs that run what jobs run."""
+"""The check of crontabs: those that run what jobs run, and those that cron does not read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lunasched.doctor.facts import Unseen
 from lunasched.doctor.finding import fine, unseen, warning
-from lunasched.machine import host
+from lunasched.machine import crontabs, host
 from lunasched.paths import Mode
 
 if TYPE_CHECKING:
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from lunasched.doctor.finding import Finding
     from lunasched.doctor.servicemanagercheck import ManagerFacts
     from lunasched.jobs.model import Command, Job
-    from lunasched.machine.host import FoundCrontab
+    from lunasched.machine.crontabs import FoundCrontab
 
-_CRONS = ("cron.service", "crond.service", "cronie.service")
+_DEBIANS_CRON = "cron.service"
+_CRONS = (_DEBIANS_CRON, "crond.service", "cronie.service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +33,27 @@ class CronLine:
     fix: tuple[str, ...]
 
 
-def look(
-    mode: Mode, manager: ManagerFacts | Unseen, jobs: Sequence[Job], user: str
-) -> tuple[CronLine, ...]:
-    """Return the lines of crontabs that run what jobs run, if cron runs at all."""
-    if isinstance(manager, Unseen) or not jobs:
-        return ()
-    if mode is Mode.SYSTEM:
-        if not any(_is_active(manager, cron) for cron in _CRONS):
-            return ()
-        return lines_of_jobs(host.crontabs(), jobs)
-    return lines_of_jobs(host.own_crontab(user), jobs)
+@dataclass(frozen=True, slots=True)
+class CronFacts:
+    """What cron runs of what jobs run, and what it does not run at all."""
+
+    lines: tuple[CronLine, ...] = ()
+    ignored: tuple[FoundCrontab, ...] = ()
+
+
+def look(mode: Mode, manager: ManagerFacts | Unseen, jobs: Sequence[Job], user: str) -> CronFacts:
+    """Return the crontabs in question, if cron runs at all."""
+    if isinstance(manager, Unseen):
+        return CronFacts()
+    if mode is Mode.USER:
+        return CronFacts(lines_of_jobs(crontabs.own_crontab(user), jobs) if jobs else ())
+    if not any(_is_active(manager, cron) for cron in _CRONS):
+        return CronFacts()
+    found = crontabs.crontabs()
+    # cronie has other rules.
+    knows_rules = _is_active(manager, _DEBIANS_CRON) and host.is_debian()
+    ignored = [crontab for crontab in found if crontab.ignored] if knows_rules else []
+    return CronFacts(lines_of_jobs(found, jobs), tuple(ignored))
 
 
 def _is_active(manager: ManagerFacts, unit: str) -> bool:
@@ -54,6 +65,8 @@ def lines_of_jobs(crontabs: Iterable[FoundCrontab], jobs: Sequence[Job]) -> tupl
     from lunasched.transfer.crontab import CronFormat, CrontabSource, read_crontab
 
     commands: dict[Command, str] = {job.command: job.name for job in jobs if job.enabled}
+    if not commands:
+        return ()
     found = []
     for crontab in crontabs:
         format_ = CronFormat.SYSTEM if crontab.user is None else CronFormat.USER
@@ -68,7 +81,7 @@ def lines_of_jobs(crontabs: Iterable[FoundCrontab], jobs: Sequence[Job]) -> tupl
 
 def _comment_out(crontab: FoundCrontab, line: int) -> tuple[str, ...]:
     if crontab.user is None:
-        return (f"sed -i '{line}s/^/#/' {shlex.quote(crontab.label)}",)
+        return (f"sed -i '{line}s/^/#/' {shlex.quote(crontab.path)}",)
     # The crontabs of users must not be edited in place (crontab(1)).
     whose = "" if crontab.label == "crontab -l" else f" -u {shlex.quote(crontab.user)}"
     return (f"crontab{whose} -l | sed '{line}s/^/#/' | crontab{whose} -",)
@@ -76,16 +89,24 @@ def _comment_out(crontab: FoundCrontab, line: int) -> tuple[str, ...]:
 
 def judge(facts: Facts) -> Iterator[Finding]:
     """Tell whether cron runs what jobs run, too."""
-    known = facts.cron_lines
+    known = facts.cron
     if isinstance(known, Unseen):
         yield unseen("crontabs", known)
         return
-    for line in known:
+    for crontab in known.ignored:
+        if crontab.ignored is not None:
+            yield warning(
+                f"cron does not read {crontab.path}: {crontab.ignored.reason}",
+                "none of its entries runs",
+                *([crontab.ignored.fix] if crontab.ignored.fix else []),
+                as_root=True,
+            )
+    for line in known.lines:
         yield warning(
             f"{line.file}:{line.line} runs what the job {line.job!r} runs",
             "cron is running too, so it runs twice",
             *line.fix,
             as_root=facts.is_system,
         )
-    if not known:
+    if not known.lines and not known.ignored:
         yield fine("cron runs nothing that a job runs")

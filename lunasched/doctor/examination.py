@@ -91,7 +91,7 @@ def examine(
         missing_scripts=scriptcheck.look(context.scripts),
         deployed=deployed,
         lacks=jobs if isinstance(jobs, Unseen) else needcheck.look(mode, jobs),
-        cron_lines=seen(lambda: croncheck.look(mode, manager, known, user)),
+        cron=seen(lambda: croncheck.look(mode, manager, known, user)),
         in_container=host.is_container(),
         has_supervisor_user=mode is Mode.USER or host.user_exists(SUPERVISOR_USER),
         reinstall=scriptcheck.how_to_reinstall(context.scripts),

@@ -17,7 +17,7 @@ from lunasched.paths import Mode
 if TYPE_CHECKING:
     from lunasched.doctor.clockcheck import ClockFacts
     from lunasched.doctor.configurationcheck import SettingsFacts
-    from lunasched.doctor.croncheck import CronLine
+    from lunasched.doctor.croncheck import CronFacts
     from lunasched.doctor.databasecheck import DatabaseFacts
     from lunasched.doctor.diskcheck import ClosedFacts, DiskFacts
     from lunasched.doctor.journalcheck import JournalFacts
@@ -92,9 +92,9 @@ class Facts:
     scripts: Path
     missing_scripts: tuple[str, ...]
     deployed: DeployedFacts | Unseen
+    cron: CronFacts | Unseen
     lacks: tuple[Lack, ...] | Unseen = ()
     """Things that jobs need and that are not there."""
-    cron_lines: tuple[CronLine, ...] | Unseen = ()
     in_container: bool = False
     has_supervisor_user: bool = True
     """True if there is the user that the system's supervisor runs as; in user mode, always."""

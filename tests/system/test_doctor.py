@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -571,24 +572,78 @@ def test_a_notification_that_was_given_up(patient: Patient) -> None:
 # Cron
 
 
-def test_cron_runs_what_a_job_runs(
-    patient: Patient, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    deb = debian_crontabs.debs(("cron",))["cron"]
+@pytest.fixture
+def cron(machine_to_break: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """Debian's cron is there, and does not run; its crontabs are gone at the end."""
     root: Path = tmp_path_factory.mktemp("cron")
-    debian_crontabs.extracted(deb, root)
+    debian_crontabs.extracted(debian_crontabs.debs(("cron",))["cron"], root)
+    machine_to_break.run("systemctl stop cron.service", check=False)
     for path in ("usr/sbin/cron", "usr/bin/crontab", "lib/systemd/system/cron.service"):
         found = root / path if (root / path).exists() else root / "usr" / path
-        patient.machine.copy(found, f"/{path}")
-    patient.machine.run("groupadd -f crontab; mkdir -p /var/spool/cron/crontabs")
-    patient.machine.write_file("/etc/cron.d/twice", "# twice\n5 4 * * * root true\n")
-    patient.machine.run("printf '0 1 * * * true\\n' | crontab -")
+        machine_to_break.copy(found, f"/{path}")
+    machine_to_break.run(
+        "groupadd -f crontab; mkdir -p /var/spool/cron/crontabs; systemctl daemon-reload"
+    )
+    yield machine_to_break
+    machine_to_break.run(
+        "systemctl stop cron.service; rm -rf /etc/cron.d/* /var/spool/cron/crontabs/*"
+    )
+
+
+def test_cron_runs_what_a_job_runs(patient: Patient, cron: Machine) -> None:
+    cron.write_file("/etc/cron.d/twice", "# twice\n5 4 * * * root true\n")
+    cron.run("printf '0 1 * * * true\\n' | crontab -")
     patient.job()
     assert patient.findings("cron") == []
-    patient.machine.run("systemctl daemon-reload; systemctl start cron.service")
+    cron.run("systemctl start cron.service")
     patient.fixes("cron", "/etc/cron.d/twice:2 runs")
     patient.fixes("cron", "the crontab of root:1 runs")
-    patient.machine.run("systemctl stop cron.service; rm -f /etc/cron.d/twice; crontab -r")
+
+
+# What spoils a crontab, and what Debian's cron says of it: of a name, nothing.
+SPOILT = {
+    "/etc/cron.d/owned": ("chown luna {0}", "(*system*owned) WRONG FILE OWNER"),
+    "/etc/cron.d/writable": ("chmod g+w {0}", "(*system*writable) INSECURE MODE"),
+    "/etc/cron.d/twofold": ("ln {0} /root/twofold", "(*system*twofold) NUMBER OF HARD LINKS > 1"),
+    "/etc/cron.d/linked": (
+        "mv {0} /root/linked; ln -s /root/linked {0}; chown -h luna {0}",
+        "(*system*linked) WRONG SYMLINK OWNER",
+    ),
+    "/etc/cron.d/my.job": ("true", None),
+    "/var/spool/cron/crontabs/luna": ("chmod 0644 {0}", "(luna) INSECURE MODE (mode 0600"),
+    "/var/spool/cron/crontabs/root": ("chown luna {0}", "(root) WRONG FILE OWNER"),
+    "/var/spool/cron/crontabs/gone": ("true", "(gone) ORPHAN (no passwd entry)"),
+}
+
+
+def test_crontabs_that_cron_does_not_read(patient: Patient, cron: Machine) -> None:
+    for path, (spoil, _) in SPOILT.items():
+        of_user = path.startswith("/var")
+        cron.write_file(path, "5 4 * * * " + ("" if of_user else "root ") + "/bin/spoilt\n")
+        cron.run(f"chmod {'0600' if of_user else '0644'} {path}; {spoil.format(path)}")
+    cron.write_file("/etc/cron.d/fine", "5 4 * * * root /bin/fine\n")
+    said = cron_says(cron)
+    assert [why for _, why in SPOILT.values() if why is not None and why not in said] == []
+    names = {one["what"].removeprefix("cron does not read ").partition(":")[0]
+             for one in patient.findings("cron")}  # fmt: skip
+    assert names == set(SPOILT)
+    for path in SPOILT:
+        patient.fixes("cron", f"does not read {path}: ")
+    assert patient.findings("cron") == []
+    # And cron itself has nothing to say of them any more.
+    said = cron_says(cron)
+    cron.run("rm -f /root/twofold /root/linked")
+    assert not re.search(r"\((\*system\*|luna|root|gone)", said)
+
+
+def cron_says(machine: Machine) -> str:
+    """Start cron; what it says until it has read its crontabs."""
+    begun = machine.run("date +%s.%N").stdout.strip()
+    machine.run("systemctl restart cron.service")
+    said = f"journalctl -t cron -o cat --since=@{begun}"
+    # That comes after it has read them.
+    machine.wait_for(f"{said} | grep -q '@reboot jobs'", what="cron to have read its crontabs")
+    return machine.run(said).stdout
 
 
 # Who is asking

@@ -10,7 +10,7 @@ import pytest
 
 from lunasched.doctor.clockcheck import ClockFacts
 from lunasched.doctor.configurationcheck import SettingsFacts
-from lunasched.doctor.croncheck import CronLine
+from lunasched.doctor.croncheck import CronFacts, CronLine
 from lunasched.doctor.databasecheck import DatabaseFacts
 from lunasched.doctor.diagnosis import CHECKS, diagnose
 from lunasched.doctor.diskcheck import ClosedFacts, DiskFacts
@@ -27,6 +27,7 @@ from lunasched.doctor.unitcheck import DeployedFacts
 from lunasched.doctor.webcheck import WebFacts
 from lunasched.doctor.zonecheck import ZoneFacts
 from lunasched.jobs.model import Job, ResourceLimits
+from lunasched.machine.crontabs import FoundCrontab, Ignored
 from lunasched.paths import Mode, Paths
 from lunasched.units.needs import Lack
 
@@ -54,6 +55,8 @@ FILE = FileFacts(PATHS.history, "lunasched", "lunasched", 0o600)
 HISTORY = DatabaseFacts(PATHS.history, FILE, replace(FILE, mode=0o700), "", "current", checked=True)
 WEB = WebFacts(wanted=True, is_described=False, where="127.0.0.1:8080", held_by=("lunasched",))
 POLKIT = PolkitFacts("loaded", permitted=())
+
+MISNAMED = FoundCrontab("/etc/cron.d/a.b", b"", None, Ignored("its name has other characters"))
 
 HEALTHY = Facts(
     mode=Mode.SYSTEM,
@@ -83,6 +86,7 @@ HEALTHY = Facts(
     scripts=Path("/scripts"),
     missing_scripts=(),
     deployed=DEPLOYED,
+    cron=CronFacts(),
     reinstall=("apt-get install --reinstall lunasched",),
 )
 NO_BUS = Unseen("no bus")
@@ -421,7 +425,13 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
         "cron",
         Severity.WARNING,
         "/etc/crontab:3 runs what the job 'x' runs",
-        {"cron_lines": (CronLine("/etc/crontab", 3, "x", ("sed",)),)},
+        {"cron": CronFacts(lines=(CronLine("/etc/crontab", 3, "x", ("sed",)),))},
+    ),
+    (
+        "cron",
+        Severity.WARNING,
+        "cron does not read /etc/cron.d/a.b: its name has other characters",
+        {"cron": CronFacts(ignored=(MISNAMED,))},
     ),
 ]
 
