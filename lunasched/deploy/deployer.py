@@ -6,7 +6,7 @@ import dataclasses
 import time
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +19,7 @@ from lunasched.deploy.gate import Gate
 from lunasched.deploy.handover import RecordFile
 from lunasched.deploy.intendedjobs import IntendedJobs
 from lunasched.deploy.loader import Loader, timers
-from lunasched.deploy.plan import Plan, check_own, plan, plan_source
+from lunasched.deploy.plan import Entries, Plan, check_own, plan, plan_sources
 from lunasched.deploy.successfiles import SuccessFiles
 from lunasched.deploy.sync import Reconciler, SyncReport
 from lunasched.errors import (
@@ -38,7 +38,6 @@ from lunasched.formats import unittext
 from lunasched.history.run import Trigger
 from lunasched.jobs.dependencies import keeps_success
 from lunasched.jobs.model import Job
-from lunasched.jobs.origin import JobOrigin
 from lunasched.paths import Paths, zone_identity
 from lunasched.state.deploylock import DeployLock
 from lunasched.state.slotfile import SlotDirectory
@@ -51,7 +50,9 @@ from lunasched.units.concurrency import has_launcher
 if TYPE_CHECKING:
     from lunasched.deploy.adopt import Adopter, FoundUnits
     from lunasched.deploy.eject import Ejector
+    from lunasched.jobs.origin import JobOrigin
     from lunasched.store import Store
+    from lunasched.store.jobtable import JobTable
     from lunasched.systemd.manager import Manager
     from lunasched.transfer.ejection import Ejection
 
@@ -172,22 +173,24 @@ class Deployer:
             compiled = () if wanted.is_empty else self._deploy(wanted, turn.now)
             return Deployed(wanted, compiled, turn.settled)
 
-    def put_source(
-        self, source: str, entries: Sequence[tuple[Job, JobOrigin]], *, now: int
+    def put_sources(
+        self, entries: Callable[[JobTable], Mapping[str, Entries]], *, now: int
     ) -> Deployed:
-        """Make the jobs of one crontab those of its entries, all or none.
+        """Make the jobs of crontabs those of their entries, all or none.
 
-        ``source`` is the path of the file; without entries, it has no jobs any more. A job that is
-        the same already is left alone, wherever its line has moved. ``now`` is in µs UTC. Raises
-        what ``put_all`` does; whatever it raises, nothing was changed.
+        ``entries`` returns them by the path of the file, and is called when nobody else changes
+        jobs. A crontab that is not among them has no jobs any more; a job that is the same already
+        is left alone, wherever its line has moved. ``now`` is in µs UTC. Raises what ``put_all``
+        does; whatever it raises, nothing was changed.
         """
         with self._locked(now) as turn:
-            wanted = plan_source(source, entries, self._store)
+            wanted = plan_sources(entries(self._store.jobs), self._store)
             compiled = () if wanted.is_empty else self._deploy(wanted, turn.now)
             unchanged = {job.name: wanted.origins[job.name] for job in wanted.unchanged}
-            if unchanged.items() - self._store.jobs.origins(unchanged).items():
+            moved = unchanged.items() - self._store.jobs.origins(unchanged).items()
+            if moved:
                 with self._store.changing_jobs():
-                    for name, origin in unchanged.items():
+                    for name, origin in moved:
                         self._store.jobs.put_origin(name, origin)
             return Deployed(wanted, compiled, turn.settled)
 

@@ -73,17 +73,26 @@ def plan(jobs: Sequence[Job], store: Store, *, prune: bool = False) -> Plan:
     return found
 
 
-def plan_source(source: str, entries: Sequence[tuple[Job, JobOrigin]], store: Store) -> Plan:
-    """Plan the changes that make the jobs of one crontab those of its entries.
+Entries = Sequence[tuple[Job, JobOrigin]]
+"""The jobs of a crontab, each with its line."""
 
-    Raises ``InvalidInput`` where an entry has the name of a job that is not of this crontab.
+
+def plan_sources(entries: Mapping[str, Entries], store: Store) -> Plan:
+    """Plan the changes that make the jobs of all crontabs those of ``entries`` (by path).
+
+    A crontab that is not among them has no jobs any more. Raises ``InvalidInput`` where an entry
+    has the name of a job that is of no crontab, or two have one name.
     """
-    existing = {job.name: job for job, _ in store.jobs.of_source(source)}
-    for job, _ in entries:
-        if job.name not in existing and store.jobs.get(job.name) is not None:
-            raise InvalidInput(f"there is a job {job.name!r} already, and it is not of {source}")
-    found = _changes([job for job, _ in entries], existing)
-    return replace(found, origins={job.name: origin for job, origin in entries})
+    wanted = [entry for each in entries.values() for entry in each]
+    existing = {name: job for name, (job, _) in store.jobs.some(store.jobs.origins()).items()}
+    new = [job.name for job, _ in wanted if job.name not in existing]
+    for name in store.jobs.some(new):
+        raise InvalidInput(f"there is a job {name!r} already, and it is of no crontab")
+    found = _changes([job for job, _ in wanted], existing)
+    origins = {job.name: origin for job, origin in wanted}
+    if len(origins) != len(wanted):
+        raise InvalidInput("two entries of crontabs have the same name")
+    return replace(found, origins=origins)
 
 
 def check_own(name: str, origin: JobOrigin | None) -> None:

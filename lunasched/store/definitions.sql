@@ -74,14 +74,6 @@ SELECT job, source, line, text FROM origins ORDER BY job;
 SELECT job, source, line, text FROM origins
 WHERE job IN (SELECT value FROM json_each(:names)) ORDER BY job;
 
--- name: jobs_of_source
-SELECT origins.job, origins.source, origins.line, origins.text, jobs.definition
-FROM origins JOIN jobs ON jobs.name = origins.job
-WHERE origins.source = :source ORDER BY origins.line, origins.job;
-
--- name: sources
-SELECT DISTINCT source FROM origins ORDER BY source;
-
 -- name: put_origin
 INSERT INTO origins (job, source, line, text) VALUES (:job, :source, :line, :text)
 ON CONFLICT (job) DO UPDATE SET source = excluded.source, line = excluded.line, text = excluded.text

@@ -123,15 +123,6 @@ class JobTable:
             rows = self._execute("origins_of", names=json.dumps(list(names)))
         return {row["job"]: _origin(row) for row in rows}
 
-    def of_source(self, source: str) -> list[tuple[Job, JobOrigin]]:
-        """The jobs that come from a file, in the order of their lines."""
-        rows = self._execute("jobs_of_source", source=source)
-        return [(_job(row), _origin(row)) for row in rows]
-
-    def sources(self) -> list[str]:
-        """The files that jobs come from, in order."""
-        return [row["source"] for row in self._execute("sources")]
-
     def put_origin(self, name: str, origin: JobOrigin) -> None:
         """Note where a job comes from."""
         self._execute(

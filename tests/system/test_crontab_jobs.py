@@ -19,25 +19,21 @@ SERVE = """
 import json, sys
 sys.path.insert(0, "/opt/lunasched")
 from lunasched.cli.session import Session
+from lunasched.deploy.servedcrontabs import serve
 from lunasched.transfer.crontab import CronFormat, CrontabSource
-from lunasched.transfer.crontab.served import served
 
 session = Session.choose(True)
 path, prefix = sys.argv[1:]
-known = [(job.name, origin) for job, origin in session.store.jobs.of_source(path)]
 source = CrontabSource(path, CronFormat.USER, prefix=prefix, user="luna")
-names = {name for name, _ in known}
-taken = {name for name in session.store.jobs.names() if name not in names}
-found = served(sys.stdin.buffer.read(), source, known, taken.__contains__)
-done = session.deployer.put_source(path, found.jobs, now=session.now())
-plan = done.plan
+found = serve(session.deployer, [(sys.stdin.buffer.read(), source)], now=session.now())
+plan = found.done.plan
 print(json.dumps({
     "added": [job.name for job in plan.added],
     "changed": [job.name for job, _ in plan.changed],
     "removed": [job.name for job in plan.removed],
     "unchanged": [job.name for job in plan.unchanged],
     "origins": {name: one.label for name, one in session.store.jobs.origins().items()},
-    "faults": found.faults,
+    "faults": [(fault.line, fault.message) for fault in found.faults],
 }))
 """
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from samples import job
 
-from lunasched.deploy.plan import plan, plan_source
-from lunasched.errors import InvalidInput
+from lunasched.deploy.plan import plan, plan_sources
+from lunasched.deploy.servedcrontabs import serve as crontabs_of
+from lunasched.errors import InvalidInput, InvalidJobs
 from lunasched.jobs.origin import JobOrigin
 from lunasched.store import Store
+from lunasched.transfer.crontab import CronFormat, CrontabSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
+
+    from lunasched.deploy.plan import Entries
+    from lunasched.store.jobtable import JobTable
 
 SPOOL = "/var/spool/cron/crontabs/alice"
 FILE = "/etc/cron.d/php"
@@ -52,9 +57,6 @@ def test_where_a_job_comes_from(source: str, line: int, label: str) -> None:
 def test_a_job_has_its_origin_as_long_as_it_is_there(store: Store) -> None:
     assert store.jobs.origins() == ORIGINS
     assert store.jobs.origins(["php-a", "own", "none"]) == {"php-a": ORIGINS["php-a"]}
-    assert store.jobs.sources() == [FILE, SPOOL]
-    of_file = [(found.name, origin) for found, origin in store.jobs.of_source(FILE)]
-    assert of_file == [("php-a", ORIGINS["php-a"]), ("php-b", ORIGINS["php-b"])]
     with store.changing_jobs():
         # A change of the job leaves it, a job of the same name later does not have it.
         store.jobs.put(job(name="php-a", command="other"), 2)
@@ -73,19 +75,98 @@ def test_a_file_of_jobs_neither_changes_nor_removes_what_is_of_a_crontab(store: 
         plan([job(name="php-a", command="other")], store)
 
 
-def test_the_jobs_of_a_crontab_become_those_of_its_entries(store: Store) -> None:
+def test_the_jobs_of_crontabs_become_those_of_their_entries(store: Store) -> None:
     moved, new = JobOrigin(FILE, 4, "9 * * * * root a"), JobOrigin(FILE, 5, "@daily root c")
-    found = plan_source(FILE, [(job(name="php-a"), moved), (job(name="php-c"), new)], store)
-    assert [one.name for one in found.unchanged] == ["php-a"]
+    entries = [(job(name="php-a"), moved), (job(name="php-c"), new)]
+    found = plan_sources({FILE: entries, SPOOL: [(job(name="alice-x"), ORIGINS["alice-x"])]}, store)
+    assert [one.name for one in found.unchanged] == ["php-a", "alice-x"]
     assert [one.name for one in found.added] == ["php-c"]
     assert [one.name for one in found.removed] == ["php-b"]
-    assert found.origins == {"php-a": moved, "php-c": new}
-    changed = plan_source(FILE, [(job(name="php-b", command="other"), moved)], store).changed
+    assert found.origins == {"php-a": moved, "php-c": new, "alice-x": ORIGINS["alice-x"]}
+    changed = plan_sources({FILE: [(job(name="php-b", command="other"), moved)]}, store).changed
     assert [after.command for _, after in changed] == ["other"]
-    assert {one.name for one in plan_source(FILE, [], store).removed} == {"php-a", "php-b"}
+    assert {one.name for one in plan_sources({}, store).removed} == set(ORIGINS)
 
 
-@pytest.mark.parametrize("name", ["own", "alice-x"])
-def test_a_crontab_takes_the_name_of_no_job_of_others(store: Store, name: str) -> None:
-    with pytest.raises(InvalidInput, match=f"there is a job '{name}' already"):
-        plan_source(FILE, [(job(name=name), ORIGINS["php-a"])], store)
+def test_a_crontab_takes_the_name_of_no_other_job(store: Store) -> None:
+    entry = (job(name="own"), ORIGINS["php-a"])
+    with pytest.raises(InvalidInput, match="there is a job 'own' already"):
+        plan_sources({FILE: [entry]}, store)
+    entry = (job(name="alice-x"), ORIGINS["alice-x"])
+    with pytest.raises(InvalidInput, match="two entries of crontabs have the same name"):
+        plan_sources({FILE: [entry], SPOOL: [entry]}, store)
+
+
+# All of a machine's crontabs
+
+
+class Deployed:
+    """What is asked of the use case that changes jobs, which takes some of them for invalid."""
+
+    def __init__(self, store: Store, invalid: Mapping[str, str] | None = None) -> None:
+        self.store = store
+        self.invalid = invalid or {}
+        self.asked = 0
+
+    def put_sources(
+        self, entries: Callable[[JobTable], Mapping[str, Entries]], *, now: int
+    ) -> Mapping[str, list[str]]:
+        self.asked += 1
+        found = entries(self.store.jobs)
+        names = {source: [one.name for one, _ in each] for source, each in found.items()}
+        faults = [
+            (n, self.invalid[n]) for each in names.values() for n in each if n in self.invalid
+        ]
+        if faults:
+            raise InvalidJobs(faults)
+        return names
+
+
+def serve(deployed: Deployed, texts: Mapping[CrontabSource, str]) -> Any:
+    crontabs = [(text.encode(), source) for source, text in texts.items()]
+    return crontabs_of(deployed, crontabs, now=1)  # type: ignore[arg-type]
+
+
+ALICE = CrontabSource(SPOOL, CronFormat.USER, prefix="crontab.alice", user="alice")
+PHP = CrontabSource(FILE, CronFormat.SYSTEM, prefix="cron.d-php")
+
+
+def test_a_line_that_cannot_be_a_job_keeps_no_other_from_being_one(store: Store) -> None:
+    texts = {PHP: "1 1 * * * root a\n2 2 * * * root b\n61 * * * * root c\n", ALICE: "@daily x\n"}
+    deployed = Deployed(store, {"cron.d-php-b": "schedule: it never elapses"})
+    found = serve(deployed, texts)
+    assert found.done == {FILE: ["cron.d-php-a"], SPOOL: ["alice-x"]}
+    assert [(fault.source, fault.line) for fault in found.faults] == [(FILE, 3), (FILE, 2)]
+    assert found.faults[1].message == "schedule: it never elapses"
+    assert deployed.asked == 2
+
+
+def test_what_stays_invalid_is_an_error(store: Store) -> None:
+    class Stubborn(Deployed):
+        def put_sources(self, entries: object, *, now: int) -> Mapping[str, list[str]]:
+            raise InvalidJobs([("other", "it is invalid")])
+
+    with pytest.raises(InvalidJobs):
+        serve(Stubborn(store), {ALICE: "@daily x\n"})
+
+
+def test_names_are_given_once_over_all_crontabs(store: Store) -> None:
+    """Whatever a user names their program: no job of another has its name because of it."""
+    with store.changing_jobs():
+        store.jobs.put(job(name="crontab.alice-y"), 1)
+    texts = {
+        ALICE: "@daily x\n@daily y\n@daily /home/alice/bin/cron.d-php\n",
+        PHP: "@daily root /usr/bin/php\n",
+    }
+    found = serve(Deployed(store), texts)
+    assert found.done == {
+        SPOOL: ["alice-x", "crontab.alice-y-2", "crontab.alice-cron.d-php"],
+        FILE: ["cron.d-php"],
+    }
+    # The same of two crontabs: "a" with "b-x", and "a-b" with "x".
+    first, second = (
+        CrontabSource(f"/spool/{user}", CronFormat.USER, prefix=f"crontab.{user}", user=user)
+        for user in ("a", "a-b")
+    )
+    found = serve(Deployed(store), {first: "@daily b-x\n", second: "@daily x\n"})
+    assert list(found.done.values()) == [["crontab.a-b-x"], ["crontab.a-b-x-2"]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lunasched.errors import InvalidInput, InvalidJob
@@ -41,13 +41,15 @@ class ServedCrontab:
 def served(
     data: bytes, source: CrontabSource, known: Known, is_taken: Callable[[str], bool]
 ) -> ServedCrontab:
-    """The jobs of a crontab; ``source.label`` is its path.
+    """The jobs of a crontab; ``source.label`` is its path, and all names begin with its prefix.
 
     ``known`` are the jobs that it had before, and ``is_taken`` tells if a job of another origin has
     a name.
     """
     problems = Problems(source.label)
     drafts = []
+    # A word of a user's command does not stand in for what says whose job it is.
+    plainly = replace(source, prefix="")
     entries = raw_entries(data, problems)
     # What cron ignores (a last line without its end) could be read all the same.
     ignored = {line for line, _ in problems.found}
@@ -55,12 +57,13 @@ def served(
         if entry.line in ignored:
             continue
         try:
-            plain = plain_draft(entry, source)
+            plain = plain_draft(entry, plainly)
             check_user(plain.draft, source)
         except InvalidInput as error:
             problems.add(entry.line, str(error))
             continue
         see_variables(entry, plain.draft, source, problems)
+        plain.draft.stem = _stem(source.prefix, plain.draft.stem)
         drafts.append(plain)
     found = []
     for plain, name in zip(drafts, _names(drafts, known, is_taken), strict=True):
@@ -138,6 +141,13 @@ def _names(
             names[number] = _free(plain.draft.stem, used, is_taken)
             used.add(names[number])
     return names
+
+
+def _stem(prefix: str, base: str) -> str:
+    """Return a name without its number: the prefix alone where the program has the file's name."""
+    if not prefix or prefix.endswith(f"-{base}"):
+        return prefix or base
+    return f"{prefix}-{base}"
 
 
 def _free(stem: str, used: set[str], is_taken: Callable[[str], bool]) -> str:

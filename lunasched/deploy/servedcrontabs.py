@@ -1,0 +1,100 @@
+"""The use case that makes the jobs of all crontabs what their files say.
+
+One entry that cannot be a job does not keep the others from being some: it is reported. All that
+changes is one change of jobs, so that a machine with a hundred crontabs has one reload for them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lunasched.errors import InvalidJobs
+from lunasched.transfer.crontab.served import served
+
+if TYPE_CHECKING:
+    from lunasched.deploy.deployer import Deployed, Deployer
+    from lunasched.deploy.plan import Entries
+    from lunasched.jobs.origin import JobOrigin
+    from lunasched.store.jobtable import JobTable
+    from lunasched.transfer.crontab import CrontabSource
+
+
+@dataclass(frozen=True, slots=True)
+class CrontabFault:
+    """An entry that is not run, or not as it is written."""
+
+    source: str
+    """The path of the file."""
+    line: int
+    """0 for the whole file."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServedCrontabs:
+    """The jobs of crontabs as they are now."""
+
+    done: Deployed
+    faults: tuple[CrontabFault, ...]
+
+
+def serve(
+    deployer: Deployer, crontabs: Iterable[tuple[bytes, CrontabSource]], *, now: int
+) -> ServedCrontabs:
+    """Make the jobs of crontabs those of these files, and of no others.
+
+    ``now`` is in µs UTC. Raises ``LunaschedError`` where nothing could be changed.
+    """
+    reading = _Reading(list(crontabs))
+    while True:
+        try:
+            done = deployer.put_sources(reading.entries, now=now)
+        except InvalidJobs as error:
+            if not reading.leave_out(error.faults):
+                raise
+        else:
+            return ServedCrontabs(done, tuple(reading.faults))
+
+
+class _Reading:
+    """The crontabs as they are read: again without what turned out to be no job."""
+
+    def __init__(self, crontabs: list[tuple[bytes, CrontabSource]]) -> None:
+        self._crontabs = crontabs
+        self._left_out: dict[str, str] = {}
+        self.faults: list[CrontabFault] = []
+
+    def leave_out(self, faults: Iterable[tuple[str, str]]) -> bool:
+        """Leave out jobs for what is wrong with them; ``False`` if all of them are already."""
+        new = {name: problem for name, problem in faults if name not in self._left_out}
+        self._left_out |= new
+        return bool(new)
+
+    def entries(self, jobs: JobTable) -> Mapping[str, Entries]:
+        """The jobs of each crontab, by its path."""
+        known: dict[str, list[tuple[str, JobOrigin]]] = defaultdict(list)
+        for name, origin in jobs.origins().items():
+            known[origin.source].append((name, origin))
+        # In the order of their lines, which is that in which names were given.
+        for each in known.values():
+            each.sort(key=lambda one: one[1].line)
+        taken = set(jobs.names())
+        self.faults = []
+        found: dict[str, Entries] = {}
+        for data, source in self._crontabs:
+            own = {name for name, _ in known[source.label]}
+            entries = served(data, source, known[source.label], (taken - own).__contains__)
+            taken |= {job.name for job, _ in entries.jobs}
+            self.faults += [CrontabFault(source.label, *fault) for fault in entries.faults]
+            self.faults += [
+                CrontabFault(source.label, origin.line, self._left_out[job.name])
+                for job, origin in entries.jobs
+                if job.name in self._left_out
+            ]
+            found[source.label] = [
+                (job, origin) for job, origin in entries.jobs if job.name not in self._left_out
+            ]
+        return found
