@@ -88,10 +88,10 @@ def compile_units(
     from lunasched.state.unitdir import UnitDirectory
 
     directory = UnitDirectory(output, mark=OWNERSHIP_MARK, prefix="")
-    with directory.stage({unit.name: unit.text for unit in compiled.units}) as staged:
+    with directory.stage({file.name: file.text for file in compiled.files}) as staged:
         staged.install()
-    for unit in compiled.units:
-        print(output / unit.name)
+    for file in compiled.files:
+        print(output / file.name)
 
 
 @app.command()

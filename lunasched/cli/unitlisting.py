@@ -32,12 +32,12 @@ def units_to_show(session: Session, job: Job) -> CompiledJob:
 
 
 def print_units(job: CompiledJob) -> None:
-    """The text of all units of a job, each below its name."""
-    for number, unit in enumerate(job.units):
+    """The text of all units of a job, and of the file beside them, each below its name."""
+    for number, file in enumerate(job.files):
         if number:
             print()
-        print(f"# {unit.name}")
-        terminal.print_exact(unit.text)
+        print(f"# {file.name}")
+        terminal.print_exact(file.text)
 
 
 def warn_author(job: CompiledJob) -> None:

@@ -37,11 +37,11 @@ class Change:
     def stale(self) -> list[str]:
         """The units that the jobs had and have no more; of those that are gone, all."""
         names = texts(self.jobs).keys()
-        stale = [unit for job in self.removed for unit in unit_names(job)]
+        stale = [unit for job in self.removed for unit in file_names(job)]
         for item in self.jobs:
             stale += [
                 unit
-                for unit in unit_names(item.job.name)
+                for unit in file_names(item.job.name)
                 if unit not in names and self.old_texts[unit] is not None
             ]
         kept = texts(self.compiled).keys()
@@ -56,19 +56,23 @@ class Change:
         return gained(self.compiled, self.old_texts)
 
 
-def unit_names(job: str) -> list[str]:
-    """The units that a job may have, apart from those of commands, which are called after them."""
+def file_names(job: str) -> list[str]:
+    """The units that a job may have, apart from those of commands, which are called after them.
+
+    And the file beside them, if it is private.
+    """
     return [
         unittext.service_name(job),
         unittext.timer_name(job),
         unittext.launch_name(job),
         *(unittext.hook_name(job, event.value) for event in HookEvent),
+        unittext.private_name(job),
     ]
 
 
 def texts(compiled: Iterable[CompiledJob]) -> dict[str, str]:
-    """The units of jobs, name to text."""
-    return {unit.name: unit.text for job in compiled for unit in job.units}
+    """The units of jobs and the files beside them, name to text."""
+    return {file.name: file.text for job in compiled for file in job.files}
 
 
 def gained(compiled: Iterable[CompiledJob], old_texts: Mapping[str, str | None]) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from lunasched.deploy.change import Change, texts, unit_names
+from lunasched.deploy.change import Change, file_names, texts
 from lunasched.deploy.checks import check_losses, check_removable, compiled_if_valid
 from lunasched.deploy.firstrun import FirstRuns
 from lunasched.deploy.gate import Gate
@@ -477,7 +477,7 @@ class Deployer:
         after: IntendedJobs,
     ) -> Change:
         affected = tuple(self._affected(wanted, before, after))
-        own = (unit for name in wanted.after for unit in unit_names(name))
+        own = (unit for name in wanted.after for unit in file_names(name))
         definitions = (*wanted.before.values(), *wanted.after.values())
         of_commands = (
             unit for job in definitions if job for unit in commandchannels.channel_unit_names(job)
@@ -534,7 +534,7 @@ class Deployer:
         """
         new = {job.name for job in wanted.added}
         added = [item for item in change.jobs if item.job.name in new]
-        new_units = [unit.name for item in added for unit in item.units]
+        new_files = [file.name for item in added for file in item.files]
         own_timers = timers(change.jobs)
         failures: list[LunaschedError] = []
         with _collected(failures):
@@ -543,8 +543,8 @@ class Deployer:
             failures.extend(self._manager.stop(own_timers).values())
         with _collected(failures):
             self._units.unwant(timers(added))
-            self._units.remove(new_units)
-            self._manager.reset_failed(new_units)
+            self._units.remove(new_files)
+            self._manager.reset_failed(filter(unittext.is_unit_name, new_files))
         with _collected(failures):
             self._slots.remove(new)
             self._successes.forget(change.gained)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from lunasched import schedule
-from lunasched.deploy.change import unit_names
+from lunasched.deploy.change import file_names
 from lunasched.deploy.firstrun import FirstRuns
 from lunasched.deploy.handover import Record, RecordFile, check_idle, lost_slot, runs_of
 from lunasched.deploy.loader import raise_first
@@ -126,10 +126,10 @@ class Ejector:
         old = unittext.timer_name(record.job)
         self.units.unwant([old])
         raise_first(self.manager.stop([old]))
-        gone = unit_names(record.job)
+        gone = file_names(record.job)
         gone += [unit for unit in self.units.owned() if commandchannels.is_unit(unit, record.job)]
         self.units.remove(gone)
-        self.manager.reset_failed(gone)
+        self.manager.reset_failed(filter(unittext.is_unit_name, gone))
         plain = self._plain(name)
         if timer in plain.wanted() and not _says_only_boot(plain.read(timer) or ""):
             raise_first(self.manager.start([timer]))

@@ -76,7 +76,7 @@ class Loader:
         self._units.unwant(stale_timers)
         for timer in stale_timers:
             self._first_runs.remove(timer)
-        self._manager.reset_failed(names)
+        self._manager.reset_failed(filter(unittext.is_unit_name, names))
 
     def load(
         self,

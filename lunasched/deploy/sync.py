@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lunasched.deploy.change import gained, texts, unit_names
+from lunasched.deploy.change import file_names, gained, texts
 from lunasched.deploy.loader import Loader, raise_first, timers, to_start
 from lunasched.formats import unittext
 from lunasched.units import commandchannels
@@ -90,7 +90,7 @@ class Reconciler:
         """Compare the deployed units with ``compiled``; those of ``failed`` may stay."""
         wanted, made = self.units.wanted(), texts(compiled)
         others = self.units.owned(but=made)
-        left_alone = {unit for name in failed for unit in unit_names(name)}
+        left_alone = {unit for name in failed for unit in file_names(name)}
         left_alone |= {
             unit for name in failed for unit in others if commandchannels.is_unit(unit, name)
         }
@@ -101,7 +101,7 @@ class Reconciler:
             changed=tuple(
                 job
                 for job in compiled
-                if any(old_texts[unit.name] != unit.text for unit in job.units)
+                if any(old_texts[file.name] != file.text for file in job.files)
             ),
             stale=tuple(sorted(others - left_alone)),
             wanted=frozenset(wanted - left_alone),

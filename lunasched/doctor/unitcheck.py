@@ -55,7 +55,7 @@ def look(jobs: Sequence[Job], paths: Paths, context: Context, limit: int) -> Dep
         prefix=(unittext.JOB_PREFIX, unittext.LAUNCH_PREFIX, unittext.HOOK_PREFIX),
     )
     found = compile_all(jobs, context)
-    wanted = {unit.name: unit.text for item in found.compiled for unit in item.units}
+    wanted = {file.name: file.text for item in found.compiled for file in item.files}
     missing, changed, foreign = [], [], []
     for name, text in (wanted | _gate(jobs, context, limit)).items():
         try:

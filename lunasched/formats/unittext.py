@@ -42,6 +42,10 @@ _BARE_WORD = re.compile(r"[A-Za-z0-9_./:=,+@^-]+\Z")
 _PLAIN = re.compile(r"[A-Za-z0-9_./:;=,+@*~#\\ -]*\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_IN_PROGRAM = re.compile(r"""[\x00-\x1f\x7f"'\\]""")
+SHELL = ("/bin/sh", "-c")
+"""The beginning of the command line of a command that is for a shell."""
+
+_PRIVATE = ".env"
 _INSTANCE_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 _INSTANCE_WHOLE = re.compile(r"[A-Za-z0-9_.-]*\Z")
 _C_ESCAPES = {
@@ -151,6 +155,19 @@ def assignment(name: str, value: str) -> UnitText:
     return UnitText(_word(f"{name}={value}", dollar=False))
 
 
+def assigned(name: str, value: str) -> UnitText:
+    """One line of an ``EnvironmentFile=``: quoted as in a shell, and nothing is expanded."""
+    _check_text(value)
+    if _has_noncharacter(value):
+        raise Unrepresentable("systemd drops a variable with Unicode noncharacters")
+    if len(value.encode()) > _WORD_BYTES_MAX:
+        raise Unrepresentable(
+            "it is too long: Linux passes at most 128 KiB in one argument or variable; use a file"
+        )
+    escaped = re.sub(r'(["\\`$])', r"\\\1", value)
+    return UnitText(f'{name}="{escaped}"')
+
+
 def command_line(argv: Sequence[str | UnitText]) -> UnitText:
     """An argument list for ``ExecStart=`` that reaches the program byte for byte.
 
@@ -200,7 +217,7 @@ def shell_command_line(command: str) -> UnitText:
     """``command`` run as ``/bin/sh -c`` runs it, byte for byte."""
     if not command.strip():
         raise Unrepresentable("the command is empty")
-    return command_line(["/bin/sh", "-c", command])
+    return command_line([*SHELL, command])
 
 
 def instance_name(job: str) -> str:
@@ -223,6 +240,21 @@ def job_name(unit: str) -> str | None:
         return raw.decode()
     except UnicodeDecodeError:
         return None
+
+
+def is_unit_name(name: str) -> bool:
+    """Tell whether a file of ours is a unit, by its name."""
+    return name.endswith((".service", ".timer"))
+
+
+def private_name(job: str) -> str:
+    """The file of a private job beside its units, whether there is one or not."""
+    return f"{JOB_PREFIX}{instance_name(job)}{_PRIVATE}"
+
+
+def is_private(name: str) -> bool:
+    """Tell whether a file of ours is one that root alone may read, by its name."""
+    return name.endswith(_PRIVATE)
 
 
 def service_name(job: str) -> str:

@@ -311,6 +311,17 @@ _HOW = (
         ),
         "Exit codes", lambda any_exit_code: "each is a success" if any_exit_code else "",
     ),
+    KeyRow(
+        "private", values.read_boolean,
+        "Keep arguments and variables out of the units, which every user can read.",
+        ("private",), Built("units.compiler._hide"),
+        KeyOption(
+            "Keep arguments and variables out of the units, which every user can read."
+            "  [default: no]",
+            takes=Takes.SWITCH,
+        ),
+        "Private", lambda private: "yes" if private else "",
+    ),
 )  # fmt: skip
 
 _RETRIES = NoUnit("history.retry")

@@ -410,6 +410,8 @@ class Job:
     """True if a slot that passed while the machine was off is made up for, once, at boot."""
     any_exit_code: bool = False
     """True if a run that ends by itself is a success, whatever its exit code."""
+    private: bool = False
+    """True if what it runs is kept out of its units, which every user can read."""
     retry: RetryPolicy = field(default=RetryPolicy(), metadata={"key": "retry_policy"})
     hooks: Hooks = Hooks()
     notifications: Notifications = field(

@@ -17,6 +17,7 @@ from types import TracebackType
 
 from lunasched import errors
 from lunasched.errors import DeploymentFailed, PermissionDenied, UnitConflict
+from lunasched.formats import unittext
 from lunasched.paths import is_directory, is_link, is_there
 
 _WANTS = "timers.target.wants"
@@ -173,7 +174,7 @@ class StagedFiles:
             for number, (name, text) in enumerate(files.items()):
                 temporary = directory / f"{_TEMPORARY_PREFIX}{os.getpid()}-{number}"
                 self._pending[name] = temporary
-                _write(temporary, text)
+                _write(temporary, text, 0o600 if unittext.is_private(name) else 0o644)
         except OSError as error:
             self.discard()
             raise _failure(error, directory) from error
@@ -235,10 +236,10 @@ def _content(path: str) -> bytes | None:
         os.close(descriptor)
 
 
-def _write(path: Path, text: str) -> None:
-    # 0644 as unit files are; created anew, so that a leftover of a killed process is no obstacle.
+def _write(path: Path, text: str, mode: int) -> None:
+    # Created anew, so that a leftover of a killed process is no obstacle.
     path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(text.encode(errors="surrogateescape"))
         file.flush()

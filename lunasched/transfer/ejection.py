@@ -86,6 +86,7 @@ _LOSSES: tuple[tuple[Callable[[Job], bool], str], ...] = (
         ),
         "what %n and the like stand for in its directives is the name of another unit",
     ),
+    (lambda job: job.private, "every user can read its arguments and variables in the units"),
     (lambda job: bool(job.dependencies), "it does not wait for the jobs that it depends on"),
     (
         lambda job: job.mode is ExecutionMode.PARALLEL,

@@ -24,6 +24,7 @@ from lunasched.jobs import dependencies, directivelines, keys, sandbox, userswit
 from lunasched.jobs.model import Command, Job, Overlap, Priority
 from lunasched.paths import HOOKS_DIRECTORY, SUPERVISOR_DIRECTORY, SUPERVISOR_USER, Mode
 from lunasched.units import commandchannels, concurrency, confinement, guards, versions
+from lunasched.units.privatefile import PrivateFile
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -102,6 +103,8 @@ class CompiledJob:
     launcher: Unit | None = None
     """The unit that the timer starts in place of the service, if there is one."""
     hooks: tuple[Unit, ...] = ()
+    private: Unit | None = None
+    """The file beside the units that root alone reads (``privatefile``), if there is one."""
     warnings: tuple[str, ...] = ()
     guarded: bool = False
     """True if the slot guard looks at its starts, so that it needs to know the slots."""
@@ -118,6 +121,11 @@ class CompiledJob:
         """All units, the service first."""
         others = (self.timer, self.launcher)
         return (self.service, *(unit for unit in others if unit is not None), *self.hooks)
+
+    @property
+    def files(self) -> tuple[Unit, ...]:
+        """All files, the units first."""
+        return self.units if self.private is None else (*self.units, self.private)
 
 
 def compile(  # noqa: A001 - the design's word for it
@@ -139,10 +147,12 @@ def compile(  # noqa: A001 - the design's word for it
     environment = _environment(context.templates)
     common = {
         "ownership": UnitText(f"{unittext.OWNERSHIP_MARK} for the job of this name."),
-        "job_hash": UnitText(job_hash_line(job)),
+        # Who knows most of a command could guess the rest by its fingerprint.
+        "job_hash": UnitText("# Job: private" if job.private else job_hash_line(job)),
         "description": unittext.sentence(f"{job.name} (lunasched job)"),
     }
     service_values = _service_values(job, context, warnings)
+    private = _hide(job, service_values, context) if job.private else None
     if context.mode is Mode.SYSTEM and (lost := userswitch.switch_warning(job)) is not None:
         warnings.append(lost)
     obstacle = _obstacle(job, context, depended_on)
@@ -179,12 +189,16 @@ def compile(  # noqa: A001 - the design's word for it
         boot_order=_boot_order(context),
         after=_after(job, context),
     )
+    hooks = _hooks(job, common, service_values, context, private)
     return CompiledJob(
         job,
         Unit(unittext.service_name(job.name), service),
         None if timing.is_empty else _timer(job, timing, common, context),
         launcher=_launcher(job, common, context) if concurrency.has_launcher(job) else None,
-        hooks=_hooks(job, common, service_values, context),
+        hooks=hooks,
+        private=None
+        if private is None
+        else Unit(private.name, private.text((common["ownership"], common["job_hash"]))),
         warnings=tuple(warnings),
         guarded=guarded,
         at_boot_only=timing.at_boot_only,
@@ -314,6 +328,7 @@ def _service_values(job: Job, context: Context, warnings: list[str]) -> dict[str
         if job.working_directory is None
         else unittext.directory(job.working_directory),
         "environment": [unittext.assignment(*pair) for pair in job.environment],
+        "environment_file": None,
         "identifier": UnitText(unittext.instance_name(job.name)),
         "success_codes": UnitText(ANY_EXIT_CODE) if job.any_exit_code else None,
         "accounting": [
@@ -344,6 +359,19 @@ def _command_line(command: Command) -> UnitText:
     return unittext.command_line(command)
 
 
+def _hide(job: Job, service_values: dict[str, Any], context: Context) -> PrivateFile:
+    """Take out of the values of a unit what is private, into a file."""
+    if directivelines.command(job.directives) is not None:
+        raise InvalidJob(["private: a command in systemd's own words (ExecStart) is in the unit"])
+    # Said of it as of any command.
+    _command_line(job.command)
+    private = PrivateFile(job, context.units)
+    service_values["environment"] = []
+    service_values["environment_file"] = private.reference
+    service_values["exec_start"] = unittext.command_line(private.hide(job.command))
+    return private
+
+
 def _launcher(job: Job, common: dict[str, Any], context: Context) -> Unit:
     template = _environment(context.templates).get_template("launch.service.j2")
     values = {
@@ -361,7 +389,11 @@ def _launcher(job: Job, common: dict[str, Any], context: Context) -> Unit:
 
 
 def _hooks(
-    job: Job, common: dict[str, Any], service_values: dict[str, Any], context: Context
+    job: Job,
+    common: dict[str, Any],
+    service_values: dict[str, Any],
+    context: Context,
+    private: PrivateFile | None,
 ) -> tuple[Unit, ...]:
     """A unit for each hook; ``run-hook`` passes it the facts of the run, and works without us."""
     commands = list(_hook_commands(job))
@@ -379,7 +411,11 @@ def _hooks(
             / HOOKS_DIRECTORY
             / unittext.hook_instance(job.name, event)
         )
-        argv = ["/bin/sh", "-c", command] if isinstance(command, str) else command
+        argv: Sequence[str | UnitText]
+        if private is not None:
+            argv = private.hide(command, event)
+        else:
+            argv = (*unittext.SHELL, command) if isinstance(command, str) else command
         values = {
             **service_values,
             "identifier": UnitText(unittext.hook_instance(job.name, event)),

@@ -41,6 +41,8 @@ JOBS: list[dict[str, Any]] = [
     {"name": "caught up", "schedule": "0 3 * * *", "timezone": "Europe/Berlin",
      "command": "true", "catch_up": True, "tags": ["night"]},
     {"name": "any code", **_YEARLY, "command": "exit 3", "any_exit_code": True},
+    {"name": "private 100%", **_YEARLY, "command": "echo \"$TOKEN\" 'of it'", "private": True,
+     "env": {"TOKEN": "a $ecret"}, "hooks": {"on_success": "echo hook"}},
     {"name": "off", **_YEARLY, "command": "true", "enabled": False},
     {"name": "at boot", "schedule": "@reboot", "command": "echo booted"},
     {"name": "several", "schedule": ["at 09:00", "at 17:30 on Mon-Fri", "@boot+1h"],

@@ -62,11 +62,17 @@ for number, text in enumerate(texts):
     for kind, command in (
         ("argv", ("/usr/bin/python3", "/tmp/show", f"{out}/argv-{number}", text, "", text)),
         ("shell", shell),
+        ("private argv", ("/usr/bin/python3", "/tmp/show", f"{out}/private argv-{number}",
+                          text, "", text)),
+        ("private shell", shell_of(f"'{out}/private shell-{number}'", text)),
     ):
         name = f"bytes-{kind}-{number}"
-        value = value_of(text) if kind == "shell" else ""
-        job = Job(name=name, schedule="every 1d", command=command, environment=(("V", value),))
+        value = value_of(text) if kind.endswith("shell") else ""
+        job = Job(name=name, schedule="every 1d", command=command, environment=(("V", value),),
+                  private=kind.startswith("private"))
         compiled = compiler.compile(job, context)
+        if compiled.private is not None:
+            Path("/etc/systemd/system", compiled.private.name).write_text(compiled.private.text)
         Path("/run/systemd/system", compiled.service.name).write_text(compiled.service.text)
         units.append(compiled.service.name)
 paths = ["/run/systemd/system/" + unit for unit in units]
@@ -81,7 +87,7 @@ for start in range(0, len(units), 20):
 got = []
 for number, text in enumerate(texts):
     row = {}
-    for kind in ("argv", "shell"):
+    for kind in ("argv", "shell", "private argv", "private shell"):
         file = out / f"{kind}-{number}"
         row[kind] = file.read_bytes().hex() if file.exists() else None
     value = value_of(text)
@@ -89,8 +95,10 @@ for number, text in enumerate(texts):
     subprocess.run(["sh", "-c", shell_of(expected, text)], env={**os.environ, "V": value})
     row["expected"] = expected.read_bytes().hex()
     got.append(row)
-    for unit in (f"bytes-argv-{number}", f"bytes-shell-{number}"):
-        Path("/run/systemd/system", f"lunasched-job@{unit}.service").unlink()
+for unit in units:
+    Path("/run/systemd/system", unit).unlink()
+for file in Path("/etc/systemd/system").glob("lunasched-job@bytes-*.env"):
+    file.unlink()
 json.dump({"verify": verify.stderr, "code": verify.returncode, "got": got}, sys.stdout)
 """
 
@@ -106,5 +114,5 @@ def test_any_text_arrives_as_it_is(booted: Machine, rng: random.Random) -> None:
     assert answer["verify"] == ""
     for text, row in zip(texts, answer["got"], strict=True):
         raw = text.encode()
-        assert row["argv"] == (raw + b"\0\0" + raw).hex(), text
-        assert row["shell"] == row["expected"], text
+        assert row["argv"] == row["private argv"] == (raw + b"\0\0" + raw).hex(), text
+        assert row["shell"] == row["private shell"] == row["expected"], text

@@ -130,6 +130,17 @@ JOBS: dict[str, tuple[dict[str, Any], Context]] = {
         },
         SYSTEM,
     ),
+    "private": (
+        {
+            "name": "private é",
+            "schedule": "@daily",
+            "command": "curl -u 'me:pa$$w\"rd`' \\\n  %h",
+            "env": {"TOKEN": "s3cret"},
+            "on_failure": ["/bin/tell", "--key", "k"],
+            "private": True,
+        },
+        SYSTEM,
+    ),
     "user-minimal": ({"name": "minimal", "schedule": "@daily", "command": "true"}, USER),
     "user-everything": (USER_EVERYTHING, USER),
 }
@@ -143,6 +154,7 @@ ALLOWED = {
     },
     "Service": {
         "Type", "ExecCondition", "ExecStart", "User", "WorkingDirectory", "Environment",
+        "EnvironmentFile",
         "IgnoreSIGPIPE", "SyslogIdentifier", "LogRateLimitIntervalSec", "LogRateLimitBurst",
         "Slice", "CPUAccounting", "MemoryAccounting", "RuntimeMaxSec", "MemoryMax", "CPUQuota",
         "TasksMax", "TimeoutStopSec",
@@ -190,7 +202,9 @@ def check_holds_only_ours(job: CompiledJob) -> None:
         keys = [key for _, key in seen]
         assert keys.count("ExecStart") == (kind == "Service")
         if unit in (job.service, *job.hooks):
-            assert keys.count("Environment") == len(job.job.environment)
+            is_private = job.job.private
+            assert keys.count("Environment") == (0 if is_private else len(job.job.environment))
+            assert keys.count("EnvironmentFile") == is_private
 
 
 def verify(
@@ -235,7 +249,7 @@ def golden_files(case: str) -> dict[str, Unit]:
     job = compiled(*JOBS[case])
     instance = unittext.instance_name(job.job.name)
     found = {}
-    for unit in job.units:
+    for unit in job.files:
         prefix, _, rest = unit.name.partition(f"@{instance}")
         kind = prefix.removeprefix("lunasched-")
         middle = {"job": "", "hook": ""}.get(kind, f".{kind}")
@@ -280,7 +294,7 @@ def test_there_is_no_golden_file_without_a_job() -> None:
 
 def test_the_golden_files_hold_every_directive_that_there_is() -> None:
     used: dict[str, set[str]] = {section: set() for section in ALLOWED}
-    for file in GOLDEN.glob("*.*"):
+    for file in (file for file in GOLDEN.glob("*.*") if unittext.is_unit_name(file.name)):
         for section, key, _ in directives(file.read_text(encoding="utf-8")):
             used[section].add(key)
     used["Service"] -= EVERYTHING["systemd"].keys()
@@ -370,11 +384,31 @@ def test_units_are_named_after_the_job() -> None:
 @pytest.mark.parametrize("case", JOBS)
 def test_every_file_begins_with_the_ownership_line(case: str) -> None:
     job = compiled(*JOBS[case])
-    for unit in job.units:
+    named = "private" if case == "private" else f"sha256:{compiler.job_hash(job.job)}"
+    for unit in job.files:
         first, second, *_ = unit.text.splitlines()
         assert first.startswith(unittext.OWNERSHIP_MARK)
-        assert second == f"# Job: sha256:{compiler.job_hash(job.job)}"
+        assert second == f"# Job: {named}"
         assert unit.text.endswith("\n")
+
+
+def test_nothing_of_a_private_job_is_in_its_units() -> None:
+    """Only its name, and those of its programs."""
+    job = compiled(*JOBS["private"])
+    assert len(job.hooks) == 1
+    for unit in job.units:
+        assert not re.search("curl|s3cret|TOKEN|--key", unit.text), unit.name
+        assert compiler.job_hash(job.job)[:8] not in unit.text
+    assert job.private is not None and unittext.is_private(job.private.name)
+    assert 'TOKEN="s3cret"\n' in job.private.text
+    for other in sorted(JOBS.keys() - {"private"}):
+        assert compiled(*JOBS[other]).private is None
+
+
+def test_a_private_job_has_no_command_in_systemds_words() -> None:
+    mapping = {"name": "x", "schedule": "@daily", "systemd": {"ExecStart": "/bin/a"}}
+    with pytest.raises(InvalidJob, match="private: a command in systemd's own words"):
+        compiler.compile(job_from_mapping({**mapping, "private": True}), SYSTEM)
 
 
 def test_only_a_job_at_boot_is_not_started_when_it_is_deployed() -> None:
@@ -734,7 +768,7 @@ def test_every_field_is_in_the_hash() -> None:
         "name": "other", "schedule": "every 1h", "command": "x", "user": None,
         "timezone": None, "timeout": 1, "max_memory": None, "cpu_quota": 1, "jitter": 1,
         "env": {}, "working_directory": None, "priority": None, "tags": [], "enabled": False,
-        "catch_up": False, "any_exit_code": True, "resource_limits": None,
+        "catch_up": False, "any_exit_code": True, "private": True, "resource_limits": None,
         "retry_policy": None, "hooks": None,
         "overlap": None, "execution_mode": "Parallel", "max_concurrent": 1, "dependencies": [],
         "sandbox": None, "systemd": None,
