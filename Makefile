@@ -120,7 +120,8 @@ install: ## install lunasched from this tree, as root (PREFIX=/usr/local)
 	@echo "    systemctl enable --now lunasched"
 
 uninstall: ## remove what `make install` installed; jobs, their units and the history stay
-	@for unit in lunasched.service lunasched-sync.timer lunasched-history.socket lunasched-start.socket; do \
+	@for unit in lunasched.service lunasched-sync.timer lunasched-history.socket lunasched-start.socket \
+	    lunasched-crontabs.path lunasched-crontabs.service; do \
 	    path=$$(systemctl show --property FragmentPath --value $$unit 2>/dev/null) || continue; \
 	    if [ "$$path" = "$(PREFIX)/lib/systemd/system/$$unit" ]; then \
 	        systemctl disable --quiet --now $$unit; \

@@ -46,6 +46,8 @@ SUPERVISOR_DIRECTORY = "supervisor"
 BY_HAND_DIRECTORY = "by-hand"
 """The part of it for the marks of commands."""
 STARTS_DIRECTORY, PASSES_DIRECTORY, HOOKS_DIRECTORY = "starts", "passes", "hooks"
+CRONTABS_SEEN = "crontabs-seen"
+"""The state of the crontabs when they were read; packaging/crontabs-seen notes it."""
 GATE_FILE = "gate"
 """In the supervisor's part, see ``state/runtimedir.py``."""
 

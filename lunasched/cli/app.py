@@ -85,6 +85,7 @@ _MODULES = {
     "eject": "conversion",
     "adopt": "conversion",
     "import-crontab": "crontabimport",
+    "crontabs": "crontabscommand",
     "import-config": "jobfiles",
     "apply": "jobfiles",
     "edit": "edit",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import shlex
 import shutil
@@ -21,6 +20,7 @@ from lunasched.cli.mailwarning import warn_of_mail
 from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, InvalidJobs, PermissionDenied
+from lunasched.machine.crontabs import Users
 from lunasched.paths import Mode, user_name
 
 if TYPE_CHECKING:
@@ -90,17 +90,6 @@ _NOTHING = "nothing was imported"
 # Reading
 
 
-class _Users:
-    """The names of the machine's users, also of those that no list of users has (LDAP)."""
-
-    def __contains__(self, name: object) -> bool:
-        try:
-            pwd.getpwnam(str(name))
-        except (KeyError, ValueError):
-            return False
-        return True
-
-
 def _finds(word: str, path: Optional[str]) -> bool:
     """Tell whether a program of this name is there, in ``PATH`` or where Debian's cron looks."""
     return shutil.which(word, path=path or "/usr/bin:/bin") is not None
@@ -113,7 +102,7 @@ def _opened(
     from lunasched.transfer.crontab import CronFormat, CrontabSource
 
     caller = user_name() if session.mode is Mode.USER else None
-    users = _Users()
+    users = Users()
     path = None if file in (None, "-") else Path(str(file)).resolve()
     format_, user, prefix = CronFormat.USER, None, ""
     if path is not None and system_format is None:
@@ -152,7 +141,7 @@ def _opened(
     return data, source
 
 
-def _guessed(file: str, path: Path, data: bytes, users: _Users) -> CronFormat:
+def _guessed(file: str, path: Path, data: bytes, users: Users) -> CronFormat:
     """The format of a file that is called crontab: by its place or, said, by its lines."""
     from lunasched.transfer.crontab import CronFormat, format_by_content
 

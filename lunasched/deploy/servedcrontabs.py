@@ -7,15 +7,14 @@ changes is one change of jobs, so that a machine with a hundred crontabs has one
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lunasched.errors import InvalidJobs
 from lunasched.transfer.crontab.served import served
 
 if TYPE_CHECKING:
-    from lunasched.deploy.deployer import Deployed, Deployer
     from lunasched.deploy.plan import Entries
     from lunasched.jobs.origin import JobOrigin
     from lunasched.store.jobtable import JobTable
@@ -33,30 +32,28 @@ class CrontabFault:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class ServedCrontabs:
-    """The jobs of crontabs as they are now."""
-
-    done: Deployed
-    faults: tuple[CrontabFault, ...]
+_Done = TypeVar("_Done")
 
 
 def serve(
-    deployer: Deployer, crontabs: Iterable[tuple[bytes, CrontabSource]], *, now: int
-) -> ServedCrontabs:
+    put: Callable[[Callable[[JobTable], Mapping[str, Entries]]], _Done],
+    crontabs: Iterable[tuple[bytes, CrontabSource]],
+) -> tuple[_Done, list[CrontabFault]]:
     """Make the jobs of crontabs those of these files, and of no others.
 
-    ``now`` is in µs UTC. Raises ``LunaschedError`` where nothing could be changed.
+    ``put`` makes the jobs those that its argument gives for the jobs there are
+    (``Deployer.put_sources``); what it returns is returned, with what is not run. Raises what it
+    raises, apart from ``InvalidJobs`` of entries: they are left out.
     """
     reading = _Reading(list(crontabs))
     while True:
         try:
-            done = deployer.put_sources(reading.entries, now=now)
+            done = put(reading.entries)
         except InvalidJobs as error:
             if not reading.leave_out(error.faults):
                 raise
         else:
-            return ServedCrontabs(done, tuple(reading.faults))
+            return done, reading.faults
 
 
 class _Reading:

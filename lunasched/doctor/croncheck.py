@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from lunasched.jobs.model import Command, Job
     from lunasched.machine.crontabs import FoundCrontab
 
-_DEBIANS_CRON = "cron.service"
-_CRONS = (_DEBIANS_CRON, "crond.service", "cronie.service")
-
 
 @dataclass(frozen=True, slots=True)
 class CronLine:
@@ -47,11 +44,11 @@ def look(mode: Mode, manager: ManagerFacts | Unseen, jobs: Sequence[Job], user: 
         return CronFacts()
     if mode is Mode.USER:
         return CronFacts(lines_of_jobs(crontabs.own_crontab(user), jobs) if jobs else ())
-    if not any(_is_active(manager, cron) for cron in _CRONS):
+    if not any(_is_active(manager, cron) for cron in crontabs.CRONS):
         return CronFacts()
-    found = crontabs.crontabs()
+    found = crontabs.of_machine()
     # cronie has other rules.
-    knows_rules = _is_active(manager, _DEBIANS_CRON) and host.is_debian()
+    knows_rules = _is_active(manager, crontabs.DEBIANS_CRON) and host.is_debian()
     ignored = [crontab for crontab in found if crontab.ignored] if knows_rules else []
     return CronFacts(lines_of_jobs(found, jobs), tuple(ignored))
 

@@ -21,8 +21,15 @@ from pathlib import Path
 
 from lunasched.paths import is_directory, is_there, user_name
 from lunasched.transfer.crontab.lines import SIZE_MAX
+from lunasched.transfer.crontab.source import CronFormat, CrontabSource
+
+DEBIANS_CRON = "cron.service"
+CRONS = (DEBIANS_CRON, "crond.service", "cronie.service")
+"""The units by whose names cron runs."""
 
 _ROOT = 0
+_CRON_D = "cron.d"
+_NAME_MAX = 60
 _SPOOLS = ("var/spool/cron/crontabs", "var/spool/cron")
 """That of Debian, and that of cronie."""
 _NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
@@ -58,6 +65,8 @@ class FoundCrontab:
     """The text; empty where cron does not read it."""
     user: str | None
     ignored: Ignored | None = None
+    is_private: bool = False
+    """True if not every user may read it."""
 
     @property
     def label(self) -> str:
@@ -66,11 +75,46 @@ class FoundCrontab:
             return self.path
         return f"the crontab of {self.user}"
 
+    def source(self) -> CrontabSource:
+        """The crontab as lunasched serves it."""
+        return CrontabSource(
+            label=self.path,
+            format=CronFormat.SYSTEM if self.user is None else CronFormat.USER,
+            prefix=self._prefix,
+            user=self.user,
+            users=Users(),
+            is_private=self.is_private,
+        )
+
+    @property
+    def _prefix(self) -> str:
+        """The beginning of the names of its jobs."""
+        path = Path(self.path)
+        if self.user is not None:
+            return f"crontab.{_of_name(self.user)}"
+        return "crontab" if path.parent.name != _CRON_D else f"{_CRON_D}-{_of_name(path.name)}"
+
+
+class Users:
+    """The names of the machine's users, also of those that no list of users has (LDAP)."""
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            pwd.getpwnam(str(name))
+        except (KeyError, ValueError):
+            return False
+        return True
+
+
+def _of_name(text: str) -> str:
+    """A text as it stands in the name of a job."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)[:_NAME_MAX].strip("-.")
+
 
 _OWN = "crontab -l"
 
 
-def crontabs(root: Path = Path("/"), *, owner: int = _ROOT) -> list[FoundCrontab]:
+def of_machine(root: Path = Path("/"), *, owner: int = _ROOT) -> list[FoundCrontab]:
     """The crontabs of the machine, as root sees them, in the order of their paths.
 
     ``root`` is the directory that their paths begin at, and ``owner`` the user that owns those of
@@ -89,7 +133,7 @@ def own_crontab(user: str) -> list[FoundCrontab]:
 
 
 def _of_system(root: Path, owner: int) -> Iterator[FoundCrontab]:
-    directory = root / "etc/cron.d"
+    directory = root / "etc" / _CRON_D
     names = [name for name in _entries(directory) if not _LEFT_ASIDE.match(name)]
     for path in (root / "etc/crontab", *(directory / name for name in names)):
         if path.parent == directory and not _NAME.match(path.name):
@@ -97,7 +141,8 @@ def _of_system(root: Path, owner: int) -> Iterator[FoundCrontab]:
             continue
         with suppress(FileNotFoundError):
             data, ignored = _read_of_system(path, owner)
-            yield FoundCrontab(f"/{path.relative_to(root)}", data, None, ignored)
+            is_private = is_there(path) and not path.stat().st_mode & stat.S_IROTH
+            yield FoundCrontab(f"/{path.relative_to(root)}", data, None, ignored, is_private)
 
 
 def _of_users(root: Path, owner: int) -> Iterator[FoundCrontab]:
@@ -108,7 +153,8 @@ def _of_users(root: Path, owner: int) -> Iterator[FoundCrontab]:
                 continue
             with suppress(FileNotFoundError):
                 data, ignored = _read_of_user(path, owner)
-                yield FoundCrontab(f"/{spool}/{name}", _HEADER.sub(b"", data), name, ignored)
+                text = _HEADER.sub(b"", data)
+                yield FoundCrontab(f"/{spool}/{name}", text, name, ignored, is_private=True)
 
 
 def _entries(directory: Path) -> list[str]:

@@ -25,15 +25,16 @@ from lunasched.transfer.crontab import CronFormat, CrontabSource
 session = Session.choose(True)
 path, prefix = sys.argv[1:]
 source = CrontabSource(path, CronFormat.USER, prefix=prefix, user="luna")
-found = serve(session.deployer, [(sys.stdin.buffer.read(), source)], now=session.now())
-plan = found.done.plan
+put = lambda entries: session.deployer.put_sources(entries, now=session.now())
+done, faults = serve(put, [(sys.stdin.buffer.read(), source)])
+plan = done.plan
 print(json.dumps({
     "added": [job.name for job in plan.added],
     "changed": [job.name for job, _ in plan.changed],
     "removed": [job.name for job in plan.removed],
     "unchanged": [job.name for job in plan.unchanged],
     "origins": {name: one.label for name, one in session.store.jobs.origins().items()},
-    "faults": [(fault.line, fault.message) for fault in found.faults],
+    "faults": [(fault.line, fault.message) for fault in faults],
 }))
 """
 

@@ -28,11 +28,11 @@ def write(path: Path, text: str = "@daily x\n", mode: int = 0o644) -> Path:
 
 
 def found(root: Path, owner: int = ME) -> dict[str, FoundCrontab]:
-    return {one.path: one for one in crontabs.crontabs(root, owner=owner)}
+    return {one.path: one for one in crontabs.of_machine(root, owner=owner)}
 
 
 def test_a_machine_without_cron_has_none(tmp_path: Path) -> None:
-    assert crontabs.crontabs(tmp_path) == []
+    assert crontabs.of_machine(tmp_path) == []
 
 
 def test_all_that_cron_reads(tmp_path: Path) -> None:

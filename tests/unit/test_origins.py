@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from samples import job
 
 from lunasched.deploy.plan import plan, plan_sources
+from lunasched.deploy.servedcrontabs import CrontabFault
 from lunasched.deploy.servedcrontabs import serve as crontabs_of
 from lunasched.errors import InvalidInput, InvalidJobs
 from lunasched.jobs.origin import JobOrigin
@@ -108,9 +109,7 @@ class Deployed:
         self.invalid = invalid or {}
         self.asked = 0
 
-    def put_sources(
-        self, entries: Callable[[JobTable], Mapping[str, Entries]], *, now: int
-    ) -> Mapping[str, list[str]]:
+    def put(self, entries: Callable[[JobTable], Mapping[str, Entries]]) -> Mapping[str, list[str]]:
         self.asked += 1
         found = entries(self.store.jobs)
         names = {source: [one.name for one, _ in each] for source, each in found.items()}
@@ -122,9 +121,10 @@ class Deployed:
         return names
 
 
-def serve(deployed: Deployed, texts: Mapping[CrontabSource, str]) -> Any:
-    crontabs = [(text.encode(), source) for source, text in texts.items()]
-    return crontabs_of(deployed, crontabs, now=1)  # type: ignore[arg-type]
+def serve(
+    deployed: Deployed, texts: Mapping[CrontabSource, str]
+) -> tuple[Mapping[str, list[str]], list[CrontabFault]]:
+    return crontabs_of(deployed.put, [(text.encode(), source) for source, text in texts.items()])
 
 
 ALICE = CrontabSource(SPOOL, CronFormat.USER, prefix="crontab.alice", user="alice")
@@ -134,16 +134,16 @@ PHP = CrontabSource(FILE, CronFormat.SYSTEM, prefix="cron.d-php")
 def test_a_line_that_cannot_be_a_job_keeps_no_other_from_being_one(store: Store) -> None:
     texts = {PHP: "1 1 * * * root a\n2 2 * * * root b\n61 * * * * root c\n", ALICE: "@daily x\n"}
     deployed = Deployed(store, {"cron.d-php-b": "schedule: it never elapses"})
-    found = serve(deployed, texts)
-    assert found.done == {FILE: ["cron.d-php-a"], SPOOL: ["alice-x"]}
-    assert [(fault.source, fault.line) for fault in found.faults] == [(FILE, 3), (FILE, 2)]
-    assert found.faults[1].message == "schedule: it never elapses"
+    found, faults = serve(deployed, texts)
+    assert found == {FILE: ["cron.d-php-a"], SPOOL: ["alice-x"]}
+    assert [(fault.source, fault.line) for fault in faults] == [(FILE, 3), (FILE, 2)]
+    assert faults[1].message == "schedule: it never elapses"
     assert deployed.asked == 2
 
 
 def test_what_stays_invalid_is_an_error(store: Store) -> None:
     class Stubborn(Deployed):
-        def put_sources(self, entries: object, *, now: int) -> Mapping[str, list[str]]:
+        def put(self, entries: object) -> Mapping[str, list[str]]:
             raise InvalidJobs([("other", "it is invalid")])
 
     with pytest.raises(InvalidJobs):
@@ -158,8 +158,8 @@ def test_names_are_given_once_over_all_crontabs(store: Store) -> None:
         ALICE: "@daily x\n@daily y\n@daily /home/alice/bin/cron.d-php\n",
         PHP: "@daily root /usr/bin/php\n",
     }
-    found = serve(Deployed(store), texts)
-    assert found.done == {
+    found, _ = serve(Deployed(store), texts)
+    assert found == {
         SPOOL: ["alice-x", "crontab.alice-y-2", "crontab.alice-cron.d-php"],
         FILE: ["cron.d-php"],
     }
@@ -168,5 +168,5 @@ def test_names_are_given_once_over_all_crontabs(store: Store) -> None:
         CrontabSource(f"/spool/{user}", CronFormat.USER, prefix=f"crontab.{user}", user=user)
         for user in ("a", "a-b")
     )
-    found = serve(Deployed(store), {first: "@daily b-x\n", second: "@daily x\n"})
-    assert list(found.done.values()) == [["crontab.a-b-x"], ["crontab.a-b-x-2"]]
+    found, _ = serve(Deployed(store), {first: "@daily b-x\n", second: "@daily x\n"})
+    assert list(found.values()) == [["crontab.a-b-x"], ["crontab.a-b-x-2"]]

@@ -33,6 +33,7 @@ OURS = {
     SYSTEM.history,
     paths.RUNTIME,
     paths.RUNTIME / paths.BY_HAND_DIRECTORY,
+    paths.RUNTIME / paths.CRONTABS_SEEN,
     SUPERVISOR,
     SUPERVISOR / paths.GATE_FILE,
     *(SUPERVISOR / part for part in PARTS),

@@ -64,6 +64,7 @@ OF_THE_DATABASE = (
     ("apply", "--dry-run", "--prune", "{jobs}"),
     ("import-config", "--dry-run", "{jobs}"),
     ("import-crontab", "--dry-run", "--system-format", "{crontab}"),
+    ("crontabs", "--dry-run"),
     ("compile", "told"),
     ("disable", "told"),
     ("export-config",),

@@ -88,6 +88,8 @@ class PlainDraft:
     """For the shell."""
     written: str
     """The command as it is written, its standard input with it."""
+    stdin: str | None
+    """What the command reads."""
     shell: str
     mails_failures: bool
     """True with OpenBSD's ``-n``: no mail of a run that succeeds."""
@@ -137,7 +139,7 @@ def plain_draft(entry: RawEntry, source: CrontabSource) -> PlainDraft:
         stem=stem(source.prefix, base_name(command)),
         differences=differences,
     )
-    return PlainDraft(draft, command, rest, shell, mails_failures)
+    return PlainDraft(draft, command, rest, stdin, shell, mails_failures)
 
 
 def _check_no_star(rest: str) -> None:

@@ -86,9 +86,12 @@ def _definition(
     at_boot = definition["schedule"] == "@reboot"
     channel = _mail(plain.draft.entry, definition, source, problems)
     told = "on_failure" if plain.mails_failures else "on_output"
+    if source.is_private and plain.stdin:
+        _feed(plain, definition)
     return {
         **definition,
         "name": name,
+        "private": source.is_private,
         # Cron does not look at the exit code, and starts a run beside one that is not over.
         "any_exit_code": not plain.mails_failures,
         "execution_mode": "Sequential" if at_boot else "Parallel",
@@ -96,6 +99,21 @@ def _definition(
         "systemd": {**definition.get("systemd", {}), "KillMode": "process"},
         "notification_config": {told: channel} if channel else {},
     }
+
+
+# The directives for a standard input are read by everybody. Bash and env leave no variable behind.
+_FEED = (
+    "input=$LUNASCHED_INPUT; unset LUNASCHED_INPUT; "
+    'exec /usr/bin/env -u PWD -u OLDPWD -u SHLVL -u _ "$@" < <(printf %s "$input")'
+)
+
+
+def _feed(plain: PlainDraft, definition: dict[str, Any]) -> None:
+    """Give a private command its standard input by a variable."""
+    definition.pop("systemd")
+    definition["env"] = {**definition["env"], "LUNASCHED_INPUT": plain.stdin}
+    run = [plain.shell, "-c", plain.command]
+    definition["command"] = ["/bin/bash", "-p", "-c", _FEED, "-", *run]
 
 
 def _mail(

@@ -39,6 +39,8 @@ class CrontabSource:
     """True if a word names a program in the directories of a ``PATH``, or of cron's own."""
     tag: str = "crontab"
     """The tag of jobs that come from here."""
+    is_private: bool = False
+    """True if other users may not read it, nor what its jobs run."""
     is_guess: bool = False
     """True if nobody said what format it is in."""
 

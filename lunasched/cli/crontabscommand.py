@@ -1,0 +1,79 @@
+"""The command that makes jobs of the machine's crontabs, in the place of cron."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Callable, Mapping, Optional
+
+import typer
+
+from lunasched.cli import plans, render
+from lunasched.cli.app import MODE_OPTION, app, chosen_mode
+from lunasched.cli.session import Session
+from lunasched.errors import InvalidInput
+from lunasched.machine import crontabs as machine_crontabs
+from lunasched.paths import Mode
+
+if TYPE_CHECKING:
+    from lunasched.deploy.plan import Entries, Plan
+    from lunasched.store.jobtable import JobTable
+
+
+@app.command()
+def crontabs(
+    ctx: typer.Context,
+    dry_run: bool = typer.Option(False, "--dry-run", help="Print the plan, change nothing."),
+    release: bool = typer.Option(
+        False, "--release", help="Remove the jobs of all crontabs, for cron to run them."
+    ),
+    system: Optional[bool] = MODE_OPTION,
+) -> None:
+    """Make the jobs of the machine's crontabs what these say, in the place of cron."""
+    from lunasched.deploy.servedcrontabs import serve
+
+    session = Session.choose(chosen_mode(ctx, system))
+    if session.mode is Mode.USER:
+        raise InvalidInput("the crontabs of a machine become jobs of the system: run as root")
+    found = [] if release else machine_crontabs.of_machine()
+    if not release and not dry_run:
+        _check_no_cron(session)
+
+    def put(entries: Callable[[JobTable], Mapping[str, Entries]]) -> Plan:
+        if dry_run:
+            return _planned(session, entries)
+        return session.deployer.put_sources(entries, now=session.now()).plan
+
+    wanted, faults = serve(put, [(one.data, one.source()) for one in found if not one.ignored])
+    plans.show(wanted)
+    words = ("to add", "to change", "to remove") if dry_run else ("added", "changed", "removed")
+    print(f"{'Plan' if dry_run else 'Done'}: {plans.counted(wanted, words)}.")
+    for one in found:
+        if one.ignored is not None:
+            fix = f"; to have it read: {one.ignored.fix}" if one.ignored.fix else ""
+            _warn(f"{one.path} is not read: {one.ignored.reason}{fix}")
+    for fault in faults:
+        place = f"{fault.source}:{fault.line}" if fault.line else fault.source
+        _warn(f"{place}: {fault.message}")
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {render.printable(text)}", file=sys.stderr)
+
+
+def _check_no_cron(session: Session) -> None:
+    """Refuse to start what cron starts as well."""
+    for unit in machine_crontabs.CRONS:
+        state = session.manager.state(unit)
+        if state is not None and state.is_active:
+            raise InvalidInput(
+                f"cron is running ({unit}), and each entry would run twice; to have lunasched run "
+                f"them: systemctl disable --now {unit}"
+            )
+
+
+def _planned(session: Session, entries: Callable[[JobTable], Mapping[str, Entries]]) -> Plan:
+    from lunasched.deploy.plan import plan_sources
+
+    wanted = plan_sources(entries(session.store_as_is.jobs), session.store_as_is)
+    plans.check_plan(session, wanted)
+    return wanted

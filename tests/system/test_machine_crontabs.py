@@ -1,0 +1,162 @@
+"""A machine without cron: its crontabs are jobs, and follow their files within a moment."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from installed import Lunasched
+
+pytestmark = pytest.mark.machine
+
+SPOOL = "/var/spool/cron/crontabs"
+UNITS = "lunasched-crontabs.path lunasched-crontabs.service"
+IDLE = """
+for unit in lunasched-crontabs.service lunasched-crontabs-again@success.service; do
+    systemctl show -P ActiveState $unit | grep -Eqx 'inactive|failed' || exit 1
+done
+systemctl list-jobs | grep -q 'lunasched-crontabs' && exit 1
+exit 0
+"""
+
+
+class Crontabs:
+    """The crontabs of a machine, each written as programs do: beside it, and renamed."""
+
+    def __init__(self, luna: Lunasched) -> None:
+        self.luna = luna
+        self.machine = luna.machine
+
+    def write(self, path: str, text: str, mode: str = "644", owner: str = "root") -> None:
+        self.machine.exec(
+            f"cat >/root/new; chown {owner} /root/new; chmod {mode} /root/new; mv /root/new {path}",
+            input=text,
+        )
+
+    def jobs(self) -> dict[str, str]:
+        """The schedules of the timers that run, by job."""
+        self.machine.wait_for(IDLE, what="the crontabs to be read")
+        return {
+            job["name"]: job["schedule"]
+            for job in self.luna.json("list")
+            if job["name"].startswith(("cron.d-", "crontab"))
+        }
+
+    def wait_for(self, *names: str) -> None:
+        self.machine.wait_for(
+            lambda: set(self.jobs()) == set(names), what=f"the jobs {names}", interval=0.3
+        )
+
+
+@pytest.fixture
+def crontabs(luna: Lunasched) -> Iterator[Crontabs]:
+    """Those of the machine are lunasched's; what packages have there is put aside."""
+    machine = luna.machine
+    machine.exec(
+        f"mkdir -p {SPOOL} /etc/cron.d /root/aside; chmod 1730 {SPOOL};"
+        " mv /etc/crontab /etc/cron.d/* /root/aside/ 2>/dev/null;"
+        f" systemctl enable --quiet --now {UNITS}"
+    )
+    yield Crontabs(luna)
+    machine.exec(
+        f"systemctl disable --quiet --now {UNITS}; rm -rf /etc/crontab /etc/cron.d/* {SPOOL}/*;"
+        " lunasched crontabs --release"
+    )
+    assert machine.exec("ls /etc/systemd/system | grep -c cron", check=False).stdout == "0\n"
+    machine.exec("mv /root/aside/* /etc/cron.d/", check=False)
+
+
+def test_they_follow_their_files(crontabs: Crontabs) -> None:
+    machine = crontabs.machine
+    crontabs.write("/etc/crontab", "1 1 * * * root /bin/first\n")
+    crontabs.write("/etc/cron.d/report", "2 2 * * * www-data /bin/report -f x\n61 * * * * root y\n")
+    crontabs.write(f"{SPOOL}/luna", "3 3 * * * /bin/mine a\n", "600", "luna")
+    crontabs.wait_for("crontab-first", "cron.d-report", "crontab.luna-mine")
+    timers = machine.run("systemctl list-timers --all --plain --no-legend").stdout
+    assert all(f"lunasched-job@{name}.timer" in timers for name in crontabs.jobs())
+    said = machine.run("journalctl -b -o cat -u lunasched-crontabs.service").stdout
+    assert "warning: /etc/cron.d/report:2: " in said
+    # The user's own business, and theirs alone, as that of a crontab that not all may read.
+    seen = machine.run("systemctl cat lunasched-job@crontab.luna-mine", user="luna").stdout
+    assert "ExecStart=/bin/sh -c ${LUNASCHED_ARGUMENT_1}" in seen and "/bin/mine" not in seen
+    assert "/bin/report -f x" in machine.run("systemctl cat lunasched-job@cron.d-report").stdout
+    crontabs.write("/etc/cron.d/report", "2 2 * * * www-data /bin/report -f x\n", "640")
+    machine.wait_for(
+        "! systemctl cat lunasched-job@cron.d-report | grep -q /bin/report",
+        what="it to be private",
+    )
+    # An edit changes its own job, the name stays.
+    crontabs.write(f"{SPOOL}/luna", "# about\n3 4 * * * /bin/mine b\n", "600", "luna")
+    machine.wait_for(lambda: crontabs.jobs().get("crontab.luna-mine") == "3 4 * * *")
+    # What cron would not read is not run, and is again once it may be.
+    machine.exec(f"chmod 644 {SPOOL}/luna")
+    crontabs.wait_for("crontab-first", "cron.d-report")
+    machine.exec(f"chmod 600 {SPOOL}/luna")
+    crontabs.wait_for("crontab-first", "cron.d-report", "crontab.luna-mine")
+    machine.exec(f"rm /etc/crontab {SPOOL}/luna; mv /etc/cron.d/report /etc/cron.d/report.bak")
+    crontabs.wait_for()
+
+
+def test_no_edit_is_missed_whenever_it_comes(crontabs: Crontabs, rng: random.Random) -> None:
+    """Also while the crontabs are read because of the edit before it."""
+    moments = [rng.choice((0.0, 0.05, 0.2, rng.uniform(0.2, 1.5))) for _ in range(15)]
+    print("pauses:", moments)
+    edits = "; ".join(
+        f"echo '{number} 5 * * * root /bin/edited' >/etc/cron.d/.new;"
+        f" mv /etc/cron.d/.new /etc/cron.d/edited; sleep {pause:.2f}"
+        for number, pause in enumerate(moments)
+    )
+    crontabs.machine.exec(edits, timeout=120)
+    crontabs.machine.wait_for(
+        lambda: crontabs.jobs() == {"cron.d-edited": f"{len(moments) - 1} 5 * * *"},
+        what="the last edit",
+        interval=0.3,
+    )
+
+
+def test_what_they_run(crontabs: Crontabs) -> None:
+    luna = crontabs.luna
+    crontabs.write(
+        f"{SPOOL}/luna",
+        "A=b c\n0 4 * * * echo $A; cat; env | sort | cut -d= -f1 | paste -sd,; exit 3%one%two\n",
+        "600", "luna",
+    )  # fmt: skip
+    crontabs.wait_for("crontab.luna-echo")
+    before = len(luna.history("crontab.luna-echo"))
+    luna("start", "crontab.luna-echo", "--wait")
+    run = luna.wait_for_runs("crontab.luna-echo", before + 1)[0]
+    assert (run["result"], run["exit_code"]) == ("success", 3)
+    first, one, two, variables = run["output"].splitlines()
+    assert (first, one, two) == ("b c", "one", "two")
+    assert {"A", "HOME", "LOGNAME", "PATH", "SHELL", "USER"} <= set(variables.split(","))
+    assert not {"LUNASCHED_INPUT", "SHLVL", "OLDPWD"} & set(variables.split(","))
+    seen = luna.machine.run("systemctl show --all lunasched-job@crontab.luna-echo").stdout
+    assert "one" not in seen.split("ExecStart=", 1)[1].split("\n", 1)[0]
+
+
+CRON = "[Service]\nExecStart=/bin/sleep infinity\n"
+
+
+def test_nothing_is_run_beside_cron(crontabs: Crontabs) -> None:
+    machine, luna = crontabs.machine, crontabs.luna
+    crontabs.write("/etc/crontab", "1 1 * * * root /bin/first\n")
+    crontabs.wait_for("crontab-first")
+    machine.write_file("/run/systemd/system/cron.service", CRON)
+    machine.exec("systemctl daemon-reload; systemctl start cron")
+    done = luna("crontabs", check=False)
+    assert (done.returncode, "each entry would run twice" in done.stderr) == (2, True)
+    assert "systemctl disable --now cron.service" in done.stderr
+    planned = luna("crontabs", "--dry-run").stdout
+    assert planned == "Plan: 0 to add, 0 to change, 0 to remove, 1 unchanged.\n"
+    assert "- crontab-first" in luna("crontabs", "--release").stdout
+    assert crontabs.jobs() == {}
+    machine.exec(
+        "systemctl stop cron; rm /run/systemd/system/cron.service; systemctl daemon-reload"
+    )
+    refused = machine.run("lunasched --user crontabs", user="luna", check=False)
+    assert (refused.returncode, "run as root" in refused.stderr) == (2, True)
