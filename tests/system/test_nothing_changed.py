@@ -72,9 +72,12 @@ sqlite3 'file:{STATE}/jobs.db?immutable=1' 'SELECT * FROM jobs ORDER BY name'
 cd {UNITS}; find . -type f | sort | xargs md5sum; find . -type l -printf '%p %l\\n' | sort
 cd {STATE}/slots; find . -type f | sort | xargs md5sum
 systemctl list-units --all --plain --no-legend '*.timer' | awk '{{print $1,$3,$4}}'
-ls -A /tmp /run/systemd/system | grep -v ^systemd-private-
+ls -A /tmp /run/systemd/system | grep -Ev '^(systemd-private-|namespace-dev-)'
 """
-"""Prints what jobs there are: definitions, units, slots and timers."""
+"""Prints what jobs there are: definitions, units, slots and timers; and what is left in /tmp.
+
+There systemd has directories of its own, some for the moment in which a service starts.
+"""
 
 
 def state(luna: Lunasched) -> str:
