@@ -8,8 +8,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Dict, Optional
 
 import typer
 
@@ -18,6 +18,7 @@ from lunasched.cli.mailwarning import warn_of_mail
 from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, JobExists, LunaschedError
+from lunasched.jobs.origin import SPOOL, JobOrigin
 
 if TYPE_CHECKING:
     from lunasched.jobs.model import Job
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 # The order of crontab(1) and sensible-editor(1).
 _VARIABLES = ("VISUAL", "EDITOR")
 _EDITORS = ("sensible-editor", "editor", "nano", "vi")
+# Those that begin at a line with "+LINE" before the file.
+_TAKE_A_LINE = frozenset(
+    {"sensible-editor", "editor", "nano", "vi", "vim", "nvim", "emacs", "micro", "joe", "mcedit"}
+)
 
 
 @app.command()
@@ -42,6 +47,10 @@ def edit(
 
     session = Session.choose(chosen_mode(ctx, system))
     job = session.job(name)
+    origin = session.store.jobs.origins([name]).get(name)
+    if origin is not None:
+        _edit_crontab(origin)
+        return
     text = dump([job], Format.YAML, defaults=session.settings.defaults).text
     with tempfile.TemporaryDirectory(prefix="lunasched-edit-") as directory:
         file = Path(directory, "job.yaml")
@@ -65,6 +74,17 @@ def edit(
     warn_of_lacks(session, [changed])
     warn_of_mail(session, [changed])
     print(f"Changed job {name!r}.")
+
+
+def _edit_crontab(origin: JobOrigin) -> None:
+    """Open a crontab at a line; a user's by crontab(1), which installs it."""
+    place = [f"+{origin.line}"] if Path(_editor()[0]).name in _TAKE_A_LINE and origin.line else []
+    path = PurePath(origin.source)
+    if path.parent != SPOOL:
+        _run([*_editor(), *place, origin.source])
+        return
+    editor = shlex.join([*_editor(), *place])
+    _run(["crontab", "-u", path.name, "-e"], {**os.environ, "VISUAL": editor, "EDITOR": editor})
 
 
 def _deploy(session: Session, before: Job, changed: Job) -> tuple[CompiledJob, ...]:
@@ -99,16 +119,22 @@ def _read(session: Session, file: Path, before: Job) -> Job:
 
 def _open(file: Path) -> None:
     """Have the editor change the file; raises ``LunaschedError`` if it did not go well."""
-    argv = [*_editor(), str(file)]
+    _run([*_editor(), str(file)])
+
+
+def _run(argv: list[str], environment: Optional[Dict[str, str]] = None) -> None:
+    """Run an editor, or crontab(1), which runs one; raises ``LunaschedError`` if it failed."""
+    what = "" if argv[0] == "crontab" else "the editor "
     try:
-        status = subprocess.run(argv, check=False).returncode
+        status = subprocess.run(argv, check=False, env=environment).returncode
     except OSError as error:
+        fix = "install it" if argv[0] == "crontab" else "set EDITOR"
         raise LunaschedError(
-            f"the editor {argv[0]!r} cannot be started: {error.strerror}; set EDITOR"
+            f"{what}{argv[0]!r} cannot be started: {error.strerror}; {fix}"
         ) from error
     if status != 0:
         raise LunaschedError(
-            f"the editor {argv[0]!r} ended with exit status {status}; nothing was changed"
+            f"{what}{argv[0]!r} ended with exit status {status}; nothing was changed"
         )
 
 

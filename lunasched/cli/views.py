@@ -73,7 +73,7 @@ def list_jobs(
     latest = _so_far(session, session.store.runs.latest_of(job.name for job in jobs))
     upcoming = _upcoming(session, jobs, latest, {job.name: job.updated_at for job in jobs})
     retries = session.retries()
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for job in jobs:
         run = latest.get(job.name)
         rows.append(
@@ -87,7 +87,12 @@ def list_jobs(
                 ",".join(job.tags) or "-",
             )
         )
-    header = ("NAME", "SCHEDULE", "ENABLED", "LAST START", "RESULT", "NEXT ELAPSE", "TAGS")
+    header: tuple[str, ...] = (
+        "NAME", "SCHEDULE", "ENABLED", "LAST START", "RESULT", "NEXT ELAPSE", "TAGS",
+    )  # fmt: skip
+    if any(job.origin for job in jobs):
+        header = (*header, "FROM")
+        rows = [(*row, job.origin or "-") for row, job in zip(rows, jobs, strict=True)]
     render.print_table(header, rows)
     session.note_supervisor()
 
@@ -98,6 +103,7 @@ def _print_jobs(session: Session, jobs: Sequence[Job]) -> None:
     upcoming = _upcoming(session, jobs, latest, session.store.jobs.updated_at())
     retries = session.retries()
     hooks = session.store.hooks.of(run.execution_id for run in latest.values())
+    origins = session.store.jobs.origins()
     render.print_json(
         [
             jsonview.job_json(
@@ -106,6 +112,7 @@ def _print_jobs(session: Session, jobs: Sequence[Job]) -> None:
                 run := latest.get(job.name),
                 hooks.get(run.execution_id, ()) if run else (),
                 retries.get(run.execution_id) if run else None,
+                origin=origins.get(job.name),
             )
             for job in jobs
         ]
@@ -136,15 +143,18 @@ def get(
     hooks = session.store.hooks.of([last.execution_id]).get(last.execution_id, []) if last else []
     retries = session.retries()
     missed = session.store.slots.missed(name)
+    origin = session.store.jobs.origins([name]).get(name)
     if as_json:
         following = retries.get(last.execution_id) if last else None
         shown_job = jsonview.job_json(
-            job, upcoming, last, hooks, following, show_secrets=show_secrets
+            job, upcoming, last, hooks, following, origin=origin, show_secrets=show_secrets
         )
         render.print_json({**shown_job, "missed_slots": missed.count})
         return
     default_user = "root" if session.mode.value == "system" else "yourself"
     shown = {
+        "From": origin.label if origin else "",
+        "Its line": origin.text if origin else "",
         **summary.rows(
             job,
             host_timezone=session.host_timezone,

@@ -14,6 +14,7 @@ from lunasched.history.pendingstarts import Start, waits_for
 from lunasched.history.run import HookRun, Run
 from lunasched.history.runvalues import value_of_run
 from lunasched.jobs.model import Job
+from lunasched.jobs.origin import JobOrigin
 from lunasched.jobs.runfacts import COURSE, YIELD, Form, Medium, RunFact, given
 
 if TYPE_CHECKING:
@@ -81,13 +82,20 @@ def job_json(
     hooks: Sequence[HookRun] = (),
     following: Start | None = None,
     *,
+    origin: JobOrigin | None = None,
     show_secrets: bool = False,
 ) -> dict[str, Any]:
-    """A job with the keys of a job file, when it elapses next, and its last run."""
+    """A job with the keys of a job file, where it comes from, when it elapses next, its last run.
+
+    ``origin`` is the line of a crontab that it is.
+    """
     if not show_secrets:
         job = job.evolve(notifications=job.notifications.without_secrets())
     return {
         **job.to_mapping(),
+        "origin": None
+        if origin is None
+        else {"file": origin.source, "line": origin.line, "text": origin.text},
         "next_elapse": iso(upcoming.at),
         "obstacle": None if upcoming.obstacle is None else upcoming.obstacle.value,
         "last_run": None if last is None else run_json(last, hooks, following),

@@ -67,6 +67,8 @@ class ListedJob:
     tags: tuple[str, ...]
     updated_at: int
     """When it was last added or changed (µs, UTC)."""
+    origin: str
+    """The line of a crontab that it is; empty for any other job."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ SELECT name, json_extract(definition, '$.enabled') AS enabled,
 SELECT name, updated_at, json_extract(definition, '$.schedule') AS schedule,
     json_extract(definition, '$.timezone') AS timezone,
     json_extract(definition, '$.enabled') AS enabled,
-    json_extract(definition, '$.tags') AS tags FROM jobs ORDER BY name;
+    json_extract(definition, '$.tags') AS tags, source, line
+FROM jobs LEFT JOIN origins ON origins.job = jobs.name ORDER BY name;
 
 -- name: one_job
 SELECT definition, updated_at FROM jobs WHERE name = :name;

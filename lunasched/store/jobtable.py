@@ -60,6 +60,7 @@ class JobTable:
                 bool(row["enabled"]),
                 tuple(json.loads(row["tags"])),
                 row["updated_at"],
+                JobOrigin(row["source"], row["line"], "").label if row["source"] else "",
             )
             for row in self._execute("listed_jobs")
         ]

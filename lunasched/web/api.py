@@ -140,6 +140,7 @@ def _jobs(
     latest = dict(zip(stored, _so_far(source, view, stored.values()), strict=True))
     hooks = source.hooks.of(run.execution_id for run in latest.values())
     pending = retries(source.starts.all())
+    origins = source.jobs.origins(names)
     for found, deployed_at in source.jobs.some(names).values():
         last = latest.get(found.name)
         yield job_json(
@@ -158,6 +159,7 @@ def _jobs(
             last,
             hooks.get(last.execution_id, ()) if last else (),
             pending.get(last.execution_id) if last else None,
+            origin=origins.get(found.name),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -139,6 +140,48 @@ def test_what_they_run(crontabs: Crontabs) -> None:
     assert "one" not in seen.split("ExecStart=", 1)[1].split("\n", 1)[0]
 
 
+def test_where_they_come_from_and_where_they_are_edited(crontabs: Crontabs) -> None:
+    machine, luna = crontabs.machine, crontabs.luna
+    crontabs.write("/etc/cron.d/report", "# about\n\n2 2 * * * root /bin/report -f x\n")
+    crontabs.write(f"{SPOOL}/luna", "# mine\n3 3 * * * /bin/mine a\n", "600", "luna")
+    crontabs.wait_for("cron.d-report", "crontab.luna-mine")
+    luna("add", "--name", luna.name, "--schedule", "@yearly", "--command", "true")
+    header, *rows = luna("list").stdout.splitlines()
+    assert header.endswith("  FROM")
+    found = {row.split()[0]: row[header.index("FROM") :] for row in rows}
+    assert found == {
+        luna.name: "-", "cron.d-report": "cron.d/report:3", "crontab.luna-mine": "crontab of luna:2",
+    }  # fmt: skip
+    shown = luna("get", "cron.d-report").stdout
+    assert re.search(
+        r"From: +cron.d/report:3\nIts line: +2 2 \* \* \* root /bin/report -f x\n", shown
+    )
+    listed = {job["name"]: job["origin"] for job in luna.json("list")}
+    assert listed[luna.name] is None
+    assert luna.json("get", "crontab.luna-mine")["origin"] == listed["crontab.luna-mine"]
+    assert listed["crontab.luna-mine"] == {
+        "file": f"{SPOOL}/luna", "line": 2, "text": "3 3 * * * /bin/mine a",
+    }  # fmt: skip
+    # An editor that notes how it was called, and crontab(1) as Debian has it: it edits a copy.
+    machine.write_file("/root/bin/vi", 'echo "$@" >>/tmp/edited; exit "${STATUS:-0}"\n', mode=0o755)
+    machine.write_file("/usr/local/bin/crontab", CRONTAB_E, mode=0o755)
+    machine.exec("rm -f /tmp/edited; sed -i '1i #!/bin/sh' /root/bin/vi")
+    for name in ("cron.d-report", "crontab.luna-mine"):
+        machine.run(["lunasched", "edit", name], env={"VISUAL": "/root/bin/vi -n"})
+    assert machine.read_file("/tmp/edited").splitlines() == [
+        "-n +3 /etc/cron.d/report", "-n +2 /tmp/crontab.of.luna",
+    ]  # fmt: skip
+    failing = {"VISUAL": "/root/bin/vi", "STATUS": "3"}
+    done = machine.run(["lunasched", "edit", "cron.d-report"], env=failing, check=False)
+    assert (done.returncode, "ended with exit status 3" in done.stderr) == (1, True)
+    machine.exec("rm /usr/local/bin/crontab")
+
+
+CRONTAB_E = """\
+#!/bin/sh
+[ "$1 $3" = "-u -e" ] || exit 9
+exec sh -c "$VISUAL /tmp/crontab.of.$2"
+"""
 CRON = "[Service]\nExecStart=/bin/sleep infinity\n"
 
 
