@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lunasched.doctor.finding import Finding
     from lunasched.doctor.servicemanagercheck import ManagerFacts
     from lunasched.jobs.model import Command, Job
+    from lunasched.jobs.origin import JobOrigin
     from lunasched.machine.crontabs import FoundCrontab
 
 
@@ -38,8 +39,19 @@ class CronFacts:
     ignored: tuple[FoundCrontab, ...] = ()
 
 
-def look(mode: Mode, manager: ManagerFacts | Unseen, jobs: Sequence[Job], user: str) -> CronFacts:
-    """Return the crontabs in question, if cron runs at all."""
+def look(
+    mode: Mode,
+    manager: ManagerFacts | Unseen,
+    jobs: Sequence[Job],
+    origins: Mapping[str, JobOrigin] | Unseen,
+    user: str,
+) -> CronFacts:
+    """Return the crontabs in question, if cron runs at all.
+
+    Jobs of crontabs are what these say: ``crontabcheck``.
+    """
+    if not isinstance(origins, Unseen):
+        jobs = [job for job in jobs if job.name not in origins]
     if isinstance(manager, Unseen):
         return CronFacts()
     if mode is Mode.USER:

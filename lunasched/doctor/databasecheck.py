@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lunasched.doctor.facts import Facts
     from lunasched.doctor.finding import Finding
     from lunasched.jobs.model import Job
+    from lunasched.jobs.origin import JobOrigin
     from lunasched.paths import Paths
     from lunasched.store import Inspection, Store
 
@@ -89,6 +90,14 @@ def jobs_in(known: DatabaseFacts | Unseen, store: Callable[[], Store]) -> tuple[
     if not known.is_in_order:
         return NO_DATABASE
     return tuple(store().jobs.all())
+
+
+def origins_in(
+    known: DatabaseFacts | Unseen, store: Callable[[], Store]
+) -> Mapping[str, JobOrigin] | Unseen:
+    """The lines of crontabs that jobs are, by job, where their database can be read."""
+    jobs = jobs_in(known, store)
+    return jobs if isinstance(jobs, Unseen) else store().jobs.origins() if jobs else {}
 
 
 def judge_definitions(facts: Facts) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from lunasched.doctor import (
     clockcheck,
     configurationcheck,
     croncheck,
+    crontabcheck,
     databasecheck,
     diskcheck,
     journalcheck,
@@ -67,6 +68,7 @@ CHECKS: Mapping[str, Check] = {
     "files": needcheck.judge_files,
     "sessions": sessioncheck.judge,
     "cron": croncheck.judge,
+    "crontabs": crontabcheck.judge,
 }
 """The checks by name, in the order in which they are reported."""
 

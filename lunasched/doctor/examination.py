@@ -12,6 +12,7 @@ from lunasched.doctor import (
     clockcheck,
     configurationcheck,
     croncheck,
+    crontabcheck,
     databasecheck,
     diskcheck,
     journalcheck,
@@ -55,6 +56,7 @@ def examine(
     history = seen(lambda: databasecheck.look_at_history(paths, store))
     jobs = seen(lambda: databasecheck.jobs_in(definitions, store))
     manager = seen(lambda: servicemanagercheck.look(mode))
+    origins = seen(lambda: databasecheck.origins_in(definitions, store))
     limit = configurationcheck.limit_to_all_jobs
     deployed = (
         jobs
@@ -91,7 +93,8 @@ def examine(
         missing_scripts=scriptcheck.look(context.scripts),
         deployed=deployed,
         lacks=jobs if isinstance(jobs, Unseen) else needcheck.look(mode, jobs),
-        cron=seen(lambda: croncheck.look(mode, manager, known, user)),
+        cron=seen(lambda: croncheck.look(mode, manager, known, origins, user)),
+        crontabs=seen(lambda: crontabcheck.look(mode, manager, origins)),
         in_container=host.is_container(),
         has_supervisor_user=mode is Mode.USER or host.user_exists(SUPERVISOR_USER),
         reinstall=scriptcheck.how_to_reinstall(context.scripts),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lunasched.doctor.clockcheck import ClockFacts
     from lunasched.doctor.configurationcheck import SettingsFacts
     from lunasched.doctor.croncheck import CronFacts
+    from lunasched.doctor.crontabcheck import ServedFacts
     from lunasched.doctor.databasecheck import DatabaseFacts
     from lunasched.doctor.diskcheck import ClosedFacts, DiskFacts
     from lunasched.doctor.journalcheck import JournalFacts
@@ -93,6 +94,8 @@ class Facts:
     missing_scripts: tuple[str, ...]
     deployed: DeployedFacts | Unseen
     cron: CronFacts | Unseen
+    crontabs: ServedFacts | Unseen | None
+    """``None`` where lunasched runs no crontabs."""
     lacks: tuple[Lack, ...] | Unseen = ()
     """Things that jobs need and that are not there."""
     in_container: bool = False

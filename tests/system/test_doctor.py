@@ -636,6 +636,26 @@ def test_crontabs_that_cron_does_not_read(patient: Patient, cron: Machine) -> No
     assert not re.search(r"\((\*system\*|luna|root|gone)", said)
 
 
+def test_crontabs_that_lunasched_runs(patient: Patient, cron: Machine) -> None:
+    units = "lunasched-crontabs.path lunasched-crontabs.service"
+    assert patient.findings("crontabs") == []
+    cron.write_file("/etc/cron.d/served", "5 4 * * * root /bin/served\n61 * * * * root /bin/not\n")
+    cron.run(f"systemctl enable --now {units}")
+    found = patient.found("crontabs", "/etc/cron.d/served:2 is not run: ")
+    assert found is not None and not found["fix"]
+    cron.write_file("/etc/cron.d/served", "5 4 * * * root /bin/served\n")
+    cron.run("chmod 0666 /etc/cron.d/served")
+    patient.fixes("crontabs", "/etc/cron.d/served is not run: others than its owner can write it")
+    cron.wait_for("lunasched get cron.d-served", what="its job")
+    cron.run(f"systemctl disable --now {units}")
+    patient.fixes("crontabs", "nothing watches the crontabs")
+    cron.run("systemctl start cron.service")
+    assert patient.findings("cron") == []
+    patient.fixes("crontabs", "cron is running (cron.service) beside 1 job of crontabs")
+    assert patient.findings("crontabs") == []
+    cron.run(f"systemctl disable --now {units}; lunasched crontabs --release")
+
+
 def cron_says(machine: Machine) -> str:
     """Start cron; what it says until it has read its crontabs."""
     begun = machine.run("date +%s.%N").stdout.strip()

@@ -150,8 +150,10 @@ def test_where_they_come_from_and_where_they_are_edited(crontabs: Crontabs) -> N
     assert header.endswith("  FROM")
     found = {row.split()[0]: row[header.index("FROM") :] for row in rows}
     assert found == {
-        luna.name: "-", "cron.d-report": "cron.d/report:3", "crontab.luna-mine": "crontab of luna:2",
-    }  # fmt: skip
+        luna.name: "-",
+        "cron.d-report": "cron.d/report:3",
+        "crontab.luna-mine": "crontab of luna:2",
+    }
     shown = luna("get", "cron.d-report").stdout
     assert re.search(
         r"From: +cron.d/report:3\nIts line: +2 2 \* \* \* root /bin/report -f x\n", shown
@@ -191,6 +193,10 @@ def test_nothing_is_run_beside_cron(crontabs: Crontabs) -> None:
     crontabs.wait_for("crontab-first")
     machine.write_file("/run/systemd/system/cron.service", CRON)
     machine.exec("systemctl daemon-reload; systemctl start cron")
+    assert (
+        "cron is running (cron.service) beside 1 job of crontabs"
+        in luna("doctor", check=False).stdout
+    )
     done = luna("crontabs", check=False)
     assert (done.returncode, "each entry would run twice" in done.stderr) == (2, True)
     assert "systemctl disable --now cron.service" in done.stderr

@@ -11,6 +11,7 @@ import pytest
 from lunasched.doctor.clockcheck import ClockFacts
 from lunasched.doctor.configurationcheck import SettingsFacts
 from lunasched.doctor.croncheck import CronFacts, CronLine
+from lunasched.doctor.crontabcheck import ServedFacts
 from lunasched.doctor.databasecheck import DatabaseFacts
 from lunasched.doctor.diagnosis import CHECKS, diagnose
 from lunasched.doctor.diskcheck import ClosedFacts, DiskFacts
@@ -56,6 +57,7 @@ HISTORY = DatabaseFacts(PATHS.history, FILE, replace(FILE, mode=0o700), "", "cur
 WEB = WebFacts(wanted=True, is_described=False, where="127.0.0.1:8080", held_by=("lunasched",))
 POLKIT = PolkitFacts("loaded", permitted=())
 
+SERVED = ServedFacts(jobs=3, is_watched=True)
 MISNAMED = FoundCrontab("/etc/cron.d/a.b", b"", None, Ignored("its name has other characters"))
 
 HEALTHY = Facts(
@@ -87,6 +89,7 @@ HEALTHY = Facts(
     missing_scripts=(),
     deployed=DEPLOYED,
     cron=CronFacts(),
+    crontabs=SERVED,
     reinstall=("apt-get install --reinstall lunasched",),
 )
 NO_BUS = Unseen("no bus")
@@ -433,6 +436,25 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
         "cron does not read /etc/cron.d/a.b: its name has other characters",
         {"cron": CronFacts(ignored=(MISNAMED,))},
     ),
+    (
+        "crontabs",
+        Severity.ERROR,
+        "cron is running (crond.service) beside 3 jobs of crontabs",
+        {"crontabs": replace(SERVED, cron="crond.service")},
+    ),
+    (
+        "crontabs",
+        Severity.WARNING,
+        "nothing watches the crontabs",
+        {"crontabs": replace(SERVED, is_watched=False)},
+    ),
+    (
+        "crontabs",
+        Severity.WARNING,
+        "/etc/crontab:7 is not run: it has no command",
+        {"crontabs": replace(SERVED, not_run=(("/etc/crontab:7", "it has no command", ""),))},
+    ),
+    ("crontabs", Severity.UNKNOWN, "the crontabs that lunasched runs", {"crontabs": NO_BUS}),
 ]
 
 
