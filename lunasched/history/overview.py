@@ -51,6 +51,7 @@ class JobLine:
     enabled: bool
     tags: tuple[str, ...]
     command: str
+    """Empty where it is private."""
 
 
 @dataclass(frozen=True, slots=True)

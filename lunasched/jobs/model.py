@@ -370,6 +370,18 @@ class Notifications:
         heartbeat = self.heartbeat and self.heartbeat.without_secrets()
         return dataclasses.replace(self, **shown, heartbeat=heartbeat)
 
+    def without_commands(self) -> Notifications:
+        """The same without what is run to notify."""
+        shown: dict[str, Any] = {
+            event.value: tuple(
+                dataclasses.replace(one, target=HIDDEN) if one.type is ChannelType.EXEC else one
+                for one in listed
+            )
+            for event in NotifyEvent
+            if (listed := getattr(self, event.value)) is not None
+        }
+        return dataclasses.replace(self, **shown)
+
     def to_mapping(self) -> dict[str, Any]:
         """The keys of ``notification_config``."""
         return _to_mapping(self)

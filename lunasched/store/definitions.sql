@@ -19,7 +19,8 @@ WHERE name IN (SELECT value FROM json_each(:names)) ORDER BY name;
 -- name: job_lines
 SELECT name, json_extract(definition, '$.enabled') AS enabled,
     json_extract(definition, '$.tags') AS tags,
-    json_quote(json_extract(definition, '$.command')) AS command FROM jobs ORDER BY name;
+    iif(json_extract(definition, '$.private'), '""',
+        json_quote(json_extract(definition, '$.command'))) AS command FROM jobs ORDER BY name;
 
 -- name: listed_jobs
 SELECT name, updated_at, json_extract(definition, '$.schedule') AS schedule,

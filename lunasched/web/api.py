@@ -19,6 +19,7 @@ from lunasched.history.run import Run
 from lunasched.history.slot import next_elapse, to_usec
 from lunasched.history.timerstate import Timers
 from lunasched.jobs.model import HIDDEN, Job
+from lunasched.jobs.origin import JobOrigin
 from lunasched.web.httpserver import Request, Response
 from lunasched.web.storeview import Place, StoreView
 
@@ -106,13 +107,26 @@ def fault(status: HTTPStatus, text: str) -> Response:
 def job_as_shown(job: Job) -> Job:
     """A job as it may be shown: without values that may be secrets.
 
-    What a job runs is no secret on the machine: every user can ask systemd for it.
+    What a job runs is no secret on the machine: every user can ask systemd for it, unless it is
+    private.
     """
+    if job.private:
+        commands: dict[str, Any] = {event.value: HIDDEN for event in job.hooks.events()}
+        job = job.evolve(
+            command=HIDDEN,
+            hooks=replace(job.hooks, **commands),
+            notifications=job.notifications.without_commands(),
+        )
     return job.evolve(
         notifications=job.notifications.without_secrets(),
         environment=tuple((name, HIDDEN) for name, _ in job.environment),
         directives=tuple((name, HIDDEN) for name, _ in job.directives),
     )
+
+
+def _line_as_shown(job: Job, origin: JobOrigin | None) -> JobOrigin | None:
+    """The line of a crontab that a job is, as far as it may be shown."""
+    return replace(origin, text=HIDDEN) if origin is not None and job.private else origin
 
 
 def cursor(place: Place) -> str:
@@ -159,7 +173,7 @@ def _jobs(
             last,
             hooks.get(last.execution_id, ()) if last else (),
             pending.get(last.execution_id) if last else None,
-            origin=origins.get(found.name),
+            origin=_line_as_shown(found, origins.get(found.name)),
         )
 
 

@@ -10,6 +10,7 @@ from lunasched.history.overview import JobLine, Mark
 from lunasched.history.pendingstarts import Start
 from lunasched.history.run import HookRun, Run
 from lunasched.jobs.model import Channel, Job
+from lunasched.jobs.origin import JobOrigin
 
 Place = tuple[int, int]
 """The position of a run among the others: its start (µs), and its number."""
@@ -20,6 +21,7 @@ class JobsView(Protocol):
 
     def lines(self) -> list[JobLine]: ...
     def names(self) -> list[str]: ...
+    def origins(self, names: Iterable[str]) -> dict[str, JobOrigin]: ...
     def some(self, names: Iterable[str]) -> dict[str, tuple[Job, int]]: ...
 
 

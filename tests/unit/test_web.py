@@ -28,6 +28,7 @@ from lunasched.history.jsonview import job_json, run_json
 from lunasched.history.run import Result, Trigger
 from lunasched.history.timerstate import Upcoming
 from lunasched.jobs.model import HIDDEN, ExecutionMode
+from lunasched.jobs.origin import JobOrigin
 from lunasched.paths import Mode
 from lunasched.store import Store
 from lunasched.supervisor import pageserver
@@ -701,6 +702,27 @@ def test_outputs_of_a_user_are_for_that_user(
 
 
 # JSON
+
+
+def test_nothing_shows_what_a_private_job_runs(
+    history: History, server: Server, store: Store
+) -> None:
+    """Not even who searches for it learns whether it is there."""
+    told = {"on_failure": [{"type": "exec", "command": "tell hush"}]}
+    history.job(
+        "secret", private=True, command="run hush", env={"A": "hush"}, on_success="echo hush",
+        notification_config=told,
+    )  # fmt: skip
+    with store.changing_jobs():
+        store.jobs.put_origin("secret", JobOrigin("/spool/x", 3, "@daily run hush"))
+    (job,) = json.loads(server.get("/api/v1/jobs").text)["jobs"]
+    assert (job["command"], job["hooks"]["on_success"]) == (HIDDEN, HIDDEN)
+    assert job["origin"] == {"file": "/spool/x", "line": 3, "text": HIDDEN}
+    for path in ("/api/v1/jobs", "/api/v1/jobs/secret", "/", "/jobs/secret"):
+        assert "hush" not in server.get(path).text
+    nothing = "No job is like that."
+    assert nothing not in page(server.get("/?q=secret")).text
+    assert nothing in page(server.get("/?q=hush")).text
 
 
 def test_jobs_are_those_of_the_commands(history: History, server: Server, store: Store) -> None:
