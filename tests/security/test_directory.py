@@ -41,6 +41,7 @@ COMMANDS: dict[str, str] = {
     "lunasched eject out; rm -f /etc/systemd/system/out.*",
     "adopt": "lunasched adopt systemd-tmpfiles-clean.timer --dry-run",
     "import-crontab": "lunasched import-crontab /srv/crontab --dry-run",
+    "crontabs": "lunasched crontabs && lunasched crontabs --release",
     "import-config": "lunasched import-config /srv/jobs.yaml",
     "apply": "lunasched apply /srv/jobs.yaml",
     "edit": "EDITOR=true lunasched edit told",
