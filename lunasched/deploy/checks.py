@@ -124,14 +124,23 @@ def _refused_by_systemd(
         return []
     from lunasched.systemd import verify
 
-    found = verify.problems(asked, context.mode)
-    return [(name, problem) for name, problems in found.items() for problem in problems]
+    # Of thousands of jobs that say the same, systemd says the same.
+    said = {_words(item.job): item for item in reversed(asked)}
+    found = verify.problems(said.values(), context.mode)
+    return [
+        (item.job.name, problem)
+        for item in asked
+        for problem in found.get(said[_words(item.job)].job.name, ())
+    ]
 
 
 def _has_other_words(job: Job, before: Job | None) -> bool:
     """Tell whether a job says something of its own in systemd's words."""
-    said = (job.directives, job.sandbox)
-    return said != ((before.directives, before.sandbox) if before else ((), ()))
+    return _words(job) != (_words(before) if before else ((), ()))
+
+
+def _words(job: Job) -> tuple[object, object]:
+    return job.directives, job.sandbox
 
 
 def _listed(names: Sequence[str]) -> str:

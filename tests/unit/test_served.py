@@ -10,7 +10,7 @@ import pytest
 from lunasched.jobs.model import ExecutionMode, Job
 from lunasched.jobs.origin import JobOrigin
 from lunasched.transfer.crontab import CronFormat, CrontabSource
-from lunasched.transfer.crontab.served import Known, ServedCrontab, served
+from lunasched.transfer.crontab.served import ENTRIES_MAX, Known, ServedCrontab, served
 
 PATH = "/var/spool/cron/crontabs/alice"
 OWN = CrontabSource(PATH, CronFormat.USER, prefix="crontab.alice", user="alice")
@@ -95,6 +95,16 @@ def test_a_fault_is_of_its_line_alone() -> None:
     assert "column 1" in said[0]
     assert "mailed to nobody" in said[1]
     assert "newline at the end of the last line is missing" in said[2]
+
+
+def test_a_user_has_so_many_jobs_and_no_more() -> None:
+    text = "@daily x\n" * (ENTRIES_MAX + 2)
+    found = serve(text)
+    assert len(found.jobs) == ENTRIES_MAX
+    assert [line for line, _ in found.faults] == [ENTRIES_MAX + 1]
+    assert "this and all below are not run" in found.faults[0][1]
+    of_system = serve("@daily root x\n" * (ENTRIES_MAX + 2), source=SYSTEM)
+    assert (len(of_system.jobs), of_system.faults) == (ENTRIES_MAX + 2, ())
 
 
 def test_where_an_entry_comes_from() -> None:

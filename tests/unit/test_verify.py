@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from compiling import EVERYTHING, SYSTEM, USER, USER_EVERYTHING, compiled
 
-from lunasched.errors import DeploymentFailed, ExitCode, InvalidJob
+from lunasched.deploy.checks import compiled_if_valid
+from lunasched.deploy.intendedjobs import IntendedJobs
+from lunasched.deploy.plan import Plan
+from lunasched.errors import DeploymentFailed, ExitCode, InvalidJob, InvalidJobs
+from lunasched.jobs.reading import job_from_mapping
 from lunasched.paths import Mode
+from lunasched.store import Store
 from lunasched.systemd import verify
 from lunasched.systemd.verify import Complaint
 
@@ -50,6 +56,31 @@ def test_a_directive_that_systemd_does_not_understand(
     assert problem.startswith(f"systemd.{directive}: ")
     assert said in problem
     assert "ignoring" not in problem
+
+
+def test_jobs_that_say_the_same_are_asked_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And each of them is told: a thousand lines of crontabs have one directive."""
+    asked: list[str] = []
+    complaints = verify.complaints
+
+    def noting(units: Mapping[str, str], mode: Mode) -> list[Complaint]:
+        asked.extend(units)
+        return complaints(units, mode)
+
+    monkeypatch.setattr(verify, "complaints", noting)
+    names = [f"job-{number}" for number in range(30)]
+    jobs = [
+        job_from_mapping({**LEAST, "name": name, "systemd": {"Bad": 1} if number % 3 else {"B": 2}})
+        for number, name in enumerate(names)
+    ]
+    wanted = Plan(added=tuple(jobs))
+    with Store.in_memory() as store, pytest.raises(InvalidJobs) as caught:
+        compiled_if_valid(wanted, IntendedJobs(store, SYSTEM, wanted.after), SYSTEM, 0)
+    assert len(asked) == 2
+    keys = {name: fault.partition(": ")[0] for name, fault in caught.value.faults}
+    assert keys == {
+        name: "systemd.Bad" if number % 3 else "systemd.B" for number, name in enumerate(names)
+    }
 
 
 def test_all_are_named_by_their_keys() -> None:

@@ -22,6 +22,9 @@ from lunasched.transfer.crontab.convert import PlainDraft, check_user, plain_dra
 from lunasched.transfer.crontab.lines import Problems, RawEntry, raw_entries
 from lunasched.transfer.crontab.source import CrontabSource
 
+ENTRIES_MAX = 1000
+"""The most entries of a user's crontab that become jobs: each is two units to systemd."""
+
 # What tells apart jobs of the same program.
 _NUMBER = re.compile(r"-[0-9]+\Z")
 
@@ -47,7 +50,7 @@ def served(
     a name.
     """
     problems = Problems(source.label)
-    drafts = []
+    drafts: list[PlainDraft] = []
     # A word of a user's command does not stand in for what says whose job it is.
     plainly = replace(source, prefix="")
     entries = raw_entries(data, problems)
@@ -62,6 +65,10 @@ def served(
         except InvalidInput as error:
             problems.add(entry.line, str(error))
             continue
+        if source.user is not None and len(drafts) == ENTRIES_MAX:
+            said = f"there are more than {ENTRIES_MAX} entries; this and all below are not run"
+            problems.add(entry.line, said)
+            break
         see_variables(entry, plain.draft, source, problems)
         plain.draft.stem = _stem(source.prefix, plain.draft.stem)
         drafts.append(plain)
