@@ -32,7 +32,7 @@ from lunasched.files import configfile; from lunasched.formats import document
 from lunasched.cli import main
 from lunasched.cli.session import Session
 from lunasched.units.commandchannels import channel_unit_names as commands
-from lunasched.deploy.change import unit_names
+from lunasched.deploy.change import file_names
 from lunasched.errors import InvalidInput
 
 units = Path("/etc/systemd/system")
@@ -72,7 +72,7 @@ for number, (suffix, prune, encoded) in enumerate(json.load(open("/tmp/changed.j
     wanted = {entry.job.name: entry.job for entry in configfile.read_config(read).entries}
     assert jobs == (wanted if prune else {**before[0], **wanted}), about
     names = {Path(file).name for file, _, _ in files} - {"lunasched-job@.service.d"}
-    known = {unit for job in jobs.values() for unit in (*unit_names(job.name), *commands(job))}
+    known = {unit for job in jobs.values() for unit in (*file_names(job.name), *commands(job))}
     assert names <= known, about
     done += 1
 print(json.dumps([done, refused]))
