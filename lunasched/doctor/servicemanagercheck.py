@@ -53,6 +53,7 @@ _PATTERNS = (
     "lunasched*.service",
     "lunasched*.timer",
     "lunasched*.socket",
+    "lunasched*.path",
     "cron*.service",
 )
 # One call each: more than this would take a second.

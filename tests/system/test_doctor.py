@@ -577,7 +577,7 @@ def cron(machine_to_break: Machine, tmp_path_factory: pytest.TempPathFactory) ->
     """Debian's cron is there, and does not run; its crontabs are gone at the end."""
     root: Path = tmp_path_factory.mktemp("cron")
     debian_crontabs.extracted(debian_crontabs.debs(("cron",))["cron"], root)
-    machine_to_break.run("systemctl stop cron.service", check=False)
+    machine_to_break.run("systemctl stop cron.service; rm -rf /etc/cron.d/*", check=False)
     for path in ("usr/sbin/cron", "usr/bin/crontab", "lib/systemd/system/cron.service"):
         found = root / path if (root / path).exists() else root / "usr" / path
         machine_to_break.copy(found, f"/{path}")

@@ -165,13 +165,15 @@ def test_where_they_come_from_and_where_they_are_edited(crontabs: Crontabs) -> N
         "file": f"{SPOOL}/luna", "line": 2, "text": "3 3 * * * /bin/mine a",
     }  # fmt: skip
     # An editor that notes how it was called, and crontab(1) as Debian has it: it edits a copy.
-    machine.write_file("/root/bin/vi", 'echo "$@" >>/tmp/edited; exit "${STATUS:-0}"\n', mode=0o755)
+    machine.write_file(
+        "/root/bin/vi", 'echo "called $*" >>/tmp/edited; exit "${STATUS:-0}"\n', mode=0o755
+    )
     machine.write_file("/usr/local/bin/crontab", CRONTAB_E, mode=0o755)
     machine.exec("rm -f /tmp/edited; sed -i '1i #!/bin/sh' /root/bin/vi")
     for name in ("cron.d-report", "crontab.luna-mine"):
         machine.run(["lunasched", "edit", name], env={"VISUAL": "/root/bin/vi -n"})
     assert machine.read_file("/tmp/edited").splitlines() == [
-        "-n +3 /etc/cron.d/report", "-n +2 /tmp/crontab.of.luna",
+        "called -n +3 /etc/cron.d/report", "called -n +2 /tmp/crontab.of.luna",
     ]  # fmt: skip
     failing = {"VISUAL": "/root/bin/vi", "STATUS": "3"}
     done = machine.run(["lunasched", "edit", "cron.d-report"], env=failing, check=False)
