@@ -13,6 +13,7 @@ from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput
 from lunasched.machine import crontabs as machine_crontabs
 from lunasched.paths import Mode
+from lunasched.units.commandchannels import SENDMAIL
 
 if TYPE_CHECKING:
     from lunasched.deploy.plan import Entries, Plan
@@ -47,6 +48,9 @@ def crontabs(
     plans.show(wanted)
     words = ("to add", "to change", "to remove") if dry_run else ("added", "changed", "removed")
     print(f"{'Plan' if dry_run else 'Done'}: {plans.counted(wanted, words)}.")
+    if found and not machine_crontabs.can_mail():
+        note = f"note: there is no {SENDMAIL}: what jobs print is in the history, and not mailed"
+        print(note, file=sys.stderr)
     for one in found:
         if one.ignored is not None:
             fix = f"; to have it read: {one.ignored.fix}" if one.ignored.fix else ""

@@ -22,6 +22,7 @@ from pathlib import Path
 from lunasched.paths import is_directory, is_there, user_name
 from lunasched.transfer.crontab.lines import SIZE_MAX
 from lunasched.transfer.crontab.source import CronFormat, CrontabSource
+from lunasched.units.commandchannels import SENDMAIL
 
 DEBIANS_CRON = "cron.service"
 CRONS = (DEBIANS_CRON, "crond.service", "cronie.service")
@@ -84,6 +85,7 @@ class FoundCrontab:
             user=self.user,
             users=Users(),
             is_private=self.is_private,
+            mails=can_mail(),
         )
 
     @property
@@ -93,6 +95,11 @@ class FoundCrontab:
         if self.user is not None:
             return f"crontab.{_of_name(self.user)}"
         return "crontab" if path.parent.name != _CRON_D else f"{_CRON_D}-{_of_name(path.name)}"
+
+
+def can_mail() -> bool:
+    """Tell whether there is the program that cron mails with."""
+    return is_there(Path(SENDMAIL))
 
 
 class Users:

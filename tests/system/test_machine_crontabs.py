@@ -181,6 +181,25 @@ def test_where_they_come_from_and_where_they_are_edited(crontabs: Crontabs) -> N
     machine.exec("rm /usr/local/bin/crontab")
 
 
+def test_output_is_mailed_where_something_mails(crontabs: Crontabs) -> None:
+    """As soon as there is a sendmail, and no longer: each mail would be given up."""
+    crontabs.write("/etc/crontab", "MAILTO=ops\n1 1 * * * root /bin/first\n")
+    crontabs.wait_for("crontab-first")
+
+    def mailed_to() -> list[str]:
+        crontabs.jobs()
+        job = crontabs.luna.json("get", "crontab-first")
+        return [channel["to"] for channel in job["notification_config"]["on_output"]]
+
+    assert mailed_to() == ["ops"]
+    crontabs.machine.exec("mv /usr/sbin/sendmail /usr/sbin/aside")
+    try:
+        crontabs.machine.wait_for(lambda: mailed_to() == [], what="nobody to be mailed")
+    finally:
+        crontabs.machine.exec("mv /usr/sbin/aside /usr/sbin/sendmail")
+    crontabs.machine.wait_for(lambda: mailed_to() == ["ops"], what="ops to be mailed again")
+
+
 CRONTAB_E = """\
 #!/bin/sh
 [ "$1 $3" = "-u -e" ] || exit 9

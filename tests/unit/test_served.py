@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -82,6 +83,12 @@ def test_whom_it_mails(text: str, expected: dict[str, str]) -> None:
     job = one(text)
     assert {event: channels[0]["to"] for event, channels in told(job).items()} == expected
     assert job.any_exit_code is ("on_failure" not in expected)
+
+
+def test_nobody_is_mailed_where_nothing_mails() -> None:
+    found = serve("MAILTO=a b\n@daily x\n", source=replace(OWN, mails=False))
+    assert [told(job) for job, _ in found.jobs] == [{}]
+    assert found.faults == ()
 
 
 def test_a_fault_is_of_its_line_alone() -> None:

@@ -128,6 +128,9 @@ def _mail(
 ) -> dict[str, str] | None:
     """The channel of cron's mail: to ``MAILTO`` or else the user, and none if that is empty."""
     to = entry.value("MAILTO")
+    if not source.mails:
+        # As cron does, which logs "No MTA installed, discarding output".
+        return None
     if to is None:
         to = definition.get("user") or source.caller or "root"
     elif not to.strip():

@@ -41,6 +41,8 @@ class CrontabSource:
     """The tag of jobs that come from here."""
     is_private: bool = False
     """True if other users may not read it, nor what its jobs run."""
+    mails: bool = True
+    """True if the machine has a program that mails what its jobs print."""
     is_guess: bool = False
     """True if nobody said what format it is in."""
 
