@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from lunasched.units.compiler import CompiledJob
 
 _ABSENT: Any = object()
+_PRIVATE = ("command", "env", "hooks", "notification_config")
+"""The keys with what ``private`` keeps out of the units."""
 
 
 def check_plan(session: Session, wanted: Plan) -> tuple[CompiledJob, ...]:
@@ -49,13 +51,18 @@ def counted(wanted: Plan, words: tuple[str, str, str]) -> str:
 
 
 def differences(before: Job, after: Job) -> list[str]:
-    """Return the changes of a job, a line for each field: ``schedule: "@daily" -> "@weekly"``."""
+    """Return the changes of a job, a line for each field: ``schedule: "@daily" -> "@weekly"``.
+
+    Of a private job, what it runs is left out: what root's services print is in the journal.
+    """
     old, new = (dict(_fields(_shown(job))) for job in (before, after))
+    is_private = before.private or after.private
     lines = []
     for key in dict.fromkeys((*old, *new)):
         left, right = (_text(fields.get(key, _ABSENT)) for fields in (old, new))
         if left != right:
-            lines.append(f"{key}: {left} -> {right}")
+            hidden = is_private and key.partition(".")[0] in _PRIVATE
+            lines.append(f"{key}: it changes" if hidden else f"{key}: {left} -> {right}")
     if before.notifications != after.notifications and _shown(before) == _shown(after):
         lines.append("notification_config: a secret in it changes")
     return [render.printable(line) for line in lines]

@@ -200,7 +200,8 @@ def _read_of_user(path: Path, owner: int) -> tuple[bytes, Ignored | None]:
     try:
         uid = pwd.getpwnam(name).pw_uid
     except (KeyError, ValueError):
-        return b"", Ignored(f"there is no user {name!r}", f"rm {_quoted(path)}")
+        aside = shlex.quote(f"/root/{name}.crontab")
+        return b"", Ignored(f"there is no user {name!r}", f"mv {_quoted(path)} {aside}")
 
     def check(found: os.stat_result) -> Ignored | None:
         if found.st_uid not in (uid, owner):

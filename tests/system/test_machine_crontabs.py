@@ -94,6 +94,8 @@ def test_they_follow_their_files(crontabs: Crontabs) -> None:
     # An edit changes its own job, the name stays.
     crontabs.write(f"{SPOOL}/luna", "# about\n3 4 * * * /bin/mine b\n", "600", "luna")
     machine.wait_for(lambda: crontabs.jobs().get("crontab.luna-mine") == "3 4 * * *")
+    said = machine.run("journalctl -b -o cat -u lunasched-crontabs.service").stdout
+    assert "command: it changes" in said and "/bin/mine" not in said
     # What cron would not read is not run, and is again once it may be.
     machine.exec(f"chmod 644 {SPOOL}/luna")
     crontabs.wait_for("crontab-first", "cron.d-report")
@@ -179,6 +181,17 @@ def test_where_they_come_from_and_where_they_are_edited(crontabs: Crontabs) -> N
     done = machine.run(["lunasched", "edit", "cron.d-report"], env=failing, check=False)
     assert (done.returncode, "ended with exit status 3" in done.stderr) == (1, True)
     machine.exec("rm /usr/local/bin/crontab")
+
+
+def test_a_user_who_comes_later(crontabs: Crontabs) -> None:
+    """As a package makes its own when its crontab is there already."""
+    machine = crontabs.machine
+    crontabs.write("/etc/cron.d/late", "1 1 * * * latecomer /bin/late\n")
+    crontabs.wait_for()
+    machine.exec("useradd --system latecomer")
+    crontabs.wait_for("cron.d-late")
+    machine.exec("userdel latecomer")
+    crontabs.wait_for()
 
 
 def test_output_is_mailed_where_something_mails(crontabs: Crontabs) -> None:
