@@ -183,17 +183,6 @@ def test_where_they_come_from_and_where_they_are_edited(crontabs: Crontabs) -> N
     machine.exec("rm /usr/local/bin/crontab")
 
 
-def test_a_user_who_comes_later(crontabs: Crontabs) -> None:
-    """As a package makes its own when its crontab is there already."""
-    machine = crontabs.machine
-    crontabs.write("/etc/cron.d/late", "1 1 * * * latecomer /bin/late\n")
-    crontabs.wait_for()
-    machine.exec("useradd --system latecomer")
-    crontabs.wait_for("cron.d-late")
-    machine.exec("userdel latecomer")
-    crontabs.wait_for()
-
-
 def test_output_is_mailed_where_something_mails(crontabs: Crontabs) -> None:
     """As soon as there is a sendmail, and no longer: each mail would be given up."""
     crontabs.write("/etc/crontab", "MAILTO=ops\n1 1 * * * root /bin/first\n")
