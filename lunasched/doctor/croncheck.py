@@ -56,17 +56,13 @@ def look(
         return CronFacts()
     if mode is Mode.USER:
         return CronFacts(lines_of_jobs(crontabs.own_crontab(user), jobs) if jobs else ())
-    if not any(_is_active(manager, cron) for cron in crontabs.CRONS):
+    if not any(manager.is_active(cron) for cron in crontabs.CRONS):
         return CronFacts()
     found = crontabs.of_machine()
     # cronie has other rules.
-    knows_rules = _is_active(manager, crontabs.DEBIANS_CRON) and host.is_debian()
+    knows_rules = manager.is_active(crontabs.DEBIANS_CRON) and host.is_debian()
     ignored = [crontab for crontab in found if crontab.ignored] if knows_rules else []
     return CronFacts(lines_of_jobs(found, jobs), tuple(ignored))
-
-
-def _is_active(manager: ManagerFacts, unit: str) -> bool:
-    return unit in manager.units and manager.units[unit].active == "active"
 
 
 def lines_of_jobs(crontabs: Iterable[FoundCrontab], jobs: Sequence[Job]) -> tuple[CronLine, ...]:

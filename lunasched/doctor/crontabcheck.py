@@ -42,15 +42,11 @@ def look(
     """Return what there is of them; ``None`` where they are cron's, or nobody's."""
     if mode is Mode.USER or isinstance(manager, Unseen) or isinstance(origins, Unseen):
         return None
-    is_watched = _is_active(manager, _WATCHER)
+    is_watched = manager.is_active(_WATCHER)
     if not is_watched and not origins:
         return None
-    running = (cron for cron in crontabs.CRONS if _is_active(manager, cron))
+    running = (cron for cron in crontabs.CRONS if manager.is_active(cron))
     return ServedFacts(len(origins), is_watched, next(running, ""), tuple(_not_run()))
-
-
-def _is_active(manager: ManagerFacts, unit: str) -> bool:
-    return unit in manager.units and manager.units[unit].active == "active"
 
 
 def _not_run() -> Iterator[tuple[str, str, str]]:

@@ -45,6 +45,10 @@ class ManagerFacts:
     unread: tuple[str, ...] | Unseen
     """The units of ours whose files are newer than what the manager has read."""
 
+    def is_active(self, unit: str) -> bool:
+        """Tell whether one of the units is active."""
+        return unit in self.units and self.units[unit].active == "active"
+
 
 SUPERVISOR = "lunasched.service"
 
