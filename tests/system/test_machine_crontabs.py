@@ -122,6 +122,22 @@ def test_no_edit_is_missed_whenever_it_comes(crontabs: Crontabs, rng: random.Ran
     )
 
 
+def test_a_note_that_cannot_be_written_makes_no_circle(crontabs: Crontabs) -> None:
+    """As where /run is full: the crontabs are read once for each change, not for ever."""
+    machine, note = crontabs.machine, "/run/lunasched/crontabs-seen"
+    crontabs.jobs()
+    machine.exec(f"rm -f {note}; mkdir {note}")
+    begun = machine.exec("date +%s.%N").stdout.strip()
+    try:
+        crontabs.write("/etc/crontab", "1 1 * * * root /bin/first\n")
+        crontabs.wait_for("crontab-first")
+        machine.wait_for(IDLE, what="the crontabs to be read")
+        read = f"journalctl -b -o cat -u lunasched-crontabs.service --since=@{begun}"
+        assert machine.exec(f"{read} | grep -c ^Finished").stdout == "1\n"
+    finally:
+        machine.exec(f"rmdir {note}")
+
+
 def test_what_they_run(crontabs: Crontabs) -> None:
     luna = crontabs.luna
     crontabs.write(
