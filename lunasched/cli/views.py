@@ -381,6 +381,8 @@ def _upcoming(
 
     ``deployed`` is when they were last added or changed (µs, UTC).
     """
+    if not jobs:
+        return {}
     from lunasched.history.slot import next_elapse
 
     now = session.now()

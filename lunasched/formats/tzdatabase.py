@@ -13,7 +13,6 @@ from datetime import timezone
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +36,9 @@ def own_rules(name: str) -> tzinfo | None:
         return timezone.utc
     if not _is_name(name):
         return None
+    # It reads how this Python was built: a twentieth of the time of `list`.
+    from zoneinfo import ZoneInfo
+
     try:
         with (DIRECTORY / name).open("rb") as file:
             return ZoneInfo.from_file(file, key=name)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from zoneinfo import available_timezones
 
 from lunasched.errors import InvalidInput
 from lunasched.formats import tzdatabase
@@ -151,6 +150,7 @@ _SIGNED = ("GMT+", "GMT-", "GMT0")
 
 def _suggestion(name: str) -> str:
     from difflib import get_close_matches
+    from zoneinfo import available_timezones
 
     known = sorted(n for n in available_timezones() if tzdatabase.own_rules(n) is not None)
     folded = {n.lower(): n for n in known} | {n.rpartition("/")[2].lower(): n for n in known}

@@ -154,6 +154,28 @@ def test_a_start_of_a_job_as_it_is_compiles_nothing() -> None:
     assert not {one for one in modules if one.startswith("lunasched.schedule")}
 
 
+@pytest.mark.parametrize("command", ["list", "history"])
+def test_no_schedules_are_read_where_there_are_no_jobs(command: str, cli: Cli) -> None:
+    assert not {one for one in imported(cli, command) if one.startswith("lunasched.schedule")}
+
+
+def test_zones_are_read_where_a_job_has_one() -> None:
+    """Python's module for them is slow to load, and in UTC no job needs it."""
+    code = "import sys, lunasched.schedule; print('zoneinfo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_no_garbage_is_looked_for_as_a_command_ends(cli: Cli) -> None:
+    code = (
+        "import atexit, gc, sys; from lunasched.cli import main;"
+        "atexit.register(lambda: print('frozen', gc.get_freeze_count()));"
+        "sys.argv = ['lunasched', '--user', 'list']; main()"
+    )
+    printed = cli.run([sys.executable, "-c", code]).stdout
+    assert int(printed.partition("frozen ")[2]) > 10_000
+
+
 @pytest.mark.parametrize(
     ("command", "most"),
     [("list", 54), ("list --json", 55), ("get backup", 68), ("history", 37)],
