@@ -146,9 +146,13 @@ class Lunasched:
         return runs
 
     @property
-    def _history_file(self) -> str:
+    def _state(self) -> str:
         home = f"/home/{self.user}/.local/state" if self.user else "/var/lib"
-        return f"{home}/lunasched/history/history.db"
+        return f"{home}/lunasched"
+
+    @property
+    def _history_file(self) -> str:
+        return f"{self._state}/history/history.db"
 
     def _complete(self, name: str) -> float:
         """The number of a job's runs that are over with their output on record; perhaps there are.
@@ -181,5 +185,15 @@ class Lunasched:
         return sum(line == "Reloading." for line in log.splitlines())
 
     def remove_all(self) -> None:
-        """Remove all jobs."""
-        self("apply", "/dev/null", "--format", "yaml", "--prune", "--allow-empty", timeout=300)
+        """Remove all jobs; the command is not run where there are none."""
+        if not self._is_empty():
+            self("apply", "/dev/null", "--format", "yaml", "--prune", "--allow-empty", timeout=300)
+
+    def _is_empty(self) -> bool:
+        """Whether there are certainly no jobs, and no units of any."""
+        units = f"/home/{self.user}/.config/systemd/user" if self.user else "/etc/systemd/system"
+        script = (
+            f"! ls -d {units}/lunasched-job@*.* &&"
+            f" sqlite3 'file:{self._state}/jobs.db?mode=ro' 'SELECT count(*) FROM jobs'"
+        )
+        return self.machine.exec(script, user=self.user, check=False).stdout == "0\n"

@@ -67,11 +67,10 @@ class Soak:
         self.sizes: list[Size] = []
 
     def prepare(self) -> None:
-        """Install lunasched with its page, and the jobs, on the day before the first."""
+        """Have the page, and the jobs, on the day before the first; lunasched is installed."""
         vm = self._vm
         vm.set_clock(self._begin - timedelta(hours=2))
         vm.exec(["timedatectl", "set-timezone", ZONE.key])
-        vm.exec(INSTALL, timeout=600)
         vm.exec(PAGE)
         vm.exec(["mkdir", "-p", RAN])
         jobs = [self._job(number, name) for number, name in enumerate(self._names)]
@@ -210,6 +209,7 @@ def main() -> int:
     jobs = int(os.environ.get("SOAK_JOBS") or 1000)
     days = int(os.environ.get("SOAK_DAYS") or 31)
     with VirtualMachine.boot("soak", clock=BEGIN - timedelta(hours=3)) as vm:
+        vm.exec(INSTALL, timeout=600)
         soak = Soak(vm, jobs)
         soak.prepare()
         soak.live(days)

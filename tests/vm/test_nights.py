@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import reference
 from reference import utc
-from vm_jobs import Installed, instant, skips, successes
+from vm_jobs import Installed, instant, of_systemd, skips, successes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,6 @@ def jobs(lunasched_vm: VirtualMachine, request: pytest.FixtureRequest) -> Iterat
     installed = Installed(lunasched_vm, name)
     yield installed
     installed.remove()
-    lunasched_vm.set_timezone("Etc/UTC")
 
 
 # The job's arguments and, for the reference, cron's way to say the same. Without a zone of its
@@ -410,4 +409,4 @@ def next_elapse(jobs: Installed, name: str) -> datetime:
     shown = jobs.vm.exec(
         f"TZ=UTC systemctl show -P NextElapseUSecRealtime {jobs.timer(name)}"
     ).stdout
-    return datetime.strptime(shown.strip(), "%a %Y-%m-%d %H:%M:%S UTC").replace(tzinfo=timezone.utc)
+    return of_systemd(shown.strip())
