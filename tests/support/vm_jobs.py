@@ -58,11 +58,13 @@ class Row:
         return self.started - self.slot
 
 
-class _RecordedRun(NamedTuple):
+class RecordedRun(NamedTuple):
     """A run as the database has it; texts, empty for NULL."""
 
     job: str
     execution_id: str
+    slot: str
+    """In microseconds since the epoch, UTC."""
     result: str
     has_output: str
 
@@ -133,12 +135,12 @@ class Installed:
                 found[run["job"]].append(row)
         return {name.removeprefix(f"{self.prefix}-"): rows for name, rows in found.items()}
 
-    def _recorded_runs(self) -> list[_RecordedRun]:
-        """The same in short, as the database has it: a tenth of the work of a command of ours."""
-        query = "SELECT job, execution_id, result, output IS NOT NULL FROM runs"
+    def recorded_runs(self) -> list[RecordedRun]:
+        """The runs of the test's jobs in short: the tool for databases has a tenth of our work."""
+        query = "SELECT job, execution_id, scheduled_at, result, output IS NOT NULL FROM runs"
         asked = ["sqlite3", "-cmd", ".timeout 5000", "-separator", " ", _HISTORY, query]
         lines = self.vm.exec(asked, user="lunasched").stdout.splitlines()
-        rows = [_RecordedRun(*line.split(" ")) for line in lines]
+        rows = [RecordedRun(*line.split(" ")) for line in lines]
         return [row for row in rows if row.job in self.names]
 
     def proofs(self) -> dict[str, list[datetime]]:
@@ -226,7 +228,7 @@ class Installed:
         seen: list[Any] = []
 
         def complete() -> bool:
-            rows = self._recorded_runs()
+            rows = self.recorded_runs()
             ran = {name: len(proof) for name, proof in self.proofs().items()}
             ended = Counter(
                 row.job.removeprefix(f"{self.prefix}-")

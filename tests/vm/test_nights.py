@@ -238,7 +238,8 @@ def test_power_cuts(jobs: Installed) -> None:
     jobs.add({"running": {"schedule": "at 10:00"}}, command="sleep 3000", sync=True)
     vm.travel([at(0)])
     vm.exec(f"lunasched start {jobs.prefix}-ten & lunasched start {jobs.prefix}-five & wait")
-    vm.wait_for(lambda: all(jobs.history()[name] for name in ("ten", "five", "running", "several")))
+    begun = {f"{jobs.prefix}-{name}" for name in ("ten", "five", "running", "several")}
+    vm.wait_for(lambda: begun <= {run.job for run in jobs.recorded_runs()})
     vm.exec("journalctl --sync; sync")
     before = jobs.history()
     for name in ("ten", "five"):
@@ -280,7 +281,10 @@ def test_power_cuts(jobs: Installed) -> None:
     vm.exec("journalctl --sync; sync")
     vm.travel([at(30)], after=0)
     vm.wait_for(
-        lambda: any(row.slot == at(30) and row.result for row in jobs.history()["several"]),
+        lambda: any(
+            run.slot == f"{at(30).timestamp():.0f}000000" and run.result
+            for run in jobs.recorded_runs()
+        ),
         what="the run of the slot",
     )
     (third,) = (row.execution_id for row in jobs.history()["several"] if row.slot == at(30))
