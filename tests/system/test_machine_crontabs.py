@@ -105,6 +105,31 @@ def test_they_follow_their_files(crontabs: Crontabs) -> None:
     crontabs.wait_for()
 
 
+def test_a_comment_limits_an_entry_and_raises_none(crontabs: Crontabs) -> None:
+    """A user can bind the own entries, and not have them run as root, or before others."""
+    machine = crontabs.machine
+    crontabs.write(
+        f"{SPOOL}/luna",
+        "# lunasched: timeout=90 max_memory=64M overlap=skip execution_mode=Sequential tags=mine\n"
+        "3 3 * * * /bin/first\n"
+        "# lunasched: user=root\n# lunasched: priority=Critical\n# lunasched: tasks_max=9\n"
+        "4 3 * * * /bin/second\n",
+        "600",
+        "luna",
+    )
+    crontabs.wait_for("crontab.luna-first", "crontab.luna-second")
+    show = "systemctl show -p RuntimeMaxUSec,MemoryMax,TasksMax,User lunasched-job@{}"
+    first = machine.exec(show.format("crontab.luna-first")).stdout.splitlines()
+    assert {"RuntimeMaxUSec=1min 30s", "MemoryMax=67108864", "User=luna"} <= {*first}
+    second = machine.exec(show.format("crontab.luna-second")).stdout.splitlines()
+    assert {"User=luna", "TasksMax=9"} <= {*second}
+    assert "Nice=" not in machine.exec("systemctl cat lunasched-job@crontab.luna-second").stdout
+    said = machine.run("journalctl -b -o cat -u lunasched-crontabs.service").stdout
+    assert f"{SPOOL}/luna:3: 'user' is no key for an entry of a crontab" in said
+    assert f"{SPOOL}/luna:4: priority takes from others" in said
+    assert [job["tags"] for job in crontabs.luna.json("list")] == [["mine"], []]
+
+
 def test_no_edit_is_missed_whenever_it_comes(crontabs: Crontabs, rng: random.Random) -> None:
     """Also while the crontabs are read because of the edit before it."""
     moments = [rng.choice((0.0, 0.05, 0.2, rng.uniform(0.2, 1.5))) for _ in range(15)]

@@ -85,6 +85,13 @@ def test_a_comment_is_not_cut_from_a_command() -> None:
     assert only_job("@daily true # not a comment\n").command == "true # not a comment"
 
 
+def test_a_comment_for_us_sets_keys() -> None:
+    job = only_job("# lunasched: timeout=15m tags=db\n* * * * * backup\n")
+    assert (job.limits.timeout, job.tags) == (900, ("crontab", "db"))
+    (problem,) = problems("# lunasched: user=root\n* * * * * backup\n")
+    assert ":1: 'user' is no key for an entry of a crontab; " in problem
+
+
 def test_white_space_at_the_end_of_a_command_stays() -> None:
     assert only_job("@daily echo a\\ \t \n").command == "echo a\\ \t "
 

@@ -65,6 +65,7 @@ from lunasched.store import NotificationState, Store
 from lunasched.supervisor import variables
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.notificationqueue import Origin
+from lunasched.transfer.crontab.remarks import REMARK_KEYS, ROOT_KEYS
 from lunasched.units.compiler import GATE_NAME
 from lunasched.web.access import JOURNAL_GROUPS
 from lunasched.web.api import PARAMETERS, RUNS_DEFAULT, RUNS_MAX
@@ -505,6 +506,16 @@ def test_keys_of_a_job(files_page: Page) -> None:
     ]  # fmt: skip
     for group in keys.GROUPS.keys() - {"sandbox"}:
         assert keys_of(files_page.part("Ss", group)) == list(keys.GROUPS[group])
+
+
+def test_keys_of_an_entry_of_a_crontab(concepts: Page) -> None:
+    shown = re.search(r"comment may set\n(.*?)\nSeveral keys", concepts.text, re.DOTALL)
+    assert shown
+    lines = [line for line in shown[1].splitlines() if not line.startswith("in crontabs")]
+    named = re.findall(
+        r"[a-z]+(?:_[a-z]+)*", "\n".join(lines).replace("\nand\n", "\n").replace(".Li", "")
+    )
+    assert tuple(named) == (*REMARK_KEYS, *ROOT_KEYS)
 
 
 def test_words_of_a_job(files_page: Page) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lunasched.jobs.model import ExecutionMode, Job
+from lunasched.jobs.model import ExecutionMode, Job, Overlap, Priority
 from lunasched.jobs.origin import JobOrigin
 from lunasched.transfer.crontab import CronFormat, CrontabSource
 from lunasched.transfer.crontab.served import ENTRIES_MAX, Known, ServedCrontab, served
@@ -153,3 +153,84 @@ def test_names_are_of_the_program_and_numbered() -> None:
 )  # fmt: skip
 def test_a_job_keeps_its_name(text: str, expected: list[str]) -> None:
     assert names(text, known_of(FIRST)) == [f"crontab.alice-{name}" for name in expected]
+
+
+# Comments that set keys
+
+
+def test_a_comment_gives_the_entry_below_it_keys() -> None:
+    text = (
+        "# lunasched: timeout=1h max_memory=512M tags=db,nightly\n"
+        "# the copy of the night\n"
+        "\n"
+        "PATH=/opt/bin\n"
+        "#lunasched: catch_up=yes overlap=skip execution_mode=Sequential jitter='90 s'\n"
+        "0 3 * * * backup\n"
+        "0 4 * * * other\n"
+    )
+    found = serve(text)
+    assert not found.faults
+    (job, origin), (other, _) = found.jobs
+    assert (job.limits.timeout, job.limits.max_memory) == (3600, 512 << 20)
+    assert (job.tags, job.catch_up, job.jitter) == (("db", "nightly"), True, 90)
+    assert (job.mode, job.overlap) == (ExecutionMode.SEQUENTIAL, Overlap.SKIP)
+    assert (origin.line, origin.text) == (6, "0 3 * * * backup")
+    assert (other.limits.timeout, other.tags) == (None, ())
+
+
+def test_the_keys_of_an_entry_that_is_a_comment_now_are_nobody_elses() -> None:
+    for disabled in ("#0 3 * * * backup", "# @daily backup", "  ## */5 1-3 * * 1 backup"):
+        job = one(f"# lunasched: timeout=1h\n{disabled}\n0 4 * * * other\n")
+        assert job.limits.timeout is None, disabled
+
+
+def test_retries_are_for_exit_codes() -> None:
+    job = one("# lunasched: max_retries=2\n0 3 * * * backup\n")
+    assert (job.retry.max_attempts, job.any_exit_code) == (3, False)
+    job = one("# lunasched: max_retries=2 any_exit_code=yes\n0 3 * * * backup\n")
+    assert (job.retry.max_attempts, job.any_exit_code) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("comment", "said"),
+    [
+        ("timeout=soon", "timeout=soon: "),
+        ("timeout", "'timeout' is not KEY=VALUE"),
+        ("timeout='1h", "a quote has no end"),
+        ("", "it sets nothing"),
+        ("command=id", "'command' is no key for an entry of a crontab; these are: timeout, "),
+        ("user=root", "'user' is no key"),
+        ("private=no", "'private' is no key"),
+        ("name=backup", "'name' is no key"),
+        ("notification_config={}", "'notification_config' is no key"),
+        ("systemd={}", "'systemd' is no key"),
+        ("priority=Critical", "priority takes from others"),
+        ("io_weight=10000", "io_weight takes from others"),
+        ("catch_up=perhaps", "catch_up=perhaps: 'perhaps' is neither true nor false"),
+        ("tags=a,,b", "tags=a,,b: "),
+        ("max_concurrent=2 execution_mode=Exclusive", "max_concurrent"),
+    ],
+)
+def test_a_comment_with_a_fault_has_no_effect(comment: str, said: str) -> None:
+    """Cron ignores it, and the backup of the night is worth more than its limits."""
+    text = f"# lunasched: {comment} \n0 3 * * * backup\n"
+    found = serve(text)
+    ((line, message),) = found.faults
+    assert line == 1
+    assert said in message
+    assert message.endswith("; this comment has no effect")
+    assert found.jobs[0][0] == one("\n0 3 * * * backup\n")
+
+
+def test_what_takes_from_others_is_for_crontabs_of_root() -> None:
+    text = "# lunasched: priority=High io_weight=500\n0 3 * * * {}backup\n"
+    own = replace(OWN, user="root")
+    for source, user in ((SYSTEM, "www-data "), (own, "")):
+        job = one(text.format(user), source)
+        assert (job.priority, job.limits.io_weight) == (Priority.HIGH, 500)
+
+
+def test_a_comment_without_an_entry_is_a_fault() -> None:
+    assert serve("0 3 * * * backup\n# lunasched: timeout=1h\n").faults == (
+        (2, "it is of the next entry, and there is none below"),
+    )

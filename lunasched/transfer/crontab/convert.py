@@ -24,6 +24,7 @@ from lunasched.transfer.crontab.lines import (
     raw_entries,
 )
 from lunasched.transfer.crontab.names import CrontabDraft, identifiers, names, stem
+from lunasched.transfer.crontab.remarks import remarked_keys
 from lunasched.transfer.crontab.source import CronFormat, Crontab, CrontabEntry, CrontabSource
 
 _SHELL = "/bin/sh"
@@ -61,7 +62,7 @@ def read_crontab(data: bytes, source: CrontabSource) -> Crontab:
     found = [
         CrontabEntry(draft.entry.line, job, tuple(draft.differences))
         for draft, name in zip(drafts, named, strict=True)
-        if (job := _job(draft, name, source.tag, problems)) is not None
+        if (job := _job(draft, name, source, problems)) is not None
     ]
     return Crontab(tuple(found), problems.texts(), _common(source) if found else ())
 
@@ -314,8 +315,12 @@ def _random_delay(
 # The job
 
 
-def _job(draft: CrontabDraft, name: str, tag: str, problems: Problems) -> Job | None:
-    mapping = {"name": name, **draft.definition, "tags": [tag]}
+def _job(draft: CrontabDraft, name: str, source: CrontabSource, problems: Problems) -> Job | None:
+    remarked = remarked_keys(draft.entry.remarks, source)
+    for line, fault in remarked.faults:
+        problems.add(line, fault)
+    mapping = {"name": name, **draft.definition, **remarked.values}
+    mapping["tags"] = [source.tag, *remarked.values.get("tags", ())]
     try:
         return job_from_mapping(mapping)
     except InvalidJob as error:

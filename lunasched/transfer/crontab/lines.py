@@ -30,6 +30,9 @@ _VARIABLE = re.compile(
 _EMPTY = re.compile(r"[ \t]*([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*\Z")
 _LIKE_VARIABLE = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)[ \t]*=")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_REMARK = re.compile(r"[ \t]*#[ \t]*lunasched:(?P<text>.*)\Z", re.DOTALL)
+# An entry that was made a comment: five fields or a name with "@", and something after them.
+_DISABLED = re.compile(r"[ \t]*#+[ \t]*(?:@[a-z]+|(?:[0-9*][^ \t]*[ \t]+){2})[ \t]*[^ \t]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,22 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """A comment for us, ``# lunasched: TEXT``."""
+
+    line: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class RawEntry:
     """A line with a job, and the variables above it."""
 
     line: int
     text: str
     variables: Mapping[str, Variable]
+    remarks: tuple[Remark, ...] = ()
+    """The comments for us that are above it, and below the last entry."""
 
     def value(self, name: str) -> str | None:
         """The value of a variable."""
@@ -76,9 +89,17 @@ class Problems:
 def raw_entries(data: bytes, problems: Problems, *, anacron: bool = False) -> list[RawEntry]:
     """The entries of a crontab; what cannot be one is noted in ``problems``."""
     variables: dict[str, Variable] = {}
+    remarks: list[Remark] = []
     found = []
     for number, text in _texts(data, problems, anacron):
-        if not text.strip(" \t") or text.lstrip(" \t").startswith("#"):
+        if not text.strip(" \t"):
+            continue
+        if text.lstrip(" \t").startswith("#"):
+            if match := _REMARK.match(text):
+                remarks.append(Remark(number, match["text"]))
+            elif _DISABLED.match(text):
+                # They are of that entry.
+                remarks.clear()
             continue
         try:
             if anacron and text.endswith("\r"):
@@ -90,7 +111,8 @@ def raw_entries(data: bytes, problems: Problems, *, anacron: bool = False) -> li
             problems.add(number, _with_line_end(str(error), text))
             continue
         if variable is None:
-            found.append(RawEntry(number, text, dict(variables)))
+            found.append(RawEntry(number, text, dict(variables), tuple(remarks)))
+            remarks.clear()
         else:
             name, value = variable
             if value.endswith("\r"):
@@ -98,6 +120,8 @@ def raw_entries(data: bytes, problems: Problems, *, anacron: bool = False) -> li
                 problems.add(number, _with_line_end(fault, text))
                 continue
             variables[name] = Variable(number, value)
+    for remark in remarks:
+        problems.add(remark.line, "it is of the next entry, and there is none below")
     return found
 
 

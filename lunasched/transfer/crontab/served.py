@@ -20,6 +20,7 @@ from lunasched.jobs.origin import JobOrigin
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.transfer.crontab.convert import PlainDraft, check_user, plain_draft, see_variables
 from lunasched.transfer.crontab.lines import Problems, RawEntry, raw_entries
+from lunasched.transfer.crontab.remarks import remarked_keys
 from lunasched.transfer.crontab.source import CrontabSource
 
 ENTRIES_MAX = 1000
@@ -75,14 +76,34 @@ def served(
     found = []
     for plain, name in zip(drafts, _names(drafts, known, is_taken), strict=True):
         entry = plain.draft.entry
-        try:
-            job = job_from_mapping(_definition(plain, name, source, problems))
-        except InvalidJob as error:
-            for problem in error.problems:
-                problems.add(entry.line, problem)
-            continue
-        found.append((job, JobOrigin(source.label, entry.line, entry.text)))
+        job = _job(_definition(plain, name, source, problems), entry, source, problems)
+        if job is not None:
+            found.append((job, JobOrigin(source.label, entry.line, entry.text)))
     return ServedCrontab(tuple(found), tuple(sorted(problems.found)))
+
+
+def _job(
+    definition: dict[str, Any], entry: RawEntry, source: CrontabSource, problems: Problems
+) -> Job | None:
+    """The job, without the keys of a comment that is at fault."""
+    remarked = remarked_keys(entry.remarks, source)
+    faults = list(remarked.faults)
+    job = None
+    if remarked.values:
+        try:
+            job = job_from_mapping({**definition, **remarked.values})
+        except InvalidJob as error:
+            faults += [(remarked.line, problem) for problem in error.problems]
+    for line, fault in faults:
+        problems.add(line, f"{fault}; this comment has no effect")
+    if job is not None:
+        return job
+    try:
+        return job_from_mapping(definition)
+    except InvalidJob as error:
+        for problem in error.problems:
+            problems.add(entry.line, problem)
+    return None
 
 
 def _definition(
