@@ -130,6 +130,20 @@ def test_a_comment_limits_an_entry_and_raises_none(crontabs: Crontabs) -> None:
     assert [job["tags"] for job in crontabs.luna.json("list")] == [["mine"], []]
 
 
+def test_the_user_of_a_crontab_may_be_made_after_it(crontabs: Crontabs) -> None:
+    """Written in place: the overlay of the machine reports no rename to who watches the file."""
+    machine = crontabs.machine
+    machine.exec("cp -a /etc/passwd /root/passwd; cp -a /etc/passwd /etc/p; mv /etc/p /etc/passwd")
+    machine.exec("systemctl restart lunasched-crontabs.path")
+    try:
+        crontabs.write("/etc/cron.d/late", "1 2 * * * later /bin/of-theirs\n2 2 * * * root true\n")
+        crontabs.wait_for("cron.d-late-true")
+        machine.exec("echo later:x:4321:100::/nonexistent:/bin/sh >>/etc/passwd")
+        crontabs.wait_for("cron.d-late-true", "cron.d-late-of-theirs")
+    finally:
+        machine.exec("cp -a /root/passwd /etc/p; mv /etc/p /etc/passwd")
+
+
 def test_no_edit_is_missed_whenever_it_comes(crontabs: Crontabs, rng: random.Random) -> None:
     """Also while the crontabs are read because of the edit before it."""
     moments = [rng.choice((0.0, 0.05, 0.2, rng.uniform(0.2, 1.5))) for _ in range(15)]
