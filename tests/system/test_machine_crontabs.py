@@ -125,7 +125,7 @@ def test_a_comment_limits_an_entry_and_raises_none(crontabs: Crontabs) -> None:
     assert {"User=luna", "TasksMax=9"} <= {*second}
     assert "Nice=" not in machine.exec("systemctl cat lunasched-job@crontab.luna-second").stdout
     said = machine.run("journalctl -b -o cat -u lunasched-crontabs.service").stdout
-    assert f"{SPOOL}/luna:3: 'user' is no key for an entry of a crontab" in said
+    assert f"{SPOOL}/luna:3: 'user' is not a key for an entry of a crontab" in said
     assert f"{SPOOL}/luna:4: priority takes from others" in said
     assert [job["tags"] for job in crontabs.luna.json("list")] == [["mine"], []]
 

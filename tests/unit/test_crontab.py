@@ -89,7 +89,7 @@ def test_a_comment_for_us_sets_keys() -> None:
     job = only_job("# lunasched: timeout=15m tags=db\n* * * * * backup\n")
     assert (job.limits.timeout, job.tags) == (900, ("crontab", "db"))
     (problem,) = problems("# lunasched: user=root\n* * * * * backup\n")
-    assert ":1: 'user' is no key for an entry of a crontab; " in problem
+    assert ":1: 'user' is not a key for an entry of a crontab; " in problem
 
 
 def test_white_space_at_the_end_of_a_command_stays() -> None:

@@ -73,7 +73,7 @@ def _read(text: str, is_roots: bool) -> dict[str, Any]:
             raise InvalidInput(f"{key} takes from others, and is for crontabs of root alone")
         if key not in REMARK_KEYS and key not in ROOT_KEYS:
             raise InvalidInput(
-                f"{key!r} is no key for an entry of a crontab; these are: "
+                f"{key!r} is not a key for an entry of a crontab; these are: "
                 + ", ".join((*REMARK_KEYS, *(ROOT_KEYS if is_roots else ())))
             )
         found[key] = _value(key, value)
