@@ -85,7 +85,8 @@ class _Reading:
             own = {name for name, _ in known[source.label]}
             entries = served(data, source, known[source.label], (taken - own).__contains__)
             taken |= {job.name for job, _ in entries.jobs}
-            self.faults += [CrontabFault(source.label, *fault) for fault in entries.faults]
+            said = sorted((*entries.faults, *entries.notes))
+            self.faults += [CrontabFault(source.label, *one) for one in said]
             self.faults += [
                 CrontabFault(source.label, origin.line, self._left_out[job.name])
                 for job, origin in entries.jobs

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lunasched.doctor.finding import Finding
     from lunasched.doctor.servicemanagercheck import ManagerFacts
     from lunasched.jobs.origin import JobOrigin
+    from lunasched.machine.crontabs import FoundCrontab
 
 _WATCHER = "lunasched-crontabs.path"
 _UNITS = f"{_WATCHER} lunasched-crontabs.service"
@@ -34,6 +35,8 @@ class ServedFacts:
     """The unit of a cron that runs beside; empty if none does."""
     not_run: tuple[tuple[str, str, str], ...] = ()
     """The lines and files that are not run: the place, the reason and the command that fixes it."""
+    noted: tuple[tuple[str, str], ...] = ()
+    """The lines of which a part has no effect: the place and the reason."""
 
 
 def look(
@@ -46,18 +49,27 @@ def look(
     if not is_watched and not origins:
         return None
     running = (cron for cron in crontabs.CRONS if manager.is_active(cron))
-    return ServedFacts(len(origins), is_watched, next(running, ""), tuple(_not_run()))
+    not_run, noted = _read()
+    return ServedFacts(len(origins), is_watched, next(running, ""), tuple(not_run), tuple(noted))
 
 
-def _not_run() -> Iterator[tuple[str, str, str]]:
+def _read() -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
+    """Read the crontabs: what is not run, and what has no effect."""
     from lunasched.transfer.crontab.served import served
 
+    not_run, noted = [], []
     for crontab in crontabs.of_machine():
         if crontab.ignored is not None:
-            yield crontab.path, crontab.ignored.reason, crontab.ignored.fix
+            not_run.append((crontab.path, crontab.ignored.reason, crontab.ignored.fix))
             continue
-        for line, message in served(crontab.data, crontab.source(), (), lambda name: False).faults:
-            yield f"{crontab.path}:{line}" if line else crontab.path, message, ""
+        found = served(crontab.data, crontab.source(), (), lambda name: False)
+        not_run += [(_place(crontab, line), message, "") for line, message in found.faults]
+        noted += [(_place(crontab, line), message) for line, message in found.notes]
+    return not_run, noted
+
+
+def _place(crontab: FoundCrontab, line: int) -> str:
+    return f"{crontab.path}:{line}" if line else crontab.path
 
 
 def judge(facts: Facts) -> Iterator[Finding]:
@@ -90,5 +102,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
             *([fix] if fix else []),
             as_root=True,
         )
-    if known.is_watched and not known.cron and not known.not_run:
+    for place, reason in known.noted:
+        yield warning(f"{place}: {reason}", "the entry runs without that", as_root=True)
+    if known.is_watched and not (known.cron or known.not_run or known.noted):
         yield fine("all that the crontabs say is a job")

@@ -454,6 +454,16 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
         "/etc/crontab:7 is not run: it has no command",
         {"crontabs": replace(SERVED, not_run=(("/etc/crontab:7", "it has no command", ""),))},
     ),
+    (
+        "crontabs",
+        Severity.WARNING,
+        "/etc/crontab:6: timeout=x: this comment has no effect",
+        {
+            "crontabs": replace(
+                SERVED, noted=(("/etc/crontab:6", "timeout=x: this comment has no effect"),)
+            )
+        },
+    ),
     ("crontabs", Severity.UNKNOWN, "the crontabs that lunasched runs", {"crontabs": NO_BUS}),
 ]
 

@@ -31,7 +31,7 @@ def serve(
 
 def one(text: str, source: CrontabSource = OWN) -> Job:
     found = serve(text, source=source)
-    assert not found.faults
+    assert not found.faults and not found.notes
     ((job, _),) = found.jobs
     return job
 
@@ -97,11 +97,12 @@ def test_a_fault_is_of_its_line_alone() -> None:
         ("good", 1), ("mails nobody", 4),
     ]  # fmt: skip
     assert told(found.jobs[1][0]) == {}
-    assert [line for line, _ in found.faults] == [2, 3, 5]
+    assert [line for line, _ in found.faults] == [2, 5]
     said = [message for _, message in found.faults]
     assert "column 1" in said[0]
-    assert "mailed to nobody" in said[1]
-    assert "newline at the end of the last line is missing" in said[2]
+    assert "newline at the end of the last line is missing" in said[1]
+    ((line, note),) = found.notes
+    assert (line, "mailed to nobody" in note) == (3, True)
 
 
 def test_a_user_has_so_many_jobs_and_no_more() -> None:
@@ -169,7 +170,7 @@ def test_a_comment_gives_the_entry_below_it_keys() -> None:
         "0 4 * * * other\n"
     )
     found = serve(text)
-    assert not found.faults
+    assert not found.faults and not found.notes
     (job, origin), (other, _) = found.jobs
     assert (job.limits.timeout, job.limits.max_memory) == (3600, 512 << 20)
     assert (job.tags, job.catch_up, job.jitter) == (("db", "nightly"), True, 90)
@@ -215,8 +216,8 @@ def test_a_comment_with_a_fault_has_no_effect(comment: str, said: str) -> None:
     """Cron ignores it, and the backup of the night is worth more than its limits."""
     text = f"# lunasched: {comment} \n0 3 * * * backup\n"
     found = serve(text)
-    ((line, message),) = found.faults
-    assert line == 1
+    ((line, message),) = found.notes
+    assert (line, found.faults) == (1, ())
     assert said in message
     assert message.endswith("; this comment has no effect")
     assert found.jobs[0][0] == one("\n0 3 * * * backup\n")
@@ -231,6 +232,6 @@ def test_what_takes_from_others_is_for_crontabs_of_root() -> None:
 
 
 def test_a_comment_without_an_entry_is_a_fault() -> None:
-    assert serve("0 3 * * * backup\n# lunasched: timeout=1h\n").faults == (
+    assert serve("0 3 * * * backup\n# lunasched: timeout=1h\n").notes == (
         (2, "it is of the next entry, and there is none below"),
     )

@@ -297,7 +297,7 @@ def _random_delay(
     if not text:
         return
     if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) > _RANDOM_DELAY_MAX:
-        problems.add(
+        problems.note(
             entry.variables["RANDOM_DELAY"].line,
             f"RANDOM_DELAY={text} is not a number of minutes from 0 to {_RANDOM_DELAY_MAX}",
         )

@@ -73,16 +73,22 @@ class Problems:
 
     label: str
     found: dict[tuple[int, str], None] = field(default_factory=dict)
+    notes: dict[tuple[int, str], None] = field(default_factory=dict)
+    """What keeps no entry from running."""
 
     def add(self, line: int, message: str) -> None:
-        """Note a fault once, however many entries it is a fault of."""
+        """Record a fault once, however many entries it is a fault of."""
         self.found[line, message] = None
+
+    def note(self, line: int, message: str) -> None:
+        """Record what cron passes over, as it runs the entry all the same."""
+        self.notes[line, message] = None
 
     def texts(self) -> tuple[str, ...]:
         """``file:line: message``, a line each; line 0 is the file."""
         return tuple(
             f"{self.label}:{line}: {message}" if line else f"{self.label}: {message}"
-            for line, message in sorted(self.found, key=lambda each: each[0])
+            for line, message in sorted([*self.found, *self.notes], key=lambda each: each[0])
         )
 
 
@@ -121,7 +127,7 @@ def raw_entries(data: bytes, problems: Problems, *, anacron: bool = False) -> li
                 continue
             variables[name] = Variable(number, value)
     for remark in remarks:
-        problems.add(remark.line, "it is of the next entry, and there is none below")
+        problems.note(remark.line, "it is of the next entry, and there is none below")
     return found
 
 

@@ -39,7 +39,9 @@ class ServedCrontab:
 
     jobs: tuple[tuple[Job, JobOrigin], ...]
     faults: tuple[tuple[int, str], ...]
-    """Line, or 0 for the file, and what is wrong with it."""
+    """Line, or 0 for the file, and why it is not run."""
+    notes: tuple[tuple[int, str], ...]
+    """The same of what does not keep its entry from running."""
 
 
 def served(
@@ -79,7 +81,7 @@ def served(
         job = _job(_definition(plain, name, source, problems), entry, source, problems)
         if job is not None:
             found.append((job, JobOrigin(source.label, entry.line, entry.text)))
-    return ServedCrontab(tuple(found), tuple(sorted(problems.found)))
+    return ServedCrontab(tuple(found), tuple(sorted(problems.found)), tuple(sorted(problems.notes)))
 
 
 def _job(
@@ -95,7 +97,7 @@ def _job(
         except InvalidJob as error:
             faults += [(remarked.line, problem) for problem in error.problems]
     for line, fault in faults:
-        problems.add(line, f"{fault}; this comment has no effect")
+        problems.note(line, f"{fault}; this comment has no effect")
     if job is not None:
         return job
     try:
@@ -160,7 +162,7 @@ def _mail(
         return {"type": "sendmail", "to": read_address(to), "style": "cron"}
     except InvalidInput as error:
         line = entry.variables["MAILTO"].line if "MAILTO" in entry.variables else entry.line
-        problems.add(line, f"MAILTO={to}: {error}; what is printed is mailed to nobody")
+        problems.note(line, f"MAILTO={to}: {error}; what is printed is mailed to nobody")
     return None
 
 
