@@ -119,19 +119,31 @@ install: ## install lunasched from this tree, as root (PREFIX=/usr/local)
 	@echo "    systemd-sysusers && systemd-tmpfiles --create lunasched.conf && systemctl daemon-reload"
 	@echo "    systemctl enable --now lunasched"
 
+install-cron: ## after install, on a machine without cron: crontab(1) and its service, as root
+	@sed '1s,.*,#!$(LIBRARY)/bin/python -I,' packaging/crontab >$(PREFIX)/bin/crontab
+	@chmod 755 $(PREFIX)/bin/crontab
+	@packaging/install-units --cron --prefix $(PREFIX)
+	@echo "installed in $(PREFIX); now run:"
+	@echo "    systemd-sysusers && systemd-tmpfiles --create lunasched-cron.conf && systemctl daemon-reload"
+	@echo "    systemctl enable --now lunasched-usercrontab.socket"
+
 uninstall: ## remove what `make install` installed; jobs, their units and the history stay
 	@for unit in lunasched.service lunasched-sync.timer lunasched-history.socket lunasched-start.socket \
-	    lunasched-crontabs.path lunasched-crontabs.service; do \
+	    lunasched-crontabs.path lunasched-crontabs.service lunasched-usercrontab.socket; do \
 	    path=$$(systemctl show --property FragmentPath --value $$unit 2>/dev/null) || continue; \
 	    if [ "$$path" = "$(PREFIX)/lib/systemd/system/$$unit" ]; then \
 	        systemctl disable --quiet --now $$unit; \
 	    fi; \
 	done
+	@if grep -qs '^#!$(LIBRARY)/' $(PREFIX)/bin/crontab; then \
+	    rm $(PREFIX)/bin/crontab $(PREFIX)/share/man/man1/crontab.1; \
+	fi
 	@rm -rf $(LIBRARY) $(PREFIX)/libexec/lunasched
 	@rm -f $(PREFIX)/bin/lunasched $(PREFIX)/bin/lunasched-daemon \
 	    $(patsubst packaging/systemd/%,$(PREFIX)/lib/systemd/system/%,$(SYSTEM_UNITS)) \
 	    $(patsubst packaging/systemd/%,$(PREFIX)/lib/systemd/%,$(USER_UNITS)) \
 	    $(PREFIX)/lib/sysusers.d/lunasched.conf $(PREFIX)/lib/tmpfiles.d/lunasched.conf \
+	    $(PREFIX)/lib/sysusers.d/lunasched-cron.conf $(PREFIX)/lib/tmpfiles.d/lunasched-cron.conf \
 	    $(PREFIX)/share/bash-completion/completions/lunasched \
 	    $(PREFIX)/share/zsh/site-functions/_lunasched \
 	    $(PREFIX)/share/fish/vendor_completions.d/lunasched.fish \

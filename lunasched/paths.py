@@ -35,6 +35,8 @@ START_SOCKET = "/run/lunasched-start.socket"
 """Has units started for the supervisor, which may not ask systemd."""
 HISTORY_SOCKET = "/run/lunasched-history.socket"
 """Answers those who may read the history."""
+CRONTAB_SOCKET = "/run/lunasched-usercrontab.socket"
+"""Changes the crontab of who asks, for crontab(1)."""
 READERS_DIRECTORY = "lunasched-readers"
 """``RuntimeDirectory=`` of the processes that answer them."""
 

@@ -60,6 +60,14 @@ def crontabs(
         _warn(f"{place}: {fault.message}")
 
 
+@app.command("serve-usercrontab", hidden=True)
+def serve_usercrontab() -> None:
+    """Answer one request of crontab(1), on standard input (lunasched-usercrontab@.service)."""
+    from lunasched.usercrontab import spoolservice
+
+    raise typer.Exit(spoolservice.main())
+
+
 def _warn(text: str) -> None:
     print(f"warning: {render.printable(text)}", file=sys.stderr)
 

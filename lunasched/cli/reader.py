@@ -12,7 +12,6 @@ prints goes straight to the caller's own output, which is passed along. ::
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -28,6 +27,7 @@ import typer
 
 from lunasched.cli.app import app
 from lunasched.errors import ExitCode, InvalidInput, LunaschedError, PermissionDenied
+from lunasched.machine.turns import TURNS_MAX, caller_of, takes_turn
 from lunasched.paths import HISTORY_SOCKET, is_supervisor
 
 GROUP = "lunasched-history"
@@ -37,8 +37,6 @@ COMMANDS = ("list", "get", "history", "logs", "graph", "queue", "next")
 _BYTES_MAX = 1 << 16
 # A program sends the request at once.
 _REQUEST_SECONDS = 5.0
-PER_USER_MAX = 4
-"""Commands of one user that are answered at a time: there are 64 for all."""
 # The answer beyond the limit: MaxConnectionsPerSource= of systemd 252 does not count users.
 _BUSY = b"busy"
 # The variables of the caller that change the output.
@@ -90,7 +88,7 @@ def ask(arguments: Sequence[str]) -> int:
         )
     if answer == _BUSY:
         raise LunaschedError(
-            f"{PER_USER_MAX} of your commands are running, which is the limit for a user; "
+            f"{TURNS_MAX} of your commands are running, which is the limit for a user; "
             "end one of them"
         )
     return int(answer) if answer.isdigit() and len(answer) < 4 else ExitCode.FAILED
@@ -100,7 +98,7 @@ def ask(arguments: Sequence[str]) -> int:
 def serve_reader() -> None:
     """Run one command for who is connected to standard input (lunasched-history@.service)."""
     connection = socket.socket(fileno=os.dup(0))
-    if not _takes_its_turn(connection):
+    if not takes_turn(caller_of(connection)):
         connection.sendall(_BUSY)
         raise typer.Exit(ExitCode.DONE)
     connection.settimeout(_REQUEST_SECONDS)
@@ -124,23 +122,6 @@ def serve_reader() -> None:
     with suppress(OSError):
         connection.sendall(str(status).encode())
     raise typer.Exit(ExitCode.DONE)
-
-
-def _takes_its_turn(connection: socket.socket) -> bool:
-    """Take one of the places that a user has, until this process ends; ``False`` if none is free.
-
-    The places are locks on files in the directory that systemd gives the service.
-    """
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    uid = int.from_bytes(credentials[4:8], sys.byteorder)
-    for place in range(PER_USER_MAX):
-        path = f"{os.environ['RUNTIME_DIRECTORY']}/{uid}.{place}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        os.close(descriptor)
-    return False
 
 
 def _run(request: str) -> int:

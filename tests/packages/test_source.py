@@ -62,8 +62,16 @@ def test_from_source(tree: Machine) -> None:
         if turn == 0:
             tree.run(f"lunasched add --name hourly {HOUR}")
         assert tree.run("lunasched start hourly --wait").stdout == "done\n"
+        install_cron = tree.run(f"cd {TREE} && make install-cron").stdout
+        for command in install_cron.splitlines()[1:]:
+            tree.run(command)
+        assert tree.run("echo '@daily true' | crontab - && crontab -l", user="luna").stdout == (
+            "@daily true\n"
+        )
+        tree.run("crontab -r", user="luna")
         tree.run(f"make -C {TREE} uninstall && systemctl daemon-reload")
-        assert tree.run("find /usr/local -name '*lunasched*'").stdout == ""
+        found = tree.run("find /usr/local -name '*lunasched*' -o -name '*crontab*'").stdout
+        assert found == ""
         assert tree.run("systemctl is-active lunasched-job@hourly.timer").stdout == "active\n"
     tree.run("systemctl stop lunasched-job@hourly.timer; rm -r /var/lib/lunasched*")
     tree.run("rm /etc/systemd/system/lunasched-job@hourly.* /etc/systemd/system/*/lunasched-job@*")

@@ -33,8 +33,9 @@ ROOMS: dict[str, str] = {
     " state machine systemd store",
     "supervisor": "errors paths formats schedule jobs files history units"
     " state machine systemd store notify web",
+    "usercrontab": "errors paths formats transfer machine",
     "cli": "errors paths formats schedule jobs files history units transfer"
-    " state machine systemd store web deploy doctor supervisor",
+    " state machine systemd store web deploy doctor supervisor usercrontab",
 }
 # Text in, text out: they import nothing of the machine, and never read the clock.
 PURE = (

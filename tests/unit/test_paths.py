@@ -41,6 +41,7 @@ OURS = {
     paths.RUNTIME.parent / paths.READERS_DIRECTORY,
     Path(paths.START_SOCKET),
     Path(paths.HISTORY_SOCKET),
+    Path(paths.CRONTAB_SOCKET),
     paths.CONFIGURATION,
     SYSTEM.settings,
     SYSTEM.job_files,

@@ -64,6 +64,8 @@ def test_nothing_is_printed_past_the_guard() -> None:
         # It serves another process, which passes its own output along.
         "cli/reader.py": {"os.dup2"},
         "cli/__init__.py": {"os.dup2"},
+        # A crontab as it was written, where no terminal sees it.
+        "usercrontab/program.py": {"sys.stdout.buffer"},
         # A child that reads the history has no terminal at all.
         "store/remote.py": {"os.dup2"},
         # In a pipe only: see there.
@@ -178,6 +180,7 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "retry": [("cancel", f"x{ESC}")], "explain": [(f"every {ESC}",)],
     "next": [(), ("--json",), ("-n", f"1{ESC}")], "vacuum": [("--history-days", f"x{ESC}")],
     "metrics": [()], "doctor": [(), ("--json",)], "serve-reader": [(f"x{ESC}",)],
+    "serve-usercrontab": [(f"x{ESC}",)],
     "notifications": [(), ("--json",), (f"x{ESC}",)], "notify-test": [(f"x{ESC}",)],
 }  # fmt: skip
 

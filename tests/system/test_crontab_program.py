@@ -1,0 +1,220 @@
+"""The program crontab(1) beside Debian's own: what it takes, what it does, and to whom."""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import TYPE_CHECKING
+
+import bytecode
+import debian_crontabs
+import pytest
+from crontab_inputs import crontab_inputs
+
+from lunasched.usercrontab.syntax import check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from installed import Lunasched
+    from machine import Machine
+
+pytestmark = pytest.mark.machine
+
+SPOOL = "/var/spool/cron/crontabs"
+ENTRY = "0 3 * * * backup\n"
+INSTALL_CRON = """
+set -e
+/opt/lunasched/packaging/install-units --cron
+systemd-sysusers lunasched-cron.conf
+systemd-tmpfiles --create lunasched-cron.conf
+systemctl daemon-reload
+systemctl enable --quiet --now lunasched-usercrontab.socket
+"""
+PROGRAM = f"""\
+#!/usr/bin/python3
+import sys
+sys.pycache_prefix = "{bytecode.PREFIX}"
+sys.path.insert(0, "{bytecode.TREE}")
+from lunasched.usercrontab import main
+sys.exit(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def machine_with_both(booted: Machine, tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """A machine with our ``crontab``, and Debian's as ``crontab.debian``."""
+    booted.run(INSTALL_CRON)
+    booted.write_file("/usr/local/bin/crontab", PROGRAM, mode=0o755)
+    root: Path = tmp_path_factory.mktemp("cron")
+    debian_crontabs.extracted(debian_crontabs.debs(("cron",))["cron"], root)
+    booted.copy(root / "usr/bin/crontab", "/usr/bin/crontab.debian")
+    booted.run("chgrp crontab /usr/bin/crontab.debian; chmod 2755 /usr/bin/crontab.debian")
+    return booted
+
+
+@pytest.fixture
+def both(machine_with_both: Machine, luna: Lunasched) -> Iterator[Machine]:
+    """The machine, whose crontabs are gone after the test."""
+    yield machine_with_both
+    machine_with_both.exec(f"rm -rf {SPOOL}/* /etc/cron.allow /etc/cron.deny")
+
+
+# What cron takes and would not do: it passes over a part of it, or never runs it.
+REFUSED = re.compile(
+    "No such date exists|runs backwards|never runs this|is not a value, range or step"
+    "|has no command|no command begins with|fields of a time and no command"
+    "|cannot be the name of an environment variable|is not an absolute path"
+    "|is not a time zone|takes no such value|not valid UTF-8|NUL byte|more than 1000 entries"
+)
+# What cronie has and Debian's cron has not, and commands longer than its buffer.
+TAKEN = re.compile(rb"^[ \t]*-[0-9*]|^[^#\n]*~|[^\n]{999}", re.MULTILINE)
+
+
+def test_the_same_crontabs_are_taken(both: Machine, rng: random.Random, tmp_path: Path) -> None:
+    inputs = crontab_inputs(rng, 330)
+    directory = tmp_path / "in"
+    directory.mkdir()
+    for number, text in enumerate(inputs):
+        (directory / str(number)).write_bytes(text)
+    both.copy(directory, "/tmp/in")
+    both.exec("chmod 755 /tmp/in; chmod 644 /tmp/in/*")
+    script = (
+        "cd /tmp/in; for each in *; do"
+        " crontab.debian $each </dev/null >/dev/null 2>&1; echo $each $?; done; crontab.debian -r"
+    )
+    printed = both.exec(script, user="luna", timeout=300).stdout
+    both.exec("rm -r /tmp/in")
+    taken = {int(number): code == "0" for number, code in map(str.split, printed.splitlines())}
+    assert len(taken) == len(inputs)
+    for number, text in enumerate(inputs):
+        faults = check(text, "luna", "-").faults
+        if taken[number] and faults:
+            assert all(REFUSED.search(fault) for fault in faults), (text, faults)
+        elif not taken[number]:
+            assert faults or TAKEN.search(text), text
+
+
+STEPS = (
+    "crontab -l",
+    "crontab -r",
+    "crontab </dev/null",
+    "crontab -l",
+    f"printf '{ENTRY}' | crontab -",
+    "crontab -l",
+    "crontab -n /etc/passwd",
+    "crontab /nonexistent",
+    "printf '# a\\n\\n\\t* * * * *  x # y\\n' >/tmp/ct; crontab -n /tmp/ct; crontab -l",
+    "crontab /tmp/ct; crontab -l; rm /tmp/ct",
+    "printf '61 * * * * x\\n' | crontab -",
+    "crontab -l",
+    "crontab -u luna -l",
+    "crontab -u nobody -l",
+    "crontab -u nosuch -l",
+    "echo n | crontab -ri",
+    "crontab -l",
+    "echo y | crontab -ri",
+    "crontab -l",
+    f"printf '{ENTRY}' | crontab -",
+    "EDITOR=true crontab -e",
+    "EDITOR=false crontab -e",
+    # Debian's program goes by the time of the file, in whole seconds.
+    "EDITOR=\"sh -c 'sleep 1.1; echo 5 4 \\* \\* \\* z >>\\$1' -\" crontab -e; crontab -l",
+    "crontab -x",
+    "crontab -l -e",
+    "crontab -l x",
+    "crontab -n",
+)
+
+
+@pytest.mark.parametrize("user", ["root", "luna"])
+def test_the_same_is_done(user: str, both: Machine) -> None:
+    """Exit status, what is printed, what is in the file, and whose it is with which mode."""
+    found = {}
+    for program in ("crontab.debian", "crontab"):
+        both.exec(f"rm -f {SPOOL}/*")
+        found[program] = [outcome(both, step, program, user) for step in STEPS]
+    for step, debians, ours in zip(STEPS, found["crontab.debian"], found["crontab"], strict=True):
+        assert ours == debians, step
+
+
+def outcome(machine: Machine, step: str, program: str, user: str) -> tuple[object, ...]:
+    script = step.replace("crontab ", f"{program} ")
+    done = machine.exec(script, user=user, check=False)
+    after = machine.exec(
+        f"stat -c '%n %U %G %a' {SPOOL}/*; sed '/^# DO NOT EDIT/,+2d' {SPOOL}/*", check=False
+    ).stdout
+    return done.returncode, done.stdout.replace(program, "crontab"), after
+
+
+def test_a_users_crontab_becomes_jobs(both: Machine, luna: Lunasched) -> None:
+    units = "lunasched-crontabs.path lunasched-crontabs.service"
+    both.exec(f"mkdir -p /etc/cron.d; systemctl enable --quiet --now {units}")
+    try:
+        both.run(f"printf '{ENTRY}' | crontab -", user="luna")
+        both.wait_for(lambda: "crontab.luna-backup" in luna("list", "--names").stdout)
+        both.run("crontab -r", user="luna")
+        both.wait_for(lambda: "crontab.luna-backup" not in luna("list", "--names").stdout)
+    finally:
+        both.exec(f"systemctl disable --quiet --now {units}; lunasched crontabs --release")
+
+
+def test_the_service_is_sandboxed_and_bounded(both: Machine) -> None:
+    unit = "lunasched-usercrontab@.service"
+    said = both.run(f"systemd-analyze security --no-pager {unit}").stdout
+    level = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
+    assert level and float(level[1]) <= 1.8, said
+    instance = unit.replace("@.", "@x.")
+    shown = both.exec(f"systemctl show -p MemoryMax,TasksMax,RuntimeMaxUSec {instance}").stdout
+    assert "infinity" not in shown
+
+
+def test_who_may_not_has_none(both: Machine) -> None:
+    both.write_file("/etc/cron.deny", "luna\n")
+    done = both.exec("crontab -l", user="luna", check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "You (luna) are not allowed to use this program (crontab)\n"
+        "See crontab(1) for more information\n",
+    )
+    # The program is the user's to change; the service is not.
+    assert "not allowed to have a crontab" in asked(both, '{"request": "read", "user": "luna"')
+    both.exec("rm /etc/cron.deny")
+
+
+ATTACKS = (
+    '{"request": "read", "user": "root"',
+    '{"request": "write", "user": "root"',
+    '{"request": "remove", "user": "nobody"',
+    '{"request": "write", "user": "../../../etc/cron.d/x"',
+    '{"request": "write", "user": "tmp.luna"',
+    '{"request": "execute", "user": "luna"',
+    '{"user": "luna"',
+)
+
+
+def asked(machine: Machine, words: str, text: str = "* * * * * id") -> str:
+    """The answer to a request that the ordinary user sends without the program."""
+    script = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX);"
+        "s.connect('/run/lunasched-usercrontab.socket');"
+        "s.sendall(sys.stdin.buffer.read()); s.shutdown(socket.SHUT_WR);"
+        "print(s.makefile().read())"
+    )
+    request = f'{words}, "size": {len(text)}}}\n{text}'
+    command = ["python3", "-c", script]
+    return machine.exec(command, user="luna", input=request, timeout=60).stdout
+
+
+def test_nobody_reaches_the_crontab_of_another(both: Machine) -> None:
+    both.run(f"printf '{ENTRY}' | crontab -; printf '{ENTRY}' | crontab -u nobody -")
+    others = both.exec("ls /etc/cron.d").stdout
+    for attack in ATTACKS:
+        assert '"failed"' in asked(both, attack), attack
+    assert '"failed"' in asked(both, '{"request": "write", "user": "luna"', "x" * (1 << 21))
+    seen = both.exec(
+        f"cd {SPOOL}; for each in *; do stat -c '%n %U %a' $each; cat $each; done"
+    ).stdout
+    assert seen == f"nobody nobody 600\n{ENTRY}root root 600\n{ENTRY}"
+    assert both.exec("ls /etc/cron.d").stdout == others
