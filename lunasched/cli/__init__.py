@@ -69,10 +69,6 @@ def main() -> int:
             "Run the command again with --debug and report what it shows."
         )
         return ExitCode.FAILED
-    finally:
-        # The memory goes with the process. As it ends, Python would look at every object of every
-        # module for garbage first: a sixth of the time of `list`.
-        gc.freeze()
 
 
 def _tell(message: str) -> None:

@@ -166,16 +166,6 @@ def test_zones_are_read_where_a_job_has_one() -> None:
     assert done.stdout == "False\n"
 
 
-def test_no_garbage_is_looked_for_as_a_command_ends(cli: Cli) -> None:
-    code = (
-        "import atexit, gc, sys; from lunasched.cli import main;"
-        "atexit.register(lambda: print('frozen', gc.get_freeze_count()));"
-        "sys.argv = ['lunasched', '--user', 'list']; main()"
-    )
-    printed = cli.run([sys.executable, "-c", code]).stdout
-    assert int(printed.partition("frozen ")[2]) > 10_000
-
-
 @pytest.mark.parametrize(
     ("command", "most"),
     [("list", 54), ("list --json", 55), ("get backup", 68), ("history", 37)],
