@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lunasched.errors import LunaschedError
 from lunasched.formats.printable import printable
+from lunasched.transfer.crontab.lines import SIZE_MAX
 from lunasched.usercrontab.actions import STANDARD_INPUT, USAGE, Act, UsageError, read_action
 from lunasched.usercrontab.permission import may_have_crontab
 
 if TYPE_CHECKING:
     from lunasched.usercrontab.actions import Action
     from lunasched.usercrontab.spool import UserCrontabs
-
-SIZE_MAX = 1 << 20
-"""Bytes of a crontab."""
 
 
 def main() -> int:
@@ -37,6 +36,9 @@ def main() -> int:
         _say(USAGE.rstrip("\n"))
     except LunaschedError as error:
         _say(f"crontab: {error}")
+    except OSError as error:
+        # The copy for the editor: a full disk, or an editor that removed it.
+        _say(f"crontab: {error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         return 130
     except _Refused as error:
@@ -126,6 +128,8 @@ def _list(crontabs: UserCrontabs, user: str) -> int:
     text = crontabs.read(user)
     if text is None:
         raise _Refused(f"no crontab for {user}")
+    # Who has read enough of it is no error.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if sys.stdout.isatty():
         # Root may look at what somebody else has written.
         print(printable(text.decode(errors="surrogateescape")), end="", flush=True)

@@ -61,7 +61,10 @@ class Spool:
             with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                     raise LunaschedError(f"{path} is no regular file")
-                return without_header(file.read(SIZE_MAX + 1))
+                text = file.read(SIZE_MAX + 1)
+            if len(text) > SIZE_MAX:
+                raise LunaschedError(f"{path} is longer than {SIZE_MAX >> 20} MiB")
+            return without_header(text)
 
     def write(self, user: str, text: bytes, owner: tuple[int, int] | None = None) -> None:
         """Replace the text of a user's crontab; ``owner`` is who gets the file, from root."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lunasched.errors import LunaschedError
+from lunasched.usercrontab import main
 from lunasched.usercrontab.actions import Act, Action, UsageError, read_action
 from lunasched.usercrontab.editing import TEMPLATE, edit_crontab
 from lunasched.usercrontab.exchange import receive_words, send_words
@@ -123,6 +124,12 @@ def test_what_one_that_was_killed_left_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "tmp.luna").write_bytes(b"x" * 10_000)
     Spool(tmp_path).write("luna", ENTRY)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"luna": ENTRY}
+
+
+def test_a_part_of_a_crontab_is_not_shown_for_all_of_it(tmp_path: Path) -> None:
+    (tmp_path / "luna").write_bytes(ENTRY * 100_000)
+    with pytest.raises(LunaschedError, match="longer than 1 MiB"):
+        Spool(tmp_path).read("luna")
 
 
 @pytest.mark.parametrize("user", ["../luna", "a/b", ".luna", "tmp.luna"])
@@ -290,6 +297,17 @@ def test_a_change_of_somebody_else_is_not_undone(desk: Desk) -> None:
         desk.edit(editor)
     assert desk.spool.read("luna") == b"2 3 * * * y\n"
     assert desk.left() == [ENTRY + b"1 3 * * * x\n"]
+
+
+def test_a_copy_that_cannot_be_made_is_an_error_with_its_file(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["crontab", "-e"])
+    monkeypatch.setattr("lunasched.usercrontab.program._crontabs", lambda: desk.spool)
+    monkeypatch.setenv("EDITOR", "rm")
+    assert main() == 1
+    said = capfd.readouterr().err
+    assert said.startswith(f"crontab: {desk.temporary}/") and "No such file" in said
 
 
 # The words of both sides
