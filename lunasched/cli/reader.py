@@ -27,7 +27,7 @@ import typer
 
 from lunasched.cli.app import app
 from lunasched.errors import ExitCode, InvalidInput, LunaschedError, PermissionDenied
-from lunasched.machine.turns import TURNS_MAX, caller_of, takes_turn
+from lunasched.machine.turns import TURNS_MAX, accepted_connection, caller_of, takes_turn
 from lunasched.paths import HISTORY_SOCKET, is_supervisor
 
 GROUP = "lunasched-history"
@@ -97,7 +97,7 @@ def ask(arguments: Sequence[str]) -> int:
 @app.command("serve-reader", hidden=True)
 def serve_reader() -> None:
     """Run one command for who is connected to standard input (lunasched-history@.service)."""
-    connection = socket.socket(fileno=os.dup(0))
+    connection = accepted_connection()
     if not takes_turn(caller_of(connection)):
         connection.sendall(_BUSY)
         raise typer.Exit(ExitCode.DONE)

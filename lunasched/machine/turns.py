@@ -13,8 +13,20 @@ import socket
 import sys
 from contextlib import suppress
 
+from lunasched.errors import InvalidInput
+
 TURNS_MAX = 4
 """Requests of one user that are answered at a time."""
+
+
+def accepted_connection() -> socket.socket:
+    """The connection on standard input for which systemd started this process (``Accept=yes``)."""
+    try:
+        if "RUNTIME_DIRECTORY" in os.environ:
+            return socket.socket(fileno=os.dup(0))
+    except OSError:
+        pass
+    raise InvalidInput("standard input is no connection: only a unit of systemd runs this command")
 
 
 def caller_of(connection: socket.socket) -> int:

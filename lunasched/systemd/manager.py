@@ -50,6 +50,7 @@ _BUSY_STATES = ["active", "activating", "deactivating", "reloading"]
 # connection that wants more than 512 of them: seen with 2,000 timers that were started in a row.
 _JOBS_AT_ONCE = 100
 _ASKED_ONE_BY_ONE = 50
+_UNKNOWN = "no-such-unit-of-lunasched.target"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,7 @@ class Manager:
 
     def facts(self, unit: str) -> UnitFacts:
         """Return the manager's facts about a unit, which it loads if it has to."""
+        self._look()
         (path,) = self._bus.call(Call("LoadUnit", GLib.Variant("(s)", (unit,))))
         parameters = GLib.Variant("(s)", (UNIT,))
         (found,) = self._bus.call(Call("GetAll", parameters, path=path, interface=PROPERTIES))
@@ -338,6 +340,7 @@ class Manager:
         """The units that the manager holds in a version older than their files."""
         # Asking about a unit loads it; what is not loaded cannot be old.
         loaded = self._loaded(units)
+        self._look()
         calls = [
             Call(
                 "Get",
@@ -354,6 +357,15 @@ class Manager:
             if outcome[0]:
                 found.append(unit)
         return found
+
+    def _look(self) -> None:
+        """Have the manager look at its unit directories.
+
+        It answers ``NeedDaemonReload`` from the names that it found there when it last loaded a
+        unit from a file: without a look, "no" for a new directory of drop-ins. It looks for a unit
+        that it does not know. (systemd 252: ``unit_file_build_name_map``.)
+        """
+        self._bus.call(Call("LoadUnit", GLib.Variant("(s)", (_UNKNOWN,))))
 
     def _loaded(self, units: Iterable[str]) -> list[str]:
         """Of many units those that are loaded, by one call; few are not worth it."""

@@ -12,7 +12,7 @@ import pwd
 import socket
 
 from lunasched.errors import LunaschedError
-from lunasched.machine.turns import TURNS_MAX, caller_of, takes_turn
+from lunasched.machine.turns import TURNS_MAX, accepted_connection, caller_of, takes_turn
 from lunasched.usercrontab.exchange import (
     SECONDS_MAX,
     SpoolAnswer,
@@ -27,7 +27,7 @@ from lunasched.usercrontab.spool import Spool, spool_group
 
 def main() -> int:
     """SpoolAnswer one request; the exit status says whether the user has an answer."""
-    connection = socket.socket(fileno=os.dup(0))
+    connection = accepted_connection()
     try:
         answer, text = _answered(connection)
         words = {"answer": answer.value}

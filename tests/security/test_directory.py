@@ -42,6 +42,7 @@ COMMANDS: dict[str, str] = {
     "adopt": "lunasched adopt systemd-tmpfiles-clean.timer --dry-run",
     "import-crontab": "lunasched import-crontab /srv/crontab --dry-run",
     "crontabs": "lunasched crontabs && lunasched crontabs --release",
+    "serve-usercrontab": "python3 /srv/usercrontab.py",
     "import-config": "lunasched import-config /srv/jobs.yaml",
     "apply": "lunasched apply /srv/jobs.yaml",
     "edit": "EDITOR=true lunasched edit told",
@@ -64,6 +65,20 @@ COMMANDS: dict[str, str] = {
     "notify-test": "lunasched notify-test told",
     "retry cancel": "lunasched retry cancel told",
 }
+# A request of root's on standard input, as systemd starts the command for it.
+USERCRONTAB = """
+import json, os, socket, subprocess, sys, tempfile
+ours, theirs = socket.socketpair()
+ours.sendall(json.dumps({"user": "root", "request": "read", "size": 0}).encode() + b"\\n")
+with tempfile.TemporaryDirectory(dir="/run") as directory:
+    environment = {**os.environ, "RUNTIME_DIRECTORY": directory}
+    command = ["lunasched", "--system", "serve-usercrontab"]
+    child = subprocess.Popen(command, stdin=theirs, env=environment)
+    theirs.close()
+    answer = json.loads(ours.makefile().readline())["answer"]
+    ours.close()
+    sys.exit(child.wait() or (0 if answer == "none" else 99))
+"""
 # Run by units as the user of a job, or for a reader; with nothing of root's.
 NOT_ROOTS = {"serve-reader"}
 
@@ -235,6 +250,8 @@ def system(request: pytest.FixtureRequest) -> Iterator[Attacked]:
         add(machine, "told", "--on-failure", "true")
         add(machine, "other", "--depends-on", "told")
         machine.write_file("/srv/crontab", "30 2 * * * true\n")
+        machine.write_file("/srv/usercrontab.py", USERCRONTAB)
+        found.root("groupadd -r crontab; install -d -m 1730 -g crontab /var/spool/cron/crontabs")
         machine.write_file(
             "/srv/jobs.yaml", "jobs: [{name: filed, schedule: '@yearly', command: 'true'}]\n"
         )

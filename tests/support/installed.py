@@ -85,10 +85,12 @@ class Lunasched:
         self._said: dict[str | None, tuple[str, float, str]] = {}
 
     def __call__(self, *arguments: str, check: bool = True, timeout: float = 60) -> Any:
-        """Run ``lunasched ARGUMENTS``."""
-        return self.machine.run(
-            ["lunasched", *arguments], user=self.user, check=check, timeout=timeout
-        )
+        """Run ``lunasched ARGUMENTS``; root's not as a unit, a sixth more of its work.
+
+        A user's belongs to their session, and so to their service manager.
+        """
+        run = self.machine.run if self.user else self.machine.exec
+        return run(["lunasched", *arguments], user=self.user, check=check, timeout=timeout)
 
     def pace(self) -> float:
         """The seconds that a command takes: half a second, or many on a busy machine."""

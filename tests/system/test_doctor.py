@@ -239,6 +239,8 @@ def test_the_gates_drop_in(patient: Patient) -> None:
 def test_a_unit_that_systemd_has_not_read(patient: Patient) -> None:
     timer = patient.job()
     patient.machine.write_file(f"{UNITS}/{timer}.d/x.conf", "[Timer]\nAccuracySec=1s\n")
+    # At once: nothing else may have made systemd look at its unit directories before.
+    assert patient.found("units", "older version")
     patient.fixes("units", "older version")
     patient.machine.run(f"rm -r {UNITS}/{timer}.d; systemctl daemon-reload")
 

@@ -535,3 +535,10 @@ def test_a_reader_that_has_had_enough_is_no_error_to_talk_of(
     assert b"BrokenPipe" not in told
     assert b"unexpected error" not in told
     assert process.returncode in (0, 1)
+
+
+@pytest.mark.parametrize("command", ["serve-reader", "serve-usercrontab"])
+def test_what_systemd_starts_for_a_connection_is_of_no_use_without(cli: Cli, command: str) -> None:
+    done = cli("--system", command)
+    assert done.returncode == 2
+    assert "standard input is no connection: only a unit of systemd runs this" in done.stderr
