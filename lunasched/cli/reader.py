@@ -27,7 +27,13 @@ import typer
 
 from lunasched.cli.app import app
 from lunasched.errors import ExitCode, InvalidInput, LunaschedError, PermissionDenied
-from lunasched.machine.turns import TURNS_MAX, accepted_connection, caller_of, takes_turn
+from lunasched.machine.turns import (
+    NO_CONNECTION,
+    TURNS_MAX,
+    accepted_connection,
+    caller_of,
+    takes_turn,
+)
 from lunasched.paths import HISTORY_SOCKET, is_supervisor
 
 GROUP = "lunasched-history"
@@ -98,6 +104,8 @@ def ask(arguments: Sequence[str]) -> int:
 def serve_reader() -> None:
     """Run one command for who is connected to standard input (lunasched-history@.service)."""
     connection = accepted_connection()
+    if connection is None:
+        raise InvalidInput(NO_CONNECTION)
     if not takes_turn(caller_of(connection)):
         connection.sendall(_BUSY)
         raise typer.Exit(ExitCode.DONE)

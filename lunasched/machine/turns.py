@@ -13,20 +13,21 @@ import socket
 import sys
 from contextlib import suppress
 
-from lunasched.errors import InvalidInput
-
 TURNS_MAX = 4
 """Requests of one user that are answered at a time."""
 
 
-def accepted_connection() -> socket.socket:
+NO_CONNECTION = "standard input is no connection: only a unit of systemd runs this command"
+
+
+def accepted_connection() -> socket.socket | None:
     """The connection on standard input for which systemd started this process (``Accept=yes``)."""
+    if "RUNTIME_DIRECTORY" not in os.environ:
+        return None
     try:
-        if "RUNTIME_DIRECTORY" in os.environ:
-            return socket.socket(fileno=os.dup(0))
+        return socket.socket(fileno=os.dup(0))
     except OSError:
-        pass
-    raise InvalidInput("standard input is no connection: only a unit of systemd runs this command")
+        return None
 
 
 def caller_of(connection: socket.socket) -> int:

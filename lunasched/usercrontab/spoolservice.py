@@ -11,8 +11,14 @@ import os
 import pwd
 import socket
 
-from lunasched.errors import LunaschedError
-from lunasched.machine.turns import TURNS_MAX, accepted_connection, caller_of, takes_turn
+from lunasched.errors import InvalidInput, LunaschedError
+from lunasched.machine.turns import (
+    NO_CONNECTION,
+    TURNS_MAX,
+    accepted_connection,
+    caller_of,
+    takes_turn,
+)
 from lunasched.usercrontab.exchange import (
     SECONDS_MAX,
     SpoolAnswer,
@@ -28,6 +34,8 @@ from lunasched.usercrontab.spool import Spool, spool_group
 def main() -> int:
     """SpoolAnswer one request; the exit status says whether the user has an answer."""
     connection = accepted_connection()
+    if connection is None:
+        raise InvalidInput(NO_CONNECTION)
     try:
         answer, text = _answered(connection)
         words = {"answer": answer.value}

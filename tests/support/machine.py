@@ -177,10 +177,17 @@ WRAPPER = f"""\
 import sys
 sys.pycache_prefix = "{bytecode.PREFIX}"
 sys.path.insert(0, "{bytecode.TREE}")
-from {{module}} import main
-sys.exit(main())
+from {{module}} import {{function}}
+sys.exit({{function}}())
 """
-WRAPPERS = {"lunasched": "lunasched.cli", "lunasched-daemon": "lunasched.supervisor"}
+WRAPPERS = {
+    name: WRAPPER.format(module=module, function=function)
+    for name, module, function in (
+        ("lunasched", "lunasched.cli", "program"),
+        ("lunasched-daemon", "lunasched.supervisor", "main"),
+    )
+}
+"""The programs, by their names, as pyproject.toml has them."""
 
 V1_CONTROLLERS = ("systemd", "memory", "cpu", "cpuacct", "cpu,cpuacct", "pids", "blkio", "unified")
 
@@ -547,8 +554,8 @@ class Machine(AnyMachine):
         self._put("/etc/machine-id", uuid.uuid4().hex + "\n", 0o444)
         self._put("/etc/hostname", self.name + "\n", 0o644)
         self._put(INIT_PATH, INIT, 0o755)
-        for name, module in wrappers.items():
-            self._put(f"/usr/local/bin/{name}", WRAPPER.format(module=module), 0o755)
+        for name, text in wrappers.items():
+            self._put(f"/usr/local/bin/{name}", text, 0o755)
 
     def _put(self, path: str, text: str, mode: int) -> None:
         """Write a file of the machine before it is booted."""

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import bytecode
 import machine
 from anymachine import MachineError, locked, remove_tree
-from machine import REPOSITORY, WRAPPER, WRAPPERS, cache_directory, mmdebstrap
+from machine import REPOSITORY, WRAPPERS, cache_directory, mmdebstrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -175,9 +175,8 @@ def _files(name: str, machine_id: str) -> Iterator[Entry]:
     yield Entry.symlink(f"{wants}/{agent}.service", f"../{agent}.service")
     for unit in MASKED:
         yield Entry.symlink(f"files/etc/systemd/system/{unit}", "/dev/null")
-    for command, module in WRAPPERS.items():
-        text = WRAPPER.format(module=module).encode()
-        yield Entry.file(f"files/usr/local/bin/{command}", text, 0o755)
+    for command, text in WRAPPERS.items():
+        yield Entry.file(f"files/usr/local/bin/{command}", text.encode(), 0o755)
 
 
 def _tree_entries(source: Path, target: str) -> Iterator[Entry]:

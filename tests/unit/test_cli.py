@@ -166,6 +166,34 @@ def test_zones_are_read_where_a_job_has_one() -> None:
     assert done.stdout == "False\n"
 
 
+ENDING = """
+import atexit, os, sys
+from lunasched.cli import program
+class Seen:
+    def __del__(self):
+        os.write(1, b"freed\\n")
+seen = Seen()
+if "kept" in sys.argv:
+    sys.modules["lunasched.cli"].main = lambda: sys.exit(7)
+sys.argv[1:] = ["--user", "get", "no-such-job"]
+status = program()
+atexit.register(print, "closed")
+sys.exit(status)
+"""
+
+
+def test_a_command_ends_without_taking_python_down(cli: Cli) -> None:
+    """What is to be done at the end is done; Python does not free each object of each module."""
+    done = cli.run([sys.executable, "-c", ENDING])
+    assert (done.returncode, done.stdout) == (3, "closed\n")
+    assert "no-such-job" in done.stderr
+
+
+def test_a_command_that_ends_otherwise_takes_python_down(cli: Cli) -> None:
+    done = cli.run([sys.executable, "-c", ENDING, "kept"])
+    assert (done.returncode, done.stdout) == (7, "freed\n")
+
+
 @pytest.mark.parametrize(
     ("command", "most"),
     [("list", 54), ("list --json", 55), ("get backup", 68), ("history", 37)],

@@ -13,7 +13,7 @@ import pytest
 from lunasched import __version__
 
 TREE = Path(__file__).resolve().parent.parent.parent
-RUN = "import sys; from lunasched.cli import main; sys.exit(main())"
+RUN = "import sys; from lunasched.cli import program; sys.exit(program())"
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_nothing_else_is_in_it(names: set[str]) -> None:
 def test_both_commands_are_in_it(unpacked: Path) -> None:
     (entry_points,) = unpacked.glob("*.dist-info/entry_points.txt")
     lines = entry_points.read_text().splitlines()
-    assert "lunasched = lunasched.cli:main" in lines
+    assert "lunasched = lunasched.cli:program" in lines
     assert "lunasched-daemon = lunasched.supervisor:main" in lines
 
 
