@@ -74,6 +74,18 @@ def test_a_release_without_news_is_refused(release: Path) -> None:
     assert "99.0" in said
 
 
+def test_a_release_says_where_its_source_is(release: Path) -> None:
+    project = release / "pyproject.toml"
+    for urls, missing in (
+        ("", "Source"),
+        ('[project.urls]\nSource = "https://x.example"\n[other]\nIssues = "https://x"\n', "Issues"),
+    ):
+        project.write_text(f"[project]\n{urls}")
+        git(release, "add", ".")
+        git(release, "commit", "--quiet", "--message=x")
+        assert f"no https address as {missing}" in refusal(release)
+
+
 def test_a_version_is_released_once(release: Path) -> None:
     git(release, "tag", f"v{__version__}")
     git(release, "commit", "--quiet", "--allow-empty", "--message=x")
