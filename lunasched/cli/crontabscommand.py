@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Callable, Mapping, Optional
+from typing import TYPE_CHECKING, Callable, Mapping, Optional, Sequence
 
 import typer
 
@@ -17,7 +17,11 @@ from lunasched.units.commandchannels import SENDMAIL
 
 if TYPE_CHECKING:
     from lunasched.deploy.plan import Entries, Plan
+    from lunasched.jobs.model import Job
     from lunasched.store.jobtable import JobTable
+
+_TAKEOVER_USEC = 3600 * 1_000_000
+"""A cron that was stopped longer ago was stopped for good."""
 
 
 @app.command()
@@ -27,6 +31,11 @@ def crontabs(
     release: bool = typer.Option(
         False, "--release", help="Remove the jobs of all crontabs, for cron to run them."
     ),
+    take_over: bool = typer.Option(
+        False,
+        "--take-over",
+        help="Also start, once, what was due since cron was stopped, within the last hour.",
+    ),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Make the jobs of the machine's crontabs what these say, in the place of cron."""
@@ -35,6 +44,8 @@ def crontabs(
     session = Session.choose(chosen_mode(ctx, system))
     if session.mode is Mode.USER:
         raise InvalidInput("the crontabs of a machine become jobs of the system: run as root")
+    if take_over and (release or dry_run):
+        raise InvalidInput("--take-over starts jobs: it goes with neither --release nor --dry-run")
     found = [] if release else machine_crontabs.of_machine()
     if not release and not dry_run:
         _check_no_cron(session)
@@ -44,10 +55,14 @@ def crontabs(
             return _planned(session, entries)
         return session.deployer.put_sources(entries, now=session.now()).plan
 
+    # Asked before jobs come: what is due from now on is theirs.
+    ended = _cron_ended(session.now()) if take_over else None
     wanted, faults = serve(put, [(one.data, one.source()) for one in found if not one.ignored])
     plans.show(wanted)
     words = ("to add", "to change", "to remove") if dry_run else ("added", "changed", "removed")
     print(f"{'Plan' if dry_run else 'Done'}: {plans.counted(wanted, words)}.")
+    if ended is not None:
+        _make_up(session, wanted.added, ended)
     if found and not machine_crontabs.can_mail():
         note = f"note: there is no {SENDMAIL}: what jobs print is in the history, and not mailed"
         print(note, file=sys.stderr)
@@ -66,6 +81,22 @@ def serve_usercrontab() -> None:
     from lunasched.usercrontab import spoolservice
 
     raise typer.Exit(spoolservice.main())
+
+
+def _cron_ended(now: int) -> int | None:
+    """Return until when a cron that was stopped a while ago started what was due (µs, UTC)."""
+    from lunasched.systemd.cronrecords import cron_acted_until
+
+    return cron_acted_until(machine_crontabs.CRONS, since=now - _TAKEOVER_USEC)
+
+
+def _make_up(session: Session, jobs: Sequence[Job], ended: int) -> None:
+    from lunasched.deploy.lostslots import lost_slots, start_lost
+
+    store, manager, now = session.store, session.manager, session.now()
+    lost = lost_slots(jobs, store, manager, session.host_timezone, since=ended, until=now)
+    number = start_lost(lost, store, manager, now=now)
+    print(f"Started {number} of them, which were due since cron was stopped.")
 
 
 def _warn(text: str) -> None:

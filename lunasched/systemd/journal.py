@@ -370,7 +370,7 @@ class Journal:
 
         Where the record of the cursor has been vacuumed away, from the next that is left.
         """
-        with _reader() as reader:
+        with open_reader() as reader:
             self._match_manager(reader)
             if mark is not None:
                 reader.add_disjunction()
@@ -395,7 +395,7 @@ class Journal:
         In a container that may not be the one that the kernel gives us: its manager can have put
         another in the place of the kernel's, which ``ProtectProc=`` uncovers.
         """
-        with _reader() as reader:
+        with open_reader() as reader:
             _add(reader, self._manager())
             reader.seek_tail()
             entry = reader.get_previous()
@@ -407,7 +407,7 @@ class Journal:
         It says so in records without an ID of their own, before that of the end.
         """
         is_of = {self._about(): execution_id, "CODE_FUNC": _WAITS_FUNCTION}
-        with _reader() as reader:
+        with open_reader() as reader:
             _add(reader, {**self._manager(), **is_of})
             reader.seek_head()
             said = []
@@ -420,22 +420,22 @@ class Journal:
 
     def outputs(self, runs: Iterable[RunWindow], limit: int = OUTPUT_BYTES) -> list[Output]:
         """The end of what each of some runs printed, at most ``limit`` bytes of UTF-8."""
-        with _reader() as reader:
+        with open_reader() as reader:
             return [self._output(reader, run, limit) for run in runs]
 
     def delayed(self, run: RunWindow) -> RunWindow:
         """The window of a run whose end reached the journal late: its output did so, too."""
-        with _reader() as reader:
+        with open_reader() as reader:
             return self._delayed(run, self._lag(reader, run))
 
     def located(self, run: RunWindow) -> RunWindow:
         """A run with the streams by which its output has come so far, and whom it has entered."""
-        with _reader() as reader:
+        with open_reader() as reader:
             return self._located(reader, run)
 
     def streams_elsewhere(self, runs: Iterable[RunWindow]) -> list[str]:
         """The streams of runs by which something came that is not under their unit."""
-        with _reader() as reader:
+        with open_reader() as reader:
             return [
                 stream
                 for run in runs
@@ -477,7 +477,7 @@ class Journal:
     def scopes(self, run: RunWindow) -> list[str]:
         """The scopes from which something came by the streams of a run that has been located."""
         field = "_SYSTEMD_UNIT" if self._mode is Mode.SYSTEM else "_SYSTEMD_USER_UNIT"
-        with _reader() as reader:
+        with open_reader() as reader:
             return elsewhere.scopes(reader, run.streams, field)
 
     def _output(self, reader: Any, run: RunWindow, limit: int) -> Output:
@@ -521,7 +521,7 @@ class Journal:
         line belongs to the run before it.
         """
         source = run.unit if self._mode is Mode.SYSTEM else f"user@{self._uid}.service"
-        with _reader() as reader:
+        with open_reader() as reader:
             streams = self._located(reader, run).streams
             # A session has a limit of its own, journald's default.
             sources = {source, *elsewhere.scopes(reader, streams, "_SYSTEMD_UNIT")}
@@ -592,7 +592,7 @@ class Journal:
     @contextmanager
     def follow(self, run: RunWindow) -> Iterator[OutputTail]:
         """Follow the output of a run, from its beginning on."""
-        with _reader() as reader:
+        with open_reader() as reader:
             yield OutputTail(self, reader, run)
 
     def match_run(self, reader: Any, run: RunWindow) -> None:
@@ -609,7 +609,7 @@ class Journal:
         prefix = unit.removesuffix(".service") + ":"
         field = "_SYSTEMD_UNIT" if self._mode is Mode.SYSTEM else "_SYSTEMD_USER_UNIT"
         manager_field = "UNIT" if self._mode is Mode.SYSTEM else "USER_UNIT"
-        with _reader() as reader:
+        with open_reader() as reader:
             known = chain(reader.query_unique(field), reader.query_unique(manager_field))
             found = {
                 str(name)
@@ -900,7 +900,7 @@ def _since_boot(entry: dict[str, Any]) -> int:
 
 
 @contextmanager
-def _reader() -> Iterator[Any]:
+def open_reader() -> Iterator[Any]:
     try:
         from systemd import journal
     except ImportError as error:

@@ -67,7 +67,8 @@ COMPLETED = {
 @pytest.fixture(scope="module")
 def installed(clean: Machine) -> Iterator[Machine]:
     """The machine, with the package and two jobs."""
-    clean.run("apt-get install --no-install-recommends /srv/built/dist/*.deb", timeout=300)
+    package = "/srv/built/dist/lunasched_*.deb"
+    clean.run(f"apt-get install --no-install-recommends {package}", timeout=300)
     for name in ("backup", "with space"):
         clean.run(["lunasched", "add", "--name", name, "--schedule", "@daily", "--", "true"])
     yield clean

@@ -129,13 +129,13 @@ def test_lintian_finds_nothing(built: Built) -> None:
 
 
 def test_has_the_version_of_the_tree(built: Built) -> None:
-    (package,) = Path(built.directory, "dist").glob("*.deb")
+    (package,) = Path(built.directory, "dist").glob("lunasched_*.deb")
     assert package.name == f"lunasched_{__version__}_all.deb"
 
 
 def test_pydbus_is_recommended(built: Built) -> None:
     """`install` leaves it out: every other test here is one without it."""
-    (package,) = Path(built.directory, "dist").glob("*.deb")
+    (package,) = Path(built.directory, "dist").glob("lunasched_*.deb")
     fields = ("Depends", "Recommends")
     depends, recommends = (
         subprocess.run(

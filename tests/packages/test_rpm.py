@@ -57,7 +57,7 @@ def test_unpacked_it_is_the_debian_package(built: Built, builder: Machine) -> No
         f"rm -rf {root}; mkdir {root}; cd {root}; rpm2cpio {PACKAGE} | cpio --quiet -id", timeout=60
     )
     unpacked = builder.run(f"cd {root}; find . -type f -printf '/%P\\n'").stdout.split()
-    (archive,) = built.directory.glob("dist/*.deb")
+    (archive,) = built.directory.glob("dist/lunasched_*.deb")
     builder.copy(archive, "/srv/package.deb")
     packed = builder.run("dpkg-deb --fsys-tarfile /srv/package.deb | tar -t").stdout.split()
     of_debian = {name.lstrip(".") for name in packed if not name.endswith("/")}

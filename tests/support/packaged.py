@@ -71,7 +71,7 @@ AS_OLDER = f"""
 set -e
 cd /srv/built
 mkdir older
-dpkg-deb --raw-extract dist/*.deb /tmp/older
+dpkg-deb --raw-extract dist/lunasched_*.deb /tmp/older
 sed -i 's/^Version: .*/Version: {OLDER}/' /tmp/older/DEBIAN/control
 sed -i 's/^__version__ = .*/__version__ = "{OLDER}"/' \\
     /tmp/older/usr/lib/python3/dist-packages/lunasched/__init__.py

@@ -1,0 +1,97 @@
+"""The minute in which cron stops and lunasched starts: no entry is lost, and none runs twice."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import debian_crontabs
+import pytest
+from installed import INSTALL, Lunasched, boot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from machine import Machine
+
+pytestmark = pytest.mark.machine
+
+RAN = "/root/ran"
+CRONTAB = f"""
+* * * * * root date +\\%s.\\%N >>{RAN}
+0 0 1 1 * root false
+"""
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine with Debian's cron, which has never run."""
+    root = tmp_path_factory.mktemp("cron")
+    debian_crontabs.extracted(debian_crontabs.debs(("cron",))["cron"], root)
+    with boot("takeover") as booted:
+        booted.run(INSTALL)
+        for path in ("usr/sbin/cron", "lib/systemd/system/cron.service"):
+            found = root / path if (root / path).exists() else root / "usr" / path
+            booted.copy(found, f"/{path}")
+        booted.run(
+            "groupadd -f crontab; mkdir -p /var/spool/cron/crontabs; rm -rf /etc/cron.d/*;"
+            "rm -f /etc/crontab; systemctl daemon-reload"
+        )
+        booted.write_file("/etc/cron.d/each", CRONTAB)
+        yield booted
+
+
+def minutes(machine: Machine) -> Counter[int]:
+    """How often the entry of each minute has run, by minutes since the epoch."""
+    said = machine.exec(f"cat {RAN} 2>/dev/null", check=False).stdout
+    return Counter(int(float(line)) // 60 for line in said.split())
+
+
+def second(machine: Machine) -> float:
+    """The seconds since the epoch."""
+    return float(machine.exec("date +%s.%N").stdout)
+
+
+def taken_over(machine: Machine) -> int:
+    """Take over from a cron that is stopped; how many entries were started."""
+    printed = machine.run("lunasched crontabs --take-over").stdout
+    said = r"^Started (\d+) of them, which were due since cron was stopped\.$"
+    found = re.search(said, printed, re.M)
+    assert found, printed
+    return int(found[1])
+
+
+def test_the_minute_of_the_change(machine: Machine) -> None:
+    luna = Lunasched(machine)
+    # cron has run the entry of this minute, and says so.
+    machine.run("systemctl start cron.service")
+    machine.wait_for(f"test -s {RAN}", what="cron to run the entry", timeout=150)
+    machine.run("systemctl stop cron.service")
+    assert taken_over(machine) == 0
+    (by_cron,) = minutes(machine)
+    machine.run("lunasched crontabs --release")
+    # cron is there, and does not act as the next minute begins.
+    machine.run("systemctl start cron.service; systemctl kill --signal=STOP cron.service")
+    held = int(second(machine)) // 60 + 1
+    machine.wait_for(lambda: second(machine) > held * 60 + 0.5, what="the minute", timeout=90)
+    machine.run("systemctl stop cron.service")
+    assert taken_over(machine) == 1
+    (made_up, *_) = luna.wait_for_runs("cron.d-each-date", 1)
+    assert made_up["trigger"] == "catch-up"
+    # Again: that it has run is on record, though cron was stopped before.
+    machine.run("lunasched crontabs --release")
+    assert taken_over(machine) == 0
+    # From the next minute on it is the timer.
+    luna.wait_for_runs("cron.d-each-date", 2, timeout=150)
+    ran = minutes(machine)
+    assert set(ran.values()) == {1}
+    assert {by_cron, held, held + 1} <= set(ran)
+
+
+def test_a_cron_that_was_stopped_long_ago_is_not_made_up_for(machine: Machine) -> None:
+    machine.run("lunasched crontabs --release; journalctl --rotate; journalctl --vacuum-time=1s")
+    printed = machine.run("lunasched crontabs --take-over").stdout
+    assert "Started" not in printed
+    refused = machine.run("lunasched crontabs --take-over --release", check=False)
+    assert refused.returncode == 2
