@@ -6,10 +6,9 @@ import random
 import re
 from typing import TYPE_CHECKING
 
-import bytecode
-import debian_crontabs
 import pytest
 from crontab_inputs import crontab_inputs
+from crontab_machine import SPOOL, with_crontabs
 
 from lunasched.usercrontab.syntax import check
 
@@ -22,35 +21,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.machine
 
-SPOOL = "/var/spool/cron/crontabs"
 ENTRY = "0 3 * * * backup\n"
-INSTALL_CRON = """
-set -e
-/opt/lunasched/packaging/install-units --cron
-systemd-sysusers lunasched-cron.conf
-systemd-tmpfiles --create lunasched-cron.conf
-systemctl daemon-reload
-systemctl enable --quiet --now lunasched-usercrontab.socket
-"""
-PROGRAM = f"""\
-#!/usr/bin/python3
-import sys
-sys.pycache_prefix = "{bytecode.PREFIX}"
-sys.path.insert(0, "{bytecode.TREE}")
-from lunasched.usercrontab import main
-sys.exit(main())
-"""
 
 
 @pytest.fixture(scope="module")
 def machine_with_both(booted: Machine, tmp_path_factory: pytest.TempPathFactory) -> Machine:
     """A machine with our ``crontab``, and Debian's as ``crontab.debian``."""
-    booted.run(INSTALL_CRON)
-    booted.write_file("/usr/local/bin/crontab", PROGRAM, mode=0o755)
-    root: Path = tmp_path_factory.mktemp("cron")
-    debian_crontabs.extracted(debian_crontabs.debs(("cron",))["cron"], root)
-    booted.copy(root / "usr/bin/crontab", "/usr/bin/crontab.debian")
-    booted.run("chgrp crontab /usr/bin/crontab.debian; chmod 2755 /usr/bin/crontab.debian")
+    with_crontabs(booted, tmp_path_factory.mktemp("cron"))
     return booted
 
 
