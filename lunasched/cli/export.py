@@ -66,9 +66,19 @@ def export_config(
 
 
 def _chosen(session: Session, names: list[str]) -> list[Job]:
-    """The jobs in the order in which they are named, or all of them; raises ``NoSuchJob``."""
+    """The jobs in the order in which they are named; raises ``NoSuchJob``.
+
+    Without names all but those of crontabs: where these are, they are jobs already.
+    """
     if not names:
-        return session.jobs()
+        jobs = session.jobs()
+        of_crontabs = session.store.jobs.origins()
+        if of_crontabs:
+            _note(
+                f"without the jobs of crontabs, of which there are {len(of_crontabs)}; a job that "
+                "is named is written"
+            )
+        return [job for job in jobs if job.name not in of_crontabs]
     return [session.job(name) for name in dict.fromkeys(names)]
 
 

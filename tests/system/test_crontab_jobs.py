@@ -97,6 +97,11 @@ def test_nothing_else_changes_a_job_of_a_crontab(luna: Lunasched) -> None:
     ):
         done = luna(*command, check=False)
         assert (done.returncode, refused in done.stderr) == (2, True), done.stderr
+    # Where the crontab is, the job is there already.
+    done = luna("export-config")
+    assert luna.name in done.stdout and name not in done.stdout
+    assert "without the jobs of crontabs, of which there are 1" in done.stderr
+    assert name in luna("export-config", name).stdout
     # A file of all jobs leaves it, and a sync finds all as it should be.
     luna("apply", "--prune", "--allow-empty", "--format", "yaml", "/dev/null")
     assert timers(luna) == {name}
