@@ -98,7 +98,7 @@ def test_a_timer_that_is_masked(luna: Lunasched) -> None:
 
 def test_a_timer_that_failed(luna: Lunasched) -> None:
     """Its service cannot be loaded any more."""
-    timer = add(luna, "calendar:*:*:*")
+    timer = add(luna)
     service = timer.replace(".timer", ".service")
     luna.machine.run(f"systemctl stop {timer}; mv {UNITS}/{service} /root/")
     luna.machine.run(f"systemctl daemon-reload; ! systemctl start {timer}")
