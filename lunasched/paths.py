@@ -279,6 +279,14 @@ def user_name(uid: int | None = None) -> str:
         return str(number)
 
 
+def user_home(name: str) -> str | None:
+    """The home directory of a user; ``None`` if there is no such user."""
+    try:
+        return pwd.getpwnam(name).pw_dir
+    except KeyError:
+        return None
+
+
 def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
     value = Path(environ.get(variable, ""))
     if value.is_absolute():

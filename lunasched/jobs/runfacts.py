@@ -56,6 +56,10 @@ _VARIABLES = Medium.HOOK | Medium.EXEC
 _ALL = Medium.JSON | Medium.WEBHOOK | Medium.TEMPLATE | Medium.PAGE | _VARIABLES
 
 
+OWN_PREFIX = "LUNASCHED_"
+"""The beginning of the names of variables that lunasched sets."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunFact:
     """One fact of a run."""
@@ -90,7 +94,7 @@ class RunFact:
     @property
     def variable(self) -> str:
         """The name of its environment variable."""
-        return f"LUNASCHED_{self.name.upper()}"
+        return f"{OWN_PREFIX}{self.name.upper()}"
 
 
 COURSE: tuple[RunFact, ...] = (

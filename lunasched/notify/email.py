@@ -84,8 +84,10 @@ def _as_cron(
 ) -> EmailMessage:
     """The mail that cron(8) of Debian sends: the output, and the job in the headers."""
     report = message.report
+    variables = dict(report.environment)
     mail = EmailMessage(policy=_CRON_POLICY)
-    mail["From"] = f"{settings.from_address or 'root'} (Cron Daemon)"
+    sender = f"{settings.from_address or 'root'} (Cron Daemon)"
+    mail["From"] = _one_line(variables.get("MAILFROM") or sender)
     mail["To"] = ", ".join(recipients(channel))
     named = f"Cron <{report.user}@{report.host.partition('.')[0]}> {report.command}"
     mail["Subject"] = message.subject if channel.subject else _one_line(named)
@@ -94,7 +96,11 @@ def _as_cron(
     mail["MIME-Version"] = "1.0"
     text = message.text if message.custom else report.output
     mail.set_content(text, cte="8bit" if _encoding(text) == "7bit" else _encoding(text))
-    mail.replace_header("Content-Type", "text/plain; charset=UTF-8")
+    # A command that says what it prints.
+    kind = _one_line(variables.get("CONTENT_TYPE", ""))
+    mail.replace_header("Content-Type", kind or "text/plain; charset=UTF-8")
+    if kind and (encoding := _one_line(variables.get("CONTENT_TRANSFER_ENCODING", ""))):
+        mail.replace_header("Content-Transfer-Encoding", encoding)
     for name, value in report.environment:
         mail["X-Cron-Env"] = _one_line(f"<{name}={value}>")
     return mail

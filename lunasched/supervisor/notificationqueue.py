@@ -14,8 +14,8 @@ from lunasched.history.alerting import Alert, Decision
 from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Overrun, Run
 from lunasched.jobs.model import Channel, ChannelType, Job, NotifyEvent
-from lunasched.jobs.runfacts import RUN_FACTS
-from lunasched.paths import Mode, host_timezone, user_name
+from lunasched.jobs.runfacts import OWN_PREFIX, RUN_FACTS
+from lunasched.paths import Mode, host_timezone, user_home, user_name
 
 if TYPE_CHECKING:
     from lunasched.store import Start, Store
@@ -93,11 +93,8 @@ class NotificationQueue:
         """A run printed something; its output is on record."""
         about: dict[str, Any] = {}
         if any(one.style for one in job.notifications.channels(NotifyEvent.ON_OUTPUT)):
-            about = {
-                "user": job.user or user_name(None if self._origin.mode is Mode.USER else 0),
-                "command": command_text(job.command),
-                "environment": job.environment,
-            }
+            user = job.user or user_name(None if self._origin.mode is Mode.USER else 0)
+            about = {"user": user, **_as_in_crontab(job, user)}
         report = self._report(ReportKind.OUTPUT, job, run.ended_at or now, run, **about)
         self._notify_of_run(job, report, run, now)
 
@@ -211,3 +208,17 @@ def keys(
     for channel in channels:
         yield channel, alerting.notification_key(cause, event.value, channel.key, seen[channel.key])
         seen[channel.key] += 1
+
+
+def _as_in_crontab(job: Job, user: str) -> dict[str, Any]:
+    """Return a job's command as a crontab has it, and the variables that cron would set for it."""
+    command = job.command
+    # What is run by another shell than /bin/sh, or is fed an input.
+    is_for_shell = not isinstance(command, str) and command[-2:-1] == ("-c",)
+    variables = [pair for pair in job.environment if not pair[0].startswith(OWN_PREFIX)]
+    known = {name for name, _ in variables}
+    own = (("HOME", user_home(user)), ("LOGNAME", user))
+    return {
+        "command": command[-1] if is_for_shell else command_text(command),
+        "environment": (*variables, *(pair for pair in own if pair[1] and pair[0] not in known)),
+    }

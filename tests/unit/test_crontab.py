@@ -130,8 +130,8 @@ def test_a_variable_is_for_the_entries_below_it() -> None:
 
 def test_what_cron_sets_by_itself() -> None:
     assert only_job("@daily true\n").environment == (
-        ("PATH", "/usr/bin:/bin"),
         ("SHELL", "/bin/sh"),
+        ("PATH", "/usr/bin:/bin"),
     )
 
 

@@ -127,9 +127,30 @@ def test_a_mail_in_crons_style_knows_user_command_and_variables(teller: Teller) 
         (told,) = teller.store.outbox.ready(())
         again = Report.from_mapping(json.loads(json.dumps(told.report.to_mapping())))
         assert again == told.report
-        expected = ("bin", "echo 'a b'", (("A", "1"),)) if one is made else ("", "", ())
+        variables = (("A", "1"), ("HOME", "/bin"), ("LOGNAME", "bin"))
+        expected = ("bin", "echo 'a b'", variables) if one is made else ("", "", ())
         assert (again.user, again.command, again.environment) == expected
         teller.store.outbox.settle(told, NotificationState.SENT, NOW)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["/bin/bash", "-c", "echo 'a b'"],
+        ["/bin/bash", "-p", "-c", 'exec "$@"', "-", "/bin/zsh", "-c", "echo 'a b'"],
+        "echo 'a b'",
+    ],
+)
+def test_a_mail_in_crons_style_names_the_command_of_the_crontab(
+    teller: Teller, command: str | list[str]
+) -> None:
+    variables = {"LUNASCHED_INPUT": "private", "HOME": "/srv", "LOGNAME": "x"}
+    made = teller.job({"on_output": {**MAIL, "style": "cron"}}, command=command, env=variables)
+    run = teller.run(Result.SUCCESS, output="said\n")
+    teller.consequences.printed(made, run.execution_id)
+    (told,) = teller.store.outbox.ready(())
+    assert told.report.command == "echo 'a b'"
+    assert told.report.environment == (("HOME", "/srv"), ("LOGNAME", "x"))
 
 
 def test_a_job_that_tells_nobody_has_no_messages(store: Store, teller: Teller) -> None:

@@ -190,6 +190,27 @@ def test_what_a_sendmail_is_given() -> None:
     assert notify.input_of(other, composed, key="1", settings=EmailSettings()) == composed.text
 
 
+def test_variables_say_who_sends_crons_mail_and_what_is_in_it() -> None:
+    channel = Channel(ChannelType.SENDMAIL, "ops", style=MailStyle.CRON)
+    said = (
+        ("MAILFROM", "Alice <alice@b.example>\nBcc: x@y"),
+        ("CONTENT_TYPE", "text/html; charset=utf-16\nX-Y: z"),
+        ("CONTENT_TRANSFER_ENCODING", "base64"),
+    )
+    mails = []
+    for variables in said, said[2:]:
+        report = dataclasses.replace(CRON, output="PGI+\n", environment=variables)
+        composed = compose(report, channel)
+        mails.append(notify.input_of(channel, composed, key="1", settings=EmailSettings()))
+    assert mails[0].startswith("From: Alice <alice@b.example> Bcc: x@y\nTo: ops\n")
+    assert "\nContent-Type: text/html; charset=utf-16 X-Y: z\n" in mails[0]
+    assert "\nContent-Transfer-Encoding: base64\n" in mails[0]
+    assert mails[0].partition("\n\n")[2] == "PGI+\n"
+    # The encoding of a text that has no other type is none.
+    assert "\nContent-Type: text/plain; charset=UTF-8\n" in mails[1]
+    assert "\nContent-Transfer-Encoding: 8bit\n" in mails[1]
+
+
 def test_the_style_of_cron_is_for_output_alone() -> None:
     box = Mailbox()
     with mail_server(box) as port:

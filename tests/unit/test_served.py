@@ -53,7 +53,7 @@ def test_an_entry_does_what_cron_does_with_it() -> None:
     assert (job.name, job.schedule) == ("crontab.alice-backup", "30 4 * * 1-5")
     assert (job.command, job.user, job.working_directory) == ("backup --all ", "alice", "/srv")
     assert job.environment == (
-        ("PATH", "/usr/bin:/bin"), ("SHELL", "/bin/sh"), ("A", "b"), ("HOME", "/srv"),
+        ("A", "b"), ("HOME", "/srv"), ("SHELL", "/bin/sh"), ("PATH", "/usr/bin:/bin"),
     )  # fmt: skip
     assert dict(job.directives) == {
         "StandardInput": "data", "StandardInputText": "in\\nput", "KillMode": "process",

@@ -28,7 +28,7 @@ from lunasched.transfer.crontab.remarks import remarked_keys
 from lunasched.transfer.crontab.source import CronFormat, Crontab, CrontabEntry, CrontabSource
 
 _SHELL = "/bin/sh"
-_DEFAULTS = {"PATH": "/usr/bin:/bin", "SHELL": _SHELL}
+_DEFAULTS = {"SHELL": _SHELL, "PATH": "/usr/bin:/bin"}
 """The variables that Debian's cron sets and systemd sets otherwise."""
 
 _NO_EFFECT = ("MAILFROM", "CONTENT_TYPE", "CONTENT_TRANSFER_ENCODING")
@@ -127,7 +127,7 @@ def plain_draft(entry: RawEntry, source: CrontabSource) -> PlainDraft:
     definition: dict[str, Any] = {
         "schedule": times.schedule,
         "command": command if shell == _SHELL else [shell, "-c", command],
-        "env": {**_DEFAULTS, **{name: entry.value(name) for name in entry.variables}},
+        "env": _environment(entry),
     }
     if user is not None:
         definition["user"] = user
@@ -141,6 +141,12 @@ def plain_draft(entry: RawEntry, source: CrontabSource) -> PlainDraft:
         differences=differences,
     )
     return PlainDraft(draft, command, rest, stdin, shell, mails_failures)
+
+
+def _environment(entry: RawEntry) -> dict[str, str | None]:
+    """Return the variables in their order, as mails of cron name them, and what cron adds."""
+    found = {name: entry.value(name) for name in entry.variables}
+    return {**found, **{name: _DEFAULTS[name] for name in _DEFAULTS if name not in found}}
 
 
 def _check_no_star(rest: str) -> None:
