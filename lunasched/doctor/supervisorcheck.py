@@ -108,6 +108,14 @@ def _down(facts: Facts, manager: ManagerFacts, active: str, sub: str) -> Finding
             f"{facts.systemctl} restart lunasched.service",
             as_root=root,
         )
+    if active == "deactivating":
+        # For a moment, where it is being restarted or has failed.
+        return warning(
+            "the supervisor is stopping",
+            _WITHOUT_SUPERVISOR,
+            f"{facts.systemctl} restart lunasched.service",
+            as_root=root,
+        )
     severity = error if facts.has_jobs else warning
     return severity(
         "the supervisor does not run",

@@ -308,6 +308,12 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
     ),
     (
         "supervisor",
+        Severity.WARNING,
+        "the supervisor is stopping",
+        {"manager": units(supervisor=UnitSeen("loaded", "deactivating", "stop-sigterm"))},
+    ),
+    (
+        "supervisor",
         Severity.ERROR,
         "masked",
         {
