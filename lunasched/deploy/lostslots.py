@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -48,8 +49,9 @@ def lost_slots(
 def start_lost(lost: Iterable[tuple[Job, int]], store: Store, manager: Manager, *, now: int) -> int:
     """Start the jobs for the slots that they have lost, to catch up; how many there were.
 
-    systemd is asked here, in the supervisor's manner: each start is in the history before, and the
-    supervisor carries out what systemd could not.
+    systemd is asked here, in the supervisor's manner: each start is in the history before. Who
+    claims one, this or a supervisor that is awake, asks for it at once, and once; the supervisor
+    asks again where this was killed in between.
     """
     wanted = {started_unit(job): (job, lost_at) for job, lost_at in lost}
     if not wanted:
@@ -57,13 +59,9 @@ def start_lost(lost: Iterable[tuple[Job, int]], store: Store, manager: Manager, 
     with store.transaction():
         for unit, (job, at) in wanted.items():
             store.starts.put(job, unit=unit, trigger=Trigger.CATCH_UP, slot=at, due_at=now, now=now)
-        claimed = [
-            start.unit
-            for start in store.starts.all()
-            if start.unit in wanted and store.starts.claim(start, now)
-        ]
-    for unit in claimed:
-        manager.start_soon(unit)
+    for start in store.starts.all():
+        if start.unit in wanted and store.starts.claim(start, time.time_ns() // 1000):
+            manager.start_soon(start.unit)
     return len(wanted)
 
 

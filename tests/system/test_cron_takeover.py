@@ -11,6 +11,7 @@ import pytest
 from installed import INSTALL, Lunasched, boot
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Iterator
 
     from machine import Machine
@@ -95,3 +96,40 @@ def test_a_cron_that_was_stopped_long_ago_is_not_made_up_for(machine: Machine) -
     assert "Started" not in printed
     refused = machine.run("lunasched crontabs --take-over --release", check=False)
     assert refused.returncode == 2
+
+
+MANY = 100
+
+
+def test_many_entries_of_one_minute_and_a_kill(machine: Machine, rng: random.Random) -> None:
+    """Each that is lost runs once, whoever starts it."""
+    machine.run("lunasched crontabs --release; systemctl start cron.service")
+    machine.run("systemctl kill --signal=STOP cron.service")
+    lines = [f"* * * * * root echo {number} >>/root/many" for number in range(MANY)]
+    machine.write_file("/etc/cron.d/each", "\n".join(lines) + "\n")
+    held = int(second(machine)) // 60 + 1
+    machine.wait_for(lambda: second(machine) > held * 60 + 0.5, what="the minute", timeout=90)
+    machine.run("systemctl stop cron.service")
+    after = rng.uniform(0, 1)
+    killed = (
+        "lunasched crontabs --take-over & until sqlite3 -readonly "
+        "/var/lib/lunasched/history/history.db 'SELECT 1 FROM starts' 2>/dev/null | grep -q 1; do "
+        f":; done; sleep {after}; kill -KILL $!; wait; true"
+    )
+    machine.run(killed, timeout=300)
+
+    def is_over() -> bool:
+        left = machine.exec(
+            "sqlite3 -readonly /var/lib/lunasched/history/history.db 'SELECT count(*) FROM starts'"
+        )
+        return left.stdout.strip() == "0"
+
+    machine.wait_for(is_over, what="no start to be left", timeout=150)
+    runs = [
+        run
+        for run in Lunasched(machine).history()
+        if run["job"].startswith("cron.d-each-echo") and run["trigger"] == "catch-up"
+    ]
+    found = Counter(run["job"] for run in runs)
+    assert len(found) == MANY
+    assert set(found.values()) == {1}
