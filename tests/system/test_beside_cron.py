@@ -18,7 +18,7 @@ from installed import INSTALL, boot
 if TYPE_CHECKING:
     from machine import Machine
 
-pytestmark = pytest.mark.machine
+pytestmark = [pytest.mark.machine, pytest.mark.slow]
 
 SEEN = "/var/seen"
 SPOOL = "/var/spool/cron/crontabs"

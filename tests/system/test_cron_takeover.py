@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from machine import Machine
 
-pytestmark = pytest.mark.machine
+pytestmark = [pytest.mark.machine, pytest.mark.slow]
 
 RAN = "/root/ran"
 CRONTAB = f"""
