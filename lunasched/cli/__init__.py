@@ -36,6 +36,16 @@ def program() -> int:
     return ended[0]
 
 
+def _open_streams() -> None:
+    """Put /dev/null in the place of outputs that were closed: no other file gets their numbers."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+            setattr(sys, name, stream)
+            # Another writer may take its place there, and must not be the last to know it.
+            setattr(sys, f"__{name}__", stream)
+
+
 def _leave(ended: list[int]) -> None:
     """End the process with the status of `main`, if that has returned."""
     for status in ended:
@@ -49,6 +59,7 @@ def _leave(ended: list[int]) -> None:
 
 def main() -> int:
     """Run the command of ``sys.argv``; returns the exit status of lunasched(1)."""
+    _open_streams()
     arguments = sys.argv[1:]
     if arguments in (["--version"], ["-V"]):
         print(f"lunasched {__version__}", flush=True)

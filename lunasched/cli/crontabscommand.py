@@ -10,7 +10,7 @@ import typer
 from lunasched.cli import plans, render
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode
 from lunasched.cli.session import Session
-from lunasched.errors import InvalidInput
+from lunasched.errors import InvalidInput, JournalError
 from lunasched.machine import crontabs as machine_crontabs
 from lunasched.paths import Mode
 from lunasched.units.commandchannels import SENDMAIL
@@ -87,7 +87,11 @@ def _cron_ended(now: int) -> int | None:
     """Return until when a cron that was stopped a while ago started what was due (µs, UTC)."""
     from lunasched.systemd.cronrecords import cron_acted_until
 
-    return cron_acted_until(machine_crontabs.CRONS, since=now - _TAKEOVER_USEC)
+    try:
+        return cron_acted_until(machine_crontabs.CRONS, since=now - _TAKEOVER_USEC)
+    except JournalError as error:
+        _warn(f"what was due since cron was stopped is not started: {error}")
+        return None
 
 
 def _make_up(session: Session, jobs: Sequence[Job], ended: int) -> None:

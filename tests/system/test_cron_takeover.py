@@ -98,6 +98,15 @@ def test_a_cron_that_was_stopped_long_ago_is_not_made_up_for(machine: Machine) -
     assert refused.returncode == 2
 
 
+def test_crontabs_are_served_where_the_journal_cannot_be_read(machine: Machine) -> None:
+    machine.run("lunasched crontabs --release")
+    machine.write_file("/root/broken/systemd.py", "raise ImportError\n")
+    done = machine.run("lunasched crontabs --take-over", env={"PYTHONPATH": "/root/broken"})
+    assert "warning: what was due since cron was stopped is not started: " in done.stderr
+    assert "added" in done.stdout
+    assert "cron.d-each-date" in machine.run("lunasched list").stdout
+
+
 MANY = 100
 
 

@@ -189,6 +189,16 @@ def test_a_command_ends_without_taking_python_down(cli: Cli) -> None:
     assert "no-such-job" in done.stderr
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_outputs_are_no_error(cli: Cli, closed: str) -> None:
+    script = f'"$@" {closed}; echo "$?" >status'
+    command = [sys.executable, "-c", "from lunasched.cli import program; import sys;"
+               "sys.argv[1:] = ['--user', 'get', 'no-such-job']; sys.exit(program())"]  # fmt: skip
+    done = cli.run(["sh", "-c", f"{script}; cat status", "sh", *command])
+    assert done.stdout == "3\n"
+    assert "Traceback" not in done.stderr and "unexpected" not in done.stderr
+
+
 def test_a_command_that_ends_otherwise_takes_python_down(cli: Cli) -> None:
     done = cli.run([sys.executable, "-c", ENDING, "kept"])
     assert (done.returncode, done.stdout) == (7, "freed\n")
