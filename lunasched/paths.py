@@ -37,6 +37,10 @@ HISTORY_SOCKET = "/run/lunasched-history.socket"
 """Answers those who may read the history."""
 CRONTAB_SOCKET = "/run/lunasched-usercrontab.socket"
 """Changes the crontab of who asks, for crontab(1)."""
+CRONTAB_MAILS = STATE / "crontab-mails"
+"""Mails about entries of crontabs that are not run, until a program has taken them."""
+CRONTAB_SPOOLS = (Path("/var/spool/cron/crontabs"), Path("/var/spool/cron"))
+"""The crontabs of users, a file each: the directory of Debian's cron, and that of cronie."""
 READERS_DIRECTORY = "lunasched-readers"
 """``RuntimeDirectory=`` of the processes that answer them."""
 

@@ -21,7 +21,7 @@ from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, InvalidJobs, PermissionDenied
 from lunasched.machine.crontabs import Users
-from lunasched.paths import Mode, user_name
+from lunasched.paths import CRONTAB_SPOOLS, Mode, user_name
 
 if TYPE_CHECKING:
     from lunasched.deploy.plan import Plan
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from lunasched.transfer.crontab import CronFormat, Crontab, CrontabEntry, CrontabSource
     from lunasched.units.compiler import CompiledJob
 
-_SPOOLS = (Path("/var/spool/cron/crontabs"), Path("/var/spool/cron"))
 _CRON_D = "cron.d"
 _SYSTEM_CRONTAB = Path("/etc/crontab")
 
@@ -120,7 +119,7 @@ def _opened(
                 "have only letters, digits, '_' and '-'",
                 file=sys.stderr,
             )
-    if path is not None and path.parent in _SPOOLS and format_ is CronFormat.USER:
+    if path is not None and path.parent in CRONTAB_SPOOLS and format_ is CronFormat.USER:
         user = path.name
     if user is not None and user not in users:
         raise InvalidInput(f"{file}: the crontab belongs to a user {user!r}, who does not exist")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Callable, Mapping, Optional, Sequence
 
@@ -12,12 +13,15 @@ from lunasched.cli.app import MODE_OPTION, app, chosen_mode
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, JournalError
 from lunasched.machine import crontabs as machine_crontabs
+from lunasched.machine import faultmails
 from lunasched.paths import Mode
 from lunasched.units.commandchannels import SENDMAIL
 
 if TYPE_CHECKING:
     from lunasched.deploy.plan import Entries, Plan
+    from lunasched.deploy.servedcrontabs import CrontabFault
     from lunasched.jobs.model import Job
+    from lunasched.jobs.origin import JobOrigin
     from lunasched.store.jobtable import JobTable
 
 _TAKEOVER_USEC = 3600 * 1_000_000
@@ -73,6 +77,10 @@ def crontabs(
     for fault in faults:
         place = f"{fault.source}:{fault.line}" if fault.line else fault.source
         _warn(f"{place}: {fault.message}")
+    if release and not dry_run:
+        faultmails.forget_letters()
+    elif not dry_run:
+        _mail_faults(faults)
 
 
 @app.command("serve-usercrontab", hidden=True)
@@ -98,9 +106,36 @@ def _make_up(session: Session, jobs: Sequence[Job], ended: int) -> None:
     from lunasched.deploy.lostslots import lost_slots, start_lost
 
     store, manager, now = session.store, session.manager, session.now()
-    lost = lost_slots(jobs, store, manager, session.host_timezone, since=ended, until=now)
+    origins, zone = store.jobs.origins([job.name for job in jobs]), session.host_timezone
+    nobodys = ((job, _nobodys_since(origins[job.name], ended, zone)) for job in jobs)
+    lost = lost_slots(nobodys, store, manager, zone, until=now)
     number = start_lost(lost, store, manager, now=now)
     print(f"Started {number} of them, which were due since cron was stopped.")
+
+
+def _mail_faults(faults: Sequence[CrontabFault]) -> None:
+    """Mail what is not run to whom cron would mail what it prints."""
+    if not machine_crontabs.can_mail():
+        return
+    entries = [
+        faultmails.UnrunEntry(
+            fault.source, fault.line, fault.text, fault.message, fault.user, fault.mailed_to
+        )
+        for fault in faults
+        if fault.mailed_to
+    ]
+    try:
+        faultmails.mail(entries, os.uname().nodename)
+    except OSError as error:
+        _warn(f"what is not run is mailed to nobody: {error}")
+
+
+def _nobodys_since(origin: JobOrigin, cron_ended: int, host_timezone: str) -> int:
+    """Return since when nobody starts an entry (µs, UTC): anacron did so once a day."""
+    from lunasched.history import slot
+
+    day = machine_crontabs.anacron_day(origin.source, origin.text)
+    return cron_ended if day is None else slot.end_of_day(day, host_timezone)
 
 
 def _warn(text: str) -> None:

@@ -18,7 +18,8 @@ from lunasched.cli.mailwarning import warn_of_mail
 from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, JobExists, LunaschedError
-from lunasched.jobs.origin import SPOOL, JobOrigin
+from lunasched.jobs.origin import JobOrigin
+from lunasched.paths import CRONTAB_SPOOLS
 
 if TYPE_CHECKING:
     from lunasched.jobs.model import Job
@@ -80,7 +81,7 @@ def _edit_crontab(origin: JobOrigin) -> None:
     """Open a crontab at a line; a user's by crontab(1), which installs it."""
     place = [f"+{origin.line}"] if Path(_editor()[0]).name in _TAKE_A_LINE and origin.line else []
     path = PurePath(origin.source)
-    if path.parent != SPOOL:
+    if path.parent not in CRONTAB_SPOOLS:
         _run([*_editor(), *place, origin.source])
         return
     editor = shlex.join([*_editor(), *place])

@@ -61,8 +61,8 @@ def export_config(
         _note(f"{line}, and would get it from {session.paths.settings} when imported here")
     known = {job.name for job in jobs}
     for job in jobs:
-        for missing in [one for one in job.dependencies if one not in known]:
-            _note(f"job {job.name!r} depends on {missing!r}, which is not in the file")
+        for missing in [one for one in job.waits_for if one not in known]:
+            _note(f"job {job.name!r} waits for {missing!r}, which is not in the file")
 
 
 def _chosen(session: Session, names: list[str]) -> list[Job]:

@@ -15,18 +15,10 @@ if TYPE_CHECKING:
 
 def units_to_show(session: Session, job: Job) -> CompiledJob:
     """The units of a job as they are compiled now; warnings go to standard error."""
-    from lunasched.units import compiler
-    from lunasched.units.concurrency import has_launcher
+    from lunasched.deploy.intendedjobs import IntendedJobs
 
     # A dry run makes no database.
-    jobs = session.store_as_is.jobs
-    dependencies = [jobs.get(name) for name in job.dependencies]
-    found = compiler.compile(
-        job,
-        session.context,
-        depended_on=bool(jobs.dependent_names(job.name)),
-        launched=[one.name for one in dependencies if one and has_launcher(one)],
-    )
+    found = IntendedJobs(session.store_as_is, session.context, {}).compile(job)
     warn_author(found)
     return found
 

@@ -57,14 +57,19 @@ def check_losses(found: Ejection, force: bool) -> None:
 
 
 def check_removable(plan: Plan, jobs: IntendedJobs, verb: str = "removed") -> None:
-    """Refuse to remove a job that others depend on, that are not removed with it."""
+    """Refuse to remove a job that others wait for, that are not removed with it."""
     for job in plan.removed:
         dependents = jobs.dependent_names(job.name)
         if dependents:
             raise InvalidInput(
-                f"the job {job.name!r} was not {verb}, because others depend on it: "
+                f"the job {job.name!r} was not {verb}, because others wait for it: "
                 f"{_listed(dependents)}; remove or change them first"
             )
+
+
+def waiting_key(job: Job, name: str) -> str:
+    """The key by which a job waits for another."""
+    return "dependencies" if name in job.dependencies else "after"
 
 
 def _has_other_times(job: Job, before: Job | None) -> bool:
@@ -83,22 +88,22 @@ def _check_elapses(job: Job, context: Context, now: int) -> None:
 
 
 def _dependency_faults(job: Job, jobs: IntendedJobs) -> Iterator[str]:
-    for name in job.dependencies:
+    for name in job.waits_for:
+        key = waiting_key(job, name)
         dependency = jobs.get(name)
         if jobs.is_removed(name):
-            yield f"dependencies: the job {name!r} is in none of the files and would be removed"
+            yield f"{key}: the job {name!r} is in none of the files and would be removed"
         elif dependency is None:
-            yield f"dependencies: there is no job {name!r}; add it first"
+            yield f"{key}: there is no job {name!r}; add it first"
         elif dependency.mode is ExecutionMode.PARALLEL:
             yield (
-                f"dependencies: {name!r} is a Parallel job: its runs overlap, and there is no "
+                f"{key}: {name!r} is a Parallel job: its runs overlap, and there is no "
                 "latest one that could be waited for"
             )
     dependents = jobs.dependent_names(job.name)
     if job.mode is ExecutionMode.PARALLEL and dependents:
         yield (
-            f"execution_mode: a job that others depend on ({_listed(dependents)}) "
-            "cannot be Parallel"
+            f"execution_mode: a job that others wait for ({_listed(dependents)}) cannot be Parallel"
         )
 
 
@@ -107,10 +112,11 @@ def _circles(plan: Plan, jobs: IntendedJobs) -> list[tuple[str, str]]:
     for job in plan.put:
         if job.name in seen:
             continue
-        circle = dependencies.cycle(job.name, job.dependencies, jobs.dependencies_of)
+        circle = dependencies.cycle(job.name, job.waits_for, jobs.waits_for)
         if circle is not None:
             seen.update(circle)
-            said = f"dependencies: they form a cycle: {' -> '.join(circle)}"
+            key = waiting_key(job, circle[1])
+            said = f"{key}: they form a cycle: {' -> '.join(circle)}"
             found.append((job.name, said))
     return found
 

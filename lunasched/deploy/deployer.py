@@ -13,7 +13,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lunasched.deploy.change import Change, file_names, texts
-from lunasched.deploy.checks import check_losses, check_removable, compiled_if_valid
+from lunasched.deploy.checks import (
+    check_losses,
+    check_removable,
+    compiled_if_valid,
+    waiting_key,
+)
 from lunasched.deploy.firstrun import FirstRuns
 from lunasched.deploy.gate import Gate
 from lunasched.deploy.handover import RecordFile
@@ -500,12 +505,12 @@ class Deployer:
         something else, those that wait for it.
         """
         others: dict[str, None] = {}
-        asked_for: set[str] = set()
+        asked_for: dict[str, str] = {}
         existing, future = wanted.before, wanted.after
         for name, job in future.items():
             was = existing[name]
-            old, new = (set(one.dependencies if one else ()) for one in (was, job))
-            asked_for |= new
+            old, new = (set(one.waits_for if one else ()) for one in (was, job))
+            asked_for |= {other: waiting_key(job, other) for other in new if job}
             for dependency in old ^ new:
                 if bool(before.dependent_names(dependency)) != bool(
                     after.dependent_names(dependency)
@@ -521,8 +526,8 @@ class Deployer:
                     found.append(after.compile(job))
             except InvalidInput as error:
                 # What cannot be compiled any more keeps its units, as in ``sync``.
-                if other in asked_for:
-                    raise InvalidJob([f"dependencies: the job {other!r}: {error}"]) from error
+                if key := asked_for.get(other):
+                    raise InvalidJob([f"{key}: the job {other!r}: {error}"]) from error
         return found
 
     def _take_back(

@@ -24,7 +24,7 @@ class IntendedJobs:
         self._changed = changed
         self._dependents: dict[str, list[str]] = {}
         for name, job in changed.items():
-            for dependency in job.dependencies if job else ():
+            for dependency in job.waits_for if job else ():
                 self._dependents.setdefault(dependency, []).append(name)
 
     def get(self, name: str) -> Job | None:
@@ -36,20 +36,20 @@ class IntendedJobs:
         return name in self._changed and self._changed[name] is None
 
     def dependent_names(self, name: str) -> list[str]:
-        """The names of the jobs that depend on a job, in order."""
+        """The names of the jobs that wait for a job, in order."""
         stored = self._store.jobs.dependent_names(name)
         others = (dependent for dependent in stored if dependent not in self._changed)
         return sorted({*others, *self._dependents.get(name, ())})
 
-    def dependencies_of(self, name: str) -> Sequence[str]:
-        """The names of the jobs that a job depends on."""
+    def waits_for(self, name: str) -> Sequence[str]:
+        """The names of the jobs that a job waits for."""
         job = self.get(name)
-        return () if job is None else job.dependencies
+        return () if job is None else job.waits_for
 
     def compile(self, job: Job, depended_on: bool | None = None) -> CompiledJob:
         """The units of a job; ``depended_on`` says otherwise than the jobs do."""
         if depended_on is None:
             depended_on = bool(self.dependent_names(job.name))
-        found = (self.get(name) for name in job.dependencies)
+        found = (self.get(name) for name in job.waits_for)
         launched = [one.name for one in found if one is not None and has_launcher(one)]
         return compiler.compile(job, self._context, depended_on=depended_on, launched=launched)

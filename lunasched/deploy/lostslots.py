@@ -20,21 +20,20 @@ if TYPE_CHECKING:
 
 
 def lost_slots(
-    jobs: Iterable[Job],
+    jobs: Iterable[tuple[Job, int]],
     store: Store,
     manager: Manager,
     host_timezone: str,
     *,
-    since: int,
     until: int,
 ) -> Iterator[tuple[Job, int]]:
-    """Yield the jobs that were due after ``since`` and before their timers started, and the slot.
+    """Yield the jobs that were due before their timers started, and the slot.
 
-    Of several slots, the last, if it has not run as one of an earlier job of the name: lunasched
-    may have been in the place of cron before. The timers have started ``until`` or before; all in
-    µs, UTC.
+    Each of ``jobs`` is beside the time since when nobody has started what was due. Of several
+    slots, the last, if it has not run as one of an earlier job of the name: lunasched may have been
+    in the place of cron before. The timers have started ``until`` or before; all in µs, UTC.
     """
-    for job in jobs:
+    for job, since in jobs:
         with suppress(InvalidInput):
             if not job.enabled or not _slot_in(job, host_timezone, since, until):
                 continue

@@ -131,16 +131,9 @@ class ManualStart:
 
     def _make_instance(self, job: Job) -> str:
         """Write a unit for one run where the next boot removes it; return its name."""
-        from lunasched.units import compiler
+        from lunasched.deploy.intendedjobs import IntendedJobs
 
-        jobs = self.store.jobs
-        dependencies = [found for name in job.dependencies if (found := jobs.get(name))]
-        service = compiler.compile(
-            job,
-            self.context(),
-            depended_on=bool(jobs.dependent_names(job.name)),
-            launched=[found.name for found in dependencies if concurrency.has_launcher(found)],
-        ).service
+        service = IntendedJobs(self.store, self.context(), {}).compile(job).service
         # The letter tells the guard that the start is by hand, like the letters of a launcher.
         unit = unittext.run_service_name(job.name, f"{secrets.token_hex(6)}h")
         directory = UnitDirectory(

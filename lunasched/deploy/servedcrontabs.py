@@ -7,18 +7,22 @@ changes is one change of jobs, so that a machine with a hundred crontabs has one
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from lunasched.errors import InvalidJobs
+from lunasched.errors import InvalidInput, InvalidJobs
+from lunasched.jobs.channels import read_address
 from lunasched.transfer.crontab.served import served
 
 if TYPE_CHECKING:
     from lunasched.deploy.plan import Entries
+    from lunasched.jobs.model import Job
     from lunasched.jobs.origin import JobOrigin
     from lunasched.store.jobtable import JobTable
     from lunasched.transfer.crontab import CrontabSource
+    from lunasched.transfer.crontab.served import ServedCrontab
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +34,26 @@ class CrontabFault:
     line: int
     """0 for the whole file."""
     message: str
+    text: str = ""
+    """The line as it is written."""
+    user: str = "root"
+    """The user whose crontab it is."""
+    mailed_to: str = ""
+    """The addresses of those whom cron mails what the entry prints; empty if it runs all the same,
+    and if nobody is mailed."""
 
 
 _Done = TypeVar("_Done")
+
+
+def _addresses(mailto: str | None, source: CrontabSource) -> str:
+    """The addresses to which cron mails; none where it mails nobody."""
+    if mailto is not None and not mailto.strip():
+        return ""
+    with suppress(InvalidInput):
+        if mailto is not None:
+            return read_address(mailto)
+    return source.user or "root"
 
 
 def serve(
@@ -70,6 +91,27 @@ class _Reading:
         self._left_out |= new
         return bool(new)
 
+    def _faults(
+        self, data: bytes, source: CrontabSource, entries: ServedCrontab
+    ) -> Iterator[CrontabFault]:
+        lines = data.decode(errors="replace").split("\n")
+
+        def fault(line: int, message: str, path: str = source.label) -> CrontabFault:
+            text = lines[line - 1] if 0 < line <= len(lines) else ""
+            to = _addresses(entries.mailto.get(line), source)
+            return CrontabFault(path, line, message, text, source.user or "root", to)
+
+        noted = {*entries.notes}
+        for said in sorted((*entries.faults, *entries.notes)):
+            yield CrontabFault(source.label, *said) if said in noted else fault(*said)
+        for job, origin in entries.jobs:
+            if job.name in self._left_out:
+                yield fault(origin.line, self._left_out[job.name], origin.source)
+
+    def _without_left_out(self, job: Job) -> Job:
+        after = tuple(name for name in job.after if name not in self._left_out)
+        return job if after == job.after else job.evolve(after=after)
+
     def entries(self, jobs: JobTable) -> Mapping[str, Entries]:
         """The jobs of each crontab, by its path."""
         known: dict[str, list[tuple[str, JobOrigin]]] = defaultdict(list)
@@ -79,20 +121,23 @@ class _Reading:
         for each in known.values():
             each.sort(key=lambda one: one[1].line)
         taken = set(jobs.names())
+        # A script keeps its job when another crontab runs it.
+        of_scripts = [
+            (name, origin) for each in known.values() for name, origin in each if not origin.line
+        ]
         self.faults = []
         found: dict[str, Entries] = {}
         for data, source in self._crontabs:
-            own = {name for name, _ in known[source.label]}
-            entries = served(data, source, known[source.label], (taken - own).__contains__)
-            taken |= {job.name for job, _ in entries.jobs}
-            said = sorted((*entries.faults, *entries.notes))
-            self.faults += [CrontabFault(source.label, *one) for one in said]
-            self.faults += [
-                CrontabFault(source.label, origin.line, self._left_out[job.name])
-                for job, origin in entries.jobs
-                if job.name in self._left_out
-            ]
+            before = [*known[source.label], *of_scripts]
+            own = {name for name, _ in before}
+            entries = served(data, source, before, (taken - own).__contains__)
+            names = {job.name for job, _ in entries.jobs}
+            taken |= names
+            of_scripts = [one for one in of_scripts if one[0] not in names]
+            self.faults += self._faults(data, source, entries)
             found[source.label] = [
-                (job, origin) for job, origin in entries.jobs if job.name not in self._left_out
+                (self._without_left_out(job), origin)
+                for job, origin in entries.jobs
+                if job.name not in self._left_out
             ]
         return found

@@ -74,8 +74,9 @@ def lines_of_jobs(crontabs: Iterable[FoundCrontab], jobs: Sequence[Job]) -> tupl
         return ()
     found = []
     for crontab in crontabs:
-        format_ = CronFormat.SYSTEM if crontab.user is None else CronFormat.USER
-        source = CrontabSource(label=crontab.label, format=format_, user=crontab.user)
+        if crontab.format is CronFormat.ANACRON:
+            continue
+        source = CrontabSource(label=crontab.label, format=crontab.format, user=crontab.user)
         for entry in read_crontab(crontab.data, source).entries:
             name = commands.get(entry.job.command)
             if name is not None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from lunasched.doctor.facts import Unseen
 from lunasched.doctor.finding import error, fine, plural, unseen, warning
 from lunasched.machine import crontabs
-from lunasched.paths import Mode
+from lunasched.paths import CRONTAB_SPOOLS, Mode
+from lunasched.transfer.crontab.runparts import ANACRON, DIRECTORIES
+from lunasched.units.commandchannels import SENDMAIL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +24,16 @@ if TYPE_CHECKING:
 
 _WATCHER = "lunasched-crontabs.path"
 _UNITS = f"{_WATCHER} lunasched-crontabs.service"
+WATCHED = (
+    "/etc/cron.d", *map(str, CRONTAB_SPOOLS), *DIRECTORIES, "/etc/anacrontab", ANACRON,
+    "/etc/passwd", SENDMAIL,
+)  # fmt: skip
+"""The paths that units beside it watch; that of ``/etc/crontab`` starts and stops them."""
+
+
+def watcher(path: str) -> str:
+    """The name of the unit that watches a path; none of them has a "-"."""
+    return f"lunasched-crontabs@{path.lstrip('/').replace('/', '-')}.path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +57,9 @@ def look(
     """Return what there is of them; ``None`` where they are cron's, or nobody's."""
     if mode is Mode.USER or isinstance(manager, Unseen) or isinstance(origins, Unseen):
         return None
-    is_watched = manager.is_active(_WATCHER)
-    if not is_watched and not origins:
+    watchers = (_WATCHER, *map(watcher, WATCHED))
+    is_watched = all(map(manager.is_active, watchers))
+    if not manager.is_active(_WATCHER) and not origins:
         return None
     running = (cron for cron in crontabs.CRONS if manager.is_active(cron))
     not_run, noted = _read()
@@ -90,8 +103,8 @@ def judge(facts: Facts) -> Iterator[Finding]:
         )
     if not known.is_watched:
         yield warning(
-            "nothing watches the crontabs that jobs come from",
-            "a change of one changes no job",
+            "nothing watches the crontabs that jobs come from, or not all of them",
+            "a change of one may change no job",
             f"systemctl enable --now {_UNITS}",
             as_root=True,
         )

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from functools import lru_cache
 from itertools import islice
 from typing import Protocol
 
 from lunasched import schedule
 from lunasched.errors import InvalidInput
+from lunasched.formats.tzdatabase import rules_of
 from lunasched.history.run import Trigger
 from lunasched.jobs.model import Job
 from lunasched.schedule import (
@@ -122,6 +123,12 @@ def latest_slot(job: Job, at: int, host_timezone: str) -> int | None:
         schedule.parse(job.schedule), timezone=job.timezone or host_timezone, at=to_datetime(at)
     )
     return None if latest is None else to_usec(latest)
+
+
+def end_of_day(day: date, host_timezone: str) -> int:
+    """The midnight after a day (µs, UTC)."""
+    zone = rules_of(host_timezone) or timezone.utc
+    return to_usec(datetime.combine(day + timedelta(days=1), time(), zone))
 
 
 def _late(job: Job) -> int:

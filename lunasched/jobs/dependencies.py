@@ -3,7 +3,8 @@
 systemd does the gating by itself. A job that others depend on is of ``Type=oneshot``, so that
 ``After=`` orders on its end, and says in a file of its user whether its latest run is a success;
 what depends on it reads the file in an ``ExecCondition=``. The supervisor adds no more than the
-start of jobs that have dependencies and no schedule.
+start of jobs that have dependencies and no schedule. What a job only comes ``after`` has the same
+service; the job that waits does not look at the file.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def dependency_values(
     return {
         "dependencies": [
             UnitText(unit)
-            for name in job.dependencies
+            for name in job.waits_for
             for unit in (unittext.launch_name(name), unittext.service_name(name))
             if name in launched or unit != unittext.launch_name(name)
         ],

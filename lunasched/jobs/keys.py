@@ -474,6 +474,15 @@ _BESIDE_OTHERS = (
         ),
         "Depends on", "\n".join,
     ),
+    KeyRow(
+        "after", values.read_names, "Jobs that come first where both are due, however they end.",
+        ("after",), Built("jobs.dependencies.dependency_values"),
+        KeyOption(
+            "Jobs that come first where both are due, however they end; can be repeated.", "A,B",
+            "--after", Takes.LISTS,
+        ),
+        "After", "\n".join,
+    ),
 )  # fmt: skip
 
 _SANDBOX = tuple(

@@ -437,6 +437,8 @@ class Job:
     """Runs of a Parallel job at the same time; 0 is no limit."""
     dependencies: tuple[str, ...] = ()
     """The jobs whose latest run must have succeeded."""
+    after: tuple[str, ...] = ()
+    """The jobs that come first where they are due at the same time, however they end."""
     sandbox: tuple[tuple[str, bool | str | tuple[str, ...]], ...] = field(
         default=(), metadata={"form": _PAIRS}
     )
@@ -448,6 +450,11 @@ class Job:
 
     Where ``ExecStart`` is among them, ``command`` is its lines as people read them.
     """
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """The jobs that have to end before it begins, where they run or are due, too."""
+        return tuple(dict.fromkeys((*self.dependencies, *self.after)))
 
     def evolve(self, **changes: Any) -> Job:
         """A copy with some fields replaced."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePath
 
-SPOOL = PurePath("/var/spool/cron/crontabs")
-"""The directory of the crontabs of users, one a user."""
+from lunasched.paths import CRONTAB_SPOOLS
+
 _ETC = PurePath("/etc")
 
 
@@ -30,7 +30,7 @@ class JobOrigin:
 def label(source: str) -> str:
     """The file of an origin as a list shows it."""
     path = PurePath(source)
-    if path.parent == SPOOL:
+    if path.parent in CRONTAB_SPOOLS:
         return f"crontab of {path.name}"
     if path.parent != _ETC and path.is_relative_to(_ETC):
         return str(path.relative_to(_ETC))

@@ -34,7 +34,7 @@ Label = Callable[[Path], str]
 
 _SEQUENTIAL = ExecutionMode.SEQUENTIAL
 _ALL_KEYS = (*KEYS, ARGUMENTS, *GROUPS, DIRECTIVES)
-OF_ONE_JOB = ("name", "dependencies")
+OF_ONE_JOB = ("name", "dependencies", "after")
 """The keys that no two jobs can have in common."""
 
 
@@ -135,8 +135,9 @@ def _contradictions(
         yield "overlap", f"only a Sequential job has a choice, and this one is {mode.value}"
     if fields.get("max_concurrent") and mode is not ExecutionMode.PARALLEL:
         yield "max_concurrent", f"it is for Parallel jobs, and this one is {mode.value}"
-    if fields.get("name") in fields.get("dependencies", ()):
-        yield "dependencies", "a job cannot wait for itself"
+    for key in ("dependencies", "after"):
+        if fields.get("name") in fields.get(key, ()):
+            yield key, "a job cannot wait for itself"
     first = fields.get("retry.initial_delay", 0)
     if fields.get("retry.max_delay", first) < first:
         yield "retry.max_delay", f"it is less than {labels['retry.initial_delay']}"

@@ -16,12 +16,15 @@ import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
-from lunasched.paths import is_directory, is_there, user_name
+from lunasched.machine.host import is_debian, machine_id
+from lunasched.paths import CRONTAB_SPOOLS, is_directory, is_there, user_name
 from lunasched.transfer.crontab.lines import SIZE_MAX, without_header
-from lunasched.transfer.crontab.source import CronFormat, CrontabSource
+from lunasched.transfer.crontab.runparts import ANACRON, DIRECTORIES, directories_of_anacron
+from lunasched.transfer.crontab.source import CronFormat, CronScript, CrontabSource
 from lunasched.units.commandchannels import SENDMAIL
 
 DEBIANS_CRON = "cron.service"
@@ -31,9 +34,9 @@ CRONS = (DEBIANS_CRON, "crond.service", "cronie.service")
 _ROOT = 0
 _CRON_D = "cron.d"
 _NAME_MAX = 60
-_SPOOLS = ("var/spool/cron/crontabs", "var/spool/cron")
-"""That of Debian, and that of cronie."""
 _NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
+_RUN_PARTS = "/usr/bin/run-parts"
+_ANACRONTAB = "etc/anacrontab"
 # What package managers and editors leave beside a file; see run-parts(8) and rpm(8).
 _LEFT_ASIDE = re.compile(
     r".*(?:~|\.(?:dpkg|ucf)-[a-z]+|\.rpm(?:new|save|orig)|\.(?:bak|orig|old|save|swp|disabled))\Z",
@@ -66,6 +69,16 @@ class FoundCrontab:
     ignored: Ignored | None = None
     is_private: bool = False
     """True if not every user may read it."""
+    by_anacron: frozenset[str] = frozenset()
+    """The directories of scripts that it leaves to anacron or its table."""
+
+    @property
+    def format(self) -> CronFormat:
+        """The format of its lines."""
+        if self.user is not None:
+            return CronFormat.USER
+        is_anacrontab = self.path == f"/{_ANACRONTAB}"
+        return CronFormat.ANACRON if is_anacrontab else CronFormat.SYSTEM
 
     @property
     def label(self) -> str:
@@ -78,12 +91,16 @@ class FoundCrontab:
         """The crontab as lunasched serves it."""
         return CrontabSource(
             label=self.path,
-            format=CronFormat.SYSTEM if self.user is None else CronFormat.USER,
+            format=self.format,
             prefix=self._prefix,
             user=self.user,
             users=Users(),
             is_private=self.is_private,
             mails=can_mail(),
+            # The commands of a user are theirs, whatever they look like.
+            scripts=None if self.user is not None else scripts,
+            by_anacron=self.by_anacron,
+            spread=machine_id(),
         )
 
     @property
@@ -92,7 +109,32 @@ class FoundCrontab:
         path = Path(self.path)
         if self.user is not None:
             return f"crontab.{_of_name(self.user)}"
+        if self.format is CronFormat.ANACRON:
+            return "anacrontab"
         return "crontab" if path.parent.name != _CRON_D else f"{_CRON_D}-{_of_name(path.name)}"
+
+
+def scripts(directory: str) -> list[CronScript]:
+    """The scripts of a directory such as ``/etc/cron.daily`` that run-parts(8) runs, in its order.
+
+    On Debian that of debianutils runs each: it prints the name above what a script prints, and the
+    exit code below. Elsewhere run-parts takes other names, and cannot run one alone.
+    """
+    debian = is_debian()
+    found = []
+    for name in _entries(Path(directory)):
+        path = Path(directory, name)
+        if not (_NAME.match(name) if debian else _is_script_name(name)):
+            continue
+        if not path.is_file() or not os.access(path, os.X_OK):
+            continue
+        alone = (_RUN_PARTS, "--report", f"--regex=^{name}$", directory)
+        found.append(CronScript(str(path), alone if debian else (str(path),)))
+    return found
+
+
+def _is_script_name(name: str) -> bool:
+    return not (_LEFT_ASIDE.match(name) or name.endswith((",", ",v", ".cfsaved")))
 
 
 def can_mail() -> bool:
@@ -125,7 +167,18 @@ def of_machine(root: Path = Path("/"), *, owner: int = _ROOT) -> list[FoundCront
     ``root`` is the directory that their paths begin at, and ``owner`` the user that owns those of
     the system.
     """
-    return [*_of_system(root, owner), *_of_users(root, owner)]
+    system = list(_of_system(root, owner))
+    if is_there(root / ANACRON.lstrip("/")):
+        by_anacron = frozenset(DIRECTORIES)
+    else:
+        table = _of_anacron(root, owner)
+        by_anacron = frozenset[str]().union(*(directories_of_anacron(one.data) for one in table))
+        system += table
+    system = [
+        one if one.format is CronFormat.ANACRON else replace(one, by_anacron=by_anacron)
+        for one in system
+    ]
+    return [*system, *_of_users(root, owner)]
 
 
 def own_crontab(user: str) -> list[FoundCrontab]:
@@ -150,16 +203,42 @@ def _of_system(root: Path, owner: int) -> Iterator[FoundCrontab]:
             yield FoundCrontab(f"/{path.relative_to(root)}", data, None, ignored, is_private)
 
 
+def anacron_day(source: str, text: str, root: Path = Path("/")) -> date | None:
+    """Return the day on which anacron(8) last ran what a job is made of.
+
+    ``source`` and ``text`` are its origin: an entry of the table of anacron, or a script that one
+    of them runs. ``None`` for anything else, and where anacron has never run it.
+    """
+    with suppress(OSError, ValueError, KeyError, IndexError):
+        if source == f"/{_ANACRONTAB}":
+            name = text.split(None, 3)[2]
+        else:
+            table = (root / _ANACRONTAB).read_bytes()
+            name = directories_of_anacron(table)[str(Path(source).parent)]
+        noted = (root / "var/spool/anacron" / name).read_text()
+        return date(int(noted[:4]), int(noted[4:6]), int(noted[6:8]))
+    return None
+
+
+def _of_anacron(root: Path, owner: int) -> list[FoundCrontab]:
+    """The table of anacron(8), which only a machine without that leaves to others."""
+    with suppress(FileNotFoundError):
+        data, ignored = _read_of_system(root / _ANACRONTAB, owner)
+        return [FoundCrontab(f"/{_ANACRONTAB}", data, None, ignored)]
+    return []
+
+
 def _of_users(root: Path, owner: int) -> Iterator[FoundCrontab]:
-    for spool in _SPOOLS:
-        for name in _entries(root / spool):
-            path = root / spool / name
+    for spool in CRONTAB_SPOOLS:
+        directory = root / spool.relative_to("/")
+        for name in _entries(directory):
+            path = directory / name
             if name.startswith(_TEMPORARY) or is_directory(path):
                 continue
             with suppress(FileNotFoundError):
                 data, ignored = _read_of_user(path, owner)
                 text = without_header(data)
-                yield FoundCrontab(f"/{spool}/{name}", text, name, ignored, is_private=True)
+                yield FoundCrontab(f"{spool}/{name}", text, name, ignored, is_private=True)
 
 
 def _entries(directory: Path) -> list[str]:

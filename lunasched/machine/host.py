@@ -134,6 +134,14 @@ def is_debian() -> bool:
     return Path("/etc/debian_version").exists()
 
 
+def machine_id() -> str:
+    """Return machine-id(5), which tells this machine from all others; empty where it has none."""
+    try:
+        return _MACHINE_ID.read_text().strip()
+    except OSError:
+        return ""
+
+
 def is_container() -> bool:
     """Tell whether the kernel is that of another machine (systemd-detect-virt(1))."""
     return Path("/run/systemd/container").exists()

@@ -81,11 +81,11 @@ class JobTable:
         return {row["name"]: row["updated_at"] for row in self._execute("possible_intervals")}
 
     def dependents(self, name: str) -> list[Job]:
-        """The jobs that depend on a job, in the order of their names."""
+        """The jobs that wait for a job, in the order of their names."""
         return [_job(row) for row in self._execute("dependents", name=name)]
 
     def dependent_names(self, name: str) -> list[str]:
-        """The names of the jobs that depend on a job, in order."""
+        """The names of the jobs that wait for a job, in order."""
         return [row["job"] for row in self._execute("dependent_names", name=name)]
 
     def any_exclusive(self) -> bool:
@@ -107,7 +107,7 @@ class JobTable:
             updated_at=updated_at,
         )
         self._execute("delete_dependencies", job=job.name)
-        for dependency in job.dependencies:
+        for dependency in job.waits_for:
             self._execute("put_dependency", job=job.name, depends_on=dependency)
 
     def delete(self, name: str) -> None:

@@ -176,7 +176,9 @@ class Consequences:
     def _start_dependents(self, job: Job) -> None:
         """Have jobs without a schedule started whose dependencies have all succeeded by now."""
         for dependent in self._store.jobs.dependents(job.name):
-            if dependent.enabled and _is_on_demand(dependent) and self._is_due(dependent):
+            if not dependent.enabled or job.name not in dependent.dependencies:
+                continue
+            if _is_on_demand(dependent) and self._is_due(dependent):
                 now = self._now()
                 self._store.starts.put(
                     dependent,

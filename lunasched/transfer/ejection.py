@@ -87,7 +87,7 @@ _LOSSES: tuple[tuple[Callable[[Job], bool], str], ...] = (
         "what %n and the like stand for in its directives is the name of another unit",
     ),
     (lambda job: job.private, "every user can read its arguments and variables in the units"),
-    (lambda job: bool(job.dependencies), "it does not wait for the jobs that it depends on"),
+    (lambda job: bool(job.waits_for), "it does not wait for other jobs"),
     (
         lambda job: job.mode is ExecutionMode.PARALLEL,
         "its runs do not overlap: one that is due during another starts after it",

@@ -15,7 +15,7 @@ SENDMAIL = "/usr/sbin/sendmail"
 """The program that mail servers have there for who sends a mail (FHS 3.0, 4.10)."""
 # As cron does: a line with a dot alone ends no mail, texts have eight bits, and errors come back by
 # mail.
-_SENDMAIL_OPTIONS = ("-i", "-B8BITMIME", "-oem")
+SENDMAIL_OPTIONS = ("-i", "-B8BITMIME", "-oem")
 
 
 def command_channels(job: Job) -> dict[str, Channel]:
@@ -28,7 +28,7 @@ def command_of(channel: Channel) -> Command:
     """What the unit of a channel runs: the notification is its standard input."""
     if channel.type is ChannelType.SENDMAIL:
         addresses = (one.strip() for one in channel.where.split(","))
-        return (SENDMAIL, *_SENDMAIL_OPTIONS, "--", *addresses)
+        return (SENDMAIL, *SENDMAIL_OPTIONS, "--", *addresses)
     return channel.target
 
 

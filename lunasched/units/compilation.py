@@ -20,13 +20,13 @@ class Compilation:
     failed: tuple[tuple[str, str], ...]
     """The jobs that cannot be compiled any more, and why."""
     depended_on: frozenset[str]
-    """The names of the jobs that others depend on."""
+    """The names of the jobs that others wait for."""
 
 
 def compile_all(jobs: Iterable[Job], context: Context) -> Compilation:
     """The units of jobs that are all there are."""
     jobs = list(jobs)
-    depended_on = frozenset(name for job in jobs for name in job.dependencies)
+    depended_on = frozenset(name for job in jobs for name in job.waits_for)
     launched = {job.name for job in jobs if has_launcher(job)}
     compiled, failed = [], []
     for job in jobs:
@@ -36,7 +36,7 @@ def compile_all(jobs: Iterable[Job], context: Context) -> Compilation:
                     job,
                     context,
                     depended_on=job.name in depended_on,
-                    launched=launched.intersection(job.dependencies),
+                    launched=launched.intersection(job.waits_for),
                 )
             )
         except InvalidInput as error:

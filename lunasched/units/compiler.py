@@ -131,9 +131,9 @@ class CompiledJob:
 def compile(  # noqa: A001 - the design's word for it
     job: Job, context: Context, depended_on: bool = False, launched: Collection[str] = ()
 ) -> CompiledJob:
-    """The units of ``job``; ``depended_on`` tells whether other jobs depend on it.
+    """The units of ``job``; ``depended_on`` tells whether other jobs wait for it.
 
-    ``launched`` are those of its dependencies that have a launcher
+    ``launched`` are those of the jobs that it waits for that have a launcher
     (``concurrency.has_launcher``).
     Raises ``InvalidJob`` where the job cannot exist in the context's mode or never elapses.
     """

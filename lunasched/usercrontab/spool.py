@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from lunasched.errors import LunaschedError
+from lunasched.paths import CRONTAB_SPOOLS, is_directory
 from lunasched.transfer.crontab.lines import SIZE_MAX, without_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DIRECTORY = Path("/var/spool/cron/crontabs")
 GROUP = "crontab"
 """The group of the directory and of the files in it."""
 
@@ -47,8 +47,10 @@ class UserCrontabs(Protocol):
 class Spool:
     """The files themselves. All methods raise ``LunaschedError``."""
 
-    def __init__(self, directory: Path = DIRECTORY) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path | None = None) -> None:
+        """``directory`` is that of the machine, where cron has it here."""
+        debians, cronies = CRONTAB_SPOOLS
+        self._directory = directory or (debians if is_directory(debians) else cronies)
 
     def read(self, user: str) -> bytes | None:
         """The text of a user's crontab; ``None`` if there is none."""

@@ -21,6 +21,7 @@ RAN = "/var/tmp/ran"
 FILES = f"/etc/crontab /etc/cron.d/each {SPOOL}/luna"
 STATE = f"stat --format='%n %a %U:%G' {FILES} {SPOOL}; sha256sum {FILES}"
 NONINTERACTIVE = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+PROBE = "#!/bin/sh\necho probed\n"
 INSTALLED = "dpkg-query --show --showformat='${db:Status-Status}'"
 
 
@@ -30,11 +31,15 @@ def machine(built: Built) -> Iterator[Machine]:
     with Machine.boot(
         f"cron-{built.suite}",
         suite=built.suite,
-        available=[*available(), "cron"],
+        available=[*available(), "cron", "anacron"],
         binds=[(built.directory, "/srv/built")],
     ) as booted:
         booted.write_file("/etc/apt/apt.conf.d/90yes", 'APT::Get::Assume-Yes "true";\n')
-        apt(booted, "install cron")
+        apt(booted, "install cron anacron")
+        booted.exec("rm -f /etc/cron.daily/*")
+        booted.write_file("/etc/cron.daily/probe", PROBE, mode=0o755)
+        # The day before: as on a machine that was just switched on.
+        booted.write_file("/var/spool/anacron/cron.daily", "20261101\n")
         booted.write_file("/etc/cron.d/each", f"* * * * * root date +\\%s >>{RAN}; echo ran\n")
         booted.run(["crontab", "-"], user="luna", input="# mine\n0 0 1 1 * echo 'x'  # y\n")
         yield booted
@@ -81,6 +86,11 @@ def test_the_life_of_the_package(machine: Machine) -> None:
     assert machine.run("systemctl is-active cron.service", check=False).stdout != "active\n"
     assert " added, " in printed
     assert {"cron.d-each-date", "crontab.luna-echo"} <= {one["name"] for one in luna.json("list")}
+    # What anacron had still to run is run: its table is served, and not the line of /etc/crontab.
+    (probed,) = luna.wait_for_runs("cron.daily-probe", 1)
+    assert (probed["trigger"], probed["output"]) == ("catch-up", "/etc/cron.daily/probe:\nprobed\n")
+    assert luna.json("get", "cron.daily-probe")["schedule"] == "35 7 * * *"
+    assert "crontab-cron.daily" not in {one["name"] for one in luna.json("list")}
     wait_for_runs(machine, 2)
     assert machine.run(STATE).stdout == before
     # What follows the files is there, and so is the program that changes one's own.

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from installed import Lunasched
 from packaged import Built
 
 from lunasched import __version__
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.machine, pytest.mark.slow]
 
 PACKAGE = f"/srv/dist/lunasched-{__version__}-1.noarch.rpm"
+OF_CRON = f"/srv/dist/lunasched-cron-{__version__}-1.noarch.rpm"
 RPM = "rpm --force-debian --nodeps"
 
 
@@ -30,7 +32,7 @@ def builder(workshop: Machine) -> Machine:
 def test_rpmlint_finds_nothing(builder: Machine) -> None:
     configuration = "/opt/lunasched/packaging/rpm/rpmlint.toml"
     said = builder.run(f"rpmlint --config {configuration} /srv/dist/*", check=False)
-    assert "2 packages and 1 specfiles checked; 0 errors, 0 warnings" in said.stdout, said.stdout
+    assert "3 packages and 1 specfiles checked; 0 errors, 0 warnings" in said.stdout, said.stdout
 
 
 @pytest.mark.parametrize("distribution", ["fedora 43", "rhel 10"])
@@ -114,3 +116,31 @@ def test_its_scripts(builder: Machine) -> None:
     assert [job["name"] for job in json.loads(run("lunasched list --json").stdout)] == ["waits"]
     run("lunasched remove waits")
     run(f"{RPM} --erase lunasched")
+
+
+def test_in_the_place_of_cronie(builder: Machine) -> None:
+    """The crontabs of users are in its directory, which they can then change through the group."""
+    luna = Lunasched(builder)
+    path, text = "/var/spool/cron/luna", "0 0 1 1 * echo kept\n"
+    builder.exec("rm -rf /var/spool/cron; mkdir -m 700 /var/spool/cron")
+    builder.exec(f"cat >{path}; chmod 600 {path}; chown luna {path}", input=text)
+    builder.run(f"{RPM} --install {PACKAGE} {OF_CRON}")
+    state = f"stat -c '%a %U:%G' /var/spool/cron {path}"
+    assert builder.run(state).stdout == "1730 root:crontab\n600 luna:root\n"
+    listed = {job["name"]: job["origin"]["file"] for job in luna.json("list")}
+    assert listed["crontab.luna-echo"] == path
+    assert "crontab of luna:1" in luna("list").stdout
+    assert builder.run(["crontab", "-l"], user="luna").stdout == text
+    builder.run(["crontab", "-"], user="luna", input=f"{text}1 1 * * * true\n")
+    builder.wait_for(
+        lambda: "crontab.luna-true" in {job["name"] for job in luna.json("list")},
+        what="the new entry to be a job",
+    )
+    assert builder.run(state).stdout == "1730 root:crontab\n600 luna:crontab\n"
+    builder.run(f"{RPM} --upgrade --replacepkgs {PACKAGE} {OF_CRON}")
+    assert len(luna.json("list")) >= 2
+    builder.run(f"{RPM} --erase lunasched-cron")
+    assert luna.json("list") == []
+    assert builder.read_file(path) == f"{text}1 1 * * * true\n"
+    builder.run(f"{RPM} --erase lunasched")
+    builder.exec(f"rm {path}")

@@ -89,6 +89,7 @@ EVERY_KEY: dict[str, Any] = {
     "overlap": "Queue",
     "max_concurrent": 4,
     "dependencies": ["dump", "mount"],
+    "after": ["warm-up"],
     "sandbox": {"umask": "027", "private_tmp": True, "read_only_paths": ["/etc", "-/srv"]},
     "systemd": {"LimitNOFILE": 1024, "BindPaths": ["/a", "/b:/c"], "PrivateMounts": True},
 }
@@ -155,6 +156,7 @@ EVERY_FIELD = Job(
     mode=ExecutionMode.PARALLEL,
     max_concurrent=4,
     dependencies=("dump", "mount"),
+    after=("warm-up",),
     sandbox=(("read_only_paths", ("/etc", "-/srv")), ("private_tmp", True), ("umask", "027")),
     directives=(
         ("BindPaths", ("/a", "/b:/c")),

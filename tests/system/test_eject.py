@@ -161,7 +161,7 @@ def test_what_cannot_be_ejected_stays_as_it_is(luna: Lunasched) -> None:
     luna("stop", name)
     luna("add", "--name", f"{name}-after", "--depends-on", name, "--command", "true")
     refused = luna("eject", name, "--force", check=False)
-    assert (refused.returncode, "depend on it" in refused.stderr) == (2, True)
+    assert (refused.returncode, "wait for it" in refused.stderr) == (2, True)
     luna("remove", f"{name}-after")
     assert traces(machine, name) == before
     assert active(machine, f"lunasched-job@{name}.timer")

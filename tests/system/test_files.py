@@ -172,7 +172,7 @@ def test_what_others_depend_on_is_not_pruned_alone(files: Files) -> None:
     unchanged = "\n".join(THREE.splitlines()[:4]) + "\n"
     refused = files.apply(unchanged, "--prune", check=False)
     assert refused.returncode == 2
-    assert "'dump' was not removed, because others depend on it: 'report'" in refused.stderr
+    assert "'dump' was not removed, because others wait for it: 'report'" in refused.stderr
     assert files.traces() == before
     # Together with what depends on it, in whatever order.
     files.apply("jobs: [{name: x, schedule: '@daily', command: 'true'}]\n", "--prune")

@@ -144,6 +144,27 @@ def test_the_user_of_a_crontab_may_be_made_after_it(crontabs: Crontabs) -> None:
         machine.exec("cp -a /root/passwd /etc/p; mv /etc/p /etc/passwd")
 
 
+def test_each_path_is_watched_whatever_else_is_missing(crontabs: Crontabs) -> None:
+    """A unit that watched several was told of no rename beside a path that is not there."""
+    machine = crontabs.machine
+    machine.exec("rm -f /etc/anacrontab; echo '0 1 * * * root /bin/first' >/etc/crontab")
+    crontabs.wait_for("crontab-first")
+    for hour in range(2, 6):
+        crontabs.write("/etc/crontab", f"0 {hour} * * * root /bin/first\n")
+        machine.wait_for(
+            lambda: crontabs.jobs() == {"crontab-first": f"0 {hour} * * *"},  # noqa: B023
+            what="the rename to be seen",
+            interval=0.3,
+        )
+    # Who stops the unit that is known by name stops all of them.
+    active = "systemctl list-units --plain --no-legend --state=active 'lunasched-crontabs*.path'"
+    assert len(machine.exec(active).stdout.splitlines()) == 13
+    machine.exec("systemctl stop lunasched-crontabs.path")
+    assert machine.exec(active).stdout == ""
+    machine.exec("systemctl start lunasched-crontabs.path")
+    assert len(machine.exec(active).stdout.splitlines()) == 13
+
+
 def test_no_edit_is_missed_whenever_it_comes(crontabs: Crontabs, rng: random.Random) -> None:
     """Also while the crontabs are read because of the edit before it."""
     moments = [rng.choice((0.0, 0.05, 0.2, rng.uniform(0.2, 1.5))) for _ in range(15)]
@@ -238,6 +259,67 @@ def test_where_they_come_from_and_where_they_are_edited(crontabs: Crontabs) -> N
     machine.exec("rm /usr/local/bin/crontab")
 
 
+SCRIPT = """\
+#!/bin/sh
+echo "$(pwd) $0" >>/root/scripts.log
+{}
+echo "end of $0" >>/root/scripts.log
+"""
+GUARDED = "test -x /usr/sbin/anacron || { cd / && run-parts --report /etc/cron.daily; }"
+
+
+def test_each_script_of_a_directory_is_a_job(crontabs: Crontabs) -> None:
+    """In the order of run-parts, though the first takes longest and the second fails."""
+    machine, luna = crontabs.machine, crontabs.luna
+    daily = "/etc/cron.daily"
+    machine.exec(f"mv {daily} /root/daily 2>/dev/null; mkdir -p {daily}; rm -f /root/scripts.log")
+
+    def scripts() -> dict[str, str]:
+        crontabs.jobs()
+        found = luna.json("list")
+        return {job["name"]: job["schedule"] for job in found if job["name"].startswith("cron.")}
+
+    def wait_for(expected: dict[str, str]) -> None:
+        machine.wait_for(lambda: scripts() == expected, what=f"the jobs {expected}", interval=0.3)
+
+    try:
+        for name, work in (("a", "sleep 2"), ("b", "echo words; exit 3"), ("c", "true")):
+            crontabs.write(f"{daily}/{name}", SCRIPT.format(work), "755")
+        crontabs.write(f"{daily}/not.one", SCRIPT.format("true"), "755")
+        crontabs.write("/etc/crontab", f"MAILTO=ops\n* * * * * root {GUARDED}\n")
+        names = ["cron.daily-a", "cron.daily-b", "cron.daily-c"]
+        wait_for(dict.fromkeys(names, "* * * * *"))
+        assert {job["origin"]["file"] for job in luna.json("list")} == {
+            f"{daily}/{name}" for name in "abc"
+        }
+        (last,) = luna.wait_for_runs(names[2], 1)[:1]
+        a, b = (luna.history(name)[0] for name in names[:2])
+        assert a["scheduled_at"] == b["scheduled_at"] == last["scheduled_at"]
+        assert [run["result"] for run in (a, b, last)] == ["success", "exit-code", "success"]
+        assert (b["exit_code"], b["output"]) == (
+            1, f"{daily}/b:\nwords\nrun-parts: {daily}/b exited with return code 3\n",
+        )  # fmt: skip
+        log = machine.read_file("/root/scripts.log").splitlines()
+        expected = ["/ {}/a", "end of {}/a", "/ {}/b", "/ {}/c", "end of {}/c"]
+        assert log[:5] == [line.format(daily) for line in expected]
+        # What is no script any more has no job, and a new one has one; all without a command.
+        machine.exec(f"chmod -x {daily}/b")
+        crontabs.write(f"{daily}/d", SCRIPT.format("true"), "755")
+        wait_for(dict.fromkeys(["cron.daily-a", "cron.daily-c", "cron.daily-d"], "* * * * *"))
+        assert luna.json("get", "cron.daily-d")["after"] == ["cron.daily-a", "cron.daily-c"]
+        # The table of anacron has them for itself, but not if anacron is there.
+        crontabs.write("/etc/anacrontab", f"1 5 cron.daily run-parts --report {daily}\n")
+        wait_for(dict.fromkeys(["cron.daily-a", "cron.daily-c", "cron.daily-d"], "35 7 * * *"))
+        crontabs.write("/usr/sbin/anacron", "#!/bin/sh\n", "755")
+        wait_for({})
+        machine.exec("rm /usr/sbin/anacron")
+        wait_for(dict.fromkeys(["cron.daily-a", "cron.daily-c", "cron.daily-d"], "35 7 * * *"))
+    finally:
+        machine.exec(
+            f"rm -rf {daily} /etc/anacrontab /usr/sbin/anacron; mv /root/daily {daily}", check=False
+        )
+
+
 def test_output_is_mailed_where_something_mails(crontabs: Crontabs) -> None:
     """As soon as there is a sendmail, and no longer: each mail would be given up."""
     crontabs.write("/etc/crontab", "MAILTO=ops\n1 1 * * * root /bin/first\n")
@@ -255,6 +337,61 @@ def test_output_is_mailed_where_something_mails(crontabs: Crontabs) -> None:
     finally:
         crontabs.machine.exec("mv /usr/sbin/aside /usr/sbin/sendmail")
     crontabs.machine.wait_for(lambda: mailed_to() == ["ops"], what="ops to be mailed again")
+
+
+SENDMAIL = """\
+#!/bin/sh
+[ ! -e /root/fails ] || exit 75
+{ echo "$(id -un) $*"; cat; } >"/var/tmp/mails/$(date +%s%N)"
+"""
+
+
+def test_what_is_not_run_is_mailed_once(crontabs: Crontabs) -> None:
+    """To whom cron mails what the line prints, as the user of the crontab; and by the next boot."""
+    machine = crontabs.machine
+    machine.exec("mkdir -p -m 1777 /var/tmp/mails; mv /usr/sbin/sendmail /usr/sbin/aside")
+    machine.write_file("/usr/sbin/sendmail", SENDMAIL, mode=0o755)
+    bad = "61 * * * * root /bin/növer\n"
+
+    def mails() -> list[str]:
+        crontabs.jobs()
+        each = "for mail in *; do [ ! -f $mail ] || { cat $mail; echo ==; }; done"
+        return machine.exec(f"cd /var/tmp/mails; {each}").stdout.split("==\n")[:-1]
+
+    def wait_for(number: int) -> list[str]:
+        machine.wait_for(lambda: len(mails()) == number, what=f"{number} mails")
+        return mails()
+
+    try:
+        crontabs.write("/etc/crontab", f"1 1 * * * root /bin/first\nMAILTO=ops,root\n{bad}")
+        nobodys = 'MAILTO=""\n@no z\n'
+        crontabs.write(f"{SPOOL}/luna", f"@never x\n2 2 * * 8 y\n{nobodys}", "600", "luna")
+        of_root, of_luna = sorted(wait_for(2), reverse=True)
+        assert of_root.startswith("root -i -B8BITMIME -oem -t\n")
+        assert "\nTo: ops, root\n" in of_root
+        assert re.search(r"\nSubject: Cron <root@.*> /etc/crontab: 1 line is not run\n", of_root)
+        assert "\n/etc/crontab:3: " in of_root and f"\n    {bad}" in of_root
+        assert of_luna.startswith("luna -i")
+        assert "2 lines are not run" in of_luna and "@no" not in of_luna
+        # Neither a move of the line nor another fault in its file mails it again.
+        more = "1 1 * * * root /bin/first\n62 * * * * root x\n"
+        crontabs.write("/etc/crontab", f"MAILTO=ops,root\n\n{bad}{more}")
+        new = [mail for mail in wait_for(3) if "62 *" in mail]
+        assert len(new) == 1 and "növer" not in new[0]
+        machine.exec("systemctl start lunasched-crontabs.service")
+        assert len(mails()) == 3
+        # What no program has taken is sent later, also by a run after a boot.
+        machine.exec("touch /root/fails")
+        crontabs.write("/etc/crontab", "63 * * * * root x\n")
+        failed = "systemctl list-units --plain --no-legend 'lunasched-crontab-mail-*'"
+        machine.wait_for(f"{failed} | grep activating", what="the mail to fail")
+        assert len(mails()) == 3
+        machine.exec("rm /root/fails; systemctl stop 'lunasched-crontab-mail-*'")
+        machine.exec("systemctl start lunasched-crontabs.service")
+        assert "63 *" in "".join(wait_for(4))
+        machine.wait_for("! ls /var/lib/lunasched/crontab-mails | grep -q :", what="no letter left")
+    finally:
+        machine.exec("mv /usr/sbin/aside /usr/sbin/sendmail; rm -rf /var/tmp/mails /root/fails")
 
 
 CRONTAB_E = """\

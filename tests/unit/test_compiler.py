@@ -118,6 +118,16 @@ JOBS: dict[str, tuple[dict[str, Any], Context]] = {
         {"name": "on-demand", "command": "true", "dependencies": ["minimal"], "timeout": "1h"},
         SYSTEM,
     ),
+    "follower": (
+        {
+            "name": "follower",
+            "schedule": "at 04:00",
+            "command": "true",
+            "dependencies": ["minimal"],
+            "after": ["at-boot", "minimal"],
+        },
+        SYSTEM,
+    ),
     "as-cron": (
         {
             "name": "as-cron",
@@ -771,6 +781,7 @@ def test_every_field_is_in_the_hash() -> None:
         "catch_up": False, "any_exit_code": True, "private": True, "resource_limits": None,
         "retry_policy": None, "hooks": None,
         "overlap": None, "execution_mode": "Parallel", "max_concurrent": 1, "dependencies": [],
+        "after": ["a"],
         "sandbox": None, "systemd": None,
         "notification_config": {"on_start": {"type": "email", "to": "root"}},
     }  # fmt: skip

@@ -6,15 +6,22 @@ That Debian's cron does the same, and that the fixes fix it: tests/system/test_d
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+import lunasched
+from lunasched.doctor.crontabcheck import WATCHED, watcher
 from lunasched.machine import crontabs
 from lunasched.machine.crontabs import FoundCrontab
 from lunasched.paths import user_name
+from lunasched.transfer.crontab import CronFormat
 from lunasched.transfer.crontab.lines import SIZE_MAX
+from lunasched.transfer.crontab.runparts import DIRECTORIES
 
 ME = os.getuid()
 SPOOL = "var/spool/cron/crontabs"
@@ -132,3 +139,86 @@ def test_no_more_is_read_of_a_file_than_tells_that_it_is_too_long(tmp_path: Path
     with write(tmp_path / "etc/crontab").open("r+b") as file:
         file.truncate(3 * SIZE_MAX)
     assert len(found(tmp_path)["/etc/crontab"].data) == SIZE_MAX + 1
+
+
+TABLE = "1 5 cron.daily run-parts --report /etc/cron.daily\n"
+
+
+def test_who_runs_the_scripts_of_a_directory(tmp_path: Path) -> None:
+    """anacron does, where it is; else its table is a crontab, which others leave them to."""
+    write(tmp_path / "etc/crontab")
+    write(tmp_path / "etc/cron.d/x")
+    assert {one.by_anacron for one in found(tmp_path).values()} == {frozenset()}
+    write(tmp_path / "etc/anacrontab", TABLE)
+    table = found(tmp_path)["/etc/anacrontab"]
+    assert (table.format, table.source().prefix) == (CronFormat.ANACRON, "anacrontab")
+    for path in ("/etc/crontab", "/etc/cron.d/x"):
+        assert found(tmp_path)[path].by_anacron == {"/etc/cron.daily"}
+    write(tmp_path / "usr/sbin/anacron")
+    assert "/etc/anacrontab" not in found(tmp_path)
+    assert found(tmp_path)["/etc/crontab"].by_anacron == {*DIRECTORIES}
+
+
+def test_a_table_of_anacron_that_others_can_write(tmp_path: Path) -> None:
+    write(tmp_path / "etc/crontab")
+    write(tmp_path / "etc/anacrontab", TABLE, 0o666)
+    table = found(tmp_path)["/etc/anacrontab"]
+    assert table.ignored is not None
+    assert "mode 0666" in table.ignored.reason
+    assert found(tmp_path)["/etc/crontab"].by_anacron == frozenset()
+
+
+def test_the_scripts_are_those_that_run_parts_runs(tmp_path: Path) -> None:
+    for name in ("zlast", "0first", "A_b-c", "with.dot", "old~", ".hidden"):
+        write(tmp_path / name, "#!/bin/sh\n", 0o755)
+    write(tmp_path / "not-executable", "#!/bin/sh\n")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "linked").symlink_to("zlast")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    listed = subprocess.run(
+        ["run-parts", "--test", tmp_path], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    scripts = crontabs.scripts(str(tmp_path))
+    assert [script.path for script in scripts] == listed.splitlines()
+    said = ""
+    for program, *arguments in (script.command for script in scripts):
+        alone = [program, "--test", *arguments]
+        said += subprocess.run(alone, stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert said == listed
+    assert crontabs.scripts(str(tmp_path / "missing")) == []
+
+
+def test_the_day_on_which_anacron_ran_something(tmp_path: Path) -> None:
+    script, table = "/etc/cron.daily/man-db", "/etc/anacrontab"
+
+    def day(source: str, text: str = "") -> date | None:
+        return crontabs.anacron_day(source, text, tmp_path)
+
+    assert day(script) is None
+    write(tmp_path / "etc/anacrontab", f"{TABLE}7 10 own /bin/own\n")
+    assert day(script) is None
+    write(tmp_path / "var/spool/anacron/cron.daily", "20261126\n")
+    write(tmp_path / "var/spool/anacron/own", "20261122\n")
+    assert day(script) == date(2026, 11, 26)
+    assert day(table, "7 10 own /bin/own") == date(2026, 11, 22)
+    assert day("/etc/cron.weekly/man-db") is day("/etc/crontab", "* * * * * root x") is None
+    write(tmp_path / "var/spool/anacron/own", "nonsense")
+    assert day(table, "7 10 own /bin/own") is None
+
+
+def test_the_paths_that_doctor_asks_after_are_those_that_are_watched() -> None:
+    tree = Path(lunasched.__file__).parent.parent / "packaging"
+    unit = (tree / "systemd/lunasched-crontabs.path").read_text()
+    assert sorted(re.findall(r"^Wants=(.*)$", unit, re.M)) == sorted(map(watcher, WATCHED))
+    template = "--template=lunasched-crontabs@.path"
+    named = subprocess.run(
+        ["systemd-escape", "--path", template, *WATCHED],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    assert named.split() == list(map(watcher, WATCHED))
+    seen = (tree / "crontabs-seen").read_text()
+    assert "/etc/cron.*ly " in seen
+    for path in {*WATCHED} - {*DIRECTORIES}:
+        assert f"{path} " in seen or f"{Path(path).parent}/* " in seen, path

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from samples import job
@@ -14,6 +15,7 @@ from lunasched.errors import InvalidInput, InvalidJobs
 from lunasched.jobs.origin import JobOrigin
 from lunasched.store import Store
 from lunasched.transfer.crontab import CronFormat, CrontabSource
+from lunasched.transfer.crontab.source import CronScript
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -170,3 +172,43 @@ def test_names_are_given_once_over_all_crontabs(store: Store) -> None:
     )
     found, _ = serve(Deployed(store), {first: "@daily b-x\n", second: "@daily x\n"})
     assert list(found.values()) == [["crontab.a-b-x"], ["crontab.a-b-x-2"]]
+
+
+DAILY = "/etc/cron.daily"
+RUN_DAILY = f"1 1 * * * root run-parts {DAILY}\n"
+
+
+def scripts(directory: str) -> list[CronScript]:
+    return [CronScript(f"{directory}/{name}", ("/bin/true",)) for name in "abc"]
+
+
+def test_a_script_that_cannot_be_a_job_keeps_no_other_from_being_one(store: Store) -> None:
+    """Though the others come after it."""
+    followed: dict[str, tuple[str, ...]] = {}
+
+    class Following(Deployed):
+        def put(self, entries: Callable[[JobTable], Mapping[str, Entries]]) -> Any:
+            each = [job for found in entries(self.store.jobs).values() for job, _ in found]
+            followed.update((job.name, job.after) for job in each)
+            return super().put(entries)
+
+    source = replace(PHP, scripts=scripts)
+    _, faults = serve(Following(store, {"cron.daily-a": "it is invalid"}), {source: RUN_DAILY})
+    assert faults == [CrontabFault(f"{DAILY}/a", 0, "it is invalid")]
+    assert (followed["cron.daily-b"], followed["cron.daily-c"]) == ((), ("cron.daily-b",))
+
+
+def test_two_crontabs_that_run_the_same_scripts(store: Store) -> None:
+    """As with cron, each is run twice, under two names that stay."""
+    first, second = (
+        CrontabSource(f"/etc/cron.d/{name}", CronFormat.SYSTEM, scripts=scripts) for name in "xy"
+    )
+    expected = [[f"cron.daily-{name}{number}" for name in "abc"] for number in ("", "-2")]
+    found, _ = serve(Deployed(store), {first: RUN_DAILY, second: RUN_DAILY})
+    assert list(found.values()) == expected
+    with store.changing_jobs():
+        for name in (name for names in expected for name in names):
+            store.jobs.put(job(name=name), 1)
+            store.jobs.put_origin(name, JobOrigin(f"{DAILY}/{name[11]}", 0, ""))
+    found, _ = serve(Deployed(store), {first: RUN_DAILY, second: RUN_DAILY})
+    assert list(found.values()) == expected

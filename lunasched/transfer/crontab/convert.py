@@ -94,6 +94,13 @@ class PlainDraft:
     shell: str
     mails_failures: bool
     """True with OpenBSD's ``-n``: no mail of a run that succeeds."""
+    script: str = ""
+    """The path of the one script of a directory that it runs."""
+
+    @property
+    def identity(self) -> str:
+        """What makes it the same entry when its line has moved."""
+        return self.script or self.draft.entry.text
 
 
 def plain_draft(entry: RawEntry, source: CrontabSource) -> PlainDraft:
@@ -141,6 +148,14 @@ def plain_draft(entry: RawEntry, source: CrontabSource) -> PlainDraft:
         differences=differences,
     )
     return PlainDraft(draft, command, rest, stdin, shell, mails_failures)
+
+
+def plain_anacron_draft(entry: RawEntry) -> PlainDraft:
+    """The same of an entry of an anacrontab."""
+    found = read_anacron_entry(entry)
+    draft = CrontabDraft(entry, found.definition, found.name, found.name)
+    command = found.definition["command"]
+    return PlainDraft(draft, command, command, None, _SHELL, mails_failures=False)
 
 
 def _environment(entry: RawEntry) -> dict[str, str | None]:

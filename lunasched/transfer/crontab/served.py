@@ -7,9 +7,10 @@ faults, and a job keeps its name when its line moves, or when its command is edi
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,14 +19,22 @@ from lunasched.jobs.channels import read_address
 from lunasched.jobs.model import Job
 from lunasched.jobs.origin import JobOrigin
 from lunasched.jobs.reading import job_from_mapping
-from lunasched.transfer.crontab.convert import PlainDraft, check_user, plain_draft, see_variables
+from lunasched.transfer.crontab.convert import (
+    PlainDraft,
+    check_user,
+    plain_anacron_draft,
+    plain_draft,
+    see_variables,
+)
 from lunasched.transfer.crontab.lines import Problems, RawEntry, raw_entries
 from lunasched.transfer.crontab.remarks import remarked_keys
-from lunasched.transfer.crontab.source import CrontabSource
+from lunasched.transfer.crontab.runparts import RunParts, run_parts
+from lunasched.transfer.crontab.source import CronFormat, CronScript, CrontabSource
 
 ENTRIES_MAX = 1000
 """The most entries of a user's crontab that become jobs: each is two units to systemd."""
 
+_PLAIN_TIME = re.compile(r"(?P<minute>[0-9]+) (?P<hour>[0-9]+|\*) (?P<days>.+)")
 # What tells apart jobs of the same program.
 _NUMBER = re.compile(r"-[0-9]+\Z")
 
@@ -42,6 +51,8 @@ class ServedCrontab:
     """Line, or 0 for the file, and why it is not run."""
     notes: tuple[tuple[int, str], ...]
     """The same of what does not keep its entry from running."""
+    mailto: Mapping[int, str]
+    """``MAILTO`` where it is set, by the line of each entry."""
 
 
 def served(
@@ -54,17 +65,14 @@ def served(
     """
     problems = Problems(source.label)
     drafts: list[PlainDraft] = []
-    # A word of a user's command does not stand in for what says whose job it is.
-    plainly = replace(source, prefix="")
-    entries = raw_entries(data, problems)
+    entries = raw_entries(data, problems, anacron=source.format is CronFormat.ANACRON)
     # What cron ignores (a last line without its end) could be read all the same.
     ignored = {line for line, _ in problems.found}
     for entry in entries:
         if entry.line in ignored:
             continue
         try:
-            plain = plain_draft(entry, plainly)
-            check_user(plain.draft, source)
+            found = _drafts(entry, source, problems)
         except InvalidInput as error:
             problems.add(entry.line, str(error))
             continue
@@ -72,24 +80,113 @@ def served(
             said = f"there are more than {ENTRIES_MAX} entries; this and all below are not run"
             problems.add(entry.line, said)
             break
-        see_variables(entry, plain.draft, source, problems)
-        plain.draft.stem = _stem(source.prefix, plain.draft.stem)
-        drafts.append(plain)
-    found = []
+        drafts += found
+    jobs: list[tuple[Job, JobOrigin]] = []
+    before: dict[int, list[str]] = defaultdict(list)
     for plain, name in zip(drafts, _names(drafts, known, is_taken), strict=True):
-        entry = plain.draft.entry
-        job = _job(_definition(plain, name, source, problems), entry, source, problems)
+        line = plain.draft.entry.line
+        definition = {**_definition(plain, name, source, problems), "after": before[line]}
+        job = _job(definition, plain, source, problems)
         if job is not None:
-            found.append((job, JobOrigin(source.label, entry.line, entry.text)))
-    return ServedCrontab(tuple(found), tuple(sorted(problems.found)), tuple(sorted(problems.notes)))
+            jobs.append((job, _origin(plain, source)))
+            if plain.script:
+                before[line] = [*before[line], name]
+    return ServedCrontab(
+        tuple(jobs),
+        tuple(sorted(problems.found)),
+        tuple(sorted(problems.notes)),
+        {entry.line: to for entry in entries if (to := entry.value("MAILTO")) is not None},
+    )
+
+
+def _drafts(entry: RawEntry, source: CrontabSource, problems: Problems) -> list[PlainDraft]:
+    """What an entry runs: its command, or each of the scripts that this would run.
+
+    Raises ``InvalidInput``.
+    """
+    if source.format is CronFormat.ANACRON:
+        plain = plain_anacron_draft(entry)
+    else:
+        # A word of a user's command does not stand in for what says whose job it is.
+        plain = plain_draft(entry, replace(source, prefix=""))
+    check_user(plain.draft, source)
+    see_variables(entry, plain.draft, source, problems)
+    parts = _parts(plain, source)
+    if parts is None:
+        plain.draft.stem = _stem(source.prefix, plain.draft.stem)
+        return [plain]
+    if parts.unless_anacron and parts.directory in source.by_anacron:
+        return []
+    scripts = source.scripts(parts.directory) if source.scripts else ()
+    return [_script_draft(plain, script, parts, source) for script in scripts]
+
+
+def _parts(plain: PlainDraft, source: CrontabSource) -> RunParts | None:
+    """The directory whose scripts are to be jobs; ``None`` for any other command."""
+    definition = plain.draft.definition
+    if source.scripts is None or plain.stdin is not None or plain.shell != "/bin/sh":
+        return None
+    parts = run_parts(plain.command)
+    if parts is not None and "jitter" in definition and _delayed(plain, parts, source) is None:
+        # By a random delay each, they would not keep their order.
+        return None
+    return parts
+
+
+def _script_draft(
+    plain: PlainDraft, script: CronScript, parts: RunParts, source: CrontabSource
+) -> PlainDraft:
+    """One script, with the variables of the entry; it starts without a shell, as from run-parts."""
+    definition = {
+        **plain.draft.definition,
+        "command": list(script.command),
+        "working_directory": "/",
+        "schedule": _delayed(plain, parts, source) or plain.draft.definition["schedule"],
+        # An entry that leaves its work to anacron has it done as anacron does.
+        "catch_up": plain.draft.definition.get("catch_up", parts.unless_anacron),
+    }
+    definition.pop("jitter", None)
+    if parts.is_nice:
+        definition["priority"] = "Low"
+    directory, name = parts.directory.rpartition("/")[2], script.path.rpartition("/")[2]
+    draft = replace(plain.draft, definition=definition, stem=f"{directory}-{name}")
+    return replace(plain, draft=draft, script=script.path)
+
+
+def _delayed(plain: PlainDraft, parts: RunParts, source: CrontabSource) -> str | None:
+    """The schedule with one delay for all of the scripts, which is another on each machine.
+
+    ``None`` without a delay, and where it leads into another day, or hour of an hourly entry.
+    """
+    definition = plain.draft.definition
+    fields = _PLAIN_TIME.fullmatch(definition["schedule"])
+    most = definition.get("jitter", 0) // 60
+    if not most or fields is None:
+        return None
+    digest = hashlib.sha256(f"{source.spread}{parts.directory}".encode()).digest()
+    delay = int.from_bytes(digest[:8], "big") % (most + 1)
+    hour = 0 if fields["hour"] == "*" else int(fields["hour"])
+    late = hour * 60 + int(fields["minute"]) + delay
+    if late >= 24 * 60 or (fields["hour"] == "*" and late >= 60):
+        return None
+    return f"{late % 60} {'*' if fields['hour'] == '*' else late // 60} {fields['days']}"
+
+
+def _origin(plain: PlainDraft, source: CrontabSource) -> JobOrigin:
+    if plain.script:
+        return JobOrigin(plain.script, 0, "")
+    return JobOrigin(source.label, plain.draft.entry.line, plain.draft.entry.text)
 
 
 def _job(
-    definition: dict[str, Any], entry: RawEntry, source: CrontabSource, problems: Problems
+    definition: dict[str, Any], plain: PlainDraft, source: CrontabSource, problems: Problems
 ) -> Job | None:
     """The job, without the keys of a comment that is at fault."""
+    entry = plain.draft.entry
     remarked = remarked_keys(entry.remarks, source)
     faults = list(remarked.faults)
+    if plain.script and remarked.values.pop("execution_mode", None):
+        faults.append((remarked.line, "execution_mode: the scripts of a directory run in order"))
     job = None
     if remarked.values:
         try:
@@ -113,7 +210,8 @@ def _definition(
 ) -> dict[str, Any]:
     definition = plain.draft.definition
     definition.pop("notification_config", None)
-    at_boot = definition["schedule"] == "@reboot"
+    is_alone = plain.script or source.format is CronFormat.ANACRON
+    overlaps = definition["schedule"] != "@reboot" and not is_alone
     channel = _mail(plain.draft.entry, definition, source, problems)
     told = "on_failure" if plain.mails_failures else "on_output"
     if source.is_private and plain.stdin:
@@ -123,8 +221,9 @@ def _definition(
         "name": name,
         "private": source.is_private,
         # Cron does not look at the exit code, and starts a run beside one that is not over.
-        "any_exit_code": not plain.mails_failures,
-        "execution_mode": "Sequential" if at_boot else "Parallel",
+        # run-parts says so of a script that fails, and starts one after the other.
+        "any_exit_code": not plain.mails_failures and not plain.script,
+        "execution_mode": "Parallel" if overlaps else "Sequential",
         # What a command leaves in the background lives on: a daemon that @reboot starts, too.
         "systemd": {**definition.get("systemd", {}), "KillMode": "process"},
         "notification_config": {told: channel} if channel else {},
@@ -173,17 +272,19 @@ def _names(
     names = ["" for _ in plains]
     by_text: dict[str, list[str]] = defaultdict(list)
     for name, origin in known:
-        by_text[origin.text].append(name)
+        by_text[origin.text or origin.source].append(name)
     for number, plain in enumerate(plains):
-        if same := by_text[plain.draft.entry.text]:
+        if same := by_text[plain.identity]:
             names[number] = same.pop(0)
     kept = {*names}
     by_stem: dict[str, list[str]] = defaultdict(list)
-    for name, _ in known:
-        if name not in kept:
+    for name, origin in known:
+        if name not in kept and origin.line:
             by_stem[_NUMBER.sub("", name)].append(name)
     for number, plain in enumerate(plains):
-        if not names[number] and (edited := by_stem[_NUMBER.sub("", plain.draft.stem)]):
+        if names[number] or plain.script:
+            continue
+        if edited := by_stem[_NUMBER.sub("", plain.draft.stem)]:
             names[number] = edited.pop(0)
     # A job that is gone leaves its name to none of the others in the same change.
     used = {*names, *(name for name, _ in known)}

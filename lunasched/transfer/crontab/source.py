@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -18,6 +18,15 @@ class CronFormat(Enum):
     """``/etc/crontab`` and ``/etc/cron.d``: a user before the command."""
     ANACRON = "anacron"
     """``/etc/anacrontab``: period, delay, job identifier and command (anacrontab(5))."""
+
+
+@dataclass(frozen=True, slots=True)
+class CronScript:
+    """A script of a directory such as ``/etc/cron.daily``."""
+
+    path: str
+    command: tuple[str, ...]
+    """The program and its arguments that run it as run-parts(8) does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,12 @@ class CrontabSource:
     """True if other users may not read it, nor what its jobs run."""
     mails: bool = True
     """True if the machine has a program that mails what its jobs print."""
+    scripts: Callable[[str], Sequence[CronScript]] | None = None
+    """The scripts of a directory, in their order; ``None`` where they are not to be jobs."""
+    by_anacron: frozenset[str] = frozenset()
+    """The directories whose scripts anacron runs, or its table, instead of a crontab."""
+    spread: str = ""
+    """What tells apart machines: a random delay is another on each."""
     is_guess: bool = False
     """True if nobody said what format it is in."""
 
