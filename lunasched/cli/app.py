@@ -86,6 +86,7 @@ _MODULES = {
     "adopt": "conversion",
     "import-crontab": "crontabimport",
     "crontabs": "crontabscommand",
+    "adopt-crontab": "crontabscommand",
     "serve-usercrontab": "crontabscommand",
     "import-config": "jobfiles",
     "apply": "jobfiles",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Mapping, Optional, Sequence
 
 import typer
@@ -59,9 +60,14 @@ def crontabs(
             return _planned(session, entries)
         return session.deployer.put_sources(entries, now=session.now()).plan
 
+    def forget(jobs: Sequence[str]) -> None:
+        if not dry_run:
+            session.deployer.forget_adopted(jobs, now=session.now())
+
     # Asked before jobs come: what is due from now on is theirs.
     ended = _cron_ended(session.now()) if take_over else None
-    wanted, faults = serve(put, [(one.data, one.source()) for one in found if not one.ignored])
+    read = [(one.data, one.source()) for one in found if not one.ignored]
+    wanted, faults = serve(put, read, forget)
     plans.show(wanted)
     words = ("to add", "to change", "to remove") if dry_run else ("added", "changed", "removed")
     print(f"{'Plan' if dry_run else 'Done'}: {plans.counted(wanted, words)}.")
@@ -81,6 +87,34 @@ def crontabs(
         faultmails.forget_letters()
     elif not dry_run:
         _mail_faults(faults)
+
+
+@app.command("adopt-crontab")
+def adopt_crontab(
+    ctx: typer.Context,
+    name: list[str] = typer.Argument(..., help="Names of jobs of crontabs.", show_default=False),
+    system: Optional[bool] = MODE_OPTION,
+) -> None:
+    """Make jobs of crontabs jobs of no crontab, and make comments of their lines there."""
+    session = Session.choose(chosen_mode(ctx, system))
+    if session.mode is Mode.USER:
+        raise InvalidInput("the crontabs of a machine become jobs of the system: run as root")
+    origins = session.deployer.adopt_entries(dict.fromkeys(name), now=session.now())
+    done: list[str] = []
+    for path in dict.fromkeys(origin.source for origin in origins.values()):
+        of_file = {each: origin for each, origin in origins.items() if origin.source == path}
+        try:
+            machine_crontabs.comment_out(
+                Path(path), {origin.line: origin.text for origin in of_file.values()}
+            )
+        except (OSError, ValueError) as error:
+            _warn(f"{path}: {error}; make a comment of what was adopted, or cron would run it, too")
+        else:
+            done += of_file
+        for each, origin in of_file.items():
+            said = f", and {origin.label} is a comment" if each in done else ""
+            print(f"Adopted {each!r}: it is a job of no crontab now{said}.")
+    session.deployer.forget_adopted(done, now=session.now())
 
 
 @app.command("serve-usercrontab", hidden=True)

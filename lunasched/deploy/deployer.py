@@ -6,7 +6,7 @@ import dataclasses
 import time
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +24,14 @@ from lunasched.deploy.gate import Gate
 from lunasched.deploy.handover import RecordFile
 from lunasched.deploy.intendedjobs import IntendedJobs
 from lunasched.deploy.loader import Loader, timers
-from lunasched.deploy.plan import Entries, Plan, check_own, plan, plan_sources
+from lunasched.deploy.plan import (
+    Entries,
+    Plan,
+    check_entry,
+    check_own,
+    plan,
+    plan_sources,
+)
 from lunasched.deploy.successfiles import SuccessFiles
 from lunasched.deploy.sync import Reconciler, SyncReport
 from lunasched.errors import (
@@ -198,6 +205,29 @@ class Deployer:
                     for name, origin in moved:
                         self._store.jobs.put_origin(name, origin)
             return Deployed(wanted, compiled, turn.settled)
+
+    def adopt_entries(self, names: Iterable[str], *, now: int) -> dict[str, JobOrigin]:
+        """Make jobs of crontabs jobs of no crontab, all or none; where they were, by name.
+
+        They stay as they are, and their entries make no jobs again. ``now`` is in µs UTC. Raises
+        ``NoSuchJob``, and ``InvalidInput`` for a job that is no entry of a crontab.
+        """
+        with self._locked(now):
+            jobs, names = self._store.jobs, list(names)
+            origins = {
+                name: check_entry(name, jobs.origins([self._existing(name).name]).get(name))
+                for name in names
+            }
+            with self._store.changing_jobs():
+                for name in names:
+                    jobs.adopt(name)
+        return origins
+
+    def forget_adopted(self, names: Iterable[str], *, now: int) -> None:
+        """Let entries of crontabs be jobs again that are the same as those of adopted jobs."""
+        with self._locked(now), self._store.changing_jobs():
+            for name in names:
+                self._store.jobs.forget_adopted(name)
 
     def set_enabled(self, name: str, enabled: bool, *, now: int) -> bool:
         """Start or stop the timer of a job for good; ``False`` if it was that way already."""

@@ -103,6 +103,18 @@ def check_own(name: str, origin: JobOrigin | None) -> None:
         )
 
 
+def check_entry(name: str, origin: JobOrigin | None) -> JobOrigin:
+    """Return the origin of a job; raises ``InvalidInput`` where that is not an entry."""
+    if origin is None:
+        raise InvalidInput(f"the job {name!r} comes from no crontab: it is one of its own")
+    if not origin.line:
+        raise InvalidInput(
+            f"the job {name!r} is the script {origin.source}, which a crontab runs; to make it a "
+            "job of its own, add one, and take the script out of the directory"
+        )
+    return origin
+
+
 def _changes(jobs: Sequence[Job], existing: Mapping[str, Job]) -> Plan:
     """The changes from the ``existing`` jobs to ``jobs`` alone."""
     added, changed, unchanged = [], [], []

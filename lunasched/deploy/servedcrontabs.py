@@ -6,8 +6,8 @@ changes is one change of jobs, so that a machine with a hundred crontabs has one
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -46,6 +46,17 @@ class CrontabFault:
 _Done = TypeVar("_Done")
 
 
+def _of_texts(jobs: Mapping[str, str], texts: Iterable[str]) -> list[str]:
+    """As many jobs of each text as it is among ``texts``."""
+    left = Counter(texts)
+    found = []
+    for name, text in jobs.items():
+        if left[text]:
+            left[text] -= 1
+            found.append(name)
+    return found
+
+
 def _addresses(mailto: str | None, source: CrontabSource) -> str:
     """The addresses to which cron mails; none where it mails nobody."""
     if mailto is not None and not mailto.strip():
@@ -59,12 +70,14 @@ def _addresses(mailto: str | None, source: CrontabSource) -> str:
 def serve(
     put: Callable[[Callable[[JobTable], Mapping[str, Entries]]], _Done],
     crontabs: Iterable[tuple[bytes, CrontabSource]],
+    forget: Callable[[Sequence[str]], None] = lambda jobs: None,
 ) -> tuple[_Done, list[CrontabFault]]:
     """Make the jobs of crontabs those of these files, and of no others.
 
     ``put`` makes the jobs those that its argument gives for the jobs there are
     (``Deployer.put_sources``); what it returns is returned, with what is not run. Raises what it
-    raises, apart from ``InvalidJobs`` of entries: they are left out.
+    raises, apart from ``InvalidJobs`` of entries: they are left out. ``forget`` is called with the
+    jobs that were adopted whose entries are not there any more.
     """
     reading = _Reading(list(crontabs))
     while True:
@@ -74,6 +87,8 @@ def serve(
             if not reading.leave_out(error.faults):
                 raise
         else:
+            if reading.gone:
+                forget(reading.gone)
             return done, reading.faults
 
 
@@ -84,6 +99,8 @@ class _Reading:
         self._crontabs = crontabs
         self._left_out: dict[str, str] = {}
         self.faults: list[CrontabFault] = []
+        self.gone: list[str] = []
+        """The jobs that were adopted whose entries are not there any more."""
 
     def leave_out(self, faults: Iterable[tuple[str, str]]) -> bool:
         """Leave out jobs for what is wrong with them; ``False`` if all of them are already."""
@@ -125,12 +142,18 @@ class _Reading:
         of_scripts = [
             (name, origin) for each in known.values() for name, origin in each if not origin.line
         ]
-        self.faults = []
+        adopted: dict[str, dict[str, str]] = defaultdict(dict)
+        for name, path, text in jobs.adopted():
+            adopted[path][name] = text
+        self.faults, self.gone = [], []
         found: dict[str, Entries] = {}
         for data, source in self._crontabs:
             before = [*known[source.label], *of_scripts]
             own = {name for name, _ in before}
-            entries = served(data, source, before, (taken - own).__contains__)
+            is_taken = (taken - own).__contains__
+            former = adopted[source.label]
+            entries = served(data, source, before, is_taken, former.values())
+            self.gone += _of_texts(former, entries.gone)
             names = {job.name for job, _ in entries.jobs}
             taken |= names
             of_scripts = [one for one in of_scripts if one[0] not in names]

@@ -14,7 +14,7 @@ import re
 import shlex
 import stat
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
@@ -179,6 +179,40 @@ def of_machine(root: Path = Path("/"), *, owner: int = _ROOT) -> list[FoundCront
         for one in system
     ]
     return [*system, *_of_users(root, owner)]
+
+
+def comment_out(path: Path, lines: Mapping[int, str]) -> None:
+    """Make comments of lines of a crontab, each by its number; all of them or none.
+
+    Raises ``OSError``, and ``ValueError`` where a line is not what it is said to be, or goes on in
+    the next.
+    """
+    if path.parent not in CRONTAB_SPOOLS:  # whose files cron does not follow, either
+        path = path.resolve(strict=True)
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:  # noqa: PTH123 - it is open
+        about = os.fstat(file.fileno())
+        data = file.read()
+    text = without_header(data)
+    read = text.split(b"\n")
+    for number, line in lines.items():
+        if not 0 < number <= len(read) or read[number - 1] != line.encode():
+            raise ValueError(f"line {number} is not what it was")
+        read[number - 1] = b"#" + read[number - 1]
+    # Cron passes over such a name.
+    new = path.with_name(f".{path.name}.lunasched")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - it is open
+            file.write(data[: len(data) - len(text)] + b"\n".join(read))
+            os.fchown(descriptor, about.st_uid, about.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(about.st_mode))
+            file.flush()
+            os.fsync(descriptor)
+        new.rename(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def own_crontab(user: str) -> list[FoundCrontab]:

@@ -83,3 +83,12 @@ WHERE source <> excluded.source OR line <> excluded.line OR text <> excluded.tex
 
 -- name: delete_origin
 DELETE FROM origins WHERE job = :job;
+
+-- name: adopted
+SELECT job, source, text FROM adopted ORDER BY job;
+
+-- name: put_adopted
+INSERT INTO adopted (job, source, text) SELECT job, source, text FROM origins WHERE job = :job;
+
+-- name: delete_adopted
+DELETE FROM adopted WHERE job = :job;

@@ -115,6 +115,7 @@ class JobTable:
         self._execute("delete_job", name=name)
         self._execute("delete_dependencies", job=name)
         self._execute("delete_origin", job=name)
+        self._execute("delete_adopted", job=name)
 
     def origins(self, names: Iterable[str] | None = None) -> dict[str, JobOrigin]:
         """The origins of the jobs that have one, by name; of these jobs or of all."""
@@ -129,6 +130,19 @@ class JobTable:
         self._execute(
             "put_origin", job=name, source=origin.source, line=origin.line, text=origin.text
         )
+
+    def adopt(self, name: str) -> None:
+        """Make the job of a crontab one of no crontab; its entry there is to make none again."""
+        self._execute("put_adopted", job=name)
+        self._execute("delete_origin", job=name)
+
+    def adopted(self) -> list[tuple[str, str, str]]:
+        """The jobs that were adopted, each with the path and text of the entry that it was."""
+        return [(row["job"], row["source"], row["text"]) for row in self._execute("adopted")]
+
+    def forget_adopted(self, name: str) -> None:
+        """Forget what entry a job was: it is in the crontab no more."""
+        self._execute("delete_adopted", job=name)
 
     def updated_at(self) -> dict[str, int]:
         """Return the last time at which each job was added or changed."""

@@ -42,6 +42,9 @@ COMMANDS: dict[str, str] = {
     "adopt": "lunasched adopt systemd-tmpfiles-clean.timer --dry-run",
     "import-crontab": "lunasched import-crontab /srv/crontab --dry-run",
     "crontabs": "lunasched crontabs && lunasched crontabs --release",
+    "adopt-crontab": "echo '1 1 * * * root true' >/etc/cron.d/own && lunasched crontabs && "
+    "lunasched adopt-crontab cron.d-own-true && lunasched remove cron.d-own-true && "
+    "rm /etc/cron.d/own && lunasched crontabs --release",
     "serve-usercrontab": "python3 /srv/usercrontab.py",
     "import-config": "lunasched import-config /srv/jobs.yaml",
     "apply": "lunasched apply /srv/jobs.yaml",

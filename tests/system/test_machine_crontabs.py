@@ -339,6 +339,41 @@ def test_output_is_mailed_where_something_mails(crontabs: Crontabs) -> None:
     crontabs.machine.wait_for(lambda: mailed_to() == ["ops"], what="ops to be mailed again")
 
 
+def test_an_entry_becomes_a_job_of_its_own(crontabs: Crontabs) -> None:
+    """With its timer as it is; its line is a comment, and what is below it stays where it was."""
+    machine, luna = crontabs.machine, crontabs.luna
+    file, own = "/etc/cron.d/report", f"{SPOOL}/luna"
+    crontabs.write(file, "1 1 * * * root /bin/first\n2 2 * * * root /bin/second\n", "640")
+    text = "# lunasched: timeout=1h\n3 3 * * * /bin/mine a\n4 4 * * * b\n"
+    crontabs.write(own, text, "600", "luna")
+    names = ["cron.d-report-first", "cron.d-report-second", "crontab.luna-mine", "crontab.luna-b"]
+    crontabs.wait_for(*names)
+    adopted = [names[0], names[2]]
+    timers = " ".join(f"lunasched-job@{name}.timer" for name in adopted)
+    since = f"systemctl show -P ActiveEnterTimestampMonotonic {timers}"
+    before = machine.exec(since).stdout
+    said = luna("adopt-crontab", *adopted).stdout
+    assert said == (
+        "Adopted 'cron.d-report-first': it is a job of no crontab now, and cron.d/report:1 is a "
+        "comment.\nAdopted 'crontab.luna-mine': it is a job of no crontab now, and crontab of "
+        "luna:2 is a comment.\n"
+    )
+    assert machine.read_file(file) == "#1 1 * * * root /bin/first\n2 2 * * * root /bin/second\n"
+    assert machine.read_file(own).splitlines()[1:] == ["#3 3 * * * /bin/mine a", "4 4 * * * b"]
+    assert machine.exec(f"stat -c '%a %U' {file} {own}").stdout == "640 root\n600 luna\n"
+    crontabs.wait_for(*names)
+    origins = {job["name"]: job["origin"] for job in luna.json("list")}
+    assert [origins[name] is None for name in names] == [True, False, True, False]
+    assert machine.exec(since).stdout == before
+    assert luna.json("get", "crontab.luna-mine")["resource_limits"]["timeout_seconds"] == 3600
+    # From now on it is changed like any other.
+    luna("remove", adopted[0])
+    for name, status, reason in ((adopted[1], 2, "comes from no crontab"), ("none", 3, "no job")):
+        refused = luna("adopt-crontab", name, check=False)
+        assert (refused.returncode, reason in refused.stderr) == (status, True), refused.stderr
+    luna("remove", adopted[1])
+
+
 SENDMAIL = """\
 #!/bin/sh
 [ ! -e /root/fails ] || exit 75

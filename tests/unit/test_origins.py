@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from samples import job
 
-from lunasched.deploy.plan import plan, plan_sources
+from lunasched.deploy.plan import check_entry, plan, plan_sources
 from lunasched.deploy.servedcrontabs import CrontabFault
 from lunasched.deploy.servedcrontabs import serve as crontabs_of
 from lunasched.errors import InvalidInput, InvalidJobs
@@ -194,7 +194,7 @@ def test_a_script_that_cannot_be_a_job_keeps_no_other_from_being_one(store: Stor
 
     source = replace(PHP, scripts=scripts)
     _, faults = serve(Following(store, {"cron.daily-a": "it is invalid"}), {source: RUN_DAILY})
-    assert faults == [CrontabFault(f"{DAILY}/a", 0, "it is invalid")]
+    assert faults == [CrontabFault(f"{DAILY}/a", 0, "it is invalid", mailed_to="root")]
     assert (followed["cron.daily-b"], followed["cron.daily-c"]) == ((), ("cron.daily-b",))
 
 
@@ -212,3 +212,39 @@ def test_two_crontabs_that_run_the_same_scripts(store: Store) -> None:
             store.jobs.put_origin(name, JobOrigin(f"{DAILY}/{name[11]}", 0, ""))
     found, _ = serve(Deployed(store), {first: RUN_DAILY, second: RUN_DAILY})
     assert list(found.values()) == expected
+
+
+def test_an_adopted_entry_makes_no_job_again(store: Store) -> None:
+    """Until it is gone from its crontab: the same line is a new job then."""
+    forgotten: list[str] = []
+
+    def served(text: str) -> list[str]:
+        put = Deployed(store).put
+        found, _ = crontabs_of(put, [(text.encode(), PHP)], forgotten.extend)
+        return found[FILE]
+
+    line = "9 * * * * root a\n"
+    with store.changing_jobs():
+        store.jobs.adopt("php-a")
+    assert "php-a" not in store.jobs.origins() and store.jobs.get("php-a") is not None
+    assert store.jobs.adopted() == [("php-a", FILE, line.strip())]
+    assert (served(f"{line}9 * * * * root b\n"), forgotten) == (["php-b"], [])
+    # Where it is there twice, the other one still is a job.
+    assert (served(f"{line}{line}"), forgotten) == (["cron.d-php-a"], [])
+    assert (served(f"#{line}9 * * * * root b\n"), forgotten) == (["php-b"], ["php-a"])
+    with store.changing_jobs():
+        store.jobs.forget_adopted("php-a")
+    assert served(line) == ["cron.d-php-a"]
+    # Who removes the job has the line served again.
+    with store.changing_jobs():
+        store.jobs.adopt("php-b")
+        store.jobs.delete("php-b")
+    assert store.jobs.adopted() == []
+
+
+def test_only_an_entry_of_a_crontab_can_be_adopted() -> None:
+    assert check_entry("php-a", ORIGINS["php-a"]) == ORIGINS["php-a"]
+    script = JobOrigin(f"{DAILY}/a", 0, "")
+    for origin, said in ((None, "comes from no crontab"), (script, "is the script")):
+        with pytest.raises(InvalidInput, match=said):
+            check_entry("x", origin)

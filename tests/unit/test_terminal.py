@@ -170,6 +170,7 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "compile": [(f"EVIL{ESC}",), (f"x{ESC}",)], "sync": [()],
     "eject": [(f"EVIL{ESC}", "--dry-run"), (f"x{ESC}",)], "adopt": [(f"x{ESC}.timer",)],
     "import-crontab": [("crontab", "--dry-run")], "crontabs": [(), ("--dry-run",)],
+    "adopt-crontab": [(f"x{ESC}",)],
     "import-config": [("evil.yaml",), ("evil.toml",)],
     "apply": [("evil.yaml", "--dry-run"), ("evil.toml",)], "edit": [()], "schema": [()],
     "export-config": [(), ("--format", "toml")], "migrate": [()],

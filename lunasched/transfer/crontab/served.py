@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,16 +53,23 @@ class ServedCrontab:
     """The same of what does not keep its entry from running."""
     mailto: Mapping[int, str]
     """``MAILTO`` where it is set, by the line of each entry."""
+    gone: tuple[str, ...] = ()
+    """Of the entries that were adopted, those that are not there."""
 
 
 def served(
-    data: bytes, source: CrontabSource, known: Known, is_taken: Callable[[str], bool]
+    data: bytes,
+    source: CrontabSource,
+    known: Known,
+    is_taken: Callable[[str], bool],
+    adopted: Collection[str] = (),
 ) -> ServedCrontab:
     """The jobs of a crontab; ``source.label`` is its path, and all names begin with its prefix.
 
     ``known`` are the jobs that it had before, and ``is_taken`` tells if a job of another origin has
-    a name.
+    a name. ``adopted`` are the texts of entries that make no jobs, each as often as it is there.
     """
+    left_out = Counter(adopted)
     problems = Problems(source.label)
     drafts: list[PlainDraft] = []
     entries = raw_entries(data, problems, anacron=source.format is CronFormat.ANACRON)
@@ -70,6 +77,9 @@ def served(
     ignored = {line for line, _ in problems.found}
     for entry in entries:
         if entry.line in ignored:
+            continue
+        if left_out[entry.text]:
+            left_out[entry.text] -= 1
             continue
         try:
             found = _drafts(entry, source, problems)
@@ -96,6 +106,7 @@ def served(
         tuple(sorted(problems.found)),
         tuple(sorted(problems.notes)),
         {entry.line: to for entry in entries if (to := entry.value("MAILTO")) is not None},
+        tuple(left_out.elements()),
     )
 
 
