@@ -28,7 +28,8 @@ help: ## list the targets
 demo: $(STAMP) image ## see a job run on a booted systemd, in a throw-away container
 	@$(PYTHON) tests/support/demo.py
 
-test: lint image ## set up, lint and run every test, in parts beside each other (as root: it boots containers)
+test: | packages ## set up, lint and run every test, in parts beside each other (as root: it boots containers)
+	@$(MAKE) --no-print-directory --jobs=2 lint image
 	@$(BIN)/python tests/support/everything.py
 
 test-fast: $(STAMP) ## the tests that need no booted systemd, in less than 2 minutes

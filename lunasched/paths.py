@@ -97,6 +97,11 @@ class Paths:
     """The directory in which systemd keeps the last elapse of ``Persistent=`` timers
     (systemd.timer(5))."""
 
+    @property
+    def crontab(self) -> Path:
+        """The crontab of a user's own jobs (user mode)."""
+        return self.job_files.with_name("crontab")
+
     @classmethod
     def of(cls, mode: Mode, environ: Mapping[str, str]) -> Paths:
         """The paths of ``mode``.

@@ -15,7 +15,7 @@ from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, JournalError
 from lunasched.machine import crontabs as machine_crontabs
 from lunasched.machine import faultmails
-from lunasched.paths import Mode
+from lunasched.paths import Mode, user_name
 from lunasched.units.commandchannels import SENDMAIL
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lunasched.deploy.servedcrontabs import CrontabFault
     from lunasched.jobs.model import Job
     from lunasched.jobs.origin import JobOrigin
+    from lunasched.machine.crontabs import FoundCrontab
     from lunasched.store.jobtable import JobTable
 
 _TAKEOVER_USEC = 3600 * 1_000_000
@@ -43,16 +44,24 @@ def crontabs(
     ),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Make the jobs of the machine's crontabs what these say, in the place of cron."""
+    """Make the jobs of the crontabs what these say, in the place of cron."""
+    session = Session.choose(chosen_mode(ctx, system))
+    if take_over and (release or dry_run or session.mode is Mode.USER):
+        raise InvalidInput(
+            "--take-over starts jobs of the system: it goes with neither --release nor --dry-run "
+            "nor --user"
+        )
+    serve_crontabs(session, dry_run=dry_run, release=release, take_over=take_over)
+
+
+def serve_crontabs(
+    session: Session, *, dry_run: bool = False, release: bool = False, take_over: bool = False
+) -> None:
+    """Make the jobs of the crontabs of a session's manager what these say, and print the plan."""
     from lunasched.deploy.servedcrontabs import serve
 
-    session = Session.choose(chosen_mode(ctx, system))
-    if session.mode is Mode.USER:
-        raise InvalidInput("the crontabs of a machine become jobs of the system: run as root")
-    if take_over and (release or dry_run):
-        raise InvalidInput("--take-over starts jobs: it goes with neither --release nor --dry-run")
-    found = [] if release else machine_crontabs.of_machine()
-    if not release and not dry_run:
+    found = [] if release else _found(session)
+    if not release and not dry_run and session.mode is Mode.SYSTEM:
         _check_no_cron(session)
 
     def put(entries: Callable[[JobTable], Mapping[str, Entries]]) -> Plan:
@@ -83,9 +92,11 @@ def crontabs(
     for fault in faults:
         place = f"{fault.source}:{fault.line}" if fault.line else fault.source
         _warn(f"{place}: {fault.message}")
-    if release and not dry_run:
+    if session.mode is Mode.USER or dry_run:
+        return
+    if release:
         faultmails.forget_letters()
-    elif not dry_run:
+    else:
         _mail_faults(faults)
 
 
@@ -95,10 +106,8 @@ def adopt_crontab(
     name: list[str] = typer.Argument(..., help="Names of jobs of crontabs.", show_default=False),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
-    """Make jobs of crontabs jobs of no crontab, and make comments of their lines there."""
+    """Make jobs of crontabs jobs of no crontab, and comments of their lines there."""
     session = Session.choose(chosen_mode(ctx, system))
-    if session.mode is Mode.USER:
-        raise InvalidInput("the crontabs of a machine become jobs of the system: run as root")
     origins = session.deployer.adopt_entries(dict.fromkeys(name), now=session.now())
     done: list[str] = []
     for path in dict.fromkeys(origin.source for origin in origins.values()):
@@ -123,6 +132,13 @@ def serve_usercrontab() -> None:
     from lunasched.usercrontab import spoolservice
 
     raise typer.Exit(spoolservice.main())
+
+
+def _found(session: Session) -> list[FoundCrontab]:
+    """The crontabs whose entries are jobs of the session's manager."""
+    if session.mode is Mode.USER:
+        return machine_crontabs.crontab_of_manager(session.paths.crontab, user_name())
+    return machine_crontabs.of_machine()
 
 
 def _cron_ended(now: int) -> int | None:

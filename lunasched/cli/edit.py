@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Dict, Optional
 import typer
 
 from lunasched.cli.app import MODE_OPTION, NAME_ARGUMENT, app, chosen_mode
+from lunasched.cli.crontabscommand import serve_crontabs
 from lunasched.cli.mailwarning import warn_of_mail
 from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput, JobExists, LunaschedError
 from lunasched.jobs.origin import JobOrigin
-from lunasched.paths import CRONTAB_SPOOLS
+from lunasched.paths import CRONTAB_SPOOLS, Mode
 
 if TYPE_CHECKING:
     from lunasched.jobs.model import Job
@@ -50,7 +51,7 @@ def edit(
     job = session.job(name)
     origin = session.store.jobs.origins([name]).get(name)
     if origin is not None:
-        _edit_crontab(origin)
+        _edit_crontab(session, origin)
         return
     text = dump([job], Format.YAML, defaults=session.settings.defaults).text
     with tempfile.TemporaryDirectory(prefix="lunasched-edit-") as directory:
@@ -77,12 +78,14 @@ def edit(
     print(f"Changed job {name!r}.")
 
 
-def _edit_crontab(origin: JobOrigin) -> None:
+def _edit_crontab(session: Session, origin: JobOrigin) -> None:
     """Open a crontab at a line; a user's by crontab(1), which installs it."""
     place = [f"+{origin.line}"] if Path(_editor()[0]).name in _TAKE_A_LINE and origin.line else []
     path = PurePath(origin.source)
     if path.parent not in CRONTAB_SPOOLS:
         _run([*_editor(), *place, origin.source])
+        if session.mode is Mode.USER:  # nobody watches it
+            serve_crontabs(session)
         return
     editor = shlex.join([*_editor(), *place])
     _run(["crontab", "-u", path.name, "-e"], {**os.environ, "VISUAL": editor, "EDITOR": editor})

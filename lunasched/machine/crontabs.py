@@ -71,6 +71,8 @@ class FoundCrontab:
     """True if not every user may read it."""
     by_anacron: frozenset[str] = frozenset()
     """The directories of scripts that it leaves to anacron or its table."""
+    is_of_manager: bool = False
+    """True if its jobs are those of the user's own service manager."""
 
     @property
     def format(self) -> CronFormat:
@@ -93,7 +95,8 @@ class FoundCrontab:
             label=self.path,
             format=self.format,
             prefix=self._prefix,
-            user=self.user,
+            user=None if self.is_of_manager else self.user,
+            caller=self.user if self.is_of_manager else None,
             users=Users(),
             is_private=self.is_private,
             mails=can_mail(),
@@ -107,6 +110,8 @@ class FoundCrontab:
     def _prefix(self) -> str:
         """The beginning of the names of its jobs."""
         path = Path(self.path)
+        if self.is_of_manager:
+            return "crontab"
         if self.user is not None:
             return f"crontab.{_of_name(self.user)}"
         if self.format is CronFormat.ANACRON:
@@ -213,6 +218,13 @@ def comment_out(path: Path, lines: Mapping[int, str]) -> None:
     except BaseException:
         new.unlink(missing_ok=True)
         raise
+
+
+def crontab_of_manager(path: Path, user: str) -> list[FoundCrontab]:
+    """The crontab of a user's own jobs, if there is one; whoever calls is the user."""
+    with suppress(FileNotFoundError):
+        return [FoundCrontab(str(path), path.read_bytes(), user, is_of_manager=True)]
+    return []
 
 
 def own_crontab(user: str) -> list[FoundCrontab]:

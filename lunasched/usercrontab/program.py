@@ -20,16 +20,21 @@ if TYPE_CHECKING:
     from lunasched.usercrontab.spool import UserCrontabs
 
 
-def main() -> int:
-    """The entry point of ``crontab``; returns its exit status, 0 or 1."""
+def main(*, is_own: bool = False) -> int:
+    """The entry point of ``crontab``; returns its exit status, 0 or 1.
+
+    With ``is_own`` it is about the user's own jobs, in their own manager, and not the machine's.
+    """
     try:
         action = read_action(sys.argv[1:])
         user = _user(action.user)
+        if is_own:
+            return _do(action, user, _own_crontab(user))
         if not may_have_crontab(user) and os.getuid() != 0:
             _say(f"You ({user}) are not allowed to use this program (crontab)")
             _say("See crontab(1) for more information")
             return 1
-        return _do(action, user)
+        return _do(action, user, _crontabs())
     except UsageError as error:
         if str(error):
             _say(str(error))
@@ -67,7 +72,7 @@ def _user(named: str | None) -> str:
     return named
 
 
-def _do(action: Action, user: str) -> int:
+def _do(action: Action, user: str, crontabs: UserCrontabs) -> int:
     if action.act is Act.CHECK:
         _checked(_text(action.file), user, action.file)
         _say("The syntax of the crontab file was successfully checked.")
@@ -75,9 +80,8 @@ def _do(action: Action, user: str) -> int:
     if action.act is Act.REPLACE:
         text = _text(action.file)
         _checked(text, user, action.file)
-        _crontabs().write(user, text)
+        crontabs.write(user, text)
         return 0
-    crontabs = _crontabs()
     if action.act is Act.EDIT:
         from lunasched.usercrontab.editing import edit_crontab
 
@@ -96,6 +100,15 @@ def _crontabs() -> UserCrontabs:
     from lunasched.usercrontab.remotespool import RemoteSpool
 
     return RemoteSpool()
+
+
+def _own_crontab(user: str) -> UserCrontabs:
+    """The one crontab of whoever calls."""
+    from lunasched.usercrontab.owncrontab import OwnCrontab
+
+    if pwd.getpwnam(user).pw_uid != os.getuid():
+        raise _Refused("crontab: -u is for the crontabs of the machine; this one is your own")
+    return OwnCrontab()
 
 
 def _text(file: str) -> bytes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import crontab_machine
 import pytest
 
 if TYPE_CHECKING:
@@ -83,3 +84,49 @@ def test_without_a_user_manager(booted: Machine) -> None:
     )
     assert done.returncode == 5
     assert "enable-linger" in done.stderr
+
+
+CRONTAB = crontab_machine.PROGRAM.replace("main()", "main(is_own=True)")
+BIN = "/home/luna/.local/bin/crontab"
+
+
+def test_a_crontab_of_ones_own(own: Lunasched) -> None:
+    """Without the service of the system: its entries are jobs of the user's own manager."""
+    machine = own.machine
+    machine.write_file(BIN, CRONTAB, mode=0o755)
+
+    def crontab(*arguments: str, text: str = "", check: bool = True) -> Any:
+        env = {"XDG_RUNTIME_DIR": "/run/user/1000", "VISUAL": "/bin/true"}
+        command = [BIN, *arguments]
+        return machine.run(command, user="luna", env=env, input=text, check=check)
+
+    def listed() -> dict[str, Any]:
+        return {job["name"]: job for job in own.json("list") if job["origin"]}
+
+    try:
+        assert crontab("-l", check=False).stderr == "no crontab for luna\n"
+        crontab("-", text="# mine\nA=b\n* * * * * echo $A\n1 1 * * * true\n")
+        assert {name: job["schedule"] for name, job in listed().items()} == {
+            "crontab-echo": "* * * * *", "crontab-true": "1 1 * * *",
+        }  # fmt: skip
+        file = "/home/luna/.config/lunasched/crontab"
+        assert listed()["crontab-echo"]["origin"]["file"] == file
+        assert machine.exec(["stat", "-c", "%U %a", file]).stdout == "luna 600\n"
+        own("start", "crontab-echo", "--wait")
+        assert "b\n" in {run["output"] for run in own.wait_for_runs("crontab-echo", 1)}
+        refused = crontab("-", text="61 * * * * x\n", check=False)
+        assert (refused.returncode, "can't install" in refused.stderr) == (1, True)
+        refused = crontab("-u", "root", "-l", check=False)
+        assert (refused.returncode, "privileged" in refused.stderr) == (1, True)
+        # Its lines are edited there, and adopted as those of the machine.
+        editor = {"VISUAL": "sed -i s/true/false/"}
+        machine.run(["lunasched", "edit", "crontab-true"], user="luna", env=editor)
+        assert set(listed()) == {"crontab-echo", "crontab-false"}
+        own("adopt-crontab", "crontab-false")
+        assert crontab("-l").stdout.endswith("\n#1 1 * * * false\n")
+        own("remove", "crontab-false")
+        crontab("-r")
+        assert listed() == {}
+    finally:
+        crontab("-r", check=False)
+        machine.exec(f"rm {BIN}")
