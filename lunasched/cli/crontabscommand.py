@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lunasched.jobs.origin import JobOrigin
     from lunasched.machine.crontabs import FoundCrontab
     from lunasched.store.jobtable import JobTable
+    from lunasched.systemd.cronrecords import CronEnd
 
 _TAKEOVER_USEC = 3600 * 1_000_000
 """A cron that was stopped longer ago was stopped for good."""
@@ -141,18 +142,18 @@ def _found(session: Session) -> list[FoundCrontab]:
     return machine_crontabs.of_machine()
 
 
-def _cron_ended(now: int) -> int | None:
-    """Return until when a cron that was stopped a while ago started what was due (µs, UTC)."""
-    from lunasched.systemd.cronrecords import cron_acted_until
+def _cron_ended(now: int) -> CronEnd | None:
+    """Return the end of a cron that was stopped a while ago; ``now`` is in µs UTC."""
+    from lunasched.systemd.cronrecords import cron_end
 
     try:
-        return cron_acted_until(machine_crontabs.CRONS, since=now - _TAKEOVER_USEC)
+        return cron_end(machine_crontabs.CRONS, since=now - _TAKEOVER_USEC)
     except JournalError as error:
         _warn(f"what was due since cron was stopped is not started: {error}")
         return None
 
 
-def _make_up(session: Session, jobs: Sequence[Job], ended: int) -> None:
+def _make_up(session: Session, jobs: Sequence[Job], ended: CronEnd) -> None:
     from lunasched.deploy.lostslots import lost_slots, start_lost
 
     store, manager, now = session.store, session.manager, session.now()
@@ -180,12 +181,16 @@ def _mail_faults(faults: Sequence[CrontabFault]) -> None:
         _warn(f"what is not run is mailed to nobody: {error}")
 
 
-def _nobodys_since(origin: JobOrigin, cron_ended: int, host_timezone: str) -> int:
+def _nobodys_since(origin: JobOrigin, ended: CronEnd, host_timezone: str) -> int:
     """Return since when nobody starts an entry (µs, UTC): anacron did so once a day."""
     from lunasched.history import slot
+    from lunasched.transfer.crontab.cronlog import is_start_of
 
     day = machine_crontabs.anacron_day(origin.source, origin.text)
-    return cron_ended if day is None else slot.end_of_day(day, host_timezone)
+    if day is not None:
+        return slot.end_of_day(day, host_timezone)
+    # All scripts of a directory are started as one.
+    return ended.acted_until(lambda said: is_start_of(origin, said), alone=bool(origin.line))
 
 
 def _warn(text: str) -> None:

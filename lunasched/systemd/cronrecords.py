@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from lunasched.systemd.journal import EventKind, open_reader
@@ -14,14 +14,42 @@ _MINUTE_USEC = 60_000_000
 _LATE_USEC = 5_000_000
 # As Debian's cron and cronie log the start of an entry: "(USER) CMD (COMMAND)".
 _IDENTIFIERS = ("CRON", "CROND")
-_STARTED = b") CMD ("
+_STARTED = ") CMD ("
 
 
-def cron_acted_until(units: Sequence[str], *, since: int) -> int | None:
-    """Until when a cron started what was due (µs, UTC), if one of ``units`` has stopped ``since``.
+class CronEnd:
+    """The end of a cron, and what it had started in its last minute, as its log says."""
 
-    Entries that are due later no cron has started. ``None`` where none stopped since in this boot;
-    raises ``JournalError``.
+    def __init__(self, at: int, started: Sequence[str], *, logs: bool) -> None:
+        """``at`` is in µs UTC; ``started`` are messages of that minute, each about one start.
+
+        Without ``logs`` it may have started what it logged nothing of.
+        """
+        self._at = at
+        self._started = list(started)
+        self._logs = logs
+
+    def acted_until(self, is_about: Callable[[str], bool], *, alone: bool = True) -> int:
+        """Until when it started an entry (µs, UTC): what is due later no cron has started.
+
+        ``is_about`` tells whether a message is about the entry, and ``alone`` that it is then about
+        no other.
+        """
+        minute = self._at - self._at % _MINUTE_USEC
+        for message in self._started:
+            if is_about(message):
+                if alone:
+                    self._started.remove(message)
+                return self._at
+        if not self._logs and self._at - minute > _LATE_USEC:
+            return self._at
+        return minute - 1
+
+
+def cron_end(units: Sequence[str], *, since: int) -> CronEnd | None:
+    """Return the end of the last of ``units`` to stop; ``None`` if none did ``since`` (µs, UTC).
+
+    In this boot; raises ``JournalError``.
     """
     # journald may be behind; where it does not answer, what it has is all that is known.
     with suppress(OSError, subprocess.TimeoutExpired):
@@ -32,9 +60,13 @@ def cron_acted_until(units: Sequence[str], *, since: int) -> int | None:
     if stopped is None or stopped < since:
         return None
     minute = stopped - stopped % _MINUTE_USEC
-    if stopped - minute > _LATE_USEC or _has_started_since(minute):
-        return stopped
-    return minute - 1
+    started, logs = [], False
+    for at, message in _starts():
+        logs = True
+        if at < minute:
+            break
+        started.append(message)
+    return CronEnd(stopped, started, logs=logs)
 
 
 def _last_stop(units: Sequence[str]) -> int | None:
@@ -49,8 +81,8 @@ def _last_stop(units: Sequence[str]) -> int | None:
         return entry["__REALTIME_TIMESTAMP"] if entry else None
 
 
-def _has_started_since(at: int) -> bool:
-    """Tell whether a cron has logged the start of an entry since then (µs, UTC)."""
+def _starts() -> Iterator[tuple[int, str]]:
+    """The starts that a cron has logged, the last first, each with its time (µs, UTC)."""
     with open_reader() as reader:
         reader.this_boot()
         # Nobody else can write in its name.
@@ -59,8 +91,6 @@ def _has_started_since(at: int) -> bool:
             reader.add_match(SYSLOG_IDENTIFIER=identifier)
         reader.seek_tail()
         while entry := reader.get_previous():
-            if entry["__REALTIME_TIMESTAMP"] < at:
-                return False
-            if _STARTED in entry.get("MESSAGE", b""):
-                return True
-    return False
+            message = entry.get("MESSAGE", b"").decode(errors="replace")
+            if _STARTED in message:
+                yield entry["__REALTIME_TIMESTAMP"], message
