@@ -457,5 +457,5 @@ def test_nothing_is_run_beside_cron(crontabs: Crontabs) -> None:
     machine.exec(
         "systemctl stop cron; rm /run/systemd/system/cron.service; systemctl daemon-reload"
     )
-    refused = machine.run("lunasched --user crontabs", user="luna", check=False)
-    assert (refused.returncode, "run as root" in refused.stderr) == (2, True)
+    refused = machine.run("lunasched --user crontabs --take-over", user="luna", check=False)
+    assert (refused.returncode, "jobs of the system" in refused.stderr) == (2, True)
