@@ -105,10 +105,7 @@ def _letter(entries: Sequence[UnrunEntry], host: str) -> bytes:
     subject = f"Cron <{first.user}@{host}> {first.source}: {_counted(len(entries))} not run"
     letter["Subject"] = "".join(char if char.isprintable() else " " for char in subject)
     letter["Auto-Submitted"] = "auto-generated"
-    said = [
-        f"{entry.source}:{entry.line}: {entry.reason}\n    {entry.text}\n"
-        for entry in entries[:_LINES_MAX]
-    ]
+    said = [_described(entry) for entry in entries[:_LINES_MAX]]
     if len(entries) > _LINES_MAX:
         said.append(f"and {len(entries) - _LINES_MAX} more\n")
     letter.set_content(
@@ -119,6 +116,12 @@ def _letter(entries: Sequence[UnrunEntry], host: str) -> bytes:
         cte="8bit",
     )
     return letter.as_bytes()
+
+
+def _described(entry: UnrunEntry) -> str:
+    if not entry.line:
+        return f"{entry.source}: {entry.reason}\n"
+    return f"{entry.source}:{entry.line}: {entry.reason}\n    {entry.text}\n"
 
 
 def _send(path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from lunasched.jobs.model import ExecutionMode, Job, Overlap, Priority
 from lunasched.jobs.origin import JobOrigin
 from lunasched.transfer.crontab import CronFormat, CrontabSource
-from lunasched.transfer.crontab.served import ENTRIES_MAX, Known, ServedCrontab, served
+from lunasched.transfer.crontab.served import ENTRIES_MAX, FAULTS_MAX, Known, ServedCrontab, served
 
 PATH = "/var/spool/cron/crontabs/alice"
 OWN = CrontabSource(PATH, CronFormat.USER, prefix="crontab.alice", user="alice")
@@ -113,6 +113,15 @@ def test_a_user_has_so_many_jobs_and_no_more() -> None:
     assert "this and all below are not run" in found.faults[0][1]
     of_system = serve("@daily root x\n" * (ENTRIES_MAX + 2), source=SYSTEM)
     assert (len(of_system.jobs), of_system.faults) == (ENTRIES_MAX + 2, ())
+
+
+def test_so_many_faults_are_named_and_no_more() -> None:
+    """Whoever may have a crontab could fill the journal otherwise."""
+    found = serve("61 * * * * x\n" * (FAULTS_MAX + 300) + "# lunasched: x=1\n" * (FAULTS_MAX + 1))
+    assert len(found.faults) == len(found.notes) == FAULTS_MAX + 1
+    assert found.faults[0][0] == 1
+    assert found.faults[-1] == (0, "there are 300 more lines that are not run")
+    assert found.notes[-1] == (0, "there are 1 more lines of which a part has no effect")
 
 
 def test_where_an_entry_comes_from() -> None:

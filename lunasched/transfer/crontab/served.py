@@ -35,6 +35,9 @@ ENTRIES_MAX = 1000
 """The most entries of a user's crontab that become jobs: each is two units to systemd."""
 
 _PLAIN_TIME = re.compile(r"(?P<minute>[0-9]+) (?P<hour>[0-9]+|\*) (?P<days>.+)")
+FAULTS_MAX = 200
+"""The most faults of a crontab that are named: each is a line of the journal, and of a mail."""
+
 # What tells apart jobs of the same program.
 _NUMBER = re.compile(r"-[0-9]+\Z")
 
@@ -103,11 +106,19 @@ def served(
                 before[line] = [*before[line], name]
     return ServedCrontab(
         tuple(jobs),
-        tuple(sorted(problems.found)),
-        tuple(sorted(problems.notes)),
+        _first(problems.found, "lines that are not run"),
+        _first(problems.notes, "lines of which a part has no effect"),
         {entry.line: to for entry in entries if (to := entry.value("MAILTO")) is not None},
         tuple(left_out.elements()),
     )
+
+
+def _first(found: Collection[tuple[int, str]], what: str) -> tuple[tuple[int, str], ...]:
+    """The faults in the order of their lines, and how many more there are, as one of the file."""
+    faults = sorted(found)
+    more = len(faults) - FAULTS_MAX
+    named = tuple(faults[:FAULTS_MAX])
+    return named if more <= 0 else (*named, (0, f"there are {more} more {what}"))
 
 
 def _drafts(entry: RawEntry, source: CrontabSource, problems: Problems) -> list[PlainDraft]:
