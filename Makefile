@@ -137,7 +137,7 @@ uninstall: ## remove what `make install` installed; jobs, their units and the hi
 	    fi; \
 	done
 	@if grep -qs '^#!$(LIBRARY)/' $(PREFIX)/bin/crontab; then \
-	    rm $(PREFIX)/bin/crontab $(PREFIX)/share/man/man1/crontab.1; \
+	    rm $(PREFIX)/bin/crontab $(PREFIX)/share/man/man1/crontab.1 $(PREFIX)/share/man/man5/crontab.5; \
 	fi
 	@rm -rf $(LIBRARY) $(PREFIX)/libexec/lunasched
 	@rm -f $(PREFIX)/bin/lunasched $(PREFIX)/bin/lunasched-daemon \
