@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from campaign import rounds
 from crontab_inputs import crontab_inputs
 from crontab_machine import SPOOL, with_crontabs
 
@@ -195,3 +196,64 @@ def test_nobody_reaches_the_crontab_of_another(both: Machine) -> None:
     ).stdout
     assert seen == f"nobody nobody 600\n{ENTRY}root root 600\n{ENTRY}"
     assert both.exec("ls /etc/cron.d").stdout == others
+
+
+@pytest.mark.parametrize("user", ["root", "luna"])
+def test_a_full_disk_leaves_the_crontab_as_it_was(user: str, both: Machine) -> None:
+    """The program says so, an edit is kept, and with room again all is as ever."""
+    both.exec(f"crontab -u {user} -", input=ENTRY)
+    both.exec(f"mkdir -p /root/kept; cp -a {SPOOL}/. /root/kept")
+    mount = f"mount -t tmpfs -o size=64k,mode=1730,gid=crontab crowded {SPOOL}"
+    both.exec(f"{mount}; cp -a /root/kept/. {SPOOL}; head -c 1M /dev/zero >{SPOOL}/.filler || true")
+    try:
+        new = f"{ENTRY}{'# a comment' * 2000}\n"
+        done = both.run("crontab -", user=user, input=new, check=False)
+        assert (done.returncode, "No space left on device" in done.stderr) == (1, True)
+        editor = {"EDITOR": "sh -c 'sleep 1.1; yes \"# more\" | head -n 5000 >>$1' -"}
+        done = both.run("crontab -e", user=user, env=editor, check=False)
+        kept = re.search(r"edits left in (\S+)$", done.stderr.strip())
+        assert done.returncode == 1 and kept, done.stderr
+        assert both.exec(f"grep -c more {kept[1]}").stdout == "5000\n"
+        assert both.run("crontab -l", user=user).stdout == ENTRY
+        assert sorted(both.exec(f"ls {SPOOL}").stdout.split()) == [user]
+        both.exec(f"rm {SPOOL}/.filler")
+        both.run("crontab -", user=user, input=new)
+        assert both.run("crontab -l", user=user).stdout == new
+    finally:
+        both.exec(f"umount {SPOOL}; rm -rf /root/kept /tmp/crontab.*")
+
+
+KILLS = rounds(8, 200)
+# Whatever runs of it: the program, and the service that changes the file of a user.
+KILL = """
+for number in $(seq {kills}); do
+    crontab /tmp/new.$((number % 2)) >/dev/null 2>&1 &
+    sleep "0.$(shuf -i 0-250 -n 1 --random-source=<(yes {seed}.$number) | xargs printf %03d)"
+    {kill} 2>/dev/null
+    wait
+    crontab -l >/tmp/seen 2>/dev/null
+    cmp -s /tmp/seen /tmp/new.0 || cmp -s /tmp/seen /tmp/new.1 || echo "not whole after $number"
+done
+"""
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("user", ["root", "luna"])
+def test_a_killed_change_is_whole_or_none(user: str, both: Machine, rng: random.Random) -> None:
+    """And hinders no other."""
+    for number in (0, 1):
+        both.write_file(f"/tmp/new.{number}", f"0 {number} * * * x\n" * 500, mode=0o644)
+    both.run("crontab /tmp/new.0", user=user)
+    kill = "kill -KILL $!" if user == "root" else ":"
+    script = KILL.format(kills=KILLS, seed=rng.randrange(1000), kill=kill)
+    if user == "luna":
+        service = "systemctl kill -s KILL 'lunasched-usercrontab@*.service'"
+        both.exec(f"(while [ ! -e /tmp/enough ]; do {service}; sleep 0.1; done) >/dev/null 2>&1 &")
+    try:
+        seen = both.run(["bash", "-c", script], user=user, timeout=60 + KILLS * 5).stdout
+    finally:
+        both.exec("touch /tmp/enough; sleep 0.3; rm -f /tmp/enough /tmp/seen")
+    assert seen == ""
+    both.run("crontab /tmp/new.1", user=user)
+    assert both.exec(f"ls {SPOOL}").stdout.split() == [user]
+    assert both.run("crontab -l", user=user).stdout == both.read_file("/tmp/new.1")
