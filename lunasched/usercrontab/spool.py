@@ -71,6 +71,8 @@ class Spool:
     def write(self, user: str, text: bytes, owner: tuple[int, int] | None = None) -> None:
         """Replace the text of a user's crontab; ``owner`` is who gets the file, from root."""
         path = self._path(user)
+        if len(text) > SIZE_MAX:
+            raise LunaschedError(f"{path} would be longer than {SIZE_MAX >> 20} MiB")
         partial = path.with_name(f"{_TEMPORARY}{path.name}")
         with _named(path):
             descriptor = _alone(partial)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lunasched.errors import LunaschedError
+from lunasched.transfer.crontab.lines import SIZE_MAX
 from lunasched.usercrontab import main
 from lunasched.usercrontab.actions import Act, Action, UsageError, read_action
 from lunasched.usercrontab.editing import TEMPLATE, edit_crontab
@@ -112,6 +113,15 @@ def test_a_crontab_is_kept_as_it_is_written(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["luna"]
     assert spool.remove("luna") and not spool.remove("luna")
     assert spool.read("luna") is None
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    longest = b"#" * SIZE_MAX
+    spool.write("luna", longest)
+    with pytest.raises(LunaschedError, match="would be longer than 1 MiB"):
+        spool.write("luna", longest + b"#")
+    assert spool.read("luna") == longest
 
 
 def test_the_header_of_debians_program_is_not_shown(tmp_path: Path) -> None:
