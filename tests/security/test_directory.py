@@ -42,9 +42,10 @@ COMMANDS: dict[str, str] = {
     "adopt": "lunasched adopt systemd-tmpfiles-clean.timer --dry-run",
     "import-crontab": "lunasched import-crontab /srv/crontab --dry-run",
     "crontabs": "lunasched crontabs && lunasched crontabs --release",
-    "adopt-crontab": "echo '1 1 * * * root true' >/etc/cron.d/own && lunasched crontabs && "
-    "lunasched adopt-crontab cron.d-own-true && lunasched remove cron.d-own-true && "
-    "rm /etc/cron.d/own && lunasched crontabs --release",
+    "adopt-crontab": "(umask 077; echo '1 1 * * * true' >/var/spool/cron/crontabs/root) && "
+    "lunasched crontabs && lunasched adopt-crontab crontab.root-true && "
+    "lunasched remove crontab.root-true && rm /var/spool/cron/crontabs/root && "
+    "lunasched crontabs --release",
     "serve-usercrontab": "python3 /srv/usercrontab.py",
     "import-config": "lunasched import-config /srv/jobs.yaml",
     "apply": "lunasched apply /srv/jobs.yaml",
