@@ -69,7 +69,7 @@ def test_named_jobs_in_their_order(cli: Cli) -> None:
 def test_a_dependency_that_is_left_out_is_told(cli: Cli) -> None:
     done = cli("export-config", "report")
     assert done.returncode == 0
-    assert done.stderr == "note: job 'report' depends on 'backup', which is not in the file\n"
+    assert done.stderr == "note: job 'report' waits for 'backup', which is not in the file\n"
 
 
 def test_a_name_that_there_is_not(cli: Cli) -> None:

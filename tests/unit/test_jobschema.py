@@ -62,7 +62,7 @@ def test_it_has_every_key() -> None:
         *keys.KEYS, keys.ARGUMENTS, *keys.GROUPS, keys.DIRECTIVES,
     }  # fmt: skip
     assert set(SCHEMA["$defs"]["defaults"]["properties"]) == set(job["properties"]) - {
-        "name", "dependencies",
+        "name", "dependencies", "after",
     }  # fmt: skip
     for group, rows in keys.GROUPS.items():
         assert list(SCHEMA["$defs"][group]["properties"]) == list(rows)
