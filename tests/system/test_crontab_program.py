@@ -231,7 +231,7 @@ for number in $(seq {kills}); do
     sleep "0.$(shuf -i 0-250 -n 1 --random-source=<(yes {seed}.$number) | xargs printf %03d)"
     {kill} 2>/dev/null
     wait
-    crontab -l >/tmp/seen 2>/dev/null
+    until crontab -l >/tmp/seen 2>/dev/null; do :; done
     cmp -s /tmp/seen /tmp/new.0 || cmp -s /tmp/seen /tmp/new.1 || echo "not whole after $number"
 done
 """
@@ -248,7 +248,7 @@ def test_a_killed_change_is_whole_or_none(user: str, both: Machine, rng: random.
     script = KILL.format(kills=KILLS, seed=rng.randrange(1000), kill=kill)
     if user == "luna":
         service = "systemctl kill -s KILL 'lunasched-usercrontab@*.service'"
-        both.exec(f"(while [ ! -e /tmp/enough ]; do {service}; sleep 0.1; done) >/dev/null 2>&1 &")
+        both.exec(f"(while [ ! -e /tmp/enough ]; do {service}; sleep 0.37; done) >/dev/null 2>&1 &")
     try:
         seen = both.run(["bash", "-c", script], user=user, timeout=60 + KILLS * 5).stdout
     finally:
