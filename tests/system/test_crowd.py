@@ -14,7 +14,7 @@ import debian_crontabs
 import pytest
 from campaign import rounds
 from installed import INSTALL, Lunasched, boot
-from machine import cgroups_of
+from machine import cgroups_of, is_cgroup_v2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ known = open("/etc/passwd").read()
 if "u0:" not in known:
     with open("/etc/passwd", "a") as file:
         for number in range(users):
-            file.write(f"u{{number}}:x:{{20000 + number}}:100::/:/bin/sh\\n")
+            file.write(f"u{{number}}:*:{{20000 + number}}:100::/:/bin/sh\\n")
 for number in range(users):
     path = f"{SPOOL}/u{{number}}"
     with open(f"{SPOOL}/tmp.{{number}}", "w") as file:
@@ -80,11 +80,11 @@ def machine() -> Iterator[Machine]:
 def processor_time(machine: Machine) -> float:
     """What all processes of the machine have used, in seconds."""
     for group in cgroups_of(machine.name):
-        for name, unit in (("cpuacct.usage", 1e9), ("cpu.stat", 1e6)):
-            if (group / name).exists():
-                text = (group / name).read_text()
-                return int(text.split()[0 if name == "cpuacct.usage" else 1]) / unit
-    return 0.0
+        if (group / "cpuacct.usage").exists():
+            return int((group / "cpuacct.usage").read_text()) / 1e9
+        if "usage_usec" in (text := (group / "cpu.stat").read_text() if is_cgroup_v2() else ""):
+            return int(text.split()[1]) / 1e6
+    raise AssertionError("no cgroup of the machine counts its processor time")
 
 
 def resident(machine: Machine, *patterns: str) -> int:
