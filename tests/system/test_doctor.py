@@ -652,6 +652,8 @@ def test_crontabs_that_lunasched_runs(patient: Patient, cron: Machine) -> None:
     cron.wait_for("lunasched get cron.d-served", what="its job")
     cron.run(f"systemctl disable --now {units}")
     patient.fixes("crontabs", "nothing watches the crontabs")
+    cron.run("systemctl stop lunasched-crontabs@etc-cron.d.path")
+    patient.fixes("crontabs", "nothing watches the crontabs that jobs come from, or not all")
     cron.run("systemctl start cron.service")
     assert patient.findings("cron") == []
     patient.fixes("crontabs", "cron is running (cron.service) beside 1 job of crontabs")
