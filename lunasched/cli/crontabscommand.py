@@ -104,7 +104,9 @@ def serve_crontabs(
 @app.command("adopt-crontab")
 def adopt_crontab(
     ctx: typer.Context,
-    name: list[str] = typer.Argument(..., help="Names of jobs of crontabs.", show_default=False),
+    name: list[str] = typer.Argument(
+        ..., metavar="NAME...", help="Names of jobs of crontabs.", show_default=False
+    ),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Make jobs of crontabs jobs of no crontab, and comments of their lines there."""

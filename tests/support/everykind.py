@@ -28,6 +28,7 @@ JOBS: list[dict[str, Any]] = [
      "retry_policy": {"max_attempts": 2, "initial_delay_seconds": 1}},
     {"name": "base", **_YEARLY, "command": "echo the base"},
     {"name": "above it", **_YEARLY, "command": "echo above", "dependencies": ["base"]},
+    {"name": "beside it", **_YEARLY, "command": "echo beside", "after": ["base"]},
     {"name": "alone", **_YEARLY, "command": "sleep 1", "execution_mode": "Exclusive"},
     {"name": "many", **_YEARLY, "command": "sleep 1", "execution_mode": "Parallel",
      "max_concurrent": 3},
