@@ -105,7 +105,7 @@ def serve_crontabs(
 def adopt_crontab(
     ctx: typer.Context,
     name: list[str] = typer.Argument(
-        ..., metavar="NAME...", help="Names of jobs of crontabs.", show_default=False
+        ..., metavar="NAME", help="Names of jobs of crontabs.", show_default=False
     ),
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
