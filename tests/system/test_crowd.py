@@ -126,6 +126,28 @@ def served(machine: Machine, engine: str, at: float, *patterns: str) -> Figures:
     return Figures(engine, late, cpu, resident(machine, *patterns))
 
 
+def changed(luna: Lunasched, lead_minutes: int) -> float | None:
+    """Change all crontabs to a minute to come; that minute, or ``None`` if it came too soon."""
+    machine = luna.machine
+    at = make(machine, lead_minutes)
+    minute = str(int(at) // 60 % 60)
+    machine.wait_for(
+        lambda: {job["schedule"].split()[0] for job in luna.json("list")} == {minute},
+        what="the change of all crontabs",
+        timeout=1200,
+        interval=2,
+    )
+    if float(machine.exec("date +%s").stdout) < at:
+        return at
+    # A slow machine: what has run by then is forgotten.
+    machine.wait_for(f"test $(date +%s) -ge {at + 60:.0f}", what="the minute to pass", timeout=90)
+    units = "--state=active,activating 'lunasched-*@crontab.*.service'"
+    active = f"systemctl list-units --no-legend {units} | grep -q ."
+    machine.wait_for(f"! {active}", what="the jobs to end", timeout=600)
+    machine.exec(f"rm -f {RAN}/*")
+    return None
+
+
 def test_debians_cron(machine: Machine, tmp_path: Path) -> None:
     debian_crontabs.extracted(debian_crontabs.debs(("cron",))["cron"], tmp_path)
     for path in ("usr/sbin/cron", "lib/systemd/system/cron.service"):
@@ -150,16 +172,9 @@ def test_lunasched(machine: Machine) -> None:
         f"{number} jobs made in {took:.0f} s, {processor_time(machine) - before:.0f} s of "
         "processor time"
     )
-    at = make(machine, 2 + int(took * 3) // 60)
-    machine.wait_for(
-        lambda: all(
-            job["schedule"].split()[0] == str(int(at) // 60 % 60) for job in luna.json("list")
-        ),
-        what="the change of all crontabs",
-        timeout=1200,
-        interval=2,
-    )
-    assert float(machine.exec("date +%s").stdout) < at, "the machine was slower than it was before"
+    lead = 2 + int(took * 3) // 60
+    while (at := changed(luna, lead)) is None:
+        lead *= 2
     print(served(machine, "lunasched", at, "[l]unasched-daemon", "^ *[0-9]+ /(sbin|lib)/.*init"))
     machine.wait_for(
         lambda: sum(run["result"] == "success" for run in luna.history()) >= number,
