@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from lunasched.formats.printable import printable
 from lunasched.paths import CRONTAB_MAILS
 from lunasched.units.commandchannels import SENDMAIL, SENDMAIL_OPTIONS
 
@@ -119,9 +120,11 @@ def _letter(entries: Sequence[UnrunEntry], host: str) -> bytes:
 
 
 def _described(entry: UnrunEntry) -> str:
+    # Who reads it may not be who wrote the line.
+    reason, text = printable(entry.reason), printable(entry.text)
     if not entry.line:
-        return f"{entry.source}: {entry.reason}\n"
-    return f"{entry.source}:{entry.line}: {entry.reason}\n    {entry.text}\n"
+        return f"{entry.source}: {reason}\n"
+    return f"{entry.source}:{entry.line}: {reason}\n    {text}\n"
 
 
 def _send(path: Path) -> None:
