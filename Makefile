@@ -64,8 +64,8 @@ format: $(STAMP) ## lay out the code as lint wants it
 	@$(BIN)/ruff check --quiet --fix
 	@$(BIN)/ruff format
 
-campaigns: $(STAMP) image ## the kills and random inputs of the tests, several times as many (as root)
-	@LUNASCHED_CAMPAIGN=full $(BIN)/pytest -m campaign
+campaigns: $(STAMP) image ## the kills and random inputs of the tests, several times as many, and the long tests (as root)
+	@LUNASCHED_CAMPAIGN=full $(BIN)/pytest -m 'campaign or long'
 
 security: $(STAMP) image ## carry out the attacks of tests/security at full length (as root)
 	@LUNASCHED_CAMPAIGN=full $(BIN)/pytest tests/security

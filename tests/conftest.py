@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from campaign import IS_FULL
 from hypothesis import HealthCheck, settings
 from machine import OLDEST
 
@@ -112,6 +113,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     In a pool it is the longest files first, so that no run has one to go when the others are over.
     """
+    long = [item for item in items if item.get_closest_marker("long")]
+    if long and not IS_FULL:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
     if config.getoption("pool"):
         weights = Counter({item.path: 0 for item in items})
         for item in items:

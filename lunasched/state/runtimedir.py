@@ -3,7 +3,8 @@
 Two directories below one that is the manager's own::
 
     by-hand/INSTANCE                a start by hand: a time since boot until which it counts
-    by-hand/INSTANCE:launched       what started the launcher that replaced a run last
+    by-hand/INSTANCE:launched       what started the launcher that started the service last
+    by-hand/launch:NUMBER           locked by the launcher whose turn it is
     supervisor/starts/INSTANCE      a start by the supervisor: such a time, and "timer" for a slot
     supervisor/gate                 no job starts but with a pass
     supervisor/passes/INSTANCE      this one may

@@ -52,6 +52,11 @@ class AnnouncedRuns:
             if not self._is_on_record(unit, began_at, until, ended=ends[began_at] is not None)
         ]
 
+    def end_between(self, unit: str, since: int, until: int) -> int | None:
+        """Return the last end of a unit that was signalled of a span of time (µs, UTC)."""
+        ends = self._ends.get(unit, {}).values()
+        return max((end for end in ends if end is not None and since <= end <= until), default=None)
+
     def settle(self, now: int) -> None:
         """Forget the runs that were signalled by now: the history has them, or never will."""
         self._news_since = now - _UNDER_WAY_USEC

@@ -28,7 +28,7 @@ from lunasched.formats import unittext
 from lunasched.history import slot
 from lunasched.history.run import Result, Run, Trigger
 from lunasched.history.slot import Past
-from lunasched.jobs.model import Job, Overlap
+from lunasched.jobs.model import Job
 from lunasched.machine import host
 from lunasched.paths import Mode
 from lunasched.supervisor.elapses import Cause, Elapses
@@ -106,10 +106,12 @@ class Recorder:
         now: Callable[[], int],
         on_begun: Callable[[str], None] = lambda job: None,
         waits: Callable[[str], Waits] = lambda execution_id: Waits(),
+        end_between: Callable[[str, int, int], int | None] = lambda unit, since, until: None,
     ) -> None:
         """``on_begun`` is called with the name of each job of which a run has begun.
 
-        ``waits`` says what the journal has about the end of a run, by its execution ID.
+        ``waits`` says what the journal has about the end of a run, by its execution ID, and
+        ``end_between`` when a unit ended, in a span of time (µs, UTC), as far as D-Bus reported it.
         """
         # A user's manager logs failures only; where that of the system is silent, records are lost.
         self._silent_end = Result.SUCCESS if mode is Mode.USER else Result.LOST
@@ -117,6 +119,7 @@ class Recorder:
         self._now = now
         self._on_begun = on_begun
         self._waits = waits
+        self._end_between = end_between
         self._store = store
         self._host_timezone = host_timezone
         self._consequences = consequences
@@ -146,6 +149,8 @@ class Recorder:
         if event.unit.startswith(unittext.LAUNCH_PREFIX):
             if event.kind is EventKind.STARTING:
                 self._launching(event)
+            elif event.kind is EventKind.LAUNCHES:
+                self._launches(event)
             elif event.kind is EventKind.PROCESS_ENDED and event.exit_code in _ENOUGH_RUN:
                 self._wait(event)
             return
@@ -216,20 +221,17 @@ class Recorder:
             hooks.ended(hook_id, Result.STOPPED, event.at)
 
     def _launching(self, event: Event) -> None:
-        """Keep what started a launcher, and when, for the run that it starts."""
-        found = self._store.jobs.get_with_time(unittext.job_name(event.unit) or "")
-        if found is None:
+        """Keep when a launcher started, for the run that it starts in a unit of its own."""
+        if self._store.jobs.get(unittext.job_name(event.unit) or "") is None:
             return
-        runs, (job, _) = self._store.runs, found
+        runs = self._store.runs
         runs.forget_launches(event.at - _LAUNCH_USEC)
-        if job.overlap is Overlap.REPLACE:
-            asked = self._store.starts.is_claimed(event.unit, began=event.at, now=self._now())
-            cause = Cause(False, event.at)
-            if not asked:
-                cause = self._elapses.cause(job, event.unit, event.instant, event.boot_id)
-            runs.note_launch(event.unit, cause.by_timer, replace(event.instant, at=cause.at))
-        else:
-            runs.note_launch(_launch_id(event.execution_id), None, event.instant)
+        runs.note_launch(_launch_id(event.execution_id), None, event.instant)
+
+    def _launches(self, event: Event) -> None:
+        """Keep what started a launcher, and when, for its run in the job's service."""
+        at = event.at if event.elapsed is None else event.elapsed
+        self._store.runs.note_launch(event.unit, event.by_timer, replace(event.instant, at=at))
 
     def _cause(self, found: tuple[Job, int] | None, event: Event) -> Cause:
         """Tell what caused the start of a unit. A launcher takes its time, and passes it on."""
@@ -243,14 +245,19 @@ class Recorder:
         if event.at < deployed_at:
             # The job may have had no launcher then, or one.
             return self._elapses.cause(job, event.unit, event.instant, event.boot_id)
-        if job.overlap is Overlap.REPLACE:
-            noted = self._store.runs.launch(launcher)
-            self._store.runs.forget_launch(launcher)
+        if not concurrency.has_launcher(job):
+            if event.unit != unittext.service_name(job.name):
+                return Cause(False, event.at)
+            return self._elapses.cause(job, event.unit, event.instant, event.boot_id)
+        noted = self._store.runs.launch(launcher)
+        self._store.runs.forget_launch(launcher)
+        if noted is None:
             # Its timer starts nothing but the launcher.
-            return Cause(False, event.at) if noted is None else Cause(noted[0], noted[1].at)
-        if event.unit != concurrency.started_unit(job):
             return Cause(False, event.at)
-        return self._elapses.cause(job, event.unit, event.instant, event.boot_id)
+        by_timer, began = noted
+        if by_timer is None:
+            return self._elapses.cause(job, launcher, began, event.boot_id)
+        return Cause(by_timer, began.at)
 
     def _launcher_cause(self, job: Job, event: Event, launched: tuple[str, str] | None) -> Cause:
         """Tell what started the launcher whose own record this is, or which started the unit."""
@@ -299,9 +306,12 @@ class Recorder:
             return
         if self._store.runs.state(event.execution_id) is not None:
             return
-        # A unit has one run at a time. When the last one without an end was over, nobody knows.
+        # A unit has one run at a time.
         for earlier in self._store.runs.open_of(event.unit, event.boot_id, but=event.execution_id):
-            self._store.runs.end(earlier, self._silent_end, None)
+            run = self._store.runs.get(earlier)
+            since = event.at if run is None else run.started_at
+            ended_at = self._end_between(event.unit, since, event.at)
+            self._store.runs.end(earlier, self._silent_end, ended_at)
         found = self._store.jobs.get_with_time(name)
         cause = self._cause(found, event)
         asked = self._asked(event.unit, event.at, cause) or self._asked(

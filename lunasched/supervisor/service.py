@@ -141,6 +141,7 @@ class Supervisor:
             now=self._loop.now,
             on_begun=self._lists.begun,
             waits=journal.waits,
+            end_between=lambda *span: self._settlement.end_between(*span),
         )
         self._settlement = Settlement(
             mode,

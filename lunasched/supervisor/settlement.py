@@ -79,6 +79,10 @@ class Settlement:
         self._changed_at[unit] = self._now()
         self._announced.note(unit, times)
 
+    def end_between(self, unit: str, since: int, until: int) -> int | None:
+        """Return when D-Bus reported that a unit ended, in a span of time (µs, UTC)."""
+        return self._announced.end_between(unit, since, until)
+
     def begin_anew(self) -> None:
         """Note that everything that D-Bus reported is recorded, or never will be."""
         self._changed_at.clear()

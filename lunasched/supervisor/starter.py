@@ -141,8 +141,8 @@ class Starter:
         if not start.unit.startswith(LAUNCH_PREFIX):
             return False
         job = self._store.jobs.get(start.job)
-        runs = f"{JOB_PREFIX}{instance_name(start.job)}:"
-        count = sum(unit.startswith(runs) for unit in busy)
+        runs = f"{JOB_PREFIX}{instance_name(start.job)}"
+        count = sum(unit.startswith((f"{runs}:", f"{runs}.service")) for unit in busy)
         return job is not None and 0 < job.max_concurrent <= count
 
     def _start(self, start: Start, *, needs_pass: bool) -> None:

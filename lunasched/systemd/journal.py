@@ -7,11 +7,12 @@ with its user ID and ``_SYSTEMD_USER_UNIT=init.scope``, and a run's output has t
 user, journald reads it from a link that this user can replace. The message IDs are those of
 sd-messages.h.
 
-Two kinds of records come neither from the manager nor from the job. One is of a program that could
-not be executed, written by the child that failed to, as root before it has changed its user and as
-the job's user after that; the other is of an exit code that is no failure, written by ``exit-note``
-as the job's user. journald looks a writer up when its message arrives, and these have mostly ended
-by then (the child 16 of 20 times in systemd 252, 14 of 20 in 257): their user ID alone is known.
+Three kinds of records come neither from the manager nor from the job. One is of a program that
+could not be executed, written by the child that failed to, as root before it has changed its user
+and as the job's user after that; one is of an exit code that is no failure, written by
+``exit-note`` as the job's user; and one is of a launcher that starts the job's service, written as
+the manager. journald looks a writer up when its message arrives, and these have mostly ended by
+then (the child 16 of 20 times in systemd 252, 14 of 20 in 257): their user ID alone is known.
 From root they are believed. From anybody else and without a unit it is a claim:
 ``Event.claimed_by``.
 """
@@ -100,13 +101,16 @@ class EventKind(Enum):
     """The same of a condition that is the job's own: the run is skipped."""
     EXIT_NOTED = "8cb3cd41a6e94cfa9ba1bbbd1f4dd3a6"
     """What ``exit-note`` says of an exit code that is a success to the manager."""
+    LAUNCHES = "aa6d3cea1e5a4920adc0ca9b33ae9c4e"
+    """What ``launch`` says before it starts the job's service: by what it was started itself."""
     REFUSED = "be02cf6855d2428ba40df7e9d022f03d"
     """The start failed, of a unit that a required one or an assertion kept from it."""
 
 
 _OF_OTHER_IDS = (EventKind.CONDITION_FAILED, EventKind.CONDITION_UNMET)
-_OF_PROCESSES = (EventKind.SPAWN_FAILED, EventKind.EXIT_NOTED)
-"""The kinds that processes of a run write, and not the manager."""
+_OF_PROCESSES = (EventKind.SPAWN_FAILED, EventKind.EXIT_NOTED, EventKind.LAUNCHES)
+"""The kinds that processes of our units write, and not the manager."""
+_TRIGGERS = {"timer": True, "hand": False}
 _NEVER_BEGAN = ("assert", "dependency")
 
 _KINDS = {kind.value: kind for kind in EventKind}
@@ -138,6 +142,10 @@ class Event:
     """The user ID of who wrote the record, where nothing but that is known of them."""
     reason: str | None = None
     """The manager's words for why a unit that has no invocation did not start."""
+    by_timer: bool | None = None
+    """Of LAUNCHES: whether the timer started the launcher, as far as systemd told it."""
+    elapsed: int | None = None
+    """Of LAUNCHES: when that elapsed (µs, UTC), as far as systemd told it."""
 
     @property
     def instant(self) -> Instant:
@@ -754,6 +762,8 @@ class Journal:
             return None
         elif self._mode is Mode.SYSTEM:
             claimed_by = _number(entry, "_UID") or None
+        if kind is EventKind.LAUNCHES and claimed_by is not None:
+            return None
         noted = kind is EventKind.EXIT_NOTED
         return Event(
             kind,
@@ -764,6 +774,8 @@ class Journal:
             entry["_BOOT_ID"],
             exit_code=_noted_code(entry) if noted else _failed_step(entry),
             claimed_by=claimed_by,
+            by_timer=_TRIGGERS.get(_single(entry, "LUNASCHED_TRIGGER")),
+            elapsed=_earlier(entry, "LUNASCHED_ELAPSED"),
         )
 
 
@@ -1013,6 +1025,12 @@ def _single(entry: Mapping[str, Any], field: str) -> str:
     """
     value = entry.get(field, "")
     return "" if isinstance(value, (list, bytes)) else str(value)
+
+
+def _earlier(entry: dict[str, Any], field: str) -> int | None:
+    """A point in time (µs, UTC) before the record; no other number can be one."""
+    value = _number(entry, field)
+    return value if value is not None and 0 < value <= _at(entry) else None
 
 
 def _number(entry: dict[str, Any], field: str) -> int | None:

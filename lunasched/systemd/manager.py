@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -241,7 +241,7 @@ class Manager:
         parameters = GLib.Variant("(s)", (TIMER,))
         call = Call("GetAll", parameters, path=path, interface=PROPERTIES)
         (found,) = self._bus.call(call)
-        return replace(_elapse(found), active_since_boot=active)
+        return replace(_elapse(lambda name: found.get(name, 0)), active_since_boot=active)
 
     def next_monotonic(self, timer: str) -> int:
         """Return the next elapse of a timer with an interval (µs since boot); 0 if it has none."""
@@ -623,7 +623,7 @@ class Manager:
         """Call ``elapsed`` with the name of each timer that elapses; needs ``subscribe``."""
 
         def received(path: str, parameters: GLib.Variant) -> None:
-            elapse = _elapse(parameters[1])
+            elapse = _elapse(partial(_changed, parameters))
             if elapse.at:
                 elapsed(unit_of_label(path.removeprefix(unit_path(""))), elapse)
 
@@ -686,18 +686,24 @@ class Manager:
         return failures
 
 
+def _changed(parameters: GLib.Variant, name: str) -> int:
+    """One time in a signal ``PropertiesChanged``, 0 without; the signal has dozens of others."""
+    found = parameters.get_child_value(1).lookup_value(name, None)
+    return 0 if found is None else int(found.get_uint64())
+
+
 def _times(parameters: GLib.Variant) -> UnitTimes:
     """The times in a signal ``PropertiesChanged`` of a unit."""
-    changed = parameters[1]
     return UnitTimes(
-        changed.get("InactiveExitTimestamp", 0), changed.get("InactiveEnterTimestamp", 0)
+        _changed(parameters, "InactiveExitTimestamp"),
+        _changed(parameters, "InactiveEnterTimestamp"),
     )
 
 
-def _elapse(timer: Mapping[str, int]) -> Elapse:
-    """The last elapse among the properties of a timer."""
-    since_boot = timer.get("LastTriggerUSecMonotonic", 0)
-    return Elapse(timer.get("LastTriggerUSec", 0) if since_boot else 0, since_boot)
+def _elapse(time_of: Callable[[str], int]) -> Elapse:
+    """The last elapse of a timer, by its properties."""
+    since_boot = time_of("LastTriggerUSecMonotonic")
+    return Elapse(time_of("LastTriggerUSec") if since_boot else 0, since_boot)
 
 
 def unit_path(unit: str) -> str:

@@ -25,11 +25,6 @@ _PATIENCE_S = 20.0
 _BUS_UNITS = "/org/freedesktop/systemd1/unit/"
 
 
-def launched_path(job: Job, runtime: Path) -> Path:
-    """The file in which the launcher of a job says what started the run in place of another."""
-    return runtime / BY_HAND_DIRECTORY / f"{unittext.instance_name(job.name)}:launched"
-
-
 def launch_command(job: Job, *, scripts: Path, units: Path, runtime: Path, mode: Mode) -> UnitText:
     """``ExecStart=`` of the launcher."""
     parallel = job.mode is ExecutionMode.PARALLEL
@@ -39,14 +34,14 @@ def launch_command(job: Job, *, scripts: Path, units: Path, runtime: Path, mode:
             "-p",
             "-c",
             # If lunasched is removed, there is still one run at a time.
-            f'{_RUN_SCRIPT}; exec /usr/bin/systemctl $5 --no-block start "lunasched-job@$2"',
+            f'{_RUN_SCRIPT}; exec /usr/bin/systemctl $4 --no-block start "lunasched-job@$2"',
             str(scripts / "launch"),
             "parallel" if parallel else "replace",
             unittext.instance_name(job.name),
-            str(units if parallel else launched_path(job, runtime)),
-            str(job.max_concurrent if parallel else 0),
+            str(runtime / BY_HAND_DIRECTORY),
             "--user" if mode is Mode.USER else "",
             bus_path(unittext.launch_name(job.name)),
+            *([str(units), str(job.max_concurrent)] if parallel else []),
         ]
     )
 
@@ -132,11 +127,7 @@ def _slot_guard(
     instance = unittext.instance_name(job.name)
     rule = schedule.parse(job.schedule)
     has_boot = isinstance(rule, schedule.Several) and rule.boot is not None
-    launched: str | UnitText = "-"
-    if job.mode is ExecutionMode.PARALLEL:
-        launched = UnitText("%n")
-    elif has_launcher(job):
-        launched = str(launched_path(job, runtime))
+    launched = UnitText("%n" if has_launcher(job) else "-")
     return guard_command(
         scripts / "slot-guard",
         f"{slots}/{instance}",

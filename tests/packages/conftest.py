@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from anymachine import locked, remove_tree
-from campaign import IS_FULL
 from machine import Machine
 from packaged import BUILDERS, OTHER_BUILDERS, SHELLS, SUITES, Built, available, build
 
@@ -15,24 +14,19 @@ _ON_EACH_RELEASE = (
     "test_lintian_finds_nothing", "test_has_the_version_of_the_tree", "test_pydbus_is_recommended",
     "test_installed_files", "test_upgrade_while_jobs_run", "test_the_life_of_the_package",
 )  # fmt: skip
-"""What `make test` tries on each release; the rest on the oldest alone, and in `make campaigns`."""
+"""What `make test` tries on each release, as `make campaigns` all; the rest on the oldest alone."""
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    newer = [
-        item
-        for item in items
-        if isinstance(item, pytest.Function)
-        and getattr(item, "callspec", None) is not None
-        and item.callspec.params.get("built") in SUITES[1:]
-        and item.originalname not in _ON_EACH_RELEASE
-    ]
-    for item in newer:
-        item.add_marker(pytest.mark.campaign)
-    if not IS_FULL:
-        config.hook.pytest_deselected(items=newer)
-        items[:] = [item for item in items if item not in newer]
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if (
+            isinstance(item, pytest.Function)
+            and getattr(item, "callspec", None) is not None
+            and item.callspec.params.get("built") in SUITES[1:]
+            and item.originalname not in _ON_EACH_RELEASE
+        ):
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session", params=SUITES)

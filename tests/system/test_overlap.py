@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lunasched.formats.unittext import launch_name
+from lunasched.formats.unittext import launch_name, service_name
 
 if TYPE_CHECKING:
     from installed import Lunasched
@@ -101,6 +101,25 @@ def test_replace_ends_the_run_in_progress(luna: Lunasched, schedule: str) -> Non
     assert len({run["scheduled_at"] for run in runs}) == len(runs)
 
 
+def test_what_does_not_overlap_makes_no_units(luna: Lunasched) -> None:
+    """Each new one has systemd read all of its unit directories again."""
+    luna(
+        *("add", "--name", luna.name, "--schedule", f"calendar:*:*:0/{luna.period(3)}"),
+        *("--execution-mode", "Parallel", "--command", "true"),
+    )
+    runs = luna.wait_for_runs(luna.name, 3)
+    assert {(run["trigger"], run["result"]) for run in runs} == {("timer", "success")}
+    assert len({run["scheduled_at"] for run in runs}) == len(runs)
+    # By hand, past the launcher and through it.
+    luna("disable", luna.name)
+    for unit in (service_name(luna.name), launch_name(luna.name)):
+        before = len(luna.history(luna.name))
+        luna.machine.run(["systemctl", "start", unit])
+        assert luna.wait_for_runs(luna.name, before + 1)[0]["trigger"] == "manual"
+    made = f"ls /run/systemd/system | grep -F 'lunasched-job@{luna.name}:'"
+    assert luna.machine.exec(made, check=False).stdout == ""
+
+
 def test_parallel_runs_overlap_each_a_unit_of_its_own(luna: Lunasched) -> None:
     luna(
         *("add", "--name", luna.name, "--schedule", "calendar:*:*:0/3"),
@@ -137,7 +156,7 @@ def test_parallel_has_a_limit_and_what_is_over_it_waits(luna: Lunasched) -> None
 
 
 def test_a_launcher_knows_what_started_it(luna: Lunasched) -> None:
-    """Of a run that it starts, its unit says so, and of one too many the exit status."""
+    """Of the service, the journal says so, of a copy its name, and of one too many the status."""
     slot = luna.soon(3)
     launcher = launch_name(luna.name)
     units = f"systemctl list-units --plain --no-legend 'lunasched-job@{luna.name}:*'"
@@ -146,11 +165,13 @@ def test_a_launcher_knows_what_started_it(luna: Lunasched) -> None:
         *("add", "--name", luna.name, "--schedule", f"at {slot:%H:%M:%S}"),
         *("--execution-mode", "parallel", "--max-concurrent", "2", "--command", "sleep 600"),
     )
-    luna.machine.wait_for(f"{units} | grep 't[.]service'", what="the timer's run")
+    service = f"systemctl is-active lunasched-job@{luna.name}.service"
+    luna.machine.wait_for(service, what="the timer's run")
     luna.machine.wait_for(ended, what="the launcher's end")
     # Without a word to us.
     luna.machine.run(["systemctl", "start", launcher])
     luna.machine.wait_for(f"{units} | grep 'h[.]service'", what="the run by hand")
+    assert len(luna.machine.run(units).stdout.splitlines()) == 1
     luna.machine.wait_for(lambda: len(luna.history(luna.name)) == 2, what="two runs on record")
     assert [run["trigger"] for run in luna.history(luna.name)] == ["manual", "timer"]
     luna.machine.wait_for(ended, what="the launcher's end")

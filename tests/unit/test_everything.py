@@ -13,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 TESTS_HERE = Path(__file__).parent.parent
-SUPPORT = ("everything", "machine", "anymachine", "bytecode")
+SUPPORT = ("everything", "machine", "anymachine", "bytecode", "campaign")
 TESTS = """
 from pathlib import Path
 

@@ -133,6 +133,30 @@ def test_what_a_job_says_of_its_own_end(code: str, status: object, expected: int
     assert Journal(Mode.SYSTEM, 0)._event({**record, "_SYSTEMD_UNIT": "cron.service"}) is None
 
 
+LAUNCHES = {
+    **SPAWN, "MESSAGE_ID": EventKind.LAUNCHES.value, "SYSLOG_IDENTIFIER": "lunasched", "_UID": 0,
+    "UNIT": "lunasched-launch@backup.service",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("trigger", "by_timer"), [("timer", True), ("hand", False), ("unknown", None), ([1, 2], None)]
+)
+@pytest.mark.parametrize(
+    ("elapsed", "expected"),
+    [(1, 1), ("1", 1), ("", None), (-1, None), (1 << 62, None), ([1, 2], None), (b"x", None)],
+)
+def test_what_a_launcher_says_of_what_it_starts(
+    trigger: object, by_timer: bool | None, elapsed: object, expected: int | None
+) -> None:
+    record = {**LAUNCHES, "LUNASCHED_TRIGGER": trigger, "LUNASCHED_ELAPSED": elapsed}
+    event = Journal(Mode.SYSTEM, 0)._event(record)
+    assert event is not None
+    assert (event.by_timer, event.elapsed) == (by_timer, expected)
+    # It is the manager's word.
+    assert Journal(Mode.SYSTEM, 0)._event({**record, "_UID": 1000}) is None
+
+
 @pytest.mark.parametrize(
     "forged",
     [

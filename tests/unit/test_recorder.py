@@ -20,12 +20,13 @@ from lunasched.jobs.model import ExecutionMode, HookEvent, Job, Overlap, Resourc
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.paths import Mode
 from lunasched.store import Store
+from lunasched.supervisor.announced import AnnouncedRuns
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.elapses import Elapses
 from lunasched.supervisor.notificationqueue import Origin
 from lunasched.supervisor.recorder import Recorder, result_of
 from lunasched.systemd.journal import Event, EventKind, Position, Waits
-from lunasched.systemd.manager import Elapse
+from lunasched.systemd.manager import Elapse, UnitTimes
 
 SECOND = 1_000_000
 START = int(datetime(2026, 2, 10, 12, tzinfo=timezone.utc).timestamp()) * SECOND
@@ -97,6 +98,7 @@ def recorder(
     *,
     mode: Mode = Mode.SYSTEM,
     waits: Callable[[str], Waits] = lambda execution_id: Waits(),
+    announced: AnnouncedRuns | None = None,
 ) -> Recorder:
     timers = timers or Clockwork()
     elapses = Elapses(store, timers, monotonic=timers.monotonic)
@@ -110,6 +112,7 @@ def recorder(
         elapses,
         now=lambda: START + 7200 * SECOND,
         waits=waits,
+        end_between=(announced or AnnouncedRuns(store, START)).end_between,
     )
 
 
@@ -383,15 +386,21 @@ def test_a_schedule_that_is_none_any_more_does_not_lose_the_run(store: Store) ->
 @pytest.mark.parametrize(
     ("mode", "result"), [(Mode.USER, Result.SUCCESS), (Mode.SYSTEM, Result.LOST)]
 )
+@pytest.mark.parametrize("reported", [None, -5, 50, 61])
 def test_the_next_start_of_a_unit_ends_the_run_before(
-    mode: Mode, result: Result, store: Store
+    reported: int | None, mode: Mode, result: Result, store: Store
 ) -> None:
     """The manager of the system logs each end: where it has none, journald has lost it."""
+    announced = AnnouncedRuns(store, START - 60 * SECOND)
+    if reported is not None:
+        ended_at = START + reported * SECOND
+        announced.note(STARTING.unit, UnitTimes(ended_at - SECOND, ended_at))
     second = replace(STARTING, execution_id="2" * 32, at=START + 60 * SECOND)
     positions = [Position(f"c{n}", one) for n, one in enumerate((STARTING, STARTED, second))]
-    recorder(store, mode=mode).take(positions)
+    recorder(store, mode=mode, announced=announced).take(positions)
     found = rows(store)
-    assert (found[RUN].result, found[RUN].ended_at) == (result, None)
+    expected = START + 50 * SECOND if reported == 50 else None
+    assert (found[RUN].result, found[RUN].ended_at) == (result, expected)
     assert found["2" * 32].result is None
 
 
@@ -935,12 +944,14 @@ def test_a_refusal_of_a_start_that_is_known_to_be_by_hand_is_no_repeat(store: St
 REPLACE = {"overlap": Overlap.REPLACE, "schedule": "calendar:*:*:*"}
 
 
+@pytest.mark.parametrize("changes", [REPLACE, EVERY_SECOND], ids=["replace", "parallel"])
+@pytest.mark.parametrize("told", [False, True])
 @pytest.mark.parametrize("restarted", [False, True])
 @pytest.mark.parametrize("at_gate", [False, True])
-def test_a_run_that_replaces_another_has_the_cause_of_its_launcher(
-    restarted: bool, at_gate: bool, store: Store
+def test_a_run_of_the_service_has_the_cause_of_its_launcher(
+    changes: dict[str, Any], told: bool, restarted: bool, at_gate: bool, store: Store
 ) -> None:
-    put_job(store, **REPLACE)
+    put_job(store, **changes)
     timers = Clockwork(since=1)
     one = recorder(store, timers)
     number = iter(range(100))
@@ -952,8 +963,12 @@ def test_a_run_that_replaces_another_has_the_cause_of_its_launcher(
                 one = recorder(store, timers)
             one.take([Position(f"c{next(number)}", found)])
 
-    def launch(after: float, launcher: str, run: str) -> Trigger:
+    def launch(after: float, launcher: str, run: str, *, by_timer: bool = True) -> Trigger:
         read(event(EventKind.STARTING, after, run=launcher * 32, unit=LAUNCHER))
+        says = event(EventKind.LAUNCHES, after + 1, run=launcher * 32, unit=LAUNCHER)
+        if told:
+            says = replace(says, by_timer=by_timer, elapsed=START if by_timer else None)
+        read(says)
         if at_gate:
             read(event(EventKind.CONDITION_FAILED, after + 2, run=run * 32))
             (start,) = store.starts.all()
@@ -966,12 +981,23 @@ def test_a_run_that_replaces_another_has_the_cause_of_its_launcher(
     assert launch(0.5, "a", "1") is Trigger.TIMER
     timers.elapse(1)
     assert launch(4, "b", "2") is Trigger.TIMER
-    assert launch(8, "c", "3") is Trigger.MANUAL
+    assert launch(8, "c", "3", by_timer=False) is Trigger.MANUAL
     timers.elapse(11)
     assert launch(12, "d", "4") is Trigger.TIMER
     # Past the launcher.
     read(starting(16, "5"))
     assert triggers(store)[-1] is Trigger.MANUAL
+
+
+def test_a_service_that_has_to_wait_keeps_its_time_beside_a_later_copy(store: Store) -> None:
+    put_job(store, **EVERY_SECOND)
+    first = event(EventKind.LAUNCHES, 1, run="a" * 32, unit=LAUNCHER)
+    one = recorder(store)
+    one.take([Position("c1", replace(first, by_timer=True, elapsed=START))])
+    one.take([Position("c2", event(EventKind.STARTING, 2, run=LAUNCH, unit=LAUNCHER))])
+    one.take([Position("c3", launched("t", 3)), Position("c4", starting(30, "1"))])
+    scheduled = {run.execution_id: run.scheduled_at for run in rows(store).values()}
+    assert scheduled == {"8" * 32: START + 2 * SECOND, "1" * 32: START}
 
 
 def test_the_launcher_of_a_retry_is_the_supervisors(store: Store) -> None:
@@ -984,10 +1010,10 @@ def test_the_launcher_of_a_retry_is_the_supervisors(store: Store) -> None:
     store.starts.claim(store.starts.all()[0], now)
     timers.elapse(2)
     # The timer's launcher was read late: it is none of ours.
-    late = event(EventKind.STARTING, 2.1, run="a" * 32, unit=LAUNCHER)
+    late = event(EventKind.LAUNCHES, 2.1, run="a" * 32, unit=LAUNCHER)
     take(store, [late, starting(2.2, "2")], timers=timers)
     assert [run.trigger for run in rows(store).values()].count(Trigger.RETRY) == 0
-    ours = event(EventKind.STARTING, 4, run="b" * 32, unit=LAUNCHER)
+    ours = event(EventKind.LAUNCHES, 4, run="b" * 32, unit=LAUNCHER)
     take(store, [ours, starting(4.1, "3")], timers=timers)
     assert rows(store)["3" * 32].trigger is Trigger.RETRY
 

@@ -66,6 +66,12 @@ class Guard:
         )
         busctl.chmod(0o755)
 
+    @property
+    def noted(self) -> Path:
+        """What a launcher notes of a start of the service, which this guard is of from now on."""
+        self.launched = "lunasched-job@job.service"
+        return self.mark.with_name(f"{self.mark.name}:launched")
+
     def asked(self) -> int:
         file = self.path / "asked"
         return len(file.read_text().split()) if file.exists() else 0
@@ -164,17 +170,20 @@ def test_a_slot_runs_once(slots: SlotDirectory, guard: Guard, now: int) -> None:
         assert not guard.passes()
 
 
-@pytest.mark.parametrize("launched", ["", "t"])
+@pytest.mark.parametrize("launched", ["", "t", "noted"])
 def test_a_start_that_is_later_than_a_period_is_for_the_slot_of_its_elapse(
     slots: SlotDirectory, guard: Guard, now: int, launched: str
 ) -> None:
     """And the start for the next slot is none that ran already."""
     slots.write("job", hourly(now - 2 * HOUR))
     set_last(slots, now - SECOND - 2 * HOUR)
-    if launched:
+    if launched == "t":
         guard.launched = f"lunasched-job@job:{'a' * 12}{launched}.service"
     for elapsed, slot_of_it in ((now - HOUR // 2, now - SECOND - HOUR), (now, now - SECOND)):
-        guard.environment["TRIGGER_TIMER_REALTIME_USEC"] = str(elapsed)
+        if launched == "noted":
+            guard.noted.write_text(f"12 t {elapsed}\n")
+        else:
+            guard.environment["TRIGGER_TIMER_REALTIME_USEC"] = str(elapsed)
         assert guard.passes()
         assert last_slot(slots) == slot_of_it
     assert not guard.passes()
@@ -242,7 +251,7 @@ def test_what_cannot_be_told_runs_and_says_so(
         ("lunasched-job@job:0123456789abt.service", False, "this slot ran already\n"),
         ("lunasched-job@job:0123456789abh.service", True, ""),
         ("lunasched-job@job:0123456789ab.service", True, UNKNOWN),
-        # Its launcher did not start it.
+        # No launcher has started it.
         ("lunasched-job@job.service", True, ""),
         ("lunasched-job@0123456789abt.service", True, ""),
     ],
@@ -259,23 +268,22 @@ def test_a_launcher_says_what_it_was_started_by_in_the_name(
 @pytest.mark.parametrize(
     ("text", "passes", "said"),
     [
+        ("12 t 5\n", False, "this slot ran already\n"),
         ("12 t\n", False, "this slot ran already\n"),
         ("12 h\n", True, ""),
-        ("12 \n", True, UNKNOWN),
+        ("12 -\n", True, UNKNOWN),
         # The service was started by somebody else since.
-        ("11 t\n", True, ""),
-        ("starting\n", True, UNKNOWN),
-        (None, True, UNKNOWN),
+        ("11 t 5\n", True, ""),
+        ("starting t 5\n", True, UNKNOWN),
+        ("", True, UNKNOWN),
     ],
 )
-def test_a_launcher_that_replaces_a_run_notes_what_it_was_started_by(
-    slots: SlotDirectory, guard: Guard, now: int, text: str | None, passes: bool, said: str
+def test_a_launcher_that_starts_the_service_notes_what_it_was_started_by(
+    slots: SlotDirectory, guard: Guard, now: int, text: str, passes: bool, said: str
 ) -> None:
     slots.write("job", hourly(now))
     set_last(slots, now)
-    guard.launched = str(guard.path / "launched")
-    if text is not None:
-        Path(guard.launched).write_text(text)
+    guard.noted.write_text(text)
     assert (guard.passes(), guard.said, guard.asked()) == (passes, said, 1)
 
 
@@ -284,10 +292,9 @@ def test_a_launcher_may_take_a_moment_to_know_the_job(
 ) -> None:
     slots.write("job", hourly(now))
     set_last(slots, now)
-    guard.launched = str(guard.path / "launched")
-    Path(guard.launched).write_text("starting\n")
+    guard.noted.write_text("starting t 5\n")
     # The guard has asked: it waits for the launcher.
-    writer = f"until [ -e {guard.path}/asked ]; do :; done; echo 12 t >{guard.launched}"
+    writer = f"until [ -e {guard.path}/asked ]; do :; done; echo 12 t 5 >{guard.noted}"
     with subprocess.Popen(["/bin/bash", "-c", writer]):
         assert not guard.passes()
 

@@ -112,6 +112,7 @@ def test_autumn_night(jobs: Installed, rng: random.Random) -> None:
     assert sum(refused.values()) >= 1
 
 
+@pytest.mark.long  # `test_a_short_soak_finds_nothing` lives through that night, too
 def test_spring_night(jobs: Installed, rng: random.Random) -> None:
     vm = jobs.vm
     after, until = utc(2028, 3, 26, 0, 31), utc(2028, 3, 26, 1, 32)

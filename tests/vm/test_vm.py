@@ -56,6 +56,7 @@ def test_arguments_input_and_output_pass_unchanged(vm: VirtualMachine) -> None:
     assert vm.exec("cat '/tmp/a b/c'; stat -c '%a %U' '/tmp/a b/c'").stdout == "text\n600 luna\n"
 
 
+@pytest.mark.long
 def test_memory_limit_ends_in_an_oom_kill_that_the_journal_records(vm: VirtualMachine) -> None:
     limits = ["-p", "MemoryMax=30M", "-p", "MemorySwapMax=0"]
     vm.exec(["systemd-run", "-q", "--unit=eater", *limits, *EATER])
@@ -95,6 +96,7 @@ def test_clock_steps_stay_inside(vm: VirtualMachine) -> None:
     assert synchronised.split() == ["no", "no"]
 
 
+@pytest.mark.long
 def test_travel_passes_over_the_moments_alone(vm: VirtualMachine) -> None:
     vm.set_timezone("Europe/Berlin")
     assert vm.exec(["date", "--date", "2030-10-27 04:00", "+%Z"]).stdout == "CET\n"
@@ -125,6 +127,7 @@ def test_travel_passes_over_the_moments_alone(vm: VirtualMachine) -> None:
         vm.travel(moments)
 
 
+@pytest.mark.long
 def test_next_start_removes_what_a_killed_process_left() -> None:
     if reason := why_unavailable():
         pytest.skip(reason)
