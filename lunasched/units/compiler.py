@@ -383,6 +383,7 @@ def _launcher(job: Job, common: dict[str, Any], context: Context) -> Unit:
             runtime=context.runtime,
             mode=context.mode,
         ),
+        "service": UnitText(unittext.service_name(job.name)),
         "identifier": UnitText(f"{unittext.instance_name(job.name)}:launcher"),
     }
     return Unit(unittext.launch_name(job.name), template.render(common | values))

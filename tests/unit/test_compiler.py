@@ -160,7 +160,7 @@ OFFSET, DELAY = "RandomizedOffsetSec", "RandomizedDelaySec"
 ALLOWED = {
     "Unit": {
         "Description", "Documentation", "StartLimitIntervalSec", "CollectMode", "After",
-        "ConditionPathExists",
+        "Before", "ConditionPathExists",
     },
     "Service": {
         "Type", "ExecCondition", "ExecStart", "User", "WorkingDirectory", "Environment",
