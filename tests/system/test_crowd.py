@@ -176,6 +176,8 @@ def test_lunasched(machine: Machine) -> None:
     while (at := changed(luna, lead)) is None:
         lead *= 2
     print(served(machine, "lunasched", at, "[l]unasched-daemon", "^ *[0-9]+ /(sbin|lib)/.*init"))
+    # Each more would have systemd read all of its unit directories again.
+    assert machine.exec("ls /run/systemd/system | grep :", check=False).stdout == ""
     machine.wait_for(
         lambda: sum(run["result"] == "success" for run in luna.history()) >= number,
         what="all runs to be on record",

@@ -1,4 +1,4 @@
-"""A machine whose distribution has no pydbus: Gio alone opens the bus."""
+"""A machine whose distribution has no pydbus: Gio alone opens the bus. Then there is no bus."""
 
 from __future__ import annotations
 
@@ -47,3 +47,35 @@ def test_the_doctor_misses_nothing(without: Machine) -> None:
     found = Lunasched(without)("doctor", "--verbose", check=False).stdout
     assert "pydbus" not in found
     assert "systemd 2" in found and "answers" in found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0, 600], ids=["one-by-one", "beside-each-other"])
+def test_jobs_that_may_overlap_start_without_a_bus(without: Machine, seconds: int) -> None:
+    command = Lunasched(without)
+    ran = f"/root/ran-{seconds}"
+    command(
+        *("add", "--name", "beside", "--schedule", f"calendar:*:*:0/{command.period(2)}"),
+        *("--execution-mode", "parallel", "--command", f"echo x >>{ran}; sleep {seconds}"),
+    )
+
+    def runs() -> int:
+        return int(without.exec(f"cat {ran} 2>/dev/null | wc -l").stdout)
+
+    without.wait_for(lambda: runs() > 0, what="the first run")
+    try:
+        without.exec("systemctl stop dbus.socket dbus.service")
+        before = runs()
+        # One of them may have been on its way.
+        without.wait_for(lambda: runs() > before + 2, what="runs without a bus")
+    finally:
+        without.exec("systemctl start dbus.socket")
+    without.wait_for("systemctl is-active --quiet lunasched", what="the supervisor")
+    command("disable", "beside")
+    number = runs()
+    without.wait_for(
+        lambda: len([run for run in command.history("beside") if run["started_at"]]) >= number,
+        what="all runs on record",
+    )
+    command("stop", "beside", check=False)
+    command("remove", "beside")
