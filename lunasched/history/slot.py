@@ -1,10 +1,10 @@
 """The slot of a run: the point in its schedule that it was started for.
 
-The journal tells that a service was started, not why. What a launcher started has the reason in its
-name (``unit-templates/launch``), and of other starts systemd mostly knows whether a timer elapsed
-for them (``supervisor/elapses.py``). What is left, where the supervisor was not there and the timer
-elapsed once more, belongs to the timer if the schedule had a slot that no earlier run has used, and
-was by hand otherwise.
+The journal tells that a service was started, not why. Of what a launcher starts, it passes the
+reason on (``unit-templates/launch``), and of other starts systemd mostly knows whether a timer
+elapsed for them (``supervisor/elapses.py``). What is left, where the supervisor was not there and
+the timer elapsed once more, belongs to the timer if the schedule had a slot that no earlier run has
+used, and was by hand otherwise.
 """
 
 from __future__ import annotations
