@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from lunasched.errors import InvalidInput, ScheduleError
+from lunasched.schedule.calendar import parse_calendar
 from lunasched.schedule.elapse import (
     DAY,
     SECOND,
@@ -286,7 +287,12 @@ class _Lines:
         return bool(_Lines(daily, self.zone, self.start).crossings) if daily != self.rule else False
 
     def base(self) -> tuple[str, ...]:
-        """The lines that recur, without a zone."""
+        """The lines that recur, without a zone.
+
+        What a change of the clock always skips, as 02:30 on the last Sunday of March in Berlin,
+        never elapses for systemd, which gives up the search and says so at each look at the timer:
+        the dated lines are all of it.
+        """
         year = (_EPOCH + timedelta(microseconds=self.start)).year
         without = frozenset(
             (day.year, day.month, day.day)
@@ -294,13 +300,19 @@ class _Lines:
             for day in _dates(part)
             if day.year >= year
         )
-        return base_lines(
+        lines = base_lines(
             self.rule,
             years=range(year, year + _YEARS + 1),
             without=without,
             count_from_start=bool(self.crossings)
             or any(_at_midnight(part) for part in _crossings(self.zone, _day(self.start))),
         )
+        if not any(part.shift > 0 for part in self.crossings):
+            return lines
+        return tuple(line for line in lines if self._recurs(line))
+
+    def _recurs(self, line: str) -> bool:
+        return next_slot(parse_calendar(line, 0), self.zone, self.start) is not None
 
     def dated(self) -> tuple[str, ...]:
         """Lines in UTC for the slots at which the recurring ones do not elapse."""

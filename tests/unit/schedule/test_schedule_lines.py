@@ -7,6 +7,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from analyze import evaluate
 from reference import utc
 
 from lunasched.errors import InvalidInput, ScheduleError
@@ -62,6 +63,27 @@ def test_a_skipped_slot_is_one_dated_line_each_spring() -> None:
     found = lines("30 2 * * *", "Europe/Berlin")
     assert found[:2] == ("*-*-* 02:30:00 Europe/Berlin", "2027-03-28 01:00:00 UTC")
     assert len(found) >= 11
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "recurring"),
+    [
+        ("30 2 * 3 L0", "Europe/Berlin", ()),
+        ("0,20 2 * 3 0#2", "America/New_York", ()),
+        ("30 2 15 3 L0", "Europe/Berlin", ("*-03-15 02:30:00",)),
+        ("30 2,3 * 3 L0", "Europe/Berlin", ("Sun *-03-25..31 02,03:30:00",)),
+    ],
+)
+def test_what_a_change_of_the_clock_always_skips_does_not_recur(
+    text: str, zone: str, recurring: tuple[str, ...]
+) -> None:
+    """systemd would look for it at each start of the timer, in vain, and say so."""
+    found = timing(parse(text), timezone=None, host_timezone=zone, now=NOW).on_calendar
+    count = len(recurring)
+    assert found[:count] == recurring
+    assert [line[:4] for line in found[count:]] == [str(year) for year in range(2027, 2037)]
+    answers = evaluate(found, base=NOW, iterations=1, host_zone=zone)
+    assert [answer.gave_up for answer in answers] == [False] * len(found)
 
 
 def test_a_repeated_hour_is_one_dated_line_each_autumn() -> None:
