@@ -80,6 +80,11 @@ class DeployLock:
         held = re.compile(rf"^\d+: FLOCK .* {device}:{found.st_ino} ", re.MULTILINE)
         return held.search(locks) is not None
 
+    @property
+    def is_in_use(self) -> bool:
+        """True if a process is carrying out a change right now; False after one that was killed."""
+        return self.is_unfinished and self.is_held
+
     @contextmanager
     def hold(self) -> Iterator[int]:
         """Hold the lock; the kernel drops it when its holder dies.

@@ -86,6 +86,7 @@ class Supervisor:
         self._manager = manager
         self._runtime = runtime
         self._slots = slots
+        self._deploy_lock = deploy_lock
         self._started_at = loop.now()
         self._is_running = True
         self._last_timers = Timers()
@@ -177,6 +178,7 @@ class Supervisor:
             store,
             self._consequences,
             origin.timezone,
+            is_changing=lambda: self._deploy_lock.is_in_use,
             on_notifications=self._notifier.send_due,
             on_checked=self._overruns.watch_job,
         )

@@ -4,7 +4,8 @@ When a run is on record, the slots of its job before its own will not run any mo
 looked at a while after the start, after a step of the clock and after a resume, when what was due
 has had time to begin, and once an hour if anything was recorded. In between nothing wakes up.
 
-Up to when slots were looked at is a row of the transaction that counts them.
+Up to when slots were looked at is a row of the transaction that counts them. While jobs are being
+changed, nothing is counted: from when a new job is there is known once its timer has started.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _INTERVAL_USEC = 3600 * _SECOND
 # A batch holds the lock for this long; other processes need the core, too.
 _BATCH_USEC = 10_000
 _PAUSE_MS = 20
+# Until the next look whether jobs are still being changed.
+_CHANGE_PAUSE_MS = 1000
 
 
 class SlotChecker:
@@ -43,15 +46,19 @@ class SlotChecker:
         consequences: Consequences,
         host_timezone: str,
         *,
+        is_changing: Callable[[], bool] = lambda: False,
         on_notifications: Callable[[], None] = lambda: None,
         on_checked: Callable[[str], None] = lambda job: None,
     ) -> None:
-        """``on_notifications`` is called when there may be notifications to send.
+        """``is_changing`` tells whether somebody is changing jobs.
+
+        ``on_notifications`` is called when there may be notifications to send.
 
         ``on_checked`` is called with the name of each job that was checked because of a run, or of
         the time.
         """
         self._loop = loop
+        self._is_changing = is_changing
         self._on_notifications = on_notifications
         self._on_checked = on_checked
         self._store = store
@@ -97,10 +104,13 @@ class SlotChecker:
         wait_ms = usec // 1000 + 1
         self._full_check = self._loop.after(wait_ms, self._check_all, background=True)
 
-    def _go_on(self) -> None:
-        self._next_step = self._loop.after(_PAUSE_MS, self._step, background=True)
+    def _go_on(self, pause_ms: int = _PAUSE_MS) -> None:
+        self._next_step = self._loop.after(pause_ms, self._step, background=True)
 
     def _step(self) -> None:
+        if self._is_changing():
+            self._go_on(_CHANGE_PAUSE_MS)
+            return
         began = self._loop.monotonic()
         with self._store.transaction():
             while self._jobs and self._loop.monotonic() - began < _BATCH_USEC:

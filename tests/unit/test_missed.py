@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 from handloop import HandLoop
@@ -16,6 +17,7 @@ from lunasched.history.missed import Checked, Cover
 from lunasched.history.run import MissedSlots, Result, Run, Trigger
 from lunasched.jobs.model import Channel, ChannelType, Job, Notifications
 from lunasched.paths import Mode
+from lunasched.state.deploylock import DeployLock
 from lunasched.store import Pruning, Store
 from lunasched.supervisor.consequences import Consequences
 from lunasched.supervisor.notificationqueue import Origin
@@ -211,6 +213,30 @@ def test_without_a_later_run_it_takes_a_while(
     assert check(awake=6 * MINUTE) == 4  # that of 5 o'clock may still come
     time.now += 10 * MINUTE
     assert check(awake=16 * MINUTE) == 5
+
+
+def test_nothing_is_counted_while_jobs_are_changed(
+    store: Store, time: Time, tmp_path: Path
+) -> None:
+    """A run may be on record before it is known when the timer of its new job had started."""
+    loop, lock = HandLoop(time.now), DeployLock(tmp_path / "lock")
+    consequences = Consequences(store, Origin("box", "UTC", Mode.SYSTEM), loop.now)
+    checker = SlotChecker(loop, store, consequences, "UTC", is_changing=lambda: lock.is_in_use)
+    with lock.hold(), lock.changing(leaves_no_job=False):
+        store.jobs.put(HOURLY, START)
+        slot = START + 2 * HOUR
+        add_run(store, slot, slot + SECOND, slot + 2 * SECOND)
+        loop.advance(slot + MINUTE - START)
+        checker.recorded()
+        loop.advance(10 * SECOND)
+        assert (checker.is_busy, store.slots.checked("hourly")) == (True, None)
+        store.jobs.put(HOURLY, START + HOUR)
+    loop.advance(2 * SECOND)
+    assert (checker.is_busy, store.slots.missed("hourly").count) == (False, 0)
+    # A change that was killed says nothing more.
+    lock.word_path.write_bytes(b"+")
+    assert lock.is_unfinished
+    assert not lock.is_in_use
 
 
 def test_a_jitter_is_waited_for(store: Store, time: Time, check: Callable[..., int]) -> None:
