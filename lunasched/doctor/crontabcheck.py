@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lunasched.doctor.facts import Unseen
 from lunasched.doctor.finding import error, fine, plural, unseen, warning
 from lunasched.machine import crontabs
+from lunasched.machine.pamvariables import PAM_FILES
 from lunasched.paths import CRONTAB_SPOOLS, Mode
 from lunasched.transfer.crontab.runparts import ANACRON, DIRECTORIES
 from lunasched.units.commandchannels import SENDMAIL
@@ -26,7 +27,7 @@ _WATCHER = "lunasched-crontabs.path"
 _UNITS = f"{_WATCHER} lunasched-crontabs.service"
 WATCHED = (
     "/etc/cron.d", *map(str, CRONTAB_SPOOLS), *DIRECTORIES, "/etc/anacrontab", ANACRON,
-    "/etc/passwd", SENDMAIL,
+    "/etc/passwd", SENDMAIL, *PAM_FILES,
 )  # fmt: skip
 """The paths that units beside it watch; that of ``/etc/crontab`` starts and stops them."""
 

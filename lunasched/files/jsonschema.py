@@ -143,7 +143,7 @@ _SHAPES: Mapping[Callable[[object], Any], tuple[str, Schema]] = {
     ),
     values.read_working_directory: (
         "working_directory",
-        {"type": "string", "pattern": "^/"},
+        {"type": "string", "pattern": "^-?/"},
     ),
     values.read_tags: (
         "tags",

@@ -104,6 +104,12 @@ def directory(text: str) -> UnitText:
     return UnitText(text.replace("%", "%%"))
 
 
+def working_directory(text: str) -> UnitText:
+    """The same, with a ``-`` before it where ``/`` does if it is not there: systemd.exec(5)."""
+    path = text.removeprefix("-")
+    return UnitText(f"{text[: len(text) - len(path)]}{directory(path)}")
+
+
 def listed_path(text: str) -> UnitText:
     """An absolute path, as in ``ReadOnlyPaths=``: unquoted, specifiers are expanded.
 

@@ -20,6 +20,8 @@ class JobOrigin:
     """The number of the entry's line, from 1; 0 for a script."""
     text: str
     """The line as it is written, without the end of the line; empty for a script."""
+    inherited: tuple[str, ...] = ()
+    """The names of the job's variables that are the machine's, and not set by the crontab."""
 
     @property
     def label(self) -> str:

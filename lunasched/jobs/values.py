@@ -220,7 +220,7 @@ def read_environment(value: object) -> tuple[tuple[str, str], ...]:
 
 def read_working_directory(value: object) -> str:
     path = read_text(value)
-    unittext.directory(path)
+    unittext.working_directory(path)
     return path
 
 

@@ -21,6 +21,7 @@ from datetime import date
 from pathlib import Path
 
 from lunasched.machine.host import is_debian, machine_id
+from lunasched.machine.pamvariables import pam_variables
 from lunasched.paths import CRONTAB_SPOOLS, is_directory, is_there, user_name
 from lunasched.transfer.crontab.lines import SIZE_MAX, without_header
 from lunasched.transfer.crontab.runparts import ANACRON, DIRECTORIES, directories_of_anacron
@@ -73,6 +74,8 @@ class FoundCrontab:
     """The directories of scripts that it leaves to anacron or its table."""
     is_of_manager: bool = False
     """True if its jobs are those of the user's own service manager."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """The variables that each of its commands has; not of anacron, which opens no session."""
 
     @property
     def format(self) -> CronFormat:
@@ -103,6 +106,7 @@ class FoundCrontab:
             # The commands of a user are theirs, whatever they look like.
             scripts=None if self.user is not None else scripts,
             by_anacron=self.by_anacron,
+            environment=self.environment,
             spread=machine_id(),
         )
 
@@ -183,7 +187,11 @@ def of_machine(root: Path = Path("/"), *, owner: int = _ROOT) -> list[FoundCront
         one if one.format is CronFormat.ANACRON else replace(one, by_anacron=by_anacron)
         for one in system
     ]
-    return [*system, *_of_users(root, owner)]
+    variables = tuple(pam_variables(root).items())
+    return [
+        one if one.format is CronFormat.ANACRON else replace(one, environment=variables)
+        for one in (*system, *_of_users(root, owner))
+    ]
 
 
 def comment_out(path: Path, lines: Mapping[int, str]) -> None:

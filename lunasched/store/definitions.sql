@@ -70,16 +70,19 @@ SELECT name, updated_at, json_extract(definition, '$.schedule') AS schedule,
 FROM jobs ORDER BY name;
 
 -- name: origins
-SELECT job, source, line, text FROM origins ORDER BY job;
+SELECT job, source, line, text, inherited FROM origins ORDER BY job;
 
 -- name: origins_of
-SELECT job, source, line, text FROM origins
+SELECT job, source, line, text, inherited FROM origins
 WHERE job IN (SELECT value FROM json_each(:names)) ORDER BY job;
 
 -- name: put_origin
-INSERT INTO origins (job, source, line, text) VALUES (:job, :source, :line, :text)
-ON CONFLICT (job) DO UPDATE SET source = excluded.source, line = excluded.line, text = excluded.text
-WHERE source <> excluded.source OR line <> excluded.line OR text <> excluded.text;
+INSERT INTO origins (job, source, line, text, inherited)
+VALUES (:job, :source, :line, :text, :inherited)
+ON CONFLICT (job) DO UPDATE SET source = excluded.source, line = excluded.line,
+    text = excluded.text, inherited = excluded.inherited
+WHERE source <> excluded.source OR line <> excluded.line OR text <> excluded.text
+    OR inherited <> excluded.inherited;
 
 -- name: delete_origin
 DELETE FROM origins WHERE job = :job;

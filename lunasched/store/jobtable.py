@@ -128,7 +128,12 @@ class JobTable:
     def put_origin(self, name: str, origin: JobOrigin) -> None:
         """Note where a job comes from."""
         self._execute(
-            "put_origin", job=name, source=origin.source, line=origin.line, text=origin.text
+            "put_origin",
+            job=name,
+            source=origin.source,
+            line=origin.line,
+            text=origin.text,
+            inherited=" ".join(origin.inherited),
         )
 
     def adopt(self, name: str) -> None:
@@ -154,7 +159,8 @@ class JobTable:
 
 
 def _origin(row: Row) -> JobOrigin:
-    return JobOrigin(row["source"], row["line"], row["text"])
+    inherited = tuple(row["inherited"].split())
+    return JobOrigin(row["source"], row["line"], row["text"], inherited)
 
 
 def _frozen(command: str | list[str]) -> Command:

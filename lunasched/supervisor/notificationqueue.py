@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +94,9 @@ class NotificationQueue:
         about: dict[str, Any] = {}
         if any(one.style for one in job.notifications.channels(NotifyEvent.ON_OUTPUT)):
             user = job.user or user_name(None if self._origin.mode is Mode.USER else 0)
-            about = {"user": user, **_as_in_crontab(job, user)}
+            origin = self._store.jobs.origins([job.name]).get(job.name)
+            inherited = origin.inherited if origin else ()
+            about = {"user": user, **_as_in_crontab(job, user, inherited)}
         report = self._report(ReportKind.OUTPUT, job, run.ended_at or now, run, **about)
         self._notify_of_run(job, report, run, now)
 
@@ -210,12 +212,20 @@ def keys(
         seen[channel.key] += 1
 
 
-def _as_in_crontab(job: Job, user: str) -> dict[str, Any]:
-    """Return a job's command as a crontab has it, and the variables that cron would set for it."""
+def _as_in_crontab(job: Job, user: str, inherited: Container[str]) -> dict[str, Any]:
+    """Return a job's command as a crontab has it, and the variables that cron would set for it.
+
+    ``inherited`` are names of those that reach each command of the machine, of which cron does not
+    tell.
+    """
     command = job.command
     # What is run by another shell than /bin/sh, or is fed an input.
     is_for_shell = not isinstance(command, str) and command[-2:-1] == ("-c",)
-    variables = [pair for pair in job.environment if not pair[0].startswith(OWN_PREFIX)]
+    variables = [
+        pair
+        for pair in job.environment
+        if not pair[0].startswith(OWN_PREFIX) and pair[0] not in inherited
+    ]
     known = {name for name, _ in variables}
     own = (("HOME", user_home(user)), ("LOGNAME", user))
     return {

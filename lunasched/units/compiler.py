@@ -326,7 +326,7 @@ def _service_values(job: Job, context: Context, warnings: list[str]) -> dict[str
         # As cron does, a job starts in its user's home; "-" lets it run where there is none.
         "working_directory": UnitText("-~")
         if job.working_directory is None
-        else unittext.directory(job.working_directory),
+        else unittext.working_directory(job.working_directory),
         "environment": [unittext.assignment(*pair) for pair in job.environment],
         "environment_file": None,
         "identifier": UnitText(unittext.instance_name(job.name)),

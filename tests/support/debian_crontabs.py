@@ -21,6 +21,18 @@ PACKAGES = (
     "php-common", "roundcube-core", "rsnapshot", "sysstat", "systraq", "tiger",
 )  # fmt: skip
 """Packages of Debian 12 that ship cron files."""
+MORE_PACKAGES = (
+    "apt-cacher", "barman", "battery-stats", "burp", "cedar-backup3", "csync2", "debarchiver",
+    "debian-edu-config", "desktop-autoloader", "dkim-rotate", "dphys-config", "emboss-explorer",
+    "filetraq", "fwanalog", "gsm-utils", "gup", "hearse", "homer-api", "ikiwiki-hosting-web",
+    "inn", "iog", "ldap-git-backup", "liblemonldap-ng-handler-perl", "lightsquid", "lockout",
+    "lyskom-server", "mtpolicyd", "mythtv-status", "nordugrid-arc-nordugridmap", "ntpsec-ntpviz",
+    "oar-server", "obs-server", "open-infrastructure-storage-tools", "openssh-known-hosts",
+    "painintheapt", "planetfilter", "pnopaste", "rancid", "recap", "routino-www", "sa-exim",
+    "sanoid", "sbws", "shutdown-at-night", "sqwebmail", "sreview-detect", "swift-drive-audit",
+    "swift-object", "tua", "tuptime", "uucp",
+)  # fmt: skip
+"""Others that have files in /etc/cron.d, each of them small."""
 
 
 class NoPackages(Exception):

@@ -1,6 +1,7 @@
 """Debian's cron and lunasched with the same crontabs, on two machines with one clock.
 
-Whatever reaches a command, and whatever is mailed, is compared: of each entry in each minute.
+Whatever reaches a command, and whatever is mailed, is compared: of each entry in each minute, and
+of those of Debian's packages.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import debian_crontabs
 import pytest
+from campaign import IS_FULL
 from installed import INSTALL, boot
 
 if TYPE_CHECKING:
@@ -104,6 +106,13 @@ BESIDES = re.compile(
 )
 # Who sends, and when, and the number of a mail; the machine's name is put in order below.
 OF_A_MAIL = re.compile(r"^(argv|Date|Message-ID): .*\n", re.MULTILINE)
+# What PAM gives cron's commands beside the crontab.
+FILES_OF_PAM = {
+    "/etc/environment": (
+        'http_proxy="http://p:3128/?a=\\$b" # for all\nPATH=/snap/bin\nHOME=/srv\nFOO=1\nOLD=1\n'
+    ),
+    "/etc/default/locale": "LC_TIME=C.UTF-8\nOLD\n",
+}
 TAGS = {
     *(f"system-{number}" for number in (1, 3, 4, 5)),
     *(f"cron.d-{number}" for number in (1, 2, 3)),
@@ -131,6 +140,8 @@ def prepared(machine: Machine) -> None:
 
 
 def with_crontabs(machine: Machine) -> None:
+    for path, text in FILES_OF_PAM.items():
+        machine.write_file(path, text, mode=0o644)
     machine.write_file("/etc/crontab", SYSTEM, mode=0o644)
     machine.write_file("/etc/cron.d/some", CRON_D, mode=0o644)
     machine.run(
@@ -163,6 +174,16 @@ def luna() -> Iterator[Machine]:
         yield machine
 
 
+def start(cron: Machine, luna: Machine) -> None:
+    """Have both serve their crontabs from now on."""
+    luna.run("systemctl enable --now lunasched-crontabs.path lunasched-crontabs.service")
+    luna.wait_for(
+        "systemctl show -P ActiveState lunasched-crontabs.service | grep -qx inactive",
+        what="the crontabs to be read",
+    )
+    cron.run("systemctl start cron.service")
+
+
 def seen(machine: Machine) -> Seen:
     """What has been written so far."""
     each = 'for each in *; do echo; echo "==> $each"; cat "$each"; done; true'
@@ -193,12 +214,7 @@ def is_complete(machine: Machine) -> bool:
 
 
 def test_all_that_reaches_a_command_and_is_mailed(cron: Machine, luna: Machine) -> None:
-    luna.run("systemctl enable --now lunasched-crontabs.path lunasched-crontabs.service")
-    luna.wait_for(
-        "systemctl show -P ActiveState lunasched-crontabs.service | grep -qx inactive",
-        what="the crontabs to be read",
-    )
-    cron.run("systemctl start cron.service")
+    start(cron, luna)
     for machine in cron, luna:
         machine.wait_for(
             partial(is_complete, machine),
@@ -212,3 +228,143 @@ def test_all_that_reaches_a_command_and_is_mailed(cron: Machine, luna: Machine) 
         assert of_luna.runs[tag] == of_cron.runs[tag], tag
         assert len(of_cron.runs[tag]) == 1, tag
     assert of_luna.mails == of_cron.mails
+
+
+# A shell that writes down what cron and lunasched give it, and runs nothing of that.
+SHELL = """\
+#!/bin/bash -p
+read -r parent </proc/$PPID/comm
+if [ "$1" != -c ] || { [ "$parent" != cron ] && ! grep -q lunasched-job@ /proc/self/cgroup; }; then
+    exec /bin/dash "$@"
+fi
+name=$(mktemp -u /var/shell/XXXXXXXXXX)
+{
+    printf 'argv:'; printf ' <%s>' "$0" "$@"; echo
+    echo "id: $(id -u) $(id -g) $(id -G)"
+    echo "cwd: $(pwd -P)"
+    echo "umask: $(umask)"
+    echo "input: $(od -An -c | tr -d '\\n')"
+    tr '\\0\\n' '\\n\\1' </proc/$$/environ | sort | sed 's/^/env: /'
+} >"$name.new" 2>&1
+mv "$name.new" "$name"
+"""
+WRITTEN = r"""
+backup
+/usr/local/bin/backup --all >/dev/null 2>&1
+cd / && run-parts --report /etc/cron.elsewhere
+test -x /usr/sbin/anacron || ( cd / && run-parts --report /etc/cron.elsewhere )
+[ -x /usr/lib/php/sessionclean ] && if [ ! -d /run/systemd/x ]; then /usr/lib/php/sessionclean; fi
+command -v debian-sa1 > /dev/null && debian-sa1 1 1
+perl -e 'sleep int(rand(43200))' && certbot -q renew --no-random-sleep-on-renew
+if [ -x /usr/share/mdadm/checkarray ] && [ $(date +\%d) -le 7 ]; then checkarray --cron --all; fi
+tar czf "/backup/home-$(date +\%Y\%m\%d-\%H\%M).tgz" /home
+mysqldump --all-databases | gzip -c > /var/backups/db_`date +\%u`.sql.gz
+pg_dump -U postgres app | ssh -o BatchMode=yes backup@host 'cat > app-$(date +%F).sql'
+pg_dump -U postgres app | ssh -o BatchMode=yes backup@host 'cat > app-$(date +\%F).sql'
+mail -s "It's 10pm" joe%Joe,%%Where are your kids?%
+flock -n /run/lock/job.lock -c "nice -n 19 ionice -c3 rsync -a --delete '/srv/a b/' /mnt/"
+/usr/bin/env python3 -c 'import sys; print("a\tb", sys.argv[1:])' "$HOME" '$HOME' \$HOME
+for f in /tmp/*.tmp; do [ -e "$f" ] && rm -- "$f"; done
+while read -r line; do echo "$line"; done%one%two%three
+sleep 30; wget -qO- "https://example.org/cron.php?key=a&b=c#frag" | tee -a ~/log
+(sleep 5; echo late) & exit 0
+{ echo a; echo b; } 2>&1 | logger -t cron
+find /var/tmp -mtime +7 -name '*.[ch]' -exec rm {} \; -o -name "x y" -print
+echo "tab	and  two  spaces   "
+echo 'single "double" `back` \\ $(no)'
+echo trailing backslash \
+echo é ü ß € 𝄞 "日本"
+X=1 Y="2 3" command with=assignment
+:
+true # not a comment to cron
+test $(id -u) -eq 0 && echo root || echo other
+export PATH=$PATH:/opt/bin; . /etc/default/x; exec x
+[ "$(cat /proc/loadavg | cut -d. -f1)" -lt 4 ] && /bin/heavy
+a%
+a%%
+a\%b%c\%d
+a%b\%c%%d e
+""".strip("\n").splitlines()
+VARIABLES = """\
+MAILTO=""
+FOO=bar baz
+QUOTED = "  a b"
+EMPTY=''
+PATH=/usr/local/bin:/usr/bin:/bin
+"""
+HERS = """\
+MAILTO=luna
+HOME=/tmp
+TZ=Asia/Tokyo
+# The same again, by another name of the shell.
+SHELL=/opt/sh
+"""
+_ENTRY = re.compile(r"^[ \t]*(?:@\w+|(?:[^ \t#=]+[ \t]+){4}[^ \t]+)[ \t]+(?=[^ \t=])")
+_USER_OF = re.compile(r"^\* \* \* \* \* ([^ \t]+)")
+
+
+def each_minute(crontab: str) -> str:
+    """The crontab with all entries due each minute, and all else as it was."""
+    return "".join(
+        line if line.lstrip().startswith("#") else _ENTRY.sub("* * * * * ", line)
+        for line in crontab.splitlines(keepends=True)
+    )
+
+
+def shells(machine: Machine) -> set[str]:
+    """What each command that ran was given, each once.
+
+    Where there is no home, cron's run in its own directory, and ours in /.
+    """
+    printed = machine.exec(
+        "cd /var/shell; for each in *; do case $each in *.new|'*') ;; *)"
+        " echo; echo '==> '; cat $each;; esac; done",
+        timeout=300,
+    ).stdout
+    printed = printed.replace("\ncwd: /var/spool/cron\n", "\ncwd: /\n")
+    return {
+        "\n".join(line for line in part.strip().splitlines() if not BESIDES.match(line[5:]))
+        for part in printed.split("\n==> \n")[1:]
+    }
+
+
+@pytest.mark.campaign
+def test_the_cron_files_of_packages_and_more(cron: Machine, luna: Machine) -> None:
+    """All but their times, which are each minute here; what they run is not run."""
+    names = debian_crontabs.PACKAGES + (debian_crontabs.MORE_PACKAGES if IS_FULL else ())
+    packages = debian_crontabs.debs(names)
+    files = {
+        path: each_minute(data.decode())
+        for deb in packages.values()
+        for path, data in debian_crontabs.cron_files(deb).items()
+        if path.startswith("/etc/cron.d/")
+    }
+    system = [f"* * * * * {user} {text}\n" for user in ("root", "nobody") for text in WRITTEN]
+    files["/etc/cron.d/written"] = VARIABLES + "".join(system)
+    lines = [line for text in files.values() for line in text.splitlines()]
+    found = {match[1] for line in lines if (match := _USER_OF.match(line))}
+    users = " ".join(sorted(found - {"root", "nobody"}))
+    own = HERS + "".join(f"* * * * * {text}\n" for text in WRITTEN)
+    files[f"{SPOOL}/luna"] = own
+    entries = sum(line.startswith("* ") for line in [*lines, *own.splitlines()])
+    for machine in cron, luna:
+        machine.exec(f"rm -rf /etc/crontab /etc/cron.d/* {SPOOL}/*; install -d -m 1777 /var/shell")
+        machine.exec(f"for each in {users}; do id $each || useradd -m $each; done >/dev/null 2>&1")
+        for path in "/opt/sh", "/bin/sh.new":
+            machine.write_file(path, SHELL, mode=0o755)
+        machine.exec("mv /bin/sh.new /bin/sh")
+        for path, text in files.items():
+            machine.write_file(path, text, mode=0o644)
+        machine.exec(f"chown luna:crontab {SPOOL}/luna; chmod 600 {SPOOL}/luna")
+    start(cron, luna)
+    # A minute that is not over when the next begins is complete after that.
+    for machine in cron, luna:
+        machine.wait_for(
+            f"[ $(ls /var/shell | wc -l) -ge {2 * entries} ]",
+            what=f"two runs of {entries} entries",
+            timeout=180,
+            interval=2,
+        )
+    of_cron, of_luna = shells(cron), shells(luna)
+    assert sorted(of_luna - of_cron)[:3] == sorted(of_cron - of_luna)[:3] == []
+    assert len(of_cron) > len(names) + 2 * len(WRITTEN)

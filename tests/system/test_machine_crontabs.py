@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lunasched.doctor.crontabcheck import WATCHED
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -105,6 +107,33 @@ def test_they_follow_their_files(crontabs: Crontabs) -> None:
     crontabs.wait_for()
 
 
+def test_variables_of_the_machine_follow_their_files(crontabs: Crontabs) -> None:
+    """A proxy, say; what the crontab sets itself is above them."""
+    machine = crontabs.machine
+
+    def of_job() -> dict[str, str]:
+        machine.wait_for(IDLE, what="the crontabs to be read")
+        return dict(crontabs.luna.json("get", "cron.d-net-fetch")["env"])
+
+    own = {"A": "own", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
+    machine.exec("mkdir /root/files; mv /etc/environment /etc/default/locale /root/files")
+    crontabs.write("/etc/cron.d/net", "A=own\n1 1 * * * root /bin/fetch\n")
+    crontabs.wait_for("cron.d-net-fetch")
+    assert of_job() == own
+    try:
+        crontabs.write("/etc/environment", 'http_proxy="http://p:3128" \nA=1\nPATH=/snap/bin\n')
+        machine.wait_for(lambda: of_job() == {**own, "http_proxy": 'http://p:3128" '})
+        machine.exec("echo http_proxy=http://q:3128 >/etc/environment")
+        machine.wait_for(lambda: of_job() == {**own, "http_proxy": "http://q:3128"})
+        crontabs.write("/etc/default/locale", "LC_TIME=C.UTF-8\n")
+        machine.exec("rm /etc/environment")
+        machine.wait_for(lambda: of_job() == {**own, "LC_TIME": "C.UTF-8"})
+        machine.exec("rm /etc/default/locale")
+        machine.wait_for(lambda: of_job() == own)
+    finally:
+        machine.exec("mv /root/files/environment /etc; mv /root/files/locale /etc/default")
+
+
 def test_a_comment_limits_an_entry_and_raises_none(crontabs: Crontabs) -> None:
     """A user can bind the own entries, and not have them run as root, or before others."""
     machine = crontabs.machine
@@ -158,11 +187,11 @@ def test_each_path_is_watched_whatever_else_is_missing(crontabs: Crontabs) -> No
         )
     # Who stops the unit that is known by name stops all of them.
     active = "systemctl list-units --plain --no-legend --state=active 'lunasched-crontabs*.path'"
-    assert len(machine.exec(active).stdout.splitlines()) == 13
+    assert len(machine.exec(active).stdout.splitlines()) == 1 + len(WATCHED)
     machine.exec("systemctl stop lunasched-crontabs.path")
     assert machine.exec(active).stdout == ""
     machine.exec("systemctl start lunasched-crontabs.path")
-    assert len(machine.exec(active).stdout.splitlines()) == 13
+    assert len(machine.exec(active).stdout.splitlines()) == 1 + len(WATCHED)
 
 
 def test_no_edit_is_missed_whenever_it_comes(crontabs: Crontabs, rng: random.Random) -> None:

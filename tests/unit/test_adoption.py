@@ -82,6 +82,11 @@ def test_a_service_without_a_user_keeps_its_directory_and_environment() -> None:
     assert dict(job.directives) == {"UnsetEnvironment": "LOGNAME USER SHELL"}
 
 
+def test_a_directory_may_be_missing() -> None:
+    job = adopt(service="[Service]\nWorkingDirectory=-/srv\nExecStart=/bin/true\n").job
+    assert job.working_directory == "-/srv"
+
+
 def test_in_user_mode_nothing_has_to_be_said() -> None:
     job = adopt(service="[Service]\nExecStart=/bin/true\n", context=USER).job
     assert (job.working_directory, job.directives) == (None, ())
@@ -162,7 +167,7 @@ def test_all_faults_are_named_at_once() -> None:
     "line",
     [
         "ExecStart=/bin/x", "ExecStartPre=-+/bin/x", "Type=notify", "StandardError=tty",
-        "WorkingDirectory=-/srv", "WorkingDirectory=%d", "ExecStart=+/bin/y", "Type=forking",
+        "WorkingDirectory=-srv", "WorkingDirectory=%d", "ExecStart=+/bin/y", "Type=forking",
         "Slice=system-x.slice", "RemainAfterExit=yes", "Environment=x", "Environment=A=%H",
         "StandardOutput=file:/x", "CPUQuota=0.5", "TasksMax=10%", "StateDirectory=%y",
         "User=%i", "WatchdogSec=3", "LimitNOFILE=%I", "SendSIGKILL=no", "IgnoreSIGPIPE=maybe",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import debian_crontabs
 import pytest
+from campaign import IS_FULL
 from hypothesis import given
 from hypothesis import strategies as st
 from mutations import mutated
@@ -758,9 +759,11 @@ REFUSED: dict[str, str] = {}
 @pytest.fixture(scope="module")
 def shipped() -> dict[str, dict[str, bytes]]:
     """The cron files of Debian's packages, by package and path."""
+    names = debian_crontabs.PACKAGES + (debian_crontabs.MORE_PACKAGES if IS_FULL else ())
     try:
         files = {
-            name: debian_crontabs.cron_files(deb) for name, deb in debian_crontabs.debs().items()
+            name: debian_crontabs.cron_files(deb)
+            for name, deb in debian_crontabs.debs(names).items()
         }
     except debian_crontabs.NoPackages as error:
         pytest.fail(f"the packages of Debian are needed here, from a cache or by apt: {error}")
@@ -784,6 +787,7 @@ def entry_lines(path: str, data: bytes) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 def test_every_cron_file_of_debian(shipped: dict[str, dict[str, bytes]]) -> None:
     assert len(shipped) >= 25
     imported: dict[str, Any] = {}

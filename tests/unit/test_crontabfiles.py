@@ -159,6 +159,19 @@ def test_who_runs_the_scripts_of_a_directory(tmp_path: Path) -> None:
     assert found(tmp_path)["/etc/crontab"].by_anacron == {*DIRECTORIES}
 
 
+def test_variables_of_the_machine_are_in_all_but_what_is_anacrons(tmp_path: Path) -> None:
+    write(tmp_path / "etc/environment", "http_proxy=http://proxy:3128\nLANG=C\n")
+    write(tmp_path / "etc/default/locale", "LANG=de_DE.UTF-8\n")
+    for name in ("crontab", "cron.d/php", "anacrontab"):
+        write(tmp_path / "etc" / name)
+    write(tmp_path / SPOOL / user_name(), mode=0o600)
+    variables = {one.source().format: one.source().environment for one in found(tmp_path).values()}
+    session = (("http_proxy", "http://proxy:3128"), ("LANG", "de_DE.UTF-8"))
+    assert variables == {
+        CronFormat.SYSTEM: session, CronFormat.USER: session, CronFormat.ANACRON: (),
+    }  # fmt: skip
+
+
 def test_a_table_of_anacron_that_others_can_write(tmp_path: Path) -> None:
     write(tmp_path / "etc/crontab")
     write(tmp_path / "etc/anacrontab", TABLE, 0o666)

@@ -10,6 +10,7 @@ import pytest
 
 from lunasched.jobs.model import ExecutionMode, Job, Overlap, Priority
 from lunasched.jobs.origin import JobOrigin
+from lunasched.paths import user_home
 from lunasched.transfer.crontab import CronFormat, CrontabSource
 from lunasched.transfer.crontab.served import ENTRIES_MAX, FAULTS_MAX, Known, ServedCrontab, served
 
@@ -51,7 +52,7 @@ def told(job: Job) -> dict[str, Any]:
 def test_an_entry_does_what_cron_does_with_it() -> None:
     job = one("A=b\nHOME=/srv\n30 4 * * 1-5  backup --all %in%put\n")
     assert (job.name, job.schedule) == ("crontab.alice-backup", "30 4 * * 1-5")
-    assert (job.command, job.user, job.working_directory) == ("backup --all ", "alice", "/srv")
+    assert (job.command, job.user, job.working_directory) == ("backup --all ", "alice", "-/srv")
     assert job.environment == (
         ("A", "b"), ("HOME", "/srv"), ("SHELL", "/bin/sh"), ("PATH", "/usr/bin:/bin"),
     )  # fmt: skip
@@ -61,6 +62,34 @@ def test_an_entry_does_what_cron_does_with_it() -> None:
     assert (job.any_exit_code, job.mode, job.catch_up) == (True, ExecutionMode.PARALLEL, False)
     assert told(job) == {"on_output": [{"type": "sendmail", "to": "alice", "style": "cron"}]}
     assert job.tags == ()
+
+
+def test_variables_of_the_machine_are_below_those_of_the_crontab() -> None:
+    machine = {
+        "PATH": "/opt", "A": "machine", "B": "b c", "HOME": "/", "LOGNAME": "x", "1X": "1",
+        "BELL": "\a",
+    }  # fmt: skip
+    source = replace(OWN, environment=(*machine.items(),))
+    ((job, origin),) = serve("A=crontab\n@daily x\n", source=source).jobs
+    assert origin.inherited == ("B",)
+    assert job.environment == (
+        ("PATH", "/usr/bin:/bin"), ("A", "crontab"), ("B", "b c"), ("SHELL", "/bin/sh"),
+    )  # fmt: skip
+
+
+def test_what_systemd_takes_for_a_home_is_not_always_the_users() -> None:
+    for user in ("nobody", "root"):
+        source = replace(SYSTEM, users={user})
+        job = one(f"@daily {user} x\n", source)
+        home = user_home(user)
+        own = (None, False) if home == "/root" else (f"-{home}", True)
+        assert (job.working_directory, ("HOME", home) in job.environment) == own
+
+
+def test_white_space_before_a_command_is_as_cron_has_it() -> None:
+    """Of the system's crontabs cron takes one blank away, of a user's all."""
+    assert one("@daily root \t x %in\n", SYSTEM).command == "\t x "
+    assert one("@daily \t x\n").command == "x"
 
 
 def test_an_entry_of_the_system_names_its_user() -> None:

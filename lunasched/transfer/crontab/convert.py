@@ -94,6 +94,8 @@ class PlainDraft:
     shell: str
     mails_failures: bool
     """True with OpenBSD's ``-n``: no mail of a run that succeeds."""
+    blanks: str = ""
+    """The white space that cron leaves before the command."""
     script: str = ""
     """The path of the one script of a directory that it runs."""
 
@@ -110,8 +112,10 @@ def plain_draft(entry: RawEntry, source: CrontabSource) -> PlainDraft:
     rest = times.rest
     user = source.user
     _check_no_star(rest)
+    blanks = ""
     if source.format is CronFormat.SYSTEM:
         user, rest = _user(rest, source)
+        blanks, rest = _split_blanks(rest)
     mails_failures = bool(re.match(r"-n[ \t]", rest))
     if mails_failures:
         rest = rest[2:].lstrip(" \t")
@@ -147,7 +151,7 @@ def plain_draft(entry: RawEntry, source: CrontabSource) -> PlainDraft:
         stem=stem(source.prefix, base_name(command)),
         differences=differences,
     )
-    return PlainDraft(draft, command, rest, stdin, shell, mails_failures)
+    return PlainDraft(draft, command, rest, stdin, shell, mails_failures, blanks)
 
 
 def plain_anacron_draft(entry: RawEntry) -> PlainDraft:
@@ -174,8 +178,8 @@ def _check_no_star(rest: str) -> None:
 
 
 def _user(rest: str, source: CrontabSource) -> tuple[str, str]:
-    match = re.match(r"([^ \t]+)(?:[ \t]+(.*))?\Z", rest, re.DOTALL)
-    if match is None or not match[2]:
+    match = re.match(r"([^ \t]+)(?:[ \t](.*))?\Z", rest, re.DOTALL)
+    if match is None or not match[2] or not match[2].strip(" \t"):
         raise InvalidInput("it has no command; after the time come a user and a command here")
     user, rest = match[1], match[2]
     # In FreeBSD and cronie, "user:group" is not a name.
@@ -185,6 +189,11 @@ def _user(rest: str, source: CrontabSource) -> tuple[str, str]:
             "use --user-format"
         )
     return user, rest
+
+
+def _split_blanks(text: str) -> tuple[str, str]:
+    rest = text.lstrip(" \t")
+    return text[: len(text) - len(rest)], rest
 
 
 def check_user(draft: CrontabDraft, source: CrontabSource) -> None:

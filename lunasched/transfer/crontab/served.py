@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +20,8 @@ from lunasched.jobs.channels import read_address
 from lunasched.jobs.model import Job
 from lunasched.jobs.origin import JobOrigin
 from lunasched.jobs.reading import job_from_mapping
+from lunasched.jobs.values import read_environment
+from lunasched.paths import user_home
 from lunasched.transfer.crontab.convert import (
     PlainDraft,
     check_user,
@@ -94,14 +97,20 @@ def served(
             problems.add(entry.line, said)
             break
         drafts += found
+    session = _of_session(source)
     jobs: list[tuple[Job, JobOrigin]] = []
     before: dict[int, list[str]] = defaultdict(list)
     for plain, name in zip(drafts, _names(drafts, known, is_taken), strict=True):
         line = plain.draft.entry.line
-        definition = {**_definition(plain, name, source, problems), "after": before[line]}
+        definition = {
+            **_definition(plain, name, source, problems),
+            "env": {**session, **plain.draft.definition["env"]},
+            "after": before[line],
+        }
         job = _job(definition, plain, source, problems)
         if job is not None:
-            jobs.append((job, _origin(plain, source)))
+            inherited = tuple(name for name in session if name not in plain.draft.definition["env"])
+            jobs.append((job, replace(_origin(plain, source), inherited=inherited)))
             if plain.script:
                 before[line] = [*before[line], name]
     return ServedCrontab(
@@ -136,11 +145,30 @@ def _drafts(entry: RawEntry, source: CrontabSource, problems: Problems) -> list[
     parts = _parts(plain, source)
     if parts is None:
         plain.draft.stem = _stem(source.prefix, plain.draft.stem)
-        return [plain]
+        return [plain if source.format is CronFormat.ANACRON else _as_given(plain, source)]
     if parts.unless_anacron and parts.directory in source.by_anacron:
         return []
     scripts = source.scripts(parts.directory) if source.scripts else ()
     return [_script_draft(plain, script, parts, source) for script in scripts]
+
+
+def _as_given(plain: PlainDraft, source: CrontabSource) -> PlainDraft:
+    """The entry with all that cron gives a command: white space, a directory and ``HOME``."""
+    definition = plain.draft.definition
+    command = plain.blanks + plain.command
+    is_plain = isinstance(definition["command"], str)
+    definition["command"] = command if is_plain else [plain.shell, "-c", command]
+    if directory := definition.get("working_directory"):
+        definition["working_directory"] = f"-{directory}"
+    elif source.caller is None:
+        user = definition.get("user") or "root"
+        home = user_home(user)
+        # What systemd takes for the home of these, whatever the list of users says.
+        known = {"root": "/root", "nobody": None}.get(user, None if home == "/" else home)
+        if home and home != known:
+            definition["working_directory"] = f"-{home}"
+            definition["env"] = {**definition["env"], "HOME": home}
+    return replace(plain, command=command)
 
 
 def _parts(plain: PlainDraft, source: CrontabSource) -> RunParts | None:
@@ -250,6 +278,19 @@ def _definition(
         "systemd": {**definition.get("systemd", {}), "KillMode": "process"},
         "notification_config": {told: channel} if channel else {},
     }
+
+
+def _of_session(source: CrontabSource) -> dict[str, str]:
+    """The variables that reach a command from outside of its crontab; some others cron sets itself.
+
+    What no unit can say is left out: it is nothing that the crontab could be at fault for.
+    """
+    found: dict[str, str] = {}
+    for name, value in source.environment:
+        if name not in ("HOME", "LOGNAME"):
+            with suppress(InvalidInput):
+                found |= read_environment({name: value})
+    return found
 
 
 # The directives for a standard input are read by everybody. Bash and env leave no variable behind.

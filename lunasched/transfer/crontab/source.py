@@ -56,6 +56,8 @@ class CrontabSource:
     """The scripts of a directory, in their order; ``None`` where they are not to be jobs."""
     by_anacron: frozenset[str] = frozenset()
     """The directories whose scripts anacron runs, or its table, instead of a crontab."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """The variables that each command has, where the crontab does not set them."""
     spread: str = ""
     """What tells apart machines: a random delay is another on each."""
     is_guess: bool = False

@@ -31,6 +31,7 @@ def file_lacks(place: Place) -> Iterator[Lack]:
 def _working_directory(place: Place) -> Iterator[Lack]:
     key, path = "working_directory", place.job.working_directory
     if path is None or not path.startswith("/"):
+        # With "-" before it, it may be missing.
         return
     seen = place.examine(path)
     if seen is Absence.FORBIDDEN:

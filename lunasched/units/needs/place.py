@@ -95,7 +95,8 @@ class Place:
     @cached_property
     def directory(self) -> str | None:
         """The directory in which the command begins, if that is known and there."""
-        path = self.job.working_directory or (self.account.home if self.account else "")
+        own = (self.job.working_directory or "").removeprefix("-")
+        path = own or (self.account.home if self.account else "")
         return path if path.startswith("/") and isinstance(self.examine(path), Seen) else None
 
     def hides(self, path: str) -> str | None:
