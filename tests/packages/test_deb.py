@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import legacy
 import pytest
-from installed import Lunasched, is_over
+from installed import Lunasched, is_over, slots_each
 from packaged import OLDER, TREE, Built, commands, guide_part
 
 from lunasched import __version__
@@ -279,7 +279,7 @@ def test_upgrade_while_jobs_run(debian: Machine) -> None:
     debian.exec("systemctl --user start lunasched", user="luna")
     # Each timer is without its unit for less than that when the units are replaced.
     period = Lunasched(debian).period(4, 5)
-    slots = ("add", "--name", "slots", "--schedule", f"calendar:*:*:0/{period}")
+    slots = ("add", "--name", "slots", "--schedule", slots_each(period))
     lunasched(debian, *slots, "--command", "date +%s >>/var/tmp/slots")
     waits = "while [ ! -e /run/go ]; do sleep 0.1; done; exit 7"
     lunasched(debian, "add", "--name", "long", "--schedule", "@yearly", "--command", waits)

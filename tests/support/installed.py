@@ -54,6 +54,12 @@ def is_over(unit: str) -> str:
     return f"systemctl show -P ActiveState {unit} | grep -qx inactive"
 
 
+def slots_each(period: int) -> str:
+    """The schedule with a slot each so many seconds of a minute: what `Lunasched.period` gives."""
+    # systemd takes no step that leaves one value.
+    return f"calendar:*:*:0/{period}" if period < 60 else "calendar:*:*:0"
+
+
 SYNCED = is_over("lunasched-sync.service")
 """The condition that no sync is carried out."""
 

@@ -6,6 +6,7 @@ import random
 import re
 from typing import TYPE_CHECKING
 
+import debian_crontabs
 import pytest
 from campaign import rounds
 from crontab_inputs import crontab_inputs
@@ -221,6 +222,57 @@ def test_a_full_disk_leaves_the_crontab_as_it_was(user: str, both: Machine) -> N
         assert both.run("crontab -l", user=user).stdout == new
     finally:
         both.exec(f"umount {SPOOL}; rm -rf /root/kept /tmp/crontab.*")
+
+
+# Where /bin and /lib are links, dpkg would make directories of them.
+UNPACK = """
+dpkg -x /root/package.deb /root/package
+for part in bin lib usr/bin usr/lib usr/share; do
+    [ ! -d /root/package/$part ] || cp -a /root/package/$part/. /usr/${part#usr/}/
+done
+rm -rf /root/package /root/package.deb
+"""
+TERMINAL = ("tmux", "libevent-core-2.1-7", "libutempter0", "nano", "libncursesw6")
+
+
+def test_a_session_in_a_terminal(both: Machine) -> None:
+    """As a person edits: with nano, in tmux, with a fault in the first try."""
+    for deb in debian_crontabs.debs(TERMINAL).values():
+        both.copy(deb, "/root/package.deb")
+        both.exec(UNPACK)
+    both.exec("ldconfig")
+    server = both.popen(["tmux", "-L", "cron", "-D"], user="luna")
+
+    def tmux(*arguments: str) -> str:
+        return str(both.run(["tmux", "-L", "cron", *arguments], user="luna").stdout)
+
+    def wait_for(text: str) -> None:
+        both.wait_for(lambda: text in tmux("capture-pane", "-p"), what=text, interval=0.3)
+
+    def edit(*keys: str) -> None:
+        wait_for("GNU nano")
+        tmux("send-keys", *keys)
+        # Write the file by the name that it has, and leave.
+        tmux("send-keys", "C-o", "Enter", "C-x")
+
+    try:
+        both.wait_for("tmux -L cron list-commands", user="luna", what="the server of tmux")
+        start = "crontab -e; echo status $?; sleep 1000"
+        tmux("new-session", "-d", "-x", "110", "-y", "30", "-e", "EDITOR=nano", start)
+        edit("61 3 * * * backup", "Enter")
+        wait_for("Do you want to retry the same edit? (y/n)")
+        said = tmux("capture-pane", "-p")
+        assert ":1: " in said and "61 is out of range" in said
+        assert both.run("crontab -l", user="luna", check=False).returncode == 1
+        tmux("send-keys", "y", "Enter")
+        edit("C-k", "1 3 * * * backup", "Enter")
+        wait_for("status 0")
+    finally:
+        both.run("tmux -L cron kill-server", user="luna", check=False)
+        server.wait()
+    text = both.run("crontab -l", user="luna").stdout
+    assert text.startswith("1 3 * * * backup\n") and "61 3" not in text
+    assert both.exec("ls -d /tmp/crontab.*", check=False).stdout == ""
 
 
 KILLS = rounds(8, 200)

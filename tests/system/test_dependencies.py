@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from campaign import rounds
+from installed import slots_each
 
 if TYPE_CHECKING:
     from installed import Lunasched
@@ -119,7 +120,7 @@ def test_of_several_dependencies_all_that_failed_are_named(luna: Lunasched) -> N
 
 def test_triggered_together_a_job_waits_for_what_it_depends_on(luna: Lunasched) -> None:
     # All four of them are over before the next slot.
-    every = ("--schedule", f"calendar:*:*:0/{luna.period(5, 3)}")
+    every = ("--schedule", slots_each(luna.period(5, 3)))
     names = [f"{luna.name}-{letter}" for letter in "abcd"]
     a, b, c, d = names
     # Against the order of the names, and in the order of the timers' creation.
@@ -153,7 +154,7 @@ def test_triggered_together_a_job_waits_for_what_it_depends_on(luna: Lunasched) 
 
 @pytest.mark.parametrize("overlap", ["queue", "skip", "replace"])
 def test_the_order_does_not_depend_on_what_an_overlap_does(luna: Lunasched, overlap: str) -> None:
-    every = ("--schedule", f"calendar:*:*:0/{luna.period(4, 3)}", "--overlap", overlap)
+    every = ("--schedule", slots_each(luna.period(4, 3)), "--overlap", overlap)
     names = (f"{luna.name}-b", f"{luna.name}-a")
     first, second = names
     # What was known of the first when the second was added is not what counts.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from campaign import rounds
-from installed import INSTALL
+from installed import INSTALL, slots_each
 from machine import Machine
 
 from lunasched.formats import unitfile
@@ -255,7 +255,7 @@ def test_no_slot_is_lost_or_doubled(luna: Lunasched, rng: random.Random) -> None
     # Less than a period is without a timer at each change, whatever the load.
     period = luna.period(3, 6)
     luna(
-        *("add", "--name", name, "--schedule", f"calendar:*:*:0/{period}"),
+        *("add", "--name", name, "--schedule", slots_each(period)),
         *("--command", "date +%s >>/tmp/slots"),
     )
 

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from campaign import rounds
 
 from lunasched.doctor.crontabcheck import WATCHED
 
@@ -209,6 +210,47 @@ def test_no_edit_is_missed_whenever_it_comes(crontabs: Crontabs, rng: random.Ran
         what="the last edit",
         interval=0.3,
     )
+
+
+@pytest.mark.campaign
+def test_a_kill_loses_no_entry_and_doubles_none(crontabs: Crontabs, rng: random.Random) -> None:
+    """Wherever it comes: what it left undone is done without another edit."""
+    machine = crontabs.machine
+    entries = {f"cron.d-many-job{each}": f"1 3 * * * root /bin/job{each}\n" for each in "abcdefgh"}
+    listed = "systemctl list-units --plain --no-legend --state=active 'lunasched-job@cron.d-many*'"
+    for _ in range(rounds(4, 100)):
+        chosen = sorted(rng.sample(sorted(entries), rng.randint(1, len(entries))))
+        crontabs.write("/etc/cron.d/many", "".join(entries[name] for name in chosen))
+        kill = "systemctl kill -s KILL lunasched-crontabs.service"
+        machine.exec(f"sleep {rng.uniform(0, 0.9):.3f}; {kill}", check=False)
+        crontabs.wait_for(*chosen)
+        active = [line.split()[0] for line in machine.exec(listed).stdout.splitlines()]
+        assert active == [f"lunasched-job@{name}.timer" for name in chosen]
+    assert "as it should be" in crontabs.luna("sync").stdout
+
+
+@pytest.mark.campaign
+def test_an_adoption_that_is_killed_leaves_one_job(crontabs: Crontabs, rng: random.Random) -> None:
+    """Of the crontab or of none, and not both."""
+    luna, machine = crontabs.luna, crontabs.machine
+    for number in range(rounds(4, 100)):
+        name, entry = f"cron.d-mine-run{number}", f"1 3 * * * root /bin/run{number}\n"
+        crontabs.write("/etc/cron.d/mine", entry)
+        crontabs.wait_for(name)
+        killed = f"timeout -s KILL {rng.uniform(0.1, 0.7):.3f} lunasched adopt-crontab {name}"
+        machine.exec(killed, check=False)
+        machine.wait_for("! [ -s /var/lib/lunasched/jobs.db-journal ]", what="it to be settled")
+        # Whoever reads them all next.
+        luna("crontabs")
+        assert list(crontabs.jobs()) == [name]
+        text = machine.read_file("/etc/cron.d/mine")
+        assert text in (entry, f"#{entry}")
+        again = luna("adopt-crontab", name, check=False)
+        assert again.returncode == 0 or "comes from no crontab" in again.stderr
+        assert text == entry or again.returncode != 0
+        assert list(crontabs.jobs()) == [name]
+        luna("remove", name)
+        assert "as it should be" in luna("sync").stdout
 
 
 def test_a_note_that_cannot_be_written_makes_no_circle(crontabs: Crontabs) -> None:

@@ -7,10 +7,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from installed import slots_each
 
 from lunasched.formats.unittext import launch_name, service_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from installed import Lunasched
 
 pytestmark = [pytest.mark.machine, pytest.mark.slow]
@@ -50,12 +53,12 @@ def test_queue_is_one_run_right_after_the_one_in_progress(luna: Lunasched, sched
     assert most_at_once(runs) == 1
 
 
-@pytest.mark.parametrize("schedule", ["calendar:*:*:0/{}", "every {}s"])
-def test_skip_waits_for_the_next_time(luna: Lunasched, schedule: str) -> None:
+@pytest.mark.parametrize("each", [slots_each, "every {}s".format])
+def test_skip_waits_for_the_next_time(luna: Lunasched, each: Callable[[int], str]) -> None:
     # Longer than a busy machine is late: the next time is not right after what is skipped.
     period = luna.period(4, 6)
     luna(
-        *("add", "--name", luna.name, "--schedule", schedule.format(period), "--overlap", "skip"),
+        *("add", "--name", luna.name, "--schedule", each(period), "--overlap", "skip"),
         # Its end is in the middle between two times.
         *("--command", f"sleep {1.5 * period}"),
         # To systemd, that is for what a guard ends with, too.
@@ -104,7 +107,7 @@ def test_replace_ends_the_run_in_progress(luna: Lunasched, schedule: str) -> Non
 def test_what_does_not_overlap_makes_no_units(luna: Lunasched) -> None:
     """Each new one has systemd read all of its unit directories again."""
     luna(
-        *("add", "--name", luna.name, "--schedule", f"calendar:*:*:0/{luna.period(3)}"),
+        *("add", "--name", luna.name, "--schedule", slots_each(luna.period(3))),
         *("--execution-mode", "Parallel", "--command", "true"),
     )
     runs = luna.wait_for_runs(luna.name, 3)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import prometheus
 import pytest
-from installed import INSTALL, PAGE, Lunasched
+from installed import INSTALL, PAGE, Lunasched, slots_each
 from machine import Machine
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -225,7 +225,7 @@ def test_slots_that_pass_while_the_timer_is_stopped_are_missed(luna: Lunasched) 
 def test_slots_before_the_timer_of_a_new_job_are_not_missed(luna: Lunasched, how: str) -> None:
     """Between its definition and the start of its timer, on a machine that takes its time."""
     period = luna.period(2)
-    schedule = ("--schedule", f"calendar:*:*:0/{period}", "--command", "true")
+    schedule = ("--schedule", slots_each(period), "--command", "true")
     command = ["add", "--name", luna.name, *schedule]
     if how == "enable":
         luna(*command, "--disabled")
@@ -260,7 +260,7 @@ def test_the_first_slot_of_a_new_job_is_its_own_before_the_command_is_over(
     machine, period = luna.machine, luna.period(6)
     proof = f"/var/tmp/{luna.name}"
     machine.exec("systemctl stop lunasched")
-    job = ["--schedule", f"calendar:*:*:0/{period}", "--jitter", f"{period - 2}"]
+    job = ["--schedule", slots_each(period), "--jitter", f"{period - 2}"]
     job += ["--command", f"echo >>{proof}"]
     add = ["python3", "-c", SLOW_ADD, str(period), "add", "--name", luna.name, *job]
     machine.exec(add, timeout=60 + 2 * period)
@@ -276,7 +276,7 @@ def test_slots_without_a_supervisor_are_not_missed(luna: Lunasched) -> None:
     """The jobs ran, and are on record when it is back."""
     proof, period = f"/var/tmp/{luna.name}", luna.period(4, 4)
     command = ["--command", f"date +%s >> {proof}"]
-    luna("add", "--name", luna.name, "--schedule", f"calendar:*:*:0/{period}", *command)
+    luna("add", "--name", luna.name, "--schedule", slots_each(period), *command)
     luna.wait_for_runs(luna.name, 1)
     luna.machine.run("systemctl stop lunasched.service")
     before = int(luna.machine.run(f"wc -l <{proof}").stdout)

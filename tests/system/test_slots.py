@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from campaign import rounds
+from installed import slots_each
 
 if TYPE_CHECKING:
     from installed import Lunasched
@@ -28,7 +29,7 @@ def daily_at(moment: datetime) -> str:
 
 def frequent(luna: Lunasched) -> tuple[str, str]:
     """A schedule whose slots are as near as runs can keep up with."""
-    return "--schedule", f"calendar:*:*:0/{luna.period(2)}"
+    return "--schedule", slots_each(luna.period(2))
 
 
 def counts(luna: Lunasched, name: str) -> dict[str, int]:
@@ -227,7 +228,7 @@ def test_slots_that_passed_while_a_timer_was_stopped_are_not_made_up_for(
     luna: Lunasched, how: str
 ) -> None:
     period = luna.period(4)
-    schedule = ("--schedule", f"calendar:*:*:0/{period}", "--catch-up")
+    schedule = ("--schedule", slots_each(period), "--catch-up")
     luna("add", "--name", luna.name, *schedule, "--command", "true")
     luna.wait_for_runs(luna.name, 1)
     # As after a boot: timers.target keeps the timer loaded, with what it knows of its last elapse.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from installed import INSTALL, SUITE, Lunasched
+from installed import INSTALL, SUITE, Lunasched, slots_each
 from machine import Machine
 
 pytestmark = pytest.mark.machine
@@ -55,7 +55,7 @@ def test_jobs_that_may_overlap_start_without_a_bus(without: Machine, seconds: in
     command = Lunasched(without)
     ran = f"/root/ran-{seconds}"
     command(
-        *("add", "--name", "beside", "--schedule", f"calendar:*:*:0/{command.period(2)}"),
+        *("add", "--name", "beside", "--schedule", slots_each(command.period(2))),
         *("--execution-mode", "parallel", "--command", f"echo x >>{ran}; sleep {seconds}"),
     )
 

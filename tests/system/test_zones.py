@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from installed import SYNCED
+from installed import SYNCED, slots_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,7 +137,7 @@ def test_a_job_is_there_from_when_its_turn_came(luna: Lunasched) -> None:
     """Not from when its command began to wait: the slots in between were not missed."""
     machine, period = luna.machine, luna.period(4)
     with lock_held(machine):
-        schedule = ("--schedule", f"calendar:*:*:0/{period}", "--command", "true")
+        schedule = ("--schedule", slots_each(period), "--command", "true")
         add = machine.popen(["lunasched", "add", "--name", luna.name, *schedule])
         machine.wait_for("grep -e '-> FLOCK' /proc/locks", what="the command to wait")
         machine.exec(f"sleep {2.1 * period}", timeout=60 + 2 * period)
