@@ -17,6 +17,7 @@ import pytest
 from samples import job
 
 from lunasched.errors import PermissionDenied, StoreError
+from lunasched.jobs.origin import JobOrigin
 from lunasched.store import DEFINITIONS, Definitions, DefinitionsReader, check_directory
 
 NOBODY = 65534
@@ -68,6 +69,23 @@ def test_a_database_from_before_jobs_had_origins(path: Path) -> None:
     assert (definitions.jobs.all(), definitions.jobs.origins()) == ([job(name="a")], {})
     assert definitions.version() == DEFINITIONS.version
     definitions.close()
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_database_from_before_origins_had_variables(version: int, path: Path) -> None:
+    old = sqlite3.connect(path)
+    DEFINITIONS.upgrade(old, 0, to=version)
+    old.execute("INSERT INTO jobs VALUES ('a', ?, 1, 2)", [json.dumps(job(name="a").to_mapping())])
+    old.execute("INSERT INTO origins VALUES ('a', '/etc/crontab', 7, '@daily root x')")
+    old.commit()
+    old.close()
+    definitions = Definitions.open(path, group=NOBODY)
+    assert definitions.jobs.origins() == {"a": JobOrigin("/etc/crontab", 7, "@daily root x")}
+    inherited = JobOrigin("/etc/crontab", 7, "@daily root x", ("LANG", "http_proxy"))
+    with definitions.transaction():
+        definitions.jobs.put_origin("a", inherited)
+    definitions.close()
+    assert DefinitionsReader(path).jobs.origins() == {"a": inherited}
 
 
 def test_a_reader_sees_jobs_from_before_there_is_a_file(path: Path) -> None:
