@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lunasched.deploy.servedcrontabs import CrontabFault
     from lunasched.jobs.model import Job
     from lunasched.jobs.origin import JobOrigin
-    from lunasched.machine.crontabs import FoundCrontab
+    from lunasched.machine.crontabs import FoundCrontab, Ignored
     from lunasched.store.jobtable import JobTable
     from lunasched.systemd.cronrecords import CronEnd
 
@@ -86,10 +86,9 @@ def serve_crontabs(
     if found and not machine_crontabs.can_mail():
         note = f"note: there is no {SENDMAIL}: what jobs print is in the history, and not mailed"
         print(note, file=sys.stderr)
-    for one in found:
-        if one.ignored is not None:
-            fix = f"; to have it read: {one.ignored.fix}" if one.ignored.fix else ""
-            _warn(f"{one.path} is not read: {one.ignored.reason}{fix}")
+    unread = {one.path: _why_unread(one.ignored) for one in found if one.ignored is not None}
+    for path, reason in unread.items():
+        _warn(f"{path} {reason}")
     for fault in faults:
         place = f"{fault.source}:{fault.line}" if fault.line else fault.source
         _warn(f"{place}: {fault.message}")
@@ -98,7 +97,7 @@ def serve_crontabs(
     if release:
         faultmails.forget_letters()
     else:
-        _mail_faults(faults)
+        _mail_faults(faults, unread)
 
 
 @app.command("adopt-crontab")
@@ -166,8 +165,16 @@ def _make_up(session: Session, jobs: Sequence[Job], ended: CronEnd) -> None:
     print(f"Started {number} of them, which were due since cron was stopped.")
 
 
-def _mail_faults(faults: Sequence[CrontabFault]) -> None:
-    """Mail what is not run to whom cron would mail what it prints."""
+def _why_unread(ignored: Ignored) -> str:
+    fix = f"; to have it read: {ignored.fix}" if ignored.fix else ""
+    return f"is not read: {ignored.reason}{fix}"
+
+
+def _mail_faults(faults: Sequence[CrontabFault], unread: Mapping[str, str]) -> None:
+    """Mail what is not run to whom cron would mail what it prints, and what is not read to root.
+
+    ``unread`` are the crontabs that are not read, by path, and why.
+    """
     if not machine_crontabs.can_mail():
         return
     entries = [
@@ -176,6 +183,10 @@ def _mail_faults(faults: Sequence[CrontabFault]) -> None:
         )
         for fault in faults
         if fault.mailed_to
+    ]
+    entries += [
+        faultmails.UnrunEntry(path, 0, "", reason, "root", "root")
+        for path, reason in unread.items()
     ]
     try:
         faultmails.mail(entries, os.uname().nodename)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,6 +98,14 @@ def origins_in(
     """The lines of crontabs that jobs are, by job, where their database can be read."""
     jobs = jobs_in(known, store)
     return jobs if isinstance(jobs, Unseen) else store().jobs.origins() if jobs else {}
+
+
+def adopted_in(
+    known: DatabaseFacts | Unseen, store: Callable[[], Store]
+) -> Sequence[tuple[str, str, str]] | Unseen:
+    """The jobs that were lines of crontabs, where their database can be read."""
+    jobs = jobs_in(known, store)
+    return jobs if isinstance(jobs, Unseen) else store().jobs.adopted() if jobs else ()
 
 
 def judge_definitions(facts: Facts) -> Iterator[Finding]:

@@ -57,6 +57,7 @@ def examine(
     jobs = seen(lambda: databasecheck.jobs_in(definitions, store))
     manager = seen(lambda: servicemanagercheck.look(mode))
     origins = seen(lambda: databasecheck.origins_in(definitions, store))
+    adopted = seen(lambda: databasecheck.adopted_in(definitions, store))
     limit = configurationcheck.limit_to_all_jobs
     deployed = (
         jobs
@@ -94,7 +95,7 @@ def examine(
         deployed=deployed,
         lacks=jobs if isinstance(jobs, Unseen) else needcheck.look(mode, jobs),
         cron=seen(lambda: croncheck.look(mode, manager, known, origins, user)),
-        crontabs=seen(lambda: crontabcheck.look(mode, manager, origins)),
+        crontabs=seen(lambda: crontabcheck.look(mode, paths, manager, origins, adopted, user)),
         in_container=host.is_container(),
         has_supervisor_user=mode is Mode.USER or host.user_exists(SUPERVISOR_USER),
         reinstall=scriptcheck.how_to_reinstall(context.scripts),

@@ -33,11 +33,12 @@ _LINES_MAX = 50
 
 @dataclass(frozen=True, slots=True)
 class UnrunEntry:
-    """An entry that is not run."""
+    """An entry that is not run, or a whole crontab."""
 
     source: str
     """The path of the crontab."""
     line: int
+    """0 for all that the crontab says, or all that no other entry tells of."""
     text: str
     reason: str
     user: str
@@ -103,7 +104,7 @@ def _letter(entries: Sequence[UnrunEntry], host: str) -> bytes:
     letter = EmailMessage(policy=SMTP.clone(linesep="\n", max_line_length=998))
     letter["From"] = "root (Cron Daemon)"
     letter["To"] = first.mailed_to
-    subject = f"Cron <{first.user}@{host}> {first.source}: {_counted(len(entries))} not run"
+    subject = f"Cron <{first.user}@{host}> {first.source}: {_counted(entries)} not run"
     letter["Subject"] = "".join(char if char.isprintable() else " " for char in subject)
     letter["Auto-Submitted"] = "auto-generated"
     said = [_described(entry) for entry in entries[:_LINES_MAX]]
@@ -152,5 +153,10 @@ def _replace(path: Path, data: bytes) -> None:
     partial.rename(path)
 
 
-def _counted(number: int) -> str:
-    return "1 line is" if number == 1 else f"{number} lines are"
+def _counted(entries: Sequence[UnrunEntry]) -> str:
+    number = sum(1 for entry in entries if entry.line)
+    if not number:
+        return "it is"
+    more = "more than " if number < len(entries) else ""
+    lines = "line is" if number == 1 and not more else "lines are"
+    return f"{more}{number} {lines}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from typing import TYPE_CHECKING
@@ -137,6 +138,21 @@ def test_a_users_crontab_becomes_jobs(both: Machine, luna: Lunasched) -> None:
         both.wait_for(lambda: "crontab.luna-backup" not in luna("list", "--names").stdout)
     finally:
         both.exec(f"systemctl disable --quiet --now {units}; lunasched crontabs --release")
+
+
+def test_a_user_is_told_what_is_not_run(both: Machine) -> None:
+    """The doctor of a user's own jobs tells of the crontab that the machine's root can change."""
+    both.write_file(f"{SPOOL}/luna", f"{ENTRY}61 * * * * x\n", mode=0o600)
+    both.exec(f"chown luna {SPOOL}/luna; systemctl start lunasched-usercrontab.socket")
+    doctor = "lunasched --user doctor --json"
+    done = both.run(doctor, user="luna", check=False)
+    said = [one for one in json.loads(done.stdout)["findings"] if one["check"] == "crontabs"]
+    assert [(one["what"].partition(": ")[0], one["severity"]) for one in said] == [
+        ("crontab -l:2 is not run", "warning")
+    ]
+    both.run("crontab -r", user="luna")
+    done = both.run(doctor, user="luna", check=False)
+    assert [one for one in json.loads(done.stdout)["findings"] if one["check"] == "crontabs"] == []
 
 
 def test_the_service_is_sandboxed_and_bounded(both: Machine) -> None:

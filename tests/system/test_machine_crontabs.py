@@ -496,6 +496,12 @@ def test_what_is_not_run_is_mailed_once(crontabs: Crontabs) -> None:
         machine.exec("systemctl start lunasched-crontabs.service")
         assert "63 *" in "".join(wait_for(4))
         machine.wait_for("! ls /var/lib/lunasched/crontab-mails | grep -q :", what="no letter left")
+        # A file that cron would not read is root's to fix, whosever it is.
+        crontabs.write(f"{SPOOL}/luna", "2 2 * * * y\n", "644", "luna")
+        (unread,) = [mail for mail in wait_for(5) if "0644" in mail]
+        assert re.search(rf"\nSubject: Cron <root@.*> {SPOOL}/luna: it is not run\n", unread)
+        assert f"\n{SPOOL}/luna: is not read: its mode is 0644, and not 0600; " in unread
+        assert f"to have it read: chmod 600 {SPOOL}/luna\n" in unread
     finally:
         machine.exec("mv /usr/sbin/aside /usr/sbin/sendmail; rm -rf /var/tmp/mails /root/fails")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import crontab_machine
@@ -90,6 +91,15 @@ CRONTAB = crontab_machine.PROGRAM.replace("main()", "main(is_own=True)")
 BIN = "/home/luna/.local/bin/crontab"
 
 
+def _of_crontabs(own: Lunasched) -> list[dict[str, Any]]:
+    """What the doctor says of the crontab."""
+    found = json.loads(own("doctor", "--json", check=False).stdout)["findings"]
+    return sorted(
+        (one for one in found if one["check"] == "crontabs" and one["severity"] != "ok"),
+        key=lambda one: str(one["what"]),
+    )
+
+
 def test_a_crontab_of_ones_own(own: Lunasched) -> None:
     """Without the service of the system: its entries are jobs of the user's own manager."""
     machine = own.machine
@@ -122,6 +132,19 @@ def test_a_crontab_of_ones_own(own: Lunasched) -> None:
         editor = {"VISUAL": "sed -i s/true/false/"}
         machine.run(["lunasched", "edit", "crontab-true"], user="luna", env=editor)
         assert set(listed()) == {"crontab-echo", "crontab-false"}
+        # A line that somebody writes into the file is no job until its command is run.
+        machine.exec(f"printf '2 2 * * * /bin/late\\n61 * * * * x\\n' >>{file}")
+        last = len(machine.exec(["cat", file]).stdout.splitlines())
+        late, wrong = _of_crontabs(own)
+        assert late["what"] == f"{file}:{last - 1} has no job, and is not run"
+        assert wrong["what"].startswith(f"{file}:{last} is not run: ")
+        assert (late["as_root"], wrong["fix"]) == (False, [])
+        machine.run(late["fix"][0], user="luna")
+        assert "crontab-late" in listed()
+        assert _of_crontabs(own) == [wrong]
+        machine.exec(f"sed -i '$d' {file}; sed -i '$d' {file}")
+        own("crontabs")
+        assert _of_crontabs(own) == []
         own("adopt-crontab", "crontab-false")
         assert crontab("-l").stdout.endswith("\n#1 1 * * * false\n")
         own("remove", "crontab-false")

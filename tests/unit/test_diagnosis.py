@@ -463,6 +463,12 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
     (
         "crontabs",
         Severity.WARNING,
+        "/etc/crontab:8 has no job, and is not run",
+        {"crontabs": replace(SERVED, jobless=("/etc/crontab:8",))},
+    ),
+    (
+        "crontabs",
+        Severity.WARNING,
         "/etc/crontab:6: timeout=x: this comment has no effect",
         {
             "crontabs": replace(

@@ -36,3 +36,22 @@ def test_a_fault_is_in_one_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(sent) == 4
     faultmails.forget_letters(directory)
     assert not directory.exists()
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ((3,), "1 line is not run"),
+        ((3, 4), "2 lines are not run"),
+        ((0,), "it is not run"),
+        ((0, 3, 4), "more than 2 lines are not run"),
+    ],
+)
+def test_the_subject_counts_lines(
+    lines: tuple[int, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(faultmails, "_send", lambda path: sent.append(path.read_text()))
+    faults = [replace(FAULT, line=line, text=f"{line}") for line in lines]
+    faultmails.mail(faults, "host", tmp_path / "mails")
+    assert f"\nSubject: Cron <root@host> /etc/crontab: {said}\n" in sent[0]
