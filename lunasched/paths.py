@@ -12,10 +12,10 @@ import pwd
 import stat
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 
 SUPERVISOR_USER = "lunasched"

@@ -8,11 +8,11 @@ import pwd
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import LunaschedError, NoSuchJob, StoreError, nothing_changed_if_it_raises
 from lunasched.formats.printable import printable
 from lunasched.paths import (

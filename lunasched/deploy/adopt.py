@@ -6,10 +6,10 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from lunasched.dataclass import dataclass
 from lunasched.deploy.firstrun import FIRST_RUN
 from lunasched.deploy.handover import Record, RecordFile, check_idle, lost_slot
 from lunasched.deploy.loader import raise_first

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from lunasched.dataclass import dataclass
 from lunasched.formats import unittext
 from lunasched.jobs.dependencies import keeps_success
 from lunasched.jobs.model import HookEvent

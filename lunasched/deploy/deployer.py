@@ -8,10 +8,10 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.deploy.change import Change, file_names, texts
 from lunasched.deploy.checks import (
     check_losses,

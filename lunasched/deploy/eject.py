@@ -6,11 +6,11 @@ import os
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from lunasched import schedule
+from lunasched.dataclass import dataclass
 from lunasched.deploy.change import file_names
 from lunasched.deploy.firstrun import FirstRuns
 from lunasched.deploy.handover import Record, RecordFile, check_idle, lost_slot, runs_of

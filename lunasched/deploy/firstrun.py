@@ -6,9 +6,9 @@ One lasts until the next boot: until then the lines of the timer's file are not 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from lunasched.dataclass import dataclass
 from lunasched.state.unitdir import UnitDirectory
 
 FIRST_RUN = "lunasched-first-run.conf"

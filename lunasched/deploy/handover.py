@@ -8,9 +8,10 @@ hand-over whose job is in the database as intended is finished, any other taken 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import DeploymentFailed
 from lunasched.formats import unittext
 from lunasched.history import slot

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import LunaschedError
 from lunasched.formats import unittext
 from lunasched.history.run import Trigger

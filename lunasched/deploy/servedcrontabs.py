@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput, InvalidJobs
 from lunasched.jobs.channels import read_address
 from lunasched.transfer.crontab.served import served

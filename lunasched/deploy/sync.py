@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.deploy.change import file_names, gained, texts
 from lunasched.deploy.loader import Loader, raise_first, timers, to_start
 from lunasched.formats import unittext

@@ -15,10 +15,10 @@ import os
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import StoreError, UnitConflict
 from lunasched.files.dump import dump
 from lunasched.formats import unittext

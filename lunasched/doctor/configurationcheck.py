@@ -6,10 +6,10 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.doctor.facts import Unseen, file_seen
 from lunasched.doctor.finding import error, fine, unseen
 from lunasched.errors import InvalidInput

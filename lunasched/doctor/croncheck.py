@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.doctor.facts import Unseen
 from lunasched.doctor.finding import fine, unseen, warning
 from lunasched.machine import crontabs, host

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.doctor.facts import Unseen
 from lunasched.doctor.finding import error, fine, plural, unseen, warning
 from lunasched.machine import crontabs

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.doctor.facts import NO_DATABASE, FileFacts, Unseen, file_seen
 from lunasched.doctor.finding import error, fine, unseen, warning
 from lunasched.machine import host

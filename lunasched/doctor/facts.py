@@ -6,10 +6,10 @@ What could not be seen is an ``Unseen`` with the reason, in the place of the fac
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import LunaschedError
 from lunasched.machine import host
 from lunasched.paths import Mode

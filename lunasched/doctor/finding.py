@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from lunasched.dataclass import dataclass
 
 if TYPE_CHECKING:
     from lunasched.doctor.facts import Unseen

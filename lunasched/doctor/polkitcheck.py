@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.doctor.facts import Unseen, seen
 from lunasched.doctor.finding import error, fine, unseen
 from lunasched.machine import host

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.doctor.facts import NO_DATABASE, Unseen, seen
 from lunasched.doctor.finding import error, fine, unseen
 from lunasched.formats import measures

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.doctor.facts import Unseen
 from lunasched.doctor.finding import fine, unseen, warning
 from lunasched.errors import InvalidInput

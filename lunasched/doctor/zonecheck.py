@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lunasched import schedule
+from lunasched.dataclass import dataclass
 from lunasched.doctor.facts import Unseen
 from lunasched.doctor.finding import error, fine, warning
 from lunasched.errors import InvalidInput

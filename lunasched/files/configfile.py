@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidJob
 from lunasched.files import settings
 from lunasched.files.settings import JOBS

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from lunasched import schedule
+from lunasched.dataclass import dataclass
 from lunasched.files.settings import JOBS
 from lunasched.formats import measures
 from lunasched.formats.document import Format

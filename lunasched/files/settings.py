@@ -10,12 +10,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from lunasched import errors
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput, InvalidJob, PermissionDenied
 from lunasched.formats.document import BYTES_MAX, Document, Format, read_document
 from lunasched.jobs import channels

@@ -8,11 +8,11 @@ aliases make of it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from importlib import import_module
 from typing import Any
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 from lunasched.formats.limits import BYTES_MAX, InvalidDocument
 

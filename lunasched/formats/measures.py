@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from lunasched.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

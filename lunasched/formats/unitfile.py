@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 from lunasched.formats import measures
 

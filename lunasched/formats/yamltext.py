@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import yaml
 
+from lunasched.dataclass import dataclass
 from lunasched.formats.limits import DEPTH_MAX, VALUES_MAX, InvalidDocument
 
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -18,9 +18,10 @@ changes it: however often a supervisor is killed, a failure counts once.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
+from lunasched.dataclass import dataclass
 from lunasched.jobs.model import Notifications
 
 CALM_USEC = 3600 * 1_000_000

@@ -8,9 +8,9 @@ count from the last run, and none can be missed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from lunasched import schedule
+from lunasched.dataclass import dataclass
 from lunasched.history.run import MissedSlots, Trigger
 from lunasched.history.slot import CORRECTION_USEC, to_datetime, to_usec
 from lunasched.jobs.model import Job

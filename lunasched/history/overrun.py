@@ -9,10 +9,11 @@ passed while it waited for its turn. Of an interval, each whole one since the st
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
 from lunasched import schedule
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 from lunasched.history.pendingstarts import Start
 from lunasched.history.run import OVERRUN_MAX, Overrun, Result, Run

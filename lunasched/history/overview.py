@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
+from lunasched.dataclass import dataclass
 from lunasched.history.pendingstarts import Start
 from lunasched.history.run import Result, Run
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from lunasched.dataclass import dataclass
 from lunasched.history.run import Trigger
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from lunasched.dataclass import dataclass
 from lunasched.history.run import Result, Run, RunFields, Trigger
 from lunasched.jobs.model import NotifyEvent
 

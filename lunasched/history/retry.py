@@ -5,8 +5,7 @@ Pure: the supervisor asks once a run is over for good, and keeps the answer in t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from lunasched.dataclass import dataclass
 from lunasched.history.run import Outcome, Result
 from lunasched.jobs.model import Backoff, RetryPolicy
 

@@ -6,9 +6,9 @@ has them; sizes are bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
+from lunasched.dataclass import dataclass
 from lunasched.jobs.model import HookEvent
 
 

@@ -10,13 +10,13 @@ used, and was by hand otherwise.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from functools import lru_cache
 from itertools import islice
 from typing import Protocol
 
 from lunasched import schedule
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 from lunasched.formats.tzdatabase import rules_of
 from lunasched.history.run import Trigger

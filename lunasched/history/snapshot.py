@@ -6,9 +6,9 @@ Points in time and durations are microseconds, as everywhere; sizes are bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
+from lunasched.dataclass import dataclass
 from lunasched.history.run import Result
 
 DURATION_DIGITS = 14

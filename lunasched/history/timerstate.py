@@ -8,10 +8,10 @@ in a home that is mounted late.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from lunasched.dataclass import dataclass
 from lunasched.formats.unittext import timer_name
 from lunasched.history.run import Run
 

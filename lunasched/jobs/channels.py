@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from lunasched import errors
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 from lunasched.formats import template
 from lunasched.jobs import values as values

@@ -10,10 +10,10 @@ service; the job that waits does not look at the file.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lunasched.dataclass import dataclass
 from lunasched.formats import unittext
 from lunasched.formats.unittext import UnitText
 from lunasched.jobs.model import Job

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
+from lunasched.dataclass import dataclass
 from lunasched.formats import quantities, unitfile, unittext
 from lunasched.jobs import sandbox
 from lunasched.jobs import values as values

@@ -11,10 +11,12 @@ import dataclasses
 import json
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar
+
+from lunasched.dataclass import dataclass
 
 
 class Priority(Enum):

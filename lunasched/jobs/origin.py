@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import PurePath
 
+from lunasched.dataclass import dataclass
 from lunasched.paths import CRONTAB_SPOOLS
 
 _ETC = PurePath("/etc")

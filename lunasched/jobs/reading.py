@@ -8,10 +8,11 @@ All faults of a definition are found before any is reported.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from lunasched import errors, schedule
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.jobs import directivelines, directives, sandbox
 from lunasched.jobs import values as values

@@ -12,8 +12,10 @@ sentence in the manual. A test names what is missing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, Flag, auto
+
+from lunasched.dataclass import dataclass
 
 
 class Form(Enum):

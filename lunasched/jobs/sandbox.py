@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 from lunasched.formats import unittext
 from lunasched.formats.unittext import UnitText

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
+from lunasched.dataclass import dataclass
 from lunasched.formats.shell import plain_words, simple_commands
 from lunasched.jobs import directivelines
 from lunasched.jobs.model import Job

@@ -11,11 +11,11 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from lunasched import schedule
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 from lunasched.formats import numerals, unittext
 from lunasched.formats.measures import LONGEST, SECONDS, SIZES, seconds_in

@@ -16,10 +16,11 @@ import stat
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+from lunasched.dataclass import dataclass
 from lunasched.machine.host import is_debian, machine_id
 from lunasched.machine.pamvariables import pam_variables
 from lunasched.paths import CRONTAB_SPOOLS, is_directory, is_there, user_name

@@ -19,9 +19,9 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from lunasched.dataclass import dataclass
 from lunasched.formats.printable import printable
 from lunasched.paths import CRONTAB_MAILS
 from lunasched.units.commandchannels import SENDMAIL, SENDMAIL_OPTIONS

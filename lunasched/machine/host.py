@@ -11,9 +11,9 @@ import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from lunasched.dataclass import dataclass
 from lunasched.formats.measures import SIZES
 from lunasched.paths import ZONE_DATABASE, is_directory, is_there, user_name
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from lunasched.dataclass import dataclass
 
 _PROC = Path("/proc")
 _STATE, _PARENT, _STARTED = 0, 1, 19

@@ -7,9 +7,9 @@ import os
 import pwd
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 
+from lunasched.dataclass import dataclass
 from lunasched.paths import Mode
 from lunasched.units.needs import Absence, Account, FileKind, Seen
 

@@ -7,12 +7,13 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from lunasched import __version__
+from lunasched.dataclass import dataclass
 from lunasched.errors import NotifyError
 from lunasched.notify import trust
 from lunasched.notify.deadline import Deadline

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.schedule.rule import ALL_DAYS, WEEKDAY_NAMES
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ Positions in errors index the whole schedule text.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import ScheduleError
 from lunasched.formats import numerals
 from lunasched.schedule.rule import (

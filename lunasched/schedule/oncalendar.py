@@ -7,11 +7,11 @@ hours it gives up for good ("Infinite loop in calendar calculation") where midni
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import ScheduleError
 from lunasched.schedule.component import format_weekdays
 from lunasched.schedule.rule import ALL_DAYS, ALL_WEEKDAYS, LAST, Calendar, DayRule, month_length

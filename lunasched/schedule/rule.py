@@ -6,11 +6,12 @@ Sunday ends in the parser.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
+
+from lunasched.dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

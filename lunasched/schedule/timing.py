@@ -7,11 +7,12 @@ elapses in its first pass only. ``timing`` adds dated lines for what is missing,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput, ScheduleError
 from lunasched.schedule.calendar import parse_calendar
 from lunasched.schedule.elapse import (

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 from lunasched.formats import tzdatabase
 

@@ -8,11 +8,11 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import PermissionDenied, StoreError
 from lunasched.jobs.runfacts import RUN_FACTS
 from lunasched.paths import is_directory, is_there

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from lunasched.dataclass import dataclass
 from lunasched.history.run import HookRun, Result
 from lunasched.jobs.model import HookEvent
 from lunasched.store.connection import Execute

@@ -8,10 +8,11 @@ import sqlite3
 import stat
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import StoreError
 from lunasched.paths import user_name
 from lunasched.store.connection import HISTORY, Schema, as_it_is, is_damage, said_of_room

@@ -8,11 +8,11 @@ claim, and the next one sends it again under the same key.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from lunasched.dataclass import dataclass
 from lunasched.history.alerting import Outage
 from lunasched.history.report import Report, ReportKind
 from lunasched.history.run import Result

@@ -28,10 +28,10 @@ import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import LunaschedError, PermissionDenied, StoreError
 from lunasched.paths import HISTORY_DIRECTORY, Mode
 from lunasched.store.connection import HISTORY, Row, explained

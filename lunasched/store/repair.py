@@ -11,10 +11,11 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import StoreError
 from lunasched.store.connection import HISTORY, as_it_is, is_damage, said_of_room
 

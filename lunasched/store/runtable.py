@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
+from lunasched.dataclass import dataclass
 from lunasched.formats import unittext
 from lunasched.history.overview import Mark, MarkKind
 from lunasched.history.run import Instant, Overrun, Result, Run, Trigger

@@ -14,10 +14,10 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import LunaschedError, PermissionDenied, StoreError
 from lunasched.jobs.model import Job
 from lunasched.paths import Mode

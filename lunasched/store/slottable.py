@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from lunasched.dataclass import dataclass
 from lunasched.history.missed import Checked, Cover
 from lunasched.history.run import MissedSlots, Trigger
 from lunasched.store.connection import Execute, Row

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.formats import unittext
 
 if TYPE_CHECKING:

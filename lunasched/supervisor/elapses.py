@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import LunaschedError
 from lunasched.formats import unittext
 from lunasched.systemd.manager import Elapse

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lunasched.dataclass import dataclass
 from lunasched.formats import unittext
 from lunasched.history.run import Trigger
 from lunasched.schedule import Every, Reboot, parse

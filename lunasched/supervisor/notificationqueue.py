@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Container, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from lunasched.dataclass import dataclass
 from lunasched.formats.printable import command_text
 from lunasched.history import alerting
 from lunasched.history.alerting import Alert, Decision

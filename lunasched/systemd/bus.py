@@ -11,13 +11,13 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gi.repository import Gio, GLib
 
 from lunasched import paths
+from lunasched.dataclass import dataclass
 from lunasched.errors import LunaschedError, PermissionDenied, SystemdError, SystemdUnreachable
 from lunasched.paths import Mode
 

@@ -20,9 +20,10 @@ import pwd
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+
+from lunasched.dataclass import dataclass
 
 Fields = Mapping[str, str]
 

@@ -22,12 +22,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from itertools import chain, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput, JournalError
 from lunasched.formats.unittext import HOOK_PREFIX, JOB_PREFIX, LAUNCH_PREFIX
 from lunasched.history.run import Instant

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
 from gi.repository import GLib
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import LunaschedError, SystemdError, SystemdUnreachable
 from lunasched.formats.unittext import JOB_PREFIX, bus_label, unit_of_label
 from lunasched.paths import Mode

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any
 
 from gi.repository import GLib
 
+from lunasched.dataclass import dataclass
 from lunasched.formats.unittext import bus_label
 from lunasched.systemd.bus import (
     MANAGER,

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import SystemdUnreachable
 from lunasched.paths import Mode, runtime_directory
 

@@ -12,10 +12,10 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import DeploymentFailed, InvalidJob
 from lunasched.jobs.sandbox import OPTIONS
 from lunasched.paths import Mode

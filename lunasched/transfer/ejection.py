@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from lunasched import schedule
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 from lunasched.jobs.directivelines import directive_lines
 from lunasched.jobs.model import ExecutionMode, Job, Notifications, Overlap

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 from lunasched.jobs.model import ExecutionMode, Job
 from lunasched.units import compiler

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lunasched import schedule
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput, InvalidJob, ScheduleError
 from lunasched.formats import unittext
 from lunasched.formats.unittext import UnitText

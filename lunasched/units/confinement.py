@@ -8,10 +8,10 @@ the tables here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lunasched.dataclass import dataclass
 from lunasched.formats import unittext
 from lunasched.formats.unittext import UnitText
 from lunasched.jobs.model import Job

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from lunasched.dataclass import dataclass
 from lunasched.formats.unittext import JOB_PREFIX
 
 _NAMED = 5

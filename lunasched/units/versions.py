@@ -7,7 +7,8 @@ whenever it loads the unit.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from lunasched.dataclass import dataclass
 
 OLDEST = 252
 """The oldest version of systemd that units are written for."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import getopt
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
+
+from lunasched.dataclass import dataclass
 
 USAGE = """\
 usage:\tcrontab [-u user] [-n | -T] file

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from lunasched.dataclass import dataclass
 from lunasched.transfer.crontab import CronFormat, CrontabSource
 from lunasched.transfer.crontab.served import served
 

@@ -11,8 +11,8 @@ import ipaddress
 import os
 import pwd
 from contextlib import suppress
-from dataclasses import dataclass
 
+from lunasched.dataclass import dataclass
 from lunasched.web import peer
 from lunasched.web.httpserver import Request
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 from lunasched.formats.printable import json_text
 from lunasched.history import overrun

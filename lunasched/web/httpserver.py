@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qsl
+
+from lunasched.dataclass import dataclass
 
 HEAD_BYTES_MAX = 16 << 10
 HEAD_SECONDS = 5.0

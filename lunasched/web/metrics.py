@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from io import BytesIO
 from itertools import chain
 from math import ceil
@@ -20,6 +19,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from lunasched import __version__
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput, LunaschedError, PermissionDenied
 from lunasched.formats.printable import printable
 from lunasched.history import overrun, slot

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from lunasched.dataclass import dataclass
 from lunasched.formats import measures
 from lunasched.formats.quantities import duration, local_time
 from lunasched.history.overview import MarkKind

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import LunaschedError
 from lunasched.history.timerstate import Timers
 from lunasched.web import api

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
+from lunasched.dataclass import dataclass
 from lunasched.history.overview import Mark, MarkKind
 
 SPAN = 86_400_000_000

@@ -13,34 +13,36 @@ PACKAGE = Path(__file__).resolve().parent.parent.parent / "lunasched"
 # Each room with those that it imports, from the ground up: nobody imports a room that comes later,
 # and every arrow is one that some module needs.
 ROOMS: dict[str, str] = {
+    "dataclass": "",
     "errors": "",
-    "paths": "errors",
-    "formats": "errors",
-    "schedule": "errors formats",
-    "jobs": "errors paths formats schedule",
-    "files": "errors formats schedule jobs",
-    "history": "errors formats schedule jobs",
-    "units": "errors paths formats schedule jobs",
-    "transfer": "errors paths formats schedule jobs units",
+    "paths": "dataclass errors",
+    "formats": "dataclass errors",
+    "schedule": "dataclass errors formats",
+    "jobs": "dataclass errors paths formats schedule",
+    "files": "dataclass errors formats schedule jobs",
+    "history": "dataclass errors formats schedule jobs",
+    "units": "dataclass errors paths formats schedule jobs",
+    "transfer": "dataclass errors paths formats schedule jobs units",
     "state": "errors paths formats history",
-    "machine": "paths formats units transfer",
-    "systemd": "errors paths formats jobs history units",
-    "store": "errors paths formats schedule jobs history",
-    "notify": "errors formats jobs files history",
-    "web": "errors formats jobs history units",
-    "deploy": "errors paths formats schedule jobs files history units transfer state systemd store",
-    "doctor": "errors paths formats schedule jobs files history units transfer"
+    "machine": "dataclass paths formats units transfer",
+    "systemd": "dataclass errors paths formats jobs history units",
+    "store": "dataclass errors paths formats schedule jobs history",
+    "notify": "dataclass errors formats jobs files history",
+    "web": "dataclass errors formats jobs history units",
+    "deploy": "dataclass errors paths formats schedule jobs files history units transfer"
+    " state systemd store",
+    "doctor": "dataclass errors paths formats schedule jobs files history units transfer"
     " state machine systemd store",
-    "supervisor": "errors paths formats schedule jobs files history units"
+    "supervisor": "dataclass errors paths formats schedule jobs files history units"
     " state machine systemd store notify web",
-    "usercrontab": "errors paths formats transfer machine",
-    "cli": "errors paths formats schedule jobs files history units transfer"
+    "usercrontab": "dataclass errors paths formats transfer machine",
+    "cli": "dataclass errors paths formats schedule jobs files history units transfer"
     " state machine systemd store web deploy doctor supervisor usercrontab",
 }
 # Text in, text out: they import nothing of the machine, and never read the clock.
 PURE = (
-    "errors", "paths", "formats", "schedule", "jobs", "files", "history", "units", "transfer",
-    "doctor", "notify.message", "systemd.elsewhere",
+    "dataclass", "errors", "paths", "formats", "schedule", "jobs", "files", "history", "units",
+    "transfer", "doctor", "notify.message", "systemd.elsewhere",
 )  # fmt: skip
 IMPURE = {"gi", "pydbus", "systemd", "sqlite3", "subprocess", "requests"}
 ONLY_IMPORTER = {

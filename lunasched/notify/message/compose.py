@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import TemplateFailed
 from lunasched.formats import template
 from lunasched.formats.unittext import uuid

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from lunasched.dataclass import dataclass
 from lunasched.store.legacy.oldjobs import Converted
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import ScheduleError
 
 _MACROS = ("@yearly", "@monthly", "@weekly", "@daily", "@hourly")

@@ -6,10 +6,10 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from lunasched import schedule
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.formats.measures import DAYS_TO_SECONDS
 from lunasched.jobs.model import Job

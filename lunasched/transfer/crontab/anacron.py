@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 from lunasched.transfer.crontab.lines import RawEntry
 

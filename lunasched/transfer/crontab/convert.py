@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container
-from dataclasses import dataclass
 from typing import Any
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.formats.shell import base_name, condition, is_of_the_shell, leaves_behind
 from lunasched.jobs.model import Job

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 
 from lunasched import schedule
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput, ScheduleError
 from lunasched.formats import numerals
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 
 SIZE_MAX = 1 << 20

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from lunasched.dataclass import dataclass
 from lunasched.transfer.crontab.lines import Problems, RawEntry
 
 

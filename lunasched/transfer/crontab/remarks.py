@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 from lunasched.jobs.keys import KEYS
 from lunasched.transfer.crontab.lines import Remark

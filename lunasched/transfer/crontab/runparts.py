@@ -7,8 +7,8 @@ any other. Where lunasched serves such an entry, each script is a job of its own
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from lunasched.dataclass import dataclass
 from lunasched.transfer.crontab.lines import Problems, raw_entries
 
 DIRECTORIES = tuple(

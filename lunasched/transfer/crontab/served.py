@@ -12,9 +12,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.jobs.channels import read_address
 from lunasched.jobs.model import Job

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
+from lunasched.dataclass import dataclass
 from lunasched.jobs.model import Job
 
 

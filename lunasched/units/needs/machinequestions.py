@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from typing import Protocol
+
+from lunasched.dataclass import dataclass
 
 
 class FileKind(Enum):

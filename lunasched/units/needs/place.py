@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
+from lunasched.dataclass import dataclass
 from lunasched.jobs import directivelines
 from lunasched.jobs.model import Job
 from lunasched.units import confinement

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from posixpath import basename, join, normpath
 
+from lunasched.dataclass import dataclass
 from lunasched.formats import unitfile
 from lunasched.jobs.model import Command
 from lunasched.units import commandchannels, confinement

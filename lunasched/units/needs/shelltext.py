@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from posixpath import basename, join, normpath
 
+from lunasched.dataclass import dataclass
 from lunasched.formats.shell import is_grammar, is_test, simple_commands
 
 SHELLS = frozenset(("sh", "bash", "dash", "zsh", "ksh", "ash"))
