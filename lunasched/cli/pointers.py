@@ -6,14 +6,15 @@ import re
 from collections.abc import Sequence
 
 from lunasched.errors import InvalidInput, LunaschedError
+from lunasched.formats.pattern import pattern
 
 # A command, an option or a page: the message already says what to do next.
-_SAID = re.compile(
+_SAID = pattern(
     r"\b(lunasched [a-z]|systemctl|loginctl|journalctl|usermod|apt-get|install |upgrade |set [A-Z])"
     r"|\(\d\)|(?<!^)(?<!\n)--[a-z]"
 )
-_ABOUT_SCHEDULES = re.compile(r"(^|[ .])(--)?schedule: ", re.MULTILINE)
-_IN_A_FILE = re.compile(r"^[^ ]+:\d+: ", re.MULTILINE)
+_ABOUT_SCHEDULES = pattern(r"(^|[ .])(--)?schedule: ", re.MULTILINE)
+_IN_A_FILE = pattern(r"^[^ ]+:\d+: ", re.MULTILINE)
 
 _SCHEDULES = "lunasched-schedule(5); lunasched explain SCHEDULE"
 _FILES = "lunasched.yaml(5)"

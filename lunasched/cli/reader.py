@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import select
 import signal
 import socket
@@ -27,6 +26,7 @@ import typer
 
 from lunasched.cli.app import app
 from lunasched.errors import ExitCode, InvalidInput, LunaschedError, PermissionDenied
+from lunasched.formats.pattern import pattern
 from lunasched.machine.turns import (
     NO_CONNECTION,
     TURNS_MAX,
@@ -47,7 +47,7 @@ _REQUEST_SECONDS = 5.0
 _BUSY = b"busy"
 # The variables of the caller that change the output.
 _VARIABLES = ("TZ", "NO_COLOR", "COLUMNS")
-_ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*\Z")
+_ZONE = pattern(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*\Z")
 _SECRETS = "--show-secrets"
 
 

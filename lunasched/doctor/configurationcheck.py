@@ -15,6 +15,7 @@ from lunasched.doctor.finding import error, fine, unseen
 from lunasched.errors import InvalidInput
 from lunasched.files.settings import Settings
 from lunasched.formats.document import BYTES_MAX
+from lunasched.formats.pattern import pattern
 from lunasched.paths import SUPERVISOR_USER, Mode
 
 if TYPE_CHECKING:
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
     from lunasched.doctor.finding import Finding
 
 _OTHERS = 0o007
-_SECRET = re.compile(
-    rb"^[^#\n]*(passw|secret|token|webhook|authorization|://[^/\s]+/\S)", re.M | re.I
-)
+_SECRET = pattern(rb"^[^#\n]*(passw|secret|token|webhook|authorization|://[^/\s]+/\S)", re.M | re.I)
 
 
 @dataclass(frozen=True, slots=True)

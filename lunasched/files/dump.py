@@ -18,6 +18,7 @@ from lunasched.dataclass import dataclass
 from lunasched.files.settings import JOBS
 from lunasched.formats import measures
 from lunasched.formats.document import Format
+from lunasched.formats.pattern import pattern
 from lunasched.formats.yamltext import meaning
 from lunasched.jobs import directivelines
 from lunasched.jobs.keys import ARGUMENTS, DIRECTIVES, GROUPS, KEYS, ROWS
@@ -229,8 +230,8 @@ def _lines(text: str) -> str:
     return f'"""\n{body[:-1]}\\""""' if body.endswith('"') else f'"""\n{body}"""'
 
 
-_NOT_IN_LINE = re.compile(r'[\x00-\x1f\x7f\\"]')
-_NOT_IN_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\\]")
+_NOT_IN_LINE = pattern(r'[\x00-\x1f\x7f\\"]')
+_NOT_IN_LINES = pattern(r"[\x00-\x08\x0b-\x1f\x7f\\]")
 
 
 def _escaped(text: str, pattern: re.Pattern[str]) -> str:

@@ -8,7 +8,6 @@ took its place.
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from enum import Enum
@@ -19,13 +18,14 @@ from lunasched import errors
 from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput, InvalidJob, PermissionDenied
 from lunasched.formats.document import BYTES_MAX, Document, Format, read_document
+from lunasched.formats.pattern import pattern
 from lunasched.jobs import channels
 from lunasched.jobs import values as values
 from lunasched.jobs.reading import NO_DEFAULTS, Defaults, defaults_from_mapping, dotted
 
 _DAYS_MAX = 36500
 _ROWS_MAX = 1_000_000_000
-_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\Z")
+_HOST = pattern(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\Z")
 
 
 @dataclass(frozen=True, slots=True)

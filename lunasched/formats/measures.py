@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from lunasched.dataclass import dataclass
+from lunasched.formats.pattern import pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ LONGEST = 10 * 366 * DAY.seconds
 SIZES: Mapping[str, int] = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 """Bytes by the letter of a unit, the smallest first."""
 
-_PART = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([a-zA-Zµμ]*)\s*", re.ASCII)
+_PART = pattern(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([a-zA-Zµμ]*)\s*", re.ASCII)
 
 
 def seconds_in(text: str, units: Mapping[str, float]) -> float | None:

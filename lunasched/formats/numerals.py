@@ -7,13 +7,13 @@ with the square of their number. So what comes from outside is read here.
 
 from __future__ import annotations
 
-import re
+from lunasched.formats.pattern import pattern
 
 DIGITS_MAX = 18
 """The most digits of a whole number, and on each side of a point: what fits into 64 bits."""
 
-_WHOLE = re.compile(r"[0-9]{1,18}\Z")
-_DECIMAL = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18})?\Z")
+_WHOLE = pattern(r"[0-9]{1,18}\Z")
+_DECIMAL = pattern(r"[0-9]{1,18}(?:\.[0-9]{1,18})?\Z")
 
 
 def whole(text: str) -> int | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-UNPRINTABLE = re.compile(
+from lunasched.formats.pattern import pattern
+
+UNPRINTABLE = pattern(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\uffff]"
 )
 """Control characters but for newline and tab, what turns the direction of text round or breaks a

@@ -8,7 +8,9 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator
 
-_TOKENS = re.compile(
+from lunasched.formats.pattern import pattern
+
+_TOKENS = pattern(
     r"""(?P<quoted>'[^']*'|"(?:[^"\\]|\\.)*"|\\.|`[^`]*`
         |\$\(\((?:[^()]|\([^()]*\))*\)\)|\$\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)|\$\{[^{}]*\})
       | (?P<redirect>[0-9]{0,9}(?:&>>?|>&|<&|>>|<<|>\||<>|>|<))
@@ -48,7 +50,7 @@ _TESTS = frozenset(
 _OPENING = frozenset(("if", "case", "for", "while", "until", "select", "{"))
 _CLOSING = frozenset(("fi", "esac", "done", "}"))
 _GRAMMAR = _OPENING | _CLOSING | _RESERVED
-_INTERPRETERS = re.compile(
+_INTERPRETERS = pattern(
     r"(?:perl|python|python[0-9.]+|php|php[0-9.]+|ruby|node|bash|sh|dash|zsh|java|Rscript)\Z"
 )
 _NAME_LENGTH_MAX = 40

@@ -8,6 +8,7 @@ from datetime import date, datetime, time
 from typing import Any
 
 from lunasched.formats.limits import DEPTH_MAX, InvalidDocument
+from lunasched.formats.pattern import pattern
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,7 +21,7 @@ _BITS_MAX = 2000
 _TWICE = (
     "Cannot overwrite", "Cannot declare", "Cannot mutate", "Cannot redefine", "Duplicate inline",
 )  # fmt: skip
-_PLACE = re.compile(r" \(at line (\d+), column \d+\)$")
+_PLACE = pattern(r" \(at line (\d+), column \d+\)$")
 
 
 def load(text: str, source: str) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def load(text: str, source: str) -> dict[str, Any]:
 
 # What a line is made of; a string can have several of them. Each string ends somewhere, if only
 # with the line or the text, so that no other string begins inside of one.
-_TOKEN = re.compile(
+_TOKEN = pattern(
     r'"""(?:[^"\\]|\\.|"(?!""))*(?:"{3,5}|\Z)'
     r"|'''(?:[^']|'(?!''))*(?:'{3,5}|\Z)"
     r'|"(?:[^"\\\n]|\\.)*"?'
@@ -104,17 +105,17 @@ def lines(text: str, source: str) -> dict[_Path, int]:
     return _TomlScanner(text).scan()
 
 
-_SPACE = re.compile(r"[ \t]*")
-_BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
-_STRING = re.compile(
+_SPACE = pattern(r"[ \t]*")
+_BLANK = pattern(r"(?:[ \t\r\n]|#[^\n]*)*")
+_BARE = pattern(r"[A-Za-z0-9_-]+")
+_STRING = pattern(
     r'"""(?:[^"\\]|\\.|"(?!""))*"{3,5}'
     r"|'''(?:[^']|'(?!''))*'{3,5}"
     r'|"(?:[^"\\\n]|\\.)*"'
     r"|'[^'\n]*'",
     re.DOTALL,
 )
-_OTHER = re.compile(r"[^,\]\}#\n]*")
+_OTHER = pattern(r"[^,\]\}#\n]*")
 
 
 class _TomlScanner:

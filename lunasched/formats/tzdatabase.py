@@ -8,11 +8,12 @@ names (``US/Eastern``) are a package of their own on some distributions, ``tzdat
 
 from __future__ import annotations
 
-import re
 from datetime import timezone
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from lunasched.formats.pattern import pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +26,7 @@ TEXT = "tzdata.zi"
 _UTC = frozenset({"UTC", "Etc/UTC"})
 # Files of the directory that are no zones, which systemd takes until 254.
 NOT_ZONES = frozenset({"localtime", "posixrules", "Factory"})
-_NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
+_NAME = pattern(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 NAME_MAX = 64
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 from lunasched.formats import measures
+from lunasched.formats.pattern import pattern
 
 INFINITY = float("inf")
 
@@ -20,20 +21,20 @@ _ESCAPES = {
     "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
     "\\": "\\", '"': '"', "'": "'", "s": " ",
 }  # fmt: skip
-_NUMBERED = re.compile(
+_NUMBERED = pattern(
     r"x([0-9a-fA-F]{2})|([0-3][0-7]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})", re.ASCII
 )
 _WHITESPACE = " \t\n\r"
-_SECTION = re.compile(r"\[([^\[\]]+)\]\Z")
-_UNIT_NAME = re.compile(
+_SECTION = pattern(r"\[([^\[\]]+)\]\Z")
+_UNIT_NAME = pattern(
     r"[A-Za-z0-9:_.\\@-]+\.(?:automount|device|mount|path|scope|service|slice|socket|swap|target|timer)\Z"
 )
 _UNIT_NAME_BYTES_MAX = 255
 _PREFIXES = "-@:+!|"
-_SPECIFIER = re.compile(r"%(.)")
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9:_./@-]*\Z")
-_COMMENT = re.compile(r"\s[#;]")
-_SIZE = re.compile(r"\d{1,18}(\.\d{1,18})?[KMGT]?\Z", re.ASCII)
+_SPECIFIER = pattern(r"%(.)")
+_PLAIN_NAME = pattern(r"[A-Za-z0-9:_./@-]*\Z")
+_COMMENT = pattern(r"\s[#;]")
+_SIZE = pattern(r"\d{1,18}(\.\d{1,18})?[KMGT]?\Z", re.ASCII)
 
 # systemd.time(7), "PARSING TIME SPANS": without a unit, they are seconds.
 _SPAN_UNITS = {**measures.SECONDS, "": 1}

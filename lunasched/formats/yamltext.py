@@ -8,7 +8,6 @@ events and the values are put together from them, without recursion.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import field
 from typing import Any
@@ -17,6 +16,7 @@ import yaml
 
 from lunasched.dataclass import dataclass
 from lunasched.formats.limits import DEPTH_MAX, VALUES_MAX, InvalidDocument
+from lunasched.formats.pattern import pattern
 
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Path = tuple[str | int, ...]
@@ -31,12 +31,12 @@ _BOOLEAN = {
     "False": False,
     "FALSE": False,
 }
-_INTEGER = re.compile(r"[-+]?[0-9]{1,400}\Z")
-_BASED = re.compile(r"0(?:o[0-7]{1,400}|x[0-9a-fA-F]{1,400})\Z")
-_FLOAT = re.compile(
+_INTEGER = pattern(r"[-+]?[0-9]{1,400}\Z")
+_BASED = pattern(r"0(?:o[0-7]{1,400}|x[0-9a-fA-F]{1,400})\Z")
+_FLOAT = pattern(
     r"[-+]?(?:\.[0-9]{1,400}|[0-9]{1,400}(?:\.[0-9]{0,400})?)(?:[eE][-+]?[0-9]{1,18})?\Z"
 )
-_WORD_FLOAT = re.compile(r"(?:([-+]?)\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z")
+_WORD_FLOAT = pattern(r"(?:([-+]?)\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z")
 _STRING_TAGS = {"!", "tag:yaml.org,2002:str"}
 _COLLECTION_TAGS = {"!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 

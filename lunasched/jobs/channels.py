@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,16 +10,17 @@ from lunasched import errors
 from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 from lunasched.formats import template
+from lunasched.formats.pattern import pattern
 from lunasched.jobs import values as values
 from lunasched.jobs.model import TARGET_KEYS, Channel, ChannelType, MailStyle
 from lunasched.jobs.runfacts import TEMPLATE_VARIABLES
 from lunasched.jobs.values import InvalidParts, Part
 
 # RFC 5322 allows more, but no real mailbox uses it.
-_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+(@[A-Za-z0-9.-]+)?\Z")
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
+_ADDRESS = pattern(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+(@[A-Za-z0-9.-]+)?\Z")
+_HEADER = pattern(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 # The topics that ntfy accepts, at the end of a path.
-_TOPIC = re.compile(r"/[A-Za-z0-9_-]{1,64}\Z")
+_TOPIC = pattern(r"/[A-Za-z0-9_-]{1,64}\Z")
 LENGTH_MAX = 2048
 CHANNELS_MAX = 50
 

@@ -6,15 +6,15 @@ systemd has no directive in both, so that the section follows from the name.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from lunasched.errors import InvalidInput
 from lunasched.formats import unitfile, unittext
+from lunasched.formats.pattern import pattern
 from lunasched.jobs import keys
 from lunasched.jobs.model import Directive
 
-_NAME = re.compile(r"[A-Za-z]+\Z")
+_NAME = pattern(r"[A-Za-z]+\Z")
 
 _OUTPUT = "a run's output is read from the journal into the history"
 _RETRIES = "a failed run is retried by retry_policy"

@@ -19,20 +19,19 @@ from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 from lunasched.formats import numerals, unittext
 from lunasched.formats.measures import LONGEST, SECONDS, SIZES, seconds_in
+from lunasched.formats.pattern import pattern
 from lunasched.jobs.model import Command
 
 DURATION_UNITS = {unit: SECONDS[unit] for unit in ("ms", "s", "m", "min", "h", "d", "w")}
-_SIZE = re.compile(
-    r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE | re.ASCII
-)
-_SHARE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(%?)\Z", re.ASCII)
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_SIZE = pattern(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE | re.ASCII)
+_SHARE = pattern(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(%?)\Z", re.ASCII)
+_VARIABLE = pattern(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # systemd's relaxed rule for user names (USER_NAMES on systemd.io), without what only LDAP has.
-_USER = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_.-]*\$?|0|[1-9][0-9]*)\Z")
+_USER = pattern(r"(?:[A-Za-z_][A-Za-z0-9_.-]*\$?|0|[1-9][0-9]*)\Z")
 _NO_USERS = {65535, 4294967295}
 _UID_MAX = (1 << 32) - 1
 # A name that the shell accepts unchanged.
-_PROGRAM = re.compile(r"[\w@%+=:,./-]+\Z", re.ASCII)
+_PROGRAM = pattern(r"[\w@%+=:,./-]+\Z", re.ASCII)
 _MEMORY_MIN = SIZES["M"]
 
 

@@ -21,6 +21,7 @@ from datetime import date
 from pathlib import Path
 
 from lunasched.dataclass import dataclass
+from lunasched.formats.pattern import pattern
 from lunasched.machine.host import is_debian, machine_id
 from lunasched.machine.pamvariables import pam_variables
 from lunasched.paths import CRONTAB_SPOOLS, is_directory, is_there, user_name
@@ -36,11 +37,11 @@ CRONS = (DEBIANS_CRON, "crond.service", "cronie.service")
 _ROOT = 0
 _CRON_D = "cron.d"
 _NAME_MAX = 60
-_NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
+_NAME = pattern(r"[A-Za-z0-9_-]+\Z")
 _RUN_PARTS = "/usr/bin/run-parts"
 _ANACRONTAB = "etc/anacrontab"
 # What package managers and editors leave beside a file; see run-parts(8) and rpm(8).
-_LEFT_ASIDE = re.compile(
+_LEFT_ASIDE = pattern(
     r".*(?:~|\.(?:dpkg|ucf)-[a-z]+|\.rpm(?:new|save|orig)|\.(?:bak|orig|old|save|swp|disabled))\Z",
     re.IGNORECASE,
 )

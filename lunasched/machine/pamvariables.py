@@ -6,17 +6,18 @@ a proxy in /etc/environment reaches the commands of all crontabs.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+from lunasched.formats.pattern import pattern
 
 PAM_FILES = ("/etc/environment", "/etc/default/locale")
 """In their order: a variable of the second replaces one of the first."""
 
 _SIZE_MAX = 1 << 16
 _SPACE = " \t"
-_NAME = re.compile(r"[A-Za-z0-9_]+")
+_NAME = pattern(r"[A-Za-z0-9_]+")
 _QUOTES = ("'", '"')
 
 

@@ -11,6 +11,7 @@ import re
 from datetime import datetime, timezone
 
 from lunasched.errors import InvalidInput, ScheduleError
+from lunasched.formats.pattern import pattern
 from lunasched.schedule.component import (
     SECOND,
     ZERO,
@@ -57,12 +58,12 @@ _SHORTHANDS = {
     "biannually": "*-01,07-01 00:00:00",
     "bi-annually": "*-01,07-01 00:00:00",
 }
-_WEEKDAY = re.compile(
+_WEEKDAY = pattern(
     r"(monday|mon|tuesday|tue|wednesday|wed|thursday|thu|friday|fri|saturday|sat|sunday|sun)"
     r"(?=[-., ]|$)",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(r"([0-9]+)(?:\.(?!\.)([0-9]+))?")
+_NUMBER = pattern(r"([0-9]+)(?:\.(?!\.)([0-9]+))?")
 
 
 def parse_calendar(text: str, start: int) -> SystemdCalendar:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from lunasched.dataclass import dataclass
 from lunasched.errors import ScheduleError
 from lunasched.formats import numerals
+from lunasched.formats.pattern import pattern
 from lunasched.schedule.rule import (
     ALL_DAYS,
     ALL_MONTHS,
@@ -83,11 +84,11 @@ _MONTH = _Field("month", 1, 12, _MONTHS)
 _WEEKDAY = _Field("day of week", 0, 7, _NUMBERED_WEEKDAYS)
 _SECOND = _Field("second", 0, 59, {})
 
-_ITEM = re.compile(r"(?:(\*)|([a-z0-9]+)(?:-([a-z0-9]+))?)(?:/([0-9]{1,18}))?")
-_NEAR = re.compile(r"([0-9]{1,18})w")
-_BEFORE_LAST = re.compile(r"l-([0-9]{1,18})")
+_ITEM = pattern(r"(?:(\*)|([a-z0-9]+)(?:-([a-z0-9]+))?)(?:/([0-9]{1,18}))?")
+_NEAR = pattern(r"([0-9]{1,18})w")
+_BEFORE_LAST = pattern(r"l-([0-9]{1,18})")
 _QUARTZ = frozenset("1234567")
-_NTH = re.compile(r"([a-z0-9]+)#([a-z0-9]+)")
+_NTH = pattern(r"([a-z0-9]+)#([a-z0-9]+)")
 _MACROS = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from lunasched.formats.pattern import pattern
 
 _UNITS = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
@@ -11,10 +11,10 @@ _UNITS = {
     **dict.fromkeys(("d", "day", "days"), "d"),
     **dict.fromkeys(("w", "week", "weeks"), "w"),
 }
-_AMOUNT = re.compile(r"([0-9]{0,9}) ?([a-z]+)(?:,? (?:and )?|(?=[0-9])|\Z)")
+_AMOUNT = pattern(r"([0-9]{0,9}) ?([a-z]+)(?:,? (?:and )?|(?=[0-9])|\Z)")
 _NAMES = ("hourly", "daily", "midnight", "weekly", "monthly", "yearly", "annually", "reboot")
-_CLOCK = re.compile(r"([0-9]{1,2})(?::([0-9]{2}))? ?(am|pm)?(?= |\Z)")
-_ZONE = re.compile(r"(?:cron_)?tz=")
+_CLOCK = pattern(r"([0-9]{1,2})(?::([0-9]{2}))? ?(am|pm)?(?= |\Z)")
+_ZONE = pattern(r"(?:cron_)?tz=")
 
 
 def way_out(text: str) -> str | None:

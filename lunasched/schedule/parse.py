@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from lunasched.errors import ScheduleError
 from lunasched.formats.measures import LONGEST, SECONDS
+from lunasched.formats.pattern import pattern
 from lunasched.schedule import otherwise
 from lunasched.schedule.calendar import parse_calendar
 from lunasched.schedule.cronexpression import WEEKDAYS, parse_cron
@@ -32,11 +33,11 @@ MAX_INTERVAL = int(LONGEST)
 SEPARATOR = ";"
 """The character between the schedules of a job that has several."""
 
-_EVERY = re.compile(r"every\b", re.IGNORECASE)
-_BOOT = re.compile(r"@(re)?boot *\+ *", re.IGNORECASE)
-_AMOUNT = re.compile(r"([0-9]{1,18})([a-z]{0,9})", re.IGNORECASE)
-_TIME = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
-_WORD = re.compile(r"[^ ]+")
+_EVERY = pattern(r"every\b", re.IGNORECASE)
+_BOOT = pattern(r"@(re)?boot *\+ *", re.IGNORECASE)
+_AMOUNT = pattern(r"([0-9]{1,18})([a-z]{0,9})", re.IGNORECASE)
+_TIME = pattern(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
+_WORD = pattern(r"[^ ]+")
 _ORDINALS = {"1st": 1, "2nd": 2, "3rd": 3, "4th": 4, "5th": 5, "last": LAST}
 _FORMS = (
     "A schedule is one of: every 15m, at HH:MM, on Mon,Wed at HH:MM, on 1st Mon at HH:MM, "

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
 from lunasched.formats import tzdatabase
+from lunasched.formats.pattern import pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,7 +121,7 @@ def _advice(name: str) -> str:
     return _of_offset(name) or _suggestion(name)
 
 
-_OFFSET = re.compile(r"(?:UTC|GMT|Z)?([+\-\u2212])(\d{1,2})(?::?(\d{2}))?", re.IGNORECASE)
+_OFFSET = pattern(r"(?:UTC|GMT|Z)?([+\-\u2212])(\d{1,2})(?::?(\d{2}))?", re.IGNORECASE)
 
 
 def _of_offset(name: str) -> str:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
@@ -25,6 +24,7 @@ from pathlib import Path
 
 from lunasched import errors
 from lunasched.errors import DeploymentFailed, PermissionDenied
+from lunasched.formats.pattern import pattern
 from lunasched.formats.unittext import instance_name, last_slot_name, success_name
 from lunasched.history.slot import LastSlot, SlotList
 
@@ -34,7 +34,7 @@ _TEMPORARY = ".{pid}.new"
 # Far more than lunasched writes; others may have written the file.
 _OWN_BYTES_MAX = 256
 _LIST_BYTES_MAX = 1 << 20
-_LAST = re.compile(r"([0-9]{1,18}) +([0-9]{1,18}) *\n")
+_LAST = pattern(r"([0-9]{1,18}) +([0-9]{1,18}) *\n")
 # A guard notes one slot while its file is replaced, and then the new one.
 _REPLACED_MOST = 3
 

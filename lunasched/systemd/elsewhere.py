@@ -17,13 +17,13 @@ came by it (seen in systemd 252 and 257). Two things make a stream the run's:
 from __future__ import annotations
 
 import pwd
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 from lunasched.dataclass import dataclass
+from lunasched.formats.pattern import pattern
 
 Fields = Mapping[str, str]
 
@@ -31,10 +31,8 @@ Fields = Mapping[str, str]
 _RECORDS_MAX = 200
 # What PAM logs under, of the programs that change the user.
 _PROGRAMS = ("su", "runuser", "sudo", "doas", "pkexec")
-_OPENED = re.compile(
-    r"pam_unix\([^)]*:session\): session opened for user ([^\s(]+)(?:\(uid=(\d+)\))?"
-)
-_SCOPE = re.compile(r"session-[^.]+\.scope\Z")
+_OPENED = pattern(r"pam_unix\([^)]*:session\): session opened for user ([^\s(]+)(?:\(uid=(\d+)\))?")
+_SCOPE = pattern(r"session-[^.]+\.scope\Z")
 _STARTED = "39f53479d3a045ac8e11786248231fbf"
 
 

@@ -19,7 +19,6 @@ From root they are believed. From anybody else and without a unit it is a claim:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput, JournalError
+from lunasched.formats.pattern import pattern
 from lunasched.formats.unittext import HOOK_PREFIX, JOB_PREFIX, LAUNCH_PREFIX
 from lunasched.history.run import Instant
 from lunasched.jobs import directivelines, userswitch
@@ -66,12 +66,12 @@ _BEHIND_USEC = 3600 * 1_000_000
 
 # "Suppressed 170640 messages from UNIT": a limit of journald's was reached, and is no more.
 _DROPPED = "a596d6fe7bfa4994828e72309e95d61e"
-_DROPPED_TEXT = re.compile(r"Suppressed (\d+) messages from (\S+)")
+_DROPPED_TEXT = pattern(r"Suppressed (\d+) messages from (\S+)")
 
 # A core dump, as systemd-coredump reports it.
 _COREDUMP = "fc2e22bc6ee647b6b90729ab34a250b1"
 
-_EXECUTION_ID = re.compile(r"[0-9a-f]{32}\Z")
+_EXECUTION_ID = pattern(r"[0-9a-f]{32}\Z")
 
 _PREFIXES = (JOB_PREFIX, HOOK_PREFIX, LAUNCH_PREFIX)
 
@@ -205,8 +205,8 @@ class Output:
 
 # The records of systemd 252 to 257 about a timeout (src/core/service.c).
 _WAITS_FUNCTION = "service_dispatch_timer"
-_LIMIT_REACHED = re.compile(r"reached runtime time limit|operation timed out")
-_STATE_TIMED_OUT = re.compile(r"State '[a-z-]+' timed out")
+_LIMIT_REACHED = pattern(r"reached runtime time limit|operation timed out")
+_STATE_TIMED_OUT = pattern(r"State '[a-z-]+' timed out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -987,7 +987,7 @@ def _noted_code(entry: dict[str, Any]) -> int | None:
 # "X was skipped because of an unmet condition check (...)" or "because no trigger condition checks
 # were met" (252), "X skipped, unmet condition check ..." and the like (257). After an
 # ExecCondition= there is "Condition check resulted in X being skipped."
-_UNMET = re.compile(r" skipped(?:,| because) .*condition check")
+_UNMET = pattern(r" skipped(?:,| because) .*condition check")
 
 
 def _tells_of_condition(entry: dict[str, Any]) -> bool:

@@ -9,7 +9,6 @@ so.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime, timezone
@@ -19,6 +18,7 @@ from lunasched import schedule
 from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.formats import measures, numerals, unitfile
+from lunasched.formats.pattern import pattern
 from lunasched.formats.unitfile import INFINITY, Assignment, UnitFile
 from lunasched.jobs import directivelines, directives, keys, sandbox
 from lunasched.jobs.model import Job, Priority
@@ -216,7 +216,7 @@ def _in_force(found: Sequence[Assignment]) -> dict[tuple[str, str], list[Assignm
     return kept
 
 
-_PLAIN_GLOB = re.compile(r"/[^!{},\\]*\Z")
+_PLAIN_GLOB = pattern(r"/[^!{},\\]*\Z")
 _GLOB = ("Unit", "ConditionPathExistsGlob")
 
 

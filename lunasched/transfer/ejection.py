@@ -6,12 +6,12 @@ to decide upon; what no unit does that lunasched has left is a *note*.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from lunasched import schedule
 from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
+from lunasched.formats.pattern import pattern
 from lunasched.jobs.directivelines import directive_lines
 from lunasched.jobs.model import ExecutionMode, Job, Notifications, Overlap
 from lunasched.units import compiler
@@ -23,10 +23,10 @@ MARK = "# Ejected from lunasched"
 SCHEDULE_NOTE, ZONE_NOTE = "Schedule", "Time zone"
 """The names of the comments in an ejected timer that say which schedule its lines are."""
 
-OF_THE_UNITS_NAME = re.compile(r"(?<!%)(?:%%)*%[nNpPiIjJfyY]")
+OF_THE_UNITS_NAME = pattern(r"(?<!%)(?:%%)*%[nNpPiIjJfyY]")
 """A specifier that a unit of another name has another text for (systemd.unit(5))."""
 
-_NAME = re.compile(r"[A-Za-z0-9:_.\\-]+\Z")
+_NAME = pattern(r"[A-Za-z0-9:_.\\-]+\Z")
 _NAME_BYTES_MAX = 200
 
 

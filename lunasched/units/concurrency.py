@@ -8,13 +8,12 @@ jobs are conditions on files of the runtime directory; see ``lunasched.superviso
 
 from __future__ import annotations
 
-import re
-
 from lunasched.formats import unittext
+from lunasched.formats.pattern import pattern
 from lunasched.jobs.model import ExecutionMode, Job, Overlap
 from lunasched.paths import EXCLUSIVE_DIRECTORY, SUPERVISOR_DIRECTORY
 
-_OF_GATE = re.compile(
+_OF_GATE = pattern(
     r"ConditionPathExists=\|?!?/[^ ]*/"
     rf"(?:{EXCLUSIVE_DIRECTORY}|lunasched/{SUPERVISOR_DIRECTORY})/?"
 )

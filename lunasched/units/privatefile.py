@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lunasched.formats import unittext
+from lunasched.formats.pattern import pattern
 from lunasched.formats.unittext import UnitText
 from lunasched.jobs.model import Command, Job
 
 _VARIABLE = "LUNASCHED_ARGUMENT"
 # systemd takes the path for a pattern, and a backslash there for an escape (glob(7)).
-_OF_PATTERNS = re.compile(r"([\\*?\[\]])")
+_OF_PATTERNS = pattern(r"([\\*?\[\]])")
 
 
 class PrivateFile:

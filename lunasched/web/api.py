@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -12,6 +11,7 @@ from typing import Any
 
 from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
+from lunasched.formats.pattern import pattern
 from lunasched.formats.printable import json_text
 from lunasched.history import overrun
 from lunasched.history.jsonview import job_json, run_json
@@ -32,7 +32,7 @@ PARAMETERS = ("job", "since", "limit", "cursor")
 """The parameters of a query for runs."""
 
 _AT_ONCE = 100
-_PLACE = re.compile(r"(-?\d{1,18})\.(\d{1,18})\Z")
+_PLACE = pattern(r"(-?\d{1,18})\.(\d{1,18})\Z")
 # The characters of a date and of what parts it from the time, which may be a space.
 _DATE = 11
 _CSP = ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")

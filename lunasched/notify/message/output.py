@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from lunasched.formats.pattern import pattern
 
 LINES = 20
 """The most lines of output in a notification."""
@@ -11,11 +11,9 @@ LINE_MAX = 400
 _READ_MAX = 64 << 10
 
 # Sequences that steer a terminal (ECMA-48): colours, the cursor, the title of the window.
-_ESCAPES = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-Z\\^-~])"
-)
+_ESCAPES = pattern(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-Z\\^-~])")
 # Controls, halves of pairs, and what turns the direction of a text round.
-_HOSTILE = re.compile(
+_HOSTILE = pattern(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"

@@ -8,17 +8,17 @@ five fields, nor the prefix ``cron:``: jobs with these were kept and never ran.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from lunasched.dataclass import dataclass
 from lunasched.errors import ScheduleError
+from lunasched.formats.pattern import pattern
 
 _MACROS = ("@yearly", "@monthly", "@weekly", "@daily", "@hourly")
 _MONTHS = "january february march april may june july august september october november december"
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_ITEM = re.compile(r"(?:(\*)|(\?)|([0-9]{1,9}|[a-z]+)(?:-([0-9]{1,9}|[a-z]+))?)(?:/([0-9]{1,9}))?")
-_PLAIN = re.compile(r"[0-9*/,-]+")
+_ITEM = pattern(r"(?:(\*)|(\?)|([0-9]{1,9}|[a-z]+)(?:-([0-9]{1,9}|[a-z]+))?)(?:/([0-9]{1,9}))?")
+_PLAIN = pattern(r"[0-9*/,-]+")
 
 
 @dataclass(frozen=True, slots=True)

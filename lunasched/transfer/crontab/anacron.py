@@ -7,9 +7,10 @@ from typing import Any
 
 from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput
+from lunasched.formats.pattern import pattern
 from lunasched.transfer.crontab.lines import RawEntry
 
-_ENTRY = re.compile(
+_ENTRY = pattern(
     r"[ \t]*(?P<period>[^ \t]+)[ \t]+(?P<delay>[0-9]+)[ \t]+(?P<name>[^ \t]+)[ \t]+(?P<command>.+)",
     re.DOTALL,
 )

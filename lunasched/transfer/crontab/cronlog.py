@@ -6,14 +6,15 @@ import re
 from pathlib import PurePath
 
 from lunasched.errors import InvalidInput
+from lunasched.formats.pattern import pattern
 from lunasched.jobs.origin import JobOrigin
 from lunasched.paths import CRONTAB_SPOOLS
 from lunasched.transfer.crontab.command import split_percent
 from lunasched.transfer.crontab.entrytimes import read_times
 
-_MESSAGE = re.compile(r"\((?P<user>.*?)\) CMD \((?P<command>.*)\)\Z", re.DOTALL)
+_MESSAGE = pattern(r"\((?P<user>.*?)\) CMD \((?P<command>.*)\)\Z", re.DOTALL)
 # What is not plain is logged in some other form.
-_PLAIN = re.compile(r"[ -~]*")
+_PLAIN = pattern(r"[ -~]*")
 
 
 def is_start_of(origin: JobOrigin, message: str) -> bool:

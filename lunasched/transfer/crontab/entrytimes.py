@@ -9,6 +9,7 @@ from lunasched import schedule
 from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput, ScheduleError
 from lunasched.formats import numerals
+from lunasched.formats.pattern import pattern
 
 NAMES = frozenset(
     (
@@ -21,7 +22,7 @@ _MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _WEEKDAYS = "sun|mon|tue|wed|thu|fri|sat"
 # No value of a time has more, with as many zeros before it as anybody writes.
 _DIGITS = "[0-9]{1,9}"
-_STEP = re.compile(r"[0-9a-z]{1,9}/[0-9]{1,9}\Z", re.IGNORECASE)
+_STEP = pattern(r"[0-9a-z]{1,9}/[0-9]{1,9}\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from lunasched.dataclass import dataclass
+from lunasched.formats.pattern import pattern
 from lunasched.transfer.crontab.lines import Problems, raw_entries
 
 DIRECTORIES = tuple(
@@ -18,11 +19,11 @@ DIRECTORIES = tuple(
 ANACRON = "/usr/sbin/anacron"
 
 # Debian's cron leaves these to anacron, which has them in its own table.
-_UNLESS_ANACRON = re.compile(
+_UNLESS_ANACRON = pattern(
     rf"(?:test[ \t]+-x[ \t]+{ANACRON}|\[[ \t]+-x[ \t]+{ANACRON}[ \t]+\])[ \t]*\|\|[ \t]*"
 )
-_GROUP = re.compile(r"\([ \t]*(.*?)[ \t]*\)|\{[ \t]+(.*?)[ \t]*;[ \t]*\}")
-_RUN = re.compile(
+_GROUP = pattern(r"\([ \t]*(.*?)[ \t]*\)|\{[ \t]+(.*?)[ \t]*;[ \t]*\}")
+_RUN = pattern(
     r"(?:cd[ \t]+/[ \t]*&&[ \t]*)?(nice[ \t]+)?(?:/usr/bin/|/bin/)?run-parts(?:[ \t]+--report)?"
     rf"[ \t]+({'|'.join(map(re.escape, DIRECTORIES))})/?"
 )

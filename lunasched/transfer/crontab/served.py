@@ -8,7 +8,6 @@ faults, and a job keeps its name when its line moves, or when its command is edi
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ from typing import Any
 
 from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput, InvalidJob
+from lunasched.formats.pattern import pattern
 from lunasched.jobs.channels import read_address
 from lunasched.jobs.model import Job
 from lunasched.jobs.origin import JobOrigin
@@ -38,12 +38,12 @@ from lunasched.transfer.crontab.source import CronFormat, CronScript, CrontabSou
 ENTRIES_MAX = 1000
 """The most entries of a user's crontab that become jobs: each is two units to systemd."""
 
-_PLAIN_TIME = re.compile(r"(?P<minute>[0-9]+) (?P<hour>[0-9]+|\*) (?P<days>.+)")
+_PLAIN_TIME = pattern(r"(?P<minute>[0-9]+) (?P<hour>[0-9]+|\*) (?P<days>.+)")
 FAULTS_MAX = 200
 """The most faults of a crontab that are named: each is a line of the journal, and of a mail."""
 
 # What tells apart jobs of the same program.
-_NUMBER = re.compile(r"-[0-9]+\Z")
+_NUMBER = pattern(r"-[0-9]+\Z")
 
 Known = Sequence[tuple[str, JobOrigin]]
 """The jobs that a crontab had before, by name."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from lunasched.formats.pattern import pattern
 from lunasched.units.needs.lack import Lack
 from lunasched.units.needs.machinequestions import Absence, FileKind
 from lunasched.units.needs.place import EXECUTE, NO_PROCESS, Place
@@ -14,7 +14,7 @@ _CHDIR, _NAMESPACE, _CREDENTIALS = 200, 226, 243
 _SANDBOX_LISTS = (
     "read_only_paths", "read_write_paths", "inaccessible_paths", "exec_paths", "no_exec_paths",
 )  # fmt: skip
-_NOT_PLAIN = re.compile(r"[%*?\[\"'\\]")
+_NOT_PLAIN = pattern(r"[%*?\[\"'\\]")
 
 
 def file_lacks(place: Place) -> Iterator[Lack]:

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from posixpath import basename, join, normpath
 
 from lunasched.dataclass import dataclass
+from lunasched.formats.pattern import pattern
 from lunasched.formats.shell import is_grammar, is_test, simple_commands
 
 SHELLS = frozenset(("sh", "bash", "dash", "zsh", "ksh", "ash"))
-_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
+_ASSIGNMENT = pattern(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 _BUILTINS = frozenset(
     (
         ":", "bg", "cd", "command", "declare", "disown", "echo", "enable", "export", "false", "fc",
