@@ -260,7 +260,8 @@ def test_a_session_in_a_terminal(both: Machine) -> None:
     server = both.popen(["tmux", "-L", "cron", "-D"], user="luna")
 
     def tmux(*arguments: str) -> str:
-        return str(both.run(["tmux", "-L", "cron", *arguments], user="luna").stdout)
+        # -N: whoever comes before the server would start one that ends as soon as it has nobody.
+        return str(both.run(["tmux", "-N", "-L", "cron", *arguments], user="luna").stdout)
 
     def wait_for(text: str) -> None:
         both.wait_for(lambda: text in tmux("capture-pane", "-p"), what=text, interval=0.3)
@@ -272,7 +273,7 @@ def test_a_session_in_a_terminal(both: Machine) -> None:
         tmux("send-keys", "C-o", "Enter", "C-x")
 
     try:
-        both.wait_for("tmux -L cron list-commands", user="luna", what="the server of tmux")
+        both.wait_for("tmux -N -L cron list-commands", user="luna", what="the server of tmux")
         start = "crontab -e; echo status $?; sleep 1000"
         tmux("new-session", "-d", "-x", "110", "-y", "30", "-e", "EDITOR=nano", start)
         edit("61 3 * * * backup", "Enter")
@@ -284,7 +285,7 @@ def test_a_session_in_a_terminal(both: Machine) -> None:
         edit("C-k", "1 3 * * * backup", "Enter")
         wait_for("status 0")
     finally:
-        both.run("tmux -L cron kill-server", user="luna", check=False)
+        both.run("tmux -N -L cron kill-server", user="luna", check=False)
         server.wait()
     text = both.run("crontab -l", user="luna").stdout
     assert text.startswith("1 3 * * * backup\n") and "61 3" not in text
