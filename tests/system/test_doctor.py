@@ -49,26 +49,28 @@ class Patient(Lunasched):
 
     def fixes(self, check: str, text: str) -> dict[str, Any]:
         """It is found; the commands that it names are run, word for word; then it is not found."""
+        seen: list[dict[str, Any]] = []
+
+        def is_found() -> bool:
+            finding = self.found(check, text)
+            seen[:] = [finding] if finding is not None else []
+            return finding is not None
+
         try:
-            self.machine.wait_for(
-                lambda: self.found(check, text) is not None, what=f"{check}: {text}", interval=0.3
-            )
+            self.machine.wait_for(is_found, what=f"{check}: {text}", interval=0.3)
         except TimeoutError:
             # Somebody may have fixed it before: who was it, and what is there?
             there = f"ls -la --time-style=full-iso {UNITS}"
             said = "journalctl -n 500 --no-pager -o short-precise | grep -v 'run-u[0-9]*.service'"
             print(self.machine.run(f"{there}; {said}").stdout)
             raise
-        finding = self.found(check, text)
-        assert finding is not None
+        (finding,) = seen
         assert finding["fix"]
         for command in finding["fix"]:
             # One that asks is told yes.
             typed = f"echo y | {command}" if " --fix " in command else command
             self.machine.run(typed, user=None if finding["as_root"] else self.user)
-        self.machine.wait_for(
-            lambda: self.found(check, text) is None, what=f"fixed {check}: {text}", interval=0.3
-        )
+        self.machine.wait_for(lambda: not is_found(), what=f"fixed {check}: {text}", interval=0.3)
         return finding
 
     def job(self, *options: str, schedule: str = "@daily") -> str:

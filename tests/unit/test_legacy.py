@@ -327,7 +327,7 @@ def test_killed_at_any_step_the_old_database_or_the_new_is_there(journal: str, p
     old, content = path.read_bytes(), dump(path)
     step = taken = 0
     while True:
-        step += rounds(3, 1)
+        step += rounds(5, 1)
         for file in path.parent.iterdir():
             if file.is_dir():
                 shutil.rmtree(file)
