@@ -281,3 +281,5 @@ class LastSlot:
     slot: int
     offset: int
     """The clock less the time since boot at that time: it moves with steps only. 0: not known."""
+    earlier: tuple[int, ...] = ()
+    """The slots that are known to have run before, the latest first."""

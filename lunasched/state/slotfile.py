@@ -5,12 +5,12 @@ that belong to that user, which are made here: a new file is complete and has it
 has its name. What is in them is that user's word, and is read as such. ::
 
     INSTANCE            the manager's: zone and schedule, then the slots to come, a line each
-    last:INSTANCE       the user's: LAST OFFSET
+    last:INSTANCE       the user's: LAST OFFSET EARLIER ...
     succeeded:INSTANCE  the user's: "1" while the latest run is a success
 
 LAST is the last slot that ran, OFFSET the difference of the clock and the time since boot when it
-did, which tells a step of the clock; all are microseconds. Each is padded with spaces, so that the
-guard replaces them in place.
+did, which tells a step of the clock, and EARLIER are up to seven slots that ran before, the latest
+first; all are microseconds. Each is padded with spaces, so that the guard replaces them in place.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _TEMPORARY = ".{pid}.new"
 # Far more than lunasched writes; others may have written the file.
 _OWN_BYTES_MAX = 256
 _LIST_BYTES_MAX = 1 << 20
-_LAST = pattern(r"([0-9]{1,18}) +([0-9]{1,18}) *\n")
+_LAST = pattern(r"[0-9]{1,18} +[0-9]{1,18}(?: +[0-9]{1,18})* *\n")
+_EARLIER_MOST = 7
 # A guard notes one slot while its file is replaced, and then the new one.
 _REPLACED_MOST = 3
 
@@ -71,7 +72,9 @@ class SlotDirectory:
 
         ``durable`` outlives a power cut that comes after.
         """
-        text = f"{last.slot:<18} {last.offset:<18}\n"
+        known = (last.slot, last.offset, *last.earlier[:_EARLIER_MOST])
+        text = " ".join(f"{number:<18}" for number in known).ljust(19 * (2 + _EARLIER_MOST) - 1)
+        text += "\n"
         self._replace(last_slot_name(job), text, user=user, durable=durable)
 
     def own_last(self, job: str, user: str | None, *, durable: bool) -> None:
@@ -237,7 +240,10 @@ def _slot_list(text: str) -> SlotList:
 
 def _last(text: str | None) -> LastSlot | None:
     found = _LAST.match(text or "")
-    return LastSlot(int(found[1]), int(found[2])) if found else None
+    if found is None:
+        return None
+    last, offset, *earlier = map(int, found[0].split())
+    return LastSlot(last, offset, tuple(earlier[:_EARLIER_MOST]))
 
 
 def clock_offset(now: int) -> int:

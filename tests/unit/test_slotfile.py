@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import subprocess
@@ -150,6 +151,40 @@ def last_slot(slots: SlotDirectory) -> int:
     found = slots.last("job")
     assert found is not None
     return found.slot
+
+
+@pytest.mark.parametrize("noted", [False, True])
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_starts_that_waited_run_in_any_order(
+    order: tuple[int, ...], noted: bool, slots: SlotDirectory, guard: Guard, now: int
+) -> None:
+    """Each is for its own slot, once, and none is for one that is older than what is known."""
+    times = [now - (4 - each) * HOUR - SECOND for each in range(4)]
+    slots.write("job", SlotList("UTC", "x", (now - 9 * HOUR, *times, now + HOUR)))
+    set_last(slots, now - 9 * HOUR)
+
+    def passes(elapsed: int) -> bool:
+        guard.environment["TRIGGER_TIMER_REALTIME_USEC"] = str(elapsed)
+        guard.launched = f"lunasched-job@job:{'a' * 12}t.service"
+        if noted:
+            guard.noted.write_text(f"12 t {elapsed}\n")
+        return guard.passes()
+
+    for each in order:
+        assert passes(times[each] + SECOND // 9)
+        assert not passes(times[each] + SECOND // 9), "twice"
+    found = slots.last("job")
+    assert found is not None
+    assert (found.slot, *found.earlier) == (*reversed(times), now - 9 * HOUR)
+    assert not passes(now - 9 * HOUR + 5)
+    # A list of full length, and a clock that is set back for good.
+    known = tuple(now - n * SECOND for n in range(1, 8))
+    slots.set_last("job", LastSlot(now, 1, known), None, durable=False)
+    assert passes(now - 10 * SECOND) is False
+    slots.set_last("job", LastSlot(now + 9 * HOUR, 0, known), None, durable=False)
+    assert passes(now - SECOND)
+    found = slots.last("job")
+    assert found is not None and found.earlier == ()
 
 
 def test_a_slot_runs_once(slots: SlotDirectory, guard: Guard, now: int) -> None:
