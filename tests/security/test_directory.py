@@ -44,8 +44,8 @@ COMMANDS: dict[str, str] = {
     "crontabs": "lunasched crontabs && lunasched crontabs --release",
     "adopt-crontab": "(umask 077; echo '1 1 * * * true' >/var/spool/cron/crontabs/root) && "
     "lunasched crontabs && lunasched adopt-crontab crontab.root-true && "
-    "lunasched remove crontab.root-true && rm /var/spool/cron/crontabs/root && "
-    "lunasched crontabs --release",
+    "lunasched remove crontab.root-true && lunasched crontabs --release; "
+    "status=$?; rm /var/spool/cron/crontabs/root; exit $status",
     "serve-usercrontab": "python3 /srv/usercrontab.py",
     "import-config": "lunasched import-config /srv/jobs.yaml",
     "apply": "lunasched apply /srv/jobs.yaml",
