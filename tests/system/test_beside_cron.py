@@ -78,6 +78,8 @@ SPACED =  un quoted
 * * * * * root (sleep 1; /opt/probe cron.d-3) & exit 0
 * * * * * root kill -9 $$
 @daily root /opt/probe not-now
+HOME=/missing
+* * * * * root /opt/probe cron.d-4
 """
 USER = """\
 SHELL=/bin/bash
@@ -115,7 +117,7 @@ FILES_OF_PAM = {
 }
 TAGS = {
     *(f"system-{number}" for number in (1, 3, 4, 5)),
-    *(f"cron.d-{number}" for number in (1, 2, 3)),
+    *(f"cron.d-{number}" for number in (1, 2, 3, 4)),
     *(f"luna-{number}" for number in (1, 2, 3, 4, 5)),
 }
 MAILS = 9
@@ -185,7 +187,10 @@ def start(cron: Machine, luna: Machine) -> None:
 
 
 def seen(machine: Machine) -> Seen:
-    """What has been written so far."""
+    """What has been written so far.
+
+    Where there is no home, cron's run in its own directory, and ours in /.
+    """
     each = 'for each in *; do echo; echo "==> $each"; cat "$each"; done; true'
     printed = machine.exec(f"cd {SEEN}; {each}")
     host = machine.exec("uname -n").stdout.strip()
@@ -203,6 +208,7 @@ def seen(machine: Machine) -> Seen:
             mails.add("\n".join((*variables, *others)).rstrip("\n"))
         else:
             tag = name.removeprefix("run.").rpartition(".")[0].rpartition(".")[0]
+            text = text.replace("\ncwd: /var/spool/cron\n", "\ncwd: /\n")
             facts = [line for line in text.splitlines() if not BESIDES.match(line[5:])]
             runs.setdefault(tag, set()).add("\n".join(facts))
     return Seen(runs, mails)
