@@ -54,8 +54,10 @@ def explain(
     host = Session.choose(None).host_timezone
     if zone is not None:
         check_timezone(zone)
-    now = _moment(start, zone or host)
     rule = parse(schedule)
+    # One that the schedule names is the zone of its times.
+    zone = getattr(rule, "zone", None) or zone
+    now = _moment(start, zone or host)
     lines = timing(rule, timezone=zone, host_timezone=host, now=now)
     upcoming = list(_elapses(rule, zone or host, now, count))
     if as_json:

@@ -54,7 +54,8 @@ def describe(schedule: Schedule) -> str:
     days = "" if schedule.hours == ALL_HOURS else "every day"
     if not schedule.days.every_day:
         days = _days(schedule.days)
-    parts = [_times(schedule), days, _months(schedule.months)]
+    zone = f"in {schedule.zone}" if schedule.zone else ""
+    parts = [_times(schedule), days, _months(schedule.months), zone]
     sentence = " ".join(part for part in parts if part)
     return sentence[0].upper() + sentence[1:] + "."
 

@@ -19,7 +19,6 @@ from lunasched.schedule.rule import (
     Schedule,
     Several,
     Slotted,
-    SystemdCalendar,
 )
 from lunasched.schedule.zone import Segment, segment_at
 
@@ -89,7 +88,7 @@ def latest_elapse(schedule: Schedule, *, timezone: str, at: datetime) -> datetim
 
 def zone_of(rule: Slotted, job_zone: str) -> str:
     """The zone of a rule, which may name one itself."""
-    return (rule.zone or job_zone) if isinstance(rule, SystemdCalendar) else job_zone
+    return rule.zone or job_zone
 
 
 def microseconds(moment: datetime) -> int:

@@ -6,18 +6,23 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 
-from lunasched.errors import ScheduleError
-from lunasched.formats.measures import LONGEST, SECONDS
+from lunasched.errors import InvalidInput, ScheduleError
+from lunasched.formats.measures import (
+    DAYS_TO_SECONDS,
+    LONGEST,
+    MICROSECOND,
+    MILLISECOND,
+    MONTH,
+    WEEK,
+    YEAR,
+)
 from lunasched.formats.pattern import pattern
 from lunasched.schedule import otherwise
 from lunasched.schedule.calendar import parse_calendar
-from lunasched.schedule.cronexpression import WEEKDAYS, parse_cron
+from lunasched.schedule.cronexpression import parse_cron
+from lunasched.schedule.phrase import is_phrase, parse_phrase
 from lunasched.schedule.rule import (
-    ALL_WEEKDAYS,
-    LAST,
     ON_DEMAND,
-    Calendar,
-    DayRule,
     Every,
     OnDemand,
     Reboot,
@@ -25,8 +30,20 @@ from lunasched.schedule.rule import (
     Several,
     Slotted,
 )
+from lunasched.schedule.zone import timer_zone
 
-_UNITS = {unit: int(SECONDS[unit]) for unit in ("w", "d", "h", "m", "s")}
+_UNITS = {
+    **{name: int(unit.seconds) for unit in (WEEK, *DAYS_TO_SECONDS) for name in unit.names},
+    "hrs": 3600,
+    "mins": 60,
+    "secs": 1,
+}
+_ALONE = frozenset(("hour", "minute", "second"))
+"""The units of which one is meant where no number stands before."""
+_NO_LENGTH = frozenset((*MONTH.names, *YEAR.names)) - {"M"}
+_TOO_SHORT = frozenset((*MILLISECOND.names, *MICROSECOND.names))
+_NAMED = frozenset(("hourly", "weekly", "monthly", "yearly", "annually"))
+"""The names of cron that can do without their "@"; daily is a phrase."""
 MAX_INTERVAL = int(LONGEST)
 """The longest interval in seconds."""
 
@@ -35,13 +52,11 @@ SEPARATOR = ";"
 
 _EVERY = pattern(r"every\b", re.IGNORECASE)
 _BOOT = pattern(r"@(re)?boot *\+ *", re.IGNORECASE)
-_AMOUNT = pattern(r"([0-9]{1,18})([a-z]{0,9})", re.IGNORECASE)
-_TIME = pattern(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
-_WORD = pattern(r"[^ ]+")
-_ORDINALS = {"1st": 1, "2nd": 2, "3rd": 3, "4th": 4, "5th": 5, "last": LAST}
+_AMOUNT = pattern(r"([0-9]{1,18})( ?)([a-zµμ]{0,12})(?:,? and (?=[0-9]))?", re.IGNORECASE)
+_ZONE = pattern(r"(?:CRON_)?TZ=([^ ]*) ?", re.IGNORECASE)
 _FORMS = (
     "A schedule is one of: every 15m, at HH:MM, on Mon,Wed at HH:MM, on 1st Mon at HH:MM, "
-    "five cron fields, @daily, calendar:EXPRESSION, on demand."
+    "every Monday, weekdays at 9am, five cron fields, @daily, calendar:EXPRESSION, on demand."
 )
 
 
@@ -75,14 +90,18 @@ def parse(text: str) -> Schedule:
 
 def _parse(text: str) -> Schedule:
     lower = text.lower()
-    if lower.startswith("every"):
-        return _parse_every(text)
+    if match := _ZONE.match(text):
+        return _in_zone(text, match)
     if lower == ON_DEMAND:
         return OnDemand()
+    if is_phrase(lower):
+        return parse_phrase(text)
+    if lower.startswith(("every", "@every ")):
+        return _parse_every(text)
+    if lower in _NAMED:
+        return replace(parse_cron(f"@{lower}", 0), text=text)
     if match := _BOOT.match(text):
         return Reboot(text, _parse_amount(text, match.end()), of_machine=match[1] is None)
-    if lower.startswith(("at ", "on ")):
-        return _parse_words(text)
     if lower.startswith("calendar:"):
         return parse_calendar(text, _after(text, len("calendar:")))
     if lower.startswith("cron:"):
@@ -96,17 +115,45 @@ def _after(text: str, position: int) -> int:
     return position + 1 if text[position : position + 1] == " " else position
 
 
+def _in_zone(text: str, match: re.Match[str]) -> Schedule:
+    """The schedule behind a ``TZ=ZONE``."""
+    zone, start = match[1], match.end()
+    try:
+        # An old name that the machine has no more stays one that was taken.
+        timer_zone(zone)
+    except InvalidInput as error:
+        raise ScheduleError(str(error), text=text, position=match.start(1)) from None
+    try:
+        rule = _parse(text[start:])
+    except ScheduleError as error:
+        at = None if error.position is None else start + error.position
+        raise ScheduleError(error.message, text=text, position=at) from None
+    if isinstance(rule, Several):
+        rules = (replace(one, text=f"{match[0]}{one.text}", zone=zone) for one in rule.rules)
+        return replace(rule, text=text, rules=tuple(rules))
+    if not isinstance(rule, Slotted):
+        raise ScheduleError(
+            "Only times of day are those of a time zone.", text=text, position=match.start()
+        )
+    if rule.zone is not None:
+        raise ScheduleError("The time zone is given twice.", text=text, position=match.start())
+    return replace(rule, text=text, zone=zone)
+
+
 def _parse_every(text: str) -> Every:
-    position = len("every")
+    position = text.lower().index("every") + len("every")
     if text[position : position + 1] != " ":
         raise ScheduleError(
             "An interval follows 'every', as in every 15m or every 1h30m.",
             text=text,
             position=position,
         )
-    total = _parse_amount(text, position)
+    unit = text[position + 1 :].lower()
+    if unit in _NO_LENGTH:
+        raise ScheduleError(_no_interval(unit), text=text, position=position + 1)
+    total = _UNITS[unit] if unit in _ALONE else _parse_amount(text, position)
     if total < 1:
-        raise ScheduleError("An interval is at least one second.", text=text, position=6)
+        raise ScheduleError("An interval is at least one second.", text=text, position=position + 1)
     return Every(text, total)
 
 
@@ -118,18 +165,16 @@ def _parse_amount(text: str, position: int) -> int:
             position += 1
             continue
         match = _AMOUNT.match(text, position)
-        if match is None or match[2].lower() not in _UNITS:
-            raise ScheduleError(
-                "An interval is a whole number with a unit: s, m, h, d or w, as in 1h30m.",
-                text=text,
-                position=match.start(2) if match else position,
-            )
-        unit = _UNITS[match[2].lower()]
+        word = match[3].lower() if match else ""
+        if match is None or word not in _UNITS:
+            at = position if match is None else match.start(3) if word else match.end(1)
+            raise ScheduleError(_no_interval(word), text=text, position=at)
+        unit = _UNITS[word]
         if seen and unit >= seen:
             raise ScheduleError(
                 "The units of an interval go from the largest to the smallest, each once.",
                 text=text,
-                position=match.start(2),
+                position=match.start(3),
             )
         seen = unit
         total += int(match[1]) * unit
@@ -139,6 +184,15 @@ def _parse_amount(text: str, position: int) -> int:
     if total > MAX_INTERVAL:
         raise ScheduleError("An interval is at most ten years.", text=text, position=start + 1)
     return total
+
+
+def _no_interval(unit: str) -> str:
+    """The reason why a word is no unit of an interval."""
+    if unit in _NO_LENGTH:
+        return "Months and years have no length of their own; write @monthly or @yearly, or days."
+    if unit in _TOO_SHORT:
+        return "An interval is made of whole seconds: a start of a job takes longer than this."
+    return "An interval is a whole number with a unit: s, m, h, d or w, as in 1h30m."
 
 
 def _parse_several(text: str) -> Schedule:
@@ -174,89 +228,10 @@ def _parse_several(text: str) -> Schedule:
         "An interval counts from the last start, whatever it was for, and has no place beside "
         "times of day or another interval; make a job of each.",
     )
-    slotted = tuple(rule for rule in others if isinstance(rule, Slotted))
-    return Several(text, slotted, boot)
-
-
-def _parse_words(text: str) -> Calendar:
-    """``at TIME [on DAYS]`` and ``on DAYS at TIME``."""
-    words = [(match[0].lower(), match.start()) for match in _WORD.finditer(text)]
-    parts: dict[str, list[tuple[str, int]]] = {}
-    current = ""
-    for word, position in words:
-        if word in ("at", "on"):
-            if word in parts:
-                raise ScheduleError(f"{word!r} is given twice.", text=text, position=position)
-            current = word
-            parts[current] = []
-        else:
-            parts[current].append((word, position))
-    if "at" not in parts:
-        raise ScheduleError("A time is missing: add 'at HH:MM'.", text=text, position=len(text))
-    for name, part in parts.items():
-        if not part:
-            expected = "a time, HH:MM" if name == "at" else "weekdays, as in Mon,Wed"
-            position = next(at for word, at in words if word == name) + len(name)
-            raise ScheduleError(f"After {name!r} comes {expected}.", text=text, position=position)
-    hour, minute, second = _parse_time(text, parts["at"])
-    days = _parse_days(text, parts["on"]) if "on" in parts else DayRule()
-    return Calendar(text, (hour,), (minute,), (second * 1_000_000,), days=days)
-
-
-def _parse_time(text: str, words: list[tuple[str, int]]) -> tuple[int, int, int]:
-    word, position = words[0]
-    match = _TIME.fullmatch(word)
-    if match is None:
-        raise ScheduleError(
-            "A time is HH:MM or HH:MM:SS on the 24-hour clock.", text=text, position=position
-        )
-    if len(words) > 1:
-        raise ScheduleError(
-            "Nothing but 'on' and weekdays can follow the time.", text=text, position=words[1][1]
-        )
-    for group, (name, limit) in enumerate((("hour", 23), ("minute", 59), ("second", 59)), start=1):
-        if int(match[group] or 0) > limit:
-            raise ScheduleError(
-                f"The {name} goes from 0 to {limit}.",
-                text=text,
-                position=position + match.start(group),
-            )
-    return int(match[1]), int(match[2]), int(match[3] or 0)
-
-
-def _parse_days(text: str, words: list[tuple[str, int]]) -> DayRule:
-    """``Mon,Wed``, ``Mon-Fri``, ``1st,3rd Mon``, ``last Fri``."""
-    ordinals: set[int] = set()
-    weekdays: set[int] = set()
-    for word, start in words:
-        position = start
-        for item in word.split(","):
-            if item in _ORDINALS and not weekdays:
-                ordinals.add(_ORDINALS[item])
-            elif item:
-                weekdays.update(_weekday_range(text, item, position))
-            position += len(item) + 1
-    if not weekdays:
-        raise ScheduleError(
-            "A weekday is missing, as in 'on 1st Mon at 09:00'.",
-            text=text,
-            position=words[-1][1] + len(words[-1][0]),
-        )
-    if not ordinals:
-        return DayRule(weekdays=ALL_WEEKDAYS if len(weekdays) == 7 else frozenset(weekdays))
-    pairs = frozenset((weekday, ordinal) for weekday in weekdays for ordinal in ordinals)
-    return DayRule(weekdays=frozenset(), nth=pairs)
-
-
-def _weekday_range(text: str, item: str, position: int) -> list[int]:
-    first, dash, last = item.partition("-")
-    words = [(first, position), (last, position + len(first) + 1)] if dash else [(first, position)]
-    for word, at in words:
-        if word not in WEEKDAYS:
-            raise ScheduleError(
-                f"{word!r} is not a weekday: Mon, Tue, Wed, Thu, Fri, Sat or Sun.",
-                text=text,
-                position=at,
-            )
-    low, high = WEEKDAYS[first], WEEKDAYS[words[-1][0]]
-    return [(low + step) % 7 for step in range((high - low) % 7 + 1)]
+    slotted: list[Slotted] = []
+    for rule in others:
+        if isinstance(rule, Slotted):
+            slotted.append(rule)
+        elif isinstance(rule, Several):
+            slotted += rule.rules
+    return Several(text, tuple(slotted), boot)

@@ -175,7 +175,8 @@ class Calendar:
     """A rule over wall-clock fields: cron expressions, ``at``, ``on``, ``@daily`` and so on.
 
     Every tuple is ascending; ``fractions`` are the slots within a minute in microseconds.
-    ``wildcard`` tells a wildcard job from a fixed-time job (cron(8)).
+    ``wildcard`` tells a wildcard job from a fixed-time job (cron(8)). ``zone`` is the zone that the
+    text itself names (which overrides the job's).
     """
 
     text: str
@@ -185,6 +186,7 @@ class Calendar:
     months: tuple[int, ...] = ALL_MONTHS
     days: DayRule = DayRule()
     wildcard: bool = False
+    zone: str | None = None
     kind: ClassVar[ScheduleKind] = ScheduleKind.CALENDAR
     years: ClassVar[tuple[int, ...] | None] = None
 
@@ -266,6 +268,4 @@ UNTIMED = (Reboot, OnDemand)
 def named_zones(schedule: Schedule) -> tuple[str, ...]:
     """The time zones that a schedule names itself."""
     rules = schedule.rules if isinstance(schedule, Several) else (schedule,)
-    return tuple(
-        rule.zone for rule in rules if isinstance(rule, SystemdCalendar) and rule.zone is not None
-    )
+    return tuple(rule.zone for rule in rules if isinstance(rule, Slotted) and rule.zone is not None)

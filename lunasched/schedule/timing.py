@@ -135,6 +135,8 @@ def timing(
         return Timing()
     if isinstance(schedule, Several):
         return _several(schedule, timezone, host_timezone, now)
+    if schedule.zone is not None:
+        timezone = timer_zone(schedule.zone)
     zone = timezone or host_timezone
     if isinstance(schedule, SystemdCalendar):
         return _as_it_is(schedule, timezone, host_timezone, now)
@@ -185,11 +187,10 @@ def _several(schedule: Several, timezone: str | None, host_timezone: str, now: d
 def _as_it_is(
     schedule: SystemdCalendar, timezone: str | None, host_timezone: str, now: datetime
 ) -> Timing:
-    zone = timer_zone(schedule.zone) if schedule.zone else timezone
-    _check_elapses(schedule, zone or host_timezone, microseconds(now))
-    if zone is None:
+    _check_elapses(schedule, timezone or host_timezone, microseconds(now))
+    if timezone is None:
         return Timing(on_calendar=(schedule.line,))
-    suffix = _suffix(zone, host_timezone, microseconds(now))
+    suffix = _suffix(timezone, host_timezone, microseconds(now))
     return Timing(on_calendar=(f"{schedule.line} {suffix}",))
 
 

@@ -33,6 +33,14 @@ from lunasched.schedule import (
         ("Every 1H 30M", 5400),
         ("every 1w2d3h4m5s", 788_645),
         ("every 90s", 90),
+        ("every 5min", 300),
+        ("every 5 minutes", 300),
+        ("every 1 hour and 30 minutes", 5400),
+        ("every 1 day, and 2 hrs 3 secs", 93_603),
+        ("Every Hour", 3600),
+        ("every minute", 60),
+        ("@every 5m", 300),
+        ("@every 1h30m", 5400),
     ],
 )
 def test_an_interval_is_a_number_of_seconds(text: str, seconds: int) -> None:
@@ -83,6 +91,27 @@ def test_white_space_is_normalised_and_case_kept() -> None:
         ("on last Fri at 09:00", "0 9 * * L5"),
         ("on 1st,3rd Mon,Tue at 9:00", "0 9 * * 1#1,2#1,1#3,2#3"),
         ("0 9 * * 1 0", "0 9 * * 1"),
+        ("Daily", "@daily"),
+        ("weekly", "@weekly"),
+        ("hourly", "@hourly"),
+        ("daily at 02:30", "at 02:30"),
+        ("every day at 02:30", "at 02:30"),
+        ("weekdays at 9am", "at 09:00 on Mon-Fri"),
+        ("weekends at 9:30pm", "at 21:30 on Sat,Sun"),
+        ("every weekday at 09:00:30", "on Mon-Fri at 9:00:30"),
+        ("every monday", "at 00:00 on Mon"),
+        ("every mon, wed and fri at noon", "at 12:00 on Mon,Wed,Fri"),
+        ("mondays and thursdays at 12 am", "at 00:00 on Mon,Thu"),
+        ("mon-fri at 09:00", "at 09:00 on Mon-Fri"),
+        ("every last Fri at 17:00", "on last Fri at 17:00"),
+        ("1st,3rd Mon at 9am", "on 1st,3rd Mon at 09:00"),
+        ("noon", "at 12:00"),
+        ("midnight on Sun", "at 00:00 on Sun"),
+        ("at 12:30 am on Mon", "at 00:30 on Mon"),
+        ("at 9 PM", "at 21:00"),
+        ("at 09:00,17:00", "0 9,17 * * *"),
+        ("on Mon at 17:00 and 9am, noon", "0 9,12,17 * * 1"),
+        ("at 09:00, 09:30, 10:00, 10:30", "0,30 9,10 * * *"),
     ],
 )
 def test_two_ways_to_say_the_same(one: str, other: str) -> None:
@@ -158,14 +187,52 @@ def test_an_interval_from_a_boot_on() -> None:
     )
 
 
+def test_times_of_which_a_calendar_cannot_hold_all_are_several() -> None:
+    rule = parse("at 09:00,17:30, 10:00 on Mon-Fri")
+    assert isinstance(rule, Several)
+    assert rule.rules == (parse("at 09:00,10:00 on Mon-Fri"), parse("at 17:30 on Mon-Fri"))
+    both = parse("at 09:00,17:30; @daily")
+    assert isinstance(both, Several)
+    assert both.rules == (*parse("at 09:00,17:30").rules, parse("@daily"))  # type: ignore[union-attr]
+    assert describe(rule) == (
+        "At 09:00 and 10:00 on every day from Monday to Friday. "
+        "At 17:30 on every day from Monday to Friday."
+    )
+
+
+def test_a_zone_in_front() -> None:
+    rule = parse("TZ=Europe/Berlin 0 9 * * *")
+    assert isinstance(rule, Calendar)
+    assert (rule.zone, rule.hours) == ("Europe/Berlin", (9,))
+    assert describe(rule) == "At 09:00 every day in Europe/Berlin."
+    systemd = parse("cron_tz=Asia/Tokyo calendar:Mon 09:00")
+    assert isinstance(systemd, SystemdCalendar)
+    assert (systemd.zone, systemd.expression) == ("Asia/Tokyo", "Mon *-*-* 09:00:00")
+    several = parse("TZ=UTC at 09:00,17:30; at 12:00")
+    assert isinstance(several, Several)
+    assert [one.zone for one in several.rules] == ["UTC", "UTC", None]
+    assert [parse(one.text) for one in several.rules] == list(several.rules)
+
+
 ERRORS = [
     ("", 0, "A schedule is one of"),
-    ("hourly", 0, "A schedule is one of"),
+    ("hourly on Mon", 0, "A schedule is one of"),
     ("every", 5, "An interval follows"),
     ("every 5", 7, "whole number with a unit"),
     ("every 5x", 7, "whole number with a unit"),
     ("every 1.5h", 7, "whole number with a unit"),
-    ("every minute", 6, "whole number with a unit"),
+    ("every", 5, "An interval follows"),
+    ("every minute 5", 6, "whole number with a unit"),
+    ("every month", 6, "Months and years have no length"),
+    ("every 3 months", 8, "Months and years have no length"),
+    ("every 500ms", 9, "whole seconds"),
+    ("every day", 6, "daily, which is at 00:00"),
+    ("daily 09:00", 6, "After 'daily' comes 'at'"),
+    ("every Monday at", 15, "After 'at' comes"),
+    ("at 09:00,", 9, "A time is missing"),
+    ("at 09:00,,10:00", 9, "A time is missing"),
+    ("at 09:00 and 25:00", 13, "hour goes from 0 to 23"),
+    ("Mon *-*-* 09:00", 4, "'*' is not a weekday"),
     ("every 1m2h", 9, "largest to the smallest"),
     ("every 0s", 6, "at least one second"),
     ("every 4000d", 6, "at most ten years"),
@@ -207,21 +274,14 @@ ERRORS = [
     ("0 0 29-L * *", 4, "is 29-31"),
     ("0 0 1-5W * *", 4, "Of L and W"),
     ("0 0 L5 * *", 4, "Of L and W"),
-    ("@every 5m", 0, "Write every 5m."),
-    ("@every 1h30m", 0, "Write every 1h30m."),
-    ("every 5min", 7, "Write every 5m."),
-    ("every 5 minutes", 7, "Write every 5m."),
-    ("every 1 hour and 30 minutes", 7, "Write every 1h30m."),
-    ("every hour", 6, "Write every 1h."),
     ("every fortnight", 6, "as in 1h30m."),
-    ("Daily", 0, "Write @daily."),
-    ("weekly", 0, "Write @weekly."),
-    ("at 9am", 3, "Write at 09:00."),
-    ("at 12:30 am on Mon", 9, "Write at 00:30 on mon."),
-    ("at 9pm", 3, "Write at 21:00."),
-    ("at 13pm", 3, "24-hour clock."),
-    ("TZ=Europe/Berlin 0 9 * * *", 0, "--timezone"),
-    ("CRON_TZ=UTC 0 9 * * *", 0, "--timezone"),
+    ("reboot", 0, "Write @reboot."),
+    ("at 13pm", 3, "9:30 pm"),
+    ("TZ=Europe/Berln 0 9 * * *", 3, "did you mean Europe/Berlin"),
+    ("TZ=UTC 61 * * * *", 7, "61 is out of range"),
+    ("TZ=UTC every 5m", 0, "Only times of day"),
+    ("TZ=UTC calendar:09:00 UTC", 0, "given twice"),
+    ("TZ=UTC", 6, "A schedule is one of"),
     ("H/15 * * * *", 0, "use a jitter"),
     ("0 0 * * FRIL", 8, "written Lfri."),
     ("0 0 * * 6L", 8, "6L is L5."),
@@ -250,7 +310,7 @@ ERRORS = [
     ("at 09:00;", 9, "A schedule is missing"),
     ("at 09:00; ; @boot", 10, "A schedule is missing"),
     ("at 09:00; at 09:60", 16, "minute goes from 0 to 59"),
-    ("at 09:00; every 5 minutes", 17, "Write every 5m."),
+    ("at 09:00; every 5 lightyears", 18, "as in 1h30m."),
     ("at 09:00; on demand", 10, "cannot be one of several"),
     ("@boot+1m; at 09:00; @reboot", 20, "One start after a boot"),
     ("@boot+1m; @reboot", 10, "One start after a boot"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,7 +12,7 @@ from analyze import evaluate
 from reference import utc
 
 from lunasched.errors import InvalidInput, ScheduleError
-from lunasched.schedule import Timing, parse, timing
+from lunasched.schedule import Timing, elapses, parse, timing
 
 NOW = utc(2026, 6, 1)
 
@@ -162,6 +163,18 @@ def test_several_schedules_have_the_lines_of_each() -> None:
     assert found("calendar:2020-01-01; at 09:00").on_calendar == found("at 09:00").on_calendar
     with pytest.raises(ScheduleError, match="never elapses again"):
         found("calendar:2020-01-01; calendar:2021-01-01")
+
+
+@pytest.mark.parametrize("text", ["0 9 * * *", "30 2 * * *", "*/15 * * * *", "weekdays at 9am"])
+def test_a_zone_in_front_is_that_of_the_job(text: str) -> None:
+    of_text, of_job = (
+        timing(parse(one), timezone=zone, host_timezone="UTC", now=NOW)
+        for one, zone in ((f"TZ=Europe/Berlin {text}", "Asia/Tokyo"), (text, "Europe/Berlin"))
+    )
+    assert of_text == of_job
+    own = elapses(parse(f"TZ=Europe/Berlin {text}"), timezone="Asia/Tokyo", after=NOW)
+    jobs = elapses(parse(text), timezone="Europe/Berlin", after=NOW)
+    assert list(islice(own, 500)) == list(islice(jobs, 500))
 
 
 def test_on_demand_has_no_timer() -> None:
