@@ -208,7 +208,8 @@ def seen(machine: Machine) -> Seen:
             mails.add("\n".join((*variables, *others)).rstrip("\n"))
         else:
             tag = name.removeprefix("run.").rpartition(".")[0].rpartition(".")[0]
-            text = text.replace("\ncwd: /var/spool/cron\n", "\ncwd: /\n")
+            for place in "cwd: ", "env: PWD=":
+                text = text.replace(f"\n{place}/var/spool/cron\n", f"\n{place}/\n")
             facts = [line for line in text.splitlines() if not BESIDES.match(line[5:])]
             runs.setdefault(tag, set()).add("\n".join(facts))
     return Seen(runs, mails)
