@@ -68,6 +68,15 @@ def test_the_text_says_what_happens_when_the_clock_changes(cli: Cli) -> None:
     assert "does not change" in fixed
 
 
+def test_a_zone_in_front_is_that_of_the_times(cli: Cli) -> None:
+    words = ("TZ=Asia/Tokyo weekdays at 9am", "--from", "2027-03-26T12:00", "-n", "1")
+    answer = explained(cli, *words, "--timezone", "Europe/Berlin")
+    assert answer["timezone"] == "Asia/Tokyo"
+    assert answer["on_calendar"] == ["Mon..Fri *-*-* 09:00:00 Asia/Tokyo"]
+    assert answer["next"] == ["2027-03-29T00:00:00.000000Z"]
+    assert "\nTime zone: Asia/Tokyo\n" in cli("explain", *words).stdout
+
+
 def test_an_interval(cli: Cli) -> None:
     answer = explained(cli, "every 1h30m", "--from", "2027-01-01T00:00Z", "-n", "2")
     assert (answer["kind"], answer["on_unit_active_sec"]) == ("every", 5400)
