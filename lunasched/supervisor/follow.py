@@ -62,8 +62,8 @@ class Recording(Protocol):
     def doubt(self) -> None:
         """Note the events that the journal should have when it is read once more."""
 
-    def is_incomplete(self) -> bool:
-        """Tell if an event that systemd reported is not recorded."""
+    def missing(self) -> frozenset[str]:
+        """Name the events that systemd reported and that are not recorded."""
 
     def give_up(self) -> bool:
         """Record events that the journal will never have; ``True`` if all outputs are complete."""
@@ -87,6 +87,7 @@ class Follow:
         self._mark = secrets.token_hex(16)
         self._marks = 0
         self._first_mark = 1
+        self._missing: frozenset[str] = frozenset()
         self._watch = Handle()
         self._next_read = loop.after(_FIRST_READ_MS, self._read)
         self._tick = loop.after(_TICK_MS, self._ask_journald)
@@ -162,7 +163,12 @@ class Follow:
 
     def _end(self) -> int:
         """Be over, if all is accounted for; how long to wait (ms) otherwise."""
-        if self._recording.is_incomplete():
+        missing = self._recording.missing()
+        if missing:
+            if not missing <= self._missing:
+                # A mark from before it was known to be missing proves nothing of it.
+                self._first_mark = self._marks + 1
+            self._missing = missing
             wait = self._prove()
             if wait or not self._quiet:
                 return wait or _TICK_MS

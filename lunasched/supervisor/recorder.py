@@ -178,7 +178,7 @@ class Recorder:
         elif event.kind is EventKind.STOPPING:
             runs.stopping(run_id)
         elif event.kind is EventKind.SKIPPED:
-            self._skip(event)
+            self.skip(event)
         elif event.kind is EventKind.RESOURCES:
             runs.resources(run_id, cpu_usec=event.cpu_usec, memory_peak=event.memory_peak)
         elif event.kind in _ENDS:
@@ -367,7 +367,8 @@ class Recorder:
             # A schedule that an earlier version accepted: the run is what matters.
             return Trigger.TIMER, None
 
-    def _skip(self, event: Event) -> None:
+    def skip(self, event: Event) -> None:
+        """Record that a guard or a condition of the job kept a run from going ahead."""
         state = self._store.runs.state(event.execution_id)
         if state is not None and state.spawn_failed:
             # The guard could not be executed either: it has the job's user and directory.

@@ -336,9 +336,9 @@ class Supervisor:
         self._hooks.claims.doubt()
         self._starter.claims.doubt()
 
-    def is_incomplete(self) -> bool:
-        """Tell if an event that systemd reported is not recorded."""
-        return self._settlement.is_incomplete()
+    def missing(self) -> frozenset[str]:
+        """Name the events that systemd reported and that are not recorded."""
+        return self._settlement.missing()
 
     def give_up(self) -> bool:
         """Record events that the journal will never have; ``True`` if all outputs are complete."""

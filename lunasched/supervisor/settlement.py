@@ -176,11 +176,11 @@ class Settlement:
         changed_at = self._changed_at.get(unit)
         return changed_at is not None and changed_at < moment
 
-    def is_incomplete(self) -> bool:
-        """Tell if the history lacks an event that systemd reported and the journal should have."""
-        behind = self._behind()
-        is_behind = bool(behind) and not self._close(behind)
-        return is_behind or bool(self._announced.unaccounted())
+    def missing(self) -> frozenset[str]:
+        """Name each event that systemd reported and the journal should have, and history lacks."""
+        ends = {run.execution_id for run in self._close(self._behind())}
+        begun = {f"{one.unit} {one.began_at}" for one in self._announced.unaccounted()}
+        return frozenset(ends | begun)
 
     def goes_on(self, run: Run) -> bool:
         """Ask the manager if a run is in progress."""
@@ -201,6 +201,12 @@ class Settlement:
             if held.execution_id != run.execution_id:
                 self._store.runs.end(run.execution_id, Result.LOST, None)
                 continue
+            if held.result == "exec-condition":
+                # A guard refused it: no program of the job ran, and none failed.
+                at = (held.ended_at or self._now(), held.ended_since_boot)
+                skipped = (EventKind.SKIPPED, run.execution_id, run.unit, *at)
+                self._recorder.skip(Event(*skipped, self._boot_id() or ""))
+                continue
             self._store.runs.process_ended(
                 run.execution_id, exit_code=held.exit_code, signal=held.signal
             )
@@ -213,23 +219,23 @@ class Settlement:
         active = {unit for unit, state in states.items() if state.is_active}
         return [run for run in self._store.runs.open() if run.unit not in active]
 
-    def _close(self, runs: list[OpenRun]) -> bool:
-        """Close runs whose end the journal will never have; ``True`` if that was all of ``runs``.
+    def _close(self, runs: list[OpenRun]) -> list[OpenRun]:
+        """Close runs whose end the journal will never have; return the others.
 
         A user's manager logs failures only: a run of its that ended without one was a success,
         which the unit says itself as long as it is loaded.
         """
-        left = 0
+        left = []
         for run in runs:
             held = self._units.invocation(run.unit)
             same = held.execution_id == run.execution_id
             if self._mode is Mode.SYSTEM or (same and held.result != "success"):
-                left += 1
+                left.append(run)
             else:
                 ended_at = held.ended_at if same else self._changed_at.get(run.unit)
                 since_boot = held.ended_since_boot if same else None
                 self._store.runs.end(run.execution_id, Result.SUCCESS, ended_at, since_boot)
-        return not left
+        return left
 
     def _record(self, announced: AnnouncedRun) -> None:
         """Give a run a row of which the journal has not even the beginning, if it can be found."""

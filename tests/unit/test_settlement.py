@@ -151,12 +151,20 @@ def test_what_the_journal_lost_is_closed_with_what_the_unit_holds(
 ) -> None:
     host.begin()
     host.units.held = held(unit_result)
-    assert host.settlement.is_incomplete()
+    assert host.settlement.missing()
     assert host.result() is None, "the journal may tell of it yet"
     host.settlement.give_up()
     assert (host.result(), host.ended_at()) == (result, START + 9 * SECOND)
     assert "the journal does not say how" in capsys.readouterr().err
-    assert not host.settlement.is_incomplete()
+    assert not host.settlement.missing()
+
+
+def test_a_refused_run_that_the_journal_lost_is_skipped(host: Host) -> None:
+    host.begin()
+    host.units.held = held("exec-condition")
+    assert host.settlement.missing() == {ID}
+    host.settlement.give_up()
+    assert (host.result(), host.ended_at()) == (Result.SKIPPED, START + 9 * SECOND)
 
 
 def test_what_nothing_knows_of_any_more_is_lost(host: Host) -> None:
@@ -171,7 +179,7 @@ def test_a_run_in_progress_is_neither_missing_nor_closed(host: Host) -> None:
     host.units.run()
     host.units.held = held(active="active")
     assert host.settlement.goes_on(run)
-    assert not host.settlement.is_incomplete()
+    assert not host.settlement.missing()
     host.settlement.give_up()
     assert host.result() is None
     host.units.held = held()
@@ -183,14 +191,14 @@ def test_a_run_in_progress_is_neither_missing_nor_closed(host: Host) -> None:
 def test_a_success_of_a_users_manager_is_closed_without_a_record(user: Host) -> None:
     user.begin()
     user.units.held = held()
-    assert not user.settlement.is_incomplete()
+    assert not user.settlement.missing()
     assert (user.result(), user.ended_at()) == (Result.SUCCESS, START + 9 * SECOND)
 
 
 def test_a_failure_of_a_users_manager_is_waited_for(user: Host) -> None:
     user.begin()
     user.units.held = held("exit-code")
-    assert user.settlement.is_incomplete()
+    assert user.settlement.missing()
     assert user.result() is None
 
 
@@ -219,26 +227,26 @@ def test_the_systems_manager_logs_its_successes(host: Host) -> None:
 def test_what_was_told_of_and_has_no_row_is_missing(
     host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert not host.settlement.is_incomplete()
+    assert not host.settlement.missing()
     host.settlement.unit_changed(UNIT, UnitTimes(START, 0))
-    assert host.settlement.is_incomplete()
+    assert host.settlement.missing()
     host.units.run()
     host.units.held = held(active="active")
     host.settlement.give_up()
     run = host.store.runs.get(ID)
     assert run is not None and (run.started_at, run.result) == (START, None)
-    assert not host.settlement.is_incomplete()
+    assert not host.settlement.missing()
     # Another one, which the unit does not hold any more.
     host.settlement.unit_changed(UNIT, UnitTimes(START + 20 * SECOND, 0))
     host.settlement.give_up()
     assert "the journal lacks records of a run" in capsys.readouterr().err
-    assert not host.settlement.is_incomplete()
+    assert not host.settlement.missing()
 
 
 def test_what_was_told_of_is_accounted_for_once_a_follow_is_over(host: Host) -> None:
     host.settlement.unit_changed(UNIT, UnitTimes(START, 0))
     host.settlement.begin_anew()
-    assert not host.settlement.is_incomplete()
+    assert not host.settlement.missing()
 
 
 def test_what_another_boot_left_open_was_lost_with_it(host: Host) -> None:
