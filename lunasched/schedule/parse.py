@@ -50,7 +50,6 @@ MAX_INTERVAL = int(LONGEST)
 SEPARATOR = ";"
 """The character between the schedules of a job that has several."""
 
-_EVERY = pattern(r"every\b", re.IGNORECASE)
 _BOOT = pattern(r"@(re)?boot *\+ *", re.IGNORECASE)
 _AMOUNT = pattern(r"([0-9]{1,18})( ?)([a-zµμ]{0,12})(?:,? and (?=[0-9]))?", re.IGNORECASE)
 _ZONE = pattern(r"(?:CRON_)?TZ=([^ ]*) ?", re.IGNORECASE)
