@@ -77,6 +77,10 @@ class ScheduleError(InvalidInput):
         return f"{self.message}\n    {text}\n    {' ' * self.position}^"
 
 
+class CalendarError(ScheduleError):
+    """A calendar that a schedule names is not there, or cannot be read."""
+
+
 class InvalidJob(InvalidInput):
     """A job definition with faults; ``problems`` holds all of them, a line each."""
 

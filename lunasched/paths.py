@@ -11,7 +11,9 @@ import os
 import pwd
 import stat
 import sys
+import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
@@ -26,6 +28,8 @@ STATE = Path("/var/lib/lunasched")
 """Root's, but for the history in it."""
 RUNTIME = Path("/run/lunasched")
 CONFIGURATION = Path("/etc/lunasched")
+CALENDARS = CONFIGURATION / "calendars.d"
+"""The system's named sets of days."""
 
 SLOTS_DIRECTORY = "slots"
 HISTORY_DIRECTORY = "history"
@@ -102,6 +106,11 @@ class Paths:
         """The crontab of a user's own jobs (user mode)."""
         return self.job_files.with_name("crontab")
 
+    @property
+    def calendars(self) -> Path:
+        """The directory of named sets of days, which need not be there."""
+        return self.job_files.with_name(CALENDARS.name)
+
     @classmethod
     def of(cls, mode: Mode, environ: Mapping[str, str]) -> Paths:
         """The paths of ``mode``.
@@ -171,11 +180,12 @@ def unit_scripts() -> Path:
     return installed if (installed / "slot-guard").is_file() else unit_templates()
 
 
-def zone_identity(root: Path = Path("/")) -> str:
-    """The host's zone and the state of the zone database: what timers depend on besides jobs.
+def zone_identity(calendars: Path, root: Path = Path("/")) -> str:
+    """The host's zone, the state of the zone database and that of the directory of calendars.
 
-    That is its version, and how much there is: old names are a package of their own on some
-    distributions, and come and go without a change of the version.
+    That is what timers depend on besides jobs. Of the database it is its version, and how much
+    there is: old names are a package of their own on some distributions, and come and go without a
+    change of the version. Where there are no calendars, none is mentioned.
     """
     text = root / ZONE_DATABASE.relative_to("/")
     try:
@@ -184,7 +194,17 @@ def zone_identity(root: Path = Path("/")) -> str:
         entries = f", {len(list(text.parent.iterdir()))} entries"
     except (OSError, UnicodeDecodeError):
         version = entries = ""
-    return f"{host_timezone(root)} {version}{entries}".strip()
+    return f"{host_timezone(root)} {version}{entries}{_calendar_state(calendars)}".strip()
+
+
+def _calendar_state(directory: Path) -> str:
+    """Another text for other files of calendars, as far as their sizes and times tell."""
+    found: list[str] = []
+    with suppress(OSError):
+        for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
+            state = entry.stat()
+            found.append(f"{entry.name}:{state.st_size}:{state.st_mtime_ns}:{state.st_ino}")
+    return f", calendars {zlib.crc32(os.fsencode(' '.join(found))):08x}" if found else ""
 
 
 def host_timezone(root: Path = Path("/")) -> str:

@@ -51,6 +51,7 @@ _SYSTEMD = typer.Option(
 _REPLACE = typer.Option(False, "--replace", help="Change the job if it exists.")
 _DRY_RUN = typer.Option(False, "--dry-run", help="Print the units, change nothing.")
 _TYPES: dict[Takes, Any] = {
+    Takes.SCHEDULES: List[str],
     Takes.LISTS: List[str],
     Takes.PAIRS: List[str],
     Takes.EMAIL: List[str],
@@ -158,6 +159,8 @@ def _value(takes: Takes, flag: str, given: Any) -> Any:
     match takes:
         case Takes.LIST:
             return given.split(",")
+        case Takes.SCHEDULES:
+            return given or None
         case Takes.LISTS:
             return [text for texts in given for text in texts.split(",")]
         case Takes.PAIRS:

@@ -104,6 +104,7 @@ _MODULES = {
     "retry": "queue",
     "explain": "nextruns",
     "next": "nextruns",
+    "calendar": "calendars",
     "vacuum": "vacuum",
     "metrics": "metricscommand",
     "doctor": "doctorcommand",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import heapq
 import sys
-from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Optional
+from datetime import date, datetime, time, timedelta, timezone
+from typing import TYPE_CHECKING, List, Optional
 
 import typer
 
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from lunasched.schedule import Schedule, Transition
 
 _YEAR = timedelta(days=366)
+_WEEKS = 5
+_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 @app.command()
 def explain(
-    schedule: str = typer.Argument(
-        ..., help="Schedule, as 'lunasched add' takes it.", show_default=False
+    schedule: List[str] = typer.Argument(
+        ..., help="Schedules, as 'lunasched add' takes them.", show_default=False
     ),
     zone: Optional[str] = typer.Option(
         None,
@@ -46,26 +48,41 @@ def explain(
     count: int = typer.Option(
         5, "-n", "--count", min=1, max=TIMES_MAX, help="Number of times to show."
     ),
+    month: bool = typer.Option(False, "--month", help="Draw the next five weeks."),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Explain a schedule, and show its next times."""
-    from lunasched.schedule import check_timezone, describe, doubt, parse, timing
+    from lunasched.history.slot import to_usec
+    from lunasched.jobs.values import schedule_text
+    from lunasched.schedule import (
+        check_timezone,
+        describe,
+        doubt,
+        named_calendars,
+        parse,
+        timing,
+    )
 
     host = Session.choose(None).host_timezone
     if zone is not None:
         check_timezone(zone)
-    rule = parse(schedule)
+    rule = parse(schedule_text(schedule))
     # One that the schedule names is the zone of its times.
     zone = getattr(rule, "zone", None) or zone
     now = _moment(start, zone or host)
     lines = timing(rule, timezone=zone, host_timezone=host, now=now)
     upcoming = list(_elapses(rule, zone or host, now, count))
+    valid_until = None if lines.valid_until is None else to_usec(lines.valid_until)
     if as_json:
         render.print_json(
             {
                 "schedule": rule.text,
                 "kind": rule.kind.value,
+                "words": describe(rule),
+                "warning": doubt(rule),
                 "timezone": zone or host,
+                "calendars": [named.name for named in named_calendars(rule)],
+                "exact_until": None if valid_until is None else jsonview.iso(valid_until),
                 "on_calendar": list(lines.on_calendar),
                 "on_unit_active_sec": lines.on_unit_active_sec,
                 "on_boot_sec": lines.on_boot_sec,
@@ -88,10 +105,14 @@ def explain(
         print(f"  OnBootSec={lines.on_boot_sec}s")
     if lines.on_startup_sec is not None:
         print(f"  OnStartupSec={lines.on_startup_sec}s")
+    if lines.valid_until is not None:
+        print(f"  exact until {lines.valid_until:%Y-%m-%d}; lunasched-sync.timer renews the lines")
     if upcoming:
         print("\nNext times:")
         for moment in upcoming:
             print(f"  {render.zone_time(moment, zone or host)}")
+    if month:
+        _print_month(rule, zone or host, now)
     _print_nights(rule, zone or host, now)
 
 
@@ -180,6 +201,33 @@ def _elapses(rule: Schedule, zone: str, now: datetime, count: int) -> Iterator[i
         yield from (to_usec(now) + n * rule.seconds * 1_000_000 for n in range(1, count + 1))
         return
     yield from map(to_usec, islice(elapses(rule, timezone=zone, after=now), count))
+
+
+def _print_month(rule: Schedule, zone: str, now: datetime) -> None:
+    """Draw the next weeks: the number of times of each day, on the clock of the zone."""
+    from itertools import takewhile
+
+    from lunasched.formats import tzdatabase
+    from lunasched.schedule import UNTIMED, Every, elapses
+
+    if isinstance(rule, (Every, *UNTIMED)):
+        print("\nThe times of this schedule are not those of a calendar.")
+        return
+    rules = tzdatabase.rules_of(zone) or timezone.utc
+    today = now.astimezone(rules).date()
+    monday = today - timedelta(days=today.weekday())
+    end = datetime.combine(monday + timedelta(weeks=_WEEKS), time(), rules)
+    counts: dict[date, int] = {}
+    for moment in takewhile(lambda at: at < end, elapses(rule, timezone=zone, after=now)):
+        day = moment.astimezone(rules).date()
+        counts[day] = counts.get(day, 0) + 1
+    print("\nThe next weeks, with the number of times of each day:")
+    print("            " + "".join(f"{name:>6}" for name in _WEEKDAYS))
+    for week in range(_WEEKS):
+        first = monday + timedelta(weeks=week)
+        days = [first + timedelta(days=n) for n in range(7)]
+        marks = ("" if day < today else str(counts.get(day, ".")) for day in days)
+        print(f"  {first.isoformat()}" + "".join(f"{mark:>6}" for mark in marks))
 
 
 def _print_nights(rule: Schedule, zone: str, now: datetime) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from lunasched.dataclass import dataclass
 from lunasched.errors import LunaschedError, NoSuchJob, StoreError, nothing_changed_if_it_raises
+from lunasched.formats import daycalendar
 from lunasched.formats.printable import printable
 from lunasched.paths import (
     SUPERVISOR_USER,
@@ -56,7 +57,9 @@ class Session:
         """``--system`` (True), ``--user`` (False), or by who is asking (None): root or not."""
         if system is None:
             system = os.geteuid() == 0
-        return cls(Mode.SYSTEM if system else Mode.USER)
+        session = cls(Mode.SYSTEM if system else Mode.USER)
+        daycalendar.look_in(session.paths.calendars)
+        return session
 
     @cached_property
     def paths(self) -> Paths:
@@ -197,7 +200,8 @@ class Session:
         return Context(
             mode=self.mode,
             host_timezone=self.host_timezone,
-            zones=zone_identity(),
+            zones=zone_identity(self.paths.calendars),
+            calendars=self.paths.calendars,
             now=datetime(year, 1, 1, tzinfo=timezone.utc),
             templates=unit_templates(),
             scripts=unit_scripts(),

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from lunasched import schedule
 from lunasched.dataclass import dataclass
 from lunasched.deploy.change import Change, file_names, texts
 from lunasched.deploy.checks import (
@@ -385,6 +386,9 @@ class Deployer:
             self._date_enabled(wanted, now, begun)
             self._date_disabled(wanted, now, begun)
             self._drop_pending(wanted)
+        if any(schedule.named_calendars(schedule.parse(job.schedule)) for job in wanted.put):
+            # Their directory may be new: the supervisor watches it from now on.
+            self._manager.nudge()
         return compiled
 
     def _date_enabled(self, wanted: Plan, now: int, begun: int) -> None:
@@ -668,7 +672,7 @@ class Deployer:
 
     def _check_zones(self) -> None:
         """Raise ``ZonesChanged`` if the zones changed while we waited for the lock."""
-        if zone_identity() != self._context.zones:
+        if zone_identity(self._context.calendars) != self._context.zones:
             raise ZonesChanged
 
 

@@ -48,11 +48,7 @@ def look(mode: Mode, path: Path) -> SettingsFacts:
         Settings.load(path, os.environ)
     except InvalidInput as error:
         problem = str(error)
-    readable = mode is Mode.USER or bool(
-        file.mode & 0o004
-        or (file.group == SUPERVISOR_USER and file.mode & 0o040)
-        or (file.owner == SUPERVISOR_USER and file.mode & 0o400)
-    )
+    readable = mode is Mode.USER or file.is_readable_by_supervisor
     return SettingsFacts(file, problem, bool(_SECRET.search(content)), readable)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from lunasched.doctor import (
+    calendarcheck,
     cgroupcheck,
     clockcheck,
     configurationcheck,
@@ -47,6 +48,7 @@ CHECKS: Mapping[str, Check] = {
     "cgroups": cgroupcheck.judge,
     "clock": clockcheck.judge,
     "zones": zonecheck.judge,
+    "calendars": calendarcheck.judge,
     "journal": journalcheck.judge,
     "polkit": polkitcheck.judge,
     "linger": lingercheck.judge,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lunasched.doctor import (
+    calendarcheck,
     cgroupcheck,
     clockcheck,
     configurationcheck,
@@ -76,6 +77,7 @@ def examine(
         controllers=seen(lambda: cgroupcheck.look(mode)),
         clock=seen(clockcheck.look),
         zones=zonecheck.look(paths, context, known, now),
+        calendars=calendarcheck.look(mode, known),
         journal=seen(lambda: journalcheck.look(mode)),
         polkit=None if mode is Mode.USER else seen(polkitcheck.look),
         lingers=lingercheck.look(mode, user),

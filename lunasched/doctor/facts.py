@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, TypeVar
 from lunasched.dataclass import dataclass
 from lunasched.errors import LunaschedError
 from lunasched.machine import host
-from lunasched.paths import Mode
+from lunasched.paths import SUPERVISOR_USER, Mode
 
 if TYPE_CHECKING:
+    from lunasched.doctor.calendarcheck import CalendarFacts
     from lunasched.doctor.clockcheck import ClockFacts
     from lunasched.doctor.configurationcheck import SettingsFacts
     from lunasched.doctor.croncheck import CronFacts
@@ -51,6 +52,15 @@ class FileFacts:
     group: str
     mode: int
 
+    @property
+    def is_readable_by_supervisor(self) -> bool:
+        """True if the system's supervisor may read it, as far as its mode tells."""
+        return bool(
+            self.mode & 0o004
+            or (self.group == SUPERVISOR_USER and self.mode & 0o040)
+            or (self.owner == SUPERVISOR_USER and self.mode & 0o400)
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
@@ -70,6 +80,7 @@ class Facts:
     """The controllers of cgroup v2 that jobs' limits have to work with."""
     clock: ClockFacts | Unseen
     zones: ZoneFacts
+    calendars: CalendarFacts
     journal: JournalFacts | Unseen
     polkit: PolkitFacts | Unseen | None
     """``None`` in user mode."""

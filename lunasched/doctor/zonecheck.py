@@ -10,7 +10,7 @@ from lunasched import schedule
 from lunasched.dataclass import dataclass
 from lunasched.doctor.facts import Unseen
 from lunasched.doctor.finding import error, fine, warning
-from lunasched.errors import InvalidInput
+from lunasched.errors import CalendarError, InvalidInput
 from lunasched.history.slot import to_datetime
 from lunasched.machine import host
 from lunasched.state.slotfile import SlotDirectory
@@ -84,6 +84,8 @@ def _lost(job: Job) -> Iterator[LostZone]:
         yield from (LostZone(job.name, said, has_rules=True) for said in lost_zones(job))
         if job.timezone is not None:
             schedule.timer_zone(job.timezone)
+    except CalendarError:
+        return  # the check of calendars tells
     except InvalidInput as error:
         yield LostZone(job.name, str(error), has_rules=False)
 

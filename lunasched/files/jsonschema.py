@@ -20,6 +20,7 @@ from lunasched.jobs.channels import CHANNEL_KEYS, MESSENGER_KEYS, ChannelKey
 from lunasched.jobs.keys import (
     ARGUMENTS,
     ARGUMENTS_TEXT,
+    CLAUSES,
     DIRECTIVES,
     DIRECTIVES_TEXT,
     GROUP_TEXTS,
@@ -37,6 +38,19 @@ _JOB = Job(name="", schedule="", command="")
 _NULL: Schema = {"type": "null"}
 _TEXT: Schema = {"type": "string", "minLength": 1}
 _TEXTS: Schema = {"type": "array", "items": {"type": "string"}}
+_CLAUSE_VALUE: Schema = {
+    "anyOf": [
+        {"type": "string", "pattern": r"^[^;]*[^;\s][^;]*$"},
+        {"type": "integer"},
+    ]
+}
+_CLAUSE: Schema = {
+    "anyOf": [
+        _NULL,
+        *_CLAUSE_VALUE["anyOf"],
+        {"type": "array", "items": _CLAUSE_VALUE},
+    ]
+}
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _WHOLE = r"[0-9]{1,9}"
 _YEARS = 10 * 366 * 86400
@@ -301,6 +315,7 @@ def _rows(
 def _job_properties() -> Schema:
     return {
         **_rows(_JOB, KEYS),
+        **{clause: _about(text, _CLAUSE) for clause, text in CLAUSES.items()},
         ARGUMENTS: _about(ARGUMENTS_TEXT, _TEXTS),
         **{group: _about(text, _ref(group)) for group, text in GROUP_TEXTS.items()},
         DIRECTIVES: _directives(),

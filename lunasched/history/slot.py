@@ -24,6 +24,7 @@ from lunasched.jobs.model import Job
 from lunasched.schedule import (
     UNTIMED,
     Every,
+    Limited,
     OnDemand,
     Reboot,
     Schedule,
@@ -254,6 +255,9 @@ def _as_read(rule: Schedule) -> str:
     """The text of a schedule, with the ends of steps where its timer has them."""
     if isinstance(rule, Several):
         return "; ".join(map(_as_read, rule.rules))
+    if isinstance(rule, Limited):
+        days = "".join(f" [{each.name} {each.version}]" for each in schedule.named_calendars(rule))
+        return f"{_as_read(rule.base)} | {rule.text}{days}"
     if isinstance(rule, SystemdCalendar) and rule.line != rule.expression:
         return f"calendar:{rule.line}{f' {rule.zone}' if rule.zone else ''}"
     return rule.text

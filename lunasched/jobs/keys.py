@@ -76,6 +76,8 @@ class Takes(Enum):
     TEXT = auto()
     REQUIRED = auto()
     """A text, without which there is no job."""
+    SCHEDULES = auto()
+    """A text; the option can be repeated."""
     LIST = auto()
     """Texts with commas between them."""
     LISTS = auto()
@@ -187,7 +189,11 @@ _WHAT = (
     KeyRow(
         "schedule", values.read_schedule,
         "When the job runs: 'every 1h', 'at 02:30', '0 3 * * *'.", ("schedule",), _TIMING,
-        KeyOption("'every 1h', 'at 02:30 on Mon,Fri', '0 3 * * *'; see lunasched-schedule(5)."),
+        KeyOption(
+            "'every 1h', 'at 02:30 on Mon,Fri', '0 3 * * *'; can be repeated; "
+            "see lunasched-schedule(5).",
+            takes=Takes.SCHEDULES,
+        ),
         "Schedule",
     ),
     KeyRow(
@@ -500,6 +506,18 @@ ROWS: tuple[KeyRow, ...] = (
 
 ARGUMENTS = "args"
 """The key whose values follow those of ``command``, as in Lunasched 1.x."""
+
+CLAUSES: Mapping[str, str] = {
+    "except": "Days and times that the schedule leaves out: Sat,Sun, 2026-12-24..2027-01-02, "
+    "a calendar, at 03:00-04:00 on Sun.",
+    "only": "Days and times to which it is limited, as for except.",
+    "shift": "Where a slot goes from a day that is no business day: next-business-day or "
+    "previous-business-day.",
+    "from": "The first day of the schedule, or day and time: 2026-11-30, 2026-11-30 09:00.",
+    "until": "Its last day, or day and time.",
+    "count": "How many slots it has, from its first day on.",
+}
+"""The keys whose values follow the text of ``schedule`` as clauses."""
 
 GROUP_TEXTS: Mapping[str, str] = {
     "resource_limits": "Resource limits of a run.",

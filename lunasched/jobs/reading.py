@@ -16,7 +16,7 @@ from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.jobs import directivelines, directives, sandbox
 from lunasched.jobs import values as values
-from lunasched.jobs.keys import ARGUMENTS, DIRECTIVES, GROUPS, KEYS, Key
+from lunasched.jobs.keys import ARGUMENTS, CLAUSES, DIRECTIVES, GROUPS, KEYS, Key
 from lunasched.jobs.model import (
     ExecutionMode,
     Hooks,
@@ -34,8 +34,8 @@ Path = tuple[str | int, ...]
 Label = Callable[[Path], str]
 
 _SEQUENTIAL = ExecutionMode.SEQUENTIAL
-_ALL_KEYS = (*KEYS, ARGUMENTS, *GROUPS, DIRECTIVES)
-OF_ONE_JOB = ("name", "dependencies", "after")
+_ALL_KEYS = (*KEYS, *CLAUSES, ARGUMENTS, *GROUPS, DIRECTIVES)
+OF_ONE_JOB = ("name", "dependencies", "after", *CLAUSES)
 """The keys that no two jobs can have in common."""
 
 
@@ -102,7 +102,7 @@ def job_from_mapping(
     Raises ``InvalidJob`` with all problems, each as ``place label: message``.
     """
     found = _Found(label, place)
-    for key, value in mapping.items():
+    for key, value in _with_clauses(mapping, found).items():
         found.take_any(key, value)
     found.fall_back(defaults)
     found.take_commands()
@@ -114,6 +114,30 @@ def job_from_mapping(
     if found.problems:
         raise InvalidJob(found.problems)
     return found.job()
+
+
+def _with_clauses(mapping: Mapping[str, Any], found: _Found) -> Mapping[str, Any]:
+    """The same, with the keys that are clauses of the schedule in its text."""
+    clauses: list[str] = []
+    for key in CLAUSES:
+        if mapping.get(key) is None:
+            continue
+        if mapping.get("schedule") is None:
+            found.blame((key,), "there is no schedule that it could be about")
+            continue
+        try:
+            clauses += [f"{key} {text}" for text in values.read_clauses(mapping[key])]
+        except InvalidInput as error:
+            found.blame((key,), str(error))
+    rest = {key: value for key, value in mapping.items() if key not in CLAUSES}
+    if not clauses:
+        return rest
+    try:
+        texts = values.schedule_text(rest["schedule"]).split(schedule.SEPARATOR)
+    except InvalidInput:
+        return rest  # it is blamed where the key is read
+    each = (" ".join([text.strip(), *clauses]) for text in texts)
+    return {**rest, "schedule": f"{schedule.SEPARATOR} ".join(each)}
 
 
 def _check_present(mapping: Mapping[str, Any], found: _Found) -> None:

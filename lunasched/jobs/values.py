@@ -11,6 +11,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from enum import Enum
 from typing import Any
 
@@ -120,12 +121,32 @@ def _float(number: float) -> float:
 
 def read_schedule(value: object) -> str:
     """One schedule, or several: a list of them, or a text with ``;`` between them."""
-    if isinstance(value, (list, tuple)):
-        value = f"{schedule.SEPARATOR} ".join(read_text(each) for each in value)
-    found = schedule.parse(read_text(value))
+    found = schedule.parse(schedule_text(value))
     for zone in schedule.named_zones(found):
         schedule.check_timezone(zone)
     return found.text
+
+
+def schedule_text(value: object) -> str:
+    """The text of a schedule, or of a list of them."""
+    if isinstance(value, (list, tuple)):
+        return f"{schedule.SEPARATOR} ".join(read_text(each) for each in value)
+    return read_text(value)
+
+
+def read_clauses(value: object) -> list[str]:
+    """What follows one clause of a schedule: a text, a number, a date (TOML), or a list of them."""
+    found = []
+    for each in value if isinstance(value, (list, tuple)) else [value]:
+        if isinstance(each, (date, datetime)):
+            each = each.isoformat(" ") if isinstance(each, datetime) else each.isoformat()
+        elif isinstance(each, int) and not isinstance(each, bool):
+            each = str(each)
+        text = read_text(each)
+        if not text.strip() or schedule.SEPARATOR in text:
+            raise InvalidInput(f"{text!r} is not one clause of a schedule")
+        found.append(text.strip())
+    return found
 
 
 def read_command(value: object) -> Command:

@@ -12,6 +12,7 @@ The meaning is that of cron(8) and crontab(5), in systemd's terms; lunasched-sch
 to users.
 """
 
+from lunasched.schedule.days import DayRule
 from lunasched.schedule.describe import describe
 from lunasched.schedule.doubt import doubt
 from lunasched.schedule.elapse import elapses, latest_elapse
@@ -20,14 +21,15 @@ from lunasched.schedule.rule import (
     ON_DEMAND,
     UNTIMED,
     Calendar,
-    DayRule,
     Every,
+    Limited,
     OnDemand,
     Reboot,
     Schedule,
     ScheduleKind,
     Several,
     SystemdCalendar,
+    named_calendars,
     named_zones,
 )
 from lunasched.schedule.timing import Timing, forget_zones, timing
@@ -46,6 +48,7 @@ __all__ = [
     "Calendar",
     "DayRule",
     "Every",
+    "Limited",
     "OnDemand",
     "Reboot",
     "Schedule",
@@ -61,6 +64,7 @@ __all__ = [
     "forget_zones",
     "latest_elapse",
     "lost_zone",
+    "named_calendars",
     "named_zones",
     "parse",
     "timer_zone",

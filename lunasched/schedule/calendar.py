@@ -29,11 +29,11 @@ from lunasched.schedule.component import (
     loses_values,
     only,
 )
+from lunasched.schedule.days import ALL_WEEKDAYS
 from lunasched.schedule.rule import (
     ALL_HOURS,
     ALL_MINUTES,
     ALL_MONTHS,
-    ALL_WEEKDAYS,
     WEEKDAY_NAMES,
     SystemdCalendar,
 )

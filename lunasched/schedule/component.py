@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lunasched.dataclass import dataclass
-from lunasched.schedule.rule import ALL_DAYS, WEEKDAY_NAMES
+from lunasched.schedule.days import ALL_DAYS
+from lunasched.schedule.rule import WEEKDAY_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

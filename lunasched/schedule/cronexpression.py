@@ -15,13 +15,10 @@ from lunasched.dataclass import dataclass
 from lunasched.errors import ScheduleError
 from lunasched.formats import numerals
 from lunasched.formats.pattern import pattern
+from lunasched.schedule.days import ALL_DAYS, ALL_WEEKDAYS, LAST, DayRule
 from lunasched.schedule.rule import (
-    ALL_DAYS,
     ALL_MONTHS,
-    ALL_WEEKDAYS,
-    LAST,
     Calendar,
-    DayRule,
     Reboot,
 )
 

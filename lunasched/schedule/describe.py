@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 from lunasched.formats.measures import DAYS_TO_SECONDS, WEEK, split
-from lunasched.schedule.rule import (
+from lunasched.schedule.days import (
     ALL_DAYS,
+    ALL_WEEKDAYS,
+    LAST,
+    AnyOf,
+    BusinessDays,
+    DayAfter,
+    DayRule,
+    DaySet,
+    DaySpan,
+    Limits,
+    NamedDays,
+    Recurrence,
+    RuledDays,
+    Shift,
+    Span,
+    YearlySpan,
+)
+from lunasched.schedule.rule import (
     ALL_HOURS,
     ALL_MINUTES,
     ALL_MONTHS,
-    ALL_WEEKDAYS,
-    LAST,
     Calendar,
-    DayRule,
     Every,
+    Limited,
     OnDemand,
     Reboot,
     Schedule,
@@ -33,6 +49,8 @@ _MONTHS = (
 _ORDINALS = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth", LAST: "last"}
 _UNITS = (WEEK, *DAYS_TO_SECONDS)
 _MANY_TIMES = 6
+_DAY = 86_400_000_000
+_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
 
 def describe(schedule: Schedule) -> str:
@@ -51,6 +69,8 @@ def describe(schedule: Schedule) -> str:
     if isinstance(schedule, SystemdCalendar):
         zone = f" {schedule.zone}" if schedule.zone else ""
         return f"Whenever systemd's calendar event {schedule.expression}{zone} elapses."
+    if isinstance(schedule, Limited):
+        return _limited(schedule)
     days = "" if schedule.hours == ALL_HOURS else "every day"
     if not schedule.days.every_day:
         days = _days(schedule.days)
@@ -58,6 +78,95 @@ def describe(schedule: Schedule) -> str:
     parts = [_times(schedule), days, _months(schedule.months), zone]
     sentence = " ".join(part for part in parts if part)
     return sentence[0].upper() + sentence[1:] + "."
+
+
+def _limited(schedule: Limited) -> str:
+    limits = schedule.limits
+    step = None if limits.step is None else _step(limits.step)
+    parts = [describe(schedule.base).removesuffix(".") + ("" if step is None else f", {step}")]
+    if limits.only or limits.kept:
+        parts.append(_join(f"only {_day_set(days)}" for days in limits.only + limits.kept))
+    never = [_day_set(days) for days in limits.never]
+    never += [_day_span(span) for span in limits.left_out]
+    if never:
+        parts.append(f"except {_join(never)}")
+    if limits.shift is not None:
+        way = "next" if limits.shift is Shift.NEXT else "last"
+        before = "" if limits.shift is Shift.NEXT else " before"
+        parts.append(
+            f"and otherwise on the {way} business day{before} ({_business(limits.business)})"
+        )
+    return ", ".join(parts) + _bounds(limits) + "."
+
+
+def _step(step: Recurrence) -> str:
+    if step.count == 1:
+        return f"every {step.period.value}"
+    return f"every {step.count} {step.period.value}s"
+
+
+def _bounds(limits: Limits) -> str:
+    parts = []
+    if limits.begin is not None:
+        parts.append(f"from {_wall(limits.begin)}")
+    if limits.end is not None:
+        parts.append(f"until {_wall(limits.end)}")
+    if limits.count is not None:
+        parts.append(f"{limits.count} time{'s' if limits.count > 1 else ''}")
+    return f", {', '.join(parts)}" if parts else ""
+
+
+def _wall(wall: int) -> str:
+    day, time = divmod(wall, _DAY)
+    if time in (0, _DAY - 1):
+        return _date(day + _EPOCH_ORDINAL)
+    return f"{_date(day + _EPOCH_ORDINAL)} {_clock(time)}"
+
+
+def _clock(time: int) -> str:
+    minutes, seconds = divmod(time // 1_000_000, 60)
+    text = f"{minutes // 60:02}:{minutes % 60:02}"
+    return f"{text}:{seconds:02}" if seconds else text
+
+
+def _date(day: int) -> str:
+    moment = date.fromordinal(day)
+    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
+
+
+def _day_set(days: DaySet) -> str:
+    if isinstance(days, RuledDays):
+        return _by_week(days.rule)
+    if isinstance(days, Span):
+        if days.first == days.last:
+            return f"on {_date(days.first)}"
+        return f"from {_date(days.first)} to {_date(days.last)}"
+    if isinstance(days, YearlySpan):
+        first, last = (f"{day} {_MONTHS[month - 1]}" for month, day in (days.first, days.last))
+        return f"on {first}" if days.first == days.last else f"from {first} to {last}"
+    if isinstance(days, NamedDays):
+        return f"on the days of the calendar {days.name}"
+    if isinstance(days, BusinessDays):
+        return f"on business days ({_business(days)})"
+    if isinstance(days, AnyOf):
+        return _join((_day_set(each) for each in days.sets), "or")
+    raise TypeError(type(days))
+
+
+def _business(days: BusinessDays) -> str:
+    if days.holidays is None:
+        return "Monday to Friday"
+    return f"Monday to Friday without the calendar {days.holidays.name}"
+
+
+def _day_span(span: DaySpan) -> str:
+    end = "24:00" if span.end == _DAY else _clock(span.end)
+    times = f"from {_clock(span.start)} to {end}"
+    if span.days is None:
+        return times
+    if isinstance(span.days, DayAfter):
+        return f"{times} on the day after each {_day_set(span.days.days)}"
+    return f"{times} {_day_set(span.days)}"
 
 
 def _after_boot(schedule: Reboot) -> str:

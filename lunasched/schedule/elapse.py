@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, bisect_right
 from datetime import date, datetime, timedelta, timezone
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from lunasched.schedule.rule import (
@@ -96,15 +97,49 @@ def microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // _STEP
 
 
+def wall_of(zone: str, instant: int) -> int:
+    """An instant (µs of UTC) on the wall clock of a zone (µs)."""
+    return instant + segment_at(zone, instant // SECOND).offset * SECOND
+
+
 def next_slot(rule: Slotted, zone: str, after: int) -> int | None:
     """The first slot later than ``after``, both in µs of UTC."""
+    slot = _next_slot(rule, zone, after)
+    if slot is None or rule.limits is None or rule.limits.count is None:
+        return slot
+    last = last_counted(rule, zone)
+    return slot if last is None or slot <= last else None
+
+
+@lru_cache(maxsize=256)
+def last_counted(rule: Slotted, zone: str) -> int | None:
+    """The last slot (µs of UTC) of as many as a rule shall have, or None if it has no more."""
+    assert rule.limits is not None and rule.limits.begin is not None
+    slot: int | None = rule.limits.begin - _MARGIN
+    for _ in range(rule.limits.count or 0):
+        assert slot is not None
+        slot = _next_slot(rule, zone, slot)
+        if slot is None:
+            break
+    return slot
+
+
+def _next_slot(rule: Slotted, zone: str, after: int) -> int | None:
     limit = after + SEARCH_YEARS * 366 * DAY
     part = segment_at(zone, after // SECOND)
     wall = after + part.offset * SECOND + 1
     if rule.crossing is Crossing.FIXED:
         wall = max(wall, first_wall(rule, part))
     slot = next_wall(rule, wall, limit)
-    while slot is not None:
+    while True:
+        if slot is None:
+            # What is over on the wall clock may still be repeated by it.
+            part = segment_at(zone, part.end)
+            if first_wall(rule, part) >= wall:
+                return None
+            wall = first_wall(rule, part)
+            slot = next_wall(rule, wall, limit)
+            continue
         instant = slot - part.offset * SECOND
         if instant < part.end * SECOND:
             return instant
@@ -117,11 +152,13 @@ def next_slot(rule: Slotted, zone: str, after: int) -> int | None:
         wall = first_wall(rule, part)
         if rule.crossing is not Crossing.SYSTEMD or slot < wall:
             slot = next_wall(rule, wall, limit)
-    return None
 
 
 def previous_slot(rule: Slotted, zone: str, at: int) -> int | None:
     """The last slot not later than ``at``, both in µs of UTC."""
+    if rule.limits is not None and rule.limits.count is not None:
+        last = last_counted(rule, zone)
+        at = at if last is None else min(at, last)
     limit = at - SEARCH_YEARS * 366 * DAY
     part = segment_at(zone, at // SECOND)
     wall = at + part.offset * SECOND
@@ -132,9 +169,12 @@ def previous_slot(rule: Slotted, zone: str, at: int) -> int | None:
             return slot - part.offset * SECOND
         if fills_gap(rule, part):
             return part.start * SECOND
-        if slot is None:
+        if slot is None and (part.start + part.before) * SECOND <= wall:
             return None
-        earlier = min(part.start - 1, (slot + _MARGIN) // SECOND) if whole else part.start - 1
+        # What has not begun on the wall clock may have before it was set back.
+        earlier = part.start - 1
+        if whole and slot is not None:
+            earlier = min(earlier, (slot + _MARGIN) // SECOND)
         part = segment_at(zone, earlier)
         whole = True
         wall = min(part.end, earlier + 1) * SECOND - 1 + part.offset * SECOND
@@ -166,6 +206,22 @@ def fills_gap(rule: Slotted, part: Segment) -> bool:
 
 def next_wall(rule: Slotted, wall: int, limit: int) -> int | None:
     """The first wall-clock slot at or after ``wall``, or None when it is beyond ``limit``."""
+    limits = rule.limits
+    if limits is None:
+        return _next_wall(rule, wall, limit)
+    if limits.begin is not None:
+        wall = max(wall, limits.begin)
+    slot = _next_wall(rule, wall, limit)
+    while slot is not None and (limits.end is None or slot <= limits.end):
+        day, time = divmod(slot, DAY)
+        span = limits.covering(day + _EPOCH_ORDINAL, time)
+        if span is None:
+            return slot
+        slot = _next_wall(rule, day * DAY + span.end, limit)
+    return None
+
+
+def _next_wall(rule: Slotted, wall: int, limit: int) -> int | None:
     day, time = divmod(wall, DAY)
     today = date.fromordinal(day + _EPOCH_ORDINAL)
     year, month, number = today.year, today.month, today.day
@@ -200,6 +256,22 @@ def next_wall(rule: Slotted, wall: int, limit: int) -> int | None:
 
 def previous_wall(rule: Slotted, wall: int, limit: int) -> int | None:
     """The last wall-clock slot at or before ``wall``, or None when it is before ``limit``."""
+    limits = rule.limits
+    if limits is None:
+        return _previous_wall(rule, wall, limit)
+    if limits.end is not None:
+        wall = min(wall, limits.end)
+    slot = _previous_wall(rule, wall, limit)
+    while slot is not None and (limits.begin is None or slot >= limits.begin):
+        day, time = divmod(slot, DAY)
+        span = limits.covering(day + _EPOCH_ORDINAL, time)
+        if span is None:
+            return slot
+        slot = _previous_wall(rule, day * DAY + span.start - 1, limit)
+    return None
+
+
+def _previous_wall(rule: Slotted, wall: int, limit: int) -> int | None:
     day, time = divmod(wall, DAY)
     today = date.fromordinal(day + _EPOCH_ORDINAL)
     year, month, number = today.year, today.month, today.day

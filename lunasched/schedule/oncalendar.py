@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 from lunasched.dataclass import dataclass
 from lunasched.errors import ScheduleError
 from lunasched.schedule.component import format_weekdays
-from lunasched.schedule.rule import ALL_DAYS, ALL_WEEKDAYS, LAST, Calendar, DayRule, month_length
+from lunasched.schedule.days import (
+    ALL_DAYS,
+    ALL_WEEKDAYS,
+    LAST,
+    WORKING_WEEK,
+    DayRule,
+    month_length,
+)
+from lunasched.schedule.rule import Calendar, Slotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -44,7 +52,6 @@ class _Of:
 
 _LAST_DAY = _End(1, 1)
 _LAST_WEEK = _End(1, 7)
-_WORKING = frozenset(range(5))
 _MONDAY, _FRIDAY = frozenset({0}), frozenset({4})
 _LENGTHS = (31, 30, 29, 28)
 
@@ -89,6 +96,42 @@ def base_lines(
         if days:
             lines.append(f"{year}-{month:02}-{numbers(days, 1, 31, open_end=False)} {time}")
     return tuple(lines)
+
+
+def date_lines(
+    rule: Slotted,
+    time: str,
+    years: range,
+    between: tuple[int | None, int | None],
+    without: frozenset[int],
+) -> tuple[str, ...]:
+    """The days of a rule within some years by their dates, each at ``time``.
+
+    Of days outside ``between``, and of those of ``without`` (both since 1970), there is none.
+    Months with the same days share a line, and so do years with the same months.
+    """
+    first, last = between
+    shapes: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
+    for year in years:
+        by_days: dict[tuple[int, ...], list[int]] = {}
+        for month in range(1, 13):
+            before = (datetime(year, month, 1, tzinfo=timezone.utc) - _EPOCH).days - 1
+            days = tuple(
+                day
+                for day in (rule.matching(year, month) if month in rule.months else ())
+                if (first is None or first <= before + day)
+                and (last is None or before + day <= last)
+                and before + day not in without
+            )
+            if days:
+                by_days.setdefault(days, []).append(month)
+        for days, months in by_days.items():
+            shapes.setdefault((tuple(months), days), []).append(year)
+    return tuple(
+        f"{numbers(found, 1970, 2199, open_end=False)}-{numbers(months, 1, 12, open_end=False)}-"
+        f"{numbers(days, 1, 31, open_end=False)} {time}"
+        for (months, days), found in shapes.items()
+    )
 
 
 def _dates(
@@ -227,7 +270,7 @@ def _month_terms(days: DayRule) -> _Terms:
         terms.append((ALL_WEEKDAYS, _LAST_DAY))
     terms += [(ALL_WEEKDAYS, _End(n + 1, n + 1)) for n in sorted(days.before_last)]
     if days.last_working_day:
-        terms += [(_WORKING, _LAST_DAY), (_FRIDAY, _End(2, 3))]
+        terms += [(WORKING_WEEK, _LAST_DAY), (_FRIDAY, _End(2, 3))]
     for day in sorted(days.near):
         terms += _near_terms(day)
     return terms
@@ -236,13 +279,13 @@ def _month_terms(days: DayRule) -> _Terms:
 def _near_terms(day: int) -> _Terms:
     """The working day nearest to a day: on it, the Friday before it or the Monday after it."""
     if day == 1:
-        return [(_WORKING, frozenset({1})), (_MONDAY, frozenset({2, 3}))]
+        return [(WORKING_WEEK, frozenset({1})), (_MONDAY, frozenset({2, 3}))]
     # The Friday before the 31st is one in a month that has a 31st.
     longer = frozenset(length for length in _LENGTHS if length >= day)
     before: _Term = frozenset({day - 1})
     if day > 28:
         before = _Of(longer, frozenset({day - 1}))
-    terms: _Terms = [(_WORKING, frozenset({day})), (_FRIDAY, before)]
+    terms: _Terms = [(WORKING_WEEK, frozenset({day})), (_FRIDAY, before)]
     if day < 31:
         terms.append((_MONDAY, frozenset({day + 1})))
     if day >= 28:

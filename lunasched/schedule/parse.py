@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from lunasched.errors import InvalidInput, ScheduleError
 from lunasched.formats.measures import (
@@ -23,14 +24,20 @@ from lunasched.schedule.cronexpression import parse_cron
 from lunasched.schedule.phrase import is_phrase, parse_phrase
 from lunasched.schedule.rule import (
     ON_DEMAND,
+    Calendar,
     Every,
+    Limited,
     OnDemand,
     Reboot,
     Schedule,
     Several,
     Slotted,
+    SystemdCalendar,
 )
 from lunasched.schedule.zone import timer_zone
+
+if TYPE_CHECKING:
+    from lunasched.schedule.clauses import Clause
 
 _UNITS = {
     **{name: int(unit.seconds) for unit in (WEEK, *DAYS_TO_SECONDS) for name in unit.names},
@@ -53,6 +60,8 @@ SEPARATOR = ";"
 _BOOT = pattern(r"@(re)?boot *\+ *", re.IGNORECASE)
 _AMOUNT = pattern(r"([0-9]{1,18})( ?)([a-zµμ]{0,12})(?:,? and (?=[0-9]))?", re.IGNORECASE)
 _ZONE = pattern(r"(?:CRON_)?TZ=([^ ]*) ?", re.IGNORECASE)
+_CLAUSES = pattern(r" (?:except|only|shift|from|until|count)\b|^every .* (?:on|at) ")
+"""The words of clauses, or what may be a recurrence that counts from a day."""
 _FORMS = (
     "A schedule is one of: every 15m, at HH:MM, on Mon,Wed at HH:MM, on 1st Mon at HH:MM, "
     "every Monday, weekdays at 9am, five cron fields, @daily, calendar:EXPRESSION, on demand."
@@ -91,6 +100,13 @@ def _parse(text: str) -> Schedule:
     lower = text.lower()
     if match := _ZONE.match(text):
         return _in_zone(text, match)
+    if _CLAUSES.search(lower):
+        # What few schedules have costs the others nothing.
+        from lunasched.schedule.clauses import is_stepped, split_clauses
+
+        head, clauses = split_clauses(text)
+        if clauses or is_stepped(head, clauses):
+            return _parse_limited(text, head, clauses)
     if lower == ON_DEMAND:
         return OnDemand()
     if is_phrase(lower):
@@ -110,6 +126,32 @@ def _parse(text: str) -> Schedule:
     raise ScheduleError(_FORMS, text=text or " ", position=0)
 
 
+def _parse_limited(text: str, head: str, clauses: tuple[Clause, ...]) -> Schedule:
+    """A schedule and the clauses behind it."""
+    from lunasched.schedule.clauses import is_stepped, limited, parse_stepped
+
+    if is_stepped(head, clauses):
+        return limited(text, parse_stepped(text, head, clauses), head, clauses)
+    try:
+        rule = _parse(head)
+    except ScheduleError as error:
+        raise type(error)(error.message, text=text, position=error.position) from None
+    if isinstance(rule, Every):
+        raise ScheduleError(
+            "An interval counts from the last start, whenever that was; with days and times it is "
+            "a cron expression, such as */15 * * * *, or every 2 weeks from 2027-01-04.",
+            text=text,
+            position=clauses[0].at,
+        )
+    if not isinstance(rule, (Calendar, SystemdCalendar, Several)):
+        raise ScheduleError(
+            "Only what has times of day has days to choose from.",
+            text=text,
+            position=clauses[0].at,
+        )
+    return limited(text, rule, head, clauses)
+
+
 def _after(text: str, position: int) -> int:
     return position + 1 if text[position : position + 1] == " " else position
 
@@ -126,9 +168,9 @@ def _in_zone(text: str, match: re.Match[str]) -> Schedule:
         rule = _parse(text[start:])
     except ScheduleError as error:
         at = None if error.position is None else start + error.position
-        raise ScheduleError(error.message, text=text, position=at) from None
+        raise type(error)(error.message, text=text, position=at) from None
     if isinstance(rule, Several):
-        rules = (replace(one, text=f"{match[0]}{one.text}", zone=zone) for one in rule.rules)
+        rules = (_with_zone(one, f"{match[0]}{one.text}", zone) for one in rule.rules)
         return replace(rule, text=text, rules=tuple(rules))
     if not isinstance(rule, Slotted):
         raise ScheduleError(
@@ -136,6 +178,12 @@ def _in_zone(text: str, match: re.Match[str]) -> Schedule:
         )
     if rule.zone is not None:
         raise ScheduleError("The time zone is given twice.", text=text, position=match.start())
+    return _with_zone(rule, text, zone)
+
+
+def _with_zone(rule: Slotted, text: str, zone: str) -> Slotted:
+    if isinstance(rule, Limited):
+        return replace(rule, text=text, base=replace(rule.base, zone=zone))
     return replace(rule, text=text, zone=zone)
 
 
@@ -207,7 +255,7 @@ def _parse_several(text: str) -> Schedule:
             rules.append(parse(part))
         except ScheduleError as error:
             at = None if error.position is None else position + error.position
-            raise ScheduleError(error.message, text=text, position=at) from None
+            raise type(error)(error.message, text=text, position=at) from None
         positions.append(position)
     text = f"{SEPARATOR} ".join(rule.text for rule in rules)
 

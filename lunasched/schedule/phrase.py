@@ -11,7 +11,8 @@ import re
 from lunasched.errors import ScheduleError
 from lunasched.formats.pattern import pattern
 from lunasched.schedule.cronexpression import WEEKDAYS
-from lunasched.schedule.rule import ALL_WEEKDAYS, LAST, Calendar, DayRule, Several
+from lunasched.schedule.days import ALL_WEEKDAYS, LAST, DayRule
+from lunasched.schedule.rule import Calendar, Several
 
 _Words = list[tuple[str, int]]
 """Words in lower case, each with its position in the text."""
@@ -35,15 +36,21 @@ def is_phrase(text: str) -> bool:
     """Tell whether a text, in lower case, begins as a phrase; after ``every`` a day must follow."""
     rest = text.removeprefix("every ")
     first = rest.partition(" ")[0].partition(",")[0]
-    if first.partition("-")[0] in _DAYS or first in _ORDINALS:
+    if is_days(rest):
         return True
     return first in _FIRST if rest == text else first == "day"
+
+
+def is_days(text: str) -> bool:
+    """Tell whether a text, in lower case, begins with a weekday, or which of a month it is."""
+    first = text.partition(" ")[0].partition(",")[0].partition("-")[0]
+    return first in _DAYS or first in _ORDINALS
 
 
 def parse_phrase(text: str) -> Calendar | Several:
     """Read a phrase; raises ``ScheduleError``."""
     days, times = _parts(text)
-    rule = DayRule() if days is None else _parse_days(text, days)
+    rule = DayRule() if days is None else _read_days(text, days)
     clock = [(0, 0, 0)] if times is None else _parse_times(text, times)
     by_minute: dict[tuple[int, int], list[int]] = {}
     for hour, minute, second in sorted(clock):
@@ -132,12 +139,16 @@ def _parse_times(text: str, words: _Words) -> list[tuple[int, int, int]]:
         stop = end if separator is None else separator.start()
         if begin == stop:
             raise ScheduleError("A time is missing here.", text=text, position=begin)
-        found.append(_parse_time(text, text[begin:stop].lower(), begin))
+        found.append(parse_time(text, text[begin:stop].lower(), begin))
         begin = end if separator is None else separator.end()
     return found
 
 
-def _parse_time(text: str, item: str, position: int) -> tuple[int, int, int]:
+def parse_time(text: str, item: str, position: int) -> tuple[int, int, int]:
+    """Read a time of day, in lower case, that is at a position of a text: (hour, minute, second).
+
+    Raises ``ScheduleError``.
+    """
     if item in _TIMES:
         return _TIMES[item]
     match = _CLOCK.match(item)
@@ -170,7 +181,12 @@ def _hour(match: re.Match[str]) -> int:
     return hour if half is None else hour % 12 + (12 if half == "pm" else 0)
 
 
-def _parse_days(text: str, words: _Words) -> DayRule:
+def parse_days(text: str, begin: int, end: int) -> DayRule:
+    """Read the weekdays at ``text[begin:end]``; raises ``ScheduleError``."""
+    return _read_days(text, [(m[0].lower(), m.start()) for m in _WORD.finditer(text, begin, end)])
+
+
+def _read_days(text: str, words: _Words) -> DayRule:
     """``Mon,Wed``, ``Mon-Fri``, ``Mon and Wed``, ``weekdays``, ``1st,3rd Mon``, ``last Fri``."""
     ordinals: set[int] = set()
     weekdays: set[int] = set()

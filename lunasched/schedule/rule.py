@@ -12,27 +12,22 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 from lunasched.dataclass import dataclass
+from lunasched.schedule.days import (
+    ALL_DAYS,
+    ALL_WEEKDAYS,
+    DayRule,
+    Limits,
+    NamedDays,
+    month_length,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ALL_DAYS = frozenset(range(1, 32))
-ALL_WEEKDAYS = frozenset(range(7))
 ALL_MONTHS = tuple(range(1, 13))
 ALL_HOURS = tuple(range(24))
 ALL_MINUTES = tuple(range(60))
 WEEKDAY_NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-LAST = -1
-"""The ordinal of "the last Monday" in :attr:`DayRule.nth`."""
-
-_LENGTHS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-
-
-def month_length(year: int, month: int) -> int:
-    """Days in a month of the Gregorian calendar."""
-    if month == 2 and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0):
-        return 29
-    return _LENGTHS[month]
 
 
 class ScheduleKind(str, Enum):
@@ -94,83 +89,6 @@ class OnDemand:
 
 
 @dataclass(frozen=True, slots=True)
-class DayRule:
-    """The days of a month that match (crontab(5), with croniter's ``L`` and ``#``).
-
-    The month side is ``days``, ``last_day``, ``before_last`` (days counted back from the last),
-    ``near`` (the working day nearest to each, within its month) and ``last_working_day``; the week
-    side is ``weekdays`` and ``nth`` (pairs of weekday and ordinal 1 to 5 or ``LAST``). With
-    ``both`` a day must match either side, without it one of them is enough.
-    """
-
-    days: frozenset[int] = ALL_DAYS
-    last_day: bool = False
-    weekdays: frozenset[int] = ALL_WEEKDAYS
-    nth: frozenset[tuple[int, int]] = frozenset()
-    both: bool = True
-    before_last: frozenset[int] = frozenset()
-    near: frozenset[int] = frozenset()
-    last_working_day: bool = False
-
-    @property
-    def every_day(self) -> bool:
-        """True if no day is left out."""
-        by_month, by_week = self.days >= ALL_DAYS, self.weekdays >= ALL_WEEKDAYS
-        return (by_month and by_week) if self.both else (by_month or by_week)
-
-    def matching(self, year: int, month: int) -> Sequence[int]:
-        """The days of one month that match, ascending."""
-        length = month_length(year, month)
-        if self.days is ALL_DAYS and self.weekdays is ALL_WEEKDAYS and self.both:
-            return range(1, length + 1)
-        return _matching(self, date(year, month, 1).weekday(), length)
-
-    def holds(self, day: int, weekday: int, length: int) -> bool:
-        """Tell whether a day matches that is this weekday in a month of this length."""
-        by_month = self._by_month(day, weekday, length)
-        # One side decides alone: with AND if it fails, with OR if it holds.
-        if by_month is not self.both:
-            return by_month
-        return self._by_week(day, weekday, length)
-
-    def _by_month(self, day: int, weekday: int, length: int) -> bool:
-        if day in self.days or (self.last_day and day == length):
-            return True
-        if length - day in self.before_last:
-            return True
-        targets = self.near | {length} if self.last_working_day else self.near
-        return any(
-            day == _working_day(target, (weekday + target - day) % 7, length)
-            for target in targets
-            if target <= length
-        )
-
-    def _by_week(self, day: int, weekday: int, length: int) -> bool:
-        if weekday in self.weekdays:
-            return True
-        if not self.nth:
-            return False
-        if (weekday, (day + 6) // 7) in self.nth:
-            return True
-        return day + 7 > length and (weekday, LAST) in self.nth
-
-
-def _working_day(day: int, weekday: int, length: int) -> int:
-    """The working day nearest to a day of this weekday, in the same month."""
-    if weekday < 5:
-        return day
-    if weekday == 5:
-        return day - 1 if day > 1 else 3
-    return day + 1 if day < length else day - 2
-
-
-@lru_cache(maxsize=1024)
-def _matching(rule: DayRule, first: int, length: int) -> tuple[int, ...]:
-    days = range(1, length + 1)
-    return tuple(day for day in days if rule.holds(day, (first + day - 1) % 7, length))
-
-
-@dataclass(frozen=True, slots=True)
 class Calendar:
     """A rule over wall-clock fields: cron expressions, ``at``, ``on``, ``@daily`` and so on.
 
@@ -189,6 +107,7 @@ class Calendar:
     zone: str | None = None
     kind: ClassVar[ScheduleKind] = ScheduleKind.CALENDAR
     years: ClassVar[tuple[int, ...] | None] = None
+    limits: ClassVar[Limits | None] = None
 
     @property
     def crossing(self) -> Crossing:
@@ -229,6 +148,7 @@ class SystemdCalendar:
     weekdays: frozenset[int] = ALL_WEEKDAYS
     kind: ClassVar[ScheduleKind] = ScheduleKind.SYSTEMD
     crossing: ClassVar[Crossing] = Crossing.SYSTEMD
+    limits: ClassVar[Limits | None] = None
 
     def matching(self, year: int, month: int) -> Sequence[int]:
         """The days of one month that match."""
@@ -242,7 +162,72 @@ class SystemdCalendar:
         ]
 
 
-Slotted = Calendar | SystemdCalendar
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """A rule with some of its slots taken away, or moved to another day."""
+
+    text: str
+    base: Calendar | SystemdCalendar
+    limits: Limits
+    months: ClassVar[tuple[int, ...]] = ALL_MONTHS
+    years: ClassVar[tuple[int, ...] | None] = None
+
+    @property
+    def kind(self) -> ScheduleKind:
+        """The kind of the rule."""
+        return self.base.kind
+
+    @property
+    def zone(self) -> str | None:
+        """The zone that the text itself names."""
+        return self.base.zone
+
+    @property
+    def crossing(self) -> Crossing:
+        """The behaviour of the rule on the nights on which the clock changes."""
+        return self.base.crossing
+
+    @property
+    def hours(self) -> tuple[int, ...]:
+        """The hours of the rule, of which some may be left out on some days."""
+        return self.base.hours
+
+    @property
+    def minutes(self) -> tuple[int, ...]:
+        """The minutes of the rule."""
+        return self.base.minutes
+
+    @property
+    def fractions(self) -> tuple[int, ...]:
+        """The slots within a minute (µs)."""
+        return self.base.fractions
+
+    def matching(self, year: int, month: int) -> Sequence[int]:
+        """The days of one month on which a slot may be."""
+        return _limited_days(self.base, self.limits, year, month)
+
+
+@lru_cache(maxsize=4096)
+def _limited_days(
+    base: Calendar | SystemdCalendar, limits: Limits, year: int, month: int
+) -> tuple[int, ...]:
+    first = date(year, month, 1).toordinal()
+    months = [(year, month)]
+    if limits.shift is not None:
+        # A slot goes no farther than to the month beside its own.
+        months += [divmod(year * 12 + month - 1 + step, 12) for step in (-1, 1)]
+        months[1:] = [(there, number + 1) for there, number in months[1:]]
+    moved = {
+        limits.moved(date(there, number, day).toordinal())
+        for there, number in months
+        if number in base.months and (base.years is None or there in base.years)
+        for day in base.matching(there, number)
+    }
+    days = range(1, month_length(year, month) + 1)
+    return tuple(day for day in days if first + day - 1 in moved)
+
+
+Slotted = Calendar | SystemdCalendar | Limited
 """A rule with instants of its own, which the engine in ``elapse`` walks over."""
 
 
@@ -259,7 +244,7 @@ class Several:
     kind: ClassVar[ScheduleKind] = ScheduleKind.SEVERAL
 
 
-Schedule = Every | Calendar | Reboot | SystemdCalendar | Several | OnDemand
+Schedule = Every | Calendar | Reboot | SystemdCalendar | Limited | Several | OnDemand
 
 UNTIMED = (Reboot, OnDemand)
 """The rules that have no instants."""
@@ -269,3 +254,10 @@ def named_zones(schedule: Schedule) -> tuple[str, ...]:
     """The time zones that a schedule names itself."""
     rules = schedule.rules if isinstance(schedule, Several) else (schedule,)
     return tuple(rule.zone for rule in rules if isinstance(rule, Slotted) and rule.zone is not None)
+
+
+def named_calendars(schedule: Schedule) -> tuple[NamedDays, ...]:
+    """The calendars of the machine that a schedule depends on, each once."""
+    rules = schedule.rules if isinstance(schedule, Several) else (schedule,)
+    found = [rule.limits.calendars() for rule in rules if isinstance(rule, Limited)]
+    return tuple(dict.fromkeys(named for each in found for named in each))

@@ -3,6 +3,10 @@
 systemd's own reading of a line differs from cron's where the wall clock changes, as measured on
 systemd 252: a time within a gap does not elapse, and from one slot to the next a repeated time
 elapses in its first pass only. ``timing`` adds dated lines for what is missing, for ten years.
+
+Where the days of a schedule are more than a line can say (exclusions, calendars, bounds), they are
+lines with dates alone, for this year and the next ones; they are written anew when the list of the
+schedule's slots is.
 """
 
 from __future__ import annotations
@@ -14,25 +18,29 @@ from typing import TYPE_CHECKING
 
 from lunasched.dataclass import dataclass
 from lunasched.errors import InvalidInput, ScheduleError
+from lunasched.formats.daycalendar import forget_calendars
 from lunasched.schedule.calendar import parse_calendar
+from lunasched.schedule.days import DayRule
 from lunasched.schedule.elapse import (
     DAY,
     SECOND,
     fills_gap,
+    last_counted,
     microseconds,
     next_slot,
     next_wall,
+    wall_of,
     zone_of,
 )
-from lunasched.schedule.oncalendar import base_lines, dated_lines, format_time
+from lunasched.schedule.oncalendar import base_lines, date_lines, dated_lines, format_time
 from lunasched.schedule.parse import parse
 from lunasched.schedule.rule import (
     ALL_HOURS,
     ALL_MONTHS,
     Calendar,
     Crossing,
-    DayRule,
     Every,
+    Limited,
     OnDemand,
     Reboot,
     Schedule,
@@ -45,7 +53,6 @@ from lunasched.schedule.zone import (
     abbreviations,
     check_timezone,
     forget,
-    segment_at,
     segments,
     timer_zone,
 )
@@ -54,8 +61,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _YEARS = 10
+_LIMITED_YEARS = 3
+"""The years of which a schedule with limits has the dates, this one included."""
+_AHEAD = 4
+"""The least number of slots ahead that these are, where there are as many."""
 HORIZON = 3652 * 86_400
 """Seconds for which the lines of a timer are exact: ten years."""
+
+_LIMITED_YEARS = 3
+"""The years of the dates of a schedule with limits, this one included."""
+_AHEAD = 4
+"""The least number of slots ahead that such dates have."""
 
 _NEVER = "This schedule never elapses again."
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -143,9 +159,23 @@ def timing(
     start = microseconds(now)
     _check_elapses(schedule, zone, start)
     suffix = "" if timezone is None else f" {_suffix(timezone, host_timezone, start)}"
-    if _same_in_utc(schedule, zone, start):
+    parts: tuple[Calendar | Limited, ...]
+    if isinstance(schedule, Limited):
+        from lunasched.schedule.clauses import pieces
+
+        parts = tuple(pieces(schedule))
+    else:
+        parts = (schedule,)
+    recurring = [part for part in parts if isinstance(part, Calendar)]
+    if isinstance(schedule, Limited) and len(recurring) < len(parts):
+        dates = _DateLines(schedule, parts, zone, start)
+        return Timing(
+            on_calendar=tuple(line + suffix for line in dates.base()) + dates.dated(),
+            valid_until=dates.valid_until(),
+        )
+    if isinstance(schedule, Calendar) and _same_in_utc(schedule, zone, start):
         return Timing(on_calendar=_utc_lines(schedule, zone, start))
-    lines = _Lines(schedule, zone, start)
+    lines = _Lines(schedule, recurring, zone, start)
     return Timing(
         on_calendar=tuple(line + suffix for line in lines.base()) + lines.dated(),
         valid_until=now + timedelta(seconds=HORIZON) if lines.affected() else None,
@@ -153,8 +183,9 @@ def timing(
 
 
 def forget_zones() -> None:
-    """Drop all that was computed from the tz database, after it was updated."""
+    """Drop all that was computed from the tz database and calendars, after they were changed."""
     forget()
+    forget_calendars()
     parse.cache_clear()
     timing.cache_clear()
     _crossings.cache_clear()
@@ -263,8 +294,8 @@ def _utc_lines(rule: Calendar, zone: str, start: int) -> tuple[str, ...]:
     return (f"*-*-* {format_time(ALL_HOURS, minutes, rule.seconds)} UTC",)
 
 
-class _Lines:
-    """The lines of one rule in one zone, from one instant on.
+class _Changes:
+    """The changes of the clock that matter to one rule in one zone, from one instant on.
 
     A change of the clock is *plain* when systemd treats it alike whatever it looked at before:
     DST by an hour or less, from a whole hour but midnight, and into DST where it jumps forward.
@@ -274,60 +305,37 @@ class _Lines:
     all their slots.
     """
 
-    def __init__(self, rule: Calendar, zone: str, start: int) -> None:
+    def __init__(self, rule: Slotted, zone: str, start: int) -> None:
         self.rule, self.zone, self.start = rule, zone, start
         self.crossings = tuple(
             part for part in _crossings(zone, _day(start)) if self._holds_a_slot(part)
         )
         self.odd = tuple(part for part in self.crossings if not self._plain(part))
 
-    def affected(self) -> bool:
-        """Tell whether a change of the clock could ever matter, whatever the dates."""
-        if self.crossings:
-            return True
-        daily = replace(self.rule, days=DayRule(), months=ALL_MONTHS)
-        return bool(_Lines(daily, self.zone, self.start).crossings) if daily != self.rule else False
+    def skips(self) -> bool:
+        """Tell whether any of them skips a time of the rule."""
+        return any(part.shift > 0 for part in self.crossings)
 
-    def base(self) -> tuple[str, ...]:
-        """The lines that recur, without a zone.
-
-        What a change of the clock always skips, as 02:30 on the last Sunday of March in Berlin,
-        never elapses for systemd, which gives up the search and says so at each look at the timer:
-        the dated lines are all of it.
-        """
-        year = (_EPOCH + timedelta(microseconds=self.start)).year
-        without = frozenset(
+    def without(self) -> frozenset[tuple[int, int, int]]:
+        """The dates for which there are dated lines alone."""
+        year = _year(self.start)
+        return frozenset(
             (day.year, day.month, day.day)
             for part in self.odd
             for day in _dates(part)
             if day.year >= year
         )
-        lines = base_lines(
-            self.rule,
-            years=range(year, year + _YEARS + 1),
-            without=without,
-            count_from_start=bool(self.crossings)
-            or any(_at_midnight(part) for part in _crossings(self.zone, _day(self.start))),
-        )
-        if not any(part.shift > 0 for part in self.crossings):
-            return lines
-        return tuple(line for line in lines if self._recurs(line))
 
-    def _recurs(self, line: str) -> bool:
-        return next_slot(parse_calendar(line, 0), self.zone, self.start) is not None
-
-    def dated(self) -> tuple[str, ...]:
-        """Lines in UTC for the slots at which the recurring ones do not elapse."""
-        found: list[int] = []
+    def dated(self) -> Iterator[int]:
+        """The slots (µs of UTC) at which the recurring lines do not elapse."""
         for part in self.crossings:
             begin = part.start * SECOND
             if part in self.odd:
-                found += self._slots_on(_dates(part))
+                yield from self.slots_on(_dates(part))
             elif fills_gap(self.rule, part):
-                found.append(begin)
+                yield begin
             elif part.shift < 0 and self.rule.crossing is Crossing.WILDCARD:
-                found += self._slots(begin, begin - part.shift * SECOND)
-        return dated_lines(instant for instant in found if instant > self.start)
+                yield from self._slots(begin, begin - part.shift * SECOND)
 
     def _slots(self, first: int, end: int) -> Iterator[int]:
         slot = next_slot(self.rule, self.zone, first - 1)
@@ -335,13 +343,12 @@ class _Lines:
             yield slot
             slot = next_slot(self.rule, self.zone, slot)
 
-    def _slots_on(self, days: Sequence[datetime]) -> Iterator[int]:
+    def slots_on(self, days: Sequence[datetime]) -> Iterator[int]:
         """The slots whose wall-clock time is on one of these dates."""
         numbers = {microseconds(day) // DAY for day in days}
         first, end = (min(numbers) - 1) * DAY, (max(numbers) + 2) * DAY
         for slot in self._slots(first, end):
-            offset = segment_at(self.zone, slot // SECOND).offset
-            if (slot + offset * SECOND) // DAY in numbers:
+            if wall_of(self.zone, slot) // DAY in numbers:
                 yield slot
 
     def _holds_a_slot(self, part: Segment) -> bool:
@@ -361,6 +368,136 @@ class _Lines:
             return part.dst and whole_hour and not _at_midnight(part)
         in_second_pass = part.start * SECOND <= self.start < (part.start - part.shift) * SECOND
         return self.rule.crossing is Crossing.WILDCARD or not in_second_pass
+
+
+class _Lines:
+    """The lines of one rule in one zone, from one instant on; ``parts`` are all of the rule."""
+
+    def __init__(self, rule: Slotted, parts: Sequence[Calendar], zone: str, start: int) -> None:
+        self.parts, self.zone, self.start = parts, zone, start
+        self.changes = _Changes(rule, zone, start)
+
+    def affected(self) -> bool:
+        """Tell whether a change of the clock could ever matter, whatever the dates."""
+        if self.changes.crossings:
+            return True
+        daily = (replace(part, days=DayRule(), months=ALL_MONTHS) for part in self.parts)
+        return any(_Changes(part, self.zone, self.start).crossings for part in daily)
+
+    def base(self) -> tuple[str, ...]:
+        """The lines that recur, without a zone.
+
+        What a change of the clock always skips, as 02:30 on the last Sunday of March in Berlin,
+        never elapses for systemd, which gives up the search and says so at each look at the timer:
+        the dated lines are all of it.
+        """
+        year = _year(self.start)
+        count_from_start = bool(self.changes.crossings) or any(
+            _at_midnight(part) for part in _crossings(self.zone, _day(self.start))
+        )
+        lines = tuple(
+            line
+            for part in self.parts
+            for line in base_lines(
+                part,
+                years=range(year, year + _YEARS + 1),
+                without=self.changes.without(),
+                count_from_start=count_from_start,
+            )
+        )
+        if not self.changes.skips():
+            return lines
+        return tuple(line for line in lines if _recurs(line, self.zone, self.start))
+
+    def dated(self) -> tuple[str, ...]:
+        """Lines in UTC for the slots at which the recurring ones do not elapse."""
+        return dated_lines(instant for instant in self.changes.dated() if instant > self.start)
+
+
+class _DateLines:
+    """The lines of one rule with limits as dates, from this year on; ``parts`` are all of it.
+
+    The day on which a rule begins or ends in the middle has lines in UTC. Those of a calendar event
+    of systemd's elapse as systemd has it, whatever the clock does.
+    """
+
+    def __init__(
+        self, rule: Limited, parts: Sequence[Calendar | Limited], zone: str, start: int
+    ) -> None:
+        self.rule, self.parts, self.zone, self.start = rule, parts, zone, start
+        self.of_systemd = rule.crossing is Crossing.SYSTEMD
+        self.changes = _Changes(rule, zone, start)
+        begin, end = rule.limits.begin, rule.limits.end
+        if rule.limits.count is not None:
+            last = last_counted(rule, zone)
+            end = end if last is None else wall_of(zone, last)
+        self.edges = frozenset(
+            instant // DAY
+            for instant, whole in ((begin, 0), (end, DAY - 1))
+            if instant is not None and instant % DAY != whole
+        )
+        self.days = (
+            None if begin is None else begin // DAY,
+            None if end is None else end // DAY,
+        )
+        self.years = self._years()
+
+    def _years(self) -> range:
+        """This year and the next, and as many more as hold some slots."""
+        first = _year(self.start - DAY)
+        last, slot = first + _LIMITED_YEARS - 1, self.start
+        for _ in range(_AHEAD):
+            following = next_slot(self.rule, self.zone, slot)
+            if following is None:
+                break
+            slot = following
+        return range(first, max(last, _year(slot) + 1) + 1)
+
+    def valid_until(self) -> datetime | None:
+        """The end of the dates, or None where the rule ends before."""
+        end = datetime(self.years[-1] + 1, 1, 1, tzinfo=_EPOCH.tzinfo)
+        last = self.days[1]
+        return None if last is not None and last * DAY < microseconds(end) else end
+
+    def base(self) -> tuple[str, ...]:
+        """The lines for whole days, without a zone."""
+        without = self.edges if self.of_systemd else self.edges | self._odd()
+        begin = microseconds(datetime(self.years[0], 1, 1, tzinfo=_EPOCH.tzinfo))
+        found: dict[str, None] = {}
+        for part in self.parts:
+            lines = date_lines(part, self._time(part), self.years, self.days, without)
+            if self.changes.skips():
+                lines = tuple(line for line in lines if _recurs(line, self.zone, begin))
+            found |= dict.fromkeys(lines)
+        return tuple(found)
+
+    def _odd(self) -> frozenset[int]:
+        return frozenset(
+            microseconds(datetime(*day, tzinfo=_EPOCH.tzinfo)) // DAY
+            for day in self.changes.without()
+        )
+
+    def _time(self, part: Calendar | Limited) -> str:
+        base = self.rule.base
+        if isinstance(base, SystemdCalendar) and isinstance(part, Limited) and part.base == base:
+            return base.line.rpartition(" ")[2]
+        seconds = tuple(fraction // SECOND for fraction in part.fractions)
+        return format_time(part.hours, part.minutes, seconds)
+
+    def dated(self) -> tuple[str, ...]:
+        """Lines in UTC for the slots that those for whole days leave out."""
+        found = [] if self.of_systemd else list(self.changes.dated())
+        for day in self.edges:
+            found += self.changes.slots_on([_EPOCH + timedelta(days=day)])
+        return dated_lines(instant for instant in found if instant > self.start)
+
+
+def _recurs(line: str, zone: str, start: int) -> bool:
+    return next_slot(parse_calendar(line, 0), zone, start) is not None
+
+
+def _year(instant: int) -> int:
+    return (_EPOCH + timedelta(microseconds=instant)).year
 
 
 def _window(part: Segment) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from lunasched import __version__
 from lunasched.errors import LunaschedError
 from lunasched.files.settings import Settings
+from lunasched.formats import daycalendar
 from lunasched.machine import terminal
 from lunasched.paths import Mode, Paths, host_timezone
 from lunasched.state.deploylock import DeployLock
@@ -77,6 +78,7 @@ def _serve(mode: Mode, paths: Paths) -> int:
     from lunasched.systemd.manager import Manager
     from lunasched.systemd.startsocket import StartSocket
 
+    daycalendar.look_in(paths.calendars)
     settings = Settings.load(paths.settings, os.environ)
     starts = StartSocket() if mode is Mode.SYSTEM else None
     with _opened(mode, paths) as store:
@@ -95,6 +97,7 @@ def _serve(mode: Mode, paths: Paths) -> int:
             runtime=RuntimeDirectory(paths.runtime),
             settings=settings,
             host_timezone=host_timezone(),
+            calendars=paths.calendars,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.on_signal(number, loop.quit)

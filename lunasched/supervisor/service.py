@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 from lunasched.errors import LunaschedError, SystemdUnreachable
 from lunasched.files.settings import Settings
@@ -75,6 +76,7 @@ class Supervisor:
         journal: Journal,
         manager: Manager,
         host_timezone: str,
+        calendars: Path,
         slots: SlotDirectory,
         deploy_lock: DeployLock,
         runtime: RuntimeDirectory,
@@ -96,7 +98,7 @@ class Supervisor:
         self._clock = Clock(
             loop, store, manager, host_timezone=host_timezone, on_step=self._clock_stepped
         )
-        self._zones = Zones(loop, slots, manager)
+        self._zones = Zones(loop, slots, manager, calendars)
         self._lists = SlotLists(loop, slots, self._zones.request_sync)
         self._killed = KilledChanges(loop, deploy_lock, self._zones.bring_up_to_date)
         self._make_consequences(mode, origin, settings)
@@ -214,7 +216,7 @@ class Supervisor:
         # Subscribed before the first read, so that no change is missed between the two.
         self._manager.subscribe(self._unit_changed)
         self._elapses.watch(self._journal.boot_id() or "")
-        self._manager.on_nudge(self._loop.callback(self._jobs_may_be_gone))
+        self._manager.on_nudge(self._loop.callback(self._jobs_changed))
         self._runtime.clear()
         self._store.runs.forget(before=self._loop.now() - _FORGET_USEC)
         self._consequences.forget_gone()
@@ -285,7 +287,8 @@ class Supervisor:
         self._overruns.watch_all()
         self._notifier.clock_stepped()
 
-    def _jobs_may_be_gone(self) -> None:
+    def _jobs_changed(self) -> None:
+        self._zones.watch_calendars()
         self._consequences.forget_gone()
         self._start_due()
 

@@ -1,6 +1,6 @@
-"""Noticing that the host's time zone, or the time zone database, is not what it was.
+"""Noticing that the host's time zone, the time zone database or a calendar is not what it was.
 
-The units of a job depend on both (lunasched-schedule(5)), and it takes the manager's own rights to
+The units of a job depend on them (lunasched-schedule(5)), and it takes the manager's own rights to
 write them: that is done by ``lunasched-sync.service``, which the supervisor may start. What the
 units were last made for is noted beside the slot guard's files.
 """
@@ -29,14 +29,16 @@ _LOOK_SECONDS = 0.05
 
 
 class Zones:
-    """The host's zone and the database of zones, watched."""
+    """The host's zone, the database of zones and the calendars, watched."""
 
-    def __init__(self, loop: Loop, slots: SlotDirectory, manager: Manager) -> None:
+    def __init__(self, loop: Loop, slots: SlotDirectory, manager: Manager, calendars: Path) -> None:
         self._loop = loop
         self._slots = slots
         self._manager = manager
-        self._now = zone_identity()
-        self._monitors: list[Gio.FileMonitor] = []
+        self._calendars = calendars
+        self._now = zone_identity(calendars)
+        self._monitors: dict[Path, Gio.FileMonitor] = {}
+        self._changed: Callable[[], None] = loop.quit
 
     def watch(self, changed: Callable[[], None], *, outdated: bool = False) -> None:
         """Bring the units up to date if they are not; call ``changed`` when they are not again.
@@ -44,23 +46,31 @@ class Zones:
         ``changed`` ends this supervisor: nothing more is recorded by the old zone, not even while
         the units are brought up to date. ``outdated`` is whether they are known not to be.
         """
+        self._changed = changed
         for path in (LOCALTIME, ZONE_DATABASE, ZONE_DATABASE.parent):
-            # Of a directory, what is added and removed in it.
-            monitor = Gio.File.new_for_path(str(path)).monitor(
-                Gio.FileMonitorFlags.WATCH_MOVES, None
-            )
-            monitor.connect("changed", self._loop.callback(lambda *_: self._compare(changed)))
-            self._monitors.append(monitor)
+            self._watch(path)
+        self.watch_calendars()
         # They may have changed before they were watched.
-        self._compare(changed)
+        self._compare()
         if outdated or self._slots.zones() != self._now:
             self.bring_up_to_date()
 
-    def _compare(self, changed: Callable[[], None]) -> None:
-        if zone_identity() != self._now:
+    def watch_calendars(self) -> None:
+        """Watch the directory of calendars from now on, if it is there and is not watched yet."""
+        if self._calendars not in self._monitors and self._calendars.is_dir():
+            self._watch(self._calendars)
+
+    def _watch(self, path: Path) -> None:
+        # Of a directory, what is added, changed and removed in it.
+        monitor = Gio.File.new_for_path(str(path)).monitor(Gio.FileMonitorFlags.WATCH_MOVES, None)
+        monitor.connect("changed", self._loop.callback(lambda *_: self._compare()))
+        self._monitors[path] = monitor
+
+    def _compare(self) -> None:
+        if zone_identity(self._calendars) != self._now:
             # Without waiting, so that runs are recorded meanwhile.
             self.request_sync()
-            changed()
+            self._changed()
 
     def request_sync(self) -> None:
         """Have ``lunasched sync`` run, without waiting for it."""

@@ -23,7 +23,13 @@ from lunasched.formats import unittext
 from lunasched.formats.unittext import UnitText
 from lunasched.jobs import dependencies, directivelines, keys, sandbox, userswitch
 from lunasched.jobs.model import Command, Job, Overlap, Priority
-from lunasched.paths import HOOKS_DIRECTORY, SUPERVISOR_DIRECTORY, SUPERVISOR_USER, Mode
+from lunasched.paths import (
+    CALENDARS,
+    HOOKS_DIRECTORY,
+    SUPERVISOR_DIRECTORY,
+    SUPERVISOR_USER,
+    Mode,
+)
 from lunasched.units import commandchannels, concurrency, confinement, guards, versions
 from lunasched.units.privatefile import PrivateFile
 
@@ -83,6 +89,8 @@ class Context:
     runtime: Path
     systemd: int = versions.OLDEST
     """The version of the service manager, which reads the units."""
+    calendars: Path = CALENDARS
+    """The directory of calendars, whose state is part of the zones' identity."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,11 +151,13 @@ def test_installed_files(debian: Machine) -> None:
     """The supervisor runs; its configuration is for it alone, and says nothing yet."""
     install(debian, "dist")
     assert active(debian, "lunasched.service") == ["lunasched.service"]
-    modes = "stat -c '%a %U:%G' /etc/lunasched /etc/lunasched/config.yaml /etc/lunasched/jobs.d"
+    of_ours = " ".join(f"/etc/lunasched/{name}" for name in (".", "config.yaml", "jobs.d"))
+    modes = f"stat -c '%a %U:%G' {of_ours} /etc/lunasched/calendars.d"
     assert debian.exec(f"{modes} {DIRECTORIES}").stdout.splitlines() == [
         "750 root:lunasched",
         "640 root:lunasched",
         "750 root:root",
+        "755 root:root",
         "755 root:root",
         "755 root:root",
         "700 lunasched:lunasched",

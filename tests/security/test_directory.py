@@ -62,6 +62,9 @@ COMMANDS: dict[str, str] = {
     "queue": "lunasched queue",
     "explain": "lunasched explain '30 2 * * *'",
     "next": "lunasched next",
+    "calendar list": "lunasched calendar list",
+    "calendar show": "lunasched calendar show told",
+    "calendar next": "lunasched calendar next told",
     "vacuum": "lunasched vacuum",
     "metrics": "lunasched metrics",
     "doctor": "lunasched doctor",
@@ -255,10 +258,12 @@ def system(request: pytest.FixtureRequest) -> Iterator[Attacked]:
         add(machine, "other", "--depends-on", "told")
         machine.write_file("/srv/crontab", "30 2 * * * true\n")
         machine.write_file("/srv/usercrontab.py", USERCRONTAB)
+        found.root("mkdir -p /etc/lunasched/calendars.d")
         found.root("groupadd -r crontab; install -d -m 1730 -g crontab /var/spool/cron/crontabs")
         machine.write_file(
             "/srv/jobs.yaml", "jobs: [{name: filed, schedule: '@yearly', command: 'true'}]\n"
         )
+        machine.write_file("/etc/lunasched/calendars.d/told.yaml", "[12-25]\n")
         found.root("systemctl stop lunasched.service")
         # Also where the service takes them with it.
         found.root(f"install -d -o {USER} -g {USER} {HISTORY} {SUPERVISOR}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from lunasched.jobs.keys import ARGUMENTS, DIRECTIVES, GROUPS
+from lunasched.jobs.keys import ARGUMENTS, CLAUSES, DIRECTIVES, GROUPS
 from lunasched.jobs.keys import KEYS as FLAT
 from lunasched.jobs.model import (
     Backoff,
@@ -24,7 +24,7 @@ from lunasched.jobs.model import (
 
 NESTED: dict[str, tuple[str, ...]] = {group: tuple(keys) for group, keys in GROUPS.items()}
 """The mappings that a job can have, each with its keys."""
-KEYS: tuple[str, ...] = (*FLAT, ARGUMENTS, *GROUPS, DIRECTIVES)
+KEYS: tuple[str, ...] = (*FLAT, *CLAUSES, ARGUMENTS, *GROUPS, DIRECTIVES)
 """The keys of a job that are in none of them, and the names of these."""
 
 EVERY_KEY: dict[str, Any] = {

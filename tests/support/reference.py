@@ -8,12 +8,22 @@ an expression has a field for it) of a stretch of time is looked at, and the wal
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta, timezone
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 LIMITS = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 7), (0, 59)]
 THREE_HOURS = timedelta(hours=3)
+
+
+class Question(Protocol):
+    """What is asked of each time of the wall clock."""
+
+    @property
+    def wildcard(self) -> bool: ...
+
+    def matches(self, wall: datetime) -> bool: ...
 
 
 class Cron:
@@ -134,7 +144,7 @@ def wall_clock(
 
 
 def walk(
-    cron: Cron, clock: list[tuple[datetime, datetime]], after: datetime
+    cron: Question, clock: list[tuple[datetime, datetime]], after: datetime
 ) -> list[tuple[datetime, datetime]]:
     """The pairs at which the job runs, by the rules of cron(8)."""
     step = clock[1][0] - clock[0][0]

@@ -206,7 +206,7 @@ def test_a_command_that_ends_otherwise_takes_python_down(cli: Cli) -> None:
 
 @pytest.mark.parametrize(
     ("command", "most"),
-    [("list", 54), ("list --json", 55), ("get backup", 68), ("history", 37)],
+    [("list", 56), ("list --json", 57), ("get backup", 70), ("history", 38)],
 )
 def test_few_modules_of_ours_are_loaded_to_read(command: str, most: int, filled: Cli) -> None:
     modules = imported(filled, *command.split())

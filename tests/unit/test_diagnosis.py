@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lunasched.doctor.calendarcheck import CalendarFacts, NamedCalendar
 from lunasched.doctor.clockcheck import ClockFacts
 from lunasched.doctor.configurationcheck import SettingsFacts
 from lunasched.doctor.croncheck import CronFacts, CronLine
@@ -46,6 +48,7 @@ UNITS = {
 MANAGER = ManagerFacts("252.1", UNITS, "enabled", ())
 DEPLOYED = DeployedFacts((JOB,), {TIMER: JOB})
 ZONES = ZoneFacts("UTC 1", "UTC 1", "2026b", 2026, ())
+HOLIDAYS = NamedCalendar("holidays", "/etc/lunasched/calendars.d/holidays.yaml", ("x",), None)
 JOURNAL = JournalFacts("persistent", None, readable=True)
 SETTINGS_FILE = FileFacts(PATHS.settings, "root", "lunasched", 0o640)
 SETTINGS = SettingsFacts(SETTINGS_FILE, "", has_secrets=True, readable_by_supervisor=True)
@@ -71,6 +74,7 @@ HEALTHY = Facts(
     controllers=frozenset({"cpu", "io", "memory", "pids"}),
     clock=ClockFacts(synchronised=True),
     zones=ZONES,
+    calendars=CalendarFacts((HOLIDAYS,)),
     journal=JOURNAL,
     polkit=POLKIT,
     lingers=None,
@@ -147,6 +151,24 @@ CASES: list[tuple[str, Severity, str, dict[str, Any]]] = [
                 units={**UNITS, "lunasched-sync.service": UnitSeen("loaded", "failed", "failed")},
             )
         },
+    ),
+    (
+        "calendars",
+        Severity.ERROR,
+        "'x': there is no calendar holidays",
+        {"calendars": CalendarFacts(broken=(("x", "there is no calendar holidays"),))},
+    ),
+    (
+        "calendars",
+        Severity.ERROR,
+        "cannot be read by the user lunasched",
+        {"calendars": CalendarFacts((replace(HOLIDAYS, readable_by_supervisor=False),))},
+    ),
+    (
+        "calendars",
+        Severity.WARNING,
+        "its last day is 2027-02-28",
+        {"calendars": CalendarFacts((replace(HOLIDAYS, last=date(2027, 2, 28).toordinal()),))},
     ),
     ("zones", Severity.WARNING, "sync.timer does not run", {"manager": units(sync=None)}),
     ("journal", Severity.ERROR, "Storage=none", {"journal": replace(JOURNAL, storage="none")}),

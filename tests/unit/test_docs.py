@@ -502,7 +502,7 @@ def keys_of(text: str) -> list[str]:
 def test_keys_of_a_job(files_page: Page) -> None:
     text = files_page.part("Sh", "KEYS OF A JOB").partition("\n.Ss ")[0]
     assert keys_of(text) == [
-        *keys.KEYS, keys.ARGUMENTS, *keys.GROUPS, keys.DIRECTIVES,
+        *keys.KEYS, *keys.CLAUSES, keys.ARGUMENTS, *keys.GROUPS, keys.DIRECTIVES,
     ]  # fmt: skip
     for group in keys.GROUPS.keys() - {"sandbox"}:
         assert keys_of(files_page.part("Ss", group)) == list(keys.GROUPS[group])
@@ -754,11 +754,11 @@ def test_examples_are_accepted(words: list[str]) -> None:
     context = command.make_context(name, rest)
     if name == "add":
         from lunasched import schedule
-        from lunasched.jobs.values import read_name
+        from lunasched.jobs.values import read_name, schedule_text
 
         read_name(context.params["name"])
         if not context.params["depends_on"]:
-            schedule.parse(context.params["schedule"])
+            schedule.parse(schedule_text(context.params["schedule"]))
         own = [text for text in context.params["systemd"] if text.startswith("ExecStart=")]
         assert context.params["command"] or context.params["argv"] or own
 

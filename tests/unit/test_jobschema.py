@@ -59,10 +59,10 @@ def test_every_reader_has_a_shape() -> None:
 def test_it_has_every_key() -> None:
     job = SCHEMA["$defs"]["job"]
     assert set(job["properties"]) == {
-        *keys.KEYS, keys.ARGUMENTS, *keys.GROUPS, keys.DIRECTIVES,
+        *keys.KEYS, *keys.CLAUSES, keys.ARGUMENTS, *keys.GROUPS, keys.DIRECTIVES,
     }  # fmt: skip
     assert set(SCHEMA["$defs"]["defaults"]["properties"]) == set(job["properties"]) - {
-        "name", "dependencies", "after",
+        "name", "dependencies", "after", *keys.CLAUSES,
     }  # fmt: skip
     for group, rows in keys.GROUPS.items():
         assert list(SCHEMA["$defs"][group]["properties"]) == list(rows)

@@ -282,7 +282,11 @@ def test_an_option_says_what_the_key_says(row: KeyRow, tmp_path: Path) -> None:
 
 
 def test_a_fault_names_the_option() -> None:
-    words = {row.flag: "\x00" for row in ROWS if row.option and row.option.takes is Takes.TEXT}
+    words = {
+        row.flag: "\x00"
+        for row in ROWS
+        if row.option and row.option.takes in (Takes.TEXT, Takes.SCHEDULES)
+    }
     with pytest.raises(InvalidJob) as caught:
         from_options(["--name", "-", *[word for pair in words.items() for word in pair]])
     told = {problem.partition(":")[0] for problem in caught.value.problems}

@@ -26,6 +26,7 @@ SYSTEM = Paths.of(Mode.SYSTEM, {})
 SUPERVISOR = paths.RUNTIME / paths.SUPERVISOR_DIRECTORY
 PARTS = (paths.STARTS_DIRECTORY, paths.PASSES_DIRECTORY, paths.HOOKS_DIRECTORY)
 OURS = {
+    paths.CALENDARS,
     paths.STATE,
     SYSTEM.database,
     SYSTEM.slots,

@@ -109,6 +109,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             spoil(raw)
     (made / "evil.yaml").write_bytes(f"jobs:\n- name: a{ESC}\n  evil{ESC}: 1\n".encode())
     (made / "evil.toml").write_bytes(f"a = '\x1b{ESC}'\n".encode())
+    calendars = made / ".config/lunasched/calendars.d"
+    calendars.mkdir(parents=True)
+    (calendars / "evil.yaml").write_bytes(f"description: 'EVIL{ESC}'\n".encode())
+    (calendars / "worse.yaml").write_bytes(f"days: ['{ESC}']\n".encode())
     (made / "crontab").write_bytes(f"* * * * * echo {ESC}\n@evil{ESC} x\n".encode())
     return made
 
@@ -178,7 +182,9 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "list": [(), ("--json",), ("--names",)], "get": [(f"EVIL{ESC}",), (f"EVIL{ESC}", "--json")],
     "history": [(), ("--json",), (f"x{ESC}",)], "logs": [(f"x{ESC}",)],
     "graph": [(), ("--dot",), ("--json",)], "queue": [(), ("--json",)],
-    "retry": [("cancel", f"x{ESC}")], "explain": [(f"every {ESC}",)],
+    "retry": [("cancel", f"x{ESC}")],
+    "calendar": [("list",), ("list", "--json"), ("show", "worse"), ("next", f"x{ESC}")],
+    "explain": [(f"every {ESC}",)],
     "next": [(), ("--json",), ("-n", f"1{ESC}")], "vacuum": [("--history-days", f"x{ESC}")],
     "metrics": [()], "doctor": [(), ("--json",)], "serve-reader": [(f"x{ESC}",)],
     "serve-usercrontab": [(f"x{ESC}",)],

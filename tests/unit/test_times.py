@@ -16,8 +16,8 @@ from lunasched.store import Store
 if TYPE_CHECKING:
     from pathlib import Path
 
-KEYS = ["schedule", "kind", "timezone", "on_calendar", "on_unit_active_sec", "on_boot_sec",
-        "on_startup_sec", "next"]  # fmt: skip
+KEYS = ["schedule", "kind", "words", "warning", "timezone", "calendars", "exact_until",
+        "on_calendar", "on_unit_active_sec", "on_boot_sec", "on_startup_sec", "next"]  # fmt: skip
 
 
 @pytest.fixture

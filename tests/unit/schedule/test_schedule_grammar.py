@@ -316,6 +316,36 @@ ERRORS = [
     ("@boot+1m; @reboot", 10, "One start after a boot"),
     ("every 1h; at 09:00", 0, "make a job of each"),
     ("every 1h; every 2h", 10, "make a job of each"),
+    ("at 09:00 except", 15, "After 'except' comes what is left out"),
+    ("at 09:00 except Sat,", 20, "Days are missing"),
+    ("at 09:00 except Sat,Foo Bar", 20, "'Foo Bar' is not a weekday, a date"),
+    ("at 09:00 except 2026-02-30", 16, "is not a date, YYYY-MM-DD"),
+    ("at 09:00 except 2026-02-03..2026-02-01", 16, "run backwards"),
+    ("at 09:00 except 13-01", 16, "not a day of each year"),
+    ("at 09:00 except at 03:00", 19, "has a begin and an end"),
+    ("at 09:00 except at 03:00-03:00", 19, "begins when it ends"),
+    ("at 09:00 except at 03:00-25:00", 25, "hour goes from 0 to 23"),
+    ("at 09:00 except at 08:00-10:00", 0, "Nothing is left"),
+    ("at 09:00 on Mon except Mon", 0, "Nothing is left"),
+    ("at 09:00 only at 22:00-02:00 on Sat", 17, "of two days"),
+    ("at 09:00 shift tomorrow", 15, "next-business-day or previous-business-day"),
+    ("at 09:00 from Monday", 14, "is not a date"),
+    ("at 09:00 from 2026-12-01 25:00", 25, "hour goes from 0 to 23"),
+    ("at 09:00 from 2026-12-01 from 2026-12-02", 25, "given twice"),
+    ("at 09:00 from 2026-12-02 until 2026-12-01", 31, "ends before it begins"),
+    ("at 09:00 count 5", 9, "add 'from' and a date"),
+    ("at 09:00 from 2026-12-01 count 0", 31, "from 1 to 10000"),
+    ("at 09:00,17:30 from 2026-12-01 count 3", 31, "these are several; write 'until'"),
+    ("every 15m except Sat", 10, "An interval counts from the last start"),
+    ("@boot except Sat", 6, "Only what has times of day"),
+    ("calendar:*:*:0/0.5 except at 03:00-04:00", 0, "parts of a second"),
+    ("every 2 weeks on Mon", 8, "Every 2 weeks from when?"),
+    ("every 2 weeks on Foo from 2026-12-01", 8, "'foo' is not a weekday"),
+    ("every 2 days on Mon from 2026-12-01", 16, "'on' has no place here"),
+    ("every 2 months from 2026-12-31", 8, "add 'on last day'"),
+    ("every 2 months on day 32 from 2026-12-01", 18, "from 1 to 31"),
+    ("TZ=UTC at 09:00 except Foo!", 23, "is not a weekday, a date"),
+    ("except Sat", 0, "A schedule is one of"),
 ]
 
 
@@ -355,6 +385,31 @@ def test_an_error_points_at_what_is_wrong(text: str, position: int, message: str
         ("@reboot", "Once at every boot."),
         ("on demand", "When it is started or its dependencies have succeeded."),
         ("calendar:daily", "Whenever systemd's calendar event *-*-* 00:00:00 elapses."),
+        ("at 02:30 except Sat,Sun", "At 02:30 on every day from Monday to Friday."),
+        (
+            "at 02:30 except last Fri, 2026-12-24..2027-01-02, 12-31",
+            "At 02:30 every day, except on the last Friday of the month, from 24 December 2026 to "
+            "2 January 2027 and on 31 December.",
+        ),
+        (
+            "*/15 * * * * only business-days except at 22:00-06:00 on Fri",
+            "Every 15 minutes, only on business days (Monday to Friday), except from 22:00 to "
+            "24:00 on every Friday and from 00:00 to 06:00 on every Saturday.",
+        ),
+        (
+            "0 9 L * * shift previous-business-day from 2026-12-01 until 2027-12-31 18:00",
+            "At 09:00 on the last day of the month, and otherwise on the last business day before "
+            "(Monday to Friday), from 1 December 2026, until 31 December 2027 18:00.",
+        ),
+        (
+            "every 2 weeks on Mon,Thu at 09:00 from 2026-11-30 count 10",
+            "At 09:00 on every Monday and every Thursday, every 2 weeks, from 30 November 2026, "
+            "10 times.",
+        ),
+        (
+            "every 3 months on last day from 2026-12-01 06:30",
+            "At 06:30 on the last day of the month, every 3 months, from 1 December 2026 06:30.",
+        ),
     ],
 )
 def test_a_schedule_reads_as_one_sentence(text: str, sentence: str) -> None:
