@@ -77,13 +77,24 @@ def add(
         compiled = unitlisting.units_to_show(session, job)
         verify.check_compiled(compiled, session.mode)
         unitlisting.print_units(compiled)
+        _note_places(definition, job)
         warn_of_lacks(session, [job])
         return
     compiled = session.deployer.add(job, now=session.now(), replace=replace)
     unitlisting.warn_author(compiled)
+    _note_places(definition, job)
     warn_of_lacks(session, [job])
     warn_of_mail(session, [job])
     _report_added(session, job, compiled)
+
+
+def _note_places(definition: Mapping[str, Any], job: Job) -> None:
+    """Tell which numbers job and host have chosen for a schedule."""
+    from lunasched.jobs.values import schedule_text
+    from lunasched.schedule import has_places
+
+    if definition["schedule"] and has_places(schedule_text(definition["schedule"])):
+        print(f"note: the schedule is {job.schedule!r} on this host", file=sys.stderr)
 
 
 def _register() -> None:

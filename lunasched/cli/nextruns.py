@@ -48,25 +48,32 @@ def explain(
     count: int = typer.Option(
         5, "-n", "--count", min=1, max=TIMES_MAX, help="Number of times to show."
     ),
+    job: str = typer.Option(
+        "", "--job", metavar="NAME", help="Name of the job, for H.", show_default=False
+    ),
     month: bool = typer.Option(False, "--month", help="Draw the next five weeks."),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Explain a schedule, and show its next times."""
     from lunasched.history.slot import to_usec
     from lunasched.jobs.values import schedule_text
+    from lunasched.machine.host import machine_id
     from lunasched.schedule import (
         check_timezone,
         describe,
         doubt,
         named_calendars,
         parse,
+        placed,
         timing,
     )
 
     host = Session.choose(None).host_timezone
     if zone is not None:
         check_timezone(zone)
-    rule = parse(schedule_text(schedule))
+    text = schedule_text(schedule)
+    chosen = placed(text, f"{machine_id()}\0{job}")
+    rule = parse(chosen)
     # One that the schedule names is the zone of its times.
     zone = getattr(rule, "zone", None) or zone
     now = _moment(start, zone or host)
@@ -92,6 +99,9 @@ def explain(
         )
         return
     print(describe(rule))
+    if chosen != text:
+        of_whom = f"the job {job!r}" if job else "a job without a name (--job)"
+        print(f"On this host, for {of_whom}, it is {chosen!r}.")
     if unsure := doubt(rule):
         print(f"warning: {unsure}", file=sys.stderr)
     print(f"\nTime zone: {zone or host}{'' if zone else ' (of the host)'}\n\nTimer:")

@@ -8,6 +8,7 @@ import pwd
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
@@ -230,8 +231,10 @@ class Session:
     def settings(self) -> Settings:
         """The content of the configuration file; raises ``InvalidInput``."""
         from lunasched.files.settings import Settings
+        from lunasched.machine.host import machine_id
 
-        return Settings.load(self.paths.settings, os.environ)
+        settings = Settings.load(self.paths.settings, os.environ)
+        return replace(settings, defaults=replace(settings.defaults, host=machine_id()))
 
     @cached_property
     def deployer(self) -> Deployer:

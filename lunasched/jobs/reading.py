@@ -13,7 +13,7 @@ from typing import Any
 
 from lunasched import errors, schedule
 from lunasched.dataclass import dataclass
-from lunasched.errors import InvalidInput, InvalidJob
+from lunasched.errors import InvalidInput, InvalidJob, ScheduleError
 from lunasched.jobs import directivelines, directives, sandbox
 from lunasched.jobs import values as values
 from lunasched.jobs.keys import ARGUMENTS, CLAUSES, DIRECTIVES, GROUPS, KEYS, Key
@@ -56,10 +56,12 @@ def _nowhere(_: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """The values of a job that says nothing itself."""
+    """The values of a job that says nothing itself, and the host that chooses numbers for it."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    host: str = ""
+    """What tells the host from others, for ``H`` in a schedule."""
 
 
 NO_DEFAULTS = Defaults()
@@ -85,7 +87,7 @@ def defaults_from_mapping(
     if found.problems:
         raise InvalidJob(found.problems)
     found.fall_back(base)
-    return Defaults(found.fields, found.labels)
+    return Defaults(found.fields, found.labels, base.host)
 
 
 def job_from_mapping(
@@ -102,7 +104,7 @@ def job_from_mapping(
     Raises ``InvalidJob`` with all problems, each as ``place label: message``.
     """
     found = _Found(label, place)
-    for key, value in _with_clauses(mapping, found).items():
+    for key, value in _with_whole_schedule(mapping, found, defaults.host).items():
         found.take_any(key, value)
     found.fall_back(defaults)
     found.take_commands()
@@ -116,8 +118,8 @@ def job_from_mapping(
     return found.job()
 
 
-def _with_clauses(mapping: Mapping[str, Any], found: _Found) -> Mapping[str, Any]:
-    """The same, with the keys that are clauses of the schedule in its text."""
+def _with_whole_schedule(mapping: Mapping[str, Any], found: _Found, host: str) -> Mapping[str, Any]:
+    """The same, with the keys that are clauses of the schedule in its text, and numbers for H."""
     clauses: list[str] = []
     for key in CLAUSES:
         if mapping.get(key) is None:
@@ -130,13 +132,17 @@ def _with_clauses(mapping: Mapping[str, Any], found: _Found) -> Mapping[str, Any
         except InvalidInput as error:
             found.blame((key,), str(error))
     rest = {key: value for key, value in mapping.items() if key not in CLAUSES}
-    if not clauses:
-        return rest
     try:
-        texts = values.schedule_text(rest["schedule"]).split(schedule.SEPARATOR)
+        text = values.schedule_text(rest.get("schedule"))
+        if not clauses and not schedule.has_places(text):
+            return rest
+        whole = schedule.placed(text, f"{host}\0{rest.get('name')}")
+    except ScheduleError as error:
+        found.blame(("schedule",), str(error))
+        return {**rest, "schedule": schedule.ON_DEMAND}
     except InvalidInput:
         return rest  # it is blamed where the key is read
-    each = (" ".join([text.strip(), *clauses]) for text in texts)
+    each = (" ".join([part.strip(), *clauses]) for part in whole.split(schedule.SEPARATOR))
     return {**rest, "schedule": f"{schedule.SEPARATOR} ".join(each)}
 
 

@@ -17,6 +17,7 @@ from lunasched.schedule.describe import describe
 from lunasched.schedule.doubt import doubt
 from lunasched.schedule.elapse import elapses, latest_elapse
 from lunasched.schedule.parse import SEPARATOR, parse
+from lunasched.schedule.places import has_places, placed
 from lunasched.schedule.rule import (
     ON_DEMAND,
     UNTIMED,
@@ -62,11 +63,13 @@ __all__ = [
     "doubt",
     "elapses",
     "forget_zones",
+    "has_places",
     "latest_elapse",
     "lost_zone",
     "named_calendars",
     "named_zones",
     "parse",
+    "placed",
     "timer_zone",
     "timing",
     "transitions",

@@ -373,7 +373,10 @@ def _item_reason(field: _Field, item: str) -> str:
     if not item:
         return f"A value is missing in the {field.name} field."
     if item[0] in "hr" and (len(item) == 1 or item[1] in "(/"):
-        return "H and R (a place chosen by hash or at random) are not supported; use a jitter."
+        return (
+            "R (a number at random) is not supported; H is one that job and host choose, when the "
+            "job is added."
+        )
     if "#" in item or item.startswith("l") or item.endswith("w"):
         return f"The {field.name} field does not take this form."
     return f"{item!r} is not a value, range or step of the {field.name} field."

@@ -8,5 +8,5 @@ def way_out(text: str) -> str | None:
     if text in ("reboot", "boot"):
         return f"Write @{text}."
     if text.startswith(("h ", "h/", "h(")):
-        return "H (a place chosen by hash) is not supported; write a number, and use a jitter."
+        return "H is a number that job and host choose, in one of five fields: H * * * *."
     return None
