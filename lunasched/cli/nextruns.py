@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 import sys
 from datetime import date, datetime, time, timedelta, timezone
 from typing import TYPE_CHECKING, List, Optional
@@ -16,13 +17,16 @@ from lunasched.errors import InvalidInput
 from lunasched.history import jsonview
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from lunasched.history.agenda import Agenda
     from lunasched.jobs.model import Job
     from lunasched.schedule import Schedule, Transition
 
 _YEAR = timedelta(days=366)
 _WEEKS = 5
+_NAMED = 6
+"""The most names of jobs in one line of an agenda."""
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -135,12 +139,17 @@ def next_runs(
     count: int = typer.Option(
         10, "-n", "--count", min=1, max=TIMES_MAX, help="Number of runs to show."
     ),
+    week: bool = typer.Option(False, "--week", help="Show the next seven days, by day."),
+    ics: bool = typer.Option(False, "--ics", help="Print the next four weeks as iCalendar."),
     as_json: bool = JSON_OPTION,
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Show the next runs of a job or of all jobs."""
     session = Session.choose(chosen_mode(ctx, system))
     jobs = session.jobs() if name is None else [session.job(name)]
+    if week or ics:
+        _show_agenda(session, jobs, ics=ics, as_json=as_json)
+        return
     deployed = session.store.jobs.updated_at()
     obstacles: dict[str, str] = {}
     streams = [_upcoming(session, job, deployed.get(job.name, 0), count, obstacles) for job in jobs]
@@ -152,6 +161,59 @@ def next_runs(
         return
     rows = [(render.local_time(at), job) for at, job in runs]
     render.print_table(("NEXT ELAPSE", "JOB"), rows)
+
+
+def _show_agenda(session: Session, jobs: Sequence[Job], *, ics: bool, as_json: bool) -> None:
+    """Print what starts in the next time, those at one time together."""
+    from lunasched.history.agenda import agenda
+    from lunasched.history.slot import Past
+
+    deployed = session.store.jobs.updated_at()
+    going = [job for job in jobs if session.timers.obstacle(job.name) is None]
+    pasts = (
+        (job, Past(deployed.get(job.name, 0), session.store.runs.last_start(job.name), None))
+        for job in going
+    )
+    now = session.now()
+    until = now + (28 if ics else 7) * 86_400_000_000
+    planned = agenda(pasts, now=now, until=until, host_timezone=session.host_timezone)
+    if ics:
+        from lunasched.machine import terminal
+        from lunasched.web.calendarfeed import calendar_text
+
+        known = {job.name: job for job in going}
+        text = calendar_text(planned, known, host=os.uname().nodename, now=now)
+        terminal.print_exact(text.decode())
+    elif as_json:
+        render.print_json(
+            {
+                "from": jsonview.iso(now),
+                "until": jsonview.iso(until),
+                "slots": [
+                    {"at": jsonview.iso(slot.at), "jobs": list(slot.jobs)} for slot in planned.slots
+                ],
+                "often": [{"job": job, "starts_a_day": count} for job, count in planned.often],
+            }
+        )
+    else:
+        _print_week(planned)
+
+
+def _print_week(planned: Agenda) -> None:
+    rows = [
+        (
+            render.local_time(slot.at),
+            f"{len(slot.jobs)} jobs" if len(slot.jobs) > 1 else "",
+            ", ".join(slot.jobs[:_NAMED]) + (" ..." if len(slot.jobs) > _NAMED else ""),
+        )
+        for slot in planned.slots
+    ]
+    render.print_table(("AT", "TOGETHER", "JOBS"), rows)
+    for job, count in planned.often:
+        print(f"{job} starts often, {count:g} times a day.")
+    if planned.busiest is not None:
+        at = render.local_time(planned.busiest.at)
+        print(f"Most start together at {at}: {len(planned.busiest.jobs)} jobs.")
 
 
 def _is_due(job: Job) -> bool:

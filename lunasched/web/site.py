@@ -89,9 +89,31 @@ class Site:
         path = request.path
         if path == "/metrics":
             return Response(HTTPStatus.OK, METRICS_TYPE, self._metrics())
+        if path == "/calendar.ics":
+            return self._calendar()
         if path.startswith(_API):
             return self._api(path.removeprefix(_API), request)
         return self._page(path, request)
+
+    def _calendar(self) -> Response:
+        """The starts of the next weeks, as a calendar to subscribe to."""
+        from lunasched.history.agenda import agenda
+        from lunasched.history.slot import Past
+        from lunasched.web.calendarfeed import CALENDAR_TYPE, SPAN_USEC, calendar_text
+
+        now, zone = self._now(), self._identity.timezone
+        with self._open_source() as source:
+            names = source.jobs.names()
+            jobs = source.jobs.some(names)
+            latest = source.runs.latest_of(names)
+        pasts = (
+            (job, Past(since, latest[name].started_at if name in latest else None, None))
+            for name, (job, since) in jobs.items()
+        )
+        planned = agenda(pasts, now=now, until=now + SPAN_USEC, host_timezone=zone)
+        known = {name: job for name, (job, _) in jobs.items()}
+        text = calendar_text(planned, known, host=self._identity.host, now=now)
+        return Response(HTTPStatus.OK, CALENDAR_TYPE, text)
 
     def _api(self, path: str, request: Request) -> Response:
         kind, _, rest = path.partition("/")
