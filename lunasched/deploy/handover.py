@@ -99,5 +99,5 @@ def lost_slot(job: Job, host_timezone: str, *, before: int, done: int, until: in
     from ``until`` on.
     """
     latest = slot.latest_slot(job, until, host_timezone)
-    late = before - _LATE_USEC - int(job.jitter * 1_000_000)
+    late = before - _LATE_USEC - int(job.leeway * 1_000_000)
     return latest is not None and latest > max(done, late)

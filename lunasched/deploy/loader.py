@@ -205,7 +205,7 @@ class Loader:
         soon = schedule.elapses(
             schedule.parse(job.schedule),
             timezone=job.timezone or self._context.host_timezone,
-            after=slot.to_datetime(now) - timedelta(seconds=job.jitter) - _LATE,
+            after=slot.to_datetime(now) - timedelta(seconds=job.leeway) - _LATE,
         )
         following = next(soon, None)
         return following is not None and following <= slot.to_datetime(now) + _CHANGE

@@ -35,7 +35,7 @@ class Rule:
     """The last time at which the job was added or changed (µs, UTC)."""
     overlaps: bool
     """True if a slot starts a run whatever is in progress."""
-    jitter_usec: int = 0
+    leeway_usec: int = 0
 
     @classmethod
     def of(cls, job: Job, deployed_at: int, host_timezone: str) -> Rule:
@@ -46,7 +46,7 @@ class Rule:
             job.enabled,
             deployed_at,
             job.mode is ExecutionMode.PARALLEL or job.overlap is Overlap.REPLACE,
-            int(job.jitter * _SECOND),
+            int(job.leeway * _SECOND),
         )
 
 
@@ -56,7 +56,7 @@ def notified_at(job: Job, first_at: int, since: int) -> int:
     ``since`` is its start: what passed before that, while it waited for its turn, does not make it
     one that hangs. Of a start that waits it is ``waiting_since``.
     """
-    wait = round((job.notifications.overrun_after + job.jitter) * _SECOND)
+    wait = round((job.notifications.overrun_after + job.leeway) * _SECOND)
     return max(first_at, since) + wait
 
 
@@ -67,7 +67,7 @@ def passed(rule: Rule, scheduled_at: int | None, started_at: int, until: int) ->
     if not rule.enabled:
         # No slot has been due since the job was disabled.
         until = min(until, rule.deployed_at)
-    return _between(rule, scheduled_at, started_at, until - rule.jitter_usec)
+    return _between(rule, scheduled_at, started_at, until - rule.leeway_usec)
 
 
 def first(rule: Rule, scheduled_at: int | None, started_at: int) -> int | None:

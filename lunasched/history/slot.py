@@ -133,7 +133,7 @@ def end_of_day(day: date, host_timezone: str) -> int:
 
 
 def _late(job: Job) -> int:
-    return int(job.jitter * 1_000_000) + _ACCURACY_USEC
+    return int(job.leeway * 1_000_000) + _ACCURACY_USEC
 
 
 class Scheduled(Protocol):

@@ -51,7 +51,7 @@ class JobSnapshot:
     """The slot that this one is for."""
     overlaps: bool
     """True if a slot starts a run whatever is in progress."""
-    jitter_usec: int
+    leeway_usec: int
     retrying: bool
     """True if a retry waits for its time, or is in progress."""
     last_start: int | None

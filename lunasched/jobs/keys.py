@@ -31,6 +31,8 @@ from lunasched.jobs.model import (
 )
 
 Read = Callable[[object], Any]
+_NOTICEABLE = 0.1
+"""Seconds of accuracy from which on somebody meant it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,12 @@ def _seconds_shown(value: float) -> str:
     return f"{value:g}s" if value else ""
 
 
+def _accuracy(value: str) -> float:
+    """``AccuracySec=`` as the key has it: what nobody would notice is nothing."""
+    seconds = unitfile.timespan(value)
+    return 0.0 if seconds < _NOTICEABLE else seconds
+
+
 def _percent(quota: float) -> str:
     # The one percent sign in our units that is not doubled: CPUQuota= expands no specifiers.
     return f"{round(quota * 100)}%"
@@ -267,6 +275,14 @@ _HOW = (
         ),
         KeyOption("Longest delay of a start, the same each time.", "TIME"), "Jitter",
         _seconds_shown,
+    ),
+    KeyRow(
+        "accuracy", values.read_duration,
+        "How late a start may be, so that one wake-up of the machine serves several.",
+        ("accuracy",),
+        Built("units.compiler._timer_values", adopt=("Timer", "AccuracySec", _accuracy)),
+        KeyOption("How late a start may be, to save wake-ups.  [default: at once]", "TIME"),
+        "Accuracy", _seconds_shown,
     ),
     KeyRow(
         "environment", values.read_environment, "Environment variables.", ("env",),

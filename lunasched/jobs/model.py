@@ -413,6 +413,8 @@ class Job:
     timezone: str | None = None
     limits: ResourceLimits = field(default=ResourceLimits(), metadata={"key": "resource_limits"})
     jitter: float = field(default=0, metadata={"key": "jitter_seconds"})
+    accuracy: float = 0
+    """Seconds by which a start may be late, so that one wake-up of the machine serves several."""
     environment: tuple[tuple[str, str], ...] = field(
         default=(), metadata={"key": "env", "form": _PAIRS}
     )
@@ -452,6 +454,11 @@ class Job:
 
     Where ``ExecStart`` is among them, ``command`` is its lines as people read them.
     """
+
+    @property
+    def leeway(self) -> float:
+        """Seconds after its slot at which a start is still on time."""
+        return self.jitter + self.accuracy
 
     @property
     def waits_for(self) -> tuple[str, ...]:

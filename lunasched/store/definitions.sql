@@ -66,7 +66,8 @@ SELECT name, updated_at, json_extract(definition, '$.schedule') AS schedule,
     json_extract(definition, '$.enabled') AS enabled,
     json_extract(definition, '$.execution_mode') AS execution_mode,
     json_extract(definition, '$.overlap') AS overlap,
-    json_extract(definition, '$.jitter_seconds') AS jitter_seconds
+    json_extract(definition, '$.jitter_seconds') AS jitter_seconds,
+    json_extract(definition, '$.accuracy') AS accuracy
 FROM jobs ORDER BY name;
 
 -- name: origins

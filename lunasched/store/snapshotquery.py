@@ -61,7 +61,7 @@ def _job(job: Row, row: Row, running: Mapping[str, Row], starts: Mapping[str, Ro
         running_slot=mine["scheduled_at"] if mine else None,
         overlaps=job["execution_mode"] == ExecutionMode.PARALLEL.value
         or job["overlap"] == Overlap.REPLACE.value,
-        jitter_usec=int((job["jitter_seconds"] or 0) * 1_000_000),
+        leeway_usec=int(((job["jitter_seconds"] or 0) + (job["accuracy"] or 0)) * 1_000_000),
         retrying=bool((mine and mine["retries"]) or (waiting and waiting["retries"])),
         last_start=row["last_start"],
         last_success=row["last_success"],

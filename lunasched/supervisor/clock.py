@@ -158,7 +158,7 @@ class Clock:
         if following <= now + _LATE_USEC or isinstance(parse(job.schedule), Every):
             return False
         due = next_elapse(job, now, 0, None, self._host_timezone)
-        return due is not None and following > due + round(job.jitter * 1_000_000) + _LATE_USEC
+        return due is not None and following > due + round(job.leeway * 1_000_000) + _LATE_USEC
 
 
 def _complain(timer: str, error: LunaschedError | None) -> None:

@@ -119,7 +119,7 @@ class Intervals:
         if found is None or self._planned.get(found.job.name) == found.deployed_at:
             return
         due = since + found.usec
-        latest = due + round(found.job.jitter * 1_000_000) + _MOVED_USEC
+        latest = due + round(found.job.leeway * 1_000_000) + _MOVED_USEC
         if following > latest:
             delay = max(0, (due - self._loop.monotonic()) // 1000)
             self._start_in(delay, found.job.name, found.deployed_at, Trigger.TIMER)

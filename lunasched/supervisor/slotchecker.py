@@ -145,7 +145,7 @@ class SlotChecker:
     def _over_by_now(self, job: Job, now: int) -> int:
         """Up to when a slot of the job would have been run by now."""
         patience = _PATIENCE_FOR_OTHERS_USEC if job.waits_for else _PATIENCE_USEC
-        patience += int(job.jitter * _SECOND)
+        patience += int(job.leeway * _SECOND)
         left = patience - (self._loop.monotonic() - self._awake_since)
         if left <= 0:
             return now - patience

@@ -45,7 +45,6 @@ _NO_SCHEDULE = (
     "same seconds, and one of OnBootSec= and OnStartupSec= alone or beside these"
 )
 _YEARS = 11
-_ACCURACY = 60.0
 _PRIORITY = ("Nice", "CPUWeight", "IOWeight", "OOMScoreAdjust")
 # What systemd sets for a service with User= (systemd.exec(5)).
 _LOGIN_VARIABLES = ("HOME", "LOGNAME", "USER", "SHELL")
@@ -520,10 +519,6 @@ def _when_the_timer_starts(draft: _Draft, values: Sequence[Assignment]) -> None:
     _pass_on(draft, values)
 
 
-def _accuracy(draft: _Draft, values: Sequence[Assignment]) -> None:
-    draft.set(("accuracy",), unitfile.timespan(values[-1].value), values[-1].place)
-
-
 def _fixed(draft: _Draft, values: Sequence[Assignment]) -> None:
     draft.set(("fixed",), unitfile.boolean(values[-1].value), values[-1].place)
 
@@ -578,7 +573,6 @@ _TIMER_RULES: Mapping[tuple[str, str], _Rule] = {
     **{("Timer", directive): _collect for directive in _ELAPSES},
     **dict.fromkeys([("Unit", name) for name in _ORDERING], _dropped(_WITH_ALL_OTHERS)),
     **dict.fromkeys([("Unit", name) for name in _BONDS], _refuse(_NO_BOND)),
-    ("Timer", "AccuracySec"): _accuracy,
     ("Timer", "FixedRandomDelay"): _fixed,
     ("Timer", "Unit"): _unit,
     ("Timer", "WakeSystem"): _same(*_NO, why="a job does not wake the machine"),
@@ -760,12 +754,8 @@ def _fill_in(draft: _Draft) -> None:
         definition.pop("catch_up", None)
         if "every" in str(definition.get("schedule", "")):
             notes.append("its interval counts from now, and goes on across a reboot")
-    ours = 1.0 if calendar else 0.1
-    accuracy = definition.pop("accuracy", _ACCURACY)
-    if accuracy > ours:
-        notes.append(f"it starts within {ours:g} s of its time, and not within {accuracy:g} s")
-    elif accuracy < ours:
-        notes.append(f"it may start {ours:g} s late, and not {accuracy:g} s")
+    if "accuracy" not in definition:
+        notes.append("it starts at its time, and not within a minute of it")
     fixed = definition.pop("fixed", False)
     if definition.get("jitter_seconds"):
         often = "" if fixed else ", and not for each run"

@@ -603,7 +603,7 @@ def _timer_values(job: Job, timing: schedule.Timing) -> dict[str, Any]:
             for directive, value in _elapse_directives(timing)
         ],
         "unit": UnitText(concurrency.started_unit(job)) if concurrency.has_launcher(job) else None,
-        "accuracy": unittext.plain("1s" if timing.on_calendar else "100ms"),
+        "accuracy": unittext.plain(unittext.seconds(job.accuracy) if job.accuracy else "1us"),
         "persistent": job.catch_up and bool(timing.on_calendar),
         "jitter": unittext.plain(unittext.seconds(job.jitter)) if job.jitter else None,
     }

@@ -322,7 +322,7 @@ class Metrics:
             job.enabled,
             job.deployed_at,
             job.overlaps,
-            job.jitter_usec,
+            job.leeway_usec,
         )
         found = overrun.passed(rule, job.running_slot, job.running_since, now)
         return found.count if found else 0

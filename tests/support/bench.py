@@ -416,10 +416,6 @@ def _guard(machine: Machine) -> None:
     schedule = f"calendar:*:*:{phases['guard']}/{period}"
     add = ("add", "--name", "guarded", "--schedule", schedule, "--disabled")
     machine.run(["lunasched", *add, "--", "/bin/bash", "-c", instruction])
-    machine.write_file(
-        "/run/systemd/system/lunasched-job@guarded.timer.d/at-once.conf",
-        "[Timer]\nAccuracySec=1us\n",
-    )
     # The same service but for the guard: what a job costs besides is not the guard's.
     service = machine.read_file("/etc/systemd/system/lunasched-job@guarded.service")
     conditions = {

@@ -40,6 +40,7 @@ EVERYTHING: dict[str, Any] = {
     "max_memory": "512M",
     "cpu_quota": "50%",
     "jitter": "250ms",
+    "accuracy": "10s",
     "env": {"PLAIN": "1", "QUOTED": 'two words, "50%" of $X\\', "LINES": "a\nb\tc", "NONE": ""},
     "working_directory": "/srv/a b/100%",
     "priority": "High",

@@ -776,7 +776,8 @@ def test_every_field_is_in_the_hash() -> None:
     base = job_from_mapping(EVERYTHING)
     others: dict[str, Any] = {
         "name": "other", "schedule": "every 1h", "command": "x", "user": None,
-        "timezone": None, "timeout": 1, "max_memory": None, "cpu_quota": 1, "jitter": 1,
+        "timezone": None, "timeout": 1, "max_memory": None, "cpu_quota": 1,
+        "jitter": 1, "accuracy": 1,
         "env": {}, "working_directory": None, "priority": None, "tags": [], "enabled": False,
         "catch_up": False, "any_exit_code": True, "private": True, "resource_limits": None,
         "retry_policy": None, "hooks": None,
