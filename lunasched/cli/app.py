@@ -105,6 +105,7 @@ _MODULES = {
     "explain": "nextruns",
     "next": "nextruns",
     "calendar": "calendars",
+    "spread": "spread",
     "vacuum": "vacuum",
     "metrics": "metricscommand",
     "doctor": "doctorcommand",

@@ -62,6 +62,7 @@ COMMANDS: dict[str, str] = {
     "queue": "lunasched queue",
     "explain": "lunasched explain '30 2 * * *'",
     "next": "lunasched next",
+    "spread": "lunasched spread",
     "calendar list": "lunasched calendar list",
     "calendar show": "lunasched calendar show told",
     "calendar next": "lunasched calendar next told",

@@ -12,8 +12,11 @@ from commandline import Cli
 from reference import utc
 from web_server import History, served
 
+from lunasched.files import configfile
+from lunasched.formats.document import Format, read_document
 from lunasched.history.agenda import Agenda, Slot, agenda
 from lunasched.history.slot import Past, to_usec
+from lunasched.history.spreading import moves
 from lunasched.jobs.model import Job
 from lunasched.store import Store
 from lunasched.web.calendarfeed import SPAN_USEC, calendar_text
@@ -127,3 +130,66 @@ def test_the_commands(tmp_path: Path) -> None:
     assert text.count("  2 jobs  ") == 7
     assert "poll starts often, 1440 times a day." in text
     assert "Most start together at " in text
+
+
+# Apart
+
+
+def spread_jobs(jobs: dict[str, Job], *, by_jitter: bool = False) -> dict[str, Job]:
+    """The jobs after what is proposed for 15 minutes."""
+    found = moves(planned(*jobs.values()), jobs, within=900, by_jitter=by_jitter)
+    return {**jobs, **{move.before.name: move.after for move in found}}
+
+
+def test_jobs_that_start_together_come_apart() -> None:
+    schedules = {
+        "a": "at 02:30", "b": "30 2 * * *", "c": "on Mon at 02:30", "d": "*/30 2 * * *",
+        "e": "at 02:30,09:00", "f": "at 23:59", "g": "59 23 * * *", "h": "at 23:59 on Mon",
+        "alone": "at 12:00", "never": "on demand",
+    }  # fmt: skip
+    jobs = {name: job(name, text) for name, text in schedules.items()}
+    after = spread_jobs(jobs)
+    changed = {name: one.schedule for name, one in after.items() if one != jobs[name]}
+    assert changed == {
+        "b": "33 2 * * *", "c": "on Mon at 02:36", "d": "*/30 2 * * *", "e": "at 02:30,09:00",
+        "g": "59 23 * * *", "h": "at 23:59 on Mon",
+    }  # fmt: skip
+    assert {name for name, one in after.items() if one.jitter == 900} == {"d", "e", "g", "h"}
+    left = planned(*(one for one in after.values() if not one.jitter))
+    assert left.busiest is None
+
+
+def test_a_jitter_changes_no_schedule() -> None:
+    jobs = {name: job(name, "at 02:30") for name in "abc"}
+    after = spread_jobs(jobs, by_jitter=True)
+    assert [one.schedule for one in after.values()] == ["at 02:30"] * 3
+    assert [one.jitter for one in after.values()] == [0, 900, 900]
+
+
+def test_more_jobs_than_minutes_share_them_evenly() -> None:
+    jobs = {f"{n:02}": job(f"{n:02}", "at 02:30") for n in range(46)}
+    found = planned(*spread_jobs(jobs).values(), days=1)
+    assert max(len(slot.jobs) for slot in found.slots) <= 4
+    assert len(found.slots) == 16
+
+
+def test_the_command_prints_what_apply_takes(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    cli("list")
+    with Store.open(next(tmp_path.rglob("*.db"))) as store:
+        for name in ("a", "b", "c"):
+            tags = ("night",) if name < "c" else ()
+            store.jobs.put(job(name, "at 02:30", tags=tags), 1)
+    done = cli("spread")
+    assert done.returncode == 0
+    read = configfile.read_config(read_document(done.stdout.encode(), "x", Format.YAML))
+    assert [(one.job.name, one.job.schedule) for one in read.entries] == [
+        ("b", "at 02:35"),
+        ("c", "at 02:40"),
+    ]
+    assert "at most 3 jobs start together in the next week, then 1 job" in done.stderr
+    assert "'at 02:30' becomes 'at 02:35'" in done.stderr
+    tagged = cli("spread", "--tag", "night", "--jitter")
+    assert "jitter_seconds: 900" in tagged.stdout
+    assert cli("spread", "--within", "1s").returncode == 2
+    assert cli("spread", "--tag", "nobody").stdout == ""

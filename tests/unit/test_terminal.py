@@ -183,6 +183,7 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "history": [(), ("--json",), (f"x{ESC}",)], "logs": [(f"x{ESC}",)],
     "graph": [(), ("--dot",), ("--json",)], "queue": [(), ("--json",)],
     "retry": [("cancel", f"x{ESC}")],
+    "spread": [(), ("--tag", f"x{ESC}")],
     "calendar": [("list",), ("list", "--json"), ("show", "worse"), ("next", f"x{ESC}")],
     "explain": [(f"every {ESC}",)],
     "next": [(), ("--json",), ("-n", f"1{ESC}")], "vacuum": [("--history-days", f"x{ESC}")],
