@@ -67,8 +67,7 @@ def describe(schedule: Schedule) -> str:
     if isinstance(schedule, OnDemand):
         return "When it is started or its dependencies have succeeded."
     if isinstance(schedule, SystemdCalendar):
-        zone = f" {schedule.zone}" if schedule.zone else ""
-        return f"Whenever systemd's calendar event {schedule.expression}{zone} elapses."
+        return _systemd(schedule)
     if isinstance(schedule, Limited):
         return _limited(schedule)
     days = "" if schedule.hours == ALL_HOURS else "every day"
@@ -78,6 +77,54 @@ def describe(schedule: Schedule) -> str:
     parts = [_times(schedule), days, _months(schedule.months), zone]
     sentence = " ".join(part for part in parts if part)
     return sentence[0].upper() + sentence[1:] + "."
+
+
+def _systemd(schedule: SystemdCalendar) -> str:
+    """A calendar event of systemd's, in the words for a cron expression where they can say it."""
+    zone = f"in {schedule.zone}" if schedule.zone else ""
+    if any(fraction % 1_000_000 for fraction in schedule.fractions):
+        said = f"Whenever systemd's calendar event {schedule.expression} elapses"
+        return f"{said} {zone}." if zone else f"{said}."
+    days = "" if schedule.hours == ALL_HOURS else "every day"
+    by_month, weekdays = _day_numbers(schedule), schedule.weekdays
+    if weekdays < ALL_WEEKDAYS:
+        rule = DayRule(weekdays=weekdays)
+        names = _join((_WEEKDAYS[number] for number in sorted(weekdays)), "or")
+        days = f"{by_month} if that is a {names}" if by_month else _by_week(rule)
+    elif by_month:
+        days = by_month
+    years = ""
+    if schedule.years is not None:
+        years = f"in {_runs(schedule.years)}"
+    parts = [_times(schedule), days, _months(schedule.months), years, zone]
+    sentence = " ".join(part for part in parts if part)
+    return sentence[0].upper() + sentence[1:] + "."
+
+
+def _day_numbers(schedule: SystemdCalendar) -> str:
+    """The days of a month, counted from either of its ends; empty for all of them."""
+    numbers = tuple(sorted(schedule.day_numbers))
+    if schedule.day_numbers >= ALL_DAYS:
+        return ""
+    if not schedule.from_end:
+        return _by_month(DayRule(days=schedule.day_numbers))
+    if numbers == (1,):
+        return "on the last day of the month"
+    if numbers == tuple(range(1, len(numbers) + 1)):
+        return f"on the last {len(numbers)} days of the month"
+    counted = _join(str(number - 1) if number > 1 else "0" for number in numbers)
+    return f"{counted} days before the last day of the month"
+
+
+def _runs(numbers: Sequence[int]) -> str:
+    """Ascending numbers as words, those in a row as a range."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return _join(f"{run[0]} to {run[-1]}" if len(run) > 2 else _join(map(str, run)) for run in runs)
 
 
 def _limited(schedule: Limited) -> str:
@@ -190,8 +237,9 @@ def _counted(seconds: int) -> list[str]:
     ]
 
 
-def _times(rule: Calendar) -> str:
-    hours, minutes, seconds = rule.hours, rule.minutes, rule.seconds
+def _times(rule: Calendar | SystemdCalendar) -> str:
+    hours, minutes = rule.hours, rule.minutes
+    seconds = tuple(fraction // 1_000_000 for fraction in rule.fractions)
     if len(hours) * len(minutes) * len(seconds) <= _MANY_TIMES:
         return "at " + _join(
             f"{hour:02}:{minute:02}" + (f":{second:02}" if seconds != (0,) else "")

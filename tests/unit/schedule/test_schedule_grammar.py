@@ -384,7 +384,24 @@ def test_an_error_points_at_what_is_wrong(text: str, position: int, message: str
         ),
         ("@reboot", "Once at every boot."),
         ("on demand", "When it is started or its dependencies have succeeded."),
-        ("calendar:daily", "Whenever systemd's calendar event *-*-* 00:00:00 elapses."),
+        ("calendar:daily", "At 00:00 every day."),
+        (
+            "calendar:Mon..Fri 09:00 Europe/Berlin",
+            "At 09:00 on every day from Monday to Friday in Europe/Berlin.",
+        ),
+        ("calendar:*-*~01 12:00", "At 12:00 on the last day of the month."),
+        (
+            "calendar:Mon *-05~07/1 12:00",
+            "At 12:00 on the last 7 days of the month if that is a Monday in May.",
+        ),
+        ("calendar:*-*~03 12:00", "At 12:00 2 days before the last day of the month."),
+        (
+            "calendar:2027,2028,2029-01,07-01 06:00",
+            "At 06:00 on day 1 of the month in January and July in 2027 to 2029.",
+        ),
+        ("calendar:*:0/15", "Every 15 minutes."),
+        ("calendar:*:*:0/10", "Every 10 seconds."),
+        ("calendar:*:*:0.5", "Whenever systemd's calendar event *-*-* *:*:00.500000 elapses."),
         ("at 02:30 except Sat,Sun", "At 02:30 on every day from Monday to Friday."),
         (
             "at 02:30 except last Fri, 2026-12-24..2027-01-02, 12-31",
