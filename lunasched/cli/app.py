@@ -76,6 +76,8 @@ def root(
 # The module that defines each command: only that one is loaded, because each option costs time.
 _MODULES = {
     "add": "add",
+    "at": "once",
+    "run": "once",
     "remove": "jobchanges",
     "enable": "jobchanges",
     "disable": "jobchanges",
@@ -110,6 +112,7 @@ _MODULES = {
     "metrics": "metricscommand",
     "doctor": "doctorcommand",
     "serve-reader": "reader",
+    "remove-over": "jobchanges",
     "notifications": "notifications",
     "notify-test": "notifications",
 }

@@ -14,7 +14,7 @@ from lunasched.cli.needswarning import warn_of_lacks
 from lunasched.cli.session import Session
 from lunasched.cli.unitlisting import print_units
 from lunasched.cli.unitlisting import units_to_show as compiled_now
-from lunasched.errors import InvalidJob, LunaschedError, ZonesChanged
+from lunasched.errors import InvalidInput, InvalidJob, LunaschedError, ZonesChanged
 
 
 @app.command()
@@ -122,6 +122,19 @@ def sync(
         print("Everything is as it should be.")
     if report.failed:
         raise InvalidJob([f"job {name!r}: {reason}" for name, reason in report.failed])
+
+
+@app.command("remove-over", hidden=True)
+def remove_over(instance: str, system: Optional[bool] = MODE_OPTION) -> None:
+    """Remove the job of an instance if that is over; lunasched-over@.service runs this."""
+    from lunasched.formats import unittext
+
+    session = Session.choose(system)
+    name = unittext.job_name(f"{unittext.JOB_PREFIX}{instance}.service")
+    if name is None:
+        raise InvalidInput(f"{instance!r} is not the instance of a job's units")
+    removed = session.deployer.remove_over(name, now=session.now())
+    print(f"Removed job {name!r}, which is over." if removed else f"Job {name!r} is not over.")
 
 
 def _set_enabled(session: Session, name: str, *, enabled: bool) -> None:

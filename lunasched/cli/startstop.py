@@ -49,13 +49,17 @@ def start(
     system: Optional[bool] = MODE_OPTION,
 ) -> None:
     """Run a job now, whatever its schedule."""
+    session = Session.choose(chosen_mode(ctx, system))
+    job = session.job(name)
+    start_now(session, job, _for_this_run(job, argv or [], env), wait=wait)
+
+
+def start_now(session: Session, job: Job, this_run: Job, *, wait: bool) -> None:
+    """Start a job, and end the command: with ``wait``, as the run does."""
     from lunasched.cli.render import execution_id
     from lunasched.history.run import Trigger
 
-    session = Session.choose(chosen_mode(ctx, system))
-    job = session.job(name)
-    this_run = _for_this_run(job, argv or [], env)
-    since = session.now()
+    name, since = job.name, session.now()
     manual = _manual(session)
     started = manual.start(job, this_run, wait=wait)
     invocation = started.run

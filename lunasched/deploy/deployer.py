@@ -25,6 +25,7 @@ from lunasched.deploy.gate import Gate
 from lunasched.deploy.handover import RecordFile
 from lunasched.deploy.intendedjobs import IntendedJobs
 from lunasched.deploy.loader import Loader, timers
+from lunasched.deploy.overjobs import is_over
 from lunasched.deploy.plan import (
     Entries,
     Plan,
@@ -246,6 +247,18 @@ class Deployer:
         """
         with self._locked(now) as turn:
             self._deploy(Plan(removed=(self._own(name),)), turn.now)
+
+    def remove_over(self, name: str, *, now: int) -> bool:
+        """Remove a job if it wants that when it is over, and is; tell whether it did.
+
+        ``now`` is in µs UTC. Raises ``InvalidInput`` where other jobs depend on it.
+        """
+        with self._locked(now) as turn:
+            job, zone = self._store.jobs.get(name), self._context.host_timezone
+            if job is None or not is_over(job, self._manager, now=turn.now, host_timezone=zone):
+                return False
+            self._deploy(Plan(removed=(job,)), turn.now)
+            return True
 
     def eject(self, name: str, *, as_name: str | None, force: bool, now: int) -> Ejection:
         """Put plain units into the place of a job and forget the job; the history stays.

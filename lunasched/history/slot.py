@@ -191,6 +191,19 @@ def _next_elapse(text: str, zone: str, now: int) -> int | None:
     return None if upcoming is None else to_usec(upcoming)
 
 
+def has_no_slot(job: Scheduled, now: int, host_timezone: str) -> bool:
+    """Tell whether nothing of a job's schedule is to come; raises ``InvalidInput``.
+
+    A job on demand has none either, and an interval and a boot come again.
+    """
+    rule = schedule.parse(job.schedule)
+    if isinstance(rule, OnDemand):
+        return True
+    if isinstance(rule, (Every, Reboot)) or (isinstance(rule, Several) and rule.boot is not None):
+        return False
+    return _next_elapse(job.schedule, job.timezone or host_timezone, now) is None
+
+
 def next_elapse(
     job: Scheduled, now: int, deployed_at: int, last_start: int | None, host_timezone: str
 ) -> int | None:

@@ -324,6 +324,17 @@ _HOW = (
         "Catch-up", lambda catch_up: "yes" if catch_up else "",
     ),
     KeyRow(
+        "remove_when_over", values.read_boolean,
+        "Remove the job when its schedule has no slot left and its last run is over.",
+        ("remove_when_over",), NoUnit("deploy.overjobs"),
+        KeyOption(
+            "Remove the job when its schedule has no slot left and its last run is over."
+            "  [default: no]",
+            takes=Takes.SWITCH,
+        ),
+        "Afterwards", lambda remove: "it is removed" if remove else "",
+    ),
+    KeyRow(
         "any_exit_code", values.read_boolean,
         "Count a run that ends by itself as a success, whatever its exit code.",
         ("any_exit_code",), Built("units.compiler._service_values"),

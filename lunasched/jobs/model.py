@@ -424,6 +424,8 @@ class Job:
     enabled: bool = True
     catch_up: bool = False
     """True if a slot that passed while the machine was off is made up for, once, at boot."""
+    remove_when_over: bool = False
+    """True if the job is removed when its schedule has no slot left and its run is over."""
     any_exit_code: bool = False
     """True if a run that ends by itself is a success, whatever its exit code."""
     private: bool = False

@@ -57,6 +57,9 @@ ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, updated_at = 
 -- name: delete_job
 DELETE FROM jobs WHERE name = :name;
 
+-- name: removed_when_over
+SELECT name FROM jobs WHERE json_extract(definition, '$.remove_when_over') ORDER BY name;
+
 -- name: job_times
 SELECT name, updated_at FROM jobs;
 

@@ -177,6 +177,13 @@ FROM runs WHERE phase = 'ended' AND output IS NULL;
 SELECT execution_id, job, unit, result, ended_at FROM runs WHERE phase = 'ended' AND settled = 0
 ORDER BY sequence;
 
+-- name: jobs_not_done
+SELECT job FROM runs WHERE phase <> 'ended' AND job IN (SELECT value FROM json_each(:jobs))
+UNION SELECT job FROM runs WHERE phase = 'ended' AND settled = 0
+UNION SELECT job FROM starts
+UNION SELECT job FROM hooks WHERE result IS NULL
+UNION SELECT job FROM outbox WHERE state IN ('waiting', 'held');
+
 -- name: count_settled
 INSERT INTO job_totals (job, successes, failures, stopped, skipped, retries, elapses, overrun,
     took_usec, durations)

@@ -38,6 +38,10 @@ class JobTable:
         rows = self._execute("some_jobs", names=json.dumps(list(names)))
         return {row["name"]: (_job(row), row["updated_at"]) for row in rows}
 
+    def removed_when_over(self) -> list[str]:
+        """The names of the jobs that are to be removed when they are over."""
+        return [row["name"] for row in self._execute("removed_when_over")]
+
     def lines(self) -> list[JobLine]:
         """As much of every job as it takes to find it, in the order of the names."""
         return [

@@ -116,6 +116,15 @@ class RunTable:
         rows = self._execute("jobs_without_a_run", jobs=json.dumps(list(jobs.items())))
         return [row["job"] for row in rows]
 
+    def not_done(self, jobs: Iterable[str]) -> set[str]:
+        """Those of some jobs that run, or whose runs have something to follow yet.
+
+        That is a retry or another start, a hook, a notification.
+        """
+        wanted = set(jobs)
+        rows = self._execute("jobs_not_done", jobs=json.dumps(sorted(wanted)))
+        return wanted.intersection(row["job"] for row in rows)
+
     def in_progress(self) -> dict[str, int]:
         """Since when the jobs run that do (µs, UTC)."""
         return {row["job"]: row["started_at"] for row in self._execute("running_jobs")}

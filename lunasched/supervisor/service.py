@@ -32,6 +32,7 @@ from lunasched.supervisor.follow import Follow
 from lunasched.supervisor.hookstarter import HookStarter
 from lunasched.supervisor.intervals import Intervals
 from lunasched.supervisor.killedchanges import KilledChanges
+from lunasched.supervisor.lastruns import LastRuns
 from lunasched.supervisor.loop import Loop
 from lunasched.supervisor.notificationqueue import Origin
 from lunasched.supervisor.notifier import Notifier
@@ -100,6 +101,7 @@ class Supervisor:
         )
         self._zones = Zones(loop, slots, manager, calendars)
         self._lists = SlotLists(loop, slots, self._zones.request_sync)
+        self._last_runs = LastRuns(loop, store, host_timezone, manager.start_soon)
         self._killed = KilledChanges(loop, deploy_lock, self._zones.bring_up_to_date)
         self._make_consequences(mode, origin, settings)
         self._make_recording(mode, origin)
@@ -118,7 +120,7 @@ class Supervisor:
             origin,
             settings=settings,
             whole_output=lambda execution_id: self._outputs.whole(execution_id),
-            on_tried=lambda: self._textfile.changed(),
+            on_tried=self._notification_tried,
         )
         self._starter = Starter(
             loop,
@@ -142,7 +144,7 @@ class Supervisor:
             self._consequences,
             self._elapses,
             now=self._loop.now,
-            on_begun=self._lists.begun,
+            on_begun=self._begun,
             waits=journal.waits,
             end_between=lambda *span: self._settlement.end_between(*span),
         )
@@ -228,6 +230,7 @@ class Supervisor:
         outdated = self._store.migration is not None or self._slots.systemd() != systemd
         self._zones.watch(self._loop.quit, outdated=outdated)
         self._lists.renew_all(self._store.jobs.names())
+        self._last_runs.watch()
         self._killed.watch()
         self._clock.watch()
         self._checker.woke()
@@ -289,6 +292,7 @@ class Supervisor:
 
     def _jobs_changed(self) -> None:
         self._zones.watch_calendars()
+        self._last_runs.recorded()
         self._consequences.forget_gone()
         self._start_due()
 
@@ -323,6 +327,14 @@ class Supervisor:
             self._textfile.changed()
             self._store.sync()
         return events
+
+    def _notification_tried(self) -> None:
+        self._textfile.changed()
+        self._last_runs.recorded()
+
+    def _begun(self, job: str) -> None:
+        self._lists.begun(job)
+        self._last_runs.begun(job)
 
     def turned(self, before: int | None) -> bool:
         """Do what can be done after a turn of journald; ``True`` if all outputs are whole."""
@@ -365,4 +377,5 @@ class Supervisor:
     def _settle(self, *, last_word: bool = False) -> None:
         for execution_id in self._settlement.settle(last_word=last_word):
             self._overruns.ended(execution_id)
+        self._last_runs.recorded()
         self._start_due()

@@ -171,6 +171,7 @@ EXPOSURE = {
     "lunasched-history@.service": 1.5,
     "lunasched-start@.service": 1.0,
     "lunasched-sync.service": 1.5,
+    "lunasched-over@.service": 1.5,
     "lunasched-crontabs.service": 1.6,
     "lunasched-crontabs-again@.service": 1.3,
 }

@@ -19,8 +19,8 @@ import typer
 from compiling import SYSTEM
 
 import lunasched
-from lunasched.cli.add import _definition, _option
 from lunasched.cli.app import app, load_commands
+from lunasched.cli.joboptions import definition_of, option_of
 from lunasched.errors import InvalidInput, InvalidJob
 from lunasched.files import dump
 from lunasched.files.configfile import read_config
@@ -264,7 +264,7 @@ def from_options(words: list[str]) -> Job:
     load_commands("add")
     group: Any = typer.main.get_command(app)
     params = group.commands["add"].make_context("add", words).params
-    return job_from_mapping(_definition(params["argv"], params), label=_option)
+    return job_from_mapping(definition_of(params["argv"], params), label=option_of)
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.option], ids=lambda row: row.field)

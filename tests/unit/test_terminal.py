@@ -183,6 +183,8 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "history": [(), ("--json",), (f"x{ESC}",)], "logs": [(f"x{ESC}",)],
     "graph": [(), ("--dot",), ("--json",)], "queue": [(), ("--json",)],
     "retry": [("cancel", f"x{ESC}")],
+    "at": [(f"{ESC}", "--", "true"), ("18:00", "--name", f"x{ESC}", "--", "true")],
+    "run": [("--name", f"x{ESC}", "--", "true")], "remove-over": [(f"x{ESC}",)],
     "spread": [(), ("--tag", f"x{ESC}")],
     "calendar": [("list",), ("list", "--json"), ("show", "worse"), ("next", f"x{ESC}")],
     "explain": [(f"every {ESC}",)],
