@@ -37,6 +37,7 @@ from lunasched.jobs.model import Job
 from lunasched.jobs.reading import job_from_mapping
 from lunasched.jobs.sandbox import OPTIONS, UserMode
 from lunasched.paths import Mode, unit_scripts
+from lunasched.systemd import systemctl
 from lunasched.units import compiler, versions
 from lunasched.units.compiler import CompiledJob, Context, Unit
 
@@ -315,8 +316,13 @@ def test_the_golden_files_hold_every_directive_that_there_is() -> None:
 
 @pytest.mark.parametrize("mode", Mode)
 def test_systemd_accepts_the_golden_units(mode: Mode, tmp_path: Path) -> None:
-    # Compiled again for their names, which are those of the jobs.
-    jobs = [compiled(*case) for case in JOBS.values() if case[1].mode is mode]
+    # Compiled again for their names, which are those of the jobs, and for the systemd that is here.
+    here = max(versions.major_version(systemctl.version()), SYSTEM.systemd)
+    jobs = [
+        compiled(mapping, dataclasses.replace(context, systemd=here))
+        for mapping, context in JOBS.values()
+        if context.mode is mode
+    ]
     units = [unit for job in jobs for unit in job.units]
     assert verify(units, tmp_path / "units", user=mode is Mode.USER) == []
 

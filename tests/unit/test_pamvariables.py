@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import random
+import re
 from itertools import takewhile
 from pathlib import Path
 
@@ -15,6 +16,9 @@ PIECES = [
     "A", "B", "C1", "_d", "=", "=", "=", "\n", "\n", "\n", "#", " ", "\t", '"', "'", "export ",
     "\\", "\\\n", "x", "y z", "$A", "-", "ü", "\r", "K=v",
 ]  # fmt: skip
+
+UNEQUAL = re.compile(r"\\[ \t]*\n\s*(?:\n|#|\Z)")
+"""A line that goes on in an empty one: the versions of PAM differ in what becomes of it."""
 
 
 class _Conversation(ctypes.Structure):
@@ -45,6 +49,8 @@ def of_pam(directory: Path, texts: list[str]) -> dict[str, str]:
 def test_it_is_what_pam_env_reads(rng: random.Random, tmp_path: Path) -> None:
     for _ in range(400):
         texts = ["".join(rng.choices(PIECES, k=rng.randrange(25))) for _ in PAM_FILES]
+        if any(UNEQUAL.search(text) for text in texts):
+            continue
         ours: dict[str, str] = {}
         for text in texts:
             read_variables(text, ours)
