@@ -133,7 +133,12 @@ def remove_over(instance: str, system: Optional[bool] = MODE_OPTION) -> None:
     name = unittext.job_name(f"{unittext.JOB_PREFIX}{instance}.service")
     if name is None:
         raise InvalidInput(f"{instance!r} is not the instance of a job's units")
-    removed = session.deployer.remove_over(name, now=session.now())
+    try:
+        removed = session.deployer.remove_over(name, now=session.now())
+    except InvalidInput as error:
+        # Another job waits for it: as much as it may be over, it stays.
+        print(f"Job {name!r} stays: {error}")
+        return
     print(f"Removed job {name!r}, which is over." if removed else f"Job {name!r} is not over.")
 
 

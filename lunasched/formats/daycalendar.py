@@ -262,6 +262,15 @@ def _holidays(value: object, wrong: Callable[..., CalendarError]) -> Callable[[i
     country, subdivision = value["country"], value.get("subdivision")
 
     def of_year(year: int) -> set[int]:
+        try:
+            return computed(year)
+        except Exception as error:
+            # A library of others: what it raises for a year that it does not know is its own.
+            raise wrong(
+                f"the library holidays has no days of {year}: {error}", "holidays"
+            ) from None
+
+    def computed(year: int) -> set[int]:
         if hasattr(library, "country_holidays"):
             found = library.country_holidays(country, subdiv=subdivision, years=[year])
         else:
@@ -269,10 +278,7 @@ def _holidays(value: object, wrong: Callable[..., CalendarError]) -> Callable[[i
             found = library.CountryHoliday(country, prov=subdivision, years=[year])
         return {day.toordinal() for day in found if day.year == year}
 
-    try:
-        of_year(2026)
-    except (NotImplementedError, KeyError, AttributeError, ValueError) as error:
-        raise wrong(f"the library holidays does not know it: {error}", "holidays") from None
+    of_year(2026)
     return of_year
 
 
@@ -339,7 +345,11 @@ def _event(event: Any, begins: Any) -> tuple[Any, int, int | None] | None:
                 add(datetime.combine(moment.dt, time()))
     if endless:
         return begins, length, None
-    last = max((moment.toordinal() for moment in begins), default=0)
+    last = 0
+    for moment in begins:
+        if moment.year > LAST_YEAR:
+            break
+        last = moment.toordinal()
     return begins, length, last + length - 1
 
 

@@ -102,7 +102,7 @@ def date_lines(
     rule: Slotted,
     time: str,
     years: range,
-    between: tuple[int | None, int | None],
+    between: tuple[int, int | None],
     without: frozenset[int],
 ) -> tuple[str, ...]:
     """The days of a rule within some years by their dates, each at ``time``.
@@ -119,7 +119,7 @@ def date_lines(
             days = tuple(
                 day
                 for day in (rule.matching(year, month) if month in rule.months else ())
-                if (first is None or first <= before + day)
+                if first <= before + day
                 and (last is None or before + day <= last)
                 and before + day not in without
             )

@@ -415,7 +415,7 @@ class _Lines:
 
 
 class _DateLines:
-    """The lines of one rule with limits as dates, from this year on; ``parts`` are all of it.
+    """The lines of one rule with limits as dates, from today on; ``parts`` are all of it.
 
     The day on which a rule begins or ends in the middle has lines in UTC. Those of a calendar event
     of systemd's elapse as systemd has it, whatever the clock does.
@@ -436,15 +436,16 @@ class _DateLines:
             for instant, whole in ((begin, 0), (end, DAY - 1))
             if instant is not None and instant % DAY != whole
         )
+        today = wall_of(zone, start) // DAY
         self.days = (
-            None if begin is None else begin // DAY,
+            today if begin is None else max(today, begin // DAY),
             None if end is None else end // DAY,
         )
         self.years = self._years()
 
     def _years(self) -> range:
         """This year and the next, and as many more as hold some slots."""
-        first = _year(self.start - DAY)
+        first = _year(wall_of(self.zone, self.start))
         last, slot = first + _LIMITED_YEARS - 1, self.start
         for _ in range(_AHEAD):
             following = next_slot(self.rule, self.zone, slot)
@@ -462,7 +463,7 @@ class _DateLines:
     def base(self) -> tuple[str, ...]:
         """The lines for whole days, without a zone."""
         without = self.edges if self.of_systemd else self.edges | self._odd()
-        begin = microseconds(datetime(self.years[0], 1, 1, tzinfo=_EPOCH.tzinfo))
+        begin = self.start - DAY
         found: dict[str, None] = {}
         for part in self.parts:
             lines = date_lines(part, self._time(part), self.years, self.days, without)
