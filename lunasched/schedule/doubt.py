@@ -6,7 +6,7 @@ import re
 
 from lunasched.schedule.cronexpression import seconds_last
 from lunasched.schedule.describe import describe
-from lunasched.schedule.rule import Calendar, Schedule, Several
+from lunasched.schedule.rule import Calendar, Limited, Schedule, Several
 
 
 def doubt(schedule: Schedule) -> str | None:
@@ -19,6 +19,8 @@ def doubt(schedule: Schedule) -> str | None:
     if isinstance(schedule, Several):
         doubts = filter(None, map(doubt, schedule.rules))
         return next(doubts, None)
+    if isinstance(schedule, Limited):
+        return doubt(schedule.base)
     if not isinstance(schedule, Calendar):
         return None
     fields = schedule.text.removeprefix("cron:").split()

@@ -115,7 +115,13 @@ def _notes(job: Job, context: Context) -> tuple[str, ...]:
         timing = schedule.timing(
             rule, timezone=job.timezone, host_timezone=context.host_timezone, now=context.now
         )
-        if timing.valid_until is not None:
+        rules = rule.rules if isinstance(rule, schedule.Several) else (rule,)
+        if timing.valid_until is not None and any(
+            isinstance(each, schedule.Limited) for each in rules
+        ):
+            until = f"{timing.valid_until:%Y-%m-%d}"
+            notes.append(f"its timer has dates until {until}, and nothing renews them")
+        elif timing.valid_until is not None:
             notes.append(
                 f"its timer knows the nights on which the clock changes in {zone} "
                 f"until {timing.valid_until.year}"

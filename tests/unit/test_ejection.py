@@ -248,3 +248,9 @@ def test_an_edited_timer_is_not_taken_for_what_its_comment_says() -> None:
     service = Source("hello.service", (UnitFile("hello.service", found.service.text),))
     again = adoption.adopted_job(timer, service, name="hello", enabled=True, context=SYSTEM).job
     assert again.schedule == "calendar:*-*-* 13:00:00"
+
+
+def test_dates_that_nobody_renews_are_told() -> None:
+    found = ejection.ejected_units(hello(schedule="at 09:00 except 12-24..12-26"), SYSTEM)
+    assert any(" has dates until 20" in note for note in found.notes)
+    assert not any("nights" in note for note in found.notes)
