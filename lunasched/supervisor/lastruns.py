@@ -5,7 +5,7 @@ It may not remove the job itself, and has ``lunasched-over@.service`` do it, whi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from lunasched.errors import InvalidInput
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from lunasched.jobs.model import Job
     from lunasched.store import Store
     from lunasched.supervisor.loop import Loop
+
+
+_AT_ONCE = 4
+"""The most removals at a time: each is a process that waits for its turn to change jobs."""
+_PATIENCE_USEC = 120_000_000
 
 
 class LastRuns:
@@ -29,6 +34,7 @@ class LastRuns:
         self._host_timezone = host_timezone
         self._start_soon = start_soon
         self._begun: set[str] = set()
+        self._asked: dict[str, int] = {}
 
     def watch(self) -> None:
         """Take on the jobs that are to be removed, after a start: one may have ended meanwhile."""
@@ -46,17 +52,29 @@ class LastRuns:
         known = self._store.jobs.some(self._begun)
         removable = {name: job for name, (job, _) in known.items() if job.remove_when_over}
         self._begun &= removable.keys()
-        if not removable:
+        self._forget_asked(removable)
+        if not self._begun:
             return
         waiting = self._store.runs.not_done(removable)
         over = {
             name
             for name, job in removable.items()
-            if name not in waiting and self._store.runs.exist_for(name) and self._has_no_slot(job)
+            if name in self._begun
+            and name not in waiting
+            and self._store.runs.exist_for(name)
+            and self._has_no_slot(job)
         }
-        self._begun -= over
-        for name in sorted(over):
+        for name in sorted(over - self._asked.keys())[: _AT_ONCE - len(self._asked)]:
+            self._asked[name] = self._loop.now()
             self._start_soon(f"lunasched-over@{instance_name(name)}.service")
+
+    def _forget_asked(self, known: Collection[str]) -> None:
+        """Drop those that are gone, and those that stay: another job waits for them."""
+        now = self._loop.now()
+        for name, asked_at in list(self._asked.items()):
+            if name not in known or not 0 <= now - asked_at < _PATIENCE_USEC:
+                del self._asked[name]
+                self._begun.discard(name)
 
     def _has_no_slot(self, job: Job) -> bool:
         try:

@@ -102,6 +102,36 @@ def test_after_a_start_of_the_supervisor(host: Host) -> None:
     assert host.asked == ["lunasched-over@ran.service"]
 
 
+def test_a_few_at_a_time_and_the_next_when_these_are_gone(host: Host) -> None:
+    names = [f"{number:02}" for number in range(10)]
+    for number, name in enumerate(names, start=1):
+        host.add(name)
+        run = host.begin(name, number)
+        host.end(run)
+        host.store.runs.set_settled(run)
+    asked = []
+    while some := host.removed():
+        assert len(some) <= 4
+        assert host.removed() == []
+        asked += some
+        for unit in some:
+            host.store.jobs.delete(unit.removeprefix("lunasched-over@").removesuffix(".service"))
+    assert asked == [f"lunasched-over@{name}.service" for name in names]
+
+
+def test_one_that_stays_holds_up_no_other(host: Host) -> None:
+    for number, name in enumerate("abcde", start=1):
+        host.add(name)
+        run = host.begin(name, number)
+        host.end(run)
+        host.store.runs.set_settled(run)
+    assert len(host.removed()) == 4
+    host.loop.time += 121 * SECOND
+    assert host.removed() == ["lunasched-over@e.service"]
+    host.loop.time += 121 * SECOND
+    assert host.removed() == []
+
+
 def test_a_job_that_is_gone(host: Host) -> None:
     host.add("x")
     run = host.begin("x")
