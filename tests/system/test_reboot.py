@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -63,3 +64,19 @@ def test_at_boot_a_job_waits_for_what_cron_waits_for(luna: Lunasched) -> None:
     luna.machine.reboot()
     (run,) = luna.wait_for_runs("mounted", 1, timeout=60)
     assert run["result"] == "success"
+
+
+def test_what_was_to_run_once_while_the_machine_was_off(luna: Lunasched) -> None:
+    delay = int(6 + 8 * luna.pace())
+    luna("at", f"now + {delay}s", "--name", "missed", "--", "touch", "/var/tmp/missed")
+    luna.machine.kill()
+    # Its time passes, which nobody can tell of a machine that is off; a start 5 s later is on time.
+    time.sleep(delay + 8)
+    luna.machine.start()
+    (run,) = luna.wait_for_runs("missed", 1, timeout=60)
+    assert (run["trigger"], run["result"]) == ("catch-up", "success")
+    luna.machine.wait_for(
+        lambda: "missed" not in luna("list", "--names").stdout.split(), what="it to be removed"
+    )
+    assert luna.machine.exec("test -e /var/tmp/missed").returncode == 0
+    assert len(luna.history("missed")) == 1

@@ -153,3 +153,17 @@ def test_a_crontab_of_ones_own(own: Lunasched) -> None:
     finally:
         crontab("-r", check=False)
         machine.exec(f"rm {BIN}")
+
+
+def test_once_and_gone(own: Lunasched) -> None:
+    done = own(
+        "run", "--wait", "--name", own.name, "--", "sh", "-c", "echo out; exit 5", check=False
+    )
+    assert (done.returncode, done.stdout) == (5, "out\n")
+    later = f"{own.name}-later"
+    own("at", "now + 2s", "--name", later, "--command", "id -un")
+    (run,) = own.wait_for_runs(later, 1)
+    assert (run["trigger"], run["output"]) == ("timer", "luna\n")
+    own.machine.wait_for(
+        lambda: own.name not in own("list", "--names").stdout, what="both to be removed"
+    )
