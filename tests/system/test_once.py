@@ -97,3 +97,21 @@ def test_what_at_refuses(luna: Lunasched) -> None:
         done = luna("at", when, "--", "true", check=False)
         assert done.returncode == ExitCode.USAGE
         assert said in done.stderr
+
+
+def test_several_at_one_instant(luna: Lunasched) -> None:
+    """More than are removed at a time."""
+    names = [f"{luna.name}-{number}" for number in range(7)]
+    wait = int(8 + 4 * len(names) * luna.pace())
+    when = luna.machine.exec(f"date -u -d '+{wait} seconds' '+%F %T UTC'").stdout.strip()
+    for name in names:
+        luna("at", when, "--name", name, "--", "true")
+    for name in names:
+        (run,) = luna.wait_for_runs(name, 1, timeout=60)
+        assert run["trigger"] == "timer"
+    luna.machine.wait_for(
+        lambda: luna.name not in luna("list", "--names").stdout, what="all to be removed"
+    )
+    assert units(luna) == ""
+    failed = luna.machine.exec("systemctl list-units --failed --no-legend 'lunasched-over@*'")
+    assert failed.stdout == ""
