@@ -48,7 +48,10 @@ def lock_held(machine: Machine) -> Iterator[None]:
 def utc(luna: Lunasched) -> Iterator[Lunasched]:
     """Back to UTC afterwards, with everything that follows from it over."""
     yield luna
+    luna.machine.exec("systemctl start lunasched.service")
     luna.machine.exec("ln -sfn /usr/share/zoneinfo/Etc/UTC /etc/localtime")
+    # That it has been followed, and not that nothing goes on before it was noticed.
+    luna.machine.wait_for("grep -q '^Etc/UTC' /var/lib/lunasched/slots/zones:")
     luna.machine.wait_for(SYNCED)
 
 
