@@ -15,11 +15,13 @@ from lunasched.cli.app import JSON_OPTION, MODE_OPTION, TIMES_MAX, app, chosen_m
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput
 from lunasched.history import jsonview
+from lunasched.history.agenda import agenda, starts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lunasched.history.agenda import Agenda
+    from lunasched.history.slot import Past
     from lunasched.jobs.model import Job
     from lunasched.schedule import Schedule, Transition
 
@@ -152,10 +154,9 @@ def next_runs(
         return
     deployed = session.store.jobs.updated_at()
     obstacles: dict[str, str] = {}
-    streams = [_upcoming(session, job, deployed.get(job.name, 0), count, obstacles) for job in jobs]
+    streams = [_upcoming(session, job, deployed.get(job.name, 0), obstacles) for job in jobs]
     runs = [run for run, _ in zip(heapq.merge(*streams), range(count), strict=False)]
-    for one, obstacle in obstacles.items():
-        print(f"note: {one} has no next run: {obstacle}", file=sys.stderr)
+    _note_obstacles(obstacles)
     if as_json:
         render.print_json([{"at": jsonview.iso(at), "job": job} for at, job in runs])
         return
@@ -165,15 +166,11 @@ def next_runs(
 
 def _show_agenda(session: Session, jobs: Sequence[Job], *, ics: bool, as_json: bool) -> None:
     """Print what starts in the next time, those at one time together."""
-    from lunasched.history.agenda import agenda
-    from lunasched.history.slot import Past
-
     deployed = session.store.jobs.updated_at()
-    going = [job for job in jobs if session.timers.obstacle(job.name) is None]
-    pasts = (
-        (job, Past(deployed.get(job.name, 0), session.store.runs.last_start(job.name), None))
-        for job in going
-    )
+    obstacles: dict[str, str] = {}
+    going = [job for job in jobs if _is_going(session, job, obstacles)]
+    pasts = ((job, past_of(session, job, deployed.get(job.name, 0))) for job in going)
+    _note_obstacles(obstacles)
     now = session.now()
     until = now + (28 if ics else 7) * 86_400_000_000
     planned = agenda(pasts, now=now, until=until, host_timezone=session.host_timezone)
@@ -216,48 +213,49 @@ def _print_week(planned: Agenda) -> None:
         print(f"Most start together at {at}: {len(planned.busiest.jobs)} jobs.")
 
 
-def _is_due(job: Job) -> bool:
-    """Tell if a job has times to come by its schedule."""
-    from lunasched.schedule import UNTIMED, parse
-
-    return job.enabled and not isinstance(parse(job.schedule), UNTIMED)
-
-
 def _upcoming(
-    session: Session, job: Job, deployed_at: int, count: int, obstacles: dict[str, str]
+    session: Session, job: Job, deployed_at: int, obstacles: dict[str, str]
 ) -> Iterator[tuple[int, str]]:
     """The next elapses of a job, each with its name; ``obstacles`` has why there are none."""
+    if not _is_going(session, job, obstacles):
+        return
+    past = past_of(session, job, deployed_at)
+    for at in starts_of(job, past, session.now(), session.host_timezone):
+        yield at, job.name
+
+
+def _is_going(session: Session, job: Job, obstacles: dict[str, str]) -> bool:
+    """Tell if a job has times to come, and its timer runs; ``obstacles`` has why not."""
+    from lunasched.schedule import UNTIMED, parse
+
     try:
-        if not _is_due(job):
-            return
-        obstacle = session.timers.obstacle(job.name)
-        if obstacle:
-            obstacles[job.name] = obstacle.words
-            return
-        yield from _elapses_of(session, job, deployed_at, count)
+        if not job.enabled or isinstance(parse(job.schedule), UNTIMED):
+            return False
     except InvalidInput as error:
         # Such as a zone that the machine has no more; the other jobs have their times.
         obstacles[job.name] = str(error)
+        return False
+    obstacle = session.timers.obstacle(job.name)
+    if obstacle:
+        obstacles[job.name] = obstacle.words
+    return not obstacle
 
 
-def _elapses_of(
-    session: Session, job: Job, deployed_at: int, count: int
-) -> Iterator[tuple[int, str]]:
-    """The next elapses of an enabled job, each with its name."""
-    from lunasched.history.slot import Past, next_slot_of_job, to_datetime, to_usec
-    from lunasched.schedule import Every, elapses, parse
+def _note_obstacles(obstacles: dict[str, str]) -> None:
+    for one, obstacle in obstacles.items():
+        print(f"note: {one} has no next run: {obstacle}", file=sys.stderr)
 
-    rule = parse(job.schedule)
-    now = session.now()
-    if isinstance(rule, Every):
-        past = Past(deployed_at, session.store.runs.last_start(job.name), None)
-        first = next_slot_of_job(job, now, past, session.host_timezone)
-        if first is not None:
-            yield from ((first + n * rule.seconds * 1_000_000, job.name) for n in range(count))
-        return
-    zone = job.timezone or session.host_timezone
-    for moment in elapses(rule, timezone=zone, after=to_datetime(now)):
-        yield to_usec(moment), job.name
+
+def past_of(session: Session, job: Job, deployed_at: int) -> Past:
+    """The past that the next starts of a job depend on; only an interval asks the history."""
+    from lunasched.history.slot import Past
+    from lunasched.schedule import Every, parse
+
+    try:
+        counts = isinstance(parse(job.schedule), Every)
+    except InvalidInput:
+        counts = False  # it has no next start at all
+    return Past(deployed_at, session.store.runs.last_start(job.name) if counts else None, None)
 
 
 def _elapses(rule: Schedule, zone: str, now: datetime, count: int) -> Iterator[int]:

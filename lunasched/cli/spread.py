@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Optional
 import typer
 
 from lunasched.cli.app import MODE_OPTION, app, chosen_mode
+from lunasched.cli.nextruns import past_of
 from lunasched.cli.session import Session
 from lunasched.errors import InvalidInput
 from lunasched.history.agenda import agenda
-from lunasched.history.slot import Past
 from lunasched.history.spreading import moves
 from lunasched.machine import terminal
 
@@ -75,9 +75,7 @@ def _planned(session: Session, jobs: Sequence[Job]) -> Agenda:
     deployed = session.store.jobs.updated_at()
     now = session.now()
     pasts = (
-        (job, Past(deployed.get(job.name, 0), session.store.runs.last_start(job.name), None))
-        for job in jobs
-        if not job.jitter
+        (job, past_of(session, job, deployed.get(job.name, 0))) for job in jobs if not job.jitter
     )
     host = session.host_timezone
     return agenda(pasts, now=now, until=now + _WEEK_USEC, host_timezone=host)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
-from itertools import islice, takewhile
+from itertools import count, islice, takewhile
 
 from lunasched import schedule
 from lunasched.dataclass import dataclass
@@ -52,7 +51,11 @@ def agenda(jobs: Iterable[tuple[Job, Past]], *, now: int, until: int, host_timez
     often = []
     for job, past in jobs:
         most = int(OFTEN * days)
-        starts = list(islice(starts_of(job, past, now, until, host_timezone), most + 1))
+        try:
+            coming = takewhile(lambda at: at <= until, starts_of(job, past, now, host_timezone))
+            starts = list(islice(coming, most + 1))
+        except InvalidInput:
+            continue
         if len(starts) > most:
             often.append((job.name, _a_day(starts)))
             continue
@@ -67,20 +70,18 @@ def _a_day(starts: list[int]) -> float:
     return round((len(starts) - 1) * _DAY_USEC / span, 1) if span else 0.0
 
 
-def starts_of(job: Job, past: Past, now: int, until: int, host_timezone: str) -> Iterator[int]:
-    """The starts to come of one job (µs, UTC), without its jitter."""
-    try:
-        rule = schedule.parse(job.schedule)
-        if not job.enabled or isinstance(rule, UNTIMED):
-            return
-        if isinstance(rule, Every):
-            first = next_slot_of_job(job, now, past, host_timezone)
-            if first is not None:
-                yield from range(first, until + 1, rule.seconds * 1_000_000)
-            return
-        zone = job.timezone or host_timezone
-        moments = schedule.elapses(rule, timezone=zone, after=to_datetime(now))
-        end = to_datetime(until) + timedelta(microseconds=1)
-        yield from map(to_usec, takewhile(lambda moment: moment < end, moments))
-    except InvalidInput:
+def starts_of(job: Job, past: Past, now: int, host_timezone: str) -> Iterator[int]:
+    """The starts to come of one job (µs, UTC), without its jitter; may have no end.
+
+    Raises ``InvalidInput`` for a schedule that cannot be read now.
+    """
+    rule = schedule.parse(job.schedule)
+    if not job.enabled or isinstance(rule, UNTIMED):
         return
+    if isinstance(rule, Every):
+        first = next_slot_of_job(job, now, past, host_timezone)
+        if first is not None:
+            yield from count(first, rule.seconds * 1_000_000)
+        return
+    zone = job.timezone or host_timezone
+    yield from map(to_usec, schedule.elapses(rule, timezone=zone, after=to_datetime(now)))

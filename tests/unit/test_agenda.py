@@ -119,7 +119,10 @@ def test_the_commands(tmp_path: Path) -> None:
         store.jobs.put(job("a", "at 02:30"), 1)
         store.jobs.put(job("b", "at 02:30"), 1)
         store.jobs.put(job("poll", "* * * * *"), 1)
+        store.jobs.put(job("lost", "at 02:30 except no-such-calendar"), 1)
     shown = cli("next", "--week", "--json")
+    assert "note: lost has no next run: 'no-such-calendar' is not a weekday" in shown.stderr
+    assert cli("spread").returncode == 0
     answer = json.loads(shown.stdout)
     assert list(answer) == ["from", "until", "slots", "often"]
     assert [slot["jobs"] for slot in answer["slots"]] == [["a", "b"]] * 7
